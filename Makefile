@@ -1,0 +1,70 @@
+# Everything a fresh machine needs is Python 3.11+ with venv, and a package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit lint types policy bench docs generate lock tools clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start everything, embedded, to try it (ARGS=--once for the scripted tour)
+	@$(BIN)/opagate up $(ARGS)
+
+test: $(VENV)/.test tools ## the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit: $(VENV)/.test ## the tests that start no other process
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: $(VENV)/.lint ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.lint $(VENV)/.test ## pyright, strict
+	@$(BIN)/pyright
+
+policy: $(VENV)/.run tools ## opa check, fmt, test with coverage; regal
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python tools/policy_checks.py
+
+bench: $(VENV)/.test ## added latency and throughput beside peers (several minutes; needs a quiet machine)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+generate: $(VENV)/.run ## everything that is generated from the code: schemas, reason table, reference pages
+	@$(BIN)/python tools/generate.py $(ARGS)
+
+tools: ## a real OPA and Regal (needs Go) and Node packages (needs npm) into .tools/
+	@$(PYTHON) tools/install.py
+
+lock: $(VENV)/.lock ## resolve the dependencies again, with hashes
+	@$(COMPILE) pyproject.toml -o requirements/run.txt
+	@$(COMPILE) pyproject.toml --group test -c requirements/run.txt -o requirements/test.txt
+	@$(COMPILE) --group lint -o requirements/lint.txt
+	@$(COMPILE) --group build -o requirements/build.txt
+
+clean: ## forget the virtual environment and the downloaded tools
+	rm -rf $(VENV) .tools state
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "opagate needs Python 3.11 or newer; this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing locked dependencies into $(VENV)"
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.lint: requirements/lint.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/lint.txt
+	@touch $@
+
+$(VENV)/.lock: | $(VENV)/bin/python
+	@$(BIN)/python -m pip install -q uv
+	@touch $@

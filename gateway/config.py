@@ -1,0 +1,511 @@
+"""Configuration: the only reader of configuration files and of the environment.
+
+`load(path)` gives frozen settings or raises `ConfigurationError`, whose message names the file, the field,
+what is wrong with the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gateway.errors import ConfigurationError
+from gateway.model import Effect, Role, Sensitivity
+
+# --- scalars ---------------------------------------------------------------------------------------
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ENVIRONMENT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write it like 4MiB or 512KiB")
+        return int(match[1]) * _SIZE_UNITS[match[2]]
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write it like 250ms, 5s or 10m")
+        return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+    if isinstance(value, int | float):
+        raise ValueError(f"{value!r} has no unit; write it like {value}s")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
+def _secret(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a secret is written as ${NAME} or file:PATH")  # noqa: TRY004 - pydantic reports ValueError
+    if value.startswith("file:"):
+        path = _base(info) / value.removeprefix("file:")
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"the secret file {path} cannot be read: {error.strerror}") from error
+    if _ENVIRONMENT.fullmatch(value) is None:
+        raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
+    return _interpolate(value)
+
+
+def _interpolate(value: str) -> str:
+    def lookup(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise ValueError(f"the environment variable {match[1]} is not set")
+        return found
+
+    return _ENVIRONMENT.sub(lookup, value)
+
+
+def _text(value: object) -> object:
+    return _interpolate(value) if isinstance(value, str) else value
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str):
+        return _base(info) / Path(_interpolate(value)).expanduser()
+    return value
+
+
+def _base(info: ValidationInfo) -> Path:
+    context = cast("Mapping[str, Path] | None", info.context)
+    return context["base"] if context else Path()
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+"""Bytes, written as `4MiB`."""
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+"""Written as `250ms`, `5s`, `10m`."""
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+"""Written as `${NAME}` or `file:PATH`; never as itself."""
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+"""`${NAME}` in it is replaced from the environment."""
+FilePath = Annotated[Path, BeforeValidator(_path)]
+"""Relative to the configuration file's folder."""
+
+
+class Settings(BaseModel):
+    """The base of every section: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+# --- identity --------------------------------------------------------------------------------------
+
+
+class JwtIdentity(Settings):
+    """Bearer tokens of an OIDC provider, or of any issuer with a JWKS (RFC 9068, RFC 8725)."""
+
+    kind: Literal["jwt"]
+    issuer: Text = Field(description="The exact `iss` of accepted tokens.")
+    audience: Text | None = Field(
+        default=None, description="The `aud` that tokens must name; by default `<public_url>/mcp`."
+    )
+    jwks: Text | None = Field(
+        default=None, description="`https://…`, or `file:PATH`; by default discovered from the issuer's metadata."
+    )
+    algorithms: tuple[str, ...] = Field(
+        default=("RS256", "PS256", "ES256", "EdDSA"), description="Accepted signature algorithms."
+    )
+    groups_claim: str = Field(default="groups", description="The claim that lists the user's groups.")
+    required_scopes: tuple[str, ...] = Field(default=(), description="Scopes without which no request is served.")
+    require_bound: bool = Field(default=False, description="Refuse tokens that are not sender-constrained.")
+    leeway: Duration = Field(default=timedelta(seconds=10), description="Tolerated clock difference.")
+
+    @field_validator("algorithms")
+    @classmethod
+    def _only_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
+        for name in value:
+            if name not in known:
+                raise ValueError(f"{name!r} is not an accepted signature algorithm; use one of {', '.join(sorted(known))}")
+        return value
+
+
+class SpiffeIdentity(Settings):
+    """SPIFFE workload identities: JWT-SVIDs, and X.509-SVIDs over mutual TLS."""
+
+    kind: Literal["spiffe"]
+    trust_domain: str = Field(pattern=r"^[a-z0-9._-]{1,255}$", description="Without `spiffe://`.")
+    bundle: Text = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
+    audience: Text | None = Field(default=None, description="By default `<public_url>/mcp`.")
+    x509: bool = Field(default=False, description="Accept client certificates (needs `tls`).")
+
+
+class DevelopmentIdentity(Settings):
+    """Tokens signed by this gateway's own development key (`opagate token`). Loopback only."""
+
+    kind: Literal["development"]
+
+
+class AnonymousIdentity(Settings):
+    """Callers without credentials. Loopback only."""
+
+    kind: Literal["anonymous"]
+    id: str = Field(default="dev", description="The agent id that such callers get.")
+
+
+Identity = Annotated[
+    JwtIdentity | SpiffeIdentity | DevelopmentIdentity | AnonymousIdentity, Field(discriminator="kind")
+]
+
+
+# --- policy ----------------------------------------------------------------------------------------
+
+
+class EmbeddedEngine(Settings):
+    """Rego evaluated inside the gateway."""
+
+    kind: Literal["embedded"] = "embedded"
+    deadline: Duration = Field(default=timedelta(milliseconds=250), description="A later answer is a refusal.")
+
+
+class OpaEngine(Settings):
+    """A real Open Policy Agent, asked over a Unix socket or TLS."""
+
+    kind: Literal["opa"]
+    url: Text = Field(description="`unix:///run/opa.sock`, `https://…`, or `http://` on loopback.")
+    deadline: Duration = Field(default=timedelta(milliseconds=250), description="For the whole question.")
+    token: Secret | None = Field(default=None, description="Bearer token, if OPA asks for one.")
+    ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
+
+    @field_validator("url")
+    @classmethod
+    def _confidential(cls, value: str) -> str:
+        if value.startswith(("unix:///", "https://")):
+            return value
+        match = re.match(r"http://(\[[^]]+\]|[^:/]+)", value)
+        if match and _loopback(match[1]):
+            return value
+        raise ValueError(
+            f"{value!r} would carry decisions over an open network; use unix:///…, https://…, or http:// on loopback"
+        )
+
+
+def _engine(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class PolicySettings(Settings):
+    engine: Annotated[
+        EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)
+    ] = EmbeddedEngine()
+    path: FilePath | None = Field(
+        default=None, description="The policy folder; by default the one that ships with opagate."
+    )
+    grants: FilePath | None = Field(
+        default=None, description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`."
+    )
+    reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
+
+
+# --- upstreams -------------------------------------------------------------------------------------
+
+
+class ToolLabels(Settings):
+    """What a tool does, for the tools whose names match a pattern. Later patterns override earlier ones."""
+
+    effect: Effect | None = None
+    egress: bool | None = None
+    sensitivity: Sensitivity | None = None
+    roles: dict[str, Role] = Field(default_factory=dict, description="JSON pointer into the arguments → role.")
+
+    @field_validator("roles")
+    @classmethod
+    def _pointers(cls, value: dict[str, Role]) -> dict[str, Role]:
+        for pointer in value:
+            if not pointer.startswith("/"):
+                raise ValueError(f"{pointer!r} is not a JSON pointer; write it like /to or /recipients/0")
+        return value
+
+
+class NoCredential(Settings):
+    kind: Literal["none"] = "none"
+
+
+class HeaderCredential(Settings):
+    """A fixed header for an HTTP upstream, for example a personal access token."""
+
+    kind: Literal["header"]
+    name: str = Field(default="authorization", pattern=r"^[A-Za-z0-9-]+$")
+    value: Secret
+
+
+class Upstream(Settings):
+    """One MCP server: `url` for streamable HTTP, or `command` for stdio."""
+
+    url: Text | None = Field(default=None, description="The server's MCP endpoint.")
+    command: tuple[Text, ...] | None = Field(default=None, description="Program and arguments, run without a shell.")
+    env: dict[str, Secret] = Field(default_factory=dict, description="Environment of the child, beside a minimal one.")
+    cwd: FilePath | None = Field(default=None, description="Working directory of the child.")
+    ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
+    audience: Text = Field(description="The system that is reached; the unit in which fan-out is counted.")
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    tenant: str | None = None
+    environment: str | None = None
+    credential: Annotated[NoCredential | HeaderCredential, Field(discriminator="kind")] = NoCredential()
+    tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
+
+    @model_validator(mode="after")
+    def _one_transport(self) -> Self:
+        if (self.url is None) == (self.command is None):
+            raise ValueError("give either url (streamable HTTP) or command (stdio)")
+        if self.command is not None and not self.command:
+            raise ValueError("command is empty; its first item is the program")
+        if self.url is not None and not re.match(r"https?://", self.url):
+            raise ValueError(f"{self.url!r} is not an http or https URL")
+        if self.command is not None and isinstance(self.credential, HeaderCredential):
+            raise ValueError("a stdio upstream has no headers; give its credential in env")
+        return self
+
+
+class CatalogueSettings(Settings):
+    lock: FilePath = Field(default=Path("catalogue.lock"), description="The pinned tool definitions; commit it.")
+    trust: Literal["first_use", "locked"] = Field(
+        default="first_use", description="`locked`: a tool that is not in the lock file cannot be used."
+    )
+    refresh: Duration = Field(default=timedelta(minutes=5), description="How often upstreams are listed anew.")
+
+
+# --- the rest --------------------------------------------------------------------------------------
+
+
+class TlsSettings(Settings):
+    certificate: FilePath
+    key: FilePath
+    client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
+
+
+class HistorySettings(Settings):
+    store: Literal["embedded"] = "embedded"
+    idle: Duration = Field(default=timedelta(minutes=30), description="How long an unused implicit task lives.")
+
+
+class JournalSettings(Settings):
+    path: FilePath = Path("state/journal")
+    fsync: Literal["always", "interval", "never"] = Field(
+        default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
+    )
+    segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
+    arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
+    results: Literal["digest", "none"] = Field(default="digest", description="How results are recorded.")
+
+
+class Limits(Settings):
+    request_bytes: Size = Field(default=4 * 2**20, description="A larger request is refused with 413.")
+    connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
+    first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
+    in_flight: int = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")
+    keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")
+    drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after SIGTERM.")
+
+
+class Telemetry(Settings):
+    log: Literal["console", "json"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    otlp: Text | None = Field(default=None, description="OTLP/HTTP endpoint for traces; off without it.")
+
+
+class Configuration(Settings):
+    """The whole of `gateway.yaml`."""
+
+    listen: Text = Field(default="127.0.0.1:8080", description="host:port.")
+    public_url: Text | None = Field(default=None, description="How callers reach it; by default `http://<listen>`.")
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Further accepted `Host` values.")
+    allowed_origins: tuple[str, ...] = Field(default=(), description="Further accepted `Origin` values.")
+    tls: TlsSettings | None = None
+    state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
+    identity: tuple[Identity, ...] = ()
+    policy: PolicySettings = PolicySettings()
+    upstreams: dict[str, Upstream] = Field(default_factory=dict)
+    catalogue: CatalogueSettings = CatalogueSettings()
+    history: HistorySettings = HistorySettings()
+    journal: JournalSettings = JournalSettings()
+    limits: Limits = Limits()
+    errors: Literal["result", "protocol"] = Field(
+        default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."
+    )
+    telemetry: Telemetry = Telemetry()
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def base_url(self) -> str:
+        """The public address, without a slash at its end."""
+        scheme = "https" if self.tls else "http"
+        return (self.public_url or f"{scheme}://{self.listen}").rstrip("/")
+
+    @field_validator("listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"{value!r} is not an address; write it like 127.0.0.1:8080")
+        return value
+
+    @field_validator("upstreams")
+    @classmethod
+    def _upstream_names(cls, value: dict[str, Upstream]) -> dict[str, Upstream]:
+        for name in value:
+            if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) is None:
+                raise ValueError(f"{name!r} is not an upstream name; use lower-case letters, digits, - and _")
+        return value
+
+    @model_validator(mode="after")
+    def _loopback_kinds(self) -> Self:
+        for identity in self.identity:
+            if identity.kind in {"development", "anonymous"} and not _loopback(self.host):
+                raise ValueError(
+                    f"identity kind {identity.kind!r} is for loopback only, and listen is {self.listen!r};"
+                    " configure a jwt or spiffe identity, or listen on 127.0.0.1"
+                )
+            if identity.kind == "spiffe" and identity.x509 and self.tls is None:
+                raise ValueError("identity kind 'spiffe' with x509 needs tls: client certificates come with TLS only")
+        return self
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> Configuration:
+    """Read and validate a configuration file. Raises `ConfigurationError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no configuration file {path}", "write one with `opagate init`, or name it with --config"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the configuration file {path} cannot be read: {error}") from error
+    return parse(text, base=path.parent, name=str(path))
+
+
+def parse(text: str, *, base: Path, name: str = "configuration") -> Configuration:
+    """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
+    try:
+        document: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses duplicate keys
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{name} is not YAML: {_yaml_problem(error)}", "mend the line that is named") from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{name} is not a mapping at its top level", "start it with a key such as listen:")
+    try:
+        return Configuration.model_validate(document, context={"base": base})
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, name), "`opagate check` shows every field; `opagate init` an example") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key: object = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if isinstance(key, str):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return str(error).splitlines()[0]
+
+
+def _explain(error: ValidationError, name: str) -> str:
+    problems: list[str] = []
+    for item in error.errors(include_url=False):
+        location = item["loc"]
+        field = ".".join(str(part) for part in location if not _is_tag(part)) or "the file"
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = _unknown_key(location)
+            field = ".".join(str(part) for part in location[:-1] if not _is_tag(part)) or "the top level"
+        problems.append(f"{field}: {message}")
+    return f"{name}: " + "; ".join(problems)
+
+
+def _is_tag(part: int | str) -> bool:
+    """Whether a part of an error's location is the tag of a discriminated union, which the file does not show."""
+    return part in {"jwt", "spiffe", "development", "anonymous", "embedded", "opa", "none", "header"}
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    key = str(location[-1])
+    known = _known_keys(Configuration, location[:-1])
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
+    return f"there is no setting {key!r}{hint}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
+    """The setting names at a place in the file, found by walking the models along the error's location."""
+    here: set[type[BaseModel]] = {model}
+    for part in location:
+        if isinstance(part, int):
+            continue
+        stepped = {nested for m in here if part in m.model_fields for nested in _models(m.model_fields[part].annotation)}
+        if stepped:
+            here = stepped
+        elif tagged := {m for m in here if _kind(m) == part}:
+            here = tagged
+    return {field for m in here for field in m.model_fields}
+
+
+def _kind(model: type[BaseModel]) -> object:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field else None
+
+
+def _models(annotation: object) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {nested for argument in get_args(annotation) for nested in _models(argument)}

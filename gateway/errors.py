@@ -1,0 +1,89 @@
+"""What can fail outside the gateway. Refusals are values (`model.Refusal`), not exceptions.
+
+    GatewayError                 a message for people, a remedy, and the reason code that it is recorded with
+    ├── ConfigurationError       what is wrong in which file, at which field
+    ├── PolicyError
+    │   ├── PolicyUnavailable    the engine cannot be reached or did not answer        policy/unavailable
+    │   ├── PolicyLate           it answered after its deadline                        policy/late
+    │   ├── PolicyUndefined      it has no answer                                      policy/undefined
+    │   ├── PolicyMalformed      its answer does not follow the contract               policy/malformed
+    │   └── PolicyBroken         a policy that cannot be put into force (load time)    policy/broken
+    ├── IdentityUnavailable      a key server that is needed cannot be reached         identity/unavailable
+    ├── UpstreamError
+    │   ├── UpstreamUnreachable  no connection, or no child process                    upstream/unreachable
+    │   ├── UpstreamTimeout      no first byte in time                                 upstream/timeout
+    │   └── UpstreamBroken       it broke the protocol or died                         upstream/broken
+    └── JournalError             the record cannot be written or read                  journal/unavailable
+
+`pipeline` turns the ones that happen during a call into refusals, in one place.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """`message` says what happened and where, in one sentence; `remedy` what to do about it.
+
+    Neither ever holds a secret.
+    """
+
+    code: ClassVar[str] = "gateway/error"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class ConfigurationError(GatewayError):
+    code = "configuration/invalid"
+
+
+class PolicyError(GatewayError):
+    code = "policy/unavailable"
+
+
+class PolicyUnavailable(PolicyError):
+    code = "policy/unavailable"
+
+
+class PolicyLate(PolicyError):
+    code = "policy/late"
+
+
+class PolicyUndefined(PolicyError):
+    code = "policy/undefined"
+
+
+class PolicyMalformed(PolicyError):
+    code = "policy/malformed"
+
+
+class PolicyBroken(PolicyError):
+    code = "policy/broken"
+
+
+class IdentityUnavailable(GatewayError):
+    code = "identity/unavailable"
+
+
+class UpstreamError(GatewayError):
+    code = "upstream/broken"
+
+
+class UpstreamUnreachable(UpstreamError):
+    code = "upstream/unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    code = "upstream/timeout"
+
+
+class UpstreamBroken(UpstreamError):
+    code = "upstream/broken"
+
+
+class JournalError(GatewayError):
+    code = "journal/unavailable"

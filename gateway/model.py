@@ -1,0 +1,362 @@
+"""The values that the phases hand to one another. Pure: no I/O, no clock, no randomness.
+
+Every value is frozen. A refusal is a value too; an exception (see `errors`) means that something
+outside the gateway failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+"""A decoded JSON value."""
+
+JsonObject: TypeAlias = Mapping[str, Json]
+
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""HTTP header fields in wire order, names in lower case (the ASGI form)."""
+
+
+# --- the message -----------------------------------------------------------------------------------
+
+
+class Era(StrEnum):
+    """The two wire protocols: with a handshake and sessions (up to 2025-11-25), or stateless (2026-07-28)."""
+
+    HANDSHAKE = "handshake"
+    STATELESS = "stateless"
+
+
+class Kind(StrEnum):
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+
+
+class Disposition(StrEnum):
+    """What is done with a method: ask policy, filter the answer, pass it on, or refuse it."""
+
+    DECIDE = "decide"
+    FILTER = "filter"
+    PASS = "pass"
+    REFUSE = "refuse"
+
+
+RequestId: TypeAlias = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One JSON-RPC message of a client, strictly read. `body` is what was read and what is forwarded.
+
+    `name` is what the routing header `Mcp-Name` mirrors: the tool or prompt name, the resource URI, the task id.
+    `client_name` is what the client calls itself; it is not verified. `method` is `None` for a response.
+    """
+
+    kind: Kind
+    era: Era
+    disposition: Disposition
+    body: bytes
+    method: str | None = None
+    id: RequestId | None = None
+    params: JsonObject = field(default_factory=dict[str, Json])
+    name: str | None = None
+    client_name: str | None = None
+
+
+# --- the edge --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Everything in a request that can prove an identity. `certificate` is the verified client
+    certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`)."""
+
+    method: str
+    url: str
+    authorization: tuple[str, ...] = ()
+    dpop: tuple[str, ...] = ()
+    certificate: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What is sent to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
+    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id."""
+
+    method: Literal["POST", "GET", "DELETE"]
+    headers: Headers
+    principal: Principal
+    message: Message | None = None
+    session: str | None = None
+
+    @property
+    def body(self) -> bytes | None:
+        return self.message.body if self.message else None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamReply:
+    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time."""
+
+    status: int
+    headers: Headers
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
+
+
+# --- who -------------------------------------------------------------------------------------------
+
+
+class AuthMethod(StrEnum):
+    """How a caller proved who it is."""
+
+    JWT = "jwt"
+    SPIFFE_JWT = "spiffe-jwt"
+    SPIFFE_X509 = "spiffe-x509"
+    DEVELOPMENT = "development"
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One link of a delegation chain (RFC 8693 section 4.1, the `act` claim)."""
+
+    id: str
+    issuer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The person on whose behalf the agent acts."""
+
+    id: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller: an agent, possibly acting for a user.
+
+    `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
+    `token_id` is the token's `jti`, or a digest of the presented credential when it has none.
+    `expires` is in seconds since the epoch, `None` for a caller without a token.
+    """
+
+    id: str
+    issuer: str
+    method: AuthMethod
+    scopes: frozenset[str] = frozenset()
+    user: User | None = None
+    delegation: tuple[Actor, ...] = ()
+    bound: bool = False
+    token_id: str = ""
+    expires: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token
+        of this agent, for this user, through this chain."""
+        chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
+        parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
+        return hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()[:32]
+
+
+def _framed(part: str) -> bytes:
+    data = part.encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+# --- what for --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A unit of authority. Implicit for a client that declared none. Times in seconds since the epoch."""
+
+    id: str
+    kind: Literal["declared", "implicit"]
+    opened: float
+    expires: float | None = None
+    goal: str | None = None
+
+
+# --- what ------------------------------------------------------------------------------------------
+
+
+class Effect(StrEnum):
+    """What a tool does to the world. Unlabelled tools count as `write`."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+    MINT = "mint"
+    EXEC = "exec"
+
+
+class Sensitivity(StrEnum):
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+
+class Role(StrEnum):
+    """What an argument means to a tool."""
+
+    DESTINATION = "destination"
+    COMMAND = "command"
+    CREDENTIAL = "credential"
+    CONTENT = "content"
+    SELECTOR = "selector"
+    AMOUNT = "amount"
+
+
+class Pin(StrEnum):
+    """How a tool's definition, as last served by its upstream, compares with the one in the lock file.
+
+    `unknown`: the upstream does not list such a tool.
+    """
+
+    MATCH = "match"
+    CHANGED = "changed"
+    UNPINNED = "unpinned"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the operator says of a tool, by configuration. The defaults are the fail-closed ones."""
+
+    effect: Effect = Effect.WRITE
+    egress: bool = True
+    sensitivity: Sensitivity = Sensitivity.INTERNAL
+    roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
+    """JSON pointer (RFC 6901) into the arguments → role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The thing a call is about: a tool, a resource or a prompt of one upstream.
+
+    `id` is `<upstream>/<name>`: the server-qualified name, since names alone are not unique.
+    `annotations` are the upstream's own words and never trusted.
+    """
+
+    type: Literal["tool", "resource", "prompt"]
+    upstream: str
+    name: str
+    audience: str
+    tenant: str | None = None
+    environment: str | None = None
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    labels: Labels = field(default_factory=Labels)
+    pin: Pin | None = None
+    """`None` for resources and prompts, which have no definition to pin."""
+    annotations: JsonObject = field(default_factory=dict[str, Json])
+
+    @property
+    def id(self) -> str:
+        return f"{self.upstream}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded."""
+
+    action: Literal["tools/call", "resources/read", "prompts/get"]
+    target: Target
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The circumstances of a call. `time` in seconds since the epoch."""
+
+    time: float
+    trace_id: str
+    client_ip: str | None
+    client_name: str | None
+    task: Task
+    supported_obligations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What the task has done, the call under decision included. Only what is known: a fact that is
+    not kept is absent here and absent in the policy input, never an empty stand-in."""
+
+    calls: int
+    in_flight: int
+    audiences: frozenset[str]
+    write_audiences: frozenset[str]
+    tenants: frozenset[str]
+    environments: frozenset[str]
+    denials: int
+
+
+# --- the decision ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: `code` is part of the interface (`family/what`), `message` and `remedy` are for people."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    controls: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """Something that must happen if the call passes."""
+
+    id: str
+    properties: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRevision:
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict of policy on one call. `effect` is `allow` only if policy said exactly that and every
+    obligation is one this gateway can carry out."""
+
+    effect: Literal["allow", "deny", "ask"]
+    reasons: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+    policy: PolicyRevision
+
+    @property
+    def allowed(self) -> bool:
+        return self.effect == "allow"
+
+
+# --- the answer ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that goes no further, and what the caller is told.
+
+    `status` is the HTTP status. `rpc_code` is the JSON-RPC error code, used when the refusal is answered
+    as a protocol error. `challenge` is a `WWW-Authenticate` value. `decision` is present when policy refused.
+    `data` becomes the JSON-RPC error's `data`.
+    """
+
+    status: int
+    reason: Reason
+    rpc_code: int
+    challenge: str | None = None
+    decision: Decision | None = None
+    data: JsonObject | None = None
