@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
 
 import yaml
 from pydantic import (
@@ -29,7 +28,11 @@ from pydantic import (
 )
 
 from gateway.errors import ConfigurationError
-from gateway.model import Effect, Role, Sensitivity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.model import Effect, Role, Sensitivity
 
 # --- scalars ---------------------------------------------------------------------------------------
 
@@ -145,7 +148,9 @@ class JwtIdentity(Settings):
         known = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
         for name in value:
             if name not in known:
-                raise ValueError(f"{name!r} is not an accepted signature algorithm; use one of {', '.join(sorted(known))}")
+                raise ValueError(
+                    f"{name!r} is not an accepted signature algorithm; use one of {', '.join(sorted(known))}"
+                )
         return value
 
 
@@ -214,9 +219,9 @@ def _engine(value: object) -> object:
 
 
 class PolicySettings(Settings):
-    engine: Annotated[
-        EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)
-    ] = EmbeddedEngine()
+    engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = (
+        EmbeddedEngine()
+    )
     path: FilePath | None = Field(
         default=None, description="The policy folder; by default the one that ships with opagate."
     )
@@ -435,7 +440,9 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
     try:
         return Configuration.model_validate(document, context={"base": base})
     except ValidationError as error:
-        raise ConfigurationError(_explain(error, name), "`opagate check` shows every field; `opagate init` an example") from None
+        raise ConfigurationError(
+            _explain(error, name), "`opagate check` shows every field; `opagate init` an example"
+        ) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -492,7 +499,9 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[
     for part in location:
         if isinstance(part, int):
             continue
-        stepped = {nested for m in here if part in m.model_fields for nested in _models(m.model_fields[part].annotation)}
+        stepped = {
+            nested for m in here if part in m.model_fields for nested in _models(m.model_fields[part].annotation)
+        }
         if stepped:
             here = stepped
         elif tagged := {m for m in here if _kind(m) == part}:

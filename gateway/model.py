@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A decoded JSON value."""
 
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -42,7 +42,7 @@ class Disposition(StrEnum):
 
     DECIDE = "decide"
     FILTER = "filter"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - not a password
     REFUSE = "refuse"
 
 
