@@ -368,6 +368,10 @@ class Configuration(Settings):
         return int(self.listen.rpartition(":")[2])
 
     @property
+    def loopback(self) -> bool:
+        return _loopback(self.host)
+
+    @property
     def base_url(self) -> str:
         """The public address, without a slash at its end."""
         scheme = "https" if self.tls else "http"

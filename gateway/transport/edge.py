@@ -1,0 +1,150 @@
+"""The ASGI application: routes, and what HTTP alone can refuse.
+
+Refused here, before anything is parsed or anyone is asked: a wrong `Host` or `Origin` (DNS rebinding; MCP
+2026-07-28 streamable HTTP, "Security & Endpoint"), an unknown path or method, a body that is not JSON, that is
+compressed or too large, and more requests at once than configured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.config import Configuration
+from gateway.model import Headers, Reason, Refusal
+from gateway.transport.delivery import Delivery, Receive, Send, send_answer
+from gateway.transport.exchange import Answer, Exchange, Stream
+
+Page = Callable[[], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What the edge calls. `refuse` renders a refusal that was made before a message was known. `pages` maps a
+    path to its GET handler, for everything that is not MCP."""
+
+    mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
+    refuse: Callable[[Refusal], Answer]
+    pages: Mapping[str, Page]
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, configuration: Configuration, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._delivery = Delivery(configuration.limits)
+        self._in_flight_limit = configuration.limits.in_flight
+        self._base_url = configuration.base_url
+        self._hosts = allowed_hosts(configuration)
+        self._origins = allowed_origins(configuration)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests to MCP endpoints that are being worked on now, open streams included."""
+        return self._delivery.in_flight
+
+    def drain(self) -> None:
+        """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
+        self._delivery.drain()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers: Headers = tuple(scope["headers"])
+        path: str = scope["path"]
+        refusal = self._foreign(headers)
+        if refusal is not None:
+            await send_answer(send, self._handlers.refuse(refusal))
+        elif path.startswith("/mcp/"):
+            await self._serve_mcp(scope, headers, receive, send)
+        else:
+            await self._serve_page(scope["method"], path, send)
+
+    def _foreign(self, headers: Headers) -> Refusal | None:
+        hosts = values(headers, b"host")
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            return _refusal(
+                403,
+                "request/host",
+                "The Host header does not name this gateway.",
+                "Use its public address, or list the name under allowed_hosts.",
+            )
+        origins = values(headers, b"origin")
+        if len(origins) > 1 or (origins and origins[0] not in self._origins):
+            return _refusal(
+                403,
+                "request/origin",
+                "A web page of another origin may not call this gateway.",
+                "List its origin under allowed_origins.",
+            )
+        return None
+
+    async def _serve_page(self, method: str, path: str, send: Send) -> None:
+        page = self._handlers.pages.get(path)
+        if page is None:
+            refusal = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
+            await send_answer(send, self._handlers.refuse(refusal))
+        elif method not in {"GET", "HEAD"}:
+            refusal = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
+            await send_answer(send, self._handlers.refuse(refusal))
+        else:
+            await send_answer(send, await page())
+
+    async def _serve_mcp(self, scope: Mapping[str, Any], headers: Headers, receive: Receive, send: Send) -> None:
+        refusal = self._unserved(scope["method"], headers)
+        if refusal is not None:
+            await send_answer(send, self._handlers.refuse(refusal))
+            return
+        client = scope.get("client")
+        exchange = Exchange(
+            method=scope["method"],
+            upstream=scope["path"].removeprefix("/mcp/"),
+            url=f"{self._base_url}{scope['path']}",
+            headers=headers,
+            client_ip=client[0] if client else None,
+            certificate=scope.get("opagate.certificate"),
+        )
+        await self._delivery.converse(exchange, self._handlers.mcp, receive, send)
+
+    def _unserved(self, method: str, headers: Headers) -> Refusal | None:
+        if method not in {"POST", "GET", "DELETE"}:
+            return _refusal(405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE.")
+        if self._delivery.in_flight >= self._in_flight_limit:
+            return _refusal(
+                503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly."
+            )
+        if method != "POST":
+            return None
+        types = values(headers, b"content-type")
+        if len(types) != 1 or types[0].partition(";")[0].strip() != "application/json":
+            return _refusal(415, "request/content-type", "The body is not declared as JSON.", "Send application/json.")
+        if values(headers, b"content-encoding") not in {(), ("identity",)}:
+            return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
+        return None
+
+
+def values(headers: Headers, name: bytes) -> tuple[str, ...]:
+    """All values of one header, in lower case."""
+    return tuple(value.decode("latin-1").strip().lower() for key, value in headers if key == name)
+
+
+def allowed_hosts(configuration: Configuration) -> frozenset[str]:
+    """The `Host` values that name this gateway: its public address, where it listens, and what is configured."""
+    public = urlsplit(configuration.base_url).netloc.lower()
+    hosts = {public, configuration.listen.lower(), *(host.lower() for host in configuration.allowed_hosts)}
+    if configuration.loopback:
+        hosts |= {f"{name}:{configuration.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    return frozenset(hosts)
+
+
+def allowed_origins(configuration: Configuration) -> frozenset[str]:
+    """The `Origin` values of pages that may call this gateway: its own, and what is configured."""
+    own = {f"{scheme}://{host}" for host in allowed_hosts(configuration) for scheme in ("http", "https")}
+    return frozenset(own | {origin.lower() for origin in configuration.allowed_origins})
+
+
+def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
+    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=-32600)
