@@ -28,11 +28,10 @@ from pydantic import (
 )
 
 from gateway.errors import ConfigurationError
+from gateway.model import Effect, Role, Sensitivity  # noqa: TC001 - pydantic resolves the fields with them
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gateway.model import Effect, Role, Sensitivity
 
 # --- scalars ---------------------------------------------------------------------------------------
 
@@ -97,6 +96,18 @@ def _path(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def _location(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    text = _interpolate(value)
+    if text.startswith("file:"):
+        return f"file:{_base(info) / Path(text.removeprefix('file:')).expanduser()}"
+    match = re.match(r"http://(\[[^]]+\]|[^:/]+)", text)
+    if text.startswith("https://") or (match and _loopback(match[1])):
+        return text
+    raise ValueError(f"{text!r} is no place for keys; write file:PATH or https://… (http:// only on loopback)")
+
+
 def _base(info: ValidationInfo) -> Path:
     context = cast("Mapping[str, Path] | None", info.context)
     return context["base"] if context else Path()
@@ -112,6 +123,9 @@ Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """`${NAME}` in it is replaced from the environment."""
 FilePath = Annotated[Path, BeforeValidator(_path)]
 """Relative to the configuration file's folder."""
+
+KeyLocation = Annotated[str, BeforeValidator(_location)]
+"""`file:PATH` (relative to the configuration file's folder), or `https://…`; `http://` only on loopback."""
 
 
 class Settings(BaseModel):
@@ -131,7 +145,7 @@ class JwtIdentity(Settings):
     audience: Text | None = Field(
         default=None, description="The `aud` that tokens must name; by default `<public_url>/mcp`."
     )
-    jwks: Text | None = Field(
+    jwks: KeyLocation | None = Field(
         default=None, description="`https://…`, or `file:PATH`; by default discovered from the issuer's metadata."
     )
     algorithms: tuple[str, ...] = Field(
@@ -159,7 +173,7 @@ class SpiffeIdentity(Settings):
 
     kind: Literal["spiffe"]
     trust_domain: str = Field(pattern=r"^[a-z0-9._-]{1,255}$", description="Without `spiffe://`.")
-    bundle: Text = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
+    bundle: KeyLocation = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
     audience: Text | None = Field(default=None, description="By default `<public_url>/mcp`.")
     x509: bool = Field(default=False, description="Accept client certificates (needs `tls`).")
 
