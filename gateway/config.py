@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from gateway.errors import ConfigurationError
-from gateway.model import Effect, Role, Sensitivity  # noqa: TC001 - pydantic resolves the fields with them
+from gateway.model import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
