@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from gateway.config import Limits
+from gateway.errors import UpstreamError
 from gateway.model import Headers, Reason, Refusal
 from gateway.transport.exchange import Answer, Exchange, Stream
 from gateway.transport.keepalive import KeepAlive
@@ -93,7 +94,7 @@ class Delivery:
                 if keep_alive is not None:
                     await keep_alive.passing(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except ConnectionError:
+        except UpstreamError:
             # The upstream broke off in mid-body. Returning without completing the answer makes the server
             # close the connection, which is what the client would have seen from the upstream itself.
             return

@@ -1,0 +1,2 @@
+"""Sessions, tasks of the protocol and request states belong to one principal (invariant: nothing in the hands of
+another)."""

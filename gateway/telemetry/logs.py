@@ -1,0 +1,47 @@
+"""Structured logs on stderr (structlog)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal, cast
+
+import structlog
+
+
+def configure(form: Literal["console", "json"], level: str) -> None:
+    """Set up structlog for the process. Standard library loggers of dependencies are heard from `warning` on."""
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    stamps: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*stamps, _exception_name, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=[*stamps, _exception_name])
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _exception_name(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Replace exception information by the exception's type: a traceback can hold arguments, and so secrets."""
+    information = event.pop("exc_info", None)
+    if information is True:
+        information = sys.exc_info()[1]
+    elif isinstance(information, tuple):
+        information = cast("tuple[object, object, object]", information)[1]
+    if isinstance(information, BaseException):
+        event["exception"] = type(information).__name__
+    return event

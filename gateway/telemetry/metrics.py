@@ -1,0 +1,76 @@
+"""Prometheus metrics, all prefixed `opagate_`. Labels are names from configuration and reason codes, never what a
+caller chose freely: that would let a caller grow the memory of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """Every counter of the gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = Counter(
+            "opagate_calls", "Decided calls.", ("upstream", "action", "effect", "code"), registry=self.registry
+        )
+        self._refusals = Counter(
+            "opagate_refusals", "Requests refused before policy.", ("code",), registry=self.registry
+        )
+        self._settled = Counter(
+            "opagate_settled", "How forwarded calls ended.", ("upstream", "outcome"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "opagate_call_seconds",
+            "From the request's arrival to the end of its answer.",
+            ("upstream",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._decision_seconds = Histogram(
+            "opagate_decision_seconds", "What the policy engine took.", buckets=_SECONDS, registry=self.registry
+        )
+        self._bytes = Counter("opagate_answer_bytes", "Bytes of answers.", ("upstream",), registry=self.registry)
+        self.journal_failures = Counter(
+            "opagate_journal_failures", "Entries that could not be written.", registry=self.registry
+        )
+        self.policy_reloads = Counter(
+            "opagate_policy_reloads", "Attempts to load a policy.", ("result",), registry=self.registry
+        )
+        self.policy_ready = Gauge(
+            "opagate_policy_ready", "1 while the policy in force is the one on disk.", registry=self.registry
+        )
+
+    def refused(self, code: str) -> None:
+        self._refusals.labels(code).inc()
+
+    def decided(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:
+        self._calls.labels(upstream, action, effect, code).inc()
+        self._decision_seconds.observe(seconds)
+
+    def settled(self, upstream: str, outcome: str, seconds: float, size: int) -> None:
+        self._settled.labels(upstream, outcome).inc()
+        self._seconds.labels(upstream).observe(seconds)
+        self._bytes.labels(upstream).inc(size)
+
+    def observe_in_flight(self, read: Callable[[], int]) -> None:
+        """Report `read()` as the number of requests now being served."""
+        self.registry.register(_InFlight(read))
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus, version 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _InFlight(Collector):
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        return [GaugeMetricFamily("opagate_in_flight", "Requests being served now.", value=self._read())]
