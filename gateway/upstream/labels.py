@@ -1,0 +1,154 @@
+"""What the operator says of tools: from configured name patterns to labels. Pure.
+
+Labels come from configuration alone. What an upstream says of its own tools (`annotations`) is never used here.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from gateway.model import Labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gateway.config import ToolLabels
+    from gateway.model import Json, JsonObject, Role
+
+_WILDCARDS = frozenset("*?[")
+
+
+def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
+    """The labels of the tool `name`. Patterns are shell-like and case-sensitive.
+
+    All that match are merged field by field and role by role, later ones over earlier ones, and names written
+    without a wildcard over patterns. What nothing says keeps the fail-closed default of `model.Labels`.
+    """
+    matching = [(key, labels) for key, labels in patterns.items() if fnmatchcase(name, key)]
+    ordered = [pair for pair in matching if _is_pattern(pair[0])] + [
+        pair for pair in matching if not _is_pattern(pair[0])
+    ]
+    fields: dict[str, Any] = {}
+    roles: dict[str, Role] = {}
+    for _, labels in ordered:
+        roles.update(labels.roles)
+        for field in ("effect", "egress", "sensitivity"):
+            value = getattr(labels, field)
+            if value is not None:
+                fields[field] = value
+    return Labels(**fields, roles=roles)
+
+
+def check(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mapping[str, Json]) -> tuple[str, ...]:
+    """What in the labels of `upstream` can have no effect: one sentence each, for people.
+
+    `schemas` is tool name → its `inputSchema`, of every tool that the upstream lists.
+    """
+    return tuple(_warnings(upstream, patterns, schemas))
+
+
+def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mapping[str, Json]) -> Iterator[str]:
+    for pattern, labels in patterns.items():
+        tools = [name for name in schemas if fnmatchcase(name, pattern)]
+        if not tools:
+            yield f"upstreams.{upstream}.tools.{pattern} matches no tool that {upstream} lists"
+        for pointer in labels.roles:
+            for tool in tools:
+                if not has_pointer(schemas[tool], pointer):
+                    yield (
+                        f"upstreams.{upstream}.tools.{pattern}.roles.{pointer}:"
+                        f" the tool {tool!r} has no such argument in its inputSchema"
+                    )
+
+
+def _is_pattern(key: str) -> bool:
+    return not _WILDCARDS.isdisjoint(key)
+
+
+def has_pointer(schema: Json, pointer: str) -> bool:
+    """Whether arguments that `schema` describes can have a value at `pointer` (RFC 6901).
+
+    A node that describes nothing (`{}`, `true`, an object without `properties`) may hold anything.
+    """
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    nodes = [schema]
+    for step in steps:
+        nodes = [child for described in _together(schema, nodes) for child in _members_at(described, step)]
+    return bool(nodes)
+
+
+def _together(root: Json, nodes: list[Json]) -> Iterator[JsonObject]:
+    """The nodes and all that they combine or refer to, each once: an upstream's schema may refer to itself."""
+    waiting = list(nodes)
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is True or node == {}:
+            yield _ANYTHING
+        elif isinstance(node, dict) and id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            waiting.extend(_branches(root, node))
+
+
+def _members_at(schema: JsonObject, step: str) -> list[Json]:
+    """The schemas of the member `step` of the values that `schema` itself describes."""
+    found = _own_children(schema, step)
+    if not found and not schema.keys() & _DESCRIBES_MEMBERS:
+        kind = schema.get("type")
+        return [True] if kind is None or kind in ("object", "array") or isinstance(kind, list) else []
+    return found
+
+
+_ANYTHING: JsonObject = {"type": "object"}
+_DESCRIBES_MEMBERS = frozenset(
+    {
+        "properties",
+        "additionalProperties",
+        "items",
+        "prefixItems",
+        "$ref",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "enum",
+        "const",
+    }
+)
+
+
+def _own_children(schema: JsonObject, step: str) -> list[Json]:
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and step in properties:
+        return [properties[step]]
+    additional = schema.get("additionalProperties")
+    if isinstance(additional, dict) or additional is True:
+        return [additional]
+    if step.isdigit():
+        leading = schema.get("prefixItems")
+        if isinstance(leading, list) and int(step) < len(leading):
+            return [leading[int(step)]]
+        if "items" in schema and schema["items"] is not False:
+            return [schema["items"]]
+    return []
+
+
+def _branches(root: Json, schema: JsonObject) -> Iterator[Json]:
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        branches = schema.get(keyword)
+        if isinstance(branches, list):
+            yield from branches
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        yield _resolve(root, reference)
+
+
+def _resolve(root: Json, reference: str) -> Json:
+    """The node of the same document that `reference` names, or `False` (which describes nothing)."""
+    node: Json = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        if not isinstance(node, dict):
+            return False
+        node = node.get(step.replace("~1", "/").replace("~0", "~"), False)
+    return node

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import ToolLabels
+from gateway.model import Effect, Labels, Role, Sensitivity
+from gateway.upstream.labels import check, has_pointer, labels_for
+
+if TYPE_CHECKING:
+    from gateway.model import Json
+
+SEND: dict[str, Json] = {
+    "type": "object",
+    "properties": {
+        "to": {"type": "array", "items": {"type": "string"}},
+        "subject": {"type": "string"},
+        "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+        "options": {"$ref": "#/$defs/Options"},
+        "pair": {"prefixItems": [{"type": "string"}], "items": False},
+        "any": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"url": {}}}]},
+        "free": {},
+    },
+    "$defs": {"Options": {"type": "object", "properties": {"reply/to": {"type": "string"}}}},
+}
+
+
+def test_a_tool_that_nothing_matches_has_the_fail_closed_labels():
+    labels = labels_for("wipe", {"read_*": ToolLabels(effect=Effect.READ, egress=False)})
+
+    assert labels == Labels(effect=Effect.WRITE, egress=True, sensitivity=Sensitivity.INTERNAL, roles={})
+
+
+def test_later_patterns_override_earlier_ones_field_by_field():
+    labels = labels_for(
+        "read_secret",
+        {
+            "read_*": ToolLabels(effect=Effect.READ, egress=False, roles={"/path": Role.SELECTOR}),
+            "*_secret": ToolLabels(sensitivity=Sensitivity.RESTRICTED, roles={"/key": Role.CREDENTIAL}),
+            "*": ToolLabels(egress=True),
+        },
+    )
+
+    assert labels.effect is Effect.READ
+    assert labels.egress is True
+    assert labels.sensitivity is Sensitivity.RESTRICTED
+    assert labels.roles == {"/path": Role.SELECTOR, "/key": Role.CREDENTIAL}
+
+
+def test_an_exact_name_wins_over_a_later_pattern():
+    labels = labels_for(
+        "delete_file", {"delete_file": ToolLabels(effect=Effect.DESTRUCTIVE), "*": ToolLabels(effect=Effect.READ)}
+    )
+
+    assert labels.effect is Effect.DESTRUCTIVE
+
+
+def test_a_tool_named_like_a_pattern_does_not_become_an_exact_name():
+    labels = labels_for(
+        "read_*", {"read_*": ToolLabels(effect=Effect.READ), "*": ToolLabels(effect=Effect.DESTRUCTIVE)}
+    )
+
+    assert labels.effect is Effect.DESTRUCTIVE
+
+
+def test_patterns_are_case_sensitive():
+    assert labels_for("READ_file", {"read_*": ToolLabels(effect=Effect.READ)}).effect is Effect.WRITE
+
+
+def test_a_later_role_overrides_an_earlier_one_for_the_same_pointer():
+    labels = labels_for(
+        "send", {"*": ToolLabels(roles={"/to": Role.CONTENT}), "se*": ToolLabels(roles={"/to": Role.DESTINATION})}
+    )
+
+    assert labels.roles == {"/to": Role.DESTINATION}
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    ["/to", "/to/0", "/subject", "/headers/from", "/options/reply~1to", "/pair/0", "/any/url", "/free/x/y"],
+)
+def test_a_pointer_that_arguments_can_have_is_found(pointer: str):
+    assert has_pointer(SEND, pointer)
+
+
+@pytest.mark.parametrize(
+    "pointer", ["/too", "/subject/x", "/to/first", "/options/reply", "/pair/1", "/any/uri", "/headers/from/x"]
+)
+def test_a_pointer_that_arguments_cannot_have_is_not_found(pointer: str):
+    assert not has_pointer(SEND, pointer)
+
+
+def test_an_object_without_properties_may_hold_anything():
+    assert has_pointer({"type": "object"}, "/anything")
+    assert has_pointer({"type": ["object", "null"]}, "/anything")
+    assert not has_pointer({"type": "string"}, "/anything")
+    assert not has_pointer("nonsense", "/anything")
+
+
+def test_a_schema_that_refers_to_itself_ends():
+    assert not has_pointer({"$ref": "#"}, "/x")
+    assert not has_pointer({"$ref": "#/nowhere/at/all"}, "/x")
+    assert not has_pointer({"$ref": "#/type/x", "type": "object"}, "/x")
+
+
+def test_a_reference_bomb_ends_quickly():
+    bomb: dict[str, Json] = {"anyOf": [{"anyOf": [{"$ref": "#"}] * 20} for _ in range(20)]}
+
+    assert not has_pointer(bomb, "/x")
+
+
+def test_a_reference_to_another_document_is_not_followed():
+    assert not has_pointer({"$ref": "https://evil.example/schema"}, "/x")
+
+
+def test_a_role_for_an_argument_that_does_not_exist_is_reported():
+    warnings = check(
+        "mail", {"send": ToolLabels(roles={"/to": Role.DESTINATION, "/bcc": Role.DESTINATION})}, {"send": SEND}
+    )
+
+    assert warnings == (
+        "upstreams.mail.tools.send.roles./bcc: the tool 'send' has no such argument in its inputSchema",
+    )
+
+
+def test_a_pattern_that_matches_no_tool_is_reported():
+    warnings = check("mail", {"sned": ToolLabels(), "se*": ToolLabels()}, {"send": SEND})
+
+    assert warnings == ("upstreams.mail.tools.sned matches no tool that mail lists",)
