@@ -1,0 +1,88 @@
+"""Fixture servers as real processes: a listening socket is made first and handed down to the server.
+
+The port is known and connections are accepted (by the kernel) before the program has started, so nothing polls, sleeps
+or races for a free port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from starlette.types import ASGIApp
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A running fixture server. `origin` is `http://127.0.0.1:PORT`; `log` holds all that it printed."""
+
+    origin: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def mcp(self) -> str:
+        """The URL of its MCP endpoint."""
+        return f"{self.origin}/mcp"
+
+
+@contextmanager
+def running(module: str, log: Path, arguments: Sequence[str] = ()) -> Generator[ServerProcess]:
+    """Run `python -m module` on a free loopback port for as long as the block lasts.
+
+    The program must have stopped within 10 s of SIGTERM; it is killed after that, and the test fails.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening, log.open("wb") as output:
+        command = [sys.executable, "-m", module, "--fd", str(listening.fileno()), *arguments]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        yield ServerProcess(origin, log, process)
+        assert process.poll() is None, f"{module} ended early:\n{log.read_text('utf-8')}"
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], within: float = 10) -> None:
+    """SIGTERM, and SIGKILL for what has not ended `within` seconds (which is an error)."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def serve(app: ASGIApp, *, graceful: int = 1) -> None:
+    """What a fixture server's `__main__` calls: serve the application on the socket given by `--fd`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    listening = socket.socket(fileno=parser.parse_args().fd)
+    # httptools leaves trailing blanks on header values, against RFC 9110 section 5.5; h11 does not.
+    config = uvicorn.Config(app, http="h11", log_level="warning", timeout_graceful_shutdown=graceful, ws="none")
+    uvicorn.Server(config).run(sockets=[listening])
