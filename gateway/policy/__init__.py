@@ -1,0 +1,1 @@
+"""Policy: what is asked of Open Policy Agent, by which engine, and how strictly its answer is read."""

@@ -1,0 +1,209 @@
+"""A policy folder → what an engine loads, read the way `opa run --bundle` reads it.
+
+- Every `.rego` file except `*_test.rego`.
+- Every `data.json`, `data.yaml` and `data.yml`, inserted at the path of its folder.
+- `.manifest`: `roots` (what the folder may define) and `revision`.
+- Names that begin with a dot are left out, `.manifest` excepted.
+
+Which policy decided must be in the record, and a folder cannot hold its own hash. So Rego gives the policy's *name*, and
+the *revision* is the gateway's to say: the embedded engine's is `Bundle.revision`, computed here from the very bytes that
+were loaded; a server's is what the server itself reports of its bundles (see `server.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from gateway.errors import PolicyBroken
+from gateway.policy import datafile
+
+MAX_BYTES = 32 * 2**20
+MAX_FILES = 5_000
+MAX_DEPTH = 32
+
+GRANTS = "gateway/grants/data.yaml"
+_DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """`modules` are names, relative to the folder, and Rego texts; `data` is the JSON document of all data files.
+    `roots` are the paths, such as `gateway/grants`, that it may define; `("",)` is everything."""
+
+    modules: tuple[tuple[str, str], ...]
+    data: str
+    revision: str
+    roots: tuple[str, ...] = ("",)
+
+
+def read(folder: Path, grants: Path | None = None) -> Bundle:
+    """Read a policy folder; `grants` is a YAML file in place of its `gateway/grants/data.yaml`.
+
+    Raises `PolicyBroken` naming the file, what is wrong with it, and the remedy.
+    """
+    files = _files(folder)
+    if grants is not None:
+        for name in _DATA_NAMES:
+            files.pop(f"{PurePosixPath(GRANTS).parent}/{name}", None)
+        files[GRANTS] = _content(grants, str(grants))
+    texts = {name: _text(name, content) for name, content in sorted(files.items())}
+    modules = tuple((name, text) for name, text in texts.items() if name.endswith(".rego"))
+    if not modules:
+        raise PolicyBroken(f"{folder} holds no Rego files", "point policy.path at a policy folder")
+    roots, named = _manifest(texts.get(".manifest"))
+    data: dict[str, Any] = {}
+    for name, text in texts.items():
+        if PurePosixPath(name).name in _DATA_NAMES:
+            shown = str(grants) if grants is not None and name == GRANTS else name
+            _insert(data, PurePosixPath(name).parent.parts, datafile.read(text, shown), shown)
+    _require_roots(data, roots)
+    digest = _digest(files)
+    return Bundle(modules, json.dumps(data), f"{named}+{digest[:8]}" if named else digest[:16], roots)
+
+
+def sources(folder: Path) -> dict[str, str]:
+    """Name → text of the Rego files that decide, tests left out. Raises `PolicyBroken`."""
+    return {name: _text(name, content) for name, content in _files(folder).items() if name.endswith(".rego")}
+
+
+def fingerprint(folder: Path, grants: Path | None = None) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, size, inode and modification time of every file: what changes when the folder does, cheaply."""
+    paths = list(_paths(folder, folder.resolve(), 0))
+    if grants is not None:
+        paths.append((str(grants), grants))
+    marks: list[tuple[str, int, int, int]] = []
+    for name, path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise PolicyBroken(f"{name} cannot be read: {error.strerror}", "restore the file") from None
+        marks.append((name, status.st_size, status.st_ino, status.st_mtime_ns))
+    return tuple(marks)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    size = 0
+    for name, path in _paths(folder, folder.resolve(), 0):
+        files[name] = _content(path, name)
+        size += len(files[name])
+        if size > MAX_BYTES or len(files) > MAX_FILES:
+            raise PolicyBroken(
+                f"{folder} is larger than {MAX_BYTES >> 20} MiB or {MAX_FILES} files",
+                "point policy.path at a folder that holds the policy alone",
+            )
+    return files
+
+
+def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """The files that count, in order of name. A symbolic link may lead elsewhere within the folder, never out of it:
+    Kubernetes mounts are made of such links."""
+    if depth > MAX_DEPTH:
+        raise PolicyBroken(f"{folder} is nested more than {MAX_DEPTH} deep", "look for a link that leads to its parent")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise PolicyBroken(
+            f"the policy folder {folder} cannot be read: {error.strerror}", "point policy.path at a readable folder"
+        ) from None
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(".") and name != ".manifest":
+            continue
+        if not entry.resolve().is_relative_to(root):
+            raise PolicyBroken(f"{name} is a link that leaves the policy folder", "copy what it points to")
+        if entry.is_dir():
+            yield from _paths(entry, root, depth + 1, f"{name}/")
+        elif entry.name in _DATA_NAMES or name == ".manifest" or _decides(entry.name):
+            yield name, entry
+
+
+def _decides(name: str) -> bool:
+    return name.endswith(".rego") and not name.endswith("_test.rego")
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        if not path.is_file():
+            raise PolicyBroken(f"{name} is not a file", "put a readable file there")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PolicyBroken(f"{name} cannot be read: {error.strerror}", "make it readable to the gateway") from None
+    if len(content) > MAX_BYTES:
+        raise PolicyBroken(f"{name} is larger than {MAX_BYTES >> 20} MiB", "make it smaller")
+    return content
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyBroken(f"{name}:{line}: not UTF-8", "save the file as UTF-8") from None
+
+
+def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
+    """The roots and the revision. Without a manifest, or without roots in it, a folder may define everything."""
+    if text is None:
+        return ("",), ""
+    value = datafile.read(text, ".manifest.json")
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    roots, revision = fields.get("roots", [""]), fields.get("revision", "")
+    wellformed = isinstance(roots, list) and all(isinstance(item, str) for item in cast("list[object]", roots))
+    if not isinstance(value, dict) or not wellformed or not isinstance(revision, str):
+        raise PolicyBroken(
+            ".manifest: roots is not a list of text, or revision is not text",
+            'write it like {"revision": "2026-11-24", "roots": ["gateway"]}',
+        )
+    return tuple(root.strip("/") for root in cast("list[str]", roots)), revision
+
+
+def _insert(data: dict[str, Any], parts: tuple[str, ...], value: object, name: str) -> None:
+    if not isinstance(value, dict):
+        raise PolicyBroken(f"{name} is not a mapping at its top level", "start it with a key")
+    here = data
+    for part in parts:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise PolicyBroken(f"{name} meets a value that another data file gives", "give each value in one file")
+    _merge(here, cast("dict[str, Any]", value), name)
+
+
+def _merge(into: dict[str, Any], value: Mapping[str, Any], name: str) -> None:
+    for key, item in value.items():
+        if key not in into:
+            into[key] = item
+        elif isinstance(into[key], dict) and isinstance(item, dict):
+            _merge(into[key], cast("dict[str, Any]", item), name)
+        else:
+            raise PolicyBroken(f"{name}: another data file gives {key!r} too", "give each value in one file")
+
+
+def covered(path: str, roots: tuple[str, ...]) -> bool:
+    """Whether a path such as `gateway/grants` is within one of the roots."""
+    return any(root in {"", path} or path.startswith(f"{root}/") for root in roots)
+
+
+def _require_roots(data: Mapping[str, Any], roots: tuple[str, ...], prefix: str = "") -> None:
+    for key, item in data.items():
+        path = prefix + key
+        if covered(path, roots):
+            continue
+        if isinstance(item, dict) and item and any(root.startswith(f"{path}/") for root in roots):
+            _require_roots(cast("dict[str, Any]", item), roots, f"{path}/")
+        else:
+            raise PolicyBroken(f"data.{path.replace('/', '.')} is outside the roots of .manifest", "add it to roots")
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        for part in (name.encode(), content):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()

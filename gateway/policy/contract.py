@@ -1,0 +1,246 @@
+"""The policy contract, version 1, as types: what Rego is asked, and what it may answer. Pure.
+
+`tools/generate.py` writes `rego/schemas/input.json` and `rego/schemas/result.json` from `Input` and `Result`, and OPA
+type-checks the rules with them: a misspelt field in Rego is an error at build time. `document.py` makes what `Input`
+describes; `verdict.py` reads what `Result` describes. A field that may be absent is `UNSET` here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway.model import AuthMethod, Effect, Pin, Role, Sensitivity
+
+Text = Annotated[str, Meta(min_length=1)]
+Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Pointer = Annotated[str, Meta(pattern=r"^(/([^~/]|~[01])*)*$")]
+"""A JSON pointer, RFC 6901."""
+
+
+class Closed(Struct, forbid_unknown_fields=True):
+    """An object that has these fields and no others."""
+
+
+# --- input -----------------------------------------------------------------------------------------
+
+
+class User(Closed):
+    id: str
+    groups: list[str]
+
+
+class Link(Closed):
+    """One link of a delegation chain (RFC 8693, `act`)."""
+
+    id: str
+    issuer: str | UnsetType = UNSET
+
+
+class SubjectProperties(Closed):
+    issuer: str
+    auth_method: AuthMethod
+    bound: bool
+    scopes: list[str]
+    user: User | None
+    delegation: list[Link]
+    delegation_depth: Count
+
+
+class Subject(Closed):
+    type: Literal["agent"]
+    id: str
+    properties: SubjectProperties
+
+
+class Action(Closed):
+    name: Literal["tools/call", "resources/read", "prompts/get"]
+
+
+class ResourceProperties(Closed):
+    upstream: str
+    audience: str
+    effect: Effect
+    egress: bool
+    sensitivity: Sensitivity
+    trust: Literal["trusted", "untrusted"]
+    roles: dict[str, Role]
+    annotations: dict[str, Any]
+    tool: str | UnsetType = UNSET
+    tenant: str | UnsetType = UNSET
+    environment: str | UnsetType = UNSET
+    pin: Pin | UnsetType = UNSET
+
+
+class Resource(Closed):
+    type: Literal["tool", "resource", "prompt"]
+    id: str
+    properties: ResourceProperties
+
+
+class Client(Closed):
+    ip: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+
+
+class Task(Closed):
+    id: str
+    kind: Literal["declared", "implicit"]
+    opened: Time
+    expires: Time | UnsetType = UNSET
+    goal: str | UnsetType = UNSET
+
+
+class Approval(Closed):
+    id: str
+    approvers: list[str]
+    granted: Time
+    scope: Literal["once", "destination"]
+
+
+class Context(Closed):
+    time: Time
+    trace_id: str
+    client: Client
+    task: Task
+    approval: Approval | None
+    supported_obligations: list[str]
+
+
+class Session(Closed):
+    """The facts of the task, the call under decision included."""
+
+    calls: Count
+    in_flight: Count
+    audiences: list[str]
+    write_audiences: list[str]
+    tenants: list[str]
+    environments: list[str]
+    denials: Count
+
+
+class Input(Closed):
+    """What a rule sees as `input`. A call has `action`, `resource` and `arguments`; a list has `resources`."""
+
+    version: Literal[1]
+    subject: Subject
+    context: Context
+    session: Session
+    action: Action | UnsetType = UNSET
+    resource: Resource | UnsetType = UNSET
+    arguments: dict[str, Any] | UnsetType = UNSET
+    resources: list[Resource] | UnsetType = UNSET
+
+
+# --- result ----------------------------------------------------------------------------------------
+
+
+class Reason(Struct):
+    """Why. Further fields are ignored: a later policy may say more."""
+
+    code: Annotated[str, Meta(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)+$")]
+    message: Text
+    remedy: str = ""
+    controls: list[str] = []
+    facts: list[str] = []
+
+
+class Obligation(Struct):
+    id: Text
+    properties: dict[str, Any]
+
+
+class Policy(Struct):
+    """Which policy answered. `revision` is the gateway's to say where Rego cannot know it."""
+
+    name: Text
+    revision: str = ""
+
+
+class Result(Struct):
+    """The answer to one call."""
+
+    version: Literal[1]
+    effect: Literal["allow", "deny", "ask"]
+    reasons: list[Reason]
+    obligations: list[Obligation]
+    policy: Policy
+
+
+class Visible(Struct):
+    """The answer to a list."""
+
+    version: Literal[1]
+    visible: list[str]
+
+
+# --- obligations -----------------------------------------------------------------------------------
+
+
+class IssueCredential(Closed):
+    audience: Text
+    scope: Text
+    ttl_seconds: Positive
+
+
+class ConcealCredentials(Closed):
+    pass
+
+
+class Redact(Closed):
+    pointers: Annotated[list[Pointer], Meta(min_length=1)]
+
+
+class Label(Closed):
+    confidentiality: Sensitivity
+
+
+class RequireApprovers(Closed):
+    count: Positive
+    group: Text | UnsetType = UNSET
+
+
+class Limit(Closed):
+    """At least one of the two; `verdict` refuses an empty one."""
+
+    timeout_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    max_bytes: Positive | UnsetType = UNSET
+
+
+OBLIGATIONS: dict[str, type[Closed]] = {
+    "issue_credential": IssueCredential,
+    "conceal_credentials": ConcealCredentials,
+    "redact": Redact,
+    "label": Label,
+    "require_approvers": RequireApprovers,
+    "limit": Limit,
+}
+"""Obligation id → the exact shape of its properties. An unknown property would be something left undone."""
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """File name → JSON Schema, for `rego/schemas/`."""
+    return {"input.json": _schema(Input), "result.json": _schema(Result)}
+
+
+def _schema(model: type[Struct]) -> dict[str, Any]:
+    schema = msgspec.json.schema(model)
+    definitions: dict[str, Any] = schema.pop("$defs")
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **_inlined(schema, definitions)}
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """The schema without references: OPA's type checker follows them only in part, and none here is recursive."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    mapping = cast("dict[str, Any]", node)
+    if "$ref" in mapping:
+        return _inlined(definitions[mapping["$ref"].rpartition("/")[2]], definitions)
+    # Defaults and titles tell a type checker nothing.
+    return {key: _inlined(value, definitions) for key, value in mapping.items() if key not in {"title", "default"}}

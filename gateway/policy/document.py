@@ -1,0 +1,180 @@
+"""Values → the policy input, version 1. Pure: no I/O, no clock.
+
+The input is what every rule sees. Its fields are described in `rego/schemas/input.json`, which is generated from
+`contract.py`; a test holds the two together. A fact that is not known is absent, never an empty stand-in. The size
+of the input decides how fast the engine is, so nothing is in it twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+from gateway.errors import PolicyInput
+from gateway.model import Call, Context, Json, JsonObject, Principal, SessionFacts, Target
+
+VERSION = 1
+
+_LAST_TIME = 253402300799.0
+"""9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
+
+_LEAST, _GREATEST = -(2**63), 2**64 - 1
+
+
+def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
+    """The input of `data.gateway.decision.result`: may this principal make this call, now, after what the task did?"""
+    return {
+        "version": VERSION,
+        "subject": _subject(principal),
+        "action": {"name": call.action},
+        "resource": _resource(call.target),
+        "arguments": call.arguments,
+        "context": _context(context),
+        "session": _session(facts),
+    }
+
+
+def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:
+    """The input of `data.gateway.visibility.result`: which of these may this principal know of?"""
+    return {
+        "version": VERSION,
+        "subject": _subject(principal),
+        "resources": [_resource(target) for target in targets],
+        "context": _context(context),
+        "session": _session(facts),
+    }
+
+
+def encode(document: JsonObject) -> bytes:
+    """The document as JSON, for either engine.
+
+    Raises `PolicyInput` for a document that JSON cannot carry so that every engine and every upstream reads the same:
+    not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds them), lone
+    surrogates, and nesting without end.
+    """
+    try:
+        for part in ("arguments", "resource", "resources"):
+            _require_exact(document.get(part))
+        return _ENCODER.encode(document)
+    except UnicodeEncodeError:
+        raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
+    except RecursionError:
+        raise PolicyInput("the call's arguments are nested too deeply", "send flatter arguments") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping will do
+    raise TypeError(f"a policy input holds a {type(value).__name__}")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def _require_exact(value: Json) -> None:
+    """Looks only at the parts that hold what callers and upstreams wrote. Concrete types come first: this is on the
+    path of every call, and asking for `Mapping` costs as much as encoding a small document."""
+    if value is None or isinstance(value, str | bool):
+        return
+    if isinstance(value, int):
+        if not _LEAST <= value <= _GREATEST:
+            raise PolicyInput("the call holds an integer beyond 64 bits", "send such a number as a string")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise PolicyInput("the call holds a number that is not finite", "send numbers that JSON can write")
+    else:
+        for item in value.values() if isinstance(value, dict) or isinstance(value, Mapping) else value:  # noqa: SIM101 - see above
+            if not isinstance(item, str):
+                _require_exact(item)
+
+
+def _subject(principal: Principal) -> JsonObject:
+    user = principal.user
+    return {
+        "type": "agent",
+        "id": principal.id,
+        "properties": {
+            "issuer": principal.issuer,
+            "auth_method": principal.method,
+            "bound": principal.bound,
+            "scopes": sorted(principal.scopes),
+            "user": None if user is None else {"id": user.id, "groups": user.groups},
+            "delegation": [
+                {"id": actor.id} if actor.issuer is None else {"id": actor.id, "issuer": actor.issuer}
+                for actor in principal.delegation
+            ],
+            "delegation_depth": len(principal.delegation),
+        },
+    }
+
+
+def _resource(target: Target) -> JsonObject:
+    labels = target.labels
+    properties: dict[str, Json] = {
+        "upstream": target.upstream,
+        "audience": target.audience,
+        "effect": labels.effect,
+        "egress": labels.egress,
+        "sensitivity": labels.sensitivity,
+        "trust": target.trust,
+        "roles": labels.roles,
+        "annotations": target.annotations,
+    }
+    if target.type == "tool":
+        properties["tool"] = target.name
+    if target.tenant is not None:
+        properties["tenant"] = target.tenant
+    if target.environment is not None:
+        properties["environment"] = target.environment
+    if target.pin is not None:
+        properties["pin"] = target.pin
+    return {"type": target.type, "id": target.id, "properties": properties}
+
+
+def _context(context: Context) -> JsonObject:
+    task = context.task
+    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
+    if task.goal is not None:
+        described["goal"] = task.goal
+    if task.expires is not None:
+        described["expires"] = _cached(task.expires)
+    client: dict[str, Json] = {}
+    if context.client_ip is not None:
+        client["ip"] = context.client_ip
+    if context.client_name is not None:
+        client["name"] = context.client_name
+    return {
+        "time": timestamp(context.time),
+        "trace_id": context.trace_id,
+        "client": client,
+        "task": described,
+        "approval": None,
+        "supported_obligations": sorted(context.supported_obligations),
+    }
+
+
+def _session(facts: SessionFacts) -> JsonObject:
+    return {
+        "calls": facts.calls,
+        "in_flight": facts.in_flight,
+        "audiences": sorted(facts.audiences),
+        "write_audiences": sorted(facts.write_audiences),
+        "tenants": sorted(facts.tenants),
+        "environments": sorted(facts.environments),
+        "denials": facts.denials,
+    }
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC. What the calendar cannot write becomes its nearest end, and
+    not-a-number its beginning, which is long expired."""
+    moment = datetime.fromtimestamp(max(0.0, min(seconds, _LAST_TIME)), UTC)
+    return moment.isoformat()[:-6] + "Z"
+
+
+_cached = lru_cache(maxsize=4096)(timestamp)
+"""For the times of a task, which come again with each of its calls."""

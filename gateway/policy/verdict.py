@@ -1,0 +1,117 @@
+"""The engine's answer → a decision, read strictly. Pure.
+
+Rungs, in order; the first that fails decides, and each failure is a denial with its own code:
+
+1. there is an answer at all                                     policy/undefined
+2. it is an object of version 1 whose effect is one of three,
+   whose reasons, obligations and policy are well-formed, and
+   that says why unless it allows                                policy/malformed
+3. the properties of each obligation that is known are exactly
+   what the contract says                                        policy/obligation
+4. if it allows: each obligation is one that the caller of
+   `read` can carry out                                          policy/obligation
+
+Fields that the contract does not name are ignored in the answer and in reasons (version 1 may grow), but never in an
+obligation: what is not understood there would be left undone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import msgspec
+
+from gateway.model import Decision, Obligation, PolicyRevision, Reason
+from gateway.policy import contract
+
+UNDEFINED: Final = "<undefined>"
+"""How the embedded engine spells that there is no answer."""
+
+UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
+"""Of a denial that no policy gave."""
+
+_MISSING: Final = "the policy has no rule `gateway.decision.result`, or that rule has no value; give it a `default`"
+_SHAPE: Final = "make `gateway.decision.result` follow rego/schemas/result.json; `opagate policy check` shows where"
+_UNSUPPORTED: Final = "remove the obligation from the policy, or run a gateway that can carry it out"
+
+
+def read(answer: object, supported: frozenset[str]) -> Decision:
+    """The decision in an engine's answer, already decoded from JSON. `supported` are the obligation ids that the
+    caller will carry out. Never raises."""
+    if answer is None or answer == UNDEFINED:
+        return refused("policy/undefined", "the policy gave no answer", _MISSING)
+    try:
+        result = _result(answer)
+    except msgspec.ValidationError as error:
+        return refused("policy/malformed", f"the policy's answer does not follow the contract: {error}", _SHAPE)
+    policy = PolicyRevision(result.policy.name, result.policy.revision)
+    problem = _obligation_problem(result, supported)
+    if problem is not None:
+        return refused("policy/obligation", problem, _UNSUPPORTED, policy)
+    return Decision(
+        effect=result.effect,
+        reasons=tuple(
+            Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts))
+            for item in result.reasons
+        ),
+        obligations=tuple(Obligation(item.id, item.properties) for item in result.obligations),
+        policy=policy,
+    )
+
+
+def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
+    """The ids that may be shown. An answer that is malformed, or names something that was not asked, hides all."""
+    try:
+        _require_version(answer)
+        visible = frozenset(msgspec.convert(answer, contract.Visible).visible)
+    except msgspec.ValidationError:
+        return frozenset()
+    return visible if visible <= asked else frozenset()
+
+
+def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNOWN_POLICY) -> Decision:
+    """A denial that the gateway gives itself, because policy could not."""
+    return Decision("deny", (Reason(code, message, remedy),), (), policy)
+
+
+def _result(answer: object) -> contract.Result:
+    _require_version(answer)
+    result = msgspec.convert(answer, contract.Result)
+    if result.effect != "allow" and not result.reasons:
+        raise msgspec.ValidationError(f"effect is {result.effect!r} and there is no reason - at `$.reasons`")
+    if any(item.code.endswith("\n") for item in result.reasons):
+        # A `$` in Python matches before a last line break too; in JSON Schema it does not.
+        raise msgspec.ValidationError("a code ends with a line break - at `$.reasons[...].code`")
+    return result
+
+
+def _require_version(answer: object) -> None:
+    """Before anything else is read: another version may mean something else by the same words."""
+    if not isinstance(answer, dict):
+        raise msgspec.ValidationError(f"it is not an object but a {type(answer).__name__}")
+    version = cast("dict[str, Any]", answer).get("version")
+    if type(version) is not int or version != 1:
+        raise msgspec.ValidationError("the version is not 1 - at `$.version`")
+
+
+def _obligation_problem(result: contract.Result, supported: frozenset[str]) -> str | None:
+    """Why the obligations cannot be taken on, or `None`. A denial's obligations bind nobody: the call does not pass."""
+    if result.effect == "deny":
+        return None
+    for item in result.obligations:
+        shape = contract.OBLIGATIONS.get(item.id)
+        if result.effect == "allow" and (shape is None or item.id not in supported):
+            return f"the policy allows on an obligation that this gateway cannot carry out: {item.id!r}"
+        if shape is not None and (problem := _properties_problem(item, shape)):
+            return f"the properties of the obligation {item.id!r} are malformed: {problem}"
+    return None
+
+
+def _properties_problem(item: contract.Obligation, shape: type[contract.Closed]) -> str | None:
+    if shape is contract.Limit and not item.properties:
+        return "it limits nothing"
+    try:
+        msgspec.convert(item.properties, shape)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
