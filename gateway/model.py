@@ -351,7 +351,8 @@ class Refusal:
 
     `status` is the HTTP status. `rpc_code` is the JSON-RPC error code, used when the refusal is answered
     as a protocol error. `challenge` is a `WWW-Authenticate` value. `decision` is present when policy refused.
-    `data` becomes the JSON-RPC error's `data`.
+    `data` becomes the JSON-RPC error's `data`. `id` is that of the refused request, for a refusal from before there
+    is a `Message`, if it could be read.
     """
 
     status: int
@@ -360,3 +361,4 @@ class Refusal:
     challenge: str | None = None
     decision: Decision | None = None
     data: JsonObject | None = None
+    id: RequestId | None = None

@@ -1,0 +1,42 @@
+"""One digest for one JSON value, however it was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import rfc8785
+
+from gateway.model import Json
+
+_WIDE: Final = b"\x00wide\x00"
+"""Sets the digests of documents with wide integers apart: no RFC 8785 text starts with NUL."""
+
+
+def digest(value: Json) -> str:
+    """`sha256:` and 64 hex digits over the RFC 8785 (JCS) form of `value`.
+
+    RFC 8785 has no form for integers beyond ±(2**53 - 1), because readers round them. They must still be told
+    apart (an approval is bound to this digest), so a document that has one is digested in a tagged form: every
+    string value gets the prefix `s`, every wide integer becomes a string with the prefix `i`, and the text is
+    prefixed with a tag that no JCS text has. Equal values have equal digests; different ones have different digests.
+    Raises `ValueError` for what is not JSON: NaN, infinities, lone surrogates.
+    """
+    try:
+        text = rfc8785.dumps(cast("Any", value))
+    except rfc8785.IntegerDomainError:
+        text = _WIDE + rfc8785.dumps(_tagged(value))
+    return "sha256:" + hashlib.sha256(text).hexdigest()
+
+
+def _tagged(value: Json) -> Any:
+    if isinstance(value, str):
+        return "s" + value
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else f"i{value}"
+    if isinstance(value, Mapping):
+        return {key: _tagged(item) for key, item in value.items()}
+    return [_tagged(item) for item in value]

@@ -1,0 +1,320 @@
+"""What a client's message is, and whether it may be looked at any further.
+
+`classify` is a ladder; the first rung that fails answers:
+
+1. The body is JSON with one reading (`strict`). First, since nothing can be said about a body that is two messages.
+2. Each routing header stands once and is well formed (`headers`). Before the era, which one of them helps to decide.
+3. The JSON-RPC envelope is a request, a notification or a response and nothing besides. Before all that follows,
+   which reads `method` and `params`.
+4. Header and body agree on the protocol version, and it is a known one: that is the era. A client that disagrees
+   with itself is told so, rather than that a version is unknown.
+5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending Messages").
+6. The method is one that a client may send in this era (`methods`).
+7. The members of `params` that the gateway reads have the right types. After the method, which says which those are.
+8. `Mcp-Method` and `Mcp-Name` agree with the body. Last, since it compares with what the rungs before have read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, cast
+
+from gateway.model import Disposition, Era, Headers, JsonObject, Kind, Message, Reason, Refusal, RequestId
+from gateway.protocol import headers as routing_headers
+from gateway.protocol import strict
+from gateway.protocol.headers import Fault, Routing
+from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+HEADER_MISMATCH: Final = -32020
+UNSUPPORTED_VERSION: Final = -32022
+
+_VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
+_CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"
+_MAX_CLIENT_NAME: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one reason code is answered. `message` has one slot for the particulars."""
+
+    status: int
+    rpc_code: int
+    message: str
+    remedy: str
+
+
+RULES: Final[Mapping[str, Rule]] = MappingProxyType(
+    {
+        "request/encoding": Rule(
+            400, PARSE_ERROR, "The body cannot be read: {}.", "Send plain UTF-8 without a byte order mark."
+        ),
+        "request/json": Rule(400, PARSE_ERROR, "The body cannot be read: {}.", "Send one JSON object (RFC 8259)."),
+        "request/number": Rule(
+            400, PARSE_ERROR, "The body cannot be read in one way only: {}.", "Send larger numbers as strings."
+        ),
+        "request/duplicate-key": Rule(
+            400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Give each key of an object once."
+        ),
+        "request/ambiguous-key": Rule(
+            400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Write field names as MCP does."
+        ),
+        "request/depth": Rule(400, INVALID_REQUEST, "The body is too large: {}.", "Send a flatter document."),
+        "request/size": Rule(413, INVALID_REQUEST, "The body is too large: {}.", "Split the request."),
+        "request/batch": Rule(
+            400, INVALID_REQUEST, "The body is not one message: {}.", "Send each message as a POST of its own."
+        ),
+        "request/envelope": Rule(
+            400, INVALID_REQUEST, "This is not a JSON-RPC 2.0 message of MCP: {}.", "Correct the envelope."
+        ),
+        "request/response": Rule(
+            400, INVALID_REQUEST, "{}.", "Answer with a new request that carries inputResponses."
+        ),
+        "request/params": Rule(400, INVALID_PARAMS, "The parameters are not valid: {}.", "Correct the parameters."),
+        "request/method": Rule(
+            404, METHOD_NOT_FOUND, "{}.", "Use a method that the protocol version lets clients send."
+        ),
+        "request/header": Rule(
+            400, HEADER_MISMATCH, "Header mismatch: {}.", "Send routing headers once, and equal to the body."
+        ),
+        "request/version": Rule(
+            400, UNSUPPORTED_VERSION, "Unsupported protocol version: {}.", "Use a version of data.supported."
+        ),
+    }
+)  # fmt: skip
+"""Reason code → how it is answered. Codes are part of the interface."""
+
+
+def classify(body: bytes, headers: Headers) -> Message | Refusal:
+    """Read one POSTed message. Pure; never raises. `headers` have lower-case names."""
+    document = strict.read(body)
+    if isinstance(document, strict.Unreadable):
+        return _refusal(document.code, document.message)
+    id = _id(document)  # noqa: A001 - the field's own name
+    routing = routing_headers.read(headers)
+    if isinstance(routing, Fault):
+        return _refusal("request/header", routing.message, id)
+    kind = _envelope(document)
+    if isinstance(kind, Fault):
+        return _refusal("request/envelope", kind.message, id)
+    params = cast("JsonObject", document.get("params", {}))
+    era = _era(params, routing, kind, id)
+    if isinstance(era, Refusal):
+        return era
+    if kind is _RESPONSE:
+        return _response(era, body, id)
+    return _method(document, params, _Frame(body, id, kind, era, routing))
+
+
+def state_of(message: Message) -> str | None:
+    """The `requestState` that a retry carries. Whoever presents it must be the one to whom it was given."""
+    state = message.params.get("requestState")
+    return state if isinstance(state, str) else None
+
+
+def task_of(message: Message) -> str | None:
+    """The MCP task that a `tasks/*` request acts on."""
+    return message.name if message.method is not None and message.method.startswith("tasks/") else None
+
+
+def tasks_of(message: Message) -> frozenset[str]:
+    """Every MCP task id that the message names, anywhere that the protocol has a place for one. All of them must be
+    the caller's own."""
+    params = message.params
+    found: list[object] = [params.get("taskId")]
+    notifications = params.get("notifications")
+    if isinstance(notifications, Mapping):
+        found.extend(cast("Iterable[object]", notifications.get("taskIds", ())))
+    meta = params.get("_meta")
+    if isinstance(meta, Mapping) and isinstance(related := meta.get(strict.RELATED_TASK), Mapping):
+        found.append(related.get("taskId"))
+    return frozenset(item for item in found if isinstance(item, str))
+
+
+def cursor_of(message: Message) -> str | None:
+    """The page that a list request asks for; `None` for the first."""
+    cursor = message.params.get("cursor")
+    return cursor if isinstance(cursor, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What the first rungs have found."""
+
+    body: bytes
+    id: RequestId | None
+    kind: Kind
+    era: Era
+    routing: Routing
+
+
+def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int | None = None) -> Refusal:  # noqa: A002
+    rule = RULES[code]
+    reason = Reason(code, rule.message.format(detail), rule.remedy)
+    return Refusal(status or rule.status, reason, rule.rpc_code, id=id)
+
+
+# --- 3: the envelope -------------------------------------------------------------------------------
+
+_RESPONSE: Final = Kind.RESPONSE
+_CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
+_REPLY_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
+
+
+def _id(document: JsonObject) -> RequestId | None:
+    value = document.get("id")
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _envelope(document: JsonObject) -> Kind | Fault:
+    if document.get("jsonrpc") != "2.0":
+        return Fault('jsonrpc is not "2.0"')
+    if "id" in document and _id(document) is None:
+        return Fault("id is neither a string nor an integer")
+    return _call_envelope(document) if "method" in document else _reply_envelope(document)
+
+
+def _call_envelope(document: JsonObject) -> Kind | Fault:
+    if not document.keys() <= _CALL_MEMBERS:
+        return Fault("it has members that a request does not have")
+    if not isinstance(document["method"], str):
+        return Fault("method is not a string")
+    params = document.get("params", {})
+    if not isinstance(params, dict):
+        return Fault("params is not an object")
+    if not isinstance(params.get("_meta", {}), dict):
+        return Fault("params._meta is not an object")
+    return Kind.REQUEST if "id" in document else Kind.NOTIFICATION
+
+
+def _reply_envelope(document: JsonObject) -> Kind | Fault:
+    if not document.keys() <= _REPLY_MEMBERS or ("result" in document) == ("error" in document):
+        return Fault("it is neither a request, nor a notification, nor a response")
+    if "result" in document:
+        if "id" not in document:
+            return Fault("a result needs an id")
+        return Kind.RESPONSE if isinstance(document["result"], dict) else Fault("result is not an object")
+    error = document["error"]
+    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+        return Fault("error is not an object with an integer code and a message")
+    return Kind.RESPONSE
+
+
+# --- 4 and 5: the era ------------------------------------------------------------------------------
+
+
+def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None) -> Era | Refusal:  # noqa: A002
+    meta = cast("JsonObject", params.get("_meta", {}))
+    if _VERSION_META in meta:
+        return _declared_era(meta[_VERSION_META], routing, id)
+    if routing.version is None:
+        # 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
+        return Era.HANDSHAKE
+    if routing.version not in VERSIONS:
+        return _unsupported(routing.version, VERSIONS, id)
+    if routing.version not in STATELESS_VERSIONS:
+        return Era.HANDSHAKE
+    if kind is Kind.REQUEST:
+        # 2026-07-28/basic/index.mdx, "Per-request protocol fields": a missing field is -32602.
+        return _refusal("request/params", f"params._meta lacks {_VERSION_META}, which this version requires", id)
+    return Era.STATELESS
+
+
+def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002
+    """The era of a message whose body names its version: stateless, or none."""
+    if not isinstance(version, str):
+        return _refusal("request/params", f"{_VERSION_META} is not a string", id)
+    if routing.version != version:
+        detail = "is missing" if routing.version is None else f"does not match {_VERSION_META} of the body"
+        return _refusal("request/header", f"the header MCP-Protocol-Version {detail}", id)
+    if version in STATELESS_VERSIONS:
+        return Era.STATELESS
+    # An older version in `_meta` is stateless to a reader of bodies and has a session to a reader of headers.
+    return _unsupported(version, STATELESS_VERSIONS if version in VERSIONS else VERSIONS, id)
+
+
+def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002
+    rule = RULES["request/version"]
+    reason = Reason("request/version", rule.message.format("the gateway cannot classify it"), rule.remedy)
+    data = {"supported": list(supported), "requested": version}
+    return Refusal(rule.status, reason, rule.rpc_code, data=data, id=id)
+
+
+def _response(era: Era, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002
+    if era is Era.STATELESS:
+        return _refusal("request/response", "Clients of this protocol version do not send responses")
+    return Message(Kind.RESPONSE, era, Disposition.PASS, body, id=id)
+
+
+# --- 6 to 8: the method ----------------------------------------------------------------------------
+
+
+def _method(document: JsonObject, params: JsonObject, frame: _Frame) -> Message | Refusal:
+    method = cast("str", document["method"])
+    row = from_client(method, frame.era)
+    if row is None:
+        return _refusal("request/method", "A client cannot send this method here", frame.id, status=_unknown(frame))
+    if row.kind is not frame.kind:
+        detail = f"{method} is a request and has no id" if row.kind is Kind.REQUEST else f"{method} must not have an id"
+        return _refusal("request/envelope", detail, frame.id)
+    if (detail := _wrong_params(row, params)) is not None:
+        return _refusal("request/params", detail, frame.id)
+    name = cast("str", params[row.named_by]) if row.named_by is not None else None
+    fault = routing_headers.disagreement(frame.routing, kind=frame.kind, era=frame.era, method=method, name=name)
+    if fault is not None:
+        return _refusal("request/header", fault.message, frame.id)
+    client = _client_name(method, params)
+    return Message(frame.kind, frame.era, row.disposition, frame.body, method, frame.id, params, name, client)
+
+
+def _unknown(frame: _Frame) -> int:
+    """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header").
+    With a session 404 would mean that the session has ended (2025-11-25/basic/transports.mdx, "Session Management"),
+    so a request gets a JSON-RPC error with 200. A notification that is not accepted gets 400 in both."""
+    if frame.kind is Kind.NOTIFICATION:
+        return 400
+    return 404 if frame.era is Era.STATELESS else 200
+
+
+_OBJECTS: Final = ("arguments", "inputResponses", "notifications")
+_STRINGS: Final = ("cursor", "requestState", "taskId")
+
+
+def _wrong_params(row: Method, params: JsonObject) -> str | None:
+    """What is wrong with the parameters that the gateway itself reads."""
+    if row.named_by is not None:
+        name = params.get(row.named_by)
+        if not isinstance(name, str) or not name:
+            return f"{row.named_by} is not a string with at least one character"
+    for key in _OBJECTS:
+        if key in params and not isinstance(params[key], dict):
+            return f"{key} is not an object"
+    for key in _STRINGS:
+        if key in params and not isinstance(params[key], str):
+            return f"{key} is not a string"
+    return _wrong_task_ids(params)
+
+
+def _wrong_task_ids(params: JsonObject) -> str | None:
+    notifications = cast("JsonObject", params.get("notifications", {}))
+    ids = notifications.get("taskIds", [])
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in cast("list[object]", ids)):
+        return "notifications.taskIds is not a list of strings"
+    meta = cast("JsonObject", params.get("_meta", {}))
+    if strict.RELATED_TASK in meta:
+        related = meta[strict.RELATED_TASK]
+        if not isinstance(related, dict) or not isinstance(cast("JsonObject", related).get("taskId"), str):
+            return f"_meta {strict.RELATED_TASK} has no taskId"
+    return None
+
+
+def _client_name(method: str, params: JsonObject) -> str | None:
+    meta = cast("JsonObject", params.get("_meta", {}))
+    info = params.get("clientInfo") if method == "initialize" else meta.get(_CLIENT_META)
+    name = cast("JsonObject", info).get("name") if isinstance(info, dict) else None
+    return name[:_MAX_CLIENT_NAME] if isinstance(name, str) else None

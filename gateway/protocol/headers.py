@@ -1,0 +1,185 @@
+"""The header side of a message: what routing headers say, whether the body agrees, and which headers travel on.
+
+Headers are never believed: the body decides. They are compared with it because other parties route on them
+(2026-07-28/basic/transports/streamable-http.mdx, "Server Validation").
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.model import Era, Headers, Kind
+
+VERSION: Final = b"mcp-protocol-version"
+METHOD: Final = b"mcp-method"
+NAME: Final = b"mcp-name"
+SESSION: Final = b"mcp-session-id"
+PARAM_PREFIX: Final = b"mcp-param-"
+"""Copies of tool arguments. Forwarded, never read: which ones a tool declares is between client and upstream."""
+
+ROUTING: Final = frozenset({VERSION, METHOD, NAME, SESSION})
+"""Headers that somebody may route on. Each may be given once: first-copy and last-copy readers would disagree."""
+
+NAME_REQUIRED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
+"""Methods whose stateless requests must carry `Mcp-Name` ("Standard Request Headers")."""
+
+_VISIBLE: Final = re.compile(rb"[\x20-\x7e\t]*")
+_TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
+_SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What the routing headers say; `None` for one that is absent. `name` is decoded."""
+
+    version: str | None = None
+    method: str | None = None
+    name: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why the headers cannot be accepted, in one sentence that repeats no value."""
+
+    message: str
+
+
+def read(headers: Headers) -> Routing | Fault:
+    """Read the routing headers. Each may stand once, in visible ASCII, and must not be named by `Connection`,
+    which would have the next hop remove it (RFC 9110 section 7.6.1)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in ROUTING:
+            if name in found:
+                return Fault(f"the header {_title(name)} is given more than once")
+            found[name] = value.strip(b" \t")
+        elif name == b"connection" and not ROUTING.isdisjoint(_listed(value)):
+            return Fault("the header Connection names a routing header")
+    for name, value in found.items():
+        pattern = _TOKEN if name in {SESSION, VERSION} else _VISIBLE
+        if pattern.fullmatch(value) is None:
+            return Fault(f"the header {_title(name)} is empty or has characters that it must not have")
+    name_value = _decoded(found.get(NAME))
+    if isinstance(name_value, Fault):
+        return name_value
+    return Routing(_text(found.get(VERSION)), _text(found.get(METHOD)), name_value, _text(found.get(SESSION)))
+
+
+def decode(value: str) -> str | None:
+    """Undo the Base64 sentinel of a header value ("Value Encoding"). `None` if it is malformed or not canonical, so
+    that a broken header matches nothing by accident."""
+    match = _SENTINEL.fullmatch(value)
+    if match is None:
+        return value
+    payload = match[1]
+    try:
+        data = base64.b64decode(payload, validate=True)
+        text = data.decode()
+    except (binascii.Error, ValueError):
+        return None
+    return text if base64.b64encode(data).decode() == payload else None
+
+
+def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:
+    """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry them; elsewhere they may,
+    and must then be right, because a party between here and the upstream may route on them all the same."""
+    required = era is Era.STATELESS and kind is Kind.REQUEST
+    if routing.method is None:
+        if required:
+            return Fault("the header Mcp-Method is missing")
+    elif routing.method != method:
+        return Fault("the header Mcp-Method does not match the body's method")
+    if routing.name is None:
+        if required and method in NAME_REQUIRED:
+            return Fault("the header Mcp-Name is missing")
+    elif name is None:
+        return Fault("the header Mcp-Name is given, but the body names nothing")
+    elif routing.name != name:
+        return Fault("the header Mcp-Name does not match the body")
+    return None
+
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+        b"http2-settings", b"expect",
+    }
+)  # fmt: skip
+
+_REQUEST_DROPPED: Final = _HOP_BY_HOP | {
+    # The caller's identity is for this gateway alone (authorization/security-considerations.mdx).
+    b"authorization", b"dpop", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
+    # The address and the origin of this hop say nothing about the next one.
+    b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"origin", b"referer",
+    # Asked for here, so that answers come uncompressed and can be read.
+    b"accept-encoding",
+    # Bound to the caller by the pipeline, which sets the upstream's own.
+    SESSION,
+    # Frameworks that honour these would see another request than the one that was decided.
+    b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url",
+}  # fmt: skip
+
+_RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
+    # A credential or a challenge of the upstream names the upstream, not this gateway.
+    b"set-cookie", b"set-cookie2", b"www-authenticate", b"authentication-info",
+    # This server speaks for itself.
+    b"server", b"date", b"via", b"content-length",
+    # These would have a browser or client change how it reaches this host.
+    b"alt-svc", b"strict-transport-security", b"clear-site-data", b"nel", b"report-to", b"reporting-endpoints",
+    SESSION,
+}  # fmt: skip
+
+
+def forwardable_request(headers: Headers) -> Headers:
+    """What travels on to an upstream. A name with `_` for `-` is treated as the name that CGI-style servers would
+    read it as; routing headers travel only under their own name."""
+    named = _connection_options(headers)
+    kept = [(name, value) for name, value in headers if name not in named and not _dropped_from_request(name)]
+    kept.append((b"accept-encoding", b"identity"))
+    return tuple(kept)
+
+
+def forwardable_response(headers: Headers) -> Headers:
+    """What travels back to the client. `Content-Length` is set anew by whoever sends the body."""
+    named = _connection_options(headers)
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name not in named and name not in _RESPONSE_DROPPED and not name.startswith((b"access-control-", b"proxy-"))
+    )
+
+
+def _dropped_from_request(name: bytes) -> bool:
+    read_as = name.replace(b"_", b"-")
+    if read_as in ROUTING and read_as != name:
+        return True
+    return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-"))
+
+
+def _connection_options(headers: Headers) -> frozenset[bytes]:
+    options = {option for name, value in headers if name == b"connection" for option in _listed(value)}
+    return frozenset(options)
+
+
+def _listed(value: bytes) -> set[bytes]:
+    return {part.strip(b" \t").lower() for part in value.split(b",")}
+
+
+def _decoded(value: bytes | None) -> str | Fault | None:
+    if value is None:
+        return None
+    text = decode(value.decode("ascii"))
+    return Fault("the header Mcp-Name has a malformed Base64 value") if text is None else text
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("ascii")
+
+
+def _title(name: bytes) -> str:
+    return "MCP-Protocol-Version" if name == VERSION else name.decode("ascii").title()

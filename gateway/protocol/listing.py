@@ -1,0 +1,107 @@
+"""List results of an upstream, with items taken out and every other value as it was.
+
+Read strictly: a result that two readers could understand differently is not filtered but hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, cast
+
+import msgspec
+
+from gateway.model import JsonObject, RequestId
+from gateway.protocol import strict
+
+_FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "tools/list": ("tools", "name"),
+        "resources/list": ("resources", "uri"),
+        "resources/templates/list": ("resourceTemplates", "uriTemplate"),
+        "prompts/list": ("prompts", "name"),
+        "tasks/list": ("tasks", "taskId"),
+    }
+)
+"""Method → the member of the result that holds the items, the member of an item that names it."""
+
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a list: what it is called, its value as it was sent, and the same decoded."""
+
+    name: str
+    raw: bytes
+    value: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page. An upstream's error is a page without items. `cursor` is `nextCursor`, if there is one."""
+
+    body: bytes
+    items: tuple[Item, ...]
+    field: str
+    cursor: str | None = None
+    public: bool = False
+
+    def only(self, keep: frozenset[str]) -> bytes:
+        """The response with only the items whose names are in `keep`: same order, same members, `nextCursor` kept
+        even if the page is now empty. A page that is marked as cacheable for everybody is marked private, also if
+        nothing was taken out of it: it was filtered for one caller (2026-07-28/server/utilities/caching.mdx)."""
+        kept = [msgspec.Raw(item.raw) for item in self.items if item.name in keep]
+        if len(kept) == len(self.items) and not self.public:
+            return self.body
+        envelope = _object.decode(self.body)
+        result = _object.decode(envelope["result"])
+        result[self.field] = msgspec.Raw(_encode(kept))
+        if self.public:
+            result["cacheScope"] = msgspec.Raw(b'"private"')
+        envelope["result"] = msgspec.Raw(_encode(result))
+        return _encode(envelope)
+
+
+def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
+    """Read the response to a list request that was sent with `id`. `None` for everything that is not clearly one:
+    the caller then shows nothing. Raises `KeyError` for a method that lists nothing."""
+    field, name = _FIELDS[method]
+    document = strict.read_reply(body)
+    if isinstance(document, strict.Unreadable) or not _answers(document, id):
+        return None
+    if "error" in document:
+        return Listing(body, (), field) if isinstance(document["error"], dict) else None
+    result = document.get("result")
+    if not isinstance(result, dict) or not isinstance(entries := result.get(field), list):
+        return None
+    raws = _array.decode(_object.decode(_object.decode(body)["result"])[field])
+    items = [_item(entry, bytes(raw), name) for entry, raw in zip(entries, raws, strict=True)]
+    if None in items:
+        return None
+    cursor = result.get("nextCursor")
+    return Listing(
+        body,
+        tuple(item for item in items if item is not None),
+        field,
+        cursor if isinstance(cursor, str) else None,
+        result.get("cacheScope") == "public",
+    )
+
+
+def _answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
+    """Whether this is the one response to that request. `1` and `"1"` and `true` are different ids."""
+    given = document.get("id")
+    same = type(given) is type(id) and given == id
+    return document.get("jsonrpc") == "2.0" and same and ("result" in document) != ("error" in document)
+
+
+def _item(entry: object, raw: bytes, field: str) -> Item | None:
+    if not isinstance(entry, dict):
+        return None
+    value = cast("JsonObject", entry)
+    name = value.get(field)
+    return Item(name, raw, value) if isinstance(name, str) else None

@@ -1,0 +1,144 @@
+"""How a refusal is answered: a tool result that the model can read, or a JSON-RPC error.
+
+The MCP specification defines no form for a denial; server/tools.mdx offers these two. See interface.md, "A refusal,
+as the agent sees it". Nothing that the caller sent is repeated, except the name of a tool or prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from gateway.model import Era, Headers, Json, Kind, Message, Reason, Refusal, RequestId
+
+DENIED: Final = -31403
+"""JSON-RPC error code of a refusal by policy: outside the reserved range -32768..-32000 (basic/index.mdx, "Error Codes")."""
+
+DECISION_META: Final = "io.opagate/decision"
+"""Key of the decision in `_meta` of a result and in `data` of an error."""
+
+REASON_META: Final = "io.opagate/reason"
+"""Key of the reason in `data` of an error that no policy decided."""
+
+_MAX_NAME: Final = 128
+_NOT_PRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+"""Control characters, line separators, bidirectional and zero-width format characters, surrogates, tags."""
+
+Style = Literal["result", "protocol"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer of the gateway's own."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def render(refusal: Refusal, message: Message | None, *, decision_id: str | None, style: Style) -> Reply:
+    """Answer a refused message. `message` is `None` if it could not be read. `style` is the setting `errors`: how a
+    refused `tools/call` is answered; it says nothing about refusals that HTTP has a status for."""
+    headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+    if refusal.challenge is not None:
+        headers.append((b"www-authenticate", _header_value(refusal.challenge)))
+    status = refusal.status
+    answerable = message is None or message.kind is Kind.REQUEST
+    if not answerable and status < 400:
+        status = 400  # "If the server cannot accept it, it MUST return an HTTP error status code"
+    if status == 200 and style == "result" and message is not None and message.method == "tools/call":
+        payload = _tool_result(refusal, message, decision_id)
+    else:
+        payload = _error(refusal, message, decision_id, answerable=answerable)
+    return Reply(status, tuple(headers), msgspec.json.encode(payload))
+
+
+def printable(text: str) -> str:
+    """`text` with every character that is invisible or moves others written as `\\u{…}`."""
+    return _NOT_PRINTABLE.sub(lambda match: f"\\u{{{ord(match[0]):04x}}}", text)
+
+
+def _tool_result(refusal: Refusal, message: Message, decision_id: str | None) -> Mapping[str, Json]:
+    result: dict[str, Json] = {
+        "content": [{"type": "text", "text": _text(refusal, message, decision_id)}],
+        "isError": True,
+    }
+    if message.era is Era.STATELESS:
+        result["resultType"] = "complete"
+    result["_meta"] = {DECISION_META: _decision(refusal, decision_id)}
+    return {"jsonrpc": "2.0", "id": message.id, "result": result}
+
+
+def _error(
+    refusal: Refusal, message: Message | None, decision_id: str | None, *, answerable: bool
+) -> Mapping[str, Json]:
+    code = refusal.rpc_code
+    if refusal.decision is not None and -32768 <= code <= -32000:
+        code = DENIED
+    data: dict[str, Json] = dict(refusal.data or {})
+    if refusal.decision is not None or decision_id is not None:
+        data[DECISION_META] = _decision(refusal, decision_id)
+    else:
+        data[REASON_META] = _reason(refusal.reason)
+    error: dict[str, Json] = {"code": code, "message": _text(refusal, message, decision_id), "data": data}
+    id = _id(refusal, message) if answerable else None  # noqa: A001 - the field's own name
+    return {"jsonrpc": "2.0", **({} if id is None else {"id": id}), "error": error}
+
+
+def _id(refusal: Refusal, message: Message | None) -> RequestId | None:
+    return refusal.id if message is None else message.id
+
+
+def _decision(refusal: Refusal, decision_id: str | None) -> Mapping[str, Json]:
+    effect = "deny" if refusal.decision is None else refusal.decision.effect
+    return {"id": decision_id, "effect": effect, "reasons": [_reason(reason) for reason in _reasons(refusal)]}
+
+
+def _reasons(refusal: Refusal) -> tuple[Reason, ...]:
+    decided = refusal.decision.reasons if refusal.decision is not None else ()
+    return decided or (refusal.reason,)
+
+
+def _reason(reason: Reason) -> Mapping[str, Json]:
+    shown: dict[str, Json] = {"code": reason.code, "message": printable(reason.message)}
+    if reason.remedy:
+        shown["remedy"] = printable(reason.remedy)
+    if reason.controls:
+        shown["controls"] = list(reason.controls)
+    return shown
+
+
+def _text(refusal: Refusal, message: Message | None, decision_id: str | None) -> str:
+    """What was refused, why, what would make it pass, and the id to ask about."""
+    lines = [_what(refusal, message)]
+    for reason in _reasons(refusal):
+        lines.append(f"Why: {printable(reason.message)} [{printable(reason.code)}]")
+        if reason.remedy:
+            lines.append(f"What would help: {printable(reason.remedy)}")
+    if decision_id is not None:
+        lines.append(f"Decision: {printable(decision_id)}")
+    return "\n".join(lines)
+
+
+def _what(refusal: Refusal, message: Message | None) -> str:
+    if message is None or message.method is None:
+        return "The gateway refused this message."
+    what = message.method
+    if what in {"tools/call", "prompts/get"} and message.name is not None:
+        name = message.name if len(message.name) <= _MAX_NAME else message.name[:_MAX_NAME] + "…"
+        what += f' "{printable(name)}"'
+    if refusal.decision is not None and refusal.decision.effect == "ask":
+        return f"The gateway did not forward {what}: a person has to approve it first."
+    return f"The gateway refused {what}."
+
+
+def _header_value(text: str) -> bytes:
+    """A header value without anything that could end it."""
+    return re.sub(r"[^\x20-\x7e]", "", text).encode("ascii")

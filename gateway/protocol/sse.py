@@ -1,0 +1,118 @@
+"""Server-sent events, cut into whole events with every byte kept.
+
+Source: HTML standard, section 9.2.6 "Interpreting an event stream".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+KEEP_ALIVE: Final = b":\r\n\r\n"
+"""A comment that carries nothing: keeps an idle stream open (2026-07-28 streamable-http.mdx, "Receiving Messages")."""
+
+_BREAK: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One block of the stream, the blank line included. The `raw` of all events joined is the stream.
+
+    `data` is `None` for a block without data (comments, `retry`), and for a piece of an event that was too long.
+    `whole` is false for such a piece: it was not read, and only passing it on or ending the stream is left.
+    """
+
+    raw: bytes
+    data: bytes | None = None
+    event: bytes = b"message"
+    id: bytes | None = None
+    whole: bool = True
+
+
+class Splitter:
+    """Bytes in, whole events out. `limit` bounds what is held back, in bytes.
+
+    An event longer than that comes out in pieces with `whole=False`, and the stream is read again after it.
+    """
+
+    def __init__(self, limit: int = 4 * 2**20) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._line = 0  # where the current line starts; -1 if that part has left the buffer
+        self._position = 0  # where the search for its end goes on
+        self._after_cr = False
+        self._passing = False
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Take the next bytes of the stream; returns the events that they complete."""
+        if not chunk:
+            return []
+        buffer = self._buffer
+        if self._after_cr and chunk.startswith(b"\n"):
+            self._line = self._position = len(buffer) + 1
+        buffer += chunk
+        self._after_cr = buffer.endswith(b"\r")
+        events: list[Event] = []
+        start = 0
+        while (found := _BREAK.search(buffer, self._position)) is not None:
+            if found.start() == self._line:
+                events.append(self._event(bytes(buffer[start : found.end()])))
+                start = found.end()
+            self._line = self._position = found.end()
+        self._keep(start)
+        if self._passing or len(buffer) > self._limit:
+            events.extend(self._piece())
+        return events
+
+    def rest(self) -> bytes:
+        """What is held back: an event that the stream has not finished. A client ignores such an event."""
+        return bytes(self._buffer)
+
+    def _keep(self, start: int) -> None:
+        del self._buffer[:start]
+        self._line -= start
+        self._position = len(self._buffer)
+
+    def _piece(self) -> list[Event]:
+        if not self._buffer:
+            return []
+        piece = Event(bytes(self._buffer), whole=False)
+        self._line = 0 if self._line == len(self._buffer) else -1
+        self._buffer.clear()
+        self._position = 0
+        self._passing = True
+        self._first = False
+        return [piece]
+
+    def _event(self, raw: bytes) -> Event:
+        if self._passing:
+            self._passing = False
+            return Event(raw, whole=False)
+        block = raw.removeprefix(_BOM) if self._first else raw
+        self._first = False
+        return _parsed(raw, block)
+
+
+def _parsed(raw: bytes, block: bytes) -> Event:
+    data: list[bytes] = []
+    kind = b""
+    identifier: bytes | None = None
+    for line in _BREAK.split(block):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            kind = value
+        elif name == b"id" and b"\0" not in value:
+            identifier = value
+    return Event(raw, b"\n".join(data) if data else None, kind or b"message", identifier)
+
+
+def encode(data: bytes, id: bytes | None = None) -> bytes:  # noqa: A002 - the field's own name
+    """One event that carries `data`, whose line breaks become further data lines."""
+    head = b"" if id is None else b"id: " + _BREAK.sub(b"", id).replace(b"\0", b"") + b"\n"
+    return head + b"".join(b"data: " + line + b"\n" for line in _BREAK.split(data)) + b"\n"

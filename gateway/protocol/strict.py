@@ -1,0 +1,238 @@
+"""JSON, read so that it can be read in one way only.
+
+The same bytes are judged here and executed by an upstream, with another JSON reader in another language. Whatever
+two readers may understand differently is refused: duplicate keys (first or last wins), keys that differ in letter
+case or in underscores from a protocol field (Go's encoding/json and alias-tolerant pydantic models accept them),
+numbers beyond 64 bits or beyond a double, lone surrogates, other encodings than UTF-8 (RFC 8259 sections 4, 6, 8).
+
+Size limits come first, by counting bytes, before any object is built.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, NoReturn, cast
+
+from gateway.model import Json, JsonObject
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting, the outermost object included."""
+
+MAX_VALUES: Final = 100_000
+"""Keys and values, counted as separators and opening brackets outside of strings."""
+
+_MIN_INTEGER: Final = -(2**63)
+_MAX_INTEGER: Final = 2**63 - 1
+_MAX_NUMBER: Final = 400
+"""Characters of one number. A double written out in full has at most 327; the rest is an attack."""
+
+ENVELOPE: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+"""The members of a JSON-RPC message."""
+
+PARAMS: Final = frozenset(
+    {
+        "_meta", "name", "arguments", "uri", "cursor", "taskId", "task", "requestState", "inputResponses",
+        "protocolVersion", "capabilities", "clientInfo", "ref", "argument", "context", "level", "notifications",
+        "requestId", "reason", "progressToken", "progress", "total", "message", "status",
+    }
+)  # fmt: skip
+"""The members of `params` in any client message."""
+
+META: Final = frozenset(
+    {
+        "progressToken", "traceparent", "tracestate", "baggage",
+        "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
+        "io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel",
+        "io.modelcontextprotocol/subscriptionId", "io.modelcontextprotocol/related-task",
+    }
+)  # fmt: skip
+"""The members of `_meta` that the protocol defines (2026-07-28/basic/index.mdx, "_meta")."""
+
+LISTEN: Final = frozenset({"taskIds", "resourceSubscriptions"})
+"""The members of `params.notifications` in `subscriptions/listen` that name things."""
+
+RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
+"""The member of `_meta` that ties a message to a task (2025-11-25/basic/utilities/tasks.mdx)."""
+
+RELATED: Final = frozenset({"taskId"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a document is refused: a reason code and a sentence that repeats nothing of the document."""
+
+    code: str
+    message: str
+
+
+class _Refused(Exception):
+    """Carries a value out of the C scanner."""
+
+    def __init__(self, unreadable: Unreadable) -> None:
+        self.unreadable = unreadable
+
+
+def read(body: bytes) -> JsonObject | Unreadable:
+    """Read a client's message. Never raises; time and memory are bounded by the size of `body`."""
+    document = _read(body, _CLIENT)
+    return document if isinstance(document, Unreadable) else _ambiguous_key(document) or document
+
+
+def read_reply(body: bytes) -> JsonObject | Unreadable:
+    """Read an upstream's message: as `read`, but integers may be of any width, as JSON Schema bounds are."""
+    document = _read(body, _UPSTREAM)
+    return document if isinstance(document, Unreadable) else _look_alike(document, _ENVELOPE_FOLDED) or document
+
+
+def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
+    if (bulk := _bulk(body)) is not None:
+        return bulk
+    try:
+        document: object = decoder.decode(body.decode())
+        if _SURROGATE.search(body) is not None:
+            json.dumps(document, ensure_ascii=False).encode()
+    except _Refused as refused:
+        return refused.unreadable
+    except UnicodeEncodeError:
+        return Unreadable("request/encoding", "the body has half of a surrogate pair, which is no character")
+    except ValueError:
+        return _encoding_or_json(body)
+    if isinstance(document, dict):
+        return cast("JsonObject", document)
+    return _BATCH if isinstance(document, list) else _NO_OBJECT
+
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that may be half of a surrogate pair: whether it is can only be told from the decoded text."""
+
+_BATCH: Final = Unreadable("request/batch", "the body is an array, and batches are not accepted")
+_NO_OBJECT: Final = Unreadable("request/envelope", "the body is not a JSON object")
+
+
+def _encoding_or_json(body: bytes) -> Unreadable:
+    """Why it is not JSON. UTF-16 and UTF-32 of ASCII text decode as UTF-8, with NULs; a byte order mark does too."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return Unreadable("request/encoding", "the body is not UTF-8")
+    if b"\0" in body[:4] or body.startswith(b"\xef\xbb\xbf"):
+        return Unreadable("request/encoding", "the body is not plain UTF-8: it has a byte order mark or NUL bytes")
+    return Unreadable("request/json", "the body is not JSON")
+
+
+# --- size ------------------------------------------------------------------------------------------
+
+
+def _bulk(body: bytes) -> Unreadable | None:
+    """Refuse what is too deep or has too many values, without building it.
+
+    Both have a cheap upper bound that settles every ordinary message: brackets for the depth, bytes for the values.
+    """
+    if len(body) <= MAX_VALUES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return None
+    # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > 2 * MAX_VALUES:
+        return _TOO_MANY
+    structure = b"".join(plain.split(b'"')[::2])
+    opens = structure.count(b"{") + structure.count(b"[")
+    if opens + structure.count(b",") + structure.count(b":") >= MAX_VALUES:
+        return _TOO_MANY
+    brackets = structure.translate(None, _NOT_BRACKETS)
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        return Unreadable("request/depth", f"the body is nested more than {MAX_DEPTH} levels deep")
+    return None
+
+
+_TOO_MANY: Final = Unreadable("request/size", f"the body has more than {MAX_VALUES} keys and values")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused(Unreadable("request/duplicate-key", "an object of the body has the same key twice"))
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not _MIN_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
+        raise _Refused(Unreadable("request/number", "the body has an integer that does not fit in 64 bits"))
+    return value
+
+
+def _float(digits: str) -> float:
+    if len(digits) > _MAX_NUMBER:
+        raise _Refused(Unreadable("request/number", f"the body has a number of more than {_MAX_NUMBER} characters"))
+    value = float(digits)
+    if value in {float("inf"), float("-inf")} or (value == 0 and _significant(digits)):
+        raise _Refused(Unreadable("request/number", "the body has a number beyond the range of a double"))
+    return value
+
+
+def _significant(digits: str) -> bool:
+    """Whether a number that reads as zero is none: 1e-400 is zero to one reader and not to another."""
+    return bool(digits.lower().partition("e")[0].strip("-0."))
+
+
+def _constant(_name: str) -> NoReturn:
+    raise _Refused(Unreadable("request/number", "the body has NaN or Infinity, which are not JSON"))
+
+
+_CLIENT: Final = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
+_UPSTREAM: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_float, parse_constant=_constant)
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+def _fold(key: str) -> str:
+    """What the most tolerant reader takes a key for: any letter case of Unicode, with or without `_` and `-`."""
+    return key.upper().casefold().replace("\u0307", "").replace("_", "").replace("-", "")
+
+
+def _folded(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    return keys, frozenset(_fold(key) for key in keys)
+
+
+_ENVELOPE_FOLDED: Final = _folded(ENVELOPE)
+_PARAMS_FOLDED: Final = _folded(PARAMS)
+_META_FOLDED: Final = _folded(META)
+_LISTEN_FOLDED: Final = _folded(LISTEN)
+_RELATED_FOLDED: Final = _folded(RELATED)
+
+
+def _ambiguous_key(document: JsonObject) -> Unreadable | None:
+    """Find a key at a level that the protocol defines which some reader takes for a protocol field."""
+    if (found := _look_alike(document, _ENVELOPE_FOLDED)) is not None:
+        return found
+    params = document.get("params")
+    if not isinstance(params, dict):
+        return None
+    found = _look_alike(params, _PARAMS_FOLDED) or _look_alike(params.get("notifications"), _LISTEN_FOLDED)
+    meta = params.get("_meta")
+    if found is not None or not isinstance(meta, dict):
+        return found
+    return _look_alike(meta, _META_FOLDED) or _look_alike(meta.get(RELATED_TASK), _RELATED_FOLDED)
+
+
+def _look_alike(value: object, known: tuple[frozenset[str], frozenset[str]]) -> Unreadable | None:
+    if not isinstance(value, dict):
+        return None
+    exact, folded = known
+    for key in cast("Iterable[str]", value):
+        if key not in exact and _fold(key) in folded:
+            return Unreadable(
+                "request/ambiguous-key", "a key of the body differs from a protocol field only in writing"
+            )
+    return None
