@@ -1,0 +1,210 @@
+"""The lock file: the pinned tool definitions, committed beside the configuration and reviewed like code.
+
+YAML, one upstream after another and one tool after another, in stable order. Each definition is kept whole, as
+indented JSON, so that a change can be read in any diff viewer and shown without the upstream. Characters that show
+nothing are written as escapes, in the file too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import yaml
+
+from gateway.errors import ConfigurationError
+from gateway.upstream.pins import Definition, Lock, Pinned, is_hidden, read
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+VERSION = 1
+_HEADER = """\
+# Tool definitions that this gateway trusts: written by opagate, committed and reviewed like code.
+# A tool whose definition is no longer the one in here cannot be used. See what changed: opagate catalogue diff
+# Trust it as it is now: opagate catalogue pin UPSTREAM TOOL. Edits by hand break the digest and are refused.
+"""
+_REMEDY = "restore it from version control, or delete it and pin again with `opagate catalogue pin`"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(path: Path) -> Lock:
+    """The pins in a file; none if there is no such file. Raises `ConfigurationError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the catalogue lock {path} cannot be read: {error}", _REMEDY) from None
+    return parse(text, str(path))
+
+
+def amend(path: Path, change: Callable[[Lock], Lock]) -> Lock:
+    """Read the file, change it, replace it atomically; another process that does the same waits its turn.
+
+    Gives what the file now holds. Raises `ConfigurationError`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.parent):
+            before = load(path)
+            after = change(before)
+            if after != before or not path.exists():
+                _replace(path, render(after))
+            return after
+    except OSError as error:
+        raise ConfigurationError(
+            f"the catalogue lock {path} cannot be written: {error.strerror}",
+            "let the gateway write there, or set catalogue.trust to locked",
+        ) from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold the folder's lock. The folder's, since the file itself is replaced by another."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# --- writing ---------------------------------------------------------------------------------------
+
+
+def render(lock: Lock) -> str:
+    """The text of the lock file: the same pins give the same text."""
+    lines = [f"{_HEADER}version: {VERSION}", "upstreams:" if lock.upstreams else "upstreams: {}"]
+    for upstream in sorted(lock.upstreams):
+        lines.append(f"  {_key(upstream)}:")
+        for tool, pin in sorted(lock.upstreams[upstream].items()):
+            lines += [
+                f"    {_key(tool)}:",
+                f"      digest: {pin.definition.digest}",
+                f'      pinned: "{pin.at}"',
+                "      definition: |",
+                *(f"        {line}" for line in _pretty(pin.definition).split("\n")),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _pretty(item: Definition) -> str:
+    text = json.dumps(item.document, indent=2, sort_keys=True, ensure_ascii=False)
+    return "".join(_json_escape(c) if c != "\n" and is_hidden(c) else c for c in text)
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"
+
+
+def _key(name: str) -> str:
+    if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS:
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(f"\\U{ord(c):08x}" if is_hidden(c) else c for c in escaped) + '"'
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def parse(text: str, name: str = "catalogue.lock") -> Lock:
+    """The pins in the text of a lock file. Raises `ConfigurationError` that names the line."""
+    reader = _Reader(name)
+    try:
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=_Loader))  # pyright: ignore[reportUnknownMemberType] - its stubs leave the stream untyped
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise reader.refuse(mark.line + 1 if mark else 1, f"is not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise reader.refuse(1, f"is not YAML: {str(error).splitlines()[0]}") from None
+    if root is None:
+        raise reader.refuse(1, "is empty")
+    top = reader.mapping(root, {"version", "upstreams"})
+    version = reader.text(top["version"])
+    if version != str(VERSION):
+        raise reader.refuse(_line(top["version"]), f"has version {version!r}; this gateway reads version {VERSION}")
+    return Lock({upstream: reader.pins(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+class _Reader:
+    """Reads YAML nodes strictly. `name` is the file's, for messages."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def refuse(self, line: int, problem: str) -> ConfigurationError:
+        return ConfigurationError(f"the catalogue lock {self.name}, line {line}, {problem}", _REMEDY)
+
+    def mapping(self, node: yaml.Node, keys: set[str] | None = None) -> dict[str, yaml.Node]:
+        """The members of a mapping: each once, and exactly `keys` if given."""
+        if not isinstance(node, yaml.MappingNode):
+            raise self.refuse(_line(node), "is not a mapping")
+        found: dict[str, yaml.Node] = {}
+        for key_node, value_node in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+            key = self.text(key_node)
+            if key in found:
+                raise self.refuse(_line(key_node), f"has {key!r} twice")
+            if keys is not None and key not in keys:
+                raise self.refuse(_line(key_node), f"has an unknown key {key!r}")
+            found[key] = value_node
+        if missing := (keys or set()) - found.keys():
+            raise self.refuse(_line(node), f"lacks {', '.join(sorted(missing))}")
+        return found
+
+    def text(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.refuse(_line(node), "is not a scalar")
+        return cast("str", node.value)
+
+    def pins(self, node: yaml.Node) -> dict[str, Pinned]:
+        return {tool: self.pin(tool, pin) for tool, pin in self.mapping(node).items()}
+
+    def pin(self, tool: str, node: yaml.Node) -> Pinned:
+        """One pin, its definition read as strictly as an upstream's and compared with its digest."""
+        members = self.mapping(node, {"digest", "pinned", "definition"})
+        item = read(self.text(members["definition"]).encode())
+        if not isinstance(item, Definition):
+            raise self.refuse(_line(members["definition"]), f"has a definition that cannot be read: {item.problem}")
+        if item.name != tool:
+            raise self.refuse(_line(members["definition"]), f"has the definition of {item.name!r} under {tool!r}")
+        if item.digest != self.text(members["digest"]):
+            raise self.refuse(_line(members["digest"]), f"has a digest that is not that of the definition of {tool!r}")
+        at = self.text(members["pinned"])
+        if _AT.fullmatch(at) is None:
+            raise self.refuse(_line(members["pinned"]), f"has a time that is not RFC 3339 in UTC: {at!r}")
+        return Pinned(item, at)

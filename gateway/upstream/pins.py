@@ -1,0 +1,195 @@
+"""Pins: what a tool's definition was when it was trusted, and how it differs now. Pure.
+
+A pin is the SHA-256 over the whole definition, as the upstream sent it, in canonical form (RFC 8785). Nothing is left
+out: beside name, title, description, schemas and annotations, also `icons`, `_meta`, `execution` and every field that
+is not known here. Clients hand definitions to models, and to the people who approve them, in ways that a gateway
+cannot know, so any field may carry an instruction. An upstream that puts a value that changes by itself into a
+definition cannot be pinned, and its tool stays unusable: that is meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from gateway.protocol import canonical, strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gateway.model import Json, JsonObject
+
+_MAX_NAME = 1024
+
+# --- a definition ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One tool as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form."""
+
+    name: str
+    digest: str
+    document: JsonObject = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A definition that cannot be pinned: two readers could read it differently, or it has no usable name."""
+
+    problem: str
+
+
+def read(raw: bytes) -> Definition | Unreadable:
+    """Read one item of the `tools` of a `tools/list` result."""
+    document = strict.read_reply(raw)
+    if isinstance(document, strict.Unreadable):
+        return Unreadable(document.message.replace("the body", "its definition"))
+    name = document.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+        return Unreadable(f"its name is not a string of 1 to {_MAX_NAME} characters")
+    return Definition(name, canonical.digest(document), document)
+
+
+_LATER_FIELDS = frozenset({"title", "outputSchema", "icons", "execution", "_meta"})
+"""What later protocol revisions added to `Tool`: servers leave these out for clients of earlier ones."""
+
+
+def is_view_of(seen: Definition, whole: Definition) -> bool:
+    """Whether `seen` is `whole`, or what a client of an earlier revision is shown of it: the same but for absent
+    fields that its revision does not have. Nothing that is there differs, so nothing can hide in it."""
+    if seen.digest == whole.digest:
+        return True
+    shown, complete = seen.document, whole.document
+    absent = complete.keys() - shown.keys()
+    return absent <= _LATER_FIELDS and shown == {key: value for key, value in complete.items() if key not in absent}
+
+
+# --- the lock --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A trusted definition. `at` is when it was trusted, RFC 3339 in UTC."""
+
+    definition: Definition
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """All pins: upstream → tool → pin."""
+
+    upstreams: Mapping[str, Mapping[str, Pinned]] = field(default_factory=dict[str, "Mapping[str, Pinned]"])
+
+    def get(self, upstream: str, tool: str) -> Pinned | None:
+        return self.upstreams.get(upstream, {}).get(tool)
+
+    def pinned(self, upstream: str, definitions: Iterable[Definition], at: str) -> Lock:
+        """With these definitions pinned, in the place of any earlier pins of the same tools."""
+        added = {item.name: Pinned(item, at) for item in definitions}
+        return Lock({**self.upstreams, upstream: {**self.upstreams.get(upstream, {}), **added}})
+
+    def without(self, upstream: str, tools: Iterable[str]) -> Lock:
+        gone = frozenset(tools)
+        kept = {name: pin for name, pin in self.upstreams.get(upstream, {}).items() if name not in gone}
+        others = {name: pins for name, pins in self.upstreams.items() if name != upstream}
+        return Lock({**others, upstream: kept} if kept else others)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a tool differs from its pin.
+
+    `added`: new at an upstream that has pins; `unpinned`: at an upstream that has none yet; `changed`: the
+    definition is another one, or cannot be read (`new` is `Unreadable`); `removed`: no longer listed.
+    """
+
+    kind: Literal["added", "changed", "removed", "unpinned"]
+    upstream: str
+    tool: str
+    old: Definition | None
+    new: Definition | Unreadable | None
+
+
+def compare(lock: Lock, upstream: str, definitions: Mapping[str, Definition | Unreadable]) -> tuple[Change, ...]:
+    """What differs between the pins of `upstream` and all the tools that it lists (name → definition), by name."""
+    return tuple(_changes(lock, upstream, definitions))
+
+
+def _changes(lock: Lock, upstream: str, definitions: Mapping[str, Definition | Unreadable]) -> Iterator[Change]:
+    pins = lock.upstreams.get(upstream, {})
+    for name in sorted({*pins, *definitions}):
+        old = pins[name].definition if name in pins else None
+        new = definitions.get(name)
+        if new is None:
+            yield Change("removed", upstream, name, old, None)
+        elif isinstance(new, Unreadable):
+            yield Change("changed", upstream, name, old, new)
+        elif old is None:
+            yield Change("added" if pins else "unpinned", upstream, name, None, new)
+        elif old.digest != new.digest:
+            yield Change("changed", upstream, name, old, new)
+
+
+# --- for people ------------------------------------------------------------------------------------
+
+_FIRST_FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks that show nothing."""
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a character shows nothing, or changes how others are shown: control, format (zero-width,
+    bidirectional, tag), private-use, unassigned, separators but the space, variation selectors, fillers."""
+    if " " <= character <= "~":
+        return False
+    category = unicodedata.category(character)
+    return (
+        category[0] in "CZ"
+        or character in _BLANK
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
+
+
+def visible(text: str) -> str:
+    """`text` with every hidden character spelled out: `⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩`. Safe for a terminal."""
+    return "".join(_spelled(character) if is_hidden(character) else character for character in text)
+
+
+def _spelled(character: str) -> str:
+    name = unicodedata.name(character, "")
+    return f"⟨U+{ord(character):04X}{' ' + name if name else ''}⟩"
+
+
+def diff(old: Definition | None, new: Definition | None) -> str:
+    """What differs, field by field, as a unified diff in which hidden characters are spelled out.
+
+    `None` is a tool that is not there. Equal definitions give the empty string.
+    """
+    before: JsonObject = old.document if old else {}
+    after: JsonObject = new.document if new else {}
+    return "\n".join(line for name in _fields(before, after) for line in _field_diff(name, before, after))
+
+
+def _fields(before: JsonObject, after: JsonObject) -> list[str]:
+    present = {*before, *after}
+    return [name for name in _FIRST_FIELDS if name in present] + sorted(present - set(_FIRST_FIELDS))
+
+
+def _field_diff(name: str, before: JsonObject, after: JsonObject) -> Iterator[str]:
+    old, new = (_lines(document[name]) if name in document else [] for document in (before, after))
+    lines = list(difflib.unified_diff(old, new, n=3, lineterm=""))[2:]
+    if lines:
+        yield visible(name)
+        yield from (f"  {line}" for line in lines)
+
+
+def _lines(value: Json) -> list[str]:
+    if isinstance(value, str):
+        return [visible(line) for line in value.split("\n")]
+    return [visible(line) for line in json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).split("\n")]

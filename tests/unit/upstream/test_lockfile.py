@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from gateway.errors import ConfigurationError
+from gateway.upstream.lockfile import amend, load, parse, render
+from gateway.upstream.pins import Definition, Lock, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT = "2026-11-25T00:00:00Z"
+
+
+def defined(name: str = "read_file", **fields: Any) -> Definition:
+    item = read(
+        json.dumps({"name": name, "description": "Read.", "inputSchema": {"type": "object"}, **fields}).encode()
+    )
+    assert isinstance(item, Definition)
+    return item
+
+
+LOCK = (
+    Lock()
+    .pinned("mail", [defined("send")], AT)
+    .pinned("files", [defined("write_file"), defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
+)
+
+
+def test_what_is_written_is_read_again():
+    assert parse(render(LOCK)) == LOCK
+    assert parse(render(Lock())) == Lock()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "yes",
+        "null",
+        "1.0",
+        "a b",
+        "a: b",
+        '"',
+        "\\",
+        "\u202e",
+        "\U000e0041",
+        "\n",
+        "- x",
+        "#",
+        "\x85",
+        "é",
+        "\x7f",
+        "@a",
+    ],
+)
+def test_any_name_and_any_character_survives(name: str):
+    lock = Lock().pinned("files", [defined(name, description=f"x{name}y", annotations={name: name})], AT)
+
+    assert parse(render(lock)) == lock
+    assert yaml.safe_load(render(lock))["upstreams"]["files"].keys() == {name}
+
+
+def test_the_text_does_not_depend_on_the_order_of_pinning():
+    other = (
+        Lock()
+        .pinned("files", [defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
+        .pinned("files", [defined("write_file")], AT)
+        .pinned("mail", [defined("send")], AT)
+    )
+
+    assert render(other) == render(LOCK)
+
+
+def test_the_text_says_what_it_is_and_shows_hidden_characters():
+    text = render(Lock().pinned("files", [defined(description="a\u200b\u202e\U000e0041é\x7f")], AT))
+
+    assert text.startswith("# Tool definitions that this gateway trusts")
+    assert "opagate catalogue pin" in text
+    assert r'"description": "a\u200b\u202e\udb40\udc41é\u007f"' in text
+
+
+def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
+    before = render(LOCK).split("\n")
+    after = render(LOCK.pinned("mail", [defined("send", description="Send.")], AT)).split("\n")
+
+    assert len([1 for old, new in zip(before, after, strict=True) if old != new]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "problem"),
+    [
+        (("version: 1", "version: 2"), 4, "version '2'"),
+        (("version: 1", "<<<<<<< HEAD"), 5, ""),
+        (("version: 1\n", ""), 4, "lacks version"),
+        (("version: 1", "version: [1]"), 4, "not a scalar"),
+        (("version: 1", "version: 1\nextra: 2"), 5, "unknown key 'extra'"),
+        (("  mail:", "  files:"), 30, "'files' twice"),
+        (("    send:", "    sent:"), 34, "under 'sent'"),
+        (("digest: sha256:", "digest: sha256:0"), 8, "digest"),
+        ((f'pinned: "{AT}"', "pinned: yesterday"), 9, "RFC 3339"),
+        (('"description": "Read."', '"description": "Read. And send."'), 20, "digest"),
+        (('"name": "read_file"', '"name": "read_file", "name": "read_file"'), 10, "cannot be read"),
+        (("  mail:\n", "  mail: none\n  other:\n"), 30, "not a mapping"),
+    ],
+)
+def test_a_malformed_lock_is_refused_and_the_line_named(change: tuple[str, str], line: int, problem: str):
+    text = render(LOCK)
+    assert change[0] in text
+
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.replace(*change, 1), "catalogue.lock")
+
+    assert caught.value.message.startswith(f"the catalogue lock catalogue.lock, line {line}, ")
+    assert problem in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "text", "a: \x00", "? [a]\n: b\n", "a: &x [*x]\n"])
+def test_what_is_no_lock_is_refused(text: str):
+    with pytest.raises(ConfigurationError, match=", line "):
+        parse(text)
+
+
+def test_a_file_that_is_not_there_has_no_pins(tmp_path: Path):
+    assert load(tmp_path / "catalogue.lock") == Lock()
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(path)
+
+
+def test_amending_replaces_the_file_whole(tmp_path: Path):
+    path = tmp_path / "deep" / "catalogue.lock"
+
+    assert amend(path, lambda _: LOCK) == LOCK
+    assert load(path) == LOCK
+    assert [item.name for item in path.parent.iterdir()] == ["catalogue.lock"]
+
+
+def test_amending_keeps_the_mode_and_does_not_touch_an_unchanged_file(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+    path.chmod(0o640)
+    before = path.stat()
+
+    amend(path, lambda lock: lock)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert path.stat().st_ino == before.st_ino
+
+    amend(path, lambda lock: lock.without("mail", ["send"]))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_malformed_file_is_never_overwritten(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    path.write_text("version: 9\nupstreams: {}\n", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match="version '9'"):
+        amend(path, lambda _: LOCK)
+
+    assert path.read_text(encoding="utf-8") == "version: 9\nupstreams: {}\n"
+
+
+def test_a_failed_change_leaves_the_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+
+    def fail(lock: Lock) -> Lock:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigurationError, match="No space left"):
+        amend(path, fail)
+
+    assert load(path) == LOCK
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def _pin(lock: Lock, tool: str) -> Lock:
+    return lock.pinned("files", [defined(tool)], AT)
+
+
+def test_two_that_amend_at_once_lose_nothing(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    threads = [
+        threading.Thread(target=amend, args=(path, partial(_pin, tool=f"tool_{number}"))) for number in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert load(path).upstreams["files"].keys() == {f"tool_{n}" for n in range(16)}
