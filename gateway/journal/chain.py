@@ -1,0 +1,98 @@
+"""How the lines of a journal hold together. Pure: no I/O, no clock, no randomness.
+
+A line is one compact JSON object, in this order:
+
+    {"seq":7,"time":"2026-11-25T10:00:00.000Z","kind":"call", …fields… ,"prev":"<64 hex>","check":"<32 hex>"}
+
+`prev` is the link of the whole line before, without its newline; `check` is the first half of the link of everything in
+the line before `,"check"`. `prev` finds lines that were changed, removed, inserted or moved; `check` finds a change to the
+last line, which no line follows.
+
+Two kinds of link:
+
+- `sha256`, without a key. Finds accidents, and edits by somebody who does not compute the hashes again. Somebody who
+  can write the files can compute all of them again.
+- `hmac-sha256`, with a key (FIPS 198-1). Somebody who can write the files but cannot read the key cannot make a line
+  that passes. Somebody who reads the key can.
+
+Neither can show that lines were cut off the end, or that the whole journal was put back to an earlier copy: for this,
+keep a head (the link of the last line) elsewhere and give it to `reader.verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+GENESIS: Final = "0" * 64
+"""The `prev` of the first line of a journal."""
+MAX_LINE: Final = 2**20
+"""Bytes of the longest line that is written or read, so that readers need bounded memory."""
+RESERVED: Final = frozenset({"seq", "time", "kind", "prev", "check"})
+"""Names that belong to the line, not to its fields."""
+
+_CHECK: Final = b',"check":"'
+_CHECK_LENGTH: Final = 32
+_TAIL_LENGTH: Final = len(_CHECK) + _CHECK_LENGTH + len(b'"}')
+
+
+def subkey(key: bytes, purpose: str) -> bytes:
+    """A key for one purpose, so that what is published under one says nothing about the other."""
+    return hmac.digest(key, b"opagate journal " + purpose.encode(), "sha256")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chain:
+    """The links of one journal. `key` is the chain's own key, or `None` for plain SHA-256; see `of`."""
+
+    key: bytes | None
+
+    @classmethod
+    def of(cls, key: bytes | None) -> Chain:
+        """The chain for a deployment's journal key."""
+        return cls(None if key is None else subkey(key, "chain"))
+
+    @property
+    def name(self) -> str:
+        return "sha256" if self.key is None else "hmac-sha256"
+
+    @property
+    def key_id(self) -> str | None:
+        """Tells keys apart without saying anything about them."""
+        return None if self.key is None else hmac.digest(self.key, b"id", "sha256").hex()[:16]
+
+    def link(self, line: bytes) -> str:
+        """64 hex digits over a whole line without its newline."""
+        if self.key is None:
+            return hashlib.sha256(line).hexdigest()
+        return hmac.digest(self.key, line, "sha256").hex()
+
+    def line(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> bytes:
+        """The bytes of a line, without a newline. `fields` is a JSON object, encoded."""
+        inner = b"," + fields[1:-1] if len(fields) > len(b"{}") else b""
+        covered = b'{"seq":%d,"time":"%b","kind":"%b"%b,"prev":"%b"' % (
+            seq,
+            time.encode(),
+            kind.encode(),
+            inner,
+            prev.encode(),
+        )
+        return b'%b,"check":"%b"}' % (covered, self._check(covered))
+
+    def intact(self, line: bytes) -> bool:
+        """Whether a line's `check` is the one that its bytes demand."""
+        covered = line[:-_TAIL_LENGTH]
+        expected = b'%b%b"}' % (_CHECK, self._check(covered))
+        return hmac.compare_digest(line[-_TAIL_LENGTH:], expected)
+
+    def _check(self, covered: bytes) -> bytes:
+        return self.link(covered)[:_CHECK_LENGTH].encode()
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

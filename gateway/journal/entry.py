@@ -1,0 +1,189 @@
+"""What is written to the journal. Pure: no I/O, no clock, no randomness.
+
+| kind | when | fields |
+|---|---|---|
+| `segment` | first line of each file | segment, journal, chain, key, open |
+| `start` | the gateway begins | version, listen, policy |
+| `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
+| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, duration_ms |
+| `refused` | refused before policy | id, status, reasons, principal, method, name, … |
+| `policy` | a policy came into force | name, revision |
+| `pin` | a tool's definition was pinned or has changed | target, state, digest |
+| `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
+| `abandoned` | at start, for each call without an outcome | id |
+| `stop` | the gateway ends | entries, head |
+
+A `call` with effect `allow` opens an id, `settled` or `abandoned` closes it. Words of a caller or an upstream are
+recorded only without what has the form of a credential.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from gateway.journal.redaction import concealed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.model import (
+        Call,
+        Context,
+        Decision,
+        Json,
+        JsonObject,
+        Message,
+        PolicyRevision,
+        Principal,
+        Reason,
+        Refusal,
+        Target,
+        Task,
+    )
+
+_ACTORS: Final = 16
+
+
+class Outcome(StrEnum):
+    COMPLETED = "completed"
+    ERROR = "error"  # the tool or its server answered with an error
+    CANCELLED = "cancelled"  # by the caller, or because it went away
+    UPSTREAM_FAILED = "upstream-failed"  # unreachable, late or broken
+    REFUSED = "refused"  # allowed, and then an obligation could not be carried out
+    FAILED = "failed"  # something in the gateway failed
+
+
+def call_entry(  # noqa: PLR0917 - the stages of a call, in their order
+    decision_id: str,
+    principal: Principal,
+    call: Call,
+    task: Task,
+    decision: Decision,
+    context: Context,
+    arguments_record: JsonObject,
+) -> JsonObject:
+    """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`."""
+    return {
+        "id": decision_id,
+        "effect": decision.effect,
+        "reasons": _reasons(decision.reasons),
+        "obligations": [obligation.id for obligation in decision.obligations],
+        "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
+        "principal": _principal(principal),
+        "task": {"id": task.id, "kind": task.kind},
+        "action": call.action,
+        "target": _target(call.target),
+        "arguments": arguments_record,
+        "client": _client(context.client_ip, context.client_name),
+        "trace_id": context.trace_id,
+    }
+
+
+def settled_entry(
+    decision_id: str,
+    outcome: Outcome,
+    *,
+    duration_ms: float,
+    status: int | None = None,
+    size: int = 0,
+    result: str | None = None,
+    reason: str | None = None,
+) -> JsonObject:
+    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `reason` the code of what failed."""
+    fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
+    if status is not None:
+        fields["status"] = status
+    if result is not None:
+        fields["result"] = result
+    if reason is not None:
+        fields["reason"] = reason
+    fields["duration_ms"] = round(duration_ms, 3)
+    return fields
+
+
+def refused_entry(
+    decision_id: str,
+    refusal: Refusal,
+    *,
+    trace_id: str,
+    client_ip: str | None,
+    principal: Principal | None = None,
+    message: Message | None = None,
+) -> JsonObject:
+    """Fields of a `refused`: a request that policy never saw. `principal` and `message` as far as they became known."""
+    fields: dict[str, Json] = {"id": decision_id, "status": refusal.status, "reasons": _reasons((refusal.reason,))}
+    if principal is not None:
+        fields["principal"] = _principal(principal)
+    if message is not None:
+        fields["method"] = None if message.method is None else concealed(message.method)
+        fields["name"] = None if message.name is None else concealed(message.name)
+    fields["client"] = _client(client_ip, message.client_name if message else None)
+    fields["trace_id"] = trace_id
+    return fields
+
+
+def start_entry(version: str, listen: str, policy: PolicyRevision | None) -> JsonObject:
+    """Fields of a `start`."""
+    return {"version": version, "listen": listen, "policy": None if policy is None else policy_entry(policy)}
+
+
+def policy_entry(policy: PolicyRevision) -> JsonObject:
+    """Fields of a `policy`."""
+    return {"name": policy.name, "revision": policy.revision}
+
+
+def pin_entry(target: Target, digest: str) -> JsonObject:
+    """Fields of a `pin`: the state of a tool's definition, and the digest of what its upstream serves now."""
+    return {"target": concealed(target.id), "state": None if target.pin is None else target.pin.value, "digest": digest}
+
+
+def opened_by(kind: str, fields: JsonObject) -> str | None:
+    """The id of the call that this entry leaves without an outcome, if it does."""
+    return _id(fields) if kind == "call" and fields.get("effect") == "allow" else None
+
+
+def closed_by(kind: str, fields: JsonObject) -> str | None:
+    """The id of the call whose outcome this entry is, if it is one."""
+    return _id(fields) if kind in {"settled", "abandoned"} else None
+
+
+def _id(fields: JsonObject) -> str | None:
+    value = fields.get("id")
+    return value if isinstance(value, str) else None
+
+
+def _principal(principal: Principal) -> JsonObject:
+    return {
+        "key": principal.key,
+        "id": principal.id,
+        "issuer": principal.issuer,
+        "method": principal.method.value,
+        "user": None if principal.user is None else principal.user.id,
+        "delegation": [actor.id for actor in principal.delegation[:_ACTORS]],
+        "token_id": concealed(principal.token_id),
+    }
+
+
+def _target(target: Target) -> JsonObject:
+    return {
+        "id": concealed(target.id),
+        "type": target.type,
+        "upstream": target.upstream,
+        "audience": target.audience,
+        "tenant": target.tenant,
+        "environment": target.environment,
+        "effect": target.labels.effect.value,
+        "pin": None if target.pin is None else target.pin.value,
+    }
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[Json]:
+    return [
+        {"code": reason.code, "message": concealed(reason.message), "facts": list(reason.facts[:_ACTORS])}
+        for reason in reasons
+    ]
+
+
+def _client(ip: str | None, name: str | None) -> JsonObject:
+    return {"ip": ip, "name": None if name is None else concealed(name, 64)}

@@ -1,0 +1,271 @@
+"""The journal, read: checked, listed, searched and followed. Reads line by line, in bounded memory, beside a writer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+import msgspec
+
+from gateway.errors import JournalError
+from gateway.journal.chain import MAX_LINE, Chain
+from gateway.journal.storage import segment_path, segments
+from gateway.journal.verification import Fault, Place, Position, Problem, follow, lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gateway.model import JsonObject
+
+_MAX_PROBLEMS: Final = 100
+_PROGRESS_STEP: Final = 2**20
+_PAUSE: Final = 0.2
+_HALF_WRITTEN: Final = (0.0, 0.05, 0.2)
+"""Seconds between looks at a last line without an end: a running gateway may be in the middle of a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found. `entries` counts whole lines; `head` is the link of the last one, `None` if there is none.
+
+    `stopped` is whether the last line is a `stop`: if it is not, a gateway is running, or crashed, or lines were cut off.
+    `problems` holds the first hundred; `problem_count` counts all.
+    """
+
+    journal: str | None
+    segments: int
+    entries: int
+    head: str | None
+    stopped: bool
+    problems: tuple[Problem, ...]
+    problem_count: int
+
+    @property
+    def ok(self) -> bool:
+        return self.problem_count == 0
+
+
+def verify(
+    path: Path,
+    *,
+    key: bytes | None,
+    head: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Check every line of the journal in a folder. Raises `JournalError` if it cannot be read.
+
+    `key` is the deployment's journal key (`keys.read_key`), `head` a head that was noted earlier: the journal has to
+    hold the line that it belongs to. `on_progress` is called with bytes read and bytes in all, each MiB.
+    """
+    check = _Check(Chain.of(key), head, on_progress)
+    found = segments(path)
+    check.total = sum(_size(file) for _, file in found)
+    for index, (number, file) in enumerate(found):
+        check.segment(number, file, last=index == len(found) - 1)
+    return check.result(path)
+
+
+class _Check:
+    """One run of `verify`: where it is, and what it has found."""
+
+    def __init__(self, chain: Chain, head: str | None, on_progress: Callable[[int, int], None] | None) -> None:
+        self._chain = chain
+        self._head = head
+        self._on_progress = on_progress
+        self._position = Position()
+        self._expected = 1
+        self._segments = 0
+        self._entries = 0
+        self._count = 0
+        self._problems: list[Problem] = []
+        self._read = 0
+        self.total = 0
+
+    def segment(self, number: int, path: Path, *, last: bool) -> None:
+        if number != self._expected:
+            first, until = self._expected, number - 1
+            missing = f"segment {first} is" if first == until else f"segments {first} to {until} are"
+            self._report(Problem(Fault.MISSING_SEGMENT, path.name, 0, f"{missing} missing before it"))
+            self._position = lost(self._position)
+        self._expected = number + 1
+        self._segments += 1
+        place = Place(path.name, number, 0)
+        for line in _raw_lines(path):
+            place = Place(path.name, number, place.line + 1)
+            if not line.endswith(b"\n"):
+                self._unfinished(line, place, last=last)
+                break
+            if self._line(line[:-1], place) is Fault.WRONG_KEY:
+                break
+        if place.line == 0 and not last:
+            self._report(Problem(Fault.GAP, path.name, 0, "the segment is empty"))
+
+    def result(self, path: Path) -> Verification:
+        if self._segments == 0:
+            self._report(Problem(Fault.MISSING_SEGMENT, path.name, 0, "there is no journal in this folder"))
+        if self._head is not None:
+            message = "no line has the expected head: the end was cut off or rewritten, or this is another journal"
+            self._report(Problem(Fault.HEAD_MISSING, path.name, 0, message))
+        if self._on_progress is not None:
+            self._on_progress(self._read, max(self.total, self._read))
+        position = self._position
+        return Verification(
+            journal=position.journal,
+            segments=self._segments,
+            entries=self._entries,
+            head=position.link if self._entries else None,
+            stopped=position.kind == "stop",
+            problems=tuple(self._problems),
+            problem_count=self._count,
+        )
+
+    def _line(self, line: bytes, place: Place) -> Fault | None:
+        self._progress(len(line) + 1)
+        self._entries += 1
+        self._position, problem = follow(self._chain, self._position, line, place)
+        if problem is not None:
+            self._report(problem)
+            return problem.fault
+        if self._position.link == self._head:
+            self._head = None
+        return None
+
+    def _unfinished(self, line: bytes, place: Place, *, last: bool) -> None:
+        self._progress(len(line))
+        if len(line) > MAX_LINE:
+            problem = Problem(Fault.EDITED, place.segment, place.line, f"the line is longer than {MAX_LINE} bytes")
+        elif last:
+            message = f"the last {len(line)} bytes are no whole line: a crash, or an edit; the gateway moves them aside"
+            problem = Problem(Fault.TORN, place.segment, place.line, message)
+        else:
+            problem = Problem(Fault.EDITED, place.segment, place.line, "the last line of the segment has no end")
+        self._report(problem)
+
+    def _report(self, problem: Problem) -> None:
+        self._count += 1
+        if len(self._problems) < _MAX_PROBLEMS:
+            self._problems.append(problem)
+
+    def _progress(self, size: int) -> None:
+        before = self._read // _PROGRESS_STEP
+        self._read += size
+        if self._on_progress is not None and self._read // _PROGRESS_STEP > before:
+            self._on_progress(self._read, max(self.total, self._read))
+
+
+def entries(path: Path) -> Iterator[JsonObject]:
+    """The entries of a journal, oldest first, unchecked; a last line without an end is left out.
+
+    Raises `JournalError` for a line that is no entry; `verify` says more about it.
+    """
+    for _, file in segments(path):
+        for number, line in enumerate(_raw_lines(file), 1):
+            if line.endswith(b"\n"):
+                yield _entry(line, file, number)
+
+
+def find(path: Path, decision_id: str) -> tuple[JsonObject, ...]:
+    """The entries about one decision, oldest first; none if it is not in the journal. Raises `JournalError`."""
+    mark = msgspec.json.encode(decision_id)
+    return tuple(
+        entry
+        for _, file in segments(path)
+        for number, line in enumerate(_raw_lines(file), 1)
+        if mark in line and line.endswith(b"\n") and (entry := _entry(line, file, number)).get("id") == decision_id
+    )
+
+
+def _sleep() -> bool:
+    time.sleep(_PAUSE)
+    return True
+
+
+def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObject]:
+    """Follow a journal: the entries of its last segment, then each new one, over segments.
+
+    `wait` is called when there is nothing new; following ends when it returns false. Raises `JournalError`.
+    """
+    found = segments(path)
+    number = found[-1][0] if found else 1
+    while True:
+        file = segment_path(path, number)
+        if file.exists():
+            yield from _follow_segment(file, segment_path(path, number + 1), wait)
+            number += 1
+            if not segment_path(path, number).exists():
+                return
+        elif not wait():
+            return
+
+
+def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterator[JsonObject]:
+    """The lines of a segment until the next one exists or `wait` ends it."""
+    number, rest = 0, b""
+    with _opened(path) as file:
+        while True:
+            finished = after.exists()
+            while line := file.readline(MAX_LINE + 1):
+                rest += line
+                if rest.endswith(b"\n"):
+                    number += 1
+                    yield _entry(rest, path, number)
+                    rest = b""
+            if finished or not wait():
+                return
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their newlines; one without is the last. Raises `JournalError`."""
+    with _opened(path) as file:
+        try:
+            while line := file.readline(MAX_LINE + 1):
+                whole = line if line.endswith(b"\n") else _finished(file, line)
+                yield whole
+                if not whole.endswith(b"\n"):
+                    return
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def _finished(file: BinaryIO, line: bytes) -> bytes:
+    """A half line, read on as long as a writer is still writing it."""
+    for pause in _HALF_WRITTEN:
+        if len(line) > MAX_LINE:
+            break
+        time.sleep(pause)
+        line += file.readline(MAX_LINE + 1 - len(line))
+        if line.endswith(b"\n"):
+            break
+    return line
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"the journal segment {path} cannot be read: {error.strerror}", "run this as the gateway's user"
+    )
+
+
+def _entry(line: bytes, path: Path, number: int) -> JsonObject:
+    try:
+        entry: object = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        entry = None
+    if not isinstance(entry, dict):
+        raise JournalError(f"{path}, line {number} is no journal entry", "run `opagate journal verify`")
+    return cast("JsonObject", entry)

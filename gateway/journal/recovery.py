@@ -1,0 +1,119 @@
+"""The end of a journal as a crash left it, made whole again before anything is added.
+
+A write that a crash interrupted leaves a line without an end. It is moved aside, never repaired. A line *with* an end
+that is not what was written is no crash: then the journal is not opened, and a person has to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from gateway.errors import JournalError
+from gateway.journal.chain import MAX_LINE
+from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.storage import Disk, segments, set_aside
+from gateway.journal.verification import Place, Position, follow, lost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.journal.chain import Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """Bytes that were moved aside, and the file that they are in now."""
+
+    data: bytes
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a journal goes on. `unsettled` are the ids of calls whose intent was written and whose outcome was not."""
+
+    number: int
+    path: Path
+    size: int
+    lines: int
+    seq: int
+    link: str
+    journal: str
+    unsettled: tuple[str, ...]
+
+
+def recover(folder: Path, chain: Chain, disk: Disk) -> tuple[End | None, tuple[Torn, ...]]:
+    """The end of the journal in a folder, `None` if it has no line yet, and what had to be moved aside.
+
+    Raises `JournalError` if the last segment is not one that this key wrote, and `OSError`.
+    """
+    torn: list[Torn] = []
+    for number, path in reversed(segments(folder)):
+        with path.open("rb") as file:
+            end, rest = _scan(file, chain, Place(path.name, number, 1), path)
+        if rest:
+            torn.append(Torn(rest, set_aside(path, rest, disk).name))
+            _cut(path, end.size if end else 0, disk)
+        if end is not None:
+            return end, tuple(torn)
+        path.unlink()
+        disk.sync_folder(folder)
+    return None, tuple(torn)
+
+
+def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End | None, bytes]:
+    """Follow a segment from its heading to its last whole line; also the bytes after that."""
+    position, size, line_number = lost(Position()), 0, 0
+    unsettled: dict[str, None] = {}
+    while (line := file.readline(MAX_LINE + 1)).endswith(b"\n"):
+        line_number += 1
+        position, problem = follow(chain, position, line[:-1], Place(place.segment, place.number, line_number))
+        if problem is not None:
+            raise JournalError(
+                f"the journal is damaged: {path}, line {line_number}: {problem.message}",
+                "run `opagate journal verify`; to go on without it, move the journal folder away",
+            )
+        size += len(line)
+        _settle(position, unsettled)
+    rest = line + file.read()
+    if b"\n" in rest:
+        raise JournalError(
+            f"the journal is damaged: {path}, line {line_number + 1} is too long", "run `opagate journal verify`"
+        )
+    if position.seq is None or position.link is None or position.journal is None:
+        return None, rest
+    return (
+        End(
+            place.number,
+            path,
+            size,
+            line_number,
+            position.seq,
+            position.link,
+            position.journal,
+            tuple(unsettled),
+        ),
+        rest,
+    )
+
+
+def _settle(position: Position, unsettled: dict[str, None]) -> None:
+    if position.entry is None:
+        return
+    if position.kind == "segment":
+        unsettled.update(dict.fromkeys(cast("Sequence[str]", position.entry.get("open", ()))))
+    elif (call := opened_by(position.kind, position.entry)) is not None:
+        unsettled[call] = None
+    elif (call := closed_by(position.kind, position.entry)) is not None:
+        unsettled.pop(call, None)
+
+
+def _cut(path: Path, size: int, disk: Disk) -> None:
+    fd = disk.open(path)
+    try:
+        disk.truncate(fd, size)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)

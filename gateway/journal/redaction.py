@@ -1,0 +1,184 @@
+"""What of a call is recorded. Pure: no I/O, no clock, no randomness.
+
+`digest` records a keyed digest, the size and the names of the arguments; `full` the arguments, with everything that is a
+credential by name or by form replaced by a keyed fingerprint; `none` nothing. A value is a credential if it stands under
+a credential-named key, or if it is, or holds, raw or once decoded, a PEM block, a JWT, an authorization header or a token
+with a known prefix. More is concealed than has to be: what is missing from a record can be asked for, what was written
+into it cannot be taken back.
+
+Digests and fingerprints are HMAC-SHA256 (FIPS 198-1), so that a short secret cannot be found by trying values.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import unquote
+
+import msgspec
+
+if TYPE_CHECKING:
+    from gateway.model import Json, JsonObject
+
+FULL_LIMIT: Final = 256 * 2**10
+"""Bytes of arguments that are recorded in full; more is recorded as a digest."""
+_DEPTH: Final = 64
+_NAMES: Final = 64
+_NAME: Final = re.compile(r"[A-Za-z_$@][A-Za-z0-9_.$@:-]{0,63}")
+
+_CREDENTIAL_NAME: Final = re.compile(
+    r"token|secret|passw|pwd|passphrase|passcode|onetime|otp|dsn|auth|apikey|accesskey|privatekey|signingkey|accountkey"
+    r"|sharedkey|encryptionkey|sshkey|credential|cookie|session|bearer|signature|jwt|connectionstring|connectionuri"
+    r"|databaseurl|webhook|^key$|^pin$|^pat$|^sig$|^mfa$|^code$|^cvv|^cvc"
+)
+_SHAPES: Final = re.compile(
+    r"""
+      -----BEGIN[ ][A-Z0-9 ]{0,40}-----.*?(?:-----END[ ][A-Z0-9 ]{0,40}-----|\Z)
+    | (?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*){0,3}
+    | (?i:bearer|basic|dpop|digest|negotiate)[ ]+[A-Za-z0-9._~+/=-]{6,}
+    | (?:A3T[A-Z0-9]|AKIA|ASIA|AGPA|AIDA|AROA|ABIA|ACCA)[A-Z0-9]{12,}
+    | (?:gh[opusr]_|github_pat_|gl(?:pat|dt|rt|ptt|cbt|ft|soat|agent)-)[A-Za-z0-9_.-]{10,}
+    | xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{8,} | xapp-[A-Za-z0-9-]{8,}
+    | (?:sk|pk|rk|whsec)(?:_(?:live|test))?[_-][A-Za-z0-9_-]{12,}
+    | AIza[A-Za-z0-9_-]{30,} | ya29\.[A-Za-z0-9_.-]{10,} | GOCSPX-[A-Za-z0-9_-]{10,}
+    | (?:npm_|pypi-|hf_|dop_v1_|doo_v1_|dor_v1_|shp(?:at|ca|pa|ss)_|sntrys_|sntryu_|glsa_|lin_api_|figd_|ntn_|secret_|pat-|pul-
+       |rubygems_|dckr_pat_|hvs\.|hvb\.|s\.|SG\.|key-|tfp_|nvapi-|AGE-SECRET-KEY-|cred://)[A-Za-z0-9_./=-]{12,}
+    | [a-z][a-z0-9+.-]{1,20}://[^\s/@:]{0,256}:[^\s/@]{1,256}@
+    | (?i:https?)://hooks\.[^\s"']{4,}
+    | (?i:token|secret|passw(?:or)?d|pwd|passphrase|api[_-]?key|access[_-]?key|account[_-]?key|sig|signature|code|authorization|cookie)
+      \\{0,3}["']?\s{0,4}[=:]\s{0,4}\\{0,3}["']?[^\s"'\\&;,]{1,4096}
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){12,}")
+_CONCEALED: Final = "[concealed]"
+
+
+def fingerprint(key: bytes, value: str) -> str:
+    """A name for a value, the same in one deployment and meaningless in another."""
+    return f"fp:{hmac.digest(key, value.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:24]}"
+
+
+def result_digest(key: bytes) -> hmac.HMAC:
+    """A digest to feed the bytes of a result to as they pass; its `hexdigest()` goes into the settled entry."""
+    return hmac.new(key, digestmod="sha256")
+
+
+def recorded(arguments: JsonObject, mode: Literal["digest", "full", "none"], *, key: bytes) -> JsonObject:
+    """The record of a call's arguments. `key` is the fingerprint key (`Journal.fingerprint_key`).
+
+    `{"mode", "digest", "bytes", "names"}`, and for `full` also `"value"`. The digest is over the arguments as compact
+    JSON with sorted names. Arguments beyond `FULL_LIMIT` are recorded as a digest in any case.
+    """
+    if mode == "none":
+        return {"mode": "none"}
+    canonical = _canonical(arguments)
+    record: dict[str, Json] = {
+        "mode": "digest",
+        "digest": hmac.digest(key, canonical, "sha256").hex(),
+        "bytes": len(canonical),
+        "names": [_safe_name(name, key) for name in sorted(arguments)[:_NAMES]],
+    }
+    if mode == "full" and len(canonical) <= FULL_LIMIT:
+        record["mode"] = "full"
+        record["value"] = _redacted(arguments, key, 0)
+    return record
+
+
+def concealed(text: str, limit: int = 256) -> str:
+    """A caller's words, safe to record: nothing with the form of a credential, no lone surrogate, not too long."""
+    shown = text[: limit * 4]
+    if _hides_credential(shown):
+        return _CONCEALED
+    return _encodable(_SHAPES.sub(_CONCEALED, shown))[:limit]
+
+
+def _redacted(value: Json, key: bytes, depth: int) -> Json:
+    if isinstance(value, str):
+        return _redacted_text(value, key)
+    if depth >= _DEPTH and isinstance(value, Mapping | Sequence):
+        return fingerprint(key, _canonical(value).decode())
+    if isinstance(value, Mapping):
+        return {
+            _safe_key(name, key): _whole(item, key) if _names_credential(name) else _redacted(item, key, depth + 1)
+            for name, item in value.items()
+        }
+    if isinstance(value, Sequence):
+        return [_redacted(item, key, depth + 1) for item in value]
+    return value
+
+
+def _whole(value: Json, key: bytes) -> Json:
+    """Nothing of a value under a credential's name is shown, whatever its type; only that there is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    return fingerprint(key, value if isinstance(value, str) else _canonical(value).decode())
+
+
+def _redacted_text(text: str, key: bytes) -> str:
+    if _hides_credential(text):
+        return fingerprint(key, text)
+    return _encodable(_SHAPES.sub(lambda match: fingerprint(key, match[0]), text))
+
+
+def _safe_key(name: str, key: bytes) -> str:
+    return fingerprint(key, name) if _SHAPES.search(name) or _hides_credential(name) else _encodable(name)
+
+
+def _safe_name(name: str, key: bytes) -> str:
+    """Argument names are the caller's too: what does not look like a name is not recorded as one."""
+    return _safe_key(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
+
+
+def _names_credential(name: str) -> bool:
+    return _CREDENTIAL_NAME.search("".join(char for char in name.lower() if char.isalnum())) is not None
+
+
+def _hides_credential(text: str) -> bool:
+    """Whether a credential appears once one encoding is undone: percent, base64, base64url or hex."""
+    if "%" in text and _SHAPES.search(unquote(text)) and not _SHAPES.search(text):
+        return True
+    return any(_SHAPES.search(decoded) for decoded in _decodings(text))
+
+
+def _decodings(text: str) -> list[str]:
+    found: list[str] = [bytes.fromhex(match[0]).decode("latin-1") for match in _HEX.finditer(text)]
+    for match in _ENCODED.finditer(text):
+        standard = match[0].rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            raw = base64.b64decode(standard[: len(standard) // 4 * 4] if len(standard) % 4 == 1 else _padded(standard))
+        except binascii.Error:
+            continue
+        found.append(raw.decode("latin-1"))
+    return found
+
+
+def _padded(text: str) -> str:
+    return text + "=" * (-len(text) % 4)
+
+
+def _encodable(text: str) -> str:
+    """JSON escapes can make lone surrogates, which have no UTF-8 form."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _canonical(value: Json) -> bytes:
+    try:
+        return msgspec.json.encode(value, order="sorted")
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        # What msgspec has no form for (lone surrogates, integers beyond 64 bits, other mappings), the library has.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping
+    if isinstance(value, Sequence):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any sequence
+    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -1,0 +1,190 @@
+"""The end of a journal on disk: adds lines, begins segments, and leaves no half line behind.
+
+Nothing here waits; `writer` decides when, and what is told to whom.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gateway.errors import JournalError
+from gateway.journal.chain import GENESIS, MAX_LINE
+from gateway.journal.storage import Disk, discard, segment_path, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.journal.chain import Chain
+    from gateway.journal.recovery import End
+
+_OVERHEAD: Final = 256
+"""Bytes of a line beside its kind and fields, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An entry that waits to be written. `fields` is encoded; `opens` and `closes` are call ids."""
+
+    kind: str
+    fields: bytes
+    opens: str | None = None
+    closes: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        return len(self.fields) + len(self.kind) + _OVERHEAD <= MAX_LINE
+
+
+class Appender:
+    """Adds lines to the last segment. `durable` is whether a finished segment is synced before the next begins."""
+
+    def __init__(self, folder: Path, chain: Chain, disk: Disk, *, limit: int, durable: bool) -> None:
+        self._folder = folder
+        self._chain = chain
+        self._disk = disk
+        self._limit = limit
+        self._durable = durable
+        self._fd: int | None = None
+        self._lines = 0
+        self._journal = ""
+        self.number = 0
+        self.size = 0
+        self.seq = 0
+        self.link = GENESIS
+        self.open: dict[str, None] = {}
+        self.broken: JournalError | None = None
+        """Set when the files are in a state that only a new start can put right."""
+
+    @property
+    def path(self) -> Path:
+        return segment_path(self._folder, self.number)
+
+    def resume(self, end: End) -> None:
+        """Go on after the last line of a journal. Raises `OSError`."""
+        self._fd = self._disk.open(end.path)
+        self._journal, self._lines = end.journal, end.lines
+        self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
+        self.open = dict.fromkeys(end.unsettled)
+
+    def begin(self, journal: str, time: str) -> None:
+        """Begin a journal in an empty folder. Raises `OSError`."""
+        self._journal = journal
+        self._next_segment(time)
+
+    def append(self, entries: Sequence[Pending], time: str) -> tuple[int, JournalError | None]:
+        """Write entries in order: how many were written, and why not all of them."""
+        done = 0
+        while done < len(entries):
+            if self.broken is not None:
+                return done, self.broken
+            try:
+                done += self._write_some(entries[done:] if done else entries, time)
+            except OSError as error:
+                return done, self.broken or self._failure(error)
+        return done, None
+
+    def sync(self) -> None:
+        """Wait until the segment is on disk. May run in a thread, as long as nothing is appended. Raises `OSError`."""
+        self._disk.sync(self._file)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            self._disk.close(self._fd)
+            self._fd = None
+
+    def fail(self, error: OSError) -> JournalError:
+        """Stop for good: nobody can say what of the last writes is on disk."""
+        self.broken = self._failure(error, "mend the disk, then start the gateway again")
+        return self.broken
+
+    @property
+    def _file(self) -> int:
+        if self._fd is None:
+            raise OSError(errno.EBADF, "the segment is closed")
+        return self._fd
+
+    def _write_some(self, entries: Sequence[Pending], time: str) -> int:
+        """One write: as many entries as the segment has room for, at least one."""
+        lines: list[bytes] = []
+        size, seq, link = self.size, self.seq, self.link
+        for entry in entries:
+            line = self._chain.line(seq + 1, time, entry.kind, entry.fields, link)
+            if size + len(line) >= self._limit and self._lines + len(lines) > 1:
+                break
+            lines.append(line)
+            size, seq, link = size + len(line) + 1, seq + 1, self._chain.link(line)
+        if not lines:
+            self._next_segment(time)
+            return 0
+        self._write(b"\n".join(lines) + b"\n")
+        self.size, self.seq, self.link = size, seq, link
+        self._lines += len(lines)
+        self._account(entries[: len(lines)])
+        return len(lines)
+
+    def _account(self, entries: Sequence[Pending]) -> None:
+        for entry in entries:
+            if entry.opens is not None:
+                self.open[entry.opens] = None
+            elif entry.closes is not None:
+                self.open.pop(entry.closes, None)
+
+    def _write(self, data: bytes) -> None:
+        """All of it or nothing: what a failed write left is cut off, so that no half line poisons the chain."""
+        try:
+            write_all(self._disk, self._file, data)
+        except OSError as error:
+            try:
+                self._disk.truncate(self._file, self.size)
+            except OSError:
+                self.fail(error)
+            raise
+
+    def _next_segment(self, time: str) -> None:
+        """Begin a file. Until its first line is on disk the one before stays the last."""
+        if self._fd is not None and self._durable:
+            self._sync_last(self._fd)
+        number = self.number + 1
+        path = segment_path(self._folder, number)
+        line = self._chain.line(self.seq + 1, time, "segment", self._heading(number), self.link)
+        fd = self._disk.create(path)
+        try:
+            write_all(self._disk, fd, line + b"\n")
+            self._disk.sync(fd)
+            self._disk.sync_folder(self._folder)
+        except OSError as error:
+            discard(self._disk, fd, path)
+            if path.exists():
+                self.fail(error)
+            raise
+        self.close()
+        self._fd, self._lines, self.number = fd, 1, number
+        self.size, self.seq, self.link = len(line) + 1, self.seq + 1, self._chain.link(line)
+
+    def _sync_last(self, fd: int) -> None:
+        try:
+            self._disk.sync(fd)
+        except OSError as error:
+            self.fail(error)
+            raise
+
+    def _heading(self, number: int) -> bytes:
+        return msgspec.json.encode(
+            {
+                "segment": number,
+                "journal": self._journal,
+                "chain": self._chain.name,
+                "key": self._chain.key_id,
+                "open": list(self.open),
+            }
+        )
+
+    def _failure(
+        self, error: OSError, remedy: str = "free space on its file system; until then calls are refused"
+    ) -> JournalError:
+        return JournalError(f"the journal {self.path} cannot be written: {error.strerror}", remedy)

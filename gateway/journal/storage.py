@@ -1,0 +1,131 @@
+"""The files of a journal: names, permissions, and the few calls to the system that the writer makes.
+
+<journal>/lock                held while a gateway writes
+<journal>/00000001.jsonl      segments, in order
+<journal>/00000001.jsonl.torn what a crash left of a last line, moved aside
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SEGMENT = re.compile(r"([0-9]{8})\.jsonl")
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}.jsonl"
+
+
+def segments(folder: Path) -> list[tuple[int, Path]]:
+    """The segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
+    try:
+        found = [(int(match[1]), path) for path in folder.iterdir() if (match := _SEGMENT.fullmatch(path.name))]
+    except OSError as error:
+        raise JournalError(
+            f"the journal {folder} cannot be read: {error.strerror}", "name the folder that journal.path names"
+        ) from error
+    return sorted(found)
+
+
+class Disk:
+    """What the writer asks of the system. Every method raises `OSError`."""
+
+    def create(self, path: Path) -> int:
+        """A new file, for appending only, readable by its owner only."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def write(self, fd: int, data: bytes) -> int:
+        return os.write(fd, data)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Makes a new or removed name in a folder durable."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+
+def prepare_folder(folder: Path, disk: Disk) -> None:
+    """Make the folder if there is none; refuse one in which others can remove files. Raises `JournalError`."""
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)
+            disk.sync_folder(folder.parent)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise JournalError(
+            f"the journal folder {folder} cannot be made: {error.strerror}", "set journal.path to a writable folder"
+        ) from error
+    if not stat.S_ISDIR(mode):
+        raise JournalError(f"{folder} is not a folder", "set journal.path to a folder")
+    if mode & 0o022:
+        raise JournalError(f"others may write to the journal folder {folder}", f"run: chmod 700 {folder}")
+
+
+def lock(folder: Path) -> int:
+    """Take the writer's lock, for as long as the returned descriptor is open. Raises `JournalError`."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {folder} cannot be locked: {error.strerror}", "make the folder writable for the gateway"
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise JournalError(
+            f"another gateway writes to the journal {folder}", "stop it, or give this one a journal.path of its own"
+        ) from None
+    return fd
+
+
+def set_aside(path: Path, torn: bytes, disk: Disk) -> Path:
+    """Keep what a crash left of a last line beside its segment. Raises `OSError`."""
+    aside = path.with_name(path.name + ".torn")
+    fd = os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(disk, fd, torn + b"\n")
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    disk.sync_folder(path.parent)
+    return aside
+
+
+def write_all(disk: Disk, fd: int, data: bytes) -> None:
+    """Write everything: a call that writes a part is followed by one for the rest, or fails. Raises `OSError`."""
+    written = disk.write(fd, data)
+    while written < len(data):
+        written += disk.write(fd, data[written:])
+
+
+def discard(disk: Disk, fd: int, path: Path) -> None:
+    """Remove a file that could not be begun."""
+    with suppress(OSError):
+        disk.close(fd)
+    with suppress(OSError):
+        path.unlink()

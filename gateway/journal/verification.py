@@ -1,0 +1,152 @@
+"""What is wrong with a journal, line by line. Pure: no I/O, no clock, no randomness.
+
+`follow` takes the lines of a journal in the order in which they stand in its files. It holds one position and no lines,
+so that a journal of any size is checked in the same memory. After a problem it goes on from what it finds, so that one
+edit is reported once and not as a broken rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from gateway.journal.chain import GENESIS
+
+if TYPE_CHECKING:
+    from gateway.journal.chain import Chain
+    from gateway.model import JsonObject
+
+
+class Fault(StrEnum):
+    EDITED = "edited"  # the bytes of a line are not those that were written
+    GAP = "gap"  # lines are missing
+    REORDERED = "reordered"  # a line stands after one that was written later
+    DUPLICATE = "duplicate"  # a line stands twice
+    BROKEN_LINK = "broken-link"  # a line does not follow from the one before it
+    MISSING_SEGMENT = "missing-segment"
+    FOREIGN_SEGMENT = "foreign-segment"  # of another journal, or under another's name
+    TORN = "torn"  # the last line has no end
+    WRONG_KEY = "wrong-key"
+    HEAD_MISSING = "head-missing"  # the expected head is not the link of any line
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`segment` is a file name, `line` counts from 1 in it; 0 stands for the file as a whole."""
+
+    fault: Fault
+    segment: str
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line stands: `number` is the one that the file's name says, `line` counts from 1."""
+
+    segment: str
+    number: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is known after a line. `seq` and `link` are those of the latest line; `None` where it is not known what
+    was there, and whatever comes next is taken as it is."""
+
+    seq: int | None = 0
+    link: str | None = GENESIS
+    journal: str | None = None
+    kind: str = ""
+    entry: JsonObject | None = None
+    """The line, decoded; `None` when it cannot be trusted."""
+
+
+def lost(position: Position) -> Position:
+    """The position after something is known to be missing."""
+    return replace(position, seq=None, link=None)
+
+
+def follow(chain: Chain, position: Position, line: bytes, place: Place) -> tuple[Position, Problem | None]:
+    """The position after a line, and what is wrong with the line, if anything is."""
+    entry = _decoded(line)
+    if place.line == 1 and (problem := _other_key(chain, entry, place)):
+        return lost(position), problem
+    if entry is None or not chain.intact(line):
+        seq = None if position.seq is None else position.seq + 1
+        return replace(position, seq=seq, link=None, kind="", entry=None), _problem(
+            Fault.EDITED, place, "its content is not what was written"
+        )
+    if problem := _heading(position, entry, place):
+        return lost(position), problem
+    return _ordered(chain, position, line, entry, place)
+
+
+def _ordered(
+    chain: Chain, position: Position, line: bytes, entry: JsonObject, place: Place
+) -> tuple[Position, Problem | None]:
+    seq, expected = cast("int", entry["seq"]), None if position.seq is None else position.seq + 1
+    journal = cast("str | None", entry.get("journal")) if place.line == 1 else position.journal
+    after = Position(seq, chain.link(line), journal, cast("str", entry["kind"]), entry)
+    if expected is not None and seq > expected:
+        missing = f"entry {expected} is" if seq == expected + 1 else f"entries {expected} to {seq - 1} are"
+        return after, _problem(Fault.GAP, place, f"{missing} missing before entry {seq}")
+    if expected is not None and seq == expected - 1:
+        return position, _problem(Fault.DUPLICATE, place, f"entry {seq} stands here again")
+    if expected is not None and seq < expected:
+        return position, _problem(Fault.REORDERED, place, f"entry {seq} stands after entry {expected - 1}")
+    if position.link is not None and entry["prev"] != position.link:
+        return after, _problem(Fault.BROKEN_LINK, place, "it does not follow from the line before it")
+    return after, None
+
+
+def _decoded(line: bytes) -> JsonObject | None:
+    try:
+        entry: object = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(entry, dict):
+        return None
+    fields = cast("dict[str, object]", entry)
+    shaped = (
+        type(fields.get("seq")) is int
+        and isinstance(fields.get("kind"), str)
+        and isinstance(fields.get("prev"), str)
+        and isinstance(fields.get("time"), str)
+    )
+    return cast("JsonObject", fields) if shaped else None
+
+
+def _other_key(chain: Chain, entry: JsonObject | None, place: Place) -> Problem | None:
+    """A whole segment under another key is said so once, not as a thousand edited lines."""
+    if entry is None or entry["kind"] != "segment":
+        return None
+    named = (entry.get("chain"), entry.get("key"))
+    if named == (chain.name, chain.key_id):
+        return None
+    if entry.get("chain") == chain.name:
+        return _problem(Fault.WRONG_KEY, place, "the segment was written with another key")
+    if chain.key is None:
+        return _problem(Fault.WRONG_KEY, place, "the segment was written with a key, and none was given")
+    return _problem(Fault.WRONG_KEY, place, "the segment says that it was written without this key")
+
+
+def _heading(position: Position, entry: JsonObject, place: Place) -> Problem | None:
+    """A segment begins with its own name, and says it nowhere else."""
+    if (entry["kind"] == "segment") != (place.line == 1):
+        what = "has no heading" if place.line == 1 else "has a second heading"
+        return _problem(Fault.FOREIGN_SEGMENT, place, f"the segment {what}")
+    if place.line > 1:
+        return None
+    if entry.get("segment") != place.number:
+        return _problem(Fault.FOREIGN_SEGMENT, place, f"this is segment {entry.get('segment')} under another name")
+    if position.journal is not None and entry.get("journal") != position.journal:
+        return _problem(Fault.FOREIGN_SEGMENT, place, "the segment belongs to another journal")
+    return None
+
+
+def _problem(fault: Fault, place: Place, message: str) -> Problem:
+    return Problem(fault, place.segment, place.line, message)

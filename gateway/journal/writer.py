@@ -1,0 +1,297 @@
+"""The journal that the gateway writes.
+
+    journal = Journal.open(settings.journal, key=keys.load_key(settings.state), clock=time.time)
+    await journal.append("call", entry.call_entry(...))
+    await journal.close()
+
+Entries of one turn of the event loop are written together, in the order of their appends. With `fsync: always` they are
+on disk when `append` returns; a worker thread waits for the disk, and entries that come meanwhile share the next wait.
+With `interval` they are on disk a second later, with `never` when the system likes: these survive a crash of the
+gateway, not of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gateway.errors import JournalError
+from gateway.journal.chain import RESERVED, Chain, subkey, timestamp
+from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.recovery import Torn, recover
+from gateway.journal.segment import Appender, Pending
+from gateway.journal.storage import Disk, lock, prepare_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.config import JournalSettings
+    from gateway.model import JsonObject
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL: Final = 1.0
+_MAX_OPEN: Final = 8192
+"""Calls without an outcome: each segment names them all in its first line, which has to stay readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """`head` is the link of the last line; `unsettled` counts calls that are open now; `problem` is why entries are
+    refused, if they are."""
+
+    segment: str
+    bytes: int
+    entries: int
+    head: str
+    unsettled: int
+    fsync: str
+    problem: str | None
+
+
+class Journal:
+    """One writer of one journal. Use it from one event loop."""
+
+    def __init__(
+        self,
+        settings: JournalSettings,
+        appender: Appender,
+        disk: Disk,
+        lock_fd: int,
+        *,
+        fingerprint_key: bytes,
+        clock: Callable[[], float],
+    ) -> None:
+        self._fsync = settings.fsync
+        self._appender = appender
+        self._disk = disk
+        self._lock = lock_fd
+        self._clock = clock
+        self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
+        self._queue: list[tuple[Pending, asyncio.Future[None]]] = []
+        self._scheduled = False
+        self._syncing: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._worker = ThreadPoolExecutor(1, "journal")
+        self._closed = False
+        self._problem: JournalError | None = None
+        self._unsettled: tuple[str, ...] = ()
+        self.fingerprint_key = fingerprint_key
+
+    @classmethod
+    def open(
+        cls,
+        settings: JournalSettings,
+        *,
+        key: bytes,
+        clock: Callable[[], float],
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        disk: Disk | None = None,
+    ) -> Journal:
+        """Lock the journal and go on after its last whole line, or begin one. Raises `JournalError`.
+
+        What a crash left is moved aside and noted (`recovered`), and calls without an outcome are given one
+        (`abandoned`; see `unsettled`), before anything else is written.
+        """
+        disk = disk or Disk()
+        prepare_folder(settings.path, disk)
+        lock_fd = lock(settings.path)
+        durable = settings.fsync != "never"
+        appender = Appender(settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable)
+        try:
+            unsettled = _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
+            journal = cls(settings, appender, disk, lock_fd, fingerprint_key=subkey(key, "fingerprints"), clock=clock)
+        except BaseException:
+            appender.close()
+            os.close(lock_fd)
+            raise
+        journal._unsettled = unsettled
+        return journal
+
+    @property
+    def head(self) -> str:
+        """The link of the last line. Kept elsewhere, it shows later that nothing was cut off."""
+        return self._appender.link
+
+    def unsettled(self) -> tuple[str, ...]:
+        """The ids of calls that were open when the gateway before this one ended."""
+        return self._unsettled
+
+    def status(self) -> JournalStatus:
+        appender, problem = self._appender, self._appender.broken or self._problem
+        return JournalStatus(
+            segment=appender.path.name,
+            bytes=appender.size,
+            entries=appender.seq,
+            head=appender.link,
+            unsettled=len(appender.open),
+            fsync=self._fsync,
+            problem=problem.message if problem else None,
+        )
+
+    async def append(self, kind: str, fields: JsonObject) -> None:
+        """Write one entry; return when it is as durable as configured. Raises `JournalError` when it is not written.
+
+        A caller that is cancelled while it waits does not take its entry back.
+        """
+        entry = self._pending(kind, fields)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._queue.append((entry, future))
+        if not self._scheduled and self._syncing is None:
+            self._scheduled = True
+            loop.call_soon(self._commit)
+        await future
+
+    async def close(self) -> None:
+        """Write what waits and the `stop` entry, and give the journal up. Raises `JournalError` if that fails."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._queue or self._syncing is not None:
+            await (asyncio.wait([self._syncing]) if self._syncing is not None else asyncio.sleep(0))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._worker.shutdown()
+        try:
+            self._stop()
+        finally:
+            self._appender.close()
+            os.close(self._lock)
+
+    def _stop(self) -> None:
+        appender = self._appender
+        fields = msgspec.json.encode({"entries": appender.seq, "head": appender.link})
+        _, error = appender.append((Pending("stop", fields),), timestamp(self._clock()))
+        if error is not None:
+            raise error
+        if self._fsync != "never":
+            try:
+                appender.sync()
+            except OSError as failure:
+                raise appender.fail(failure) from failure
+        _log.info("journal stopped", extra={"head": appender.link, "entries": appender.seq})
+
+    def _pending(self, kind: str, fields: JsonObject) -> Pending:
+        if self._closed:
+            raise JournalError("the journal is closed", "start the gateway again")
+        if self._appender.broken is not None:
+            raise self._appender.broken
+        if not RESERVED.isdisjoint(fields):
+            raise ValueError(f"an entry's fields may not be named {sorted(RESERVED & set(fields))}")
+        try:
+            encoded = self._encode(fields)
+        except (UnicodeEncodeError, OverflowError, TypeError) as error:
+            raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
+        entry = Pending(kind, encoded, opened_by(kind, fields), closed_by(kind, fields))
+        if not entry.fits:
+            raise JournalError(f"an entry {kind!r} of {len(encoded)} bytes is too long for the journal")
+        if entry.opens is not None and len(self._appender.open) + len(self._queue) >= _MAX_OPEN:
+            raise JournalError("too many calls are open in the journal", "wait for some of them to end")
+        return entry
+
+    def _commit(self) -> None:
+        """Write everything that waits, unless the worker is at the file: then that is done after it."""
+        self._scheduled = False
+        if self._syncing is not None:
+            return
+        batch, self._queue = self._queue, []
+        number = self._appender.number
+        written, error = self._appender.append([entry for entry, _ in batch], timestamp(self._clock()))
+        self._problem = error
+        if self._appender.number != number:
+            _log.info("journal segment begun", extra={"segment": self._appender.number, "head": self._appender.link})
+        if error is not None:
+            for _, future in batch[written:]:
+                _fail(future, error)
+        waiting = [future for _, future in batch[:written]]
+        if self._fsync == "always" and waiting:
+            self._sync(waiting)
+            return
+        for future in waiting:
+            _resolve(future)
+        if self._fsync == "interval" and waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._sync)
+
+    def _sync(self, waiting: Sequence[asyncio.Future[None]] = ()) -> None:
+        """Let the worker wait for the disk; then tell those who wait, and write what came meanwhile."""
+        self._timer = None
+        self._syncing = asyncio.get_running_loop().run_in_executor(self._worker, self._appender.sync)
+        self._syncing.add_done_callback(lambda done: self._synced(waiting, done))
+
+    def _synced(self, waiting: Sequence[asyncio.Future[None]], done: asyncio.Future[None]) -> None:
+        self._syncing = None
+        failure = done.exception()
+        if isinstance(failure, OSError):
+            error = self._appender.fail(failure)
+            _log.error("journal closed", extra={"problem": error.message})
+            for future in waiting:
+                _fail(future, error)
+        for future in waiting:
+            _resolve(future)
+        if self._queue:
+            self._commit()
+
+
+def _resume(
+    appender: Appender, folder: Path, chain: Chain, disk: Disk, *, new_id: Callable[[], str], time: str
+) -> tuple[str, ...]:
+    """Take up the journal and write down what was found; the ids of calls without an outcome."""
+    try:
+        end, torn = recover(folder, chain, disk)
+        if end is None:
+            appender.begin(new_id(), time)
+        else:
+            appender.resume(end)
+        unsettled = end.unsettled if end else ()
+        entries = [*map(_recovered, torn), *map(_abandoned, unsettled)]
+        _, error = appender.append(entries, time)
+        if error is not None:
+            raise error
+        if entries:
+            appender.sync()
+    except OSError as failure:
+        raise JournalError(
+            f"the journal {folder} cannot be opened: {failure.strerror}",
+            "make it readable and writable, and free space",
+        ) from failure
+    return unsettled
+
+
+def _recovered(torn: Torn) -> Pending:
+    digest = hashlib.sha256(torn.data).hexdigest()
+    fields = {"file": torn.file, "bytes": len(torn.data), "digest": digest}
+    return Pending("recovered", msgspec.json.encode(fields))
+
+
+def _abandoned(call: str) -> Pending:
+    return Pending("abandoned", msgspec.json.encode({"id": call}), closes=call)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: asyncio.Future[None], error: JournalError) -> None:
+    if not future.done():
+        future.set_exception(JournalError(error.message, error.remedy))
+
+
+def _plain(value: object) -> object:
+    """Mappings and sequences other than the built-in ones."""
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping
+    if isinstance(value, Sequence):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any sequence
+    raise TypeError(f"{type(value).__name__} is no JSON value")
