@@ -13,7 +13,11 @@
     ├── UpstreamError
     │   ├── UpstreamUnreachable  no connection, or no child process                    upstream/unreachable
     │   ├── UpstreamTimeout      no first byte in time                                 upstream/timeout
+    │   ├── UpstreamUnauthorized it does not accept the gateway's credential            upstream/unauthorized
     │   └── UpstreamBroken       it broke the protocol or died                         upstream/broken
+    ├── HistoryError             a task cannot be kept                                 history/unavailable
+    │   ├── HistoryFull          no room for another task                              history/full
+    │   └── TaskExpired          the task is no longer kept                            history/expired
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -86,8 +90,24 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream/timeout"
 
 
+class UpstreamUnauthorized(UpstreamError):
+    code = "upstream/unauthorized"
+
+
 class UpstreamBroken(UpstreamError):
     code = "upstream/broken"
+
+
+class HistoryError(GatewayError):
+    code = "history/unavailable"
+
+
+class HistoryFull(HistoryError):
+    code = "history/full"
+
+
+class TaskExpired(HistoryError):
+    code = "history/expired"
 
 
 class JournalError(GatewayError):

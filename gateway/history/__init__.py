@@ -1,0 +1,1 @@
+"""What a task has done: `events` fold into a state, `facts` reads it, `embedded` keeps the states of this process."""
