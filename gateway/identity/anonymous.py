@@ -1,0 +1,36 @@
+"""Callers without credentials. Loopback only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.identity.outcomes import NOT_MINE, Fault, Verified
+from gateway.identity.signed import CACHED
+from gateway.model import AuthMethod, Principal
+
+if TYPE_CHECKING:
+    from gateway.config import AnonymousIdentity
+    from gateway.identity.outcomes import NotMine, Presented
+
+ISSUER: Final = "urn:opagate:anonymous"
+
+
+class AnonymousAuthenticator:
+    """Whoever presents nothing at all. Credentials that do not hold never count as none."""
+
+    issuer = ISSUER
+
+    def __init__(self, identity: AnonymousIdentity) -> None:
+        self._principal = Principal(id=identity.id, issuer=ISSUER, method=AuthMethod.ANONYMOUS)
+
+    @property
+    def generation(self) -> int | None:
+        return None
+
+    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+        credentials = presented.credentials
+        if presented.token is not None or credentials.dpop or credentials.certificate is not None:
+            return NOT_MINE
+        if not presented.local:
+            return Fault("identity/missing", "callers without credentials are accepted from this machine only")
+        return Verified(self._principal, until=presented.now + CACHED)

@@ -1,0 +1,107 @@
+"""Configuration to authenticators, with their keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from gateway.config import AnonymousIdentity, DevelopmentIdentity, JwtIdentity, SpiffeIdentity
+from gateway.errors import ConfigurationError
+from gateway.identity import anonymous, development, metadata, spiffeid
+from gateway.identity.delegation import Trust
+from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource, acceptable
+from gateway.identity.jwt import JwtAuthenticator
+from gateway.identity.keys import Keys
+from gateway.identity.spiffe import SpiffeAuthenticator
+from gateway.identity.x509 import X509Authenticator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config import Configuration, Identity
+    from gateway.identity.challenge import Protection
+    from gateway.identity.fetching import Source
+    from gateway.identity.outcomes import Authenticator
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    authenticators: tuple[Authenticator, ...]
+    keys: tuple[Keys, ...]
+    protection: Protection
+
+
+def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Parts:
+    """Build what `Identities` is made of. Raises `ConfigurationError`."""
+    protection = metadata.protection(configuration)
+    issuers = [issuer_of(identity) for identity in configuration.identity]
+    for issuer in issuers:
+        if issuers.count(issuer) > 1:
+            raise ConfigurationError(f"identity: {issuer} is configured twice", "keep one of the two")
+    audience = f"{configuration.base_url}/mcp"
+    trust = Trust(frozenset(issuers), _own_audiences(configuration, audience))
+    authenticators: list[Authenticator] = []
+    keys: list[Keys] = []
+    for identity in configuration.identity:
+        match identity:
+            case JwtIdentity():
+                keys.append(Keys(identity.issuer, _jwt_source(identity), clock=clock))
+                authenticators.append(JwtAuthenticator(identity, keys[-1], trust, default_audience=audience))
+            case SpiffeIdentity():
+                source = _source(identity.bundle, "bundle")
+                keys.append(Keys(issuer_of(identity), source, clock=clock, use="jwt-svid"))
+                authenticators.append(SpiffeAuthenticator(identity, keys[-1], trust, default_audience=audience))
+                if identity.x509:
+                    authenticators.append(X509Authenticator(identity, keys[-1]))
+            case DevelopmentIdentity():
+                key = development.load_key(configuration.state)
+                authenticators.append(development.DevelopmentAuthenticator(key, trust, audience=audience))
+            case AnonymousIdentity():
+                authenticators.append(anonymous.AnonymousAuthenticator(identity))
+            case _:
+                assert_never(identity)
+    return Parts(tuple(authenticators), tuple(keys), protection)
+
+
+def issuer_of(identity: Identity) -> str:
+    """The `Principal.issuer` of an identity's callers."""
+    match identity:
+        case JwtIdentity():
+            return identity.issuer
+        case SpiffeIdentity():
+            return f"{spiffeid.SCHEME}{identity.trust_domain}"
+        case DevelopmentIdentity():
+            return development.ISSUER
+        case AnonymousIdentity():
+            return anonymous.ISSUER
+        case _:
+            assert_never(identity)
+
+
+def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:
+    tokens = (i for i in configuration.identity if isinstance(i, JwtIdentity | SpiffeIdentity))
+    named = {identity.audience for identity in tokens if identity.audience is not None}
+    return frozenset({whole, *named, *(f"{whole}/{upstream}" for upstream in configuration.upstreams)})
+
+
+def _jwt_source(identity: JwtIdentity) -> Source:
+    if identity.jwks is not None:
+        return _source(identity.jwks, "jwks")
+    if not acceptable(identity.issuer):
+        raise ConfigurationError(
+            f"identity: the keys of {identity.issuer} cannot be discovered: it is no https URL",
+            "give them with jwks: file:PATH or jwks: https://…",
+        )
+    return DiscoverySource(identity.issuer)
+
+
+def _source(location: str, field: str) -> Source:
+    if location.startswith("file:"):
+        return FileSource(Path(location.removeprefix("file:")))
+    if not acceptable(location):
+        raise ConfigurationError(
+            f"identity: {field} is no place to take keys from: it must be https, without user or fragment",
+            f"write {field}: file:PATH or {field}: https://…",
+        )
+    return UrlSource(location)

@@ -1,0 +1,41 @@
+"""What was verified a moment ago, by digest of the credential. Pure: the time is an argument.
+
+Only what verified is kept, so strangers cannot fill it; when it is full the oldest goes. An entry counts only
+while its keys are those that it was verified with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from gateway.identity.outcomes import Authenticator, Verified
+
+CAPACITY: Final = 10_000
+
+CacheKey: TypeAlias = tuple[bytes, bool]
+"""The SHA-256 of a credential, and whether the peer is local. The credential itself is not kept."""
+
+
+class VerifiedCache:
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._entries: dict[CacheKey, tuple[Authenticator, Verified]] = {}
+
+    def get(self, key: CacheKey, now: float) -> Verified | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        authenticator, verified = entry
+        if now >= verified.until or authenticator.generation != verified.generation:
+            del self._entries[key]
+            return None
+        return verified
+
+    def put(self, key: CacheKey, authenticator: Authenticator, verified: Verified) -> None:
+        if len(self._entries) >= self._capacity and key not in self._entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = (authenticator, verified)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,123 @@
+"""Refusals of this phase, and their `WWW-Authenticate` values (RFC 6750, 9449 and 9728). Pure.
+
+One table gives each reason code its HTTP status, its OAuth error, its words and its controls. The error
+description that goes out says nothing about the token or the configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from gateway.identity.jose import ALGORITHMS
+from gateway.model import Reason, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.identity.outcomes import Code, Fault
+
+RPC_CODE: Final = -31401
+"""For refusals of this phase that are answered as JSON-RPC errors; outside the range that JSON-RPC reserves."""
+
+WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+
+DPOP_ALGORITHMS: Final = tuple(sorted(ALGORITHMS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    error: str | None
+    """The OAuth error code; `None` when no credentials came (RFC 6750 section 3.1)."""
+    remedy: str
+    controls: tuple[str, ...] = ("ASI03", "MCP07")
+
+
+_NEW_TOKEN: Final = "get a new access token for this gateway and call again"  # noqa: S105 - a sentence
+
+_KINDS: Final[Mapping[Code, _Kind]] = {
+    "identity/missing": _Kind(None, "send an access token in the Authorization header"),
+    "identity/malformed": _Kind("invalid_token", "send one Authorization header, with one signed JWT"),
+    "identity/issuer": _Kind("invalid_token", "get a token from an authorization server of this gateway's metadata"),
+    "identity/signature": _Kind("invalid_token", _NEW_TOKEN),
+    "identity/expired": _Kind("invalid_token", _NEW_TOKEN),
+    "identity/audience": _Kind("invalid_token", "ask for the token with this gateway as its resource (RFC 8707)"),
+    "identity/claims": _Kind("invalid_token", "send an access token with iss, sub, aud, exp and iat (RFC 9068)"),
+    "identity/delegation": _Kind("invalid_token", "get a token by one token exchange from end to end (RFC 8693)"),
+    "identity/proof": _Kind("invalid_dpop_proof", "prove possession of the key that the token is bound to"),
+    "identity/replay": _Kind("invalid_dpop_proof", "make a new proof for each request"),
+    "identity/unbound": _Kind("invalid_token", "get a token that is bound to a DPoP key or a client certificate"),
+    "identity/certificate": _Kind("invalid_token", "present a valid X.509-SVID of the configured trust domain"),
+    "identity/scope": _Kind("insufficient_scope", "get a token with all of the scopes that are named"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What challenges say of this gateway. `upstreams` are the names that have a resource of their own."""
+
+    base_url: str
+    upstreams: frozenset[str] = frozenset()
+    scopes: tuple[str, ...] = ()
+    bound_only: bool = False
+    """Whether every token must be bound to a key."""
+
+    def upstream_resource(self, url: str) -> str | None:
+        """The protected resource of the one upstream that a URL addresses; `None` for any other URL."""
+        whole = f"{self.base_url}/mcp"
+        path, prefix = urlsplit(url).path, f"{urlsplit(whole).path}/"
+        name = path.removeprefix(prefix)
+        return f"{whole}/{name}" if path != name and name in self.upstreams else None
+
+    def metadata_url(self, url: str) -> str:
+        """Where the metadata of the resource is (RFC 9728 section 3.1)."""
+        parts = urlsplit(self.upstream_resource(url) or f"{self.base_url}/mcp")
+        return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path}"
+
+
+def refusal(fault: Fault, protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
+    """A 401 for credentials that are missing or do not hold. `dpop`: the caller used the DPoP scheme."""
+    kind = _KINDS[fault.code]
+    error = kind.error if dpop or kind.error != "invalid_dpop_proof" else "invalid_token"
+    parameters = _common(error, protection, url, protection.scopes)
+    algorithms = {"algs": " ".join(DPOP_ALGORITHMS)}
+    if dpop or protection.bound_only:
+        value = _challenge("DPoP", {**algorithms, **parameters})
+    elif error is None or fault.code in {"identity/unbound", "identity/proof"}:
+        value = f"{_challenge('Bearer', parameters)}, {_challenge('DPoP', algorithms)}"
+    else:
+        value = _challenge("Bearer", parameters)
+    reason = Reason(fault.code, f"{fault.detail[0].upper()}{fault.detail[1:]}.", kind.remedy, kind.controls)
+    return Refusal(status=401, reason=reason, rpc_code=RPC_CODE, challenge=value)
+
+
+def insufficient_scope(missing: Iterable[str], protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
+    """A 403 that names all scopes that are missing at once (MCP authorization, scope challenge handling)."""
+    kind = _KINDS["identity/scope"]
+    scopes = tuple(sorted(missing))
+    value = _challenge("DPoP" if dpop else "Bearer", _common(kind.error, protection, url, scopes))
+    message = f"The token lacks these scopes: {' '.join(scopes)}."
+    reason = Reason("identity/scope", message, kind.remedy, kind.controls)
+    return Refusal(status=403, reason=reason, rpc_code=RPC_CODE, challenge=value)
+
+
+_DESCRIPTIONS: Final = {
+    "invalid_token": "The access token is not valid here",
+    "invalid_dpop_proof": "The proof of possession is not valid",
+    "insufficient_scope": "The access token lacks scopes",
+}
+
+
+def _common(error: str | None, protection: Protection, url: str, scopes: tuple[str, ...]) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    if error is not None:
+        parameters |= {"error": error, "error_description": _DESCRIPTIONS[error]}
+    parameters["resource_metadata"] = protection.metadata_url(url)
+    if scopes:
+        parameters["scope"] = " ".join(scopes)
+    return parameters
+
+
+def _challenge(scheme: str, parameters: Mapping[str, str]) -> str:
+    return f"{scheme} " + ", ".join(f'{name}="{value}"' for name, value in parameters.items())

@@ -1,0 +1,214 @@
+"""Verified claims to a `Principal`. Pure.
+
+Every claim is in exactly one declared set, after PyPI's trusted publishing: verified against something, used for
+the principal, known and not needed, or a mark of another kind of token (which refuses it). The names of all
+others are reported (`unaccounted`), so that a new claim of an issuer does not go unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.identity import delegation
+from gateway.identity.jose import is_object, number, text, texts
+from gateway.identity.outcomes import Confirmation, Fault
+from gateway.model import Actor, AuthMethod, Principal, User
+
+if TYPE_CHECKING:
+    from gateway.model import Json, JsonObject
+
+VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
+"""Checked against the clock, the configuration, the request or one another."""
+
+USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp"})
+"""Become part of the principal, or choose what does. The configured groups claim is one of them."""
+
+FOREIGN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "toe", "htm", "htu", "ath"})
+"""Marks of ID tokens (OIDC Core 3.3.2.11), of security event tokens (RFC 8417) and of DPoP proofs (RFC 9449)."""
+
+UNUSED: Final = frozenset(
+    {
+        # OIDC Core 5.1 and RFC 9068 section 2.2
+        *("name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture"),
+        *("website", "email", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
+        *("phone_number_verified", "address", "updated_at", "auth_time", "acr", "amr", "sid", "roles", "groups"),
+        *("entitlements", "authorization_details", "txn", "grant_id"),
+        # Microsoft Entra ID, Auth0, Amazon Cognito, Okta, Keycloak, Kubernetes
+        *("aio", "appid", "appidacr", "azpacr", "idp", "ipaddr", "oid", "rh", "tid", "unique_name", "upn", "uti"),
+        *("ver", "wids", "xms_ftd", "permissions", "origin_jti", "username", "cid", "uid", "cognito:groups"),
+        *("session_state", "realm_access", "resource_access", "allowed-origins", "clientHost", "clientAddress"),
+        *("kubernetes.io",),
+    }
+)
+"""Known, and of no consequence here: authority comes from policy, not from an issuer's roles."""
+
+_ACCESS_TOKEN_KINDS: Final = {"typ": frozenset({"bearer", "dpop"}), "token_use": frozenset({"access"})}
+"""Claims with which Keycloak (`typ`) and Cognito (`token_use`) tell their kinds of tokens apart."""
+
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+"""A scope token (RFC 6749 section 3.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the claims of one issuer are judged against. `leeway` in seconds."""
+
+    issuer: str
+    method: AuthMethod
+    trust: delegation.Trust
+    groups_claim: str = "groups"
+    leeway: float = 10.0
+    issued_at: bool = True
+    """Whether `iat` is required."""
+
+
+def unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
+    """The names of claims that are in no declared set, as far as they can be shown, sorted."""
+    names = claims.keys() - VERIFIED - USED - FOREIGN - UNUSED - {groups_claim}
+    return tuple(sorted(name[:64] for name in names if text(name)))
+
+
+def expiry(claims: JsonObject, rules: Rules, now: float) -> float | Fault:
+    """When the token ends, if it is valid now (RFC 7519 section 4.1)."""
+    times: dict[str, float] = {}
+    for name in ("exp", "nbf", "iat"):
+        if name in claims:
+            value = number(claims[name])
+            if value is None:
+                return Fault("identity/claims", f"the token's {name} is not a time")
+            times[name] = value
+    if "exp" not in times or (rules.issued_at and "iat" not in times):
+        return Fault("identity/claims", "the token lacks exp or iat")
+    if now >= times["exp"] + rules.leeway:
+        return Fault("identity/expired", "the token has expired")
+    if now + rules.leeway < max(times.get("nbf", 0.0), times.get("iat", 0.0)):
+        return Fault("identity/expired", "the token is not valid yet; compare the clocks")
+    return times["exp"]
+
+
+def audiences(claims: JsonObject) -> frozenset[str] | Fault:
+    """The audiences that the token names."""
+    named = texts(claims.get("aud"))
+    return frozenset(named) if named else Fault("identity/claims", "the token lacks a usable aud")
+
+
+def confirmation(claims: JsonObject) -> Confirmation | Fault | None:
+    """What the token is bound to. A binding that cannot be checked here refuses the token."""
+    if "cnf" not in claims:
+        return None
+    cnf = claims["cnf"]
+    if not is_object(cnf) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
+        return Fault("identity/proof", "the token is bound in a way that is not supported here")
+    if not all(map(text, cnf.values())):
+        return Fault("identity/claims", "the token's cnf is malformed")
+    return Confirmation(jkt=text(cnf.get("jkt")), x5t=text(cnf.get("x5t#S256")))
+
+
+def principal(claims: JsonObject, rules: Rules, *, expires: float, digest: str) -> Principal | Fault:
+    """The caller of a token whose signature, times and issuer were verified.
+
+    `act` names the agent (RFC 8693 section 4.1) and `sub` the user. Without `act` the client is the agent, if it is
+    another one than `sub`; otherwise `sub` is the agent itself and there is no user. `digest` is of the token.
+    """
+    fault = _other_kind(claims)
+    if fault is not None:
+        return fault
+    subject = delegation.identifier(claims.get("sub"))
+    if subject is None:
+        return Fault("identity/claims", "the token lacks a usable sub")
+    parties = _parties(claims, subject, rules)
+    if isinstance(parties, Fault):
+        return parties
+    return _assemble(claims, rules, parties, expires=expires, digest=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parties:
+    agent: str
+    user: str | None
+    chain: tuple[Actor, ...] = ()
+
+
+def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, expires: float, digest: str) -> Principal | Fault:
+    scopes = _scopes(claims)
+    if isinstance(scopes, Fault):
+        return scopes
+    groups = texts(claims.get(rules.groups_claim, []))
+    if groups is None:
+        return Fault("identity/claims", "the token's groups are not texts")
+    token_id = text(claims.get("jti", digest))
+    if token_id is None:
+        return Fault("identity/claims", "the token's jti is malformed")
+    return Principal(
+        id=parties.agent,
+        issuer=rules.issuer,
+        method=rules.method,
+        scopes=scopes,
+        user=User(parties.user, groups) if parties.user is not None else None,
+        delegation=parties.chain,
+        token_id=token_id,
+        expires=expires,
+    )
+
+
+def _other_kind(claims: JsonObject) -> Fault | None:
+    if not FOREIGN.isdisjoint(claims):
+        return Fault("identity/claims", "the token is of another kind than an access token")
+    for name, kinds in _ACCESS_TOKEN_KINDS.items():
+        if name in claims and (text(claims[name]) or "").lower() not in kinds:
+            return Fault("identity/claims", "the token is of another kind than an access token")
+    return None
+
+
+def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Fault:
+    if "act" in claims:
+        chain = delegation.chain(claims["act"], rules.trust)
+        if isinstance(chain, Fault):
+            return chain
+        parties = _Parties(chain[0].id, subject, chain)
+    else:
+        client = _client(claims)
+        if isinstance(client, Fault):
+            return client
+        parties = _undelegated(claims, subject, client)
+    if "may_act" in claims:
+        issuer = (parties.chain[0].issuer if parties.chain else None) or rules.issuer
+        fault = delegation.permits(claims["may_act"], Actor(parties.agent, issuer))
+        if fault is not None:
+            return fault
+    return parties
+
+
+def _undelegated(claims: JsonObject, subject: str, client: str | None) -> _Parties:
+    if client is None or client == subject:
+        return _Parties(subject, None)
+    # Auth0 and Entra ID give a client's own token another sub than its client id; no person is behind it.
+    own = claims.get("gty") == "client-credentials" or claims.get("idtyp") == "app"
+    return _Parties(client, None if own else subject)
+
+
+def _client(claims: JsonObject) -> str | Fault | None:
+    names = {delegation.identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
+    if None in names:
+        return Fault("identity/claims", "the token's client_id or azp is not a usable id")
+    if len(names) > 1:
+        return Fault("identity/claims", "the token's client_id and azp disagree")
+    return names.pop() if names else None
+
+
+def _scopes(claims: JsonObject) -> frozenset[str] | Fault:
+    """`scope` is a text (RFC 8693 section 4.2); `scp` is a text or a list, by issuer."""
+    scp = claims.get("scp", [])
+    words = [_split(claims.get("scope", "")), list(scp) if isinstance(scp, list) else _split(scp)]
+    found: set[str] = set()
+    for word in (word for part in words for word in part):
+        if not isinstance(word, str) or _SCOPE.fullmatch(word) is None:
+            return Fault("identity/claims", "the token's scopes are malformed")
+        found.add(word)
+    return frozenset(found)
+
+
+def _split(value: Json) -> list[Json]:
+    return [word for word in value.split(" ") if word] if isinstance(value, str) else [value]

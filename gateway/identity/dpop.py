@@ -1,0 +1,162 @@
+"""Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3).
+
+A proof is verified anew for every request and works once. The memory of used proofs lives in this process: a
+proof older than the process is refused, so a restart forgets nothing that could be replayed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from gateway.identity import jose
+from gateway.identity.keyset import import_public
+from gateway.identity.outcomes import Fault
+from gateway.identity.replay import ReplayMemory
+
+if TYPE_CHECKING:
+    from gateway.identity.outcomes import Confirmation
+    from gateway.model import Credentials, JsonObject
+
+WINDOW: Final = 60.0
+"""Seconds after its `iat` that a proof is accepted."""
+LEEWAY: Final = 10.0
+"""Seconds that the clocks may differ."""
+_FORBIDDEN: Final = ("crit", "jku", "x5u", "x5c", "b64", "zip", "enc")
+_PRIVATE: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
+_PORTS: Final = {"https": 443, "http": 80}
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+class Possession:
+    """Checks that the caller holds what its token is bound to."""
+
+    def __init__(self, *, started: float, memory: ReplayMemory | None = None) -> None:
+        self._started = math.floor(started)
+        self._memory = memory or ReplayMemory(WINDOW + 2 * LEEWAY)
+
+    def check(
+        self, credentials: Credentials, token: str, *, dpop: bool, bound_to: Confirmation | None, now: float
+    ) -> Fault | None:
+        """`dpop`: the DPoP scheme was used. `bound_to`: the token's confirmation."""
+        jkt = bound_to.jkt if bound_to else None
+        if dpop != (jkt is not None):
+            other = "the token is bound to a DPoP key and needs the DPoP scheme and a proof"
+            return _fault(other if jkt else "the token is not bound to a DPoP key, so use the Bearer scheme")
+        if jkt is None and credentials.dpop:
+            return _fault("a DPoP proof came with a token that is not bound to a key")
+        if bound_to and bound_to.x5t and not _certificate_matches(credentials.certificate, bound_to.x5t):
+            return _fault("the token is bound to another client certificate")
+        return self._check_proof(credentials, token, jkt, now) if jkt else None
+
+    def _check_proof(self, credentials: Credentials, token: str, jkt: str, now: float) -> Fault | None:
+        if len(credentials.dpop) != 1:
+            return _fault("there must be exactly one DPoP header")
+        proof = jose.read(credentials.dpop[0])
+        if isinstance(proof, Fault):
+            return _fault("the DPoP proof is malformed")
+        return (
+            _check_key(proof, jkt)
+            or _check_request(proof, credentials, token)
+            or self._check_time(proof, now)
+            or self._check_first_use(proof, jkt, now)
+        )
+
+    def _check_time(self, proof: jose.Jws, now: float) -> Fault | None:
+        issued = jose.number(proof.claims.get("iat"))
+        if issued is None:
+            return _fault("the DPoP proof has no iat")
+        if not now - WINDOW - LEEWAY <= issued <= now + LEEWAY:
+            return _fault("the DPoP proof is too old or from the future; compare the clocks")
+        if issued < self._started:
+            return _fault("the DPoP proof is older than this gateway's memory; make a new one")
+        return None
+
+    def _check_first_use(self, proof: jose.Jws, jkt: str, now: float) -> Fault | None:
+        jti = jose.text(proof.claims.get("jti"))
+        if jti is None:
+            return _fault("the DPoP proof has no jti")
+        digest = hashlib.sha256(jti.encode()).hexdigest()
+        match self._memory.use(jkt, digest, now):
+            case "fresh":
+                return None
+            case "replayed":
+                return Fault("identity/replay", "the DPoP proof was used before")
+            case "full":
+                return Fault("identity/replay", "too many DPoP proofs are in use; slow down")
+
+
+def normalised(url: str) -> str | None:
+    """A URL for comparison: without query and fragment, scheme and host in lower case, no default port, and no
+    needless percent encoding (RFC 9449 section 4.3, RFC 3986 section 6.2). `None` when it is no http URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown = f":{port}" if port not in {None, _PORTS[parts.scheme]} else ""
+    return f"{parts.scheme}://{host}{shown}{_path(parts.path) or '/'}"
+
+
+def thumbprint(certificate: bytes) -> str:
+    """`x5t#S256` of a DER certificate (RFC 8705 section 3.1)."""
+    return jose.encode(hashlib.sha256(certificate).digest())
+
+
+def _check_key(proof: jose.Jws, jkt: str) -> Fault | None:
+    if proof.typ != "dpop+jwt" or proof.alg not in jose.ALGORITHMS:
+        return _fault("the DPoP proof has a wrong typ or algorithm")
+    jwk = proof.header.get("jwk")
+    if any(name in proof.header for name in _FORBIDDEN) or not jose.is_object(jwk):
+        return _fault("the DPoP proof's header is not that of a proof")
+    if any(name in jwk for name in _PRIVATE):
+        return _fault("the DPoP proof discloses a private key; replace that key")
+    return _check_signature(proof, jwk, jkt)
+
+
+def _check_signature(proof: jose.Jws, jwk: JsonObject, jkt: str) -> Fault | None:
+    try:
+        key = import_public(jwk)
+    except ValueError:
+        return _fault("the DPoP proof's key is not accepted")
+    if key.thumbprint() != jkt:
+        return _fault("the DPoP proof is made with another key than the token is bound to")
+    if not jose.suits(key, proof.alg) or not jose.signed_by(proof, key):
+        return _fault("the DPoP proof's signature does not verify")
+    return None
+
+
+def _check_request(proof: jose.Jws, credentials: Credentials, token: str) -> Fault | None:
+    claims = proof.claims
+    if claims.get("htm") != credentials.method:
+        return _fault("the DPoP proof is for another method")
+    url = normalised(jose.text(claims.get("htu")) or "")
+    if url is None or url != normalised(credentials.url):
+        return _fault("the DPoP proof is for another URL")
+    if claims.get("ath") != jose.encode(hashlib.sha256(token.encode("ascii")).digest()):
+        return _fault("the DPoP proof is for another access token")
+    return None
+
+
+def _certificate_matches(certificate: bytes | None, x5t: str) -> bool:
+    return certificate is not None and thumbprint(certificate) == x5t
+
+
+def _path(path: str) -> str:
+    """Percent encoding of unreserved characters undone, the rest in upper case."""
+    head, *rest = path.split("%")
+    result = [head]
+    for part in rest:
+        decoded = unquote(f"%{part[:2]}", encoding="latin-1")
+        plain = len(decoded) == 1 and decoded in _UNRESERVED
+        result.append(decoded + part[2:] if plain else f"%{part[:2].upper()}{part[2:]}")
+    return "".join(result)
+
+
+def _fault(detail: str) -> Fault:
+    return Fault("identity/proof", detail)

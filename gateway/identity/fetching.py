@@ -1,0 +1,209 @@
+"""Where keys come from: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414).
+
+Fetching is off the hot path, so httpx2 is used. Everything that goes wrong is a `LoadError`, whose message names
+the place and the problem and nothing of what was received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from gateway.identity.jose import load_object, text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES: Final = 2**20
+DEADLINE: Final = 5.0
+"""Seconds for one document, from connecting to the last byte."""
+MAX_REDIRECTS: Final = 3
+
+
+class LoadError(Exception):
+    """A key document cannot be had."""
+
+
+class Source(Protocol):
+    """A place that keys come from."""
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        ...
+
+    async def load(self) -> bytes:
+        """The key set document. Raises `LoadError`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    path: Path
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    async def load(self) -> bytes:
+        return await asyncio.to_thread(self._read)
+
+    async def aclose(self) -> None:
+        """A file holds nothing open."""
+
+    def _read(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise LoadError(f"{self.path} cannot be read: {error.strerror}") from error
+        if len(data) > MAX_BYTES:
+            raise LoadError(f"{self.path} is larger than 1 MiB")
+        return data
+
+
+class UrlSource:
+    """A key set at a fixed URL."""
+
+    def __init__(self, url: str) -> None:
+        self.place = url
+        self._fetcher = Fetcher()
+
+    async def load(self) -> bytes:
+        return await self._fetcher.get(self.place)
+
+    async def aclose(self) -> None:
+        await self._fetcher.aclose()
+
+
+class DiscoverySource:
+    """The `jwks_uri` of an issuer's metadata, looked up each time, so that a moved key set is followed."""
+
+    def __init__(self, issuer: str) -> None:
+        self.place = issuer
+        self._fetcher = Fetcher()
+
+    async def load(self) -> bytes:
+        return await self._fetcher.get(await self._jwks_uri())
+
+    async def aclose(self) -> None:
+        await self._fetcher.aclose()
+
+    async def _jwks_uri(self) -> str:
+        problem = LoadError(f"{self.place} has no metadata")
+        for url in metadata_urls(self.place):
+            try:
+                data = await self._fetcher.get(url)
+            except LoadError as error:
+                problem = error
+                continue
+            return self._read(url, data)
+        raise problem
+
+    def _read(self, url: str, data: bytes) -> str:
+        try:
+            document = load_object(data)
+        except (ValueError, RecursionError) as error:
+            raise LoadError(f"{url} is not a JSON object") from error
+        if document.get("issuer") != self.place:
+            raise LoadError(f"{url} is the metadata of another issuer than {self.place}")
+        uri = text(document.get("jwks_uri"))
+        if uri is None:
+            raise LoadError(f"{url} has no jwks_uri")
+        if not acceptable(uri) or (urlsplit(uri).scheme == "http" and urlsplit(self.place).scheme != "http"):
+            raise LoadError(f"{url} names a jwks_uri that is not https")
+        return uri
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Where an issuer's metadata may be, in the order of the MCP specification (authorization server discovery)."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    path = parts.path.rstrip("/")
+    urls = (
+        f"{origin}/.well-known/oauth-authorization-server{path}",
+        f"{origin}/.well-known/openid-configuration{path}",
+        f"{origin}{path}/.well-known/openid-configuration",
+    )
+    return tuple(dict.fromkeys(urls))
+
+
+def acceptable(url: str) -> bool:
+    """Whether keys may be fetched from a URL: https, or http on loopback; no userinfo, no fragment."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or port == 0 or "@" in parts.netloc or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+class Fetcher:
+    """GET of one bounded document. The client is made at first use: most gateways have a file or one URL."""
+
+    def __init__(self) -> None:
+        self._client: httpx2.AsyncClient | None = None
+
+    async def get(self, url: str) -> bytes:
+        """The body of a 200 answer. Raises `LoadError`."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await self._follow(url)
+        except TimeoutError as error:
+            raise LoadError(f"{url} did not answer within {DEADLINE:.0f} s") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise LoadError(f"{url} cannot be reached: {type(error).__name__}") from error
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _follow(self, url: str) -> bytes:
+        origin = urlsplit(url)[:2]
+        for _ in range(MAX_REDIRECTS + 1):
+            if not acceptable(url) or urlsplit(url)[:2] != origin:
+                raise LoadError(f"{origin[0]}://{origin[1]} sends to another host, or is not https")
+            answer = await self._once(url)
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer)
+        raise LoadError(f"{url} redirects too often")
+
+    async def _once(self, url: str) -> bytes | str:
+        """The body, or the place that a redirect names."""
+        if self._client is None:
+            # The environment is not consulted: `config` alone reads it.
+            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=DEADLINE, trust_env=False)
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        async with self._client.stream("GET", url, headers=headers) as response:
+            if response.has_redirect_location:
+                return response.headers["location"]
+            if response.status_code != 200:
+                raise LoadError(f"{url} answered {response.status_code}")
+            data = bytearray()
+            async for chunk in response.aiter_bytes():
+                data += chunk
+                if len(data) > MAX_BYTES:
+                    raise LoadError(f"{url} sent more than 1 MiB")
+            return bytes(data)

@@ -1,0 +1,150 @@
+"""Who calls: credentials to a `Principal` or a `Refusal`.
+
+A credential is verified once and then believed for up to a minute, by digest. What depends on the single request
+is checked each time: the audience against the resource asked, proof of possession, scopes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from gateway.identity import assembly, challenge, form, jose
+from gateway.identity.cache import VerifiedCache
+from gateway.identity.dpop import Possession
+from gateway.identity.fetching import is_loopback
+from gateway.identity.outcomes import Fault, NotMine, Presented
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config import Configuration
+    from gateway.identity.cache import CacheKey
+    from gateway.identity.challenge import Protection
+    from gateway.identity.form import Presentation
+    from gateway.identity.keys import Keys, KeyStatus
+    from gateway.identity.outcomes import Authenticator, Verified
+    from gateway.model import Credentials, Principal, Refusal
+
+
+class Identities:
+    """The configured identities."""
+
+    def __init__(
+        self,
+        authenticators: tuple[Authenticator, ...],
+        keys: tuple[Keys, ...],
+        protection: Protection,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._authenticators = authenticators
+        self._keys = keys
+        self._protection = protection
+        self._clock = clock
+        self._cache = VerifiedCache()
+        self._possession = Possession(started=clock())
+
+    @classmethod
+    def build(cls, configuration: Configuration, *, clock: Callable[[], float]) -> Identities:
+        """Raises `ConfigurationError`. `clock` gives seconds since the epoch."""
+        parts = assembly.assemble(configuration, clock=clock)
+        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock)
+
+    async def start(self) -> None:
+        """Load all keys and keep them fresh. A key server that is away is a warning: it may come back."""
+        await asyncio.gather(*(keys.start() for keys in self._keys))
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(keys.stop() for keys in self._keys))
+
+    def status(self) -> tuple[KeyStatus, ...]:
+        """Per issuer with keys: whether its callers can be verified."""
+        return tuple(keys.status() for keys in self._keys)
+
+    async def identify(self, credentials: Credentials, client_ip: str | None) -> Principal | Refusal:
+        """Verify a caller. `client_ip` is `None` for a peer without an address: stdio, or a Unix socket.
+
+        Raises `IdentityUnavailable` when a key server that is needed is away and no key that is kept serves.
+        """
+        presented = form.presentation(credentials)
+        if isinstance(presented, Fault):
+            return challenge.refusal(presented, self._protection, credentials.url)
+        now = self._clock()
+        outcome = await self._verify(credentials, presented, local=_is_local(client_ip), now=now)
+        if not isinstance(outcome, Fault):
+            fault = self._check_request(credentials, presented, outcome, now)
+            if fault is None:
+                return self._scoped(credentials, presented, outcome)
+            outcome = fault
+        dpop = presented is not None and presented.dpop
+        return challenge.refusal(outcome, self._protection, credentials.url, dpop=dpop)
+
+    async def _verify(
+        self, credentials: Credentials, presented: Presentation | None, *, local: bool, now: float
+    ) -> Verified | Fault:
+        key = _cache_key(credentials, presented, local=local)
+        if key is not None and (known := self._cache.get(key, now)) is not None:
+            return known
+        jws = jose.read(presented.token) if presented else None
+        if isinstance(jws, Fault):
+            return jws
+        request = Presented(credentials, now, token=presented.token if presented else None, jws=jws, local=local)
+        for authenticator in self._authenticators:
+            outcome = await authenticator.authenticate(request)
+            if isinstance(outcome, NotMine):
+                continue
+            if key is not None and not isinstance(outcome, Fault):
+                self._cache.put(key, authenticator, outcome)
+            return outcome
+        return _nobody(credentials, presented)
+
+    def _check_request(
+        self, credentials: Credentials, presented: Presentation | None, verified: Verified, now: float
+    ) -> Fault | None:
+        if presented is None:
+            return None
+        if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
+            return Fault("identity/audience", "the token is for another audience than this gateway")
+        fault = self._possession.check(
+            credentials, presented.token, dpop=presented.dpop, bound_to=verified.confirmation, now=now
+        )
+        if fault is None and verified.require_bound and verified.confirmation is None:
+            return Fault("identity/unbound", "the token is not bound to a key")
+        return fault
+
+    def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
+        """A token may be for one upstream only; then it is good for that one's own resource and no other."""
+        resource = self._protection.upstream_resource(credentials.url)
+        return resource is not None and resource in verified.named
+
+    def _scoped(
+        self, credentials: Credentials, presented: Presentation | None, verified: Verified
+    ) -> Principal | Refusal:
+        missing = [scope for scope in verified.required_scopes if scope not in verified.principal.scopes]
+        if not missing:
+            return verified.principal
+        dpop = presented is not None and presented.dpop
+        return challenge.insufficient_scope(missing, self._protection, credentials.url, dpop=dpop)
+
+
+def _is_local(client_ip: str | None) -> bool:
+    return client_ip is None or is_loopback(client_ip)
+
+
+def _cache_key(credentials: Credentials, presented: Presentation | None, *, local: bool) -> CacheKey | None:
+    if presented is not None:
+        return hashlib.sha256(b"t" + presented.token.encode("ascii")).digest(), local
+    if credentials.certificate is not None:
+        return hashlib.sha256(b"c" + credentials.certificate).digest(), local
+    return None
+
+
+def _nobody(credentials: Credentials, presented: Presentation | None) -> Fault:
+    """No authenticator knows the credentials."""
+    if presented is not None:
+        return Fault("identity/issuer", "the token's issuer is not accepted here")
+    if credentials.certificate is not None:
+        return Fault("identity/certificate", "the client certificate alone does not identify a caller here")
+    return Fault("identity/missing", "there are no credentials")

@@ -1,0 +1,162 @@
+"""The keys of one issuer, kept fresh: rotation without a restart, and last good keys when the server is away.
+
+An unknown `kid` causes one refresh, at most once in `FORCED_INTERVAL`, however many callers come with however
+many invented ids; callers that come during a refresh share it. Keys that could not be renewed for `MAX_AGE`
+count for nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.errors import IdentityUnavailable
+from gateway.identity import keyset
+from gateway.identity.fetching import FileSource, LoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.identity.fetching import Source
+    from gateway.identity.jose import VerificationKey
+
+MAX_AGE: Final = 24 * 3600.0
+"""Seconds that keys are used for after they were last confirmed."""
+FORCED_INTERVAL: Final = 10.0
+"""Seconds between two refreshes that callers cause."""
+_REMOTE_INTERVAL: Final = 300.0
+_FILE_INTERVAL: Final = 5.0
+_HINTS: Final = (30.0, 3600.0)
+"""The bounds within which a bundle's `spiffe_refresh_hint` is followed, in seconds."""
+
+_log = structlog.get_logger("gateway.identity")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """How it stands with the keys of one issuer. `ready`: callers can be verified. Times in seconds since the epoch."""
+
+    issuer: str
+    ready: bool
+    keys: int
+    refreshed: float | None
+    problem: str | None
+
+
+class Keys:
+    """The keys of one issuer."""
+
+    def __init__(self, issuer: str, source: Source, *, clock: Callable[[], float], use: str = "sig") -> None:
+        self.issuer = issuer
+        self.generation = 0
+        """Grows with every change of the document."""
+        self._source = source
+        self._use = use
+        self._clock = clock
+        self._set: keyset.KeySet | None = None
+        self._refreshed: float | None = None
+        self._problem: str | None = "not loaded yet"
+        self._forced: float | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._background: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load the keys, and keep them fresh until `stop`. A server that is away is only a warning."""
+        await self.refresh()
+        self._background = asyncio.create_task(self._keep_fresh(), name=f"keys of {self.issuer}")
+
+    async def stop(self) -> None:
+        for task in (self._background, self._refreshing):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._background = self._refreshing = None
+        await self._source.aclose()
+
+    async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
+        """The keys that may verify a token; none when there is no such key.
+
+        Raises `IdentityUnavailable` when the server is away and no key that is kept serves.
+        """
+        current = self.current()
+        if current is None or not current.knows(kid):
+            await self._refresh_for_caller()
+            current = self.current()
+        if current is None or (self._problem is not None and not current.knows(kid)):
+            raise self._unavailable()
+        return current.candidates(kid, alg)
+
+    async def authorities(self) -> keyset.KeySet:
+        """The key set with the certificate authorities of a trust domain. Raises `IdentityUnavailable`."""
+        if self.current() is None:
+            await self._refresh_for_caller()
+        current = self.current()
+        if current is None:
+            raise self._unavailable()
+        return current
+
+    def current(self) -> keyset.KeySet | None:
+        """The keys, unless they are too old to be relied on."""
+        return self._set if self._clock() < self.usable_until() else None
+
+    def usable_until(self) -> float:
+        return self._refreshed + MAX_AGE if self._refreshed is not None else 0.0
+
+    def status(self) -> KeyStatus:
+        current = self.current()
+        count = len(current.keys) + len(current.authorities) if current else 0
+        return KeyStatus(self.issuer, current is not None, count, self._refreshed, self._problem)
+
+    async def refresh(self) -> None:
+        """Load the keys anew. Callers that come meanwhile share the one refresh; none of them can cancel it."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh(), name=f"refresh of {self.issuer}")
+        await asyncio.shield(self._refreshing)
+
+    async def _refresh_for_caller(self) -> None:
+        now = self._clock()
+        if self._refreshing is None or self._refreshing.done():
+            if self._forced is not None and now < self._forced + FORCED_INTERVAL:
+                return
+            self._forced = now
+        await self.refresh()
+
+    async def _refresh(self) -> None:
+        try:
+            found = keyset.parse(await self._source.load(), use=self._use)
+        except (LoadError, ValueError, RecursionError) as error:
+            problem = str(error) if isinstance(error, LoadError) else f"{self._source.place}: {error}"
+            if problem != self._problem:
+                _log.warning("identity.keys_unavailable", issuer=self.issuer, problem=problem, kept=bool(self._set))
+            self._problem = problem
+            return
+        if self._set is None or found.digest != self._set.digest:
+            self.generation += 1
+            for warning in found.warnings:
+                _log.warning("identity.key_left_out", issuer=self.issuer, problem=warning)
+            _log.info("identity.keys_loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
+        self._set, self._refreshed, self._problem = found, self._clock(), None
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self.interval())
+            await self.refresh()
+
+    def interval(self) -> float:
+        """Seconds until the next look."""
+        if isinstance(self._source, FileSource):
+            return _FILE_INTERVAL
+        hint = self._set.refresh_hint if self._set else None
+        wished = min(max(hint, _HINTS[0]), _HINTS[1]) if hint is not None else _REMOTE_INTERVAL
+        return wished if self._problem is None else min(wished, FORCED_INTERVAL)
+
+    def _unavailable(self) -> IdentityUnavailable:
+        return IdentityUnavailable(
+            f"the keys of {self.issuer} cannot be had: {self._problem or 'they are too old'}",
+            "make the key server reachable from the gateway, or give its keys as a file",
+        )

@@ -1,0 +1,104 @@
+"""What an authenticator says of credentials. Pure.
+
+Three ways, after Ory Oathkeeper: they prove a caller (`Verified`), they are another authenticator's affair
+(`NOT_MINE`), or they are refused (`Fault`). `Fault` carries no HTTP: `challenge.refusal` gives it its form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from gateway.identity.jose import Jws
+    from gateway.model import Credentials, Principal
+
+Code: TypeAlias = Literal[
+    "identity/missing",
+    "identity/malformed",
+    "identity/issuer",
+    "identity/signature",
+    "identity/expired",
+    "identity/audience",
+    "identity/claims",
+    "identity/delegation",
+    "identity/proof",
+    "identity/replay",
+    "identity/unbound",
+    "identity/certificate",
+    "identity/scope",
+]
+
+
+class NotMine(Enum):
+    NOT_MINE = "not mine"
+
+
+NOT_MINE: Final = NotMine.NOT_MINE
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why credentials are refused. `detail` is a fixed sentence: it names claims, never their values."""
+
+    code: Code
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a token is bound to (`cnf`): the thumbprint of a DPoP key (RFC 9449 section 6.1), of a client
+    certificate (RFC 8705 section 3.1), or both."""
+
+    jkt: str | None = None
+    x5t: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What holds of a credential for as long as it is cached.
+
+    What depends on the single request (audience against the resource asked, proof of possession, scopes) is
+    checked by `Identities` each time. `until` is in seconds since the epoch. `generation` is that of the keys
+    that verified it; `None` when no keys were involved.
+    """
+
+    principal: Principal
+    until: float
+    generation: int | None = None
+    audience: str | None = None
+    """The audience that serves every resource; `None` when the credential has no audience."""
+    named: frozenset[str] = frozenset()
+    """The audiences that the token names."""
+    confirmation: Confirmation | None = None
+    required_scopes: tuple[str, ...] = ()
+    require_bound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Credentials after their form was checked. `token` and `jws` are `None` without an Authorization header."""
+
+    credentials: Credentials
+    now: float
+    token: str | None = None
+    jws: Jws | None = None
+    local: bool = False
+    """Whether the peer is on this machine."""
+
+
+class Authenticator(Protocol):
+    """One configured identity."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def generation(self) -> int | None:
+        """Of its keys, now. A cached result of another generation counts for nothing."""
+        ...
+
+    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+        """Raises `IdentityUnavailable` when a key that is needed cannot be had."""
+        ...

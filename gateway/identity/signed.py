@@ -1,0 +1,95 @@
+"""What all kinds of signed tokens have in common: header, signature, times, audience, binding, principal."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.identity import claims as read
+from gateway.identity import jose
+from gateway.identity.outcomes import Fault, Verified
+
+if TYPE_CHECKING:
+    from gateway.identity.jose import Jws, VerificationKey
+    from gateway.identity.keys import Keys
+
+CACHED: Final = 60.0
+"""Seconds that a verified credential is believed without verifying it again."""
+
+_log = structlog.get_logger("gateway.identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the tokens of one issuer must be. `types` are the accepted `typ` values; `None` allows its absence."""
+
+    algorithms: frozenset[str]
+    types: frozenset[str | None]
+    audience: str
+    rules: read.Rules
+    required_scopes: tuple[str, ...] = ()
+    require_bound: bool = False
+
+
+@dataclass(slots=True)
+class ClaimReport:
+    """Reports, once per issuer and name, the claims that this gateway has no place for. Names only."""
+
+    issuer: str
+    limit: int = 64
+    _reported: set[str] = field(default_factory=set[str])
+
+    def note(self, names: tuple[str, ...]) -> None:
+        new = [name for name in names if name not in self._reported][: self.limit - len(self._reported)]
+        if new:
+            self._reported.update(new)
+            _log.warning("identity.unaccounted_claims", issuer=self.issuer, names=new)
+
+
+async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
+    """Check header and signature with the issuer's keys. Raises `IdentityUnavailable`."""
+    fault = jose.check_header(jws, demands.algorithms, demands.types)
+    if fault is not None:
+        return fault
+    return _verify(jws, await keys.find(jws.kid, jws.alg))
+
+
+def verified(
+    jws: Jws, token: str, demands: Demands, *, now: float, generation: int | None, usable_until: float
+) -> Verified | Fault:
+    """What a token says, its signature being verified. `usable_until`: when its keys become too old to rely on."""
+    expires = read.expiry(jws.claims, demands.rules, now)
+    if isinstance(expires, Fault):
+        return expires
+    named = read.audiences(jws.claims)
+    if isinstance(named, Fault):
+        return named
+    confirmation = read.confirmation(jws.claims)
+    if isinstance(confirmation, Fault):
+        return confirmation
+    digest = hashlib.sha256(token.encode("ascii")).hexdigest()
+    principal = read.principal(jws.claims, demands.rules, expires=expires, digest=digest)
+    if isinstance(principal, Fault):
+        return principal
+    return Verified(
+        # Whoever is let in with a bound token has proved possession: `Identities` asks for it each time.
+        principal=replace(principal, bound=confirmation is not None),
+        until=min(expires, now + CACHED, usable_until),
+        generation=generation,
+        audience=demands.audience,
+        named=named,
+        confirmation=confirmation,
+        required_scopes=demands.required_scopes,
+        require_bound=demands.require_bound,
+    )
+
+
+def _verify(jws: Jws, keys: tuple[VerificationKey, ...]) -> Fault | None:
+    if not keys:
+        return Fault("identity/signature", "the token is signed with a key that its issuer does not publish")
+    if not any(jose.signed_by(jws, key) for key in keys):
+        return Fault("identity/signature", "the token's signature does not verify")
+    return None

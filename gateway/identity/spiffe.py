@@ -1,0 +1,69 @@
+"""JWT-SVIDs: workload identities as tokens (SPIFFE JWT-SVID standard)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.identity import claims, signed, spiffeid
+from gateway.identity.jose import text
+from gateway.identity.outcomes import NOT_MINE, Fault
+from gateway.model import AuthMethod
+
+if TYPE_CHECKING:
+    from gateway.config import SpiffeIdentity
+    from gateway.identity.delegation import Trust
+    from gateway.identity.keys import Keys
+    from gateway.identity.outcomes import NotMine, Presented, Verified
+
+ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"},
+)
+"""Section 2.1: no others."""
+TYPES: Final = frozenset({"jwt", "jose", None})
+"""Section 2.3."""
+
+
+class SpiffeAuthenticator:
+    """The JWT-SVIDs of one trust domain. `iss` and `iat` are optional in them (section 3)."""
+
+    def __init__(self, identity: SpiffeIdentity, keys: Keys, trust: Trust, *, default_audience: str) -> None:
+        self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
+        self._domain = identity.trust_domain
+        self._foreign = trust.issuers
+        self._keys = keys
+        self._report = signed.ClaimReport(self.issuer)
+        self._demands = signed.Demands(
+            algorithms=ALGORITHMS,
+            types=TYPES,
+            audience=identity.audience or default_audience,
+            rules=claims.Rules(issuer=self.issuer, method=AuthMethod.SPIFFE_JWT, trust=trust, issued_at=False),
+        )
+
+    @property
+    def generation(self) -> int | None:
+        return self._keys.generation
+
+    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+        jws, token = presented.jws, presented.token
+        if jws is None or token is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
+            return NOT_MINE
+        fault = await signed.signature(jws, self._demands, self._keys)
+        if fault is not None:
+            return fault
+        if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
+            return Fault("identity/delegation", "a JWT-SVID speaks for its workload only; it cannot delegate")
+        self._report.note(claims.unaccounted(jws.claims, "groups"))
+        return signed.verified(
+            jws,
+            token,
+            self._demands,
+            now=presented.now,
+            generation=self.generation,
+            usable_until=self._keys.usable_until(),
+        )
+
+    def _is_mine(self, subject: str | None, issuer: str | None) -> bool:
+        """A token that names another configured issuer is for that one, whatever its subject looks like."""
+        if subject is None or (issuer != self.issuer and issuer in self._foreign):
+            return False
+        return subject == self.issuer or subject.startswith(f"{self.issuer}/")

@@ -1,0 +1,128 @@
+"""X.509-SVIDs: workload identities as client certificates (SPIFFE X509-SVID standard).
+
+The TLS layer has verified the certificate against its client authorities and that the caller holds the key. Those
+authorities may be several; that the one that issued belongs to the trust domain which the certificate names is
+checked here, against the domain's bundle: otherwise one domain's authority could speak for another.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.identity import spiffeid
+from gateway.identity.dpop import thumbprint
+from gateway.identity.outcomes import NOT_MINE, Fault, Verified
+from gateway.identity.signed import CACHED
+from gateway.model import AuthMethod, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.config import SpiffeIdentity
+    from gateway.identity.keys import Keys
+    from gateway.identity.outcomes import NotMine, Presented
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+
+
+class X509Authenticator:
+    """The client certificates of one trust domain. Its authorities must have issued them directly."""
+
+    def __init__(self, identity: SpiffeIdentity, keys: Keys) -> None:
+        self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
+        self._domain = identity.trust_domain
+        self._keys = keys
+
+    @property
+    def generation(self) -> int | None:
+        return self._keys.generation
+
+    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+        certificate = presented.credentials.certificate
+        if certificate is None or presented.token is not None:
+            return NOT_MINE
+        try:
+            leaf = x509.load_der_x509_certificate(certificate)
+            name = spiffe_name(leaf)
+        except (ValueError, x509.DuplicateExtension):
+            return _fault("the client certificate is malformed")
+        if name is None:
+            return _fault("the client certificate has not exactly one URI name, or that is no SPIFFE ID")
+        if spiffeid.trust_domain(name) != self._domain:
+            return NOT_MINE
+        now = datetime.fromtimestamp(presented.now, UTC)
+        authorities = (await self._keys.authorities()).authorities
+        return check_leaf(leaf, now) or check_issued(leaf, authorities, now) or self._verified(leaf, name, presented)
+
+    def _verified(self, leaf: x509.Certificate, name: str, presented: Presented) -> Verified:
+        ends = leaf.not_valid_after_utc.timestamp()
+        principal = Principal(
+            id=name,
+            issuer=self.issuer,
+            method=AuthMethod.SPIFFE_X509,
+            bound=True,
+            token_id=thumbprint(presented.credentials.certificate or b""),
+            expires=ends,
+        )
+        until = min(ends, presented.now + CACHED, self._keys.usable_until())
+        return Verified(principal, until=until, generation=self.generation)
+
+
+def spiffe_name(leaf: x509.Certificate) -> str | None:
+    """The SPIFFE ID of a workload's certificate: its only URI name (section 2)."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return uris[0] if len(uris) == 1 and spiffeid.workload(uris[0]) is not None else None
+
+
+def check_leaf(leaf: x509.Certificate, now: datetime) -> Fault | None:
+    """A workload's certificate is a leaf, for digital signatures, for clients, and valid now (section 4)."""
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        return _fault("the client certificate is outside its validity")
+    constraints = _extension(leaf, x509.BasicConstraints)
+    if constraints is not None and constraints.ca:
+        return _fault("the client certificate is that of an authority")
+    usage = _extension(leaf, x509.KeyUsage)
+    if usage is None or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
+        return _fault("the client certificate's key usage is not that of an X.509-SVID")
+    extended = _extension(leaf, x509.ExtendedKeyUsage)
+    if extended is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in extended:
+        return _fault("the client certificate is not for clients")
+    return None
+
+
+def check_issued(leaf: x509.Certificate, authorities: Iterable[x509.Certificate], now: datetime) -> Fault | None:
+    """Whether an authority of the trust domain issued the certificate."""
+    for authority in authorities:
+        constraints = _extension(authority, x509.BasicConstraints)
+        valid = authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
+        if valid and constraints is not None and constraints.ca and _issued_by(leaf, authority):
+            return None
+    return _fault("the client certificate was not issued by an authority of its trust domain")
+
+
+def _issued_by(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _fault(detail: str) -> Fault:
+    return Fault("identity/certificate", detail)
