@@ -169,9 +169,10 @@ def _insert(data: dict[str, Any], parts: tuple[str, ...], value: object, name: s
         raise PolicyBroken(f"{name} is not a mapping at its top level", "start it with a key")
     here = data
     for part in parts:
-        here = here.setdefault(part, {})
-        if not isinstance(here, dict):
+        inner = here.setdefault(part, {})
+        if not isinstance(inner, dict):
             raise PolicyBroken(f"{name} meets a value that another data file gives", "give each value in one file")
+        here = cast("dict[str, Any]", inner)
     _merge(here, cast("dict[str, Any]", value), name)
 
 

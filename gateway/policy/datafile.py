@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -54,10 +54,7 @@ def _json(text: str, file: str) -> Any:
 
 def _yaml(text: str, file: str) -> Any:
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise _broken(file, _line(event), "aliases are not read; write the value out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _composed(text, file)
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
@@ -65,6 +62,14 @@ def _yaml(text: str, file: str) -> Any:
     except RecursionError:
         raise _broken(file, None, "nested too deeply") from None
     return {} if node is None else _value(node, file)
+
+
+def _composed(text: str, file: str) -> yaml.Node | None:
+    events = cast("Iterable[yaml.Event]", yaml.parse(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - untyped
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            raise _broken(file, _line(event), "aliases are not read; write the value out")
+    return cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - untyped
 
 
 def _value(node: yaml.Node, file: str) -> Any:
@@ -80,10 +85,10 @@ def _value(node: yaml.Node, file: str) -> Any:
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, file) for item in node.value]
-    return _scalar(node, file)
+    return _scalar(cast("yaml.ScalarNode", node), file)
 
 
-def _scalar(node: yaml.Node, file: str) -> Any:
+def _scalar(node: yaml.ScalarNode, file: str) -> Any:
     text: str = node.value
     if node.style is not None:
         if node.tag != "tag:yaml.org,2002:str":

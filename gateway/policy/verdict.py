@@ -27,6 +27,9 @@ from gateway.policy import contract
 UNDEFINED: Final = "<undefined>"
 """How the embedded engine spells that there is no answer."""
 
+KNOWN: Final = frozenset(contract.OBLIGATIONS)
+"""The obligations that the contract describes."""
+
 UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
 """Of a denial that no policy gave."""
 
@@ -61,12 +64,17 @@ def read(answer: object, supported: frozenset[str]) -> Decision:
 
 def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
     """The ids that may be shown. An answer that is malformed, or names something that was not asked, hides all."""
+    visible = listed(answer)
+    return visible if visible is not None and visible <= asked else frozenset()
+
+
+def listed(answer: object) -> frozenset[str] | None:
+    """The ids that an answer to a list names, or `None` if it does not follow the contract."""
     try:
         _require_version(answer)
-        visible = frozenset(msgspec.convert(answer, contract.Visible).visible)
+        return frozenset(msgspec.convert(answer, contract.Visible).visible)
     except msgspec.ValidationError:
-        return frozenset()
-    return visible if visible <= asked else frozenset()
+        return None
 
 
 def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNOWN_POLICY) -> Decision:

@@ -1,0 +1,199 @@
+"""Which Rego the embedded engine may be given. Pure: it reads syntax trees.
+
+The embedded engine (regorus) finds a function that it lacks only when a rule calls it, computes another value than OPA
+for a few constructs, and cannot be interrupted. So a policy is looked through before it is put into force:
+
+- only the built-in functions of `BUILTINS` are called: those that both engines have, that give the same answer for the
+  same input (no clock, randomness, network, environment or printing), and whose cost is bounded by the size of their
+  arguments (not `numbers.range` or `net.cidr_expand`, which a caller's number can make endless);
+- every other function called is defined by the policy;
+- no chained rule bodies (`a := v if {…} {…}`): the second yields `true` here and `v` in OPA;
+- no import whose name a rule of the package also has, and no quoted package parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from gateway.errors import PolicyBroken
+
+BUILTINS = frozenset(
+    """
+    abs ceil floor round count sum product max min sort
+    array.concat array.reverse array.slice
+    concat contains endswith format_int indexof indexof_n lower replace split sprintf startswith substring upper
+    strings.any_prefix_match strings.any_suffix_match strings.count strings.replace_n strings.reverse
+    trim trim_left trim_prefix trim_right trim_space trim_suffix
+    regex.match regex.is_valid regex.split regex.replace regex.find_n regex.find_all_string_submatch_n
+    glob.match glob.quote_meta net.cidr_contains net.cidr_is_valid
+    bits.and bits.or bits.xor bits.negate
+    intersection union object.get object.keys object.remove object.subset object.union object.union_n object.filter
+    is_array is_boolean is_null is_number is_object is_set is_string type_name to_number
+    json.marshal json.unmarshal json.is_valid json.filter json.remove
+    base64.encode base64.decode base64.is_valid base64url.encode base64url.encode_no_pad base64url.decode
+    hex.encode hex.decode urlquery.encode urlquery.decode
+    time.parse_rfc3339_ns time.parse_duration_ns time.add_date time.clock time.date time.weekday time.diff
+    semver.compare semver.is_valid graph.reachable walk
+    """.split()  # noqa: SIM905 - a list of a hundred quoted names is harder to read
+)
+
+_NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in name) | {
+    *("crypto", "graphql", "http", "io", "numbers", "opa", "providers", "rand", "rego", "units", "uri", "uuid", "yaml")
+}
+"""First parts of built-in names. Something of the policy's own by such a name would read like a built-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    file: str
+    package: str
+    rules: list[Any]
+    imports: dict[str, str]
+    """Name in this file → full path, such as `data.gateway.lib.hosts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    line: int
+    message: str
+    remedy: str
+
+
+def require(ast: str) -> None:
+    """Check the syntax trees of all modules, as the engine's `get_ast_as_json` writes them. Raises `PolicyBroken`
+    naming file, line and remedy."""
+    modules = [_module(item) for item in json.loads(ast)]
+    names: dict[str, set[str]] = {}
+    functions: set[str] = set()
+    for module in modules:
+        for rule in module.rules:
+            name, is_function = _defined(rule)
+            names.setdefault(module.package, set()).add(name.partition(".")[0])
+            if is_function:
+                functions.add(f"{module.package}.{name}")
+    for module in modules:
+        for problem in _problems(module, names.get(module.package, set()), functions):
+            raise PolicyBroken(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
+
+
+def _module(item: dict[str, Any]) -> _Module:
+    ast = item["ast"]
+    file = item["source"]["file"]
+    package = _path(ast["package"]["refr"])
+    if package is None:
+        raise PolicyBroken(f"{file}:1: a quoted part in the package name", "use letters, digits and _ only")
+    imports: dict[str, str] = {}
+    for entry in ast["imports"]:
+        path = _path(entry["refr"]) or ""
+        imports[_alias(item, entry) or path.rpartition(".")[2]] = path
+    return _Module(file, f"data.{package}", ast["rules"], imports)
+
+
+def _alias(item: dict[str, Any], entry: dict[str, Any]) -> str | None:
+    """The name after `as`: the tree gives only where it stands in the text, counted in bytes."""
+    span = entry.get("as")
+    if not span:
+        return None
+    return item["source"]["contents"].encode()[span["start"] : span["end"]].decode()
+
+
+def _defined(rule: dict[str, Any]) -> tuple[str, bool]:
+    """The name that a rule defines within its package, and whether it is a function."""
+    if "Default" in rule:
+        return _path(rule["Default"]["refr"]) or "", bool(rule["Default"]["args"])
+    (kind, head), *_ = rule["Spec"]["head"].items()
+    return _path(head["refr"]) or _root(head["refr"]), kind == "Func"
+
+
+def _problems(module: _Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
+    for name in sorted(names & module.imports.keys()):
+        yield _Problem(1, f"{name!r} is both imported and a rule of the package", "import it under another name")
+    for name in sorted((names | module.imports.keys()) & _NAMESPACES - {"rego"}):
+        yield _Problem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
+    for rule in module.rules:
+        yield from _chained(rule)
+    for node in _nodes(module.rules):
+        if "fcn" in node:
+            yield from _call(node["fcn"], module, functions)
+        elif "with_mods" in node:
+            for modifier in cast("list[Any]", node["with_mods"]):
+                yield from _with(modifier)
+
+
+def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
+    bodies: list[Any] = rule.get("Spec", {}).get("bodies", [])
+    for body in bodies[1:]:
+        if not body["is_else"]:
+            yield _Problem(
+                body["span"]["line"],
+                "a second body chained to a rule means another value here than in OPA",
+                "write the rule twice, with one body each",
+            )
+
+
+def _call(function: dict[str, Any], module: _Module, functions: set[str]) -> Iterator[_Problem]:
+    line = _line(function)
+    name = _path(function)
+    if name is None:
+        yield _Problem(line, "a function is called by a computed name", "call it by its full name")
+        return
+    first, _, rest = name.partition(".")
+    if first in module.imports:
+        name = module.imports[first] + (f".{rest}" if rest else "")
+    elif f"{module.package}.{name}" in functions:
+        return
+    if name in functions or name in BUILTINS:
+        return
+    if name.startswith("data."):
+        yield _Problem(line, f"there is no function {name}", "define it, or mend the import")
+    else:
+        yield _Problem(
+            line,
+            f"the built-in function {name} may not be used in a policy",
+            "have the gateway supply what it gives as input, or evaluate this policy in an OPA of your own",
+        )
+
+
+def _with(modifier: dict[str, Any]) -> Iterator[_Problem]:
+    """`with` may replace input and data, but not functions: the replacement could be a built-in by another name."""
+    if _root(modifier["refr"]) not in {"input", "data"}:
+        yield _Problem(_line(modifier["refr"]), "`with` replaces a function", "replace input or data only")
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    """Every object in a tree, in order, without recursion: a policy may be nested deeper than Python's stack."""
+    stack: list[object] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            mapping = cast("dict[str, Any]", node)
+            yield mapping
+            stack.extend(reversed(list(mapping.values())))
+        elif isinstance(node, list):
+            stack.extend(reversed(cast("list[object]", node)))
+
+
+def _path(reference: dict[str, Any]) -> str | None:
+    """`a.b.c` of a reference made of names only, else `None`."""
+    parts: list[str] = []
+    while "RefDot" in reference:
+        parts.append(reference["RefDot"]["field"][1])
+        reference = reference["RefDot"]["refr"]
+    if "Var" not in reference:
+        return None
+    return ".".join((reference["Var"]["value"], *reversed(parts)))
+
+
+def _root(reference: dict[str, Any]) -> str:
+    while "Var" not in reference:
+        (inner,) = reference.values()
+        reference = inner["refr"]
+    return reference["Var"]["value"]
+
+
+def _line(reference: dict[str, Any]) -> int:
+    (inner,) = cast("Sequence[Any]", list(reference.values()))
+    return inner["span"]["line"]

@@ -1,0 +1,118 @@
+"""The questions that a policy is asked before it is put into force.
+
+They do not say whether a policy is good. They find what would refuse every call (an undefined or malformed result), and
+what must never be: a call allowed on an input that says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from gateway.errors import PolicyBroken, PolicyError
+from gateway.model import (
+    Actor,
+    AuthMethod,
+    Call,
+    Context,
+    Effect,
+    JsonObject,
+    Labels,
+    Pin,
+    Principal,
+    Role,
+    SessionFacts,
+    Target,
+    Task,
+    User,
+)
+from gateway.policy import document, verdict
+from gateway.policy.embedded import Entrypoint
+
+HOSTILE: Final[JsonObject] = {}
+"""An input in which every fact is absent."""
+
+_AGENT = Principal("fixture", "https://issuer.invalid", AuthMethod.ANONYMOUS)
+_DELEGATED = Principal(
+    "spiffe://fixture.invalid/agent",
+    "https://issuer.invalid",
+    AuthMethod.SPIFFE_JWT,
+    scopes=frozenset({"tools"}),
+    user=User("fixture", ("fixtures",)),
+    delegation=(Actor("first", "https://issuer.invalid"), Actor("second", None)),
+    bound=True,
+)
+_TOOL = Target(
+    "tool",
+    "fixture",
+    "send",
+    "https://audience.invalid",
+    tenant="fixture",
+    environment="fixture",
+    labels=Labels(effect=Effect.DESTRUCTIVE, roles={"/to": Role.DESTINATION}),
+    pin=Pin.CHANGED,
+)
+_RESOURCE = Target("resource", "fixture", "file:///fixture", "https://audience.invalid", trust="trusted")
+_CONTEXT = Context(0.0, "0" * 32, "192.0.2.1", "fixture", Task("fixture", "implicit", opened=0.0))
+_FRESH = SessionFacts(1, 1, frozenset(), frozenset(), frozenset(), frozenset(), 0)
+_BUSY = SessionFacts(
+    1000,
+    9,
+    frozenset({"a", "b", "c", "d", "e", "f"}),
+    frozenset({"a", "b", "c", "d", "e"}),
+    frozenset({"a", "b"}),
+    frozenset({"a", "b"}),
+    99,
+)
+
+CALLS: Final[tuple[JsonObject, ...]] = (
+    document.decision(_AGENT, Call("tools/call", _TOOL, {}), _CONTEXT, _FRESH),
+    document.decision(_DELEGATED, Call("tools/call", _TOOL, {"to": ["a@b.invalid", 1, None]}), _CONTEXT, _BUSY),
+    document.decision(_AGENT, Call("resources/read", _RESOURCE, {"uri": "file:///fixture"}), _CONTEXT, _FRESH),
+)
+LIST: Final = document.visibility(_AGENT, (_TOOL, _RESOURCE), _CONTEXT, _FRESH)
+
+_REMEDY: Final = "mend the policy so that its `default result` is a complete denial; `opagate policy test` shows it"
+
+
+class Evaluator(Protocol):
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object: ...
+
+
+async def require(engine: Evaluator) -> str:
+    """Ask all of them. Returns the name that the policy gives itself. Raises `PolicyBroken` if an answer will not do,
+    and lets through `PolicyUnavailable` and `PolicyLate`: they say nothing about the policy."""
+    name = ""
+    for question in CALLS:
+        name = await _require_verdict(engine, question)
+    await _require_list(engine)
+    await _require_closed(engine)
+    return name
+
+
+async def _require_verdict(engine: Evaluator, question: JsonObject) -> str:
+    decided = verdict.read(await engine.evaluate("decision", document.encode(question)), verdict.KNOWN)
+    for reason in decided.reasons:
+        if reason.code in {"policy/undefined", "policy/malformed", "policy/obligation"}:
+            raise PolicyBroken(reason.message, _REMEDY)
+    return decided.policy.name
+
+
+async def _require_list(engine: Evaluator) -> None:
+    visible = verdict.listed(await engine.evaluate("visibility", document.encode(LIST)))
+    if visible is None or not visible <= {_TOOL.id, _RESOURCE.id}:
+        raise PolicyBroken(
+            "the policy's answer to a list does not follow the contract",
+            "make `gateway.visibility.result` give version 1 and, in `visible`, ids of `input.resources` only",
+        )
+
+
+async def _require_closed(engine: Evaluator) -> None:
+    try:
+        decided = verdict.read(await engine.evaluate("decision", document.encode(HOSTILE)), verdict.KNOWN)
+        seen = verdict.listed(await engine.evaluate("visibility", document.encode(HOSTILE)))
+    except PolicyError:
+        return
+    if decided.allowed:
+        raise PolicyBroken("the policy allows a call on an empty input", "make each grant require what it reads")
+    if seen:
+        raise PolicyBroken("the policy shows tools on an empty input", "make visibility require what it reads")

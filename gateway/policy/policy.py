@@ -1,0 +1,203 @@
+"""The policy in force: one question per call, one answer, and never an exception.
+
+Whatever fails becomes a denial with its own code. `build` chooses the engine, `start` loads, and a task looks for
+changes every `reload`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from gateway.config import EmbeddedEngine, PolicySettings
+from gateway.errors import PolicyBroken, PolicyError
+from gateway.model import Decision, JsonObject, PolicyRevision
+from gateway.policy import document as documents
+from gateway.policy import verdict
+from gateway.policy.embedded import Entrypoint
+from gateway.policy.reload import Folder
+from gateway.policy.remote import Remote
+from gateway.policy.server import Server
+
+_DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """`loaded` is when the policy in force came into force, in seconds since the epoch, 0.0 if none has. `problem` is
+    what keeps a newer one out, or what keeps this one from answering."""
+
+    ready: bool
+    name: str
+    revision: str
+    engine: Literal["embedded", "opa"]
+    problem: str | None
+    loaded: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """For logs and metrics. `problem` is told once, when it arises."""
+
+    kind: Literal["loaded", "problem", "failed"]
+    status: PolicyStatus
+    error: BaseException | None = None
+
+
+class Source(Protocol):
+    """An engine with a policy in it."""
+
+    @property
+    def kind(self) -> Literal["embedded", "opa"]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def problem(self) -> str | None: ...
+    @property
+    def ready(self) -> bool: ...
+    async def open(self) -> None: ...
+    async def look(self) -> bool: ...
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes, /) -> object: ...
+    async def aclose(self) -> None: ...
+
+
+class Policy:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        supported: frozenset[str],
+        clock: Callable[[], float],
+        interval: float,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_event: Callable[[PolicyEvent], None] | None = None,
+    ) -> None:
+        """`supported` are the obligations that the caller carries out; `clock` gives seconds since the epoch;
+        `interval` is in seconds."""
+        self._source = source
+        self._supported = supported
+        self._clock = clock
+        self._interval = interval
+        self._sleep = sleep
+        self._on_event = on_event
+        self._loaded = 0.0
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        settings: PolicySettings,
+        *,
+        supported: frozenset[str],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        on_event: Callable[[PolicyEvent], None] | None = None,
+    ) -> Policy:
+        """Raises `PolicyBroken` for settings that contradict each other. Nothing is loaded before `start`."""
+        return cls(
+            _source(settings, monotonic),
+            supported=supported,
+            clock=clock,
+            interval=settings.reload.total_seconds(),
+            on_event=on_event,
+        )
+
+    async def start(self) -> None:
+        """Load the policy. Raises `PolicyBroken` if the embedded engine cannot; an OPA may come later."""
+        await self._source.open()
+        if self._source.ready:
+            self._loaded = self._clock()
+        self._tell("loaded" if self._source.ready else "problem")
+        self._watch = asyncio.get_running_loop().create_task(self._watching(), name="policy-watch")
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        await self._source.aclose()
+
+    async def decide(self, document: JsonObject) -> Decision:
+        """The decision on one call (`document.decision`). Never raises: what fails is a denial with its own code."""
+        try:
+            answer = await self._source.evaluate("decision", documents.encode(document))
+            return self._named(verdict.read(answer, self._supported))
+        except PolicyError as error:
+            return self._named(verdict.refused(error.code, error.message, error.remedy))
+        except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
+            self._tell("failed", error)
+            return self._named(verdict.refused("policy/unavailable", *_DEFECT))
+
+    async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
+        """Which of `asked` may be shown (`document.visibility`). Never raises: what fails hides everything."""
+        try:
+            return verdict.read_visible(await self._source.evaluate("visibility", documents.encode(document)), asked)
+        except PolicyError:
+            return frozenset()
+        except Exception as error:  # noqa: BLE001 - a defect here must hide everything, and be seen
+            self._tell("failed", error)
+            return frozenset()
+
+    def status(self) -> PolicyStatus:
+        source = self._source
+        return PolicyStatus(source.ready, source.name, source.revision, source.kind, source.problem, self._loaded)
+
+    def _named(self, decision: Decision) -> Decision:
+        """With the revision that the engine is known to hold, which Rego itself cannot know (see `bundle.py`)."""
+        policy = decision.policy
+        name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
+        revision = self._source.revision or policy.revision or "unknown"
+        return dataclasses.replace(decision, policy=PolicyRevision(name, revision))
+
+    async def _watching(self) -> None:
+        problem = self._source.problem
+        while True:
+            await self._sleep(self._interval)
+            try:
+                changed = await self._source.look()
+            except Exception as error:  # noqa: BLE001 - the watch must outlive a defect, and the defect be seen
+                self._tell("failed", error)
+                continue
+            if changed:
+                self._loaded = self._clock()
+                self._tell("loaded")
+            if self._source.problem not in {None, problem}:
+                self._tell("problem")
+            problem = self._source.problem
+
+    def _tell(self, kind: Literal["loaded", "problem", "failed"], error: BaseException | None = None) -> None:
+        if self._on_event is not None:
+            self._on_event(PolicyEvent(kind, self.status(), error))
+
+
+def shipped() -> Path:
+    """The policy folder that comes with opagate: in a wheel, inside the package; else the repository's `rego/`."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_rego"
+    return installed if installed.is_dir() else package.parent / "rego"
+
+
+def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
+    engine = settings.engine
+    if isinstance(engine, EmbeddedEngine):
+        return Folder(
+            settings.path or shipped(),
+            settings.grants,
+            deadline=engine.deadline.total_seconds(),
+            monotonic=monotonic,
+        )
+    if settings.grants is not None:
+        raise PolicyBroken(
+            "policy.grants cannot be given to an OPA that loads its own data",
+            "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
+        )
+    return Remote(Server(engine))
