@@ -4,10 +4,9 @@ exactly once, whether it ends, fails, is cut off, or the client leaves."""
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import Headers, UpstreamReply
@@ -17,12 +16,19 @@ EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ended. `digest` is the SHA-256 of what was passed on; `size` is in bytes."""
+    """How an answer ended. `size` is in bytes; `digest` is that of what was passed on, if one was asked for."""
 
     ended: EndedAs
-    status: int
-    size: int
-    digest: str
+    status: int | None = None
+    size: int = 0
+    digest: str | None = None
+
+
+class Hasher(Protocol):
+    """Something like `hashlib.sha256()`."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
 
 
 class Transform(Protocol):
@@ -40,6 +46,9 @@ class Bounds:
     size: int | None = None
 
 
+NO_BOUNDS: Final = Bounds()
+
+
 class Relay:
     """One answer. Iterated once by the edge; `close` must follow in any case."""
 
@@ -50,8 +59,9 @@ class Relay:
         headers: Headers,
         on_end: Callable[[Ending], Awaitable[None]],
         transform: Transform | None = None,
-        bounds: Bounds = Bounds(),
+        bounds: Bounds = NO_BOUNDS,
         idle: bool = False,
+        hasher: Hasher | None = None,
         on_broken: Callable[[UpstreamError], bytes | None] = lambda _error: None,
     ) -> None:
         self.status = reply.status
@@ -62,42 +72,57 @@ class Relay:
         self._on_broken = on_broken
         self._transform = transform
         self._bounds = bounds
-        self._hash = hashlib.sha256()
+        self._deadline = None if bounds.seconds is None else asyncio.get_running_loop().time() + bounds.seconds
+        self._hasher = hasher
         self._size = 0
         self._ended: EndedAs = "cancelled"
+        self._exhausted = False
         self._closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._chunks()
+        return self
 
-    async def _chunks(self) -> AsyncGenerator[bytes]:
+    async def __anext__(self) -> bytes:
+        while not self._exhausted:
+            try:
+                chunk = await self._next()
+                if chunk:
+                    return self._counted(chunk)
+            except TimeoutError:
+                self._ended = "limited"
+                return self._last_words(UpstreamBroken("the answer took longer than policy allows"))
+            except UpstreamError as error:
+                if self._ended != "limited":
+                    self._ended = "failed"
+                return self._last_words(error)
+        raise StopAsyncIteration
+
+    async def _next(self) -> bytes:
+        """The next piece to pass on; empty while a transform holds it back."""
         try:
-            async with asyncio.timeout(self._bounds.seconds):
-                async for chunk in self._reply.chunks:
-                    passed = await self._transform.feed(chunk) if self._transform else chunk
-                    if passed:
-                        yield self._counted(passed)
-                rest = await self._transform.finish() if self._transform else b""
-                if rest:
-                    yield self._counted(rest)
+            async with asyncio.timeout_at(self._deadline):
+                chunk = await anext(self._reply.chunks)
+        except StopAsyncIteration:
+            self._exhausted = True
             self._ended = "completed"
-        except TimeoutError:
-            self._ended = "limited"
-            raise UpstreamBroken("the answer took longer than policy allows") from None
-        except UpstreamError as error:
-            if self._ended != "limited":
-                self._ended = "failed"
-            last_words = self._on_broken(error)
-            if last_words is None:
-                raise
-            yield last_words
+            return await self._transform.finish() if self._transform else b""
+        return await self._transform.feed(chunk) if self._transform else chunk
+
+    def _last_words(self, error: UpstreamError) -> bytes:
+        """What the client still gets of an answer that failed. Raises the error when there is nothing to say."""
+        self._exhausted = True
+        words = self._on_broken(error)
+        if words is None:
+            raise error
+        return words
 
     def _counted(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
         if self._bounds.size is not None and self._size > self._bounds.size:
             self._ended = "limited"
             raise UpstreamBroken("the answer is larger than policy allows")
-        self._hash.update(chunk)
+        if self._hasher is not None:
+            self._hasher.update(chunk)
         return chunk
 
     async def close(self) -> None:
@@ -106,4 +131,5 @@ class Relay:
             return
         self._closed = True
         await self._reply.close()
-        await self._on_end(Ending(self._ended, self.status, self._size, self._hash.hexdigest()))
+        digest = self._hasher.hexdigest() if self._hasher is not None else None
+        await self._on_end(Ending(self._ended, self.status, self._size, digest))

@@ -1,0 +1,210 @@
+"""The way back: what the caller gets. An upstream's answer, relayed; a list, filtered; or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+import structlog
+
+from gateway.errors import GatewayError, JournalError, UpstreamError, UpstreamTimeout
+from gateway.inspection.answers import Answers, failure_response
+from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages
+from gateway.journal.entry import refused_entry
+from gateway.model import (
+    Context,
+    Headers,
+    JsonObject,
+    Message,
+    Principal,
+    Reason,
+    Refusal,
+    RequestId,
+    Task,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from gateway.policy import document
+from gateway.protocol import sse
+from gateway.protocol.classify import cursor_of
+from gateway.protocol.headers import forwardable_response
+from gateway.protocol.listing import Listing
+from gateway.protocol.replies import Reply, render
+from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway, Visit
+
+log = structlog.get_logger("gateway.answer")
+
+RPC_REFUSED: Final = -31001
+RPC_UPSTREAM: Final = -31002
+RPC_UNAVAILABLE: Final = -31003
+"""JSON-RPC error codes of the gateway's own, outside the ranges that the specification reserves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What happens when an answer has ended, and what bounds it until then."""
+
+    settle: Callable[[Ending], Awaitable[None]]
+    bounds: Bounds = NO_BOUNDS
+    hasher: Hasher | None = None
+
+
+def relay(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, reply: UpstreamReply, settlement: Settlement
+) -> Relay:
+    """An upstream's answer, made ready for this caller."""
+    upstream, principal, message = visit.exchange.upstream, request.principal, request.message
+    answers = Answers(
+        message,
+        upstream,
+        visible=partial(visible, gateway, visit, request),
+        remember=lambda handle: gateway.handles.deliver(upstream, handle, principal),
+    )
+    identifier = message.id if message else None
+    return Relay(
+        reply,
+        headers=_answer_headers(gateway, upstream, principal, reply),
+        on_end=settlement.settle,
+        on_broken=lambda error: _last_words(reply, identifier, error),
+        transform=_transform(answers, reply),
+        bounds=settlement.bounds,
+        hasher=settlement.hasher,
+        idle=message is None or message.method == "subscriptions/listen",
+    )
+
+
+async def visible(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, method: str, page: Listing
+) -> frozenset[str]:
+    """The names in a list that policy lets this caller see. A list of tools is also news for the catalogue."""
+    upstream, principal = visit.exchange.upstream, request.principal
+    if method == "tasks/list":
+        return frozenset(i.name for i in page.items if gateway.handles.belongs(upstream, i.name, principal))
+    if method == "tools/list":
+        gateway.catalogue.observe(upstream, [item.raw for item in page.items], complete=_is_complete(request, page))
+    kind = _LISTED[method]
+    names = {gateway.catalogue.target(upstream, kind, item.name): item.name for item in page.items}
+    task = gateway.history.task(principal, request.session, visit.arrived)
+    context = context_of(visit, request.message, task)
+    question = document.visibility(principal, tuple(names), context, gateway.history.facts(task))
+    shown = await gateway.policy.visible(question, frozenset(target.id for target in names))
+    return frozenset(name for target, name in names.items() if target.id in shown)
+
+
+async def refuse(
+    gateway: Gateway,
+    visit: Visit,
+    refusal: Refusal,
+    principal: Principal | None = None,
+    message: Message | None = None,
+) -> Reply:
+    """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
+    if refusal.decision is None:
+        gateway.metrics.refused(refusal.reason.code)
+        entry = refused_entry(
+            visit.id,
+            refusal,
+            trace_id=visit.trace.trace_id,
+            client_ip=visit.exchange.client_ip,
+            principal=principal,
+            message=message,
+        )
+        await append_or_say(gateway, "refused", entry)
+    visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
+    log.info("refused", id=visit.id, code=refusal.reason.code, upstream=visit.exchange.upstream, status=refusal.status)
+    return render(refusal, message, decision_id=visit.id, style=gateway.style)
+
+
+def failure(error: GatewayError) -> Refusal:
+    """The refusal that an outside failure becomes."""
+    log.warning("failure", code=error.code, problem=error.message)
+    reason = Reason(error.code, error.message[:1].upper() + error.message[1:] + ".", error.remedy)
+    if isinstance(error, UpstreamTimeout):
+        return Refusal(504, reason, RPC_UPSTREAM)
+    if isinstance(error, UpstreamError):
+        return Refusal(502, reason, RPC_UPSTREAM)
+    return Refusal(503, reason, RPC_UNAVAILABLE)
+
+
+# --- small parts -------------------------------------------------------------------------------------
+
+_LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
+    "tools/list": "tool",
+    "resources/list": "resource",
+    "resources/templates/list": "resource",
+    "prompts/list": "prompt",
+}
+
+
+async def append_or_say(gateway: Gateway, kind: str, entry: JsonObject) -> None:
+    """Record what has happened already: it cannot be undone if the record fails, only said."""
+    try:
+        await gateway.journal.append(kind, entry)
+    except JournalError as error:
+        gateway.metrics.journal_failures.inc()
+        log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
+
+
+def measured(gateway: Gateway, visit: Visit, ending: Ending) -> None:
+    gateway.metrics.settled(visit.exchange.upstream, ending.ended, gateway.clock() - visit.arrived, ending.size)
+    visit.trace.end(
+        {"opagate.decision.id": visit.id, "opagate.outcome": ending.ended}, failed=ending.ended in {"failed", "limited"}
+    )
+
+
+def _transform(answers: Answers, reply: UpstreamReply) -> Transform | None:
+    unseen = answers.may_pass_unseen
+    hold = HOLD if unseen else HOLD_LISTS
+    if is_event_stream(reply.headers):
+        return EventMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
+    if _media_type(reply.headers) == "application/json":
+        return JsonMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
+    return None
+
+
+def is_event_stream(headers: Headers) -> bool:
+    return _media_type(headers) == "text/event-stream"
+
+
+def _media_type(headers: Headers) -> str:
+    types = values_of(headers, b"content-type")
+    return types[0].partition(";")[0].strip().lower() if types else ""
+
+
+def _last_words(reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError) -> bytes | None:
+    if identifier is None or not is_event_stream(reply.headers):
+        return None
+    return sse.encode(failure_response(identifier, f"{error.message}."))
+
+
+def _answer_headers(gateway: Gateway, upstream: str, principal: Principal, reply: UpstreamReply) -> Headers:
+    """What travels back, with the upstream's session id made the caller's own."""
+    session = values_of(reply.headers, b"mcp-session-id")
+    headers = forwardable_response(reply.headers)
+    if not session:
+        return headers
+    sealed = gateway.sessions.seal(session[0], upstream=upstream, principal=principal)
+    return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))
+
+
+def context_of(visit: Visit, message: Message | None, task: Task) -> Context:
+    return Context(
+        time=visit.arrived,
+        trace_id=visit.trace.trace_id,
+        client_ip=visit.exchange.client_ip,
+        client_name=message.client_name if message else None,
+        task=task,
+        supported_obligations=SUPPORTED_OBLIGATIONS,
+    )
+
+
+def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
+    first = request.message is not None and cursor_of(request.message) is None
+    return first and page.cursor is None
+
+
+def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
+    return tuple(value.decode("latin-1") for key, value in headers if key == name)

@@ -1,0 +1,163 @@
+"""The composition root: builds every part from the configuration, owns their lifetimes, and runs them.
+
+Start order: journal, policy, identity, upstreams, catalogue, then the listening socket. A gateway that cannot record
+or decide does not listen. Stop order is the reverse, after the calls in flight have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+import structlog
+
+from gateway.binding.handles import Handles
+from gateway.binding.sessions import Sessions
+from gateway.config import Configuration
+from gateway.history import History
+from gateway.identity import Identities
+from gateway.journal.chain import subkey
+from gateway.journal.entry import start_entry
+from gateway.journal.keys import load_key
+from gateway.journal.redaction import recorded, result_digest
+from gateway.journal.writer import Journal
+from gateway.model import Call, JsonObject, PolicyRevision, Refusal
+from gateway.pages import pages
+from gateway.pipeline import handle
+from gateway.policy import Policy
+from gateway.protocol.replies import Reply, render
+from gateway.relay import Hasher
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
+from gateway.transport.edge import Edge, Handlers
+from gateway.transport.server import Server, tls_context
+from gateway.upstream.catalogue import Catalogue
+from gateway.upstream.http import HttpUpstream
+from gateway.upstream.stdio import StdioUpstream
+from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
+
+log = structlog.get_logger("gateway")
+
+_HOUSEKEEPING_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def assembled(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> AsyncGenerator[Gateway]:
+    """Every part, started, and stopped in the reverse order. Raises `GatewayError` when one cannot start."""
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        tracing = Tracing.build(configuration.telemetry.otlp)
+        stack.callback(tracing.stop)
+        key = load_key(configuration.state)
+        journal = Journal.open(configuration.journal, key=key, clock=clock)
+        stack.push_async_callback(journal.close)
+        policy = Policy.build(configuration.policy, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=clock)
+        await policy.start()
+        stack.push_async_callback(policy.stop)
+        identities = Identities.build(configuration, clock=clock)
+        await identities.start()
+        stack.push_async_callback(identities.stop)
+        upstreams = _upstreams(configuration, clock)
+        for port in upstreams.values():
+            stack.push_async_callback(port.aclose)
+        catalogue = Catalogue(configuration.upstreams, configuration.catalogue, upstreams, clock=clock)
+        await catalogue.start()
+        stack.push_async_callback(catalogue.stop)
+        handles = Handles(clock)
+        housekeeping = asyncio.create_task(_housekeeping(handles))
+        stack.callback(housekeeping.cancel)
+        status = policy.status()
+        revision = PolicyRevision(status.name, status.revision)
+        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision))
+        yield Gateway(
+            identities=identities,
+            catalogue=catalogue,
+            history=History(configuration.history, clock=clock),
+            policy=policy,
+            journal=journal,
+            upstreams=upstreams,
+            sessions=Sessions(subkey(key, "sessions")),
+            handles=handles,
+            metrics=metrics,
+            tracing=tracing,
+            clock=clock,
+            new_id=lambda: secrets.token_hex(12),
+            record=_recorder(configuration, journal),
+            hasher=_hasher(configuration, journal),
+            style=configuration.errors,
+        )
+
+
+async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start."""
+    async with assembled(configuration) as gateway:
+        await serve(configuration, gateway, on_ready=on_ready)
+
+
+async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Callable[[], None]) -> None:
+    """Listen, until told to stop; then let the calls in flight end."""
+    draining = asyncio.Event()
+    edge = Edge(
+        configuration,
+        Handlers(
+            mcp=partial(handle, gateway),
+            refuse=partial(_refuse_early, gateway),
+            pages=pages(configuration, gateway, draining=draining.is_set),
+        ),
+    )
+    gateway.metrics.observe_in_flight(lambda: edge.in_flight)
+
+    async def drain() -> None:
+        draining.set()
+        log.info("draining", in_flight=edge.in_flight)
+        edge.drain()
+
+    def ready() -> None:
+        log.info("listening", listen=configuration.listen, url=configuration.base_url)
+        on_ready()
+
+    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_drain=drain)
+    await server.run_until_stopped()
+    log.info("stopped", journal_head=gateway.journal.head)
+
+
+def _refuse_early(gateway: Gateway, refusal: Refusal) -> Reply:
+    gateway.metrics.refused(refusal.reason.code)
+    return render(refusal, None, decision_id=None, style=gateway.style)
+
+
+def _upstreams(configuration: Configuration, clock: Callable[[], float]) -> dict[str, HttpUpstream | StdioUpstream]:
+    limits = configuration.limits
+    return {
+        name: HttpUpstream(name, settings, limits)
+        if settings.url
+        else StdioUpstream(name, settings, limits, clock=clock, new_id=lambda: secrets.token_urlsafe(18))
+        for name, settings in configuration.upstreams.items()
+    }
+
+
+def _recorder(configuration: Configuration, journal: Journal) -> Callable[[Call], JsonObject]:
+    mode, key = configuration.journal.arguments, journal.fingerprint_key
+    return lambda call: recorded(call.arguments, mode, key=key)
+
+
+def _hasher(configuration: Configuration, journal: Journal) -> Callable[[], Hasher | None]:
+    if configuration.journal.results == "none":
+        return lambda: None
+    return partial(result_digest, journal.fingerprint_key)
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    return None if configuration.tls is None else tls_context(configuration.tls)
+
+
+async def _housekeeping(handles: Handles) -> None:
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        handles.expire()

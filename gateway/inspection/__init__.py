@@ -1,0 +1,1 @@
+"""What comes back is looked at, message by message, while it streams."""

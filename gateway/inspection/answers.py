@@ -1,0 +1,134 @@
+"""What is done with each message of an answer: a response to another request is dropped, a list is filtered, and
+opaque handles are remembered for the caller who gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.model import Disposition, Message, RequestId
+from gateway.protocol import listing
+from gateway.protocol.listing import Listing
+
+log = structlog.get_logger("gateway.inspection")
+
+Visible = Callable[[str, Listing], Awaitable[frozenset[str]]]
+"""The names in a list (of this method) that the caller may see."""
+Remember = Callable[[str], None]
+"""Told of each task id and request state that the caller is given."""
+
+RPC_HIDDEN: Final = -31002
+
+_NO: Final = msgspec.Raw()
+_LIST_METHODS: Final = {
+    "tools": "tools/list",
+    "resources": "resources/list",
+    "resourceTemplates": "resources/templates/list",
+    "prompts": "prompts/list",
+    "tasks": "tasks/list",
+}
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _NO
+    method: str | None = None
+    result: msgspec.Raw = _NO
+    error: msgspec.Raw = _NO
+
+
+_envelope: Final = msgspec.json.Decoder(_Envelope)
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_decode: Final = msgspec.json.decode
+_encode: Final = msgspec.json.encode
+
+
+class Answers:
+    """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
+
+    def __init__(self, message: Message | None, upstream: str, *, visible: Visible, remember: Remember) -> None:
+        self._message = message
+        self._upstream = upstream
+        self._visible = visible
+        self._remember = remember
+        self._answered = False
+        self._strayed = False
+
+    @property
+    def may_pass_unseen(self) -> bool:
+        """Whether a message that is too large to be looked at may go on."""
+        return self._message is not None and self._message.disposition is not Disposition.FILTER
+
+    async def see(self, data: bytes) -> bytes | None:
+        """Keep, change or drop one message (see `messages.See`)."""
+        try:
+            envelope = _envelope.decode(data)
+        except msgspec.DecodeError:
+            return data if self.may_pass_unseen else None
+        if envelope.method is not None or (envelope.result is _NO and envelope.error is _NO):
+            return data
+        if self._message is not None and not self._is_for(self._message.id, envelope.id):
+            self._strayed = True
+            log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
+            return None
+        self._answered = True
+        method = self._list_method(envelope.result)
+        if method is not None:
+            return await self._filtered(data, method, _id(envelope.id))
+        if b'"taskId"' in data or b'"requestState"' in data:
+            self._note_handles(envelope.result)
+        return data
+
+    def last_words(self) -> bytes | None:
+        """A response in the place of one that never came, if what came was for somebody else."""
+        if self._strayed and not self._answered and self._message is not None:
+            return failure_response(self._message.id, "The upstream answered with the id of another request.")
+        return None
+
+    def _is_for(self, expected: RequestId | None, raw: msgspec.Raw) -> bool:
+        given = _id(raw)
+        return type(given) is type(expected) and given == expected
+
+    def _list_method(self, result: msgspec.Raw) -> str | None:
+        """Which list this response is. On a session's stream, where responses of earlier requests are replayed, its
+        shape tells."""
+        if self._message is not None:
+            filtered = self._message.disposition is Disposition.FILTER
+            return self._message.method if filtered else None
+        members = _members(result)
+        return next((method for field, method in _LIST_METHODS.items() if members.get(field, b"")[:1] == b"["), None)
+
+    async def _filtered(self, data: bytes, method: str, identifier: RequestId | None) -> bytes:
+        page = listing.read(data, method, identifier) if identifier is not None else None
+        if page is None:
+            log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
+            return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
+        return page.only(await self._visible(method, page))
+
+    def _note_handles(self, raw: msgspec.Raw) -> None:
+        result = _members(raw)
+        task = _members(msgspec.Raw(result.get("task", b"")))
+        for value in (result.get("taskId"), result.get("requestState"), task.get("taskId")):
+            handle: object = _decode(value) if value is not None else None
+            if isinstance(handle, str):
+                self._remember(handle)
+
+
+def failure_response(identifier: RequestId | None, text: str) -> bytes:
+    """A JSON-RPC error response of the gateway's own."""
+    return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": RPC_HIDDEN, "message": text}})
+
+
+def _id(raw: msgspec.Raw) -> RequestId | None:
+    value = _decode(raw) if raw is not _NO else None
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _members(raw: msgspec.Raw) -> dict[str, bytes]:
+    """The members of a JSON object, still encoded; none for anything else."""
+    try:
+        return {name: bytes(value) for name, value in _object.decode(raw).items()}
+    except msgspec.DecodeError:
+        return {}

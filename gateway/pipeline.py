@@ -1,0 +1,302 @@
+"""The one way through: identify → read → gather → decide → record → forward → settle; `answer` is the way back.
+
+`handle` is that line. Each stage takes the frozen values it needs and gives one back. A refusal is a value; an
+exception means that something outside failed, and `handle` turns it into a refusal, in one place.
+
+The body is read after the caller is known: only a verified caller can make the gateway parse anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal, cast
+
+import structlog
+
+from gateway.answer import (
+    RPC_REFUSED,
+    Settlement,
+    append_or_say,
+    context_of,
+    failure,
+    measured,
+    refuse,
+    relay,
+    values_of,
+)
+from gateway.errors import GatewayError, IdentityUnavailable, UpstreamError, UpstreamUnauthorized
+from gateway.journal.entry import Outcome, call_entry, settled_entry
+from gateway.model import (
+    Call,
+    Credentials,
+    Decision,
+    Disposition,
+    Json,
+    JsonObject,
+    Message,
+    Principal,
+    Reason,
+    Refusal,
+    Task,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from gateway.policy import document
+from gateway.protocol.classify import classify, state_of, tasks_of
+from gateway.protocol.headers import forwardable_request
+from gateway.protocol.replies import Reply
+from gateway.relay import Bounds, EndedAs, Ending, Relay
+from gateway.transport.exchange import Exchange
+from gateway.visit import Gateway, Port, Visit
+
+log = structlog.get_logger("gateway.pipeline")
+
+
+async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
+    """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
+    trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{exchange.upstream}")
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), trace)
+    principal = await identify(gateway, visit)
+    if isinstance(principal, Refusal):
+        return await refuse(gateway, visit, principal)
+    message = await read(exchange)
+    if isinstance(message, Refusal):
+        return await refuse(gateway, visit, message, principal)
+    try:
+        outcome = await serve(gateway, visit, principal, message)
+    except GatewayError as error:
+        outcome = failure(error)
+    if isinstance(outcome, Refusal):
+        return await refuse(gateway, visit, outcome, principal, message)
+    return outcome
+
+
+async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
+    """Who is asking."""
+    exchange = visit.exchange
+    credentials = Credentials(
+        method=exchange.method,
+        url=exchange.url,
+        authorization=values_of(exchange.headers, b"authorization"),
+        dpop=values_of(exchange.headers, b"dpop"),
+        certificate=exchange.certificate,
+    )
+    try:
+        return await gateway.identities.identify(credentials, exchange.client_ip)
+    except IdentityUnavailable as error:
+        return failure(error)
+
+
+async def read(exchange: Exchange) -> Message | Refusal | None:
+    """What is asked: the body, read strictly. `None` for GET and DELETE, which have none."""
+    if exchange.method != "POST":
+        return None
+    body = await exchange.body()
+    return body if isinstance(body, Refusal) else classify(body, exchange.headers)
+
+
+async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Relay | Refusal:
+    """What is done about it: what policy decides is decided, the rest is passed on (lists come back filtered)."""
+    exchange = visit.exchange
+    port = gateway.upstreams.get(exchange.upstream)
+    if port is None:
+        return _refusal(404, "upstream/unknown", "There is no such upstream here.", "Ask the operator for its name.")
+    session = own_session(gateway, exchange, principal)
+    if isinstance(session, Refusal):
+        return session
+    if message is not None and not owns_handles(gateway, exchange.upstream, principal, message):
+        return _refusal(
+            400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
+        )
+    headers = forwardable_request(exchange.headers)
+    if visit.trace.traceparent is not None:
+        headers = (*(item for item in headers if item[0] != b"traceparent"), (b"traceparent", visit.trace.traceparent))
+    method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
+    request = UpstreamRequest(method, headers, principal, message, session)
+    if message is not None and message.disposition is Disposition.DECIDE:
+        return await decided(gateway, visit, port, request, message)
+    return await passed(gateway, visit, port, request)
+
+
+def own_session(gateway: Gateway, exchange: Exchange, principal: Principal) -> str | Refusal | None:
+    """The upstream's session, if the caller names one that is its own."""
+    sealed = values_of(exchange.headers, b"mcp-session-id")
+    if not sealed:
+        if values_of(exchange.headers, b"last-event-id"):
+            return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
+        return None
+    session = gateway.sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
+    if session is None or len(sealed) > 1:
+        return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
+    return session
+
+
+def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message: Message) -> bool:
+    """Whether every protocol task and request state that the message names was given to this caller."""
+    state = state_of(message)
+    handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
+    return all(gateway.handles.belongs(upstream, handle, principal) for handle in handles)
+
+
+async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay:
+    """Pass on what needs no decision."""
+
+    async def settle(ending: Ending) -> None:
+        measured(gateway, visit, ending)
+
+    reply = await _accepted(visit.exchange.upstream, await port.send(request))
+    return relay(gateway, visit, request, reply, Settlement(settle))
+
+
+# --- what policy decides -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call on its way: what is to be sent, what policy sees of it, and the task in which it happens."""
+
+    request: UpstreamRequest
+    message: Message
+    call: Call
+    task: Task
+
+
+async def decided(
+    gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest, message: Message
+) -> Relay | Refusal:
+    """Ask policy about a call, record the answer, and forward what is allowed."""
+    await gateway.catalogue.ensure(visit.exchange.upstream)
+    call = gather(gateway, visit.exchange.upstream, message)
+    task = gateway.history.task(request.principal, request.session, visit.arrived)
+    case = Case(request, message, call, task)
+    decision = await decide(gateway, visit, case)
+    return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
+
+
+def gather(gateway: Gateway, upstream: str, message: Message) -> Call:
+    """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded."""
+    name = message.name or ""
+    match message.method:
+        case "resources/read":
+            return Call("resources/read", gateway.catalogue.target(upstream, "resource", name), {"uri": name})
+        case "prompts/get":
+            return Call("prompts/get", gateway.catalogue.target(upstream, "prompt", name), _arguments(message))
+        case _:
+            return Call("tools/call", gateway.catalogue.target(upstream, "tool", name), _arguments(message))
+
+
+async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
+    """Policy's verdict, recorded. The call is counted before it is decided, so that parallel calls cannot race a
+    limit, and uncounted again if it does not go on."""
+    principal, call, task = case.request.principal, case.call, case.task
+    context = context_of(visit, case.message, task)
+    facts = gateway.history.reserve(task, call, visit.arrived)
+    try:
+        decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
+        entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call))
+        await recorded(gateway, visit, entry, allowed=decision.allowed)
+    except BaseException:
+        gateway.history.release(task, call, denied=False)
+        raise
+    if not decision.allowed:
+        gateway.history.release(task, call, denied=True)
+    code = decision.reasons[0].code if decision.reasons else "allowed"
+    seconds = gateway.clock() - visit.arrived
+    gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
+    return decision
+
+
+async def recorded(gateway: Gateway, visit: Visit, entry: JsonObject, *, allowed: bool) -> None:
+    """Write the decision down. An allowed call whose caller leaves meanwhile is written down as cancelled too, since
+    its entry may be on its way to the disk."""
+    try:
+        await gateway.journal.append("call", entry)
+    except asyncio.CancelledError:
+        if allowed:
+            cancelled = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=_milliseconds(gateway, visit))
+            await asyncio.shield(append_or_say(gateway, "settled", cancelled))
+        raise
+
+
+def denied(decision: Decision) -> Refusal:
+    """What the caller is told of a verdict that is not an allow."""
+    if decision.effect == "ask":
+        reason = Reason(
+            "approval/unavailable",
+            "This call needs a person's approval, and this gateway cannot ask for one yet.",
+            "Have the operator grant it without approval, or do it by hand.",
+        )
+        return Refusal(200, reason, RPC_REFUSED, decision=replace(decision, reasons=(*decision.reasons, reason)))
+    return Refusal(200, decision.reasons[0], RPC_REFUSED, decision=decision)
+
+
+async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
+    """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
+
+    async def settle(ending: Ending) -> None:
+        gateway.history.settle(case.task, case.call)
+        entry = settled_entry(
+            visit.id,
+            _OUTCOMES[ending.ended],
+            duration_ms=_milliseconds(gateway, visit),
+            status=ending.status,
+            size=ending.size,
+            result=ending.digest,
+        )
+        await append_or_say(gateway, "settled", entry)
+        measured(gateway, visit, ending)
+
+    try:
+        reply = await _accepted(visit.exchange.upstream, await port.send(case.request))
+    except asyncio.CancelledError:
+        await asyncio.shield(settle(Ending("cancelled")))
+        raise
+    except UpstreamError:
+        await settle(Ending("failed"))
+        raise
+    return relay(gateway, visit, case.request, reply, Settlement(settle, bounds(decision), gateway.hasher()))
+
+
+def bounds(decision: Decision) -> Bounds:
+    """What the `limit` obligation asks for. Of several, the tightest."""
+    limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
+    seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
+    sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]
+    return Bounds(min(seconds, default=None), min(sizes, default=None))
+
+
+# --- small parts -------------------------------------------------------------------------------------
+
+_OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
+    "completed": Outcome.COMPLETED,
+    "cancelled": Outcome.CANCELLED,
+    "failed": Outcome.UPSTREAM_FAILED,
+    "limited": Outcome.REFUSED,
+}
+
+
+async def _accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
+    """An answer, unless it says that the gateway's own credential is not accepted. Such an answer is not passed on:
+    its challenge names the upstream, and would send the caller to fetch a token for it."""
+    if reply.status in {401, 403}:
+        await reply.close()
+        raise UpstreamUnauthorized(
+            f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
+            "have the operator check the upstream's credential",
+        )
+    return reply
+
+
+def _milliseconds(gateway: Gateway, visit: Visit) -> float:
+    return (gateway.clock() - visit.arrived) * 1000
+
+
+def _arguments(message: Message) -> JsonObject:
+    arguments: Json = message.params.get("arguments", {})
+    return arguments if isinstance(arguments, Mapping) else {}
+
+
+def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
+    return Refusal(status, Reason(code, message, remedy), RPC_REFUSED)

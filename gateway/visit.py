@@ -1,0 +1,62 @@
+"""What every stage is given: the gateway's parts, and the request's own circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from gateway.binding.handles import Handles
+from gateway.binding.sessions import Sessions
+from gateway.history import History
+from gateway.identity import Identities
+from gateway.journal.writer import Journal
+from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
+from gateway.policy import Policy
+from gateway.relay import Hasher
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Trace, Tracing
+from gateway.transport.exchange import Exchange
+from gateway.upstream.catalogue import Catalogue
+
+SUPPORTED_OBLIGATIONS: Final = ("label", "limit")
+"""The obligations that this gateway carries out. Any other makes an `allow` a refusal."""
+
+
+class Port(Protocol):
+    """An upstream, whatever carries it."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything that a request meets on its way. Built by `app`."""
+
+    identities: Identities
+    catalogue: Catalogue
+    history: History
+    policy: Policy
+    journal: Journal
+    upstreams: Mapping[str, Port]
+    sessions: Sessions
+    handles: Handles
+    metrics: Metrics
+    tracing: Tracing
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    record: Callable[[Call], JsonObject]
+    """A call's arguments in the form in which the journal keeps them."""
+    hasher: Callable[[], Hasher | None]
+    """The digest of a result, if the journal keeps one."""
+    style: Literal["result", "protocol"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch."""
+
+    id: str
+    exchange: Exchange
+    arrived: float
+    trace: Trace
