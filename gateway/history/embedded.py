@@ -80,14 +80,16 @@ class History:
 
         Each call that was reserved is ended once, by `release` or `settle`.
         """
-        kept = self._kept.get(task.id)
-        if kept is None:
-            raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
+        kept = self._known(task)
         self._use(kept, now)
         candidate = touch(call)
         known = facts(kept.state, candidate)
         kept.state = apply(kept.state, Reserved(candidate))
         return known
+
+    def facts(self, task: Task) -> SessionFacts:
+        """What the task has done, for a question about no call in particular. Raises `TaskExpired`."""
+        return facts(self._known(task).state)
 
     def release(self, task: Task, call: Call, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for one that is not open."""
@@ -100,6 +102,12 @@ class History:
         kept = self._open(task)
         kept.state = apply(kept.state, Settled(touch(call)))
         self._use(kept, self._clock())
+
+    def _known(self, task: Task) -> _Kept:
+        kept = self._kept.get(task.id)
+        if kept is None:
+            raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
+        return kept
 
     def _open(self, task: Task) -> _Kept:
         kept = self._kept.get(task.id)

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from gateway.history.events import TaskState, Touch
 
 
-def facts(state: TaskState, candidate: Touch) -> SessionFacts:
+def facts(state: TaskState, candidate: Touch | None = None) -> SessionFacts:
     """The facts for a call that is about to be decided, itself and all other open calls included.
 
-    `state` is the one before the call is reserved.
+    `state` is the one before the call is reserved. Without a candidate: the facts for a question about no call.
     """
-    touches = {*state.touched, *state.open, candidate}
-    in_flight = len(state.open) + 1
+    open_calls = state.open if candidate is None else (*state.open, candidate)
+    touches = {*state.touched, *open_calls}
+    in_flight = len(open_calls)
     return SessionFacts(
         calls=state.settled + in_flight,
         in_flight=in_flight,

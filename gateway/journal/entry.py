@@ -90,11 +90,12 @@ def settled_entry(
     result: str | None = None,
     reason: str | None = None,
 ) -> JsonObject:
-    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `reason` the code of what failed."""
+    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `reason` the code of what failed;
+    no status and no digest are left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
-    if status is not None:
+    if status:
         fields["status"] = status
-    if result is not None:
+    if result:
         fields["result"] = result
     if reason is not None:
         fields["reason"] = reason
