@@ -1,1 +1,5 @@
 """Policy: what is asked of Open Policy Agent, by which engine, and how strictly its answer is read."""
+
+from gateway.policy.policy import Policy, PolicyStatus
+
+__all__ = ["Policy", "PolicyStatus"]

@@ -176,7 +176,8 @@ class Policy:
 
     def _tell(self, kind: Literal["loaded", "problem", "failed"], error: BaseException | None = None) -> None:
         if self._on_event is not None:
-            self._on_event(PolicyEvent(kind, self.status(), error))
+            with suppress(Exception):  # a log that fails must not turn a denial into an exception
+                self._on_event(PolicyEvent(kind, self.status(), error))
 
 
 def shipped() -> Path:

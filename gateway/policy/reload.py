@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import bundle, fixtures
@@ -22,7 +23,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 class Folder:
     """The embedded engine on a folder. `deadline` in seconds; `monotonic` times evaluations."""
 
-    kind = "embedded"
+    kind: Literal["embedded", "opa"] = "embedded"
 
     def __init__(self, folder: Path, grants: Path | None, *, deadline: float, monotonic: Callable[[], float]) -> None:
         self._folder = folder

@@ -6,6 +6,8 @@ gateway is not ready and says why, and each call is refused on its own answer.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gateway.errors import PolicyError
 from gateway.policy import fixtures
 from gateway.policy.embedded import Entrypoint
@@ -13,7 +15,7 @@ from gateway.policy.server import Server
 
 
 class Remote:
-    kind = "opa"
+    kind: Literal["embedded", "opa"] = "opa"
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -33,6 +33,16 @@ KNOWN: Final = frozenset(contract.OBLIGATIONS)
 UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
 """Of a denial that no policy gave."""
 
+FAILURES: Final = {
+    "policy/undefined": "The policy has no answer to this call.",
+    "policy/malformed": "The policy's answer does not follow the contract.",
+    "policy/obligation": "The policy allows on a condition that this gateway cannot meet.",
+    "policy/unavailable": "The policy engine cannot be reached, or failed.",
+    "policy/late": "The policy engine answered after its deadline.",
+    "policy/input": "The call cannot be put to the policy exactly as it is.",
+}
+"""The codes of the denials that no policy gives, and what each means."""
+
 _MISSING: Final = "the policy has no rule `gateway.decision.result`, or that rule has no value; give it a `default`"
 _SHAPE: Final = "make `gateway.decision.result` follow rego/schemas/result.json; `opagate policy check` shows where"
 _UNSUPPORTED: Final = "remove the obligation from the policy, or run a gateway that can carry it out"

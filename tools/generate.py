@@ -1,0 +1,104 @@
+"""Writes everything that is generated and committed: `make generate`, or `make generate ARGS=--check` in CI.
+
+    rego/schemas/input.json, result.json    from the types of the policy contract
+    rego/gateway/reasons/data.json          from the METADATA annotations of the rules
+    docs/reference/reasons.md               the same, for people
+
+`--check` writes nothing, names each file that differs, and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import GatewayError
+from gateway.policy import annotations, bundle, contract, verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def generated(root: Path) -> dict[str, str]:
+    """Path below the repository → what belongs there. Raises `PolicyBroken` for a wrong annotation."""
+    reasons = annotations.table(bundle.sources(root / "rego"))
+    files = {f"rego/schemas/{name}": _json(schema) for name, schema in contract.schemas().items()}
+    files["rego/gateway/reasons/data.json"] = _json(reasons)
+    files["docs/reference/reasons.md"] = _page(reasons)
+    return files
+
+
+def check(root: Path, files: Mapping[str, str]) -> list[str]:
+    """The paths whose content differs from what belongs there."""
+    return [path for path, text in files.items() if _content(root / path) != text]
+
+
+def write(root: Path, files: Mapping[str, str]) -> list[str]:
+    """Writes what differs, and gives its paths."""
+    stale = check(root, files)
+    for path in stale:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(files[path], encoding="utf-8")
+    return stale
+
+
+def main(arguments: list[str], root: Path = ROOT, tell: Callable[[str], None] = print) -> int:
+    parser = argparse.ArgumentParser(description="Write what is generated from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
+    only_check = parser.parse_args(arguments).check
+    try:
+        files = generated(root)
+    except GatewayError as error:
+        tell(f"{error.message}; {error.remedy}")
+        return 2
+    if not only_check:
+        for path in write(root, files):
+            tell(f"wrote {path}")
+        return 0
+    stale = check(root, files)
+    for path in stale:
+        tell(f"{path} is not what the code says; run `make generate` and commit it")
+    return 1 if stale else 0
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [
+        "# Reasons",
+        "",
+        "Every refusal carries one or more of these codes. They are part of the interface: they do not change their",
+        "meaning. This page is generated from the annotations of the rules (`make generate`).",
+    ]
+    family = ""
+    for code, reason in reasons.items():
+        if reason["family"] != family:
+            family = reason["family"]
+            lines += ["", f"## {family}", "", "| code | what | what to do | controls |", "|---|---|---|---|"]
+        controls = ", ".join(reason["controls"])
+        lines.append(f"| `{code}` | {_cell(reason['message'])} | {_cell(reason['remedy'])} | {controls} |")
+    lines += ["", "## policy", "", "Given by the gateway itself, when policy could not decide.", ""]
+    lines += ["| code | what |", "|---|---|"]
+    lines += [f"| `{code}` | {_cell(what)} |" for code, what in verdict.FAILURES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
