@@ -1,0 +1,9 @@
+"""A stdio MCP server behind a streamable HTTP endpoint.
+
+`upstream.StdioUpstream` has the interface of the HTTP upstream: a client cannot tell which of the two it talks to.
+`child` is one server process; `spawner` starts and counts them; `session` and `pool` are the two protocol eras.
+"""
+
+from gateway.upstream.stdio.upstream import Status, StdioUpstream
+
+__all__ = ["Status", "StdioUpstream"]

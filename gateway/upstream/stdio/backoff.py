@@ -1,0 +1,40 @@
+"""When a server that keeps dying may be started again. Pure: the time comes in as an argument."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_DELAY: Final = 0.5
+LONGEST_DELAY: Final = 30.0
+STEADY_LIFE: Final = 60.0
+"""Seconds after which a process counts as one that had started well."""
+
+
+class Backoff:
+    """Counts failures in a row. Times in seconds of one clock; they only need to be comparable."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._failed_at = float("-inf")
+
+    def failed(self, *, started: float, now: float) -> None:
+        """A process that was started at `started` ended at `now` without being asked to.
+
+        Processes that had been running together before the last failure are one failure, not many.
+        """
+        if now - started >= STEADY_LIFE:
+            self.failures = 0
+        if started >= self._failed_at or self.failures == 0:
+            self.failures += 1
+        self._failed_at = now
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next start is allowed; 0 if it is now."""
+        return max(0.0, self._failed_at + self._delay() - now)
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nothing of it matters any more."""
+        return now - self._failed_at > STEADY_LIFE
+
+    def _delay(self) -> float:
+        return min(FIRST_DELAY * 2.0 ** min(self.failures - 1, 16), LONGEST_DELAY) if self.failures else 0.0

@@ -1,0 +1,264 @@
+"""One server process: its pipes, its process group, its end.
+
+The child leads a process group of its own, so that its helpers end with it. If the gateway itself is killed, the
+child's standard input closes, which is the signal that MCP servers must end upon (MCP 2026-07-28, stdio, "Shutdown").
+`PR_SET_PDEATHSIG` would also reach a server that ignores that, but it needs code between fork and exec
+(`preexec_fn`), which can deadlock in a process with threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import structlog
+
+from gateway.errors import UpstreamBroken, UpstreamTimeout
+from gateway.upstream.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
+from gateway.upstream.stdio.stderr import StderrLines
+from gateway.upstream.stdio.wire import Inbound, read
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+SHUTDOWN_STEP: Final = 2.0
+"""Seconds that a child has after its standard input is closed, and again after SIGTERM."""
+_POLL: Final = 0.05
+_LAST_LINES: Final = 0.5
+"""Seconds to wait for output that is still in the pipe after the process and its group have ended."""
+
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_PIPE_CLOSED: Final = {_STDIN: "closed its standard input", _STDOUT: "closed its standard output"}
+
+
+class Child(asyncio.SubprocessProtocol):
+    """A running server. Made by `spawn`.
+
+    `gone` is called once, when it and its group have ended. `asked` says whether `stop` asked for that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        secrets: Sequence[str],
+        clock: Callable[[], float],
+        gone: Callable[[Child], None],
+        max_line: int = MAX_LINE,
+    ) -> None:
+        self.started = clock()
+        self.asked = False
+        self.pid = 0
+        self._gone_to = gone
+        self._listener: Callable[[Inbound], None] | None = None
+        self._ended: Callable[[str], None] | None = None
+        self._early: list[Inbound] = []
+        self._name = name
+        self._clock = clock
+        self._lines = LineSplitter(max_line)
+        self._stderr = StderrLines(secrets)
+        self._transport: asyncio.SubprocessTransport
+        self._writing = asyncio.Lock()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._exited = asyncio.Event()
+        self._silent = asyncio.Event()
+        self._deaf = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._reason = ""
+        self._terminated = False
+        self._junk = 0
+        self._stopping: asyncio.Task[None] | None = None
+        self._log = log.bind(upstream=name)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a message may still be written to it."""
+        return self._stopping is None
+
+    def attach(self, listener: Callable[[Inbound], None], ended: Callable[[str], None]) -> None:
+        """Tell `listener` of every message, and `ended`, once, when no more will come, with what happened."""
+        self._listener, self._ended = listener, ended
+        for message in self._early:
+            listener(message)
+        self._early.clear()
+        if self._closed.is_set():
+            ended(self._reason)
+
+    # --- in --------------------------------------------------------------------------------------------
+
+    async def write(self, message: bytes, patience: float) -> None:
+        """Write one message, and wait until the child has taken it in, for at most `patience` seconds.
+
+        Only one message at a time waits in memory. Raises `UpstreamBroken`, or `UpstreamTimeout` for a child that
+        does not read; that child is ended, since half of the message may be in its pipe.
+        """
+        try:
+            async with asyncio.timeout(patience), self._writing:
+                self.post(message)
+                await self._writable.wait()
+        except TimeoutError:
+            self._end("does not read its standard input")
+            raise UpstreamTimeout(
+                f"upstream {self._name} did not read its input for {patience:g} s", "try again; it is started anew"
+            ) from None
+        if not self.usable:
+            raise UpstreamBroken(
+                f"upstream {self._name} {self._reason}", "try again; whether the call was carried out is not known"
+            )
+
+    def post(self, message: bytes) -> None:
+        """Write one message without waiting: for short ones. Raises `UpstreamBroken` if the child has ended."""
+        if not self.usable:
+            raise UpstreamBroken(f"upstream {self._name} {self._reason}", "try again; it is started anew")
+        self._stdin().write(message + b"\n")
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """End the child: close its input, wait, SIGTERM to its group, wait, SIGKILL to its group.
+
+        Returns when it is gone. It goes on if the caller is cancelled.
+        """
+        self.asked = self.asked or self._stopping is None
+        self._end("was shut down")
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    def _end(self, reason: str) -> None:
+        if self._stopping is None:
+            self._reason = reason
+            self._stopping = asyncio.get_running_loop().create_task(self._run_down())
+            self._writable.set()
+
+    async def _run_down(self) -> None:
+        if not self._deaf.is_set():
+            self._stdin().close()
+        await _within(SHUTDOWN_STEP, self._exited.wait())
+        died = self._exited.is_set() and not self.asked
+        if not died and not self._gone():
+            self._terminated = not self._exited.is_set()
+            self._signal(signal.SIGTERM)
+            await _within(SHUTDOWN_STEP, self._until_gone())
+        self._signal(signal.SIGKILL)
+        await self._exited.wait()
+        await _within(_LAST_LINES, self._silent.wait())
+        for line in self._stderr.end():
+            self._log.info("upstream stderr", pid=self.pid, line=line)
+        if not self._deaf.is_set():
+            self._stdin().abort()
+        self._transport.close()
+        await _within(_LAST_LINES, self._lost.wait())
+        self._log.info("upstream process ended", pid=self.pid, reason=self._reason)
+        self._closed.set()
+        self._gone_to(self)
+        if self._ended is not None:
+            self._ended(self._reason)
+
+    def _stdin(self) -> asyncio.WriteTransport:
+        return cast("asyncio.WriteTransport", self._transport.get_pipe_transport(_STDIN))
+
+    def _gone(self) -> bool:
+        return self._exited.is_set() and not self._signal(0)
+
+    async def _until_gone(self) -> None:
+        while not self._gone():  # noqa: ASYNC110 - the end of a process group is no event
+            await asyncio.sleep(_POLL)
+
+    def _signal(self, number: int) -> bool:
+        """Signal the whole group; whether there is one. The group keeps its number while any of it lives."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    # --- what the event loop tells ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self.pid = self._transport.get_pid()
+        self._log.info("upstream process started", pid=self.pid)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == _STDERR:
+            for line in self._stderr.feed(data, self._clock()):
+                self._log.info("upstream stderr", pid=self.pid, line=line)
+            return
+        try:
+            lines = self._lines.feed(data)
+        except LineTooLong:
+            self._end("wrote a line without end")
+            return
+        for line in lines:
+            message = read(line)
+            if message is None:
+                self._junk += 1
+                if is_power_of_two(self._junk):
+                    self._log.warning(
+                        "upstream wrote what is no message", pid=self.pid, size=len(line), so_far=self._junk
+                    )
+            elif self._listener is None:
+                self._early.append(message)
+            else:
+                self._listener(message)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if fd in _PIPE_CLOSED:
+            (self._deaf if fd == _STDIN else self._silent).set()
+            self._end(_PIPE_CLOSED[fd])
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def process_exited(self) -> None:
+        status = self._transport.get_returncode()
+        self._exited.set()
+        if self._reason in _PIPE_CLOSED.values() and not self._terminated:
+            self._reason = _ending(status)
+        self._end(_ending(status))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._lost.set()
+
+
+async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str], cwd: Path | None) -> None:
+    """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
+    await asyncio.get_running_loop().subprocess_exec(
+        lambda: child,
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(env),
+        cwd=cwd,
+        close_fds=True,
+        start_new_session=True,
+    )
+
+
+def _ending(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exited with status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
+
+
+def is_power_of_two(count: int) -> bool:
+    """For logging what may happen without end: the 1st, 2nd, 4th, 8th time and so on."""
+    return count & (count - 1) == 0
+
+
+async def _within(seconds: float, something: Coroutine[None, None, object]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await something

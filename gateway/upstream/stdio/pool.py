@@ -1,0 +1,268 @@
+"""The stateless era (2026-07-28): a few children for one principal, shared by all its clients.
+
+Nothing on a child's standard output says which client a message is for, except the id of a request, its progress
+token, and its subscription id (which is the id again). So a request goes only to a child in which none of these is in
+use, and an id that was cancelled stays in use until its late response has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
+from gateway.model import Kind, Message, RequestId, UpstreamReply
+from gateway.upstream.stdio import replies, wire
+from gateway.upstream.stdio.child import Child, is_power_of_two
+from gateway.upstream.stdio.stream import Backlog, EventStream
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+POOL_SIZE: Final = 4
+"""Children of one principal. Clients count their ids from 0 or 1, so this is about how many clients of one principal
+can be in the middle of a call at once with the same id."""
+MAX_CANCELLED: Final = 32
+"""Ids that wait for a late response. A child with more takes no new requests and is replaced when it is idle."""
+
+_LISTEN: Final = "subscriptions/listen"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    stream: EventStream
+    token: RequestId | None
+    logs: bool
+    listens: bool
+
+
+class Worker:
+    """One child and the requests in it."""
+
+    def __init__(self, child: Child, *, upstream: str, first_byte: float, clock: Callable[[], float]) -> None:
+        self.child = child
+        self.touched = clock()
+        self._upstream = upstream
+        self._first_byte = first_byte
+        self._clock = clock
+        self._calls: dict[RequestId, _Call] = {}
+        self._cancelled: dict[RequestId, RequestId | None] = {}
+        self._dropped = 0
+        child.attach(self._receive, self._ended)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
+
+    @property
+    def worn(self) -> bool:
+        return len(self._cancelled) > MAX_CANCELLED
+
+    def accepts(self, message: Message) -> bool:
+        """Whether nothing in flight here can be mistaken for something of this request."""
+        token = wire.progress_token(message.params)
+        tokens = {call.token for call in self._calls.values()} | set(self._cancelled.values())
+        logs = wire.wants_logs(message.params) and any(call.logs for call in self._calls.values())
+        return (
+            self.child.usable
+            and not self.worn
+            and not logs
+            and message.id not in self._calls
+            and message.id not in self._cancelled
+            and (token is None or token not in tokens)
+        )
+
+    def reserve(self, request: RequestId, message: Message) -> EventStream:
+        """Take the place that `accepts` has just promised."""
+        self.touched = self._clock()
+        stream = EventStream(0, Backlog(), resumable=False, request=request)
+        self._calls[request] = _Call(
+            stream,
+            wire.progress_token(message.params),
+            logs=wire.wants_logs(message.params),
+            listens=message.method == _LISTEN,
+        )
+        return stream
+
+    async def carry(self, request: RequestId, message: Message, stream: EventStream) -> UpstreamReply:
+        """Forward a request and answer with what comes of it.
+
+        If the caller is cancelled, or the answer's stream is closed early, the request is cancelled in the child.
+        Raises `UpstreamError`.
+        """
+        try:
+            await self.child.write(wire.one_line(message.body), self._first_byte)
+            return await replies.answer(
+                stream,
+                upstream=self._upstream,
+                first_byte=self._first_byte,
+                grace=replies.GRACE,
+                late=lambda failure: self._late(request, stream, failure),
+                left=lambda: self._cancel(request, stream, "the client closed the response stream"),
+                status=replies.stateless_status,
+            )
+        except BaseException:
+            self._cancel(request, stream, "the client closed the request")
+            raise
+
+    # --- from the child --------------------------------------------------------------------------------
+
+    def _receive(self, message: wire.Inbound) -> None:
+        if message.kind is Kind.REQUEST:
+            self._refuse(message)
+        elif message.kind is Kind.RESPONSE and message.id is not None:
+            self._respond(message.id, message)
+        elif message.method == "notifications/cancelled":
+            self._torn_down(message.about)
+        elif (call := self._addressee(message)) is not None:
+            call.stream.publish(message.line)
+        else:
+            self._note("upstream sent a notification that belongs to no open request", message.method)
+
+    def _respond(self, request: RequestId, message: wire.Inbound) -> None:
+        call = self._calls.pop(request, None)
+        self.touched = self._clock()
+        if call is not None:
+            call.stream.publish(message.line, last=True, error=message.error)
+        elif request in self._cancelled:
+            del self._cancelled[request]
+        else:
+            self._note("upstream answered no open request", None)
+
+    def _refuse(self, message: wire.Inbound) -> None:
+        """Servers must not send requests in this era; one that waits for an answer gets one."""
+        self._note("upstream sent a request, which this protocol revision forbids", message.method)
+        text = "clients take no requests in this protocol revision; answer with an input-required result"
+        with contextlib.suppress(UpstreamError):
+            self.child.post(wire.error(message.id, wire.METHOD_NOT_FOUND, text))
+
+    def _torn_down(self, request: RequestId | None) -> None:
+        """The server has ended a subscription: over HTTP, the end of its stream says that."""
+        call = self._calls.get(request) if request is not None else None
+        if request is None or call is None or not call.listens:
+            self._note("upstream cancelled what is no open subscription", None)
+            return
+        self._forget(request, call)
+        call.stream.finish()
+
+    def _addressee(self, message: wire.Inbound) -> _Call | None:
+        """Whose notification this is; `None` if it cannot be told, since a guess would show it to another client."""
+        if message.subscription is not None:
+            call = self._calls.get(message.subscription)
+            return call if call is not None and call.listens else None
+        calls = [call for call in self._calls.values() if not call.listens]
+        if message.method == "notifications/progress":
+            return next((call for call in calls if call.token is not None and call.token == message.token), None)
+        if message.method == "notifications/message":
+            calls = [call for call in calls if call.logs] or calls
+        return calls[0] if len(calls) == 1 and not self._cancelled else None
+
+    def _ended(self, reason: str) -> None:
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.stream.fail(
+                UpstreamBroken(
+                    f"upstream {self._upstream} {reason}", "try again; whether the call was carried out is not known"
+                )
+            )
+
+    # --- the end of a request --------------------------------------------------------------------------
+
+    def _cancel(self, request: RequestId, stream: EventStream, reason: str) -> None:
+        call = self._calls.get(request)
+        if call is not None and call.stream is stream:
+            self._forget(request, call)
+            with contextlib.suppress(UpstreamError):
+                self.child.post(wire.cancelled(request, reason))
+        stream.abandon()
+
+    def _late(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
+        stream.fail(failure)
+        call = self._calls.get(request)
+        if call is not None and call.stream is stream:
+            self._forget(request, call)
+            with contextlib.suppress(UpstreamError):
+                self.child.post(wire.cancelled(request, "no answer in time"))
+
+    def _forget(self, request: RequestId, call: _Call) -> None:
+        del self._calls[request]
+        self._cancelled[request] = call.token
+        self.touched = self._clock()
+
+    def _note(self, what: str, method: str | None) -> None:
+        self._dropped += 1
+        if is_power_of_two(self._dropped):
+            log.warning(what, upstream=self._upstream, method=method, so_far=self._dropped)
+
+
+class Pool:
+    """The children of one principal."""
+
+    def __init__(
+        self,
+        spawn: Callable[[], Awaitable[Child]],
+        stop: Callable[[Child], None],
+        *,
+        upstream: str,
+        first_byte: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._spawn = spawn
+        self._stop = stop
+        self._upstream = upstream
+        self._first_byte = first_byte
+        self._clock = clock
+        self._workers: list[Worker] = []
+        self._choosing = asyncio.Lock()
+
+    @property
+    def in_flight(self) -> int:
+        return sum(worker.in_flight for worker in self._workers)
+
+    @property
+    def empty(self) -> bool:
+        return not self._workers and not self._choosing.locked()
+
+    async def request(self, message: Message) -> UpstreamReply:
+        """Forward a request to a child in which it cannot be mistaken. Raises `UpstreamError`."""
+        if message.id is None:
+            return replies.refusal(400, "a request needs an id")
+        async with self._choosing:
+            worker = await self._choose(message)
+            stream = worker.reserve(message.id, message)
+        return await worker.carry(message.id, message, stream)
+
+    def reap(self, idle: float) -> None:
+        """End children that nobody has used for `idle` seconds."""
+        self._retire(lambda worker: worker.worn or self._clock() - worker.touched > idle)
+
+    async def _choose(self, message: Message) -> Worker:
+        self._retire(lambda worker: worker.worn)
+        for worker in self._workers:
+            if worker.accepts(message):
+                return worker
+        if len(self._workers) >= POOL_SIZE:
+            self._retire(lambda worker: worker.in_flight == 0)
+        if len(self._workers) >= POOL_SIZE:
+            raise UpstreamUnreachable(
+                f"upstream {self._upstream} already works on a request with this id or progress token in each of its"
+                f" {POOL_SIZE} processes for this caller",
+                "try again, or let each client of this identity begin its ids at a random number",
+            )
+        worker = Worker(await self._spawn(), upstream=self._upstream, first_byte=self._first_byte, clock=self._clock)
+        self._workers.append(worker)
+        return worker
+
+    def _retire(self, which: Callable[[Worker], bool]) -> None:
+        """End the idle ones of these, and leave out those that have ended by themselves."""
+        kept: list[Worker] = []
+        for worker in self._workers:
+            if worker.child.usable and not (worker.in_flight == 0 and which(worker)):
+                kept.append(worker)
+            elif worker.child.usable:
+                self._stop(worker.child)
+        self._workers = kept

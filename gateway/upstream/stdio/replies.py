@@ -1,0 +1,98 @@
+"""What the gateway answers over HTTP in the place of a server that has only pipes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.model import Headers, RequestId, UpstreamReply
+from gateway.upstream.stdio import wire
+from gateway.upstream.stdio.stream import Connection, EventStream
+
+GRACE: Final = 5.0
+"""Seconds in which a response that comes alone is answered as one JSON document, with the HTTP status that fits it.
+After that an event stream is opened, so that the client sees headers and keep-alive comments, and can resume."""
+
+_JSON: Final = (b"content-type", b"application/json")
+_EVENTS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+_STATUS: Final = {wire.METHOD_NOT_FOUND: 404, -32020: 400, -32021: 400, -32022: 400}
+
+
+def stateless_status(error: int | None) -> int:
+    """The HTTP status of a response that is alone (MCP 2026-07-28, streamable HTTP, "Protocol Version Header",
+    "Server Validation"). In the handshake era it is always 200."""
+    return 200 if error is None else _STATUS.get(error, 200)
+
+
+def document(status: int, body: bytes, headers: Headers = ()) -> UpstreamReply:
+    """One JSON document."""
+    return _whole(status, body, (_JSON, (b"content-length", b"%d" % len(body)), *headers))
+
+
+def empty(status: int) -> UpstreamReply:
+    return _whole(status, b"", ((b"content-length", b"0"),))
+
+
+def refusal(status: int, message: str, *, request: RequestId | None = None) -> UpstreamReply:
+    """A JSON-RPC error for what the client did wrong."""
+    return document(status, wire.error(request, wire.INVALID_REQUEST, message))
+
+
+def events(connection: Connection, headers: Headers = ()) -> UpstreamReply:
+    """An event stream."""
+    return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close)
+
+
+async def answer(
+    stream: EventStream,
+    *,
+    upstream: str,
+    first_byte: float,
+    grace: float,
+    late: Callable[[UpstreamError], None],
+    left: Callable[[], None],
+    prime: bool = False,
+    status: Callable[[int | None], int] = lambda _: 200,
+    headers: Headers = (),
+) -> UpstreamReply:
+    """Wait for the beginning of the answer, and give it the form that it needs.
+
+    `late` is called if nothing at all comes within `first_byte` seconds, and must end the stream; `left` if the
+    client goes before an event stream is at its end. Raises what ended the stream before the answer began.
+    """
+    if await stream.begun(min(grace, first_byte)):
+        if (response := stream.sole_response()) is not None:
+            body, error = response
+            return document(status(error), body, headers)
+    else:
+        failure = UpstreamTimeout(
+            f"upstream {upstream} did not begin to answer within {first_byte:g} s",
+            "try again, or have the operator raise limits.first_byte",
+        )
+        if first_byte <= grace:
+            late(failure)
+            raise failure
+        asyncio.get_running_loop().call_later(first_byte - grace, _check, stream, late, failure)
+    return events(stream.connect(prime=prime, left=left), headers)
+
+
+def _check(stream: EventStream, late: Callable[[UpstreamError], None], failure: UpstreamError) -> None:
+    if stream.silent:
+        late(failure)
+
+
+def _whole(status: int, body: bytes, headers: Headers) -> UpstreamReply:
+    async def chunks() -> AsyncIterator[bytes]:
+        if body:
+            yield body
+
+    async def close() -> None:
+        """There is nothing to end."""
+
+    return UpstreamReply(status, headers, chunks(), close)

@@ -1,0 +1,192 @@
+"""One session of the handshake era (2025-03-26 to 2025-11-25): one client, one child.
+
+Standard output has no streams, so a message is given to the stream where it belongs by what it says: a response by
+its id, progress by its token. The rest (log messages, list changes, the server's own requests) says nothing; it goes
+to the only request in flight, else to the stream of a GET, else to the latest request, else it waits for a GET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gateway.errors import UpstreamBroken, UpstreamError
+from gateway.model import Headers, JsonObject, Kind, Message, RequestId, UpstreamReply
+from gateway.upstream.stdio import replies, wire
+from gateway.upstream.stdio.child import Child, is_power_of_two
+from gateway.upstream.stdio.stream import Backlog, EventStream
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+_STANDALONE: Final = 0
+_INITIALIZE: Final = 1
+_EVENT_ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
+_PRUNE_EVERY: Final = 32
+
+
+class Session:
+    """`key` is the session id. `principal` is the `Principal.key` of the only caller for whom the session exists.
+    `refused`: the server has answered `initialize` with an error.
+    """
+
+    def __init__(
+        self, key: str, principal: str, child: Child, *, upstream: str, first_byte: float, clock: Callable[[], float]
+    ) -> None:
+        self.key = key
+        self.principal = principal
+        self.child = child
+        self.refused = False
+        self.touched = clock()
+        self._upstream = upstream
+        self._first_byte = first_byte
+        self._clock = clock
+        self._backlog = Backlog()
+        self._standalone = EventStream(_STANDALONE, self._backlog, resumable=True)
+        self._streams = {_STANDALONE: self._standalone}
+        self._in_flight: dict[RequestId, EventStream] = {}
+        self._tokens: dict[RequestId, EventStream] = {}
+        self._number = 0
+        self._unknown = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a client is connected to it."""
+        return self._standalone.connection is not None or any(s.listening for s in self._in_flight.values())
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    # --- from the client -------------------------------------------------------------------------------
+
+    async def request(
+        self, message: Message, *, prime: bool, grace: float = replies.GRACE, headers: Headers = ()
+    ) -> UpstreamReply:
+        """Forward a request and answer with what comes of it. Raises `UpstreamError`.
+
+        If the caller is cancelled the request goes on: in this era a lost connection does not cancel.
+        """
+        self.touched = self._clock()
+        if message.id is None or message.id in self._in_flight:
+            return replies.refusal(400, "a request with this id is in flight in this session", request=message.id)
+        stream = self._open(message.id, wire.progress_token(message.params))
+        try:
+            await self.child.write(wire.one_line(message.body), self._first_byte)
+            return await replies.answer(
+                stream,
+                upstream=self._upstream,
+                first_byte=self._first_byte,
+                grace=grace,
+                late=lambda failure: self._give_up(stream, failure),
+                left=self._touch,
+                prime=prime,
+                headers=headers,
+            )
+        except asyncio.CancelledError:
+            stream.abandon()
+            raise
+        except UpstreamError:
+            self._close(stream)
+            stream.abandon()
+            raise
+        finally:
+            if stream.abandoned:
+                self._streams.pop(stream.number, None)
+
+    async def tell(self, message: Message) -> UpstreamReply:
+        """Forward a notification, or the client's response to a request of the server. Raises `UpstreamError`."""
+        self.touched = self._clock()
+        await self.child.write(wire.one_line(message.body), self._first_byte)
+        if message.method == "notifications/cancelled":
+            self._cancelled(message.params)
+        return replies.empty(202)
+
+    def listen(self, last_event: str | None, *, prime: bool) -> UpstreamReply:
+        """Answer a GET: the session's own stream, or the rest of any stream after `last_event`."""
+        self.touched = self._clock()
+        if last_event is None:
+            if self._standalone.connection is not None:
+                return replies.refusal(409, "this session already has a stream open with GET; there can be one")
+            return replies.events(self._standalone.connect(prime=prime, left=self._touch))
+        match = _EVENT_ID.fullmatch(last_event)
+        stream = self._streams.get(int(match[1])) if match else None
+        if match is None or stream is None or not stream.knows(int(match[2])):
+            return replies.refusal(400, "there is no such event to resume after; it is unknown or no longer kept")
+        return replies.events(stream.connect(after=int(match[2]), left=self._touch))
+
+    def end(self, reason: str) -> None:
+        """Fail what is in flight and end the streams."""
+        failure = UpstreamBroken(
+            f"upstream {self._upstream} {reason}", "begin a new session; whether the call was carried out is not known"
+        )
+        for stream in list(self._in_flight.values()):
+            stream.fail(failure)
+        self._in_flight.clear()
+        self._tokens.clear()
+        self._standalone.finish()
+
+    # --- from the child --------------------------------------------------------------------------------
+
+    def receive(self, message: wire.Inbound) -> None:
+        """Publish a message of the child on the stream where it belongs."""
+        if message.kind is not Kind.RESPONSE:
+            self._route(message).publish(message.line)
+            return
+        stream = self._in_flight.get(message.id) if message.id is not None else None
+        if stream is None:
+            self._unknown += 1
+            if is_power_of_two(self._unknown):
+                log.warning("upstream answered no open request", upstream=self._upstream, so_far=self._unknown)
+            return
+        self.refused = self.refused or (stream.number == _INITIALIZE and message.error is not None)
+        stream.publish(message.line, last=True, error=message.error)
+        self._close(stream)
+
+    def _route(self, message: wire.Inbound) -> EventStream:
+        if message.token is not None and message.token in self._tokens:
+            return self._tokens[message.token]
+        listening = [stream for stream in self._in_flight.values() if stream.listening]
+        if len(listening) == 1:
+            return listening[0]
+        if self._standalone.connection is None and listening:
+            return listening[-1]
+        return self._standalone
+
+    # --- streams ---------------------------------------------------------------------------------------
+
+    def _open(self, request: RequestId, token: RequestId | None) -> EventStream:
+        self._number += 1
+        if self._number % _PRUNE_EVERY == 0:
+            self._streams = {n: s for n, s in self._streams.items() if n == _STANDALONE or not s.spent}
+        stream = EventStream(self._number, self._backlog, resumable=True, request=request)
+        self._streams[self._number] = self._in_flight[request] = stream
+        if token is not None:
+            self._tokens[token] = stream
+        return stream
+
+    def _close(self, stream: EventStream) -> None:
+        """The request is over; its stream may still have to be delivered."""
+        self._in_flight = {key: value for key, value in self._in_flight.items() if value is not stream}
+        self._tokens = {key: value for key, value in self._tokens.items() if value is not stream}
+
+    def _give_up(self, stream: EventStream, failure: UpstreamError) -> None:
+        self._close(stream)
+        if stream.request is not None and self.child.usable:
+            self.child.post(wire.cancelled(stream.request, "no answer in time"))
+        stream.fail(failure)
+
+    def _cancelled(self, params: JsonObject) -> None:
+        """The client has taken a request back; the server sends no response to it any more."""
+        request = params.get("requestId")
+        stream = self._in_flight.get(request) if isinstance(request, int | str) else None
+        if stream is not None and stream.request is not None:
+            text = wire.error(stream.request, wire.CANCELLED, "the client cancelled the request")
+            stream.publish(text, last=True, error=wire.CANCELLED)
+            self._close(stream)
+
+    def _touch(self) -> None:
+        self.touched = self._clock()

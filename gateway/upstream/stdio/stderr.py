@@ -1,0 +1,81 @@
+"""A child's standard error, made fit for the log. Pure: the time comes in as an argument.
+
+Whatever a server writes there is not to be trusted: it can be endless, hold terminal sequences, forge log lines, or
+tell the secrets of its environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+LONGEST_LINE: Final = 2048
+"""Bytes of a line that are logged."""
+LINES_PER_SECOND: Final = 50
+SHORTEST_SECRET: Final = 4
+"""A shorter value is too common in ordinary text to be blotted out."""
+
+
+class StderrLines:
+    """Feeds on chunks, gives lines for the log."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        pieces = {piece for secret in secrets for piece in secret.splitlines() if len(piece) >= SHORTEST_SECRET}
+        self._secrets = sorted((piece.encode() for piece in pieces), key=len, reverse=True)
+        self._margin = len(self._secrets[0]) if self._secrets else 0
+        self._line = bytearray()
+        self._cut = False
+        self._second = float("-inf")
+        self._in_second = 0
+        self._withheld = 0
+
+    def feed(self, chunk: bytes, now: float) -> list[str]:
+        """The lines that `chunk` ends and that may be logged, with a notice of how many were withheld before."""
+        lines: list[str] = []
+        *ended, rest = chunk.split(b"\n")
+        for part in ended:
+            self._keep(part)
+            if self._allowed(now):
+                lines.extend(self._notice())
+                lines.append(self._take())
+            else:
+                self._withheld += 1
+            self._line.clear()
+            self._cut = False
+        self._keep(rest)
+        return lines
+
+    def end(self) -> list[str]:
+        """What is left when the stream ends."""
+        left = [*self._notice(), *([self._take()] if self._line else [])]
+        self._line.clear()
+        return left
+
+    def _keep(self, part: bytes) -> None:
+        room = LONGEST_LINE + self._margin - len(self._line)
+        self._cut = self._cut or len(part) > room
+        self._line += part[:room]
+
+    def _take(self) -> str:
+        """The line with secrets blotted out. A cut line loses its end, where half a secret could stand."""
+        line = bytes(self._line)
+        for secret in self._secrets:
+            line = line.replace(secret, b"[secret]")
+        if self._cut:
+            line = line[: len(line) - self._margin]
+        return _printable(line.decode("utf-8", "replace")) + (" [cut]" if self._cut else "")
+
+    def _allowed(self, now: float) -> bool:
+        if now - self._second >= 1.0:
+            self._second, self._in_second = now, 0
+        self._in_second += 1
+        return self._in_second <= LINES_PER_SECOND
+
+    def _notice(self) -> list[str]:
+        withheld, self._withheld = self._withheld, 0
+        return [f"[{withheld} lines withheld: more than {LINES_PER_SECOND} in a second]"] if withheld else []
+
+
+def _printable(text: str) -> str:
+    """The text with everything escaped that a terminal or a log reader could take for more than text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.rstrip())

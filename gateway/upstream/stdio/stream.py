@@ -1,0 +1,241 @@
+"""The answer to one request, as it comes: one JSON document, or server-sent events over one or more connections.
+
+MCP 2025-11-25, transports, "Sending Messages to the Server" and "Resumability and Redelivery"; 2026-07-28, streamable
+HTTP, "Receiving Messages".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.errors import UpstreamError
+from gateway.model import RequestId
+from gateway.upstream.stdio import wire
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+MAX_EVENTS: Final = 1024
+MAX_BYTES: Final = 8 * 2**20
+"""What is kept of a session for a client that lost its connection, or that is slow. The newest event is kept
+whatever its size, so a large result is never lost for being large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`sequence` counts from 1 within its stream."""
+
+    sequence: int
+    data: bytes
+
+
+class Backlog:
+    """Bounds what a group of streams keeps together, in events and bytes. What is oldest goes first."""
+
+    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._kept: deque[tuple[EventStream, Event]] = deque()
+        self._bytes = 0
+
+    def keep(self, stream: EventStream, event: Event) -> None:
+        self._kept.append((stream, event))
+        self._bytes += len(event.data)
+        while len(self._kept) > 1 and (len(self._kept) > self._max_events or self._bytes > self._max_bytes):
+            oldest, lost = self._kept.popleft()
+            self._bytes -= len(lost.data)
+            oldest.lose(lost)
+
+    def drop(self, stream: EventStream) -> None:
+        """Keep nothing more of a stream."""
+        self._kept = deque(item for item in self._kept if item[0] is not stream)
+        self._bytes = sum(len(event.data) for _, event in self._kept)
+
+
+class EventStream:
+    """Messages for one request, or (number 0) those of a session that belong to none.
+
+    `resumable` streams number their events and keep them after delivery, for `Last-Event-ID`. A stream is written by
+    one child and read by at most one `Connection` at a time; a new one takes over from the last.
+    """
+
+    def __init__(self, number: int, backlog: Backlog, *, resumable: bool, request: RequestId | None = None) -> None:
+        self.number = number
+        self.request = request
+        self.resumable = resumable
+        self.finished = False
+        self.abandoned = False
+        self.connection: Connection | None = None
+        self._backlog = backlog
+        self._events: deque[Event] = deque()
+        self._last = 0
+        self._delivered = 0
+        self._failure: UpstreamError | None = None
+        self._error: int | None = None
+        self._opened = False
+        self._answered = False
+        self._wake = asyncio.Event()
+
+    @property
+    def listening(self) -> bool:
+        """Whether a client waits for what is published: it is connected, or its request is not yet answered."""
+        return not self.abandoned and (self.connection is not None or not self._opened)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come yet."""
+        return self._last == 0 and not self.finished
+
+    @property
+    def spent(self) -> bool:
+        """Whether there is nothing to deliver and nothing more will come."""
+        return self.finished and not self._events
+
+    # --- written ---------------------------------------------------------------------------------------
+
+    def publish(self, data: bytes, *, last: bool = False, error: int | None = None) -> None:
+        """Add a message. `last` is the response to the request; `error` its error code, if it is one."""
+        if self.abandoned or self.finished:
+            return
+        self.finished = self._answered = last
+        self._error = error
+        self._last += 1
+        event = Event(self._last, data)
+        self._events.append(event)
+        self._backlog.keep(self, event)
+        self._wake.set()
+
+    def fail(self, failure: UpstreamError) -> None:
+        """There will be no response. Before the answer has begun this is an exception of `begun`; after, an error
+        response, since the HTTP status has been sent."""
+        if self.finished:
+            return
+        if self.request is not None and (self._opened or self._events):
+            text = wire.error(self.request, wire.INTERNAL_ERROR, failure.message, failure.code)
+            self.publish(text, last=True, error=wire.INTERNAL_ERROR)
+        self._failure = failure
+        self.finish()
+
+    def finish(self) -> None:
+        """End the stream without a further message."""
+        self.finished = True
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """Nobody will ever read it."""
+        self.abandoned = self.finished = True
+        self._events.clear()
+        self._backlog.drop(self)
+        self._wake.set()
+
+    def lose(self, event: Event) -> None:
+        """The backlog has dropped the oldest event."""
+        self._events.popleft()
+        if event.sequence > self._delivered:
+            log.warning("a message was dropped: its client does not read", stream=self.number, size=len(event.data))
+
+    # --- read ------------------------------------------------------------------------------------------
+
+    async def begun(self, patience: float) -> bool:
+        """Wait for the first message; whether it came. Raises the failure, if that is what came."""
+        try:
+            async with asyncio.timeout(patience):
+                while not (self._events or self.finished):
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            return False
+        if self._failure is not None and not self._events:
+            raise self._failure
+        return True
+
+    def sole_response(self) -> tuple[bytes, int | None] | None:
+        """The response and its error code, if it is all that came; it is then taken out of the stream."""
+        if not (self._answered and len(self._events) == 1):
+            return None
+        data = self._events[0].data
+        self.abandon()
+        return data, self._error
+
+    def connect(self, *, after: int | None = None, prime: bool = False, left: Callable[[], None]) -> Connection:
+        """Begin to deliver, from the first undelivered event or `after` an event that the client has seen.
+
+        `prime` sends an event without data first, from whose id the client can resume. `left` is called once, when
+        the client has gone before the stream was finished and read to its end.
+        """
+        if self.connection is not None:
+            self.connection.end()
+        if after is not None:
+            self._delivered = after
+        self._opened = True
+        first = b"id: %d-%d\ndata: \n\n" % (self.number, self._delivered) if prime else b""
+        self.connection = Connection(self, first, left)
+        return self.connection
+
+    def knows(self, sequence: int) -> bool:
+        """Whether an event of this number has been published."""
+        return 0 <= sequence <= self._last
+
+    def take(self) -> bytes:
+        """What is undelivered, as server-sent events."""
+        fresh = [event for event in self._events if event.sequence > self._delivered]
+        if fresh:
+            self._delivered = fresh[-1].sequence
+        if not self.resumable:
+            self._events.clear()
+            self._backlog.drop(self)
+        return b"".join(self._render(event) for event in fresh)
+
+    async def changed(self) -> None:
+        self._wake.clear()
+        await self._wake.wait()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def _render(self, event: Event) -> bytes:
+        name = b"id: %d-%d\n" % (self.number, event.sequence) if self.resumable else b""
+        return name + b"event: message\ndata: " + event.data + b"\n\n"
+
+
+class Connection:
+    """One HTTP response that delivers a stream. An iterator and not a generator, so that a read that was cancelled
+    can be taken up again."""
+
+    def __init__(self, stream: EventStream, first: bytes, left: Callable[[], None]) -> None:
+        self._stream = stream
+        self._first = first
+        self._left = left
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ended:
+            first, self._first = self._first, b""
+            if chunk := first + self._stream.take():
+                return chunk
+            if self._stream.finished:
+                self.end()
+                break
+            await self._stream.changed()
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """The client has gone, or has read all. May be called at any time."""
+        if not self._ended:
+            self.end()
+            self._left()
+
+    def end(self) -> None:
+        """Deliver nothing more."""
+        self._ended = True
+        if self._stream.connection is self:
+            self._stream.connection = None
+        self._stream.wake()

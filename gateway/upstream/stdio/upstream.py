@@ -1,0 +1,208 @@
+"""The stdio upstream: HTTP on this side, processes on the other.
+
+A process serves one principal and nobody else. What is run is the configured command and nothing of a request; what a
+process gets is the message, and nothing of the request's headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.config import Limits, Upstream
+from gateway.errors import UpstreamUnreachable
+from gateway.model import Era, Kind, Message, UpstreamReply, UpstreamRequest
+from gateway.upstream.stdio import replies
+from gateway.upstream.stdio.pool import Pool
+from gateway.upstream.stdio.session import Session
+from gateway.upstream.stdio.spawner import Spawner
+
+SESSION_IDLE: Final = 30 * 60.0
+"""Seconds after which a session without a connected client ends. Most clients never send DELETE."""
+SPARE_SESSION: Final = 60.0
+"""Seconds after which such a session may be ended to make room for a new one of the same principal."""
+CHILD_IDLE: Final = 5 * 60.0
+"""Seconds after which an unused child of the stateless era ends; a new request starts another."""
+REAP_EVERY: Final = 30.0
+
+_SESSION_ID: Final = b"mcp-session-id"
+_PRIMING_SINCE: Final = "2025-11-25"
+"""Older clients parse the empty `data` of a priming event as JSON, and fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`retry_in` is in seconds: how long new processes are refused, 0 if they are not."""
+
+    children: int
+    sessions: int
+    in_flight: int
+    failures: int
+    retry_in: float
+
+
+class StdioUpstream:
+    """One configured upstream with a `command`. Interchangeable with the HTTP upstream.
+
+    `clock` counts seconds and never goes back. `new_id` gives session ids: visible ASCII, not to be guessed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Upstream,
+        limits: Limits,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name = name
+        self._first_byte = limits.first_byte.total_seconds()
+        self._clock = clock
+        self._new_id = new_id
+        self._spawner = Spawner(name, settings, clock=clock, environ=environ)
+        self._sessions: dict[str, Session] = {}
+        self._pools: dict[str, Pool] = {}
+        self._reaper: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Answer as a streamable HTTP server would. Raises `UpstreamUnreachable` (no process could be started),
+        `UpstreamTimeout` (it did not begin to answer) or `UpstreamBroken` (it ended)."""
+        if self._closed:
+            raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
+        if self._reaper is None:
+            self._reaper = asyncio.get_running_loop().create_task(self._reap_forever())
+        message = request.message
+        if message is not None and message.era is Era.STATELESS:
+            return await self._stateless(request.principal.key, message)
+        if message is not None and message.method == "initialize" and request.session is None:
+            return await self._initialize(request.principal.key, message, prime=_primes(request))
+        if request.session is None:
+            return replies.refusal(400, "this request needs a session: send the Mcp-Session-Id of one, or initialize")
+        session = self._sessions.get(request.session)
+        if session is None or session.principal != request.principal.key:
+            return replies.refusal(404, "there is no such session; initialize a new one")
+        return await self._in_session(session, request)
+
+    async def aclose(self) -> None:
+        """End all processes, and take no more requests. Returns when they are gone."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+            await asyncio.gather(self._reaper, return_exceptions=True)
+        await self._spawner.aclose()
+
+    def status(self) -> Status:
+        """How it is doing, for readiness and metrics."""
+        return Status(
+            children=self._spawner.running,
+            sessions=len(self._sessions),
+            in_flight=sum(owner.in_flight for owner in (*self._sessions.values(), *self._pools.values())),
+            failures=self._spawner.failures,
+            retry_in=self._spawner.retry_in(),
+        )
+
+    def reap(self) -> None:
+        """End what nobody uses. Runs by itself every half minute while the upstream is in use."""
+        now = self._clock()
+        for session in list(self._sessions.values()):
+            if not session.busy and (session.refused or now - session.touched > SESSION_IDLE):
+                self._end(session, "ended a session that was not used")
+        for pool in self._pools.values():
+            pool.reap(CHILD_IDLE)
+        self._pools = {key: pool for key, pool in self._pools.items() if not pool.empty}
+        self._spawner.forget()
+
+    # --- the stateless era -----------------------------------------------------------------------------
+
+    async def _stateless(self, principal: str, message: Message) -> UpstreamReply:
+        if message.kind is Kind.RESPONSE:
+            return replies.refusal(400, "clients send no responses in this protocol revision")
+        if message.kind is Kind.NOTIFICATION:
+            # There are none over HTTP in this revision, and a cancellation could hit another client's request.
+            return replies.empty(202)
+        pool = self._pools.get(principal)
+        if pool is None:
+            pool = self._pools[principal] = Pool(
+                lambda: self._spawner.spawn(principal),
+                self._spawner.stop,
+                upstream=self._name,
+                first_byte=self._first_byte,
+                clock=self._clock,
+            )
+        return await pool.request(message)
+
+    # --- the handshake era -----------------------------------------------------------------------------
+
+    async def _initialize(self, principal: str, message: Message, *, prime: bool) -> UpstreamReply:
+        await self._make_room(principal)
+        child = await self._spawner.spawn(principal)
+        session = Session(
+            self._new_id(), principal, child, upstream=self._name, first_byte=self._first_byte, clock=self._clock
+        )
+        self._sessions[session.key] = session
+        child.attach(session.receive, lambda reason: self._gone(session, reason))
+        try:
+            reply = await session.request(
+                message,
+                prime=prime,
+                grace=self._first_byte,
+                headers=((_SESSION_ID, session.key.encode()),),
+            )
+        except BaseException:
+            self._end(session, "could not be initialized")
+            raise
+        if session.refused:
+            self._end(session, "refused to initialize")
+            return replace(reply, headers=tuple(h for h in reply.headers if h[0] != _SESSION_ID))
+        return reply
+
+    async def _in_session(self, session: Session, request: UpstreamRequest) -> UpstreamReply:
+        if request.method == "DELETE":
+            self._end(session, "ended the session at the client's wish")
+            return replies.empty(200)
+        if request.message is None:
+            return session.listen(_header(request, b"last-event-id"), prime=_primes(request))
+        if request.message.kind is Kind.REQUEST:
+            return await session.request(request.message, prime=_primes(request))
+        return await session.tell(request.message)
+
+    async def _make_room(self, principal: str) -> None:
+        """If this principal has no place left, end the session of its own that has been unused for longest."""
+        if not self._spawner.full_for(principal):
+            return
+        spare = [
+            session
+            for session in self._sessions.values()
+            if session.principal == principal and not session.busy and self._clock() - session.touched > SPARE_SESSION
+        ]
+        if spare:
+            oldest = min(spare, key=lambda session: session.touched)
+            self._end(oldest, "ended an unused session to make room")
+            await oldest.child.stop()
+
+    def _end(self, session: Session, reason: str) -> None:
+        self._gone(session, reason)
+        self._spawner.stop(session.child)
+
+    def _gone(self, session: Session, reason: str) -> None:
+        self._sessions.pop(session.key, None)
+        session.end(reason)
+
+    async def _reap_forever(self) -> None:
+        while True:
+            await asyncio.sleep(REAP_EVERY)
+            self.reap()
+
+
+def _header(request: UpstreamRequest, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in request.headers if key == name), None)
+
+
+def _primes(request: UpstreamRequest) -> bool:
+    """Whether the client understands priming events. Revisions are dates, so they compare as text."""
+    return (_header(request, b"mcp-protocol-version") or "") >= _PRIMING_SINCE

@@ -1,0 +1,178 @@
+"""What is read of the lines that pass, and the few lines that the gateway writes itself. Pure.
+
+MCP stdio transport (2025-11-25 and 2026-07-28): one JSON-RPC message a line, no newline inside a message.
+Only identifiers are read; the rest of a line is skipped by the parser and forwarded as the bytes that it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from gateway.model import JsonObject, Kind, RequestId
+
+INTERNAL_ERROR: Final = -32603
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+CANCELLED: Final = 0
+"""The code with which the MCP SDKs answer a request that its sender has cancelled; no answer is expected."""
+
+SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
+LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+
+_Part = TypeVar("_Part")
+_LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message of a child. `line` is one line, valid UTF-8, without line ends: fit for an SSE `data` field.
+
+    `token` is the progress token of a progress notification, `subscription` the subscription that a notification
+    belongs to, `about` the request that a cancellation names, `error` the code of an error response.
+    """
+
+    kind: Kind
+    line: bytes
+    id: RequestId | None = None
+    method: str | None = None
+    token: RequestId | None = None
+    subscription: RequestId | None = None
+    about: RequestId | None = None
+    error: int | None = None
+
+
+class _Envelope(msgspec.Struct):
+    jsonrpc: Literal["2.0"]
+    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
+    method: str | msgspec.UnsetType = msgspec.UNSET
+    params: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Progress(msgspec.Struct):
+    token: int | str = msgspec.field(name="progressToken")
+
+
+class _Cancelled(msgspec.Struct):
+    about: int | str = msgspec.field(name="requestId")
+
+
+class _Meta(msgspec.Struct):
+    subscription: int | str = msgspec.field(name=SUBSCRIPTION_KEY)
+
+
+class _Subscribed(msgspec.Struct):
+    meta: _Meta = msgspec.field(name="_meta")
+
+
+class _Error(msgspec.Struct):
+    code: int
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_PROGRESS: Final = msgspec.json.Decoder(_Progress)
+_CANCELLED: Final = msgspec.json.Decoder(_Cancelled)
+_SUBSCRIBED: Final = msgspec.json.Decoder(_Subscribed)
+_ERROR: Final = msgspec.json.Decoder(_Error)
+
+
+def read(line: bytes) -> Inbound | None:
+    """One line of a child's standard output; `None` if it is not a JSON-RPC 2.0 message in UTF-8."""
+    if not line.isascii() and not _is_utf8(line):
+        return None
+    try:
+        envelope = _ENVELOPE.decode(line)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(envelope.method, str):
+        return _call(envelope, envelope.method, one_line(line))
+    answers = (envelope.result is not msgspec.UNSET) + (envelope.error is not msgspec.UNSET)
+    if answers == 1 and isinstance(envelope.id, int | str):
+        return Inbound(Kind.RESPONSE, one_line(line), envelope.id, error=_error_code(envelope.error))
+    return None
+
+
+def one_line(message: bytes) -> bytes:
+    """The same JSON on one line. A line end in valid JSON stands between tokens, where a space means the same."""
+    return message.translate(_LINE_ENDS_TO_SPACES)
+
+
+def progress_token(params: JsonObject) -> RequestId | None:
+    """The token under which a client wants progress of its request (`params._meta.progressToken`)."""
+    meta = params.get("_meta")
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if isinstance(token, int | str) and not isinstance(token, bool) else None
+
+
+def wants_logs(params: JsonObject) -> bool:
+    """Whether a stateless request asks for log messages: without it a server must send none for the request."""
+    meta = params.get("_meta")
+    return isinstance(meta, dict) and LOG_LEVEL_KEY in meta
+
+
+def cancelled(request: RequestId, reason: str) -> bytes:
+    """A `notifications/cancelled` line."""
+    params = {"requestId": request, "reason": reason}
+    return _encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+
+
+def error(request: RequestId | None, code: int, message: str, reason: str | None = None) -> bytes:
+    """An error response. Without a request it has no `id` (streamable HTTP, "Sending Messages"). `reason` is a reason
+    code of the gateway, for machines."""
+    document: dict[str, object] = {"jsonrpc": "2.0"}
+    if request is not None:
+        document["id"] = request
+    document["error"] = {"code": code, "message": message} | ({"data": {"code": reason}} if reason else {})
+    return _encode(document)
+
+
+def _encode(document: dict[str, object]) -> bytes:
+    return msgspec.json.encode(document)
+
+
+def _call(envelope: _Envelope, method: str, line: bytes) -> Inbound | None:
+    if envelope.id is None:
+        return None
+    if isinstance(envelope.id, int | str):
+        return Inbound(Kind.REQUEST, line, envelope.id, method)
+    return _notification(line, method, envelope.params)
+
+
+def _notification(line: bytes, method: str, params: msgspec.Raw) -> Inbound:
+    token = about = subscription = None
+    if method == "notifications/progress":
+        progress = _maybe(_PROGRESS, params)
+        token = progress.token if progress else None
+    elif method == "notifications/cancelled":
+        cancellation = _maybe(_CANCELLED, params)
+        about = cancellation.about if cancellation else None
+    subscribed = _maybe(_SUBSCRIBED, params)
+    subscription = subscribed.meta.subscription if subscribed else None
+    return Inbound(Kind.NOTIFICATION, line, method=method, token=token, about=about, subscription=subscription)
+
+
+def _error_code(raw: msgspec.Raw | msgspec.UnsetType) -> int | None:
+    if isinstance(raw, msgspec.UnsetType):
+        return None
+    found = _maybe(_ERROR, raw)
+    return found.code if found else INTERNAL_ERROR
+
+
+def _maybe(decoder: msgspec.json.Decoder[_Part], raw: msgspec.Raw) -> _Part | None:
+    """The part if it is there in the expected form. A message is not lost for having it in another."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
