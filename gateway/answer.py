@@ -86,12 +86,12 @@ async def visible(
     if method == "tools/list":
         gateway.catalogue.observe(upstream, [item.raw for item in page.items], complete=_is_complete(request, page))
     kind = _LISTED[method]
-    names = {gateway.catalogue.target(upstream, kind, item.name): item.name for item in page.items}
+    targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     task = gateway.history.task(principal, request.session, visit.arrived)
     context = context_of(visit, request.message, task)
-    question = document.visibility(principal, tuple(names), context, gateway.history.facts(task))
-    shown = await gateway.policy.visible(question, frozenset(target.id for target in names))
-    return frozenset(name for target, name in names.items() if target.id in shown)
+    question = document.visibility(principal, tuple(targets.values()), context, gateway.history.facts(task))
+    shown = await gateway.policy.visible(question, frozenset(target.id for target in targets.values()))
+    return frozenset(name for name, target in targets.items() if target.id in shown)
 
 
 async def refuse(

@@ -30,7 +30,7 @@ from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, PolicyRevision, Refusal
 from gateway.pages import pages
 from gateway.pipeline import handle
-from gateway.policy import Policy
+from gateway.policy import Policy, PolicyEvent
 from gateway.protocol.replies import Reply, render
 from gateway.relay import Hasher
 from gateway.telemetry.metrics import Metrics
@@ -57,7 +57,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         key = load_key(configuration.state)
         journal = Journal.open(configuration.journal, key=key, clock=clock)
         stack.push_async_callback(journal.close)
-        policy = Policy.build(configuration.policy, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=clock)
+        policy = Policy.build(
+            configuration.policy,
+            supported=frozenset(SUPPORTED_OBLIGATIONS),
+            clock=clock,
+            on_event=partial(_policy_event, metrics),
+        )
         await policy.start()
         stack.push_async_callback(policy.stop)
         identities = Identities.build(configuration, clock=clock)
@@ -125,6 +130,18 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_drain=drain)
     await server.run_until_stopped()
     log.info("stopped", journal_head=gateway.journal.head)
+
+
+def _policy_event(metrics: Metrics, event: PolicyEvent) -> None:
+    status = event.status
+    metrics.policy_reloads.labels(event.kind).inc()
+    metrics.policy_ready.set(1 if status.ready and status.problem is None else 0)
+    if event.kind == "loaded":
+        log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
+    else:
+        log.error(
+            "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error
+        )
 
 
 def _refuse_early(gateway: Gateway, refusal: Refusal) -> Reply:

@@ -28,7 +28,7 @@ class Sessions:
     def open(self, sealed: str, *, upstream: str, principal: Principal) -> str | None:
         """The upstream's id, or `None` if this principal did not get `sealed` from this upstream."""
         session, _, mac = sealed.rpartition(".")
-        return session if hmac.compare_digest(mac, self._mac(session, upstream, principal)) else None
+        return session if hmac.compare_digest(mac.encode(), self._mac(session, upstream, principal).encode()) else None
 
     def _mac(self, session: str, upstream: str, principal: Principal) -> str:
         message = f"{upstream}\0{principal.key}\0{session}".encode()

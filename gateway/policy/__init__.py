@@ -1,5 +1,5 @@
 """Policy: what is asked of Open Policy Agent, by which engine, and how strictly its answer is read."""
 
-from gateway.policy.policy import Policy, PolicyStatus
+from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
-__all__ = ["Policy", "PolicyStatus"]
+__all__ = ["Policy", "PolicyEvent", "PolicyStatus"]

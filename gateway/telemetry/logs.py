@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Literal, cast
 
 import structlog
@@ -36,7 +37,8 @@ def configure(form: Literal["console", "json"], level: str) -> None:
 def _exception_name(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Replace exception information by the exception's type: a traceback can hold arguments, and so secrets."""
+    """Replace exception information by the exception's type and place: its text, and a traceback, can hold arguments,
+    and so secrets."""
     information = event.pop("exc_info", None)
     if information is True:
         information = sys.exc_info()[1]
@@ -44,4 +46,6 @@ def _exception_name(
         information = cast("tuple[object, object, object]", information)[1]
     if isinstance(information, BaseException):
         event["exception"] = type(information).__name__
+        frames = traceback.extract_tb(information.__traceback__)
+        event["at"] = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-4:]))
     return event

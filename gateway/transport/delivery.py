@@ -12,11 +12,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, cast
 
+import structlog
+
 from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.model import Headers, Reason, Refusal
 from gateway.transport.exchange import Answer, Exchange, Stream
 from gateway.transport.keepalive import KeepAlive
+
+log = structlog.get_logger("gateway.transport")
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -65,6 +69,11 @@ class Delivery:
         except asyncio.CancelledError:
             if not presence.gone:
                 raise
+        except Exception:
+            # A defect of the gateway. Nothing more is sent: the server closes the connection, or answers 500 if
+            # nothing was sent yet. It is told here because the server's own log would hold a traceback.
+            log.exception("defect", method=exchange.method, upstream=exchange.upstream)
+            raise
         finally:
             self.in_flight -= 1
             presence.leave()

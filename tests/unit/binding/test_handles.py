@@ -1,0 +1,63 @@
+"""Task ids and request states: remembered for whom they were given to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.binding.handles import LIFETIME, PER_PRINCIPAL, Handles
+from gateway.model import AuthMethod, Principal
+
+OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT)
+THIEF = replace(OWNER, id="thief")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_handle_belongs_to_whom_it_was_given_to():
+    handles = Handles(Clock())
+    handles.deliver("files", "t1", OWNER)
+
+    assert handles.belongs("files", "t1", OWNER)
+    assert not handles.belongs("files", "t1", THIEF)
+    assert not handles.belongs("mail", "t1", OWNER)
+    assert not handles.belongs("files", "t2", OWNER)
+
+
+def test_a_handle_is_forgotten_after_its_lifetime_unless_it_is_used():
+    clock = Clock()
+    handles = Handles(clock)
+    handles.deliver("files", "used", OWNER)
+    handles.deliver("files", "unused", OWNER)
+    clock.now += LIFETIME - 1
+    assert handles.belongs("files", "used", OWNER)
+    clock.now += 2
+
+    assert handles.belongs("files", "used", OWNER)
+    assert not handles.belongs("files", "unused", OWNER)
+
+
+def test_many_handles_of_one_principal_push_out_only_its_own():
+    handles = Handles(Clock())
+    handles.deliver("files", "mine", OWNER)
+    for number in range(PER_PRINCIPAL + 1):
+        handles.deliver("files", f"t{number}", THIEF)
+
+    assert handles.belongs("files", "mine", OWNER)
+    assert not handles.belongs("files", "t0", THIEF)
+    assert handles.belongs("files", "t1", THIEF)
+
+
+def test_expired_handles_leave_memory():
+    clock = Clock()
+    handles = Handles(clock)
+    handles.deliver("files", "old", OWNER)
+    clock.now += LIFETIME
+    handles.deliver("files", "new", THIEF)
+    handles.expire()
+
+    assert list(handles._owned) == [THIEF.key]

@@ -1,0 +1,58 @@
+"""Session ids: usable by their owner, at the upstream that gave them, and by nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.binding.sessions import Sessions
+from gateway.model import Actor, AuthMethod, Principal, User
+
+OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT, user=User("ann"))
+SESSIONS = Sessions(b"k" * 32)
+SEALED = SESSIONS.seal("s.1", upstream="files", principal=OWNER)
+
+
+def test_the_owner_gets_the_upstreams_id_back():
+    assert SESSIONS.open(SEALED, upstream="files", principal=OWNER) == "s.1"
+
+
+def test_a_new_token_of_the_same_owner_opens_it_too():
+    later = replace(OWNER, token_id="other", expires=9e9, scopes=frozenset({"more"}))
+
+    assert SESSIONS.open(SEALED, upstream="files", principal=later) == "s.1"
+
+
+@pytest.mark.parametrize(
+    "thief",
+    [
+        replace(OWNER, id="other"),
+        replace(OWNER, issuer="https://other"),
+        replace(OWNER, user=User("bob")),
+        replace(OWNER, user=None),
+        replace(OWNER, delegation=(Actor("other", None),)),
+    ],
+)
+def test_another_principal_cannot_open_it(thief: Principal):
+    assert SESSIONS.open(SEALED, upstream="files", principal=thief) is None
+
+
+def test_another_upstream_does_not_know_it():
+    assert SESSIONS.open(SEALED, upstream="mail", principal=OWNER) is None
+
+
+def test_another_key_does_not_open_it():
+    assert Sessions(b"x" * 32).open(SEALED, upstream="files", principal=OWNER) is None
+
+
+@pytest.mark.parametrize("index", range(len(SEALED)))
+def test_no_character_of_it_can_be_changed(index: int):
+    forged = SEALED[:index] + ("a" if SEALED[index] != "a" else "b") + SEALED[index + 1 :]
+
+    assert SESSIONS.open(forged, upstream="files", principal=OWNER) is None
+
+
+@pytest.mark.parametrize("made_up", ["", ".", "s.1", "s.1.", "é", "s.1." + "0" * 32])
+def test_an_id_that_was_never_given_is_unknown(made_up: str):
+    assert SESSIONS.open(made_up, upstream="files", principal=OWNER) is None

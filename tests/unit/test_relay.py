@@ -1,0 +1,121 @@
+"""The relay of an answer: every way in which it can end is settled once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.errors import UpstreamBroken
+from gateway.model import UpstreamReply
+from gateway.relay import Bounds, Ending, Relay
+
+
+class Upper:
+    async def feed(self, chunk: bytes) -> bytes:
+        return chunk.upper()
+
+    async def finish(self) -> bytes:
+        return b"!"
+
+
+class Source:
+    """An upstream's answer: chunks, then an end or an error."""
+
+    def __init__(self, *chunks: bytes | Exception) -> None:
+        self._chunks = list(chunks)
+        self.closed = 0
+        self.endings: list[Ending] = []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        chunk = self._chunks.pop(0)
+        if isinstance(chunk, Exception):
+            raise chunk
+        return chunk
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def settle(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+    def relay(self, **options: object) -> Relay:
+        reply = UpstreamReply(200, (), self, self.close)
+        return Relay(reply, headers=(), on_end=self.settle, **options)  # type: ignore[arg-type]
+
+
+async def read(relay: Relay) -> bytes:
+    try:
+        return b"".join([chunk async for chunk in relay])
+    finally:
+        await relay.close()
+
+
+async def test_an_answer_that_is_read_to_its_end_is_settled_as_completed_with_its_size():
+    source = Source(b"ab", b"c")
+
+    assert await read(source.relay()) == b"abc"
+    assert source.endings == [Ending("completed", 200, 3, None)]
+    assert source.closed == 1
+
+
+async def test_an_answer_that_is_left_early_is_settled_as_cancelled():
+    source = Source(b"ab", b"c")
+    relay = source.relay()
+    await anext(aiter(relay))
+    await relay.close()
+
+    assert [ending.ended for ending in source.endings] == ["cancelled"]
+
+
+async def test_closing_twice_settles_once():
+    source = Source(b"a")
+    relay = source.relay()
+    await relay.close()
+    await relay.close()
+
+    assert len(source.endings) == 1
+
+
+async def test_an_answer_that_breaks_off_is_settled_as_failed_and_says_so_if_it_can():
+    source = Source(b"a", UpstreamBroken("it died"))
+
+    assert await read(source.relay(on_broken=lambda error: f"<{error}>".encode())) == b"a<it died>"
+    assert [ending.ended for ending in source.endings] == ["failed"]
+
+
+async def test_an_answer_that_breaks_off_without_last_words_raises():
+    source = Source(b"a", UpstreamBroken("it died"))
+    with pytest.raises(UpstreamBroken, match="it died"):
+        await read(source.relay())
+
+    assert [ending.ended for ending in source.endings] == ["failed"]
+
+
+async def test_an_answer_larger_than_its_bound_is_cut_before_the_excess_passes():
+    source = Source(b"aaaa", b"bbbb")
+    relay = source.relay(bounds=Bounds(size=6), on_broken=lambda _error: b"!")
+
+    assert await read(relay) == b"aaaa!"
+    assert [ending.ended for ending in source.endings] == ["limited"]
+
+
+async def test_an_answer_later_than_its_bound_is_cut():
+    class Never(Source):
+        async def __anext__(self) -> bytes:
+            raise TimeoutError
+
+    source = Never()
+    relay = source.relay(bounds=Bounds(seconds=0.001), on_broken=lambda _error: b"late")
+
+    assert await read(relay) == b"late"
+    assert [ending.ended for ending in source.endings] == ["limited"]
+
+
+async def test_a_transform_sees_each_chunk_and_has_the_last_word():
+    assert await read(Source(b"a", b"b").relay(transform=Upper())) == b"AB!"
