@@ -91,6 +91,8 @@ class Lock:
     def pinned(self, upstream: str, definitions: Iterable[Definition], at: str) -> Lock:
         """With these definitions pinned, in the place of any earlier pins of the same tools."""
         added = {item.name: Pinned(item, at) for item in definitions}
+        if not added:
+            return self
         return Lock({**self.upstreams, upstream: {**self.upstreams.get(upstream, {}), **added}})
 
     def without(self, upstream: str, tools: Iterable[str]) -> Lock:

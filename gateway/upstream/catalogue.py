@@ -1,0 +1,295 @@
+"""The catalogue: every tool of every upstream, with its labels, and whether its definition is the pinned one.
+
+`target` is on the way of every call: it is a look-up. What makes it true comes from two sides: the gateway lists
+each upstream by itself, and it looks at every `tools/list` answer that passes by (`observe`). A definition that
+differs from its pin takes effect at once, and stays in effect until a person pins again (or the gateway restarts),
+also if the upstream goes back to the old definition: some model has seen the other one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from gateway.errors import ConfigurationError, GatewayError
+from gateway.model import Target
+from gateway.upstream import listing, lockfile
+from gateway.upstream.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.config import CatalogueSettings, Upstream
+    from gateway.model import Pin
+    from gateway.upstream.listing import Port
+    from gateway.upstream.pins import Change, Definition, Lock, Pinned
+
+TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
+
+_START_SECONDS: Final = 10.0
+"""How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
+_BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Seconds between attempts at an upstream that could not be listed."""
+_LOCK_POLL_SECONDS: Final = 2.0
+"""How often the lock file is looked at: a pin made by `opagate catalogue pin` takes effect in a running gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStatus:
+    """What is known of one upstream. `refreshed` is in seconds since the epoch; `warnings` are sentences."""
+
+    upstream: str
+    listed: bool
+    revision: str | None
+    refreshed: float | None
+    error: str | None
+    tools: Mapping[Pin, int]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Contact:
+    """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt."""
+
+    revision: str | None = None
+    refreshed: float | None = None
+    error: str | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    attempt: asyncio.Task[None] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Catalogue:
+    """All upstreams. Use it from one event loop. Raises `ConfigurationError` for a lock file that cannot be read.
+
+    `clock` gives seconds since the epoch. `on_change` is told of each tool whose state changed, once per change.
+    """
+
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        settings: CatalogueSettings,
+        ports: Mapping[str, Port],
+        *,
+        clock: Callable[[], float],
+        on_change: Callable[[Change], None] = lambda _: None,
+    ) -> None:
+        self._upstreams = upstreams
+        self._settings = settings
+        self._ports = ports
+        self._clock = clock
+        first_use = settings.trust == "first_use"
+        self._shelves = {
+            name: Shelf(name, upstream, first_use=first_use, on_change=on_change)
+            for name, upstream in upstreams.items()
+        }
+        self._contacts = {name: _Contact() for name in upstreams}
+        self._signature = _signature(settings.lock)
+        self._adopt(lockfile.load(settings.lock))
+        self._lock_error: str | None = None
+        self._writing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- on the way of every call ---
+
+    def target(self, upstream: str, type: TargetType, name: str) -> Target:  # noqa: A002 - the field's own name
+        """What a call is about. Raises `KeyError` for an upstream that is not configured.
+
+        Resources and prompts have no labels in the configuration, and so the fail-closed ones.
+        """
+        if type == "tool":
+            return self._shelves[upstream].target(name)
+        settings = self._upstreams[upstream]
+        return Target(type, upstream, name, settings.audience, settings.tenant, settings.environment, settings.trust)
+
+    def targets(self, upstream: str, type: TargetType, names: Iterable[str]) -> tuple[Target, ...]:  # noqa: A002 - as above
+        return tuple(self.target(upstream, type, name) for name in names)
+
+    def observe(self, upstream: str, items: Sequence[bytes], complete: bool) -> None:  # noqa: FBT001 - a fact about the items
+        """Take note of the tools in a `tools/list` answer that passes by; each item as the upstream sent it.
+
+        `complete`: the answer has all tools (one page, no cursor before or after).
+        """
+        if self._shelves[upstream].note(items, self._now(), complete=complete, own=False):
+            self._contacts[upstream].wake.set()
+
+    async def ensure(self, upstream: str) -> None:
+        """Have the upstream listed at least once, if it can be. Callers at the same time share one listing."""
+        contact = self._contacts[upstream]
+        if self._shelves[upstream].listed or (contact.attempt is None and self._clock() < contact.retry_at):
+            return
+        await asyncio.shield(self._attempt(upstream))
+
+    # --- keeping it true ---
+
+    async def start(self) -> None:
+        """List every upstream, for at most 10 s, and keep listing in the background until `stop`."""
+        attempts = [self._attempt(name) for name in self._shelves]
+        if attempts:
+            await asyncio.wait(attempts, timeout=_START_SECONDS)
+        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._shelves]
+        self._tasks.append(asyncio.create_task(self._follow_lock()))
+
+    async def stop(self) -> None:
+        """End the background work; first-use pins that are not yet in the lock file are written."""
+        tasks = [*self._tasks, *(contact.attempt for contact in self._contacts.values() if contact.attempt)]
+        self._tasks = []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.flush()
+
+    async def refresh(self, upstream: str | None = None) -> None:
+        """List one upstream, or all, now. What goes wrong is in `status()`."""
+        names = list(self._shelves) if upstream is None else [upstream]
+        await asyncio.gather(*(asyncio.shield(self._attempt(name)) for name in names))
+
+    def _attempt(self, name: str) -> asyncio.Task[None]:
+        contact = self._contacts[name]
+        if contact.attempt is None:
+            contact.attempt = asyncio.create_task(self._list(name, contact))
+        return contact.attempt
+
+    async def _list(self, name: str, contact: _Contact) -> None:
+        try:
+            found = await listing.list_tools(name, self._ports[name])
+        except GatewayError as error:
+            contact.error = error.message
+            contact.failures += 1
+            contact.retry_at = self._clock() + _BACK_OFF[0]
+        else:
+            contact.error, contact.failures = None, 0
+            contact.revision, contact.refreshed = found.revision, self._clock()
+            self._shelves[name].note(found.items, self._now(), complete=True, own=True)
+            await self.flush()
+        finally:
+            contact.attempt = None
+
+    async def _keep(self, name: str) -> None:
+        contact = self._contacts[name]
+        while True:
+            interval = self._settings.refresh.total_seconds()
+            if contact.failures:
+                interval = min(interval, _BACK_OFF[min(contact.failures, len(_BACK_OFF)) - 1])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await contact.wake.wait()
+            contact.wake.clear()
+            await asyncio.shield(self._attempt(name))
+
+    # --- the lock file ---
+
+    async def flush(self) -> None:
+        """Write first-use pins into the lock file. A pin that is in the file by now is never replaced."""
+        async with self._writing:
+            fresh = {name: dict(shelf.fresh) for name, shelf in self._shelves.items() if shelf.fresh}
+            if not fresh:
+                return
+            try:
+                await self._amend(partial(_with_first, fresh))
+            except ConfigurationError as error:
+                self._lock_error = error.message
+
+    async def reload(self) -> None:
+        """Read the lock file again if it is another one. One that cannot be read leaves the pins as they are."""
+        async with self._writing:
+            signature = await asyncio.to_thread(_signature, self._settings.lock)
+            if signature == self._signature:
+                return
+            try:
+                lock = await asyncio.to_thread(lockfile.load, self._settings.lock)
+            except ConfigurationError as error:
+                self._lock_error = error.message
+                return
+            self._signature, self._lock_error = signature, None
+            self._adopt(lock)
+
+    async def _follow_lock(self) -> None:
+        while True:
+            await asyncio.sleep(_LOCK_POLL_SECONDS)
+            await self.flush()
+            await self.reload()
+
+    async def _amend(self, change: Callable[[Lock], Lock], upstream: str = "", cleared: Iterable[str] = ()) -> None:
+        lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change)
+        self._signature, self._lock_error = _signature(self._settings.lock), None
+        self._adopt(lock, upstream, cleared)
+
+    def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:
+        for name, shelf in self._shelves.items():
+            shelf.adopt(lock.upstreams.get(name, {}), cleared if name == upstream else ())
+
+    # --- for people ---
+
+    def status(self) -> tuple[UpstreamStatus, ...]:
+        return tuple(self._status(name, shelf) for name, shelf in self._shelves.items())
+
+    def _status(self, name: str, shelf: Shelf) -> UpstreamStatus:
+        contact = self._contacts[name]
+        return UpstreamStatus(
+            upstream=name,
+            listed=shelf.listed,
+            revision=contact.revision,
+            refreshed=contact.refreshed,
+            error=contact.error,
+            tools=shelf.counts(),
+            warnings=shelf.warnings() + ((self._lock_error,) if self._lock_error else ()),
+        )
+
+    def changes(self, upstream: str | None = None) -> tuple[Change, ...]:
+        """What differs from the pins, of every upstream that could be listed."""
+        return tuple(
+            change
+            for name, shelf in self._shelves.items()
+            if shelf.listed and upstream in (None, name)
+            for change in shelf.changes()
+        )
+
+    async def pin(self, upstream: str, tool: str | None = None, *, digest: str | None = None) -> tuple[Change, ...]:
+        """Trust a tool, or all tools, of an upstream as last listed. Returns what that changed.
+
+        `digest`, if given, is the definition that was reviewed: another one is refused. Without `tool`, pins of tools
+        that are no longer listed are removed. Raises `ConfigurationError`.
+        """
+        shelf = self._shelves[upstream]
+        if not shelf.listed:
+            problem = self._contacts[upstream].error or "nobody asked it yet"
+            raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
+        names = [tool] if tool is not None else sorted(shelf.names())
+        gone = shelf.pinned_names() - shelf.names() if tool is None else frozenset[str]()
+        trusted = [shelf.trustworthy(name, digest) for name in names]
+        touched = {*names, *gone}
+        changed = tuple(change for change in shelf.changes() if change.tool in touched)
+        async with self._writing:
+            await self._amend(partial(_repinned, upstream, trusted, gone, self._now()), upstream, touched)
+        return changed
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _with_first(fresh: Mapping[str, Mapping[str, Pinned]], lock: Lock) -> Lock:
+    for upstream, pinned in fresh.items():
+        for name, pin in pinned.items():
+            if lock.get(upstream, name) is None:
+                lock = lock.pinned(upstream, [pin.definition], pin.at)
+    return lock
+
+
+def _repinned(upstream: str, trusted: Sequence[Definition], gone: Iterable[str], at: str, lock: Lock) -> Lock:
+    return lock.without(upstream, gone).pinned(upstream, trusted, at)
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    """What tells one state of the lock file from another."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,303 @@
+"""Control traffic: list the tools of an upstream, as raw bytes, in whichever era it speaks.
+
+The stateless protocol is tried first (`server/discover`), then the handshake one, as the specification says
+(2026-07-28/basic/versioning.mdx, "Backward Compatibility"). Typed models are not used: they drop fields.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.model import AuthMethod, Disposition, Era, Kind, Message, Principal, UpstreamReply, UpstreamRequest
+from gateway.protocol import listing as pages
+from gateway.protocol import sse, strict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from gateway.model import Headers, Json, JsonObject
+
+CONTROL: Final = Principal(id="opagate", issuer="urn:opagate:gateway", method=AuthMethod.DEVELOPMENT)
+"""Who asks, when the gateway itself does. No caller can be this: no issuer of that name can be configured."""
+
+STATELESS: Final = "2026-07-28"
+HANDSHAKE: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Newest first: what `initialize` asks for, and what may come back."""
+
+_CLIENT: Final[JsonObject] = {"name": "opagate", "version": "1"}
+_META: Final = "io.modelcontextprotocol/"
+_UNSUPPORTED: Final = -32022
+_MODERN_ERRORS: Final = frozenset({-32020, -32021, _UNSUPPORTED})
+"""Errors that only a server of the stateless era gives (2026-07-28 streamable-http.mdx, "Backward Compatibility")."""
+_NO_SUCH_METHOD: Final = -32601
+_FAREWELL_SECONDS: Final = 2.0
+_JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream"))
+
+
+class Port(Protocol):
+    """The way to one upstream: `gateway.upstream.http` or `.stdio`."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of a listing is taken. Seconds and bytes, for all pages together; `probe` is for `server/discover`,
+    which servers of the handshake era may leave unanswered."""
+
+    seconds: float = 20.0
+    probe: float = 5.0
+    bytes: int = 16 * 2**20
+    pages: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All tools of an upstream, each as the bytes it sent, and the protocol revision in which it was asked."""
+
+    items: tuple[bytes, ...]
+    revision: str
+
+
+async def list_tools(upstream: str, port: Port, bounds: Bounds | None = None) -> Listing:
+    """List every tool of the upstream called `upstream`. Raises `UpstreamError`."""
+    bounds = bounds or Bounds()
+    try:
+        async with asyncio.timeout(bounds.seconds):
+            conversation = _Conversation(upstream, port, bounds)
+            return await _stateless(conversation) or await _handshake(conversation)
+    except TimeoutError:
+        raise UpstreamTimeout(
+            f"upstream {upstream} did not list its tools within {bounds.seconds:g} s", "check the upstream"
+        ) from None
+
+
+# --- the eras --------------------------------------------------------------------------------------
+
+
+async def _stateless(conversation: _Conversation) -> Listing | None:
+    """The listing of a server that speaks the stateless era; `None` if this one does not."""
+    try:
+        async with asyncio.timeout(conversation.bounds.probe):
+            answer = await conversation.ask("server/discover", {})
+    except UpstreamUnreachable:
+        raise
+    except (TimeoutError, UpstreamError):
+        return None
+    if answer.status in (401, 403):
+        raise conversation.broken(f"refuses the gateway (HTTP {answer.status})", "check its credential")
+    if (code := answer.code) in _MODERN_ERRORS:
+        if code != _UNSUPPORTED:
+            raise conversation.broken(f"refuses server/discover (error {code})")
+        versions = _strings(_member(_member(answer.document, "error"), "data"), "supported")
+    elif answer.status == 200 and answer.result is not None and "supportedVersions" in answer.result:
+        versions = _strings(answer.result, "supportedVersions")
+    else:
+        return None
+    if STATELESS not in versions or code == _UNSUPPORTED:
+        if not versions.isdisjoint(HANDSHAKE):
+            return None
+        raise conversation.broken("speaks no protocol revision that this gateway speaks")
+    if answer.result is not None and not isinstance(_member(answer.result, "capabilities").get("tools"), dict):
+        return Listing((), STATELESS)
+    return Listing(await _pages(conversation), STATELESS)
+
+
+async def _handshake(conversation: _Conversation) -> Listing:
+    conversation.era = Era.HANDSHAKE
+    conversation.revision = None
+    answer = await conversation.ask(
+        "initialize", {"protocolVersion": HANDSHAKE[0], "capabilities": {}, "clientInfo": _CLIENT}
+    )
+    if answer.status != 200 or answer.result is None:
+        raise conversation.broken(
+            f"answers neither server/discover nor initialize (HTTP {answer.status})", "check its url and credential"
+        )
+    revision = answer.result.get("protocolVersion")
+    if revision not in HANDSHAKE:
+        raise conversation.broken("speaks no protocol revision that this gateway speaks")
+    conversation.revision = str(revision)
+    conversation.session = answer.session
+    try:
+        await conversation.tell("notifications/initialized")
+        if "tools" not in _member(answer.result, "capabilities"):
+            return Listing((), conversation.revision)
+        return Listing(await _pages(conversation), conversation.revision)
+    finally:
+        await conversation.end()
+
+
+async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
+    items: list[bytes] = []
+    cursor: str | None = None
+    cursors: set[str] = set()
+    for _ in range(conversation.bounds.pages):
+        answer = await conversation.ask("tools/list", {} if cursor is None else {"cursor": cursor})
+        if answer.code == _NO_SUCH_METHOD and not items:
+            return ()
+        page = pages.read(answer.body, "tools/list", answer.id)
+        if page is None or answer.status != 200 or answer.code is not None:
+            raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
+        items += [item.raw for item in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            return tuple(items)
+        if cursor in cursors:
+            raise conversation.broken("gives the same page of its tool list again and again")
+        cursors.add(cursor)
+    raise conversation.broken(f"has a tool list of more than {conversation.bounds.pages} pages")
+
+
+# --- one exchange ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    id: int
+    body: bytes
+    document: JsonObject = field(default_factory=dict[str, "Json"])
+    session: str | None = None
+
+    @property
+    def result(self) -> JsonObject | None:
+        result = self.document.get("result")
+        return result if isinstance(result, dict) else None
+
+    @property
+    def code(self) -> int | None:
+        code = _member(self.document, "error").get("code")
+        return code if isinstance(code, int) else None
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """The requests of one listing."""
+
+    upstream: str
+    port: Port
+    bounds: Bounds
+    era: Era = Era.STATELESS
+    revision: str | None = STATELESS
+    session: str | None = None
+    received: int = 0
+    asked: int = 0
+
+    def broken(self, problem: str, remedy: str = "check the upstream") -> UpstreamBroken:
+        return UpstreamBroken(f"upstream {self.upstream} {problem}", remedy)
+
+    async def ask(self, method: str, params: JsonObject) -> _Answer:
+        """Send one request and read its answer, which may be one JSON object or an event stream."""
+        self.asked += 1
+        body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
+        reply = await self.port.send(self._request(Kind.REQUEST, method, body, self.asked))
+        try:
+            text = await self._text(reply, self.asked)
+        finally:
+            await reply.close()
+        document = strict.read_reply(text)
+        return _Answer(
+            reply.status,
+            self.asked,
+            text,
+            {} if isinstance(document, strict.Unreadable) else document,
+            _header(reply.headers, b"mcp-session-id"),
+        )
+
+    async def tell(self, method: str) -> None:
+        reply = await self.port.send(self._request(Kind.NOTIFICATION, method, {"jsonrpc": "2.0", "method": method}))
+        await reply.close()
+
+    async def end(self) -> None:
+        """End a session of the handshake era. A server may refuse that (405), or be gone: either is fine."""
+        if self.session is None:
+            return
+        try:
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                reply = await self.port.send(
+                    UpstreamRequest("DELETE", self._headers(None), CONTROL, session=self.session)
+                )
+                await reply.close()
+        except (UpstreamError, TimeoutError):
+            return
+
+    def _params(self, params: JsonObject) -> JsonObject:
+        if self.era is Era.HANDSHAKE:
+            return params
+        meta: JsonObject = {
+            f"{_META}protocolVersion": STATELESS,
+            f"{_META}clientInfo": _CLIENT,
+            f"{_META}clientCapabilities": {},
+        }
+        return {**params, "_meta": meta}
+
+    def _request(
+        self,
+        kind: Literal[Kind.REQUEST, Kind.NOTIFICATION],
+        method: str,
+        body: JsonObject,
+        id: int | None = None,  # noqa: A002 - the field's own name
+    ) -> UpstreamRequest:
+        params = body.get("params")
+        message = Message(
+            kind=kind,
+            era=self.era,
+            disposition=Disposition.PASS,
+            body=json.dumps(body, separators=(",", ":")).encode(),
+            method=method,
+            id=id,
+            params=params if isinstance(params, dict) else {},
+            client_name="opagate",
+        )
+        return UpstreamRequest("POST", self._headers(method), CONTROL, message, self.session)
+
+    def _headers(self, method: str | None) -> Headers:
+        headers = _JSON if method else _JSON[1:]
+        if self.revision is not None:
+            headers = (*headers, (b"mcp-protocol-version", self.revision.encode()))
+        if method is not None and self.era is Era.STATELESS:
+            headers = (*headers, (b"mcp-method", method.encode()))
+        return headers
+
+    async def _text(self, reply: UpstreamReply, id: int) -> bytes:  # noqa: A002 - as above
+        kind = (_header(reply.headers, b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "text/event-stream":
+            return b"".join([chunk async for chunk in self._bounded(reply)])
+        splitter = sse.Splitter(self.bounds.bytes)
+        async with aclosing(self._bounded(reply)) as chunks:
+            async for chunk in chunks:
+                for event in splitter.feed(chunk):
+                    if event.data is not None and _answers(event.data, id):
+                        return event.data
+        return b""
+
+    async def _bounded(self, reply: UpstreamReply) -> AsyncGenerator[bytes]:
+        async for chunk in reply.chunks:
+            self.received += len(chunk)
+            if self.received > self.bounds.bytes:
+                raise self.broken(f"has a tool list of more than {self.bounds.bytes} bytes")
+            yield chunk
+
+
+def _answers(data: bytes, id: int) -> bool:  # noqa: A002 - as above
+    document = strict.read_reply(data)
+    return not isinstance(document, strict.Unreadable) and "method" not in document and document.get("id") == id
+
+
+def _header(headers: Headers, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+def _member(document: JsonObject, name: str) -> JsonObject:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _strings(document: JsonObject, name: str) -> frozenset[str]:
+    values = document.get(name)
+    return frozenset(value for value in values if isinstance(value, str)) if isinstance(values, list) else frozenset()

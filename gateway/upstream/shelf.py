@@ -1,0 +1,220 @@
+"""The tools of one upstream: what was seen of them, what is pinned, and the target that follows. No I/O.
+
+Three things are kept of each tool: its definition as last listed, its pin, and whether it was ever seen with another
+definition than the pinned one. Such a tool is suspect, and stays so until a person pins it again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from gateway.errors import ConfigurationError
+from gateway.model import Pin, Target
+from gateway.upstream import labels, pins
+from gateway.upstream.pins import Change, Definition, Lock, Pinned, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gateway.config import Upstream
+    from gateway.model import JsonObject
+
+_Seen: TypeAlias = Definition | Unreadable
+
+_REMEMBERED: Final = 4096
+"""Raw definitions kept so that one that was seen before is not parsed again."""
+
+
+class Shelf:
+    """`first_use`: whether a tool without a pin gets one. `on_change` is told of each tool whose state changed."""
+
+    def __init__(self, name: str, settings: Upstream, *, first_use: bool, on_change: Callable[[Change], None]) -> None:
+        self.name = name
+        self.listed = False
+        self.fresh: dict[str, Pinned] = {}
+        """Pins made by first use, not yet in the lock file."""
+        self._settings = settings
+        self._first_use = first_use
+        self._on_change = on_change
+        self._pins: Mapping[str, Pinned] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._suspects: dict[str, _Seen] = {}
+        self._passing: dict[str, Definition] = {}
+        self._targets: dict[str, Target] = {}
+        self._raws: dict[bytes, _Seen] = {}
+        self._unreadable: tuple[str, ...] = ()
+
+    def target(self, name: str) -> Target:
+        return self._targets.get(name) or self._target(name)
+
+    # --- what comes in ---
+
+    def note(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> bool:
+        """Take in a listing, each tool as its bytes. Whether it needs the gateway's own listing to settle it.
+
+        `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
+        less of a definition, so a pin that is made from one is written only after an own listing has completed it.
+        """
+        found, problems = self._read(items)
+        for name, item in found.items():
+            self._trust_first(name, item, at, own=own)
+            self._suspect(name, item, own=own)
+        gone = self._seen.keys() - found.keys() if complete else set[str]()
+        for name in gone:
+            del self._seen[name]
+        self._seen.update(found if own else self._wider(found))
+        self.listed = self.listed or complete
+        if complete:
+            self._unreadable = problems
+        self._rebuild(self._seen if complete else found, gone)
+        return not own and not self._passing.keys().isdisjoint(found)
+
+    def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> None:
+        """Put the pins of the lock file into force. `cleared` are tools that a person has just pinned."""
+        for name in cleared:
+            self._suspects.pop(name, None)
+            self.fresh.pop(name, None)
+            self._passing.pop(name, None)
+        before, self._pins = self._pinned(), pinned
+        self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned}
+        for name in {*before, *pinned}:
+            old, new = before.get(name), self._pinned().get(name)
+            if old is not None and (new is None or new.at != old.at):
+                self._suspects.pop(name, None)
+            if name in self._seen:
+                self._suspect(name, self._seen[name], own=False)
+        self._rebuild(self._seen, ())
+
+    # --- what it says ---
+
+    def changes(self) -> tuple[Change, ...]:
+        """What differs from the pins; of a suspect tool, the definition that made it so."""
+        lock = Lock({self.name: self._pinned()} if self._pinned() else {})
+        return pins.compare(lock, self.name, {**self._seen, **self._suspects})
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._seen)
+
+    def pinned_names(self) -> frozenset[str]:
+        return frozenset(self._pinned())
+
+    def trustworthy(self, name: str, digest: str | None = None) -> Definition:
+        """The definition of `name` as last listed, if it can be pinned. Raises `ConfigurationError`."""
+        seen = self._seen.get(name)
+        shown = f"{self.name}/{pins.visible(name)}"
+        if seen is None:
+            raise ConfigurationError(f"{self.name} lists no tool {pins.visible(name)!r}", "see `opagate catalogue`")
+        if isinstance(seen, Unreadable):
+            raise ConfigurationError(f"{shown} cannot be pinned: {seen.problem}", "have the upstream mended")
+        if digest is not None and seen.digest != digest:
+            raise ConfigurationError(
+                f"{shown} is no longer what was reviewed: it is {seen.digest}", "see `opagate catalogue diff`"
+            )
+        return seen
+
+    def counts(self) -> dict[Pin, int]:
+        return dict(Counter(self._state(name) for name in self._seen))
+
+    def warnings(self) -> tuple[str, ...]:
+        if not self.listed:
+            return ()
+        schemas = {
+            name: item.document.get("inputSchema") for name, item in self._seen.items() if isinstance(item, Definition)
+        }
+        return labels.check(self.name, self._settings.tools, schemas) + self._unreadable
+
+    # --- judging ---
+
+    def _pinned(self) -> dict[str, Pinned]:
+        return {**self.fresh, **self._pins}
+
+    def _known(self, name: str) -> Definition | None:
+        pin = self._pins.get(name) or self.fresh.get(name)
+        return pin.definition if pin else self._passing.get(name)
+
+    def _read(self, items: Sequence[bytes]) -> tuple[dict[str, _Seen], tuple[str, ...]]:
+        found: dict[str, _Seen] = {}
+        problems: list[str] = []
+        if len(self._raws) > _REMEMBERED:
+            self._raws.clear()
+        for raw in items:
+            item = self._raws.get(raw)
+            if item is None:
+                item = self._raws[raw] = pins.read(raw)
+            if isinstance(item, Unreadable):
+                problems.append(f"{self.name} lists a tool that cannot be read: {item.problem}")
+            elif item.name in found:
+                found[item.name] = Unreadable("it is defined twice in one listing")
+            else:
+                found[item.name] = item
+        return found, tuple(problems)
+
+    def _trust_first(self, name: str, item: _Seen, at: str, *, own: bool) -> None:
+        if not self._first_use or isinstance(item, Unreadable) or name in self._suspects:
+            return
+        known = self._known(name)
+        if known is None and not own:
+            self._passing[name] = item
+        elif own and (known is None or name in self._passing):
+            first = self._passing.pop(name, item)
+            trusted = item if pins.is_view_of(first, item) else first
+            self.fresh[name] = Pinned(trusted, at)
+            self._on_change(Change("added", self.name, name, None, trusted))
+
+    def _suspect(self, name: str, item: _Seen, *, own: bool) -> None:
+        known = self._known(name)
+        if isinstance(item, Definition) and (
+            known is None or item.digest == known.digest or (not own and pins.is_view_of(item, known))
+        ):
+            return
+        if self._suspects.get(name) != item:
+            self._suspects[name] = item
+            self._on_change(Change("changed", self.name, name, known, item))
+
+    def _wider(self, found: Mapping[str, _Seen]) -> dict[str, _Seen]:
+        """Of two views of one definition, the one that shows more is kept: it is the one that would be pinned."""
+        wider = dict(found)
+        for name, item in found.items():
+            known = self._seen.get(name)
+            if isinstance(known, Definition) and isinstance(item, Definition) and pins.is_view_of(item, known):
+                wider[name] = known
+        return wider
+
+    def _state(self, name: str) -> Pin:
+        if name not in self._seen or not self.listed:
+            return Pin.UNKNOWN
+        if name in self._suspects:
+            return Pin.CHANGED
+        return Pin.UNPINNED if self._known(name) is None else Pin.MATCH
+
+    def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
+        for name in gone:
+            if self._targets.pop(name, None) is not None:
+                self._on_change(Change("removed", self.name, name, self._known(name), None))
+        for name in names:
+            old = self._targets.get(name)
+            new = self._targets[name] = self._target(name)
+            if new.pin is Pin.UNPINNED and (old is None or old.pin is not Pin.UNPINNED):
+                self._on_change(Change("unpinned", self.name, name, None, self._seen[name]))
+
+    def _target(self, name: str) -> Target:
+        seen = self._seen.get(name)
+        settings = self._settings
+        return Target(
+            type="tool",
+            upstream=self.name,
+            name=name,
+            audience=settings.audience,
+            tenant=settings.tenant,
+            environment=settings.environment,
+            trust=settings.trust,
+            labels=labels.labels_for(name, settings.tools),
+            pin=self._state(name),
+            annotations=_annotations(seen.document) if isinstance(seen, Definition) else {},
+        )
+
+
+def _annotations(document: JsonObject) -> JsonObject:
+    annotations = document.get("annotations")
+    return annotations if isinstance(annotations, dict) else {}
