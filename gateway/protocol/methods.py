@@ -30,7 +30,8 @@ Sender: TypeAlias = Literal["client", "server", "either"]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row. `named_by` is the member of `params` that holds the message's name; `why` explains what is not obvious."""
+    """One row. `eras` are those in which a client may send it; for what only servers send, those in which it exists.
+    `named_by` is the member of `params` that holds the message's name. `why` explains what is not obvious."""
 
     name: str
     kind: Kind
@@ -99,7 +100,7 @@ _ROWS: Final = (
     _request("roots/list", _BOTH, _REFUSE, sender="server", why="clients answer it; none sends it"),
     _notification("notifications/initialized", _HANDSHAKE, _PASS),
     _notification("notifications/cancelled", _BOTH, _PASS, sender="either"),
-    _notification("notifications/progress", _BOTH, _PASS, sender="either"),
+    _notification("notifications/progress", _HANDSHAKE, _PASS, sender="either", why="stateless servers only send it"),
     _notification("notifications/roots/list_changed", _HANDSHAKE, _PASS),
     _notification("notifications/tasks/status", _HANDSHAKE, _PASS, sender="either", why="clients may run tasks too"),
     _notification("notifications/message", _BOTH, _REFUSE, sender="server"),

@@ -143,6 +143,8 @@ def _bulk(body: bytes) -> Unreadable | None:
     if opens + structure.count(b",") + structure.count(b":") >= MAX_VALUES:
         return _TOO_MANY
     brackets = structure.translate(None, _NOT_BRACKETS)
+    if len(brackets) > 2 * MAX_VALUES:
+        return _TOO_MANY
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
         return Unreadable("request/depth", f"the body is nested more than {MAX_DEPTH} levels deep")
     return None
@@ -196,13 +198,13 @@ _UPSTREAM: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_flo
 # --- keys ------------------------------------------------------------------------------------------
 
 
-def _fold(key: str) -> str:
+def fold(key: str) -> str:
     """What the most tolerant reader takes a key for: any letter case of Unicode, with or without `_` and `-`."""
     return key.upper().casefold().replace("\u0307", "").replace("_", "").replace("-", "")
 
 
 def _folded(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
-    return keys, frozenset(_fold(key) for key in keys)
+    return keys, frozenset(fold(key) for key in keys)
 
 
 _ENVELOPE_FOLDED: Final = _folded(ENVELOPE)
@@ -231,7 +233,7 @@ def _look_alike(value: object, known: tuple[frozenset[str], frozenset[str]]) -> 
         return None
     exact, folded = known
     for key in cast("Iterable[str]", value):
-        if key not in exact and _fold(key) in folded:
+        if key not in exact and fold(key) in folded:
             return Unreadable(
                 "request/ambiguous-key", "a key of the body differs from a protocol field only in writing"
             )

@@ -1,0 +1,213 @@
+"""Routing headers, and what travels on."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp.shared.inbound import decode_header_value, encode_header_value
+
+from gateway.model import Era, Headers, Kind
+from gateway.protocol.headers import (
+    Fault,
+    Routing,
+    decode,
+    disagreement,
+    forwardable_request,
+    forwardable_response,
+    read,
+)
+
+
+def fault(*headers: tuple[bytes, bytes]) -> str:
+    outcome = read(headers)
+    assert isinstance(outcome, Fault), outcome
+    return outcome.message
+
+
+def names(headers: Headers) -> set[bytes]:
+    return {name for name, _ in headers}
+
+
+def test_the_routing_headers_are_read():
+    headers = (
+        (b"mcp-protocol-version", b" 2026-07-28\t"),
+        (b"mcp-method", b"tools/call"),
+        (b"mcp-name", b"=?base64?SGVsbG8sIOS4lueVjA==?="),
+        (b"mcp-session-id", b"1868a90c"),
+        (b"mcp-param-region", b"one"),
+        (b"mcp-param-region", b"two"),
+    )
+    assert read(headers) == Routing("2026-07-28", "tools/call", "Hello, 世界", "1868a90c")
+
+
+def test_absent_headers_are_none():
+    assert read(((b"accept", b"*/*"),)) == Routing()
+
+
+@pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"])
+@pytest.mark.parametrize("second", [b"a", b"b"])
+def test_a_repeated_routing_header_is_refused_even_if_equal(name: bytes, second: bytes):
+    assert "more than once" in fault((name, b"a"), (b"accept", b"*/*"), (name, second))
+
+
+@pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"])
+@pytest.mark.parametrize("value", [b"a\x00b", b"a\x7f", b"a\rb", b"a\nb", b"caf\xe9", "名".encode()])
+def test_a_character_that_a_header_must_not_have_is_refused(name: bytes, value: bytes):
+    assert "characters" in fault((name, value))
+
+
+@pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-session-id"])
+@pytest.mark.parametrize("value", [b"", b"a b", b"x" * 2000])
+def test_a_version_or_session_that_is_no_token_is_refused(name: bytes, value: bytes):
+    assert "characters" in fault((name, value))
+
+
+@pytest.mark.parametrize("value", [b"mcp-name", b"close, Mcp-Protocol-Version", b"keep-alive,MCP-SESSION-ID "])
+def test_a_connection_header_that_would_strip_a_routing_header_is_refused(value: bytes):
+    assert "Connection" in fault((b"connection", value))
+
+
+# --- the Base64 sentinel -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("us-west1", "us-west1"),
+        ("=?base64?IHBhZGRlZCA=?=", " padded "),
+        ("=?base64?bGluZTEKbGluZTI=?=", "line1\nline2"),
+        ("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=", "=?base64?literal?="),
+        ("=?base64??=", ""),
+        ("=?BASE64?YQ==?=", "=?BASE64?YQ==?="),
+        ("=?base64?YQ==", "=?base64?YQ=="),
+    ],
+)
+def test_the_sentinel_is_undone_as_the_specification_shows(value: str, text: str):
+    assert decode(value) == text
+
+
+@pytest.mark.parametrize("payload", ["YQ=", "YQ", "YR==", "Y Q==", "YQ==\n", "_-_-", "/w==", "7aCA", "é"])
+def test_a_malformed_or_not_canonical_sentinel_matches_nothing(payload: str):
+    assert decode(f"=?base64?{payload}?=") is None
+
+
+def test_a_malformed_name_is_a_fault():
+    assert "Base64" in fault((b"mcp-name", b"=?base64?YR==?="))
+
+
+@given(st.text())
+def test_any_name_survives_the_way_there_and_back(name: str):
+    assert decode(encode_header_value(name)) == name
+
+
+@given(
+    st.text(st.characters(max_codepoint=0x7E, min_codepoint=0x20))
+    | st.binary().map(lambda data: f"=?base64?{base64.b64encode(data).decode()}?=")
+)
+def test_decoding_agrees_with_the_sdk(value: str):
+    assert decode(value) == decode_header_value(value)
+
+
+# --- header and body -----------------------------------------------------------------------------------
+
+
+def problem(
+    routing: Routing, *, method: str = "tools/call", name: str | None = "echo", era: Era = Era.STATELESS
+) -> str:
+    kind = Kind.NOTIFICATION if method.startswith("notifications/") else Kind.REQUEST
+    found = disagreement(routing, kind=kind, era=era, method=method, name=name)
+    return "" if found is None else found.message
+
+
+@pytest.mark.parametrize("era", Era)
+def test_headers_that_agree_pass(era: Era):
+    assert problem(Routing(method="tools/call", name="echo"), era=era) == ""
+
+
+@pytest.mark.parametrize("era", Era)
+@pytest.mark.parametrize(
+    "routing", [Routing(method="tools/list", name="echo"), Routing(method="Tools/Call", name="echo")]
+)
+def test_another_method_is_refused_in_both_eras(routing: Routing, era: Era):
+    assert "Mcp-Method does not match" in problem(routing, era=era)
+
+
+@pytest.mark.parametrize("era", Era)
+@pytest.mark.parametrize("name", ["Echo", "echo ", "", "delete"])
+def test_another_name_is_refused_in_both_eras(name: str, era: Era):
+    assert "Mcp-Name does not match" in problem(Routing(method="tools/call", name=name), era=era)
+
+
+@pytest.mark.parametrize("era", Era)
+def test_an_orphan_name_is_refused_in_both_eras(era: Era):
+    assert "names nothing" in problem(
+        Routing(method="tools/list", name="echo"), method="tools/list", name=None, era=era
+    )
+
+
+def test_a_stateless_request_must_have_the_headers():
+    assert "Mcp-Method is missing" in problem(Routing(name="echo"))
+    assert "Mcp-Name is missing" in problem(Routing(method="tools/call"))
+
+
+def test_a_handshake_request_need_not():
+    assert problem(Routing(), era=Era.HANDSHAKE) == ""
+
+
+def test_a_stateless_notification_need_not():
+    """Header requirements for notifications "are not defined by this revision"."""
+    assert problem(Routing(), method="notifications/cancelled", name=None) == ""
+
+
+def test_a_task_request_may_leave_its_name_to_the_body_but_not_contradict_it():
+    assert problem(Routing(method="tasks/get"), method="tasks/get", name="t1") == ""
+    assert "does not match" in problem(Routing(method="tasks/get", name="t2"), method="tasks/get", name="t1")
+
+
+# --- what travels on -----------------------------------------------------------------------------------
+
+KEPT = (
+    (b"accept", b"application/json, text/event-stream"), (b"content-type", b"application/json"), (b"mcp-method", b"tools/call"),
+    (b"mcp-name", b"echo"), (b"mcp-protocol-version", b"2026-07-28"), (b"mcp-param-region", b"eu"), (b"mcp-param-a_b", b"1"),
+    (b"traceparent", b"00-1"), (b"last-event-id", b"7"), (b"user-agent", b"agent/1"), (b"x-vendor", b"1"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization", "dpop", "cookie", "proxy-authorization", "proxy-anything", "host", "content-length", "forwarded",
+        "x-forwarded-for", "x-forwarded-client-cert", "x-real-ip", "origin", "mcp-session-id", "connection", "te", "trailer",
+        "transfer-encoding", "upgrade", "keep-alive", "expect", "client-cert", "x-http-method-override", "sec-fetch-site",
+        "x_forwarded_for", "x_real_ip", "mcp_name", "mcp_method", "mcp-session_id", "mcp_protocol_version", "proxy_x",
+    ],
+)  # fmt: skip
+def test_what_is_the_gateways_own_affair_does_not_travel_on(name: str):
+    sent = forwardable_request((*KEPT, (name.encode(), b"x")))
+    assert sent == (*KEPT, (b"accept-encoding", b"identity"))
+
+
+def test_answers_are_asked_for_uncompressed():
+    sent = forwardable_request(((b"accept-encoding", b"gzip"), (b"accept-encoding", b"br")))
+    assert sent == ((b"accept-encoding", b"identity"),)
+
+
+def test_headers_named_by_connection_do_not_travel_on():
+    hop = ((b"connection", b"close, X-Hop"), (b"x-hop", b"1"), (b"x-end", b"2"))
+    assert names(forwardable_request(hop)) == {b"x-end", b"accept-encoding"}
+    assert names(forwardable_response(hop)) == {b"x-end"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "set-cookie", "www-authenticate", "proxy-authenticate", "server", "date", "content-length", "mcp-session-id",
+        "access-control-allow-origin", "transfer-encoding", "connection", "alt-svc", "strict-transport-security",
+    ],
+)  # fmt: skip
+def test_what_an_upstream_says_of_itself_does_not_travel_back(name: str):
+    kept = ((b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"), (b"x-vendor", b"1"))
+    assert forwardable_response((*kept, (name.encode(), b"x"))) == kept
