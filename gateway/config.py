@@ -91,8 +91,8 @@ def _text(value: object) -> object:
 
 
 def _path(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, str):
-        return _base(info) / Path(_interpolate(value)).expanduser()
+    if isinstance(value, str | Path):
+        return _base(info) / Path(_interpolate(str(value))).expanduser()
     return value
 
 
@@ -131,7 +131,7 @@ KeyLocation = Annotated[str, BeforeValidator(_location)]
 class Settings(BaseModel):
     """The base of every section: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 # --- identity --------------------------------------------------------------------------------------
@@ -456,7 +456,8 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
     if not isinstance(document, dict):
         raise ConfigurationError(f"{name} is not a mapping at its top level", "start it with a key such as listen:")
     try:
-        return Configuration.model_validate(document, context={"base": base})
+        # Sections with paths in their defaults are named, so that those are relative to the file as well.
+        return Configuration.model_validate({"catalogue": {}, "journal": {}, **document}, context={"base": base})
     except ValidationError as error:
         raise ConfigurationError(
             _explain(error, name), "`opagate check` shows every field; `opagate init` an example"

@@ -1,0 +1,149 @@
+"""The folder tree is the way of a call: which part may import which, and which modules are pure.
+
+docs/design/0001-phases-and-their-interfaces.md says why.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "gateway"
+
+PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "transport", "upstream"}
+VOCABULARY = {"model", "errors", "config", "protocol"}
+"""What every part may import."""
+CONDUCTORS = {"answer", "app", "pages", "pipeline", "visit"}
+"""What may import phases, beside the commands."""
+
+PURE = (
+    "gateway.model",
+    "gateway.errors",
+    "gateway.binding.sessions",
+    "gateway.history.events",
+    "gateway.history.facts",
+    "gateway.identity.claims",
+    "gateway.identity.challenge",
+    "gateway.identity.delegation",
+    "gateway.identity.metadata",
+    "gateway.journal.chain",
+    "gateway.journal.entry",
+    "gateway.journal.redaction",
+    "gateway.policy.annotations",
+    "gateway.policy.document",
+    "gateway.policy.verdict",
+    "gateway.protocol.canonical",
+    "gateway.protocol.classify",
+    "gateway.protocol.headers",
+    "gateway.protocol.listing",
+    "gateway.protocol.methods",
+    "gateway.protocol.replies",
+    "gateway.protocol.sse",
+    "gateway.protocol.strict",
+    "gateway.upstream.labels",
+    "gateway.upstream.pins",
+)
+
+FORBIDDEN_TO_PURE = {
+    "asyncio",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+    "random",
+    "secrets",
+    "os",
+    "aiohttp",
+    "httpx2",
+}
+
+
+def parts() -> dict[str, set[str]]:
+    """Part of the package (first name below `gateway`) → the parts that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        found.setdefault(part, set()).update(imports(path))
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "gateway":
+                names.update(alias.name for alias in node.names)
+            elif node.module.startswith("gateway."):
+                names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("gateway."))
+    return names
+
+
+@pytest.mark.parametrize("phase", sorted(PHASES))
+def test_a_phase_imports_no_other_phase(phase: str):
+    assert parts()[phase] & (PHASES - {phase}) == set()
+
+
+@pytest.mark.parametrize("word", sorted(VOCABULARY))
+def test_the_vocabulary_imports_only_itself(word: str):
+    assert parts()[word] <= VOCABULARY
+
+
+def test_only_the_conductors_and_the_commands_import_phases():
+    importing = {part for part, imported in parts().items() if imported & PHASES}
+
+    assert importing - PHASES <= CONDUCTORS | {"cli", "demo"}
+
+
+def test_nothing_that_serves_calls_imports_the_commands_or_the_demo():
+    serving = {part: imported for part, imported in parts().items() if part not in {"cli", "demo", "__main__"}}
+
+    assert {part for part, imported in serving.items() if imported & {"cli", "demo"}} == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_names_nothing_that_reaches_outside(module: str):
+    path = ROOT / (module.replace(".", "/") + ".py")
+    tree = ast.parse(path.read_text("utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {
+        node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    awaited = any(isinstance(node, ast.Await | ast.AsyncFunctionDef) for node in ast.walk(tree))
+    opened = any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
+        for node in ast.walk(tree)
+    )
+
+    assert imported & FORBIDDEN_TO_PURE == set()
+    assert not awaited
+    assert not opened
+
+
+def test_the_pure_modules_work_where_sockets_files_and_clocks_do_not():
+    script = f"""
+import sys
+import importlib
+for name in {PURE!r}:
+    importlib.import_module(name)
+def refuse(event, arguments):
+    if event in {{"open", "socket.__new__", "socket.connect", "subprocess.Popen", "os.system"}}:
+        raise SystemExit(f"a pure module reached for {{event}} {{arguments[:1]}}")
+sys.addaudithook(refuse)
+from gateway.protocol.classify import classify
+classify(b'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{{}}}}}}', ())
+print("pure")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout.strip() == "pure", done.stderr or done.stdout
