@@ -1,0 +1,45 @@
+import pytest
+
+from gateway.identity import form
+from gateway.identity.outcomes import Fault
+from gateway.model import Credentials
+
+
+def present(*authorization: str) -> form.Presentation | Fault | None:
+    return form.presentation(Credentials("POST", "https://gateway.example/mcp", authorization))
+
+
+def test_the_scheme_and_the_token_are_read():
+    assert present("Bearer a.b.c") == form.Presentation("a.b.c", dpop=False)
+    assert present("bearer  a.b.c") == form.Presentation("a.b.c", dpop=False)
+    assert present("DPoP a.b.c") == form.Presentation("a.b.c", dpop=True)
+    assert present("dpop a.b.c") == form.Presentation("a.b.c", dpop=True)
+
+
+def test_no_header_is_no_presentation():
+    assert present() is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("Bearer a.b.c", "Bearer a.b.c"),
+        ("Bearer a.b.c", "Bearer d.e.f"),
+        ("",),
+        ("Bearer",),
+        ("Bearer ",),
+        ("Basic dXNlcjpwYXNz",),
+        ("a.b.c",),
+        ("Bearer a.b.c, Bearer d.e.f",),
+        ("Bearer a b",),
+        ("Bearer a.b.c\n",),
+        ("Bearer\ta.b.c",),
+        (" Bearer a.b.c",),
+        ("Bearer é",),
+        ("Bearer " + "a" * (16 * 1024 + 1),),
+    ],
+)
+def test_anything_else_is_refused(values: tuple[str, ...]):
+    result = present(*values)
+    assert isinstance(result, Fault)
+    assert result.code == "identity/malformed"
