@@ -185,6 +185,21 @@ def test_a_failed_change_leaves_the_file_and_nothing_else(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_failed_write_leaves_the_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+
+    def fail(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        amend(path, lambda _: Lock())
+
+    assert load(path) == LOCK
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def _pin(lock: Lock, tool: str) -> Lock:
     return lock.pinned("files", [defined(tool)], AT)
 

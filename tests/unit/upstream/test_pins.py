@@ -136,6 +136,7 @@ def test_a_lock_replaces_only_the_pins_that_are_named():
     assert later.without("files", ["b", "read_file"]).upstreams.keys() == {"mail"}
     assert later.without("files", ["b"]).get("files", "read_file") == pin
     assert later.get("nowhere", "b") is None
+    assert lock.pinned("empty", [], AT) == lock
 
 
 def test_a_diff_shows_what_changed_field_by_field():
