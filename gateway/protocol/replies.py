@@ -98,7 +98,11 @@ def _id(refusal: Refusal, message: Message | None) -> RequestId | None:
 
 def _decision(refusal: Refusal, decision_id: str | None) -> Mapping[str, Json]:
     effect = "deny" if refusal.decision is None else refusal.decision.effect
-    return {"id": decision_id, "effect": effect, "reasons": [_reason(reason) for reason in _reasons(refusal)]}
+    return {
+        "id": decision_id and printable(decision_id),
+        "effect": effect,
+        "reasons": [_reason(reason) for reason in _reasons(refusal)],
+    }
 
 
 def _reasons(refusal: Refusal) -> tuple[Reason, ...]:
@@ -107,11 +111,11 @@ def _reasons(refusal: Refusal) -> tuple[Reason, ...]:
 
 
 def _reason(reason: Reason) -> Mapping[str, Json]:
-    shown: dict[str, Json] = {"code": reason.code, "message": printable(reason.message)}
+    shown: dict[str, Json] = {"code": printable(reason.code), "message": printable(reason.message)}
     if reason.remedy:
         shown["remedy"] = printable(reason.remedy)
     if reason.controls:
-        shown["controls"] = list(reason.controls)
+        shown["controls"] = [printable(control) for control in reason.controls]
     return shown
 
 
