@@ -34,7 +34,6 @@ _LIST_METHODS: Final = {
 
 class _Envelope(msgspec.Struct, gc=False):
     id: msgspec.Raw = _NO
-    method: str | None = None
     result: msgspec.Raw = _NO
     error: msgspec.Raw = _NO
 
@@ -67,7 +66,7 @@ class Answers:
             envelope = _envelope.decode(data)
         except msgspec.DecodeError:
             return data if self.may_pass_unseen else None
-        if envelope.method is not None or (envelope.result is _NO and envelope.error is _NO):
+        if envelope.result is _NO and envelope.error is _NO:
             return data
         if self._message is not None and not self._is_for(self._message.id, envelope.id):
             self._strayed = True

@@ -29,6 +29,10 @@ BODY_SECONDS: Final = 30.0
 """How long a client may take to send a request's body: a slow one must not hold a place for ever."""
 
 
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
 class Delivery:
     """Carries exchanges, and counts them."""
 
@@ -69,6 +73,8 @@ class Delivery:
         except asyncio.CancelledError:
             if not presence.gone:
                 raise
+        except ClientGone:
+            return
         except Exception:
             # A defect of the gateway. Nothing more is sent: the server closes the connection, or answers 500 if
             # nothing was sent yet. It is told here because the server's own log would hold a traceback.
@@ -82,6 +88,8 @@ class Delivery:
         task = asyncio.current_task()
         if task is None or (self._draining and stream.idle):
             await stream.close()
+            await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+            await send({"type": "http.response.body", "body": b""})
             return
         if stream.idle:
             self._idle.add(task)
@@ -150,7 +158,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | R
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise asyncio.CancelledError
+                    raise ClientGone
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False)
                 size += len(chunks[-1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from gateway.errors import UpstreamBroken
+from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import UpstreamReply
 from gateway.relay import Bounds, Ending, Relay
 
@@ -44,9 +45,13 @@ class Source:
     async def settle(self, ending: Ending) -> None:
         self.endings.append(ending)
 
-    def relay(self, **options: object) -> Relay:
+    def relay(self, **options: Any) -> Relay:
         reply = UpstreamReply(200, (), self, self.close)
-        return Relay(reply, headers=(), on_end=self.settle, **options)  # type: ignore[arg-type]
+        return Relay(reply, headers=(), on_end=self.settle, **options)
+
+
+def say(error: UpstreamError) -> bytes:
+    return f"<{error}>".encode()
 
 
 async def read(relay: Relay) -> bytes:
@@ -85,7 +90,7 @@ async def test_closing_twice_settles_once():
 async def test_an_answer_that_breaks_off_is_settled_as_failed_and_says_so_if_it_can():
     source = Source(b"a", UpstreamBroken("it died"))
 
-    assert await read(source.relay(on_broken=lambda error: f"<{error}>".encode())) == b"a<it died>"
+    assert await read(source.relay(on_broken=say)) == b"a<it died>"
     assert [ending.ended for ending in source.endings] == ["failed"]
 
 
@@ -99,9 +104,9 @@ async def test_an_answer_that_breaks_off_without_last_words_raises():
 
 async def test_an_answer_larger_than_its_bound_is_cut_before_the_excess_passes():
     source = Source(b"aaaa", b"bbbb")
-    relay = source.relay(bounds=Bounds(size=6), on_broken=lambda _error: b"!")
+    relay = source.relay(bounds=Bounds(size=6), on_broken=say)
 
-    assert await read(relay) == b"aaaa!"
+    assert await read(relay) == b"aaaa<the answer is larger than policy allows>"
     assert [ending.ended for ending in source.endings] == ["limited"]
 
 
@@ -111,9 +116,9 @@ async def test_an_answer_later_than_its_bound_is_cut():
             raise TimeoutError
 
     source = Never()
-    relay = source.relay(bounds=Bounds(seconds=0.001), on_broken=lambda _error: b"late")
+    relay = source.relay(bounds=Bounds(seconds=0.001), on_broken=say)
 
-    assert await read(relay) == b"late"
+    assert await read(relay) == b"<the answer took longer than policy allows>"
     assert [ending.ended for ending in source.endings] == ["limited"]
 
 

@@ -1,0 +1,182 @@
+"""What is done with each message of an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
+from gateway.model import Disposition, Era, Kind, Message
+from gateway.protocol.listing import Listing
+
+
+def message(method: str, disposition: Disposition = Disposition.DECIDE, identifier: int | str = 5) -> Message:
+    return Message(Kind.REQUEST, Era.STATELESS, disposition, b"", method=method, id=identifier)
+
+
+class Asked:
+    """Builds `Answers`, and keeps what they tell."""
+
+    def __init__(self, about: Message | None, visible: frozenset[str] = frozenset()) -> None:
+        self.remembered: list[str] = []
+        self.lists: list[str] = []
+        self._visible_names = visible
+        self.answers = Answers(about, "files", visible=self._visible, remember=self.remembered.append)
+
+    async def _visible(self, method: str, page: Listing) -> frozenset[str]:
+        self.lists.append(method)
+        return self._visible_names
+
+    async def see(self, value: Any) -> Any:
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        seen = await self.answers.see(data)
+        return seen if seen is None or seen is data else json.loads(seen)
+
+
+def response(result: Any, identifier: Any = 5) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": identifier, "result": result}
+
+
+CALL = message("tools/call")
+TOOLS = {"tools": [{"name": "a"}, {"name": "b", "x": 1.0}], "nextCursor": "n"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        response({"content": []}),
+        {"jsonrpc": "2.0", "id": 5, "error": {"code": 1, "message": "no"}},
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 5}},
+        {"jsonrpc": "2.0", "id": 99, "method": "sampling/createMessage", "params": {}},
+    ],
+)
+async def test_what_belongs_to_the_request_is_kept_as_the_same_bytes(sent: dict[str, Any]):
+    data = json.dumps(sent).encode()
+
+    assert await Asked(CALL).answers.see(data) is data
+
+
+@pytest.mark.parametrize("identifier", [6, "5", 5.0, True, None, [5]])
+async def test_a_response_to_another_request_is_dropped(identifier: Any):
+    asked = Asked(CALL)
+
+    assert await asked.see(response({}, identifier)) is None
+    words = asked.answers.last_words()
+    assert words is not None
+    assert json.loads(words)["id"] == 5
+    assert json.loads(words)["error"]["code"] == RPC_HIDDEN
+
+
+async def test_there_are_no_last_words_when_the_right_response_came_too():
+    asked = Asked(CALL)
+    await asked.see(response({}, 6))
+    await asked.see(response({}))
+
+    assert asked.answers.last_words() is None
+
+
+async def test_there_are_no_last_words_when_nothing_strayed():
+    assert Asked(CALL).answers.last_words() is None
+
+
+@pytest.mark.parametrize(
+    ("result", "handles"),
+    [
+        ({"requestState": "s1"}, ["s1"]),
+        ({"resultType": "task", "taskId": "t1"}, ["t1"]),
+        ({"task": {"taskId": "t2"}}, ["t2"]),
+        ({"taskId": 7, "requestState": None}, []),
+        ({"content": [{"text": '"taskId"'}]}, []),
+        ({"structuredContent": {"taskId": "not-a-handle"}}, []),
+    ],
+)
+async def test_handles_in_a_result_are_remembered(result: dict[str, Any], handles: list[str]):
+    asked = Asked(CALL)
+    await asked.see(response(result))
+
+    assert asked.remembered == handles
+
+
+async def test_handles_of_a_strayed_response_are_not_remembered():
+    asked = Asked(CALL)
+    await asked.see(response({"taskId": "t1"}, 6))
+
+    assert asked.remembered == []
+
+
+async def test_a_list_comes_back_with_what_is_visible():
+    asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"b"}))
+
+    assert await asked.see(response(TOOLS)) == response({"tools": [{"name": "b", "x": 1.0}], "nextCursor": "n"})
+    assert asked.lists == ["tools/list"]
+
+
+async def test_the_tasks_of_a_list_are_not_remembered_as_the_callers_own():
+    asked = Asked(message("tasks/list", Disposition.FILTER), frozenset())
+
+    assert await asked.see(response({"tasks": [{"taskId": "t1"}], "taskId": "t1"})) == response(
+        {"tasks": [], "taskId": "t1"}
+    )
+    assert asked.remembered == []
+
+
+@pytest.mark.parametrize("result", [{}, {"tools": {}}, {"tools": [1]}, {"tools": [{"title": "no name"}]}, []])
+async def test_a_list_that_cannot_be_read_shows_nothing(result: Any):
+    asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
+    seen = await asked.see(response(result))
+
+    assert seen["error"]["code"] == RPC_HIDDEN
+    assert "result" not in seen
+
+
+async def test_a_list_with_two_readings_shows_nothing():
+    asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
+    seen = await asked.see(b'{"jsonrpc":"2.0","id":5,"result":{"tools":[],"tools":[{"name":"a"}]}}')
+
+    assert "error" in seen
+
+
+async def test_something_that_is_not_json_passes_only_where_nothing_is_filtered():
+    assert await Asked(CALL).see(b"<html>") == b"<html>"
+    assert await Asked(message("tools/list", Disposition.FILTER)).see(b"<html>") is None
+    assert await Asked(None).see(b"<html>") is None
+
+
+@pytest.mark.parametrize(
+    ("field", "item", "method"),
+    [
+        ("tools", {"name": "a"}, "tools/list"),
+        ("resources", {"uri": "a"}, "resources/list"),
+        ("resourceTemplates", {"uriTemplate": "a"}, "resources/templates/list"),
+        ("prompts", {"name": "a"}, "prompts/list"),
+        ("tasks", {"taskId": "a"}, "tasks/list"),
+    ],
+)
+async def test_a_list_that_is_replayed_on_a_sessions_stream_is_filtered_too(field: str, item: Any, method: str):
+    asked = Asked(None)
+
+    assert await asked.see(response({field: [item]}, 77)) == response({field: []}, 77)
+    assert asked.lists == [method]
+
+
+async def test_other_responses_on_a_sessions_stream_are_kept():
+    asked = Asked(None)
+    data = json.dumps(response({"content": []}, 77)).encode()
+
+    assert await asked.answers.see(data) is data
+
+
+def test_only_answers_that_hold_no_list_may_pass_unseen():
+    assert Asked(CALL).answers.may_pass_unseen
+    assert not Asked(None).answers.may_pass_unseen
+    assert not Asked(message("tools/list", Disposition.FILTER)).answers.may_pass_unseen
+
+
+def test_a_failure_response_is_json_rpc():
+    assert json.loads(failure_response("x", "no")) == {
+        "jsonrpc": "2.0",
+        "id": "x",
+        "error": {"code": RPC_HIDDEN, "message": "no"},
+    }

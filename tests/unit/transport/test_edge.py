@@ -1,0 +1,337 @@
+"""What HTTP alone can refuse, and what reaches the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import config
+from gateway.model import Headers, Refusal
+from gateway.protocol.replies import Reply, render
+from gateway.transport.edge import Edge, Handlers
+from gateway.transport.exchange import Answer, Exchange, Stream
+
+HOST = (b"host", b"127.0.0.1:8080")
+JSON = (b"content-type", b"application/json")
+
+
+def configured(text: str = "") -> config.Configuration:
+    return config.parse(f"limits: {{request_bytes: 64B, in_flight: 2}}\n{text}", base=Path())
+
+
+@dataclass
+class Client:
+    """One HTTP request, driven through the application as a server would drive it."""
+
+    edge: Edge
+    sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    incoming: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue[dict[str, Any]])
+
+    async def ask(self, method: str, path: str, *headers: tuple[bytes, bytes], body: bytes = b"") -> int:
+        self.incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        await self.send(method, path, *headers)
+        return self.status
+
+    async def send(self, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("127.0.0.1", 5)}
+        await self.edge(scope, self.incoming.get, self._sent)
+
+    async def _sent(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+    def leave(self) -> None:
+        self.incoming.put_nowait({"type": "http.disconnect"})
+
+    @property
+    def status(self) -> int:
+        return self.sent[0]["status"]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent[1:])
+
+    @property
+    def complete(self) -> bool:
+        return not self.sent[-1].get("more_body", False)
+
+
+class Recorder:
+    """In the pipeline's place: reads the body, and answers with what it is told to."""
+
+    def __init__(self, answer: Answer | Stream | None = None) -> None:
+        self.answer = answer or Reply(200, (JSON,), b"{}")
+        self.exchanges: list[Exchange] = []
+        self.bodies: list[bytes | Refusal] = []
+
+    async def __call__(self, exchange: Exchange) -> Answer | Stream:
+        self.exchanges.append(exchange)
+        if exchange.method == "POST":
+            content = await exchange.body()
+            self.bodies.append(content)
+            if isinstance(content, Refusal):
+                return refuse(content)
+        return self.answer
+
+
+def refuse(refusal: Refusal) -> Reply:
+    return render(refusal, None, decision_id=None, style="result")
+
+
+async def page() -> Reply:
+    return Reply(200, (), b"page")
+
+
+def client(recorder: Recorder | None = None, text: str = "") -> Client:
+    handlers = Handlers(mcp=recorder or Recorder(), refuse=refuse, pages={"/healthz": page})
+    return Client(Edge(configured(text), handlers))
+
+
+def code_of(body: bytes) -> str:
+    return body.decode().split('"code":"')[1].split('"')[0]
+
+
+async def test_a_post_with_json_reaches_the_pipeline_with_its_bytes():
+    recorder = Recorder()
+    there = client(recorder)
+
+    assert await there.ask("POST", "/mcp/files", HOST, JSON, body=b'{"a": 1}') == 200
+    assert recorder.bodies == [b'{"a": 1}']
+    assert recorder.exchanges[0].upstream == "files"
+    assert recorder.exchanges[0].url == "http://127.0.0.1:8080/mcp/files"
+    assert recorder.exchanges[0].client_ip == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ((), "request/host"),
+        (((b"host", b"evil.example"),), "request/host"),
+        (((b"host", b"127.0.0.1:8080"), (b"host", b"evil.example")), "request/host"),
+        (((b"host", b"127.0.0.1"),), "request/host"),
+        ((HOST, (b"origin", b"https://evil.example")), "request/origin"),
+        ((HOST, (b"origin", b"null")), "request/origin"),
+        ((HOST, (b"origin", b"http://127.0.0.1:8080"), (b"origin", b"https://evil.example")), "request/origin"),
+    ],
+)
+async def test_a_foreign_host_or_origin_is_refused_before_the_pipeline(headers: Headers, code: str):
+    recorder = Recorder()
+    there = client(recorder)
+
+    assert await there.ask("POST", "/mcp/files", *headers, JSON) == 403
+    assert code_of(there.body) == code
+    assert recorder.exchanges == []
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1:8080", b"LOCALHOST:8080", b"[::1]:8080", b"gw.example", b"other:9"])
+async def test_the_gateways_own_names_are_accepted(host: bytes):
+    there = client(text="public_url: https://gw.example\nallowed_hosts: [other:9]")
+
+    assert await there.ask("POST", "/mcp/files", (b"host", host), JSON) == 200
+
+
+async def test_a_configured_origin_is_accepted():
+    there = client(text="allowed_origins: [https://app.example]")
+
+    assert await there.ask("POST", "/mcp/files", HOST, JSON, (b"origin", b"https://app.example")) == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ((), "request/content-type"),
+        (((b"content-type", b"text/plain"),), "request/content-type"),
+        ((JSON, (b"content-type", b"text/plain")), "request/content-type"),
+        ((JSON, (b"content-encoding", b"gzip")), "request/compressed"),
+    ],
+)
+async def test_a_body_that_is_not_plain_json_is_refused(headers: Headers, code: str):
+    there = client()
+
+    assert await there.ask("POST", "/mcp/files", HOST, *headers) == 415
+    assert code_of(there.body) == code
+
+
+async def test_a_content_type_may_have_parameters():
+    there = client()
+
+    assert await there.ask("POST", "/mcp/files", HOST, (b"content-type", b"application/json; charset=utf-8")) == 200
+
+
+async def test_a_declared_length_over_the_limit_is_refused_without_reading():
+    recorder = Recorder()
+    there = client(recorder)
+    await there.send("POST", "/mcp/files", HOST, JSON, (b"content-length", b"65"))
+
+    assert there.status == 413
+    assert code_of(there.body) == "request/too-large"
+
+
+async def test_a_body_over_the_limit_is_refused_as_it_grows():
+    there = client()
+    for _ in range(3):
+        there.incoming.put_nowait({"type": "http.request", "body": b"x" * 30, "more_body": True})
+    await there.send("POST", "/mcp/files", HOST, JSON)
+
+    assert there.status == 413
+    assert there.incoming.empty()
+
+
+async def test_a_body_in_pieces_is_read_whole():
+    recorder = Recorder()
+    there = client(recorder)
+    there.incoming.put_nowait({"type": "http.request", "body": b"ab", "more_body": True})
+    there.incoming.put_nowait({"type": "http.request", "body": b"c", "more_body": False})
+    await there.send("POST", "/mcp/files", HOST, JSON)
+
+    assert recorder.bodies == [b"abc"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "HEAD", "TRACE"])
+async def test_other_methods_are_refused(method: str):
+    assert await client().ask(method, "/mcp/files", HOST) == 405
+
+
+async def test_pages_are_read_with_get_only():
+    assert await client().ask("GET", "/healthz", HOST) == 200
+    assert await client().ask("POST", "/healthz", HOST) == 405
+    assert await client().ask("GET", "/nothing", HOST) == 404
+
+
+async def test_more_requests_at_once_than_configured_are_refused():
+    held = asyncio.Event()
+
+    class Held(Recorder):
+        async def __call__(self, exchange: Exchange) -> Answer | Stream:
+            await held.wait()
+            return self.answer
+
+    edge = Edge(configured(), Handlers(mcp=Held(), refuse=refuse, pages={}))
+    working = [asyncio.create_task(Client(edge).ask("POST", "/mcp/files", HOST, JSON)) for _ in range(2)]
+    await asyncio.sleep(0)
+    third = Client(edge)
+
+    assert await third.ask("POST", "/mcp/files", HOST, JSON) == 503
+    assert code_of(third.body) == "limit/in-flight"
+    held.set()
+    assert await asyncio.gather(*working) == [200, 200]
+    assert edge.in_flight == 0
+    assert await Client(edge).ask("POST", "/mcp/files", HOST, JSON) == 200
+
+
+class Chunks:
+    """An answer that streams what is put into it, until `None`."""
+
+    def __init__(self, *, idle: bool = False, headers: Headers = ((b"content-type", b"text/event-stream"),)) -> None:
+        self.status = 200
+        self.headers = headers
+        self.idle = idle
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.closed = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.queue.get()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+async def test_a_stream_is_passed_on_chunk_by_chunk_and_closed():
+    stream = Chunks()
+    there = client(Recorder(stream))
+    for chunk in (b"data: 1\n\n", b"data: 2\n\n", None):
+        stream.queue.put_nowait(chunk)
+    await there.ask("POST", "/mcp/files", HOST, JSON)
+
+    assert [message["body"] for message in there.sent[1:]] == [b"data: 1\n\n", b"data: 2\n\n", b""]
+    assert there.complete
+    assert stream.closed.is_set()
+
+
+async def test_a_client_that_leaves_ends_the_work_and_closes_the_stream():
+    stream = Chunks()
+    there = client(Recorder(stream))
+    working = asyncio.create_task(there.ask("POST", "/mcp/files", HOST, JSON))
+    stream.queue.put_nowait(b"data: 1\n\n")
+    while len(there.sent) < 2:
+        await asyncio.sleep(0)
+    there.leave()
+    await working
+
+    assert stream.closed.is_set()
+    assert there.edge.in_flight == 0
+
+
+async def test_a_client_that_leaves_before_its_body_is_complete_reaches_nothing():
+    recorder = Recorder()
+    there = client(recorder)
+    there.incoming.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+    there.leave()
+    await there.send("POST", "/mcp/files", HOST, JSON)
+
+    assert recorder.bodies == []
+    assert there.sent == []
+
+
+async def test_draining_ends_streams_that_wait_for_news_and_lets_calls_end():
+    news, call = Chunks(idle=True), Chunks()
+    recorder = Recorder(news)
+    edge = Edge(configured(), Handlers(mcp=recorder, refuse=refuse, pages={}))
+    waiting = Client(edge)
+    listening = asyncio.create_task(waiting.ask("GET", "/mcp/files", HOST))
+    while not waiting.sent:
+        await asyncio.sleep(0)
+    recorder.answer = call
+    calling = Client(edge)
+    working = asyncio.create_task(calling.ask("POST", "/mcp/files", HOST, JSON))
+    while not calling.sent:
+        await asyncio.sleep(0)
+    edge.drain()
+    await listening
+
+    assert waiting.complete
+    assert news.closed.is_set()
+    assert not working.done()
+    call.queue.put_nowait(b"data: result\n\n")
+    call.queue.put_nowait(None)
+    await working
+    assert calling.complete
+    assert b"result" in calling.body
+
+
+async def test_a_stream_for_news_that_is_opened_while_draining_is_not_begun():
+    news = Chunks(idle=True)
+    there = client(Recorder(news))
+    there.edge.drain()
+
+    assert await there.ask("GET", "/mcp/files", HOST) == 503
+    assert news.closed.is_set()
+
+
+async def test_a_defect_in_the_pipeline_reaches_the_server_and_gives_its_place_back():
+    class Broken(Recorder):
+        async def __call__(self, exchange: Exchange) -> Answer | Stream:
+            raise ZeroDivisionError
+
+    there = client(Broken())
+    with pytest.raises(ZeroDivisionError):
+        await there.ask("POST", "/mcp/files", HOST, JSON)
+
+    assert there.edge.in_flight == 0
+
+
+async def test_other_protocols_than_http_are_ignored():
+    there = client()
+    await there.edge({"type": "websocket", "headers": []}, there.incoming.get, there._sent)
+
+    assert there.sent == []
