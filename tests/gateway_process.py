@@ -1,11 +1,13 @@
-"""The gateway as a real process, for tests that go through the command and the network."""
+"""The gateway, and OPA beside it, as real processes, for tests that go through the command and the network."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +19,22 @@ from typing import TYPE_CHECKING
 from tests.servers.serving import ROOT, stop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
     from pathlib import Path
 
 TRACEBACK = "Traceback (most recent call last)"
+ANYONE_ANYTHING = """
+upstreams:
+  "*":
+    - id: anyone-anything
+      agents: ["*"]
+      issuers: ["*"]
+      tools: ["*"]
+      resources: ["*"]
+      prompts: ["*"]
+      effects: [read, write, destructive, mint, exec]
+      sensitivity: restricted
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ def running_gateway(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--config", str(path)],
-            cwd=ROOT,
+            cwd=folder,
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -119,3 +133,60 @@ def _wait_until_ready(gateway: GatewayProcess, port: int, within: float) -> None
             connection.close()
         time.sleep(0.02)
     raise AssertionError(f"the gateway was not ready within {within} s ({last}):\n{gateway.printed()}")
+
+
+# --- policy ----------------------------------------------------------------------------------------
+
+
+def open_policy(folder: Path) -> Path:
+    """A copy of the project's policy with one grant, for everybody and everything. Its denials stay in force."""
+    policy = folder / "policy"
+    shutil.copytree(ROOT / "rego", policy)
+    (policy / "gateway/grants/data.yaml").write_text(ANYONE_ANYTHING, "utf-8")
+    return policy
+
+
+def open_config(policy: Path, upstreams: Mapping[str, str | Sequence[str]], *, opa: Path | None = None) -> str:
+    """A configuration for anonymous callers. `upstreams`: name → URL, or command and arguments. Every tool is labelled
+    harmless, so that whatever does not pass fails for a reason of the protocol. `opa` is the socket of an OPA."""
+    engine = f"{{kind: opa, url: 'unix://{opa}', deadline: 5s}}" if opa else "{kind: embedded, deadline: 5s}"
+    lines = ["identity: [{kind: anonymous}]", f"policy: {{engine: {engine}, path: '{policy}'}}", "upstreams:"]
+    for name, reached in upstreams.items():
+        where = f"url: '{reached}'" if isinstance(reached, str) else f"command: {json.dumps(list(reached))}"
+        lines += [f"  {name}:", f"    {where}", f"    audience: {name}", "    environment: test"]
+        lines += ["    tools: {'*': {effect: read, egress: false, sensitivity: internal}}"]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def running_opa(program: Path, policy: Path, folder: Path, within: float = 30) -> Generator[Path]:
+    """A real OPA that serves `policy` on a Unix socket in `folder`, whose path is the value. The block starts when OPA
+    says that its bundle is active."""
+    path = folder / "opa.sock"
+    log = folder / "opa.log"
+    command = [program, "run", "--server", f"--addr=unix://{path}", "--disable-telemetry", "--log-level=error"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--bundle", policy], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + within
+        while not _is_healthy(path):
+            ended = process.poll() is not None
+            assert not ended, f"OPA ended:\n{log.read_text('utf-8')}"
+            assert time.monotonic() < deadline, f"OPA was not ready within {within} s:\n{log.read_text('utf-8')}"
+            time.sleep(0.02)
+        yield path
+    finally:
+        stop(process)
+
+
+def _is_healthy(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"GET /health?bundles HTTP/1.0\r\nHost: opa\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+        except OSError:
+            return False

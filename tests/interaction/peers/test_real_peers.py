@@ -1,0 +1,140 @@
+"""Servers and clients that other people wrote, with the gateway in between.
+
+Servers over stdio: the reference servers of the MCP project (everything and filesystem in TypeScript, git and time in
+Python). Clients: the Python SDK's in each of its modes, and the Inspector's command line. What a client sees through
+the gateway is compared with what it sees when it starts the server itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from tests.conformance.run import Node
+from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
+
+pytestmark = pytest.mark.node
+
+CALLS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "everything": ("get-sum", {"a": 2, "b": 40}),
+    "filesystem": ("read_text_file", {"path": "{folder}/greeting.txt"}),
+    "git": ("git_log", {"repo_path": "{folder}"}),
+    "time": ("convert_time", {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}),
+}
+BOTH_ERAS = ("git", "time")
+"""The others know the handshake only."""
+
+MODES = [
+    *((name, mode) for name in CALLS for mode in ("auto", "legacy")),
+    *((name, "2026-07-28") for name in BOTH_ERAS),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository with one file and one commit."""
+    repository = tmp_path_factory.mktemp("repository").resolve()
+    (repository / "greeting.txt").write_text("good morning\n", "utf-8")
+    identity = {f"GIT_{who}_{what}": "peer" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Say good morning"]):
+        subprocess.run(["git", *command], cwd=repository, env=os.environ | identity, check=True)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def commands(node: Node, folder: Path) -> Mapping[str, list[str]]:
+    """How each server is started."""
+    packages = node.modules / "@modelcontextprotocol"
+    return {
+        "everything": [str(node.program), str(packages / "server-everything/dist/index.js")],
+        "filesystem": [str(node.program), str(packages / "server-filesystem/dist/index.js"), str(folder)],
+        "git": [sys.executable, "-m", "mcp_server_git", "--repository", str(folder)],
+        "time": [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"],
+    }
+
+
+@pytest.fixture(scope="module")
+def gateway(commands: Mapping[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """One gateway before all four servers."""
+    home = tmp_path_factory.mktemp("gateway")
+    with running_gateway(open_config(open_policy(home), commands), home) as running:
+        yield running
+
+
+def arguments(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    tool, given = CALLS[name]
+    return tool, {
+        key: value.replace("{folder}", str(folder)) if isinstance(value, str) else value for key, value in given.items()
+    }
+
+
+async def seen(client: Client, name: str, folder: Path) -> dict[str, Any]:
+    """What a client can tell of a server: its version of the protocol, its tools, and the answer to one call."""
+    tool, given = arguments(name, folder)
+    async with client:
+        tools = (await client.list_tools()).tools
+        result = await client.call_tool(tool, given)
+        version = client.protocol_version
+    assert isinstance(result, types.CallToolResult)
+    assert not result.is_error, result.content
+    return {
+        "version": version,
+        "tools": [listed.model_dump(by_alias=True) for listed in tools],
+        "result": result.model_dump(by_alias=True),
+    }
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES)
+async def test_a_client_sees_the_same_server_through_the_gateway(
+    name: str, mode: str, commands: Mapping[str, list[str]], folder: Path, gateway: GatewayProcess
+) -> None:
+    program, *rest = commands[name]
+    started = stdio_client(StdioServerParameters(command=program, args=rest, cwd=folder))
+    direct = await seen(Client(started, mode=mode), name, folder)
+    assert direct["tools"]
+    through = await seen(Client(gateway.mcp(name), mode=mode), name, folder)
+    assert through == direct
+
+
+@pytest.mark.parametrize("name", ["everything", "filesystem"])
+async def test_a_client_that_insists_on_a_revision_that_the_server_lacks_gets_an_error(
+    name: str, folder: Path, gateway: GatewayProcess
+) -> None:
+    with pytest.raises(BaseExceptionGroup) as refused:
+        await seen(Client(gateway.mcp(name), mode="2026-07-28"), name, folder)
+    assert not refused.group_contains(TimeoutError)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_the_inspector_lists_and_calls_through_the_gateway(
+    name: str, node: Node, folder: Path, gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    tool, given = arguments(name, folder)
+    listed = inspect(node, tmp_path, gateway.mcp(name), "tools/list")
+    assert tool in [entry["name"] for entry in listed["tools"]]
+    values = [f"{key}={value}" for key, value in given.items()]
+    called = inspect(node, tmp_path, gateway.mcp(name), "tools/call", "--tool-name", tool, "--tool-arg", *values)
+    assert not called.get("isError")
+    assert called["content"]
+
+
+def inspect(node: Node, home: Path, url: str, method: str, *more: str) -> dict[str, Any]:
+    """What the Inspector's command line prints for one method."""
+    launcher = node.modules / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+    command = [str(node.program), str(launcher), "--cli", url, "--transport", "http", "--method", method, *more]
+    environment = os.environ | {"MCP_CATALOG_PATH": str(home / "mcp.json")}
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
