@@ -53,13 +53,15 @@ def verify(
     key: bytes | None,
     head: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Verification:
     """Check every line of the journal in a folder. Raises `JournalError` if it cannot be read.
 
     `key` is the deployment's journal key (`keys.read_key`), `head` a head that was noted earlier: the journal has to
     hold the line that it belongs to. `on_progress` is called with bytes read and bytes in all, each MiB.
+    `pause` waits for a running gateway that is in the middle of a line.
     """
-    check = _Check(Chain.of(key), head, on_progress)
+    check = _Check(Chain.of(key), head, on_progress, pause)
     found = segments(path)
     check.total = sum(_size(file) for _, file in found)
     for index, (number, file) in enumerate(found):
@@ -70,10 +72,17 @@ def verify(
 class _Check:
     """One run of `verify`: where it is, and what it has found."""
 
-    def __init__(self, chain: Chain, head: str | None, on_progress: Callable[[int, int], None] | None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        head: str | None,
+        on_progress: Callable[[int, int], None] | None,
+        pause: Callable[[float], None],
+    ) -> None:
         self._chain = chain
         self._head = head
         self._on_progress = on_progress
+        self._pause = pause
         self._position = Position()
         self._expected = 1
         self._segments = 0
@@ -92,7 +101,7 @@ class _Check:
         self._expected = number + 1
         self._segments += 1
         place = Place(path.name, number, 0)
-        for line in _raw_lines(path):
+        for line in _raw_lines(path, self._pause):
             place = Place(path.name, number, place.line + 1)
             if not line.endswith(b"\n"):
                 self._unfinished(line, place, last=last)
@@ -216,12 +225,12 @@ def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterat
                 return
 
 
-def _raw_lines(path: Path) -> Iterator[bytes]:
+def _raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:
     """The lines of a file with their newlines; one without is the last. Raises `JournalError`."""
     with _opened(path) as file:
         try:
             while line := file.readline(MAX_LINE + 1):
-                whole = line if line.endswith(b"\n") else _finished(file, line)
+                whole = line if line.endswith(b"\n") or pause is None else _finished(file, line, pause)
                 yield whole
                 if not whole.endswith(b"\n"):
                     return
@@ -229,12 +238,12 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
             raise _unreadable(path, error) from error
 
 
-def _finished(file: BinaryIO, line: bytes) -> bytes:
+def _finished(file: BinaryIO, line: bytes, pause: Callable[[float], None]) -> bytes:
     """A half line, read on as long as a writer is still writing it."""
-    for pause in _HALF_WRITTEN:
+    for seconds in _HALF_WRITTEN:
         if len(line) > MAX_LINE:
             break
-        time.sleep(pause)
+        pause(seconds)
         line += file.readline(MAX_LINE + 1 - len(line))
         if line.endswith(b"\n"):
             break

@@ -12,7 +12,6 @@ Digests and fingerprints are HMAC-SHA256 (FIPS 198-1), so that a short secret ca
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import re
@@ -151,16 +150,9 @@ def _decodings(text: str) -> list[str]:
     found: list[str] = [bytes.fromhex(match[0]).decode("latin-1") for match in _HEX.finditer(text)]
     for match in _ENCODED.finditer(text):
         standard = match[0].rstrip("=").replace("-", "+").replace("_", "/")
-        try:
-            raw = base64.b64decode(standard[: len(standard) // 4 * 4] if len(standard) % 4 == 1 else _padded(standard))
-        except binascii.Error:
-            continue
-        found.append(raw.decode("latin-1"))
+        whole = standard[:-1] if len(standard) % 4 == 1 else standard
+        found.append(base64.b64decode(whole + "=" * (-len(whole) % 4)).decode("latin-1"))
     return found
-
-
-def _padded(text: str) -> str:
-    return text + "=" * (-len(text) % 4)
 
 
 def _encodable(text: str) -> str:

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+
+from gateway.journal.entry import (
+    Outcome,
+    call_entry,
+    closed_by,
+    opened_by,
+    pin_entry,
+    policy_entry,
+    refused_entry,
+    settled_entry,
+    start_entry,
+)
+from gateway.model import (
+    Actor,
+    AuthMethod,
+    Call,
+    Context,
+    Decision,
+    Disposition,
+    Effect,
+    Era,
+    Kind,
+    Labels,
+    Message,
+    Obligation,
+    Pin,
+    PolicyRevision,
+    Principal,
+    Reason,
+    Refusal,
+    Target,
+    Task,
+    User,
+)
+
+SECRET = "ghp_" + "a1B2" * 9
+PRINCIPAL = Principal(
+    "spiffe://corp/agent",
+    "https://idp.example",
+    AuthMethod.SPIFFE_JWT,
+    user=User("jer"),
+    delegation=(Actor("planner", "https://idp.example"),),
+    token_id="jti-1",
+)
+TARGET = Target(
+    "tool",
+    "github",
+    "create_issue",
+    "https://api.github",
+    "acme",
+    "production",
+    labels=Labels(Effect.WRITE),
+    pin=Pin.MATCH,
+)
+TASK = Task("task-1", "implicit", 0.0, goal=f"use {SECRET}")
+REVISION = PolicyRevision("rego", "r1")
+
+
+def decision(effect: str = "allow") -> Decision:
+    reason = Reason("fan-out/audiences", "Too many systems.", "Split it.", ("ASI03",), ("/session/audiences",))
+    if effect == "allow":
+        return Decision("allow", (), (Obligation("limit", {}),), REVISION)
+    return Decision("deny", (reason,), (), REVISION)
+
+
+def call_fields(target: Target = TARGET, effect: str = "allow", client_name: str | None = "cursor"):
+    context = Context(0.0, "trace-1", "127.0.0.1", client_name, TASK)
+    call = Call("tools/call", target, {"token": SECRET})
+    return call_entry("d-1", PRINCIPAL, call, TASK, decision(effect), context, {"mode": "none"})
+
+
+def test_a_call_says_who_what_for_which_task_and_under_which_policy():
+    assert call_fields() == {
+        "id": "d-1",
+        "effect": "allow",
+        "reasons": [],
+        "obligations": ["limit"],
+        "policy": {"name": "rego", "revision": "r1"},
+        "principal": {
+            "key": PRINCIPAL.key,
+            "id": "spiffe://corp/agent",
+            "issuer": "https://idp.example",
+            "method": "spiffe-jwt",
+            "user": "jer",
+            "delegation": ["planner"],
+            "token_id": "jti-1",
+        },
+        "task": {"id": "task-1", "kind": "implicit"},
+        "action": "tools/call",
+        "target": {
+            "id": "github/create_issue",
+            "type": "tool",
+            "upstream": "github",
+            "audience": "https://api.github",
+            "tenant": "acme",
+            "environment": "production",
+            "effect": "write",
+            "pin": "match",
+        },
+        "arguments": {"mode": "none"},
+        "client": {"ip": "127.0.0.1", "name": "cursor"},
+        "trace_id": "trace-1",
+    }
+
+
+def test_a_refused_call_says_why():
+    assert call_fields(effect="deny")["reasons"] == [
+        {"code": "fan-out/audiences", "message": "Too many systems.", "facts": ["/session/audiences"]}
+    ]
+
+
+def test_a_secret_in_a_name_that_the_caller_chose_is_not_recorded():
+    target = Target("tool", "github", SECRET, "https://api.github")
+
+    assert SECRET not in json.dumps(call_fields(target, client_name=f"client {SECRET}"))
+    assert SECRET not in json.dumps(pin_entry(target, "d"))
+
+
+def test_an_allowed_call_is_open_and_a_refused_one_is_not():
+    assert opened_by("call", call_fields()) == "d-1"
+    assert opened_by("call", call_fields(effect="deny")) is None
+    assert opened_by("policy", {"id": "d-1", "effect": "allow"}) is None
+    assert opened_by("call", {"id": 1, "effect": "allow"}) is None
+
+
+def test_an_outcome_closes_a_call():
+    settled = settled_entry("d-1", Outcome.COMPLETED, duration_ms=1.0)
+
+    assert closed_by("settled", settled) == "d-1"
+    assert closed_by("abandoned", {"id": "d-1"}) == "d-1"
+    assert closed_by("call", {"id": "d-1"}) is None
+
+
+def test_an_outcome_says_how_it_ended():
+    fields = settled_entry(
+        "d-1",
+        Outcome.UPSTREAM_FAILED,
+        duration_ms=12.34567,
+        status=502,
+        size=10,
+        result="ff",
+        reason="upstream/timeout",
+    )
+
+    assert fields == {
+        "id": "d-1",
+        "outcome": "upstream-failed",
+        "bytes": 10,
+        "status": 502,
+        "result": "ff",
+        "reason": "upstream/timeout",
+        "duration_ms": 12.346,
+    }
+
+
+def test_what_is_not_known_of_an_outcome_is_left_out():
+    assert settled_entry("d-1", Outcome.CANCELLED, duration_ms=1.0, status=0, result="") == {
+        "id": "d-1",
+        "outcome": "cancelled",
+        "bytes": 0,
+        "duration_ms": 1.0,
+    }
+
+
+def test_a_refusal_before_policy_is_recorded_as_far_as_the_request_was_known():
+    refusal = Refusal(401, Reason("identity/missing", "There is no token."), -32001)
+
+    assert refused_entry("d-1", refusal, trace_id="t", client_ip=None) == {
+        "id": "d-1",
+        "status": 401,
+        "reasons": [{"code": "identity/missing", "message": "There is no token.", "facts": []}],
+        "client": {"ip": None, "name": None},
+        "trace_id": "t",
+    }
+
+
+def test_a_refusal_of_a_known_request_names_caller_and_method_without_secrets():
+    refusal = Refusal(400, Reason("request/method", f"There is no method {SECRET}."), -32601)
+    message = Message(Kind.REQUEST, Era.HANDSHAKE, Disposition.REFUSE, b"", SECRET, 1, name=SECRET, client_name=SECRET)
+
+    fields = refused_entry("d-1", refusal, trace_id="t", client_ip=None, principal=PRINCIPAL, message=message)
+
+    assert fields["principal"] == call_fields()["principal"]
+    assert SECRET not in json.dumps(fields)
+    response = Message(Kind.RESPONSE, Era.HANDSHAKE, Disposition.PASS, b"")
+    fields = refused_entry("d-1", refusal, trace_id="t", client_ip=None, message=response)
+    assert (fields["method"], fields["name"]) == (None, None)
+
+
+def test_the_gateways_own_entries():
+    assert start_entry("1.0", "127.0.0.1:1", None) == {"version": "1.0", "listen": "127.0.0.1:1", "policy": None}
+    assert start_entry("1.0", "x", REVISION)["policy"] == policy_entry(REVISION) == {"name": "rego", "revision": "r1"}
+    assert pin_entry(TARGET, "ff") == {"target": "github/create_issue", "state": "match", "digest": "ff"}
+
+
+def test_a_target_without_a_definition_has_no_pin():
+    resource = Target("resource", "files", "file:///x", "files")
+
+    assert call_fields(resource)["target"] == {
+        "id": "files/file:///x",
+        "type": "resource",
+        "upstream": "files",
+        "audience": "files",
+        "tenant": None,
+        "environment": None,
+        "effect": "write",
+        "pin": None,
+    }
+    assert pin_entry(resource, "ff")["state"] is None
+
+
+def test_a_caller_without_a_user_has_none():
+    refusal = Refusal(400, Reason("a/b", "m"), -1)
+    principal = Principal("a", "i", AuthMethod.JWT)
+
+    fields = refused_entry("d", refusal, trace_id="t", client_ip=None, principal=principal)
+
+    assert json.loads(json.dumps(fields))["principal"]["user"] is None
