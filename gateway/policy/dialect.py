@@ -13,10 +13,11 @@ for a few constructs, and cannot be interrupted. So a policy is looked through b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+
+import msgspec
 
 from gateway.errors import PolicyBroken
 
@@ -65,7 +66,7 @@ class _Problem:
 def require(ast: str) -> None:
     """Check the syntax trees of all modules, as the engine's `get_ast_as_json` writes them. Raises `PolicyBroken`
     naming file, line and remedy."""
-    modules = [_module(item) for item in json.loads(ast)]
+    modules = [_module(item) for item in msgspec.json.decode(ast)]
     names: dict[str, set[str]] = {}
     functions: set[str] = set()
     for module in modules:
@@ -120,7 +121,7 @@ def _problems(module: _Module, names: set[str], functions: set[str]) -> Iterator
             yield from _call(node["fcn"], module, functions)
         elif "with_mods" in node:
             for modifier in cast("list[Any]", node["with_mods"]):
-                yield from _with(modifier)
+                yield from _with(modifier, module, functions)
 
 
 def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
@@ -135,32 +136,40 @@ def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
 
 
 def _call(function: dict[str, Any], module: _Module, functions: set[str]) -> Iterator[_Problem]:
-    line = _line(function)
-    name = _path(function)
-    if name is None:
-        yield _Problem(line, "a function is called by a computed name", "call it by its full name")
-        return
-    first, _, rest = name.partition(".")
-    if first in module.imports:
-        name = module.imports[first] + (f".{rest}" if rest else "")
-    elif f"{module.package}.{name}" in functions:
-        return
+    name = _resolved(function, module, functions)
     if name in functions or name in BUILTINS:
         return
     if name.startswith("data."):
-        yield _Problem(line, f"there is no function {name}", "define it, or mend the import")
+        yield _Problem(_line(function), f"there is no function {name}", "define it, or mend the import")
     else:
         yield _Problem(
-            line,
+            _line(function),
             f"the built-in function {name} may not be used in a policy",
             "have the gateway supply what it gives as input, or evaluate this policy in an OPA of your own",
         )
 
 
-def _with(modifier: dict[str, Any]) -> Iterator[_Problem]:
-    """`with` may replace input and data, but not functions: the replacement could be a built-in by another name."""
-    if _root(modifier["refr"]) not in {"input", "data"}:
-        yield _Problem(_line(modifier["refr"]), "`with` replaces a function", "replace input or data only")
+def _with(modifier: dict[str, Any], module: _Module, functions: set[str]) -> Iterator[_Problem]:
+    """`with` may replace values of input and data, but not functions: the new one could be a built-in by another name."""
+    replaced = _resolved(modifier["refr"], module, functions)
+    if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
+        yield _Problem(_line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only")
+    value = modifier["as"]
+    if not value.keys() & {"Var", "RefDot", "RefBrack"}:
+        return
+    name = _resolved(value, module, functions)
+    if name in functions or name in BUILTINS or name.partition(".")[0] in _NAMESPACES:
+        yield _Problem(_line(value), "`with` puts a function in the place of a value", "give it a value")
+
+
+def _resolved(reference: dict[str, Any], module: _Module, functions: set[str]) -> str:
+    """The full path of a reference: imports followed, and functions of the same package by their own."""
+    name = _path(reference) or _root(reference)
+    first, _, rest = name.partition(".")
+    if first in module.imports:
+        return module.imports[first] + (f".{rest}" if rest else "")
+    own = f"{module.package}.{name}"
+    return own if own in functions else name
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:

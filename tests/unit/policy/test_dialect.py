@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+import regorus  # pyright: ignore[reportMissingTypeStubs] - the engine has no types
+
+from gateway.errors import PolicyBroken
+from gateway.policy import dialect
+
+
+def _require(*modules: str) -> None:
+    engine = regorus.Engine()
+    for number, text in enumerate(modules):
+        engine.add_policy(f"m{number}.rego", text)
+    dialect.require(engine.get_ast_as_json())
+
+
+LIB = "package gateway.lib.hosts\n\nwithin(host, domain) if endswith(host, domain)\n\ndefault flat(_) := false\n"
+
+
+def test_builtins_and_the_policys_own_functions_may_be_called():
+    _require(
+        LIB,
+        """package gateway.decision
+
+import data.gateway.lib.hosts
+import data.gateway.lib.hosts as h
+import rego.v1
+
+a if hosts.within("a", "b")
+b if h.flat("a")
+c if data.gateway.lib.hosts.within("a", lower("B"))
+d if own(1)
+e := f if { f := count([x | some x in input.xs; startswith(x, "a")]) } else := sprintf("%v", [1])
+own(x) if x > 1
+g["x"].y := 1
+h2 if { data.gateway.decision.a with input as {} with data.gateway.x as 1 }
+""",
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'http.send({"url": "http://x"})',
+        "time.now_ns()",
+        "opa.runtime()",
+        'rand.intn("a", 2)',
+        'net.lookup_ip_addr("x")',
+        'net.cidr_expand("10.0.0.0/8")',
+        "numbers.range(1, input.n)",
+        "io.jwt.encode_sign({}, {}, {})",
+        'uuid.rfc4122("a")',
+        "print(input)",
+        'trace("x")',
+        'crypto.sha256("a")',
+        "rego.metadata.rule()",
+        "not_there(1)",
+    ],
+)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "x := CALL\n",
+        "x if { y := CALL; y }\n",
+        "x := 1 if { false } else := CALL\n",
+        "x := [y | y := CALL]\n",
+        "x if { every y in [1] { z := CALL; z == y } }\n",
+        "x if { not CALL }\n",
+        "f(_) := CALL\n",
+        "x contains CALL if true\n",
+        "x if { data.other with input.a as CALL }\n",
+    ],
+)
+def test_a_builtin_that_is_not_listed_is_refused_wherever_it_is_called(call: str, rule: str):
+    with pytest.raises(PolicyBroken, match=r"^m0\.rego:3: the built-in function .* may not be used") as raised:
+        _require("package gateway.x\n\n" + rule.replace("CALL", call))
+
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "import data.gateway.lib.hosts\nx if hosts.without(1)",
+            r"m1\.rego:3: there is no function data\.gateway\.lib",
+        ),
+        ("x if data.gateway.lib.nowhere.f(1)", "there is no function"),
+        ("x if { true } { false }", "second body"),
+        ("f(x) := 1 if { x } { false }", "second body"),
+        ("import data.gateway.lib.hosts as x\nx := 1", "both imported and a rule"),
+        ("import data.gateway.lib.hosts as http\ny := http.flat(1)", "built-in namespace"),
+        ("http := 1", "built-in namespace"),
+        ("time.now_ns(x) := x", "built-in namespace"),
+        ("import input as net\nx := net.a", "built-in namespace"),
+        ("x if { count([1]) > 0 with count as http.send }", "`with` replaces a function"),
+        ("x if { f(1) with data.gateway.x.f as true }\nf(a) := a", "`with` replaces a function"),
+        ("import data.gateway.lib.hosts\nx if { hosts.flat(1) with hosts.flat as true }", "`with` replaces a function"),
+        ("x if { data.a with data.a as http.send }", "function in the place of a value"),
+        ("x if { data.a with data.a as count }", "function in the place of a value"),
+        ("x if { data.a with input.b as data.gateway.lib.hosts.flat }", "function in the place of a value"),
+        ("x if { data.a with input.b as time[input.c] }", "function in the place of a value"),
+        ("x if { data.gateway.lib.hosts.flat(1) with net.cidr_contains as true }", "`with` replaces a function"),
+    ],
+)
+def test_what_the_two_engines_do_not_share_is_refused(text: str, problem: str):
+    with pytest.raises(PolicyBroken, match=problem):
+        _require(LIB, f"package gateway.x\n{text}\n")
+
+
+def test_a_quoted_package_part_is_refused():
+    with pytest.raises(PolicyBroken, match=r"m0\.rego:1: a quoted part"):
+        _require('package gateway["x-y"]\n\nx := 1\n')
+
+
+def test_an_alias_after_text_beyond_ascii_is_read_right():
+    _require(LIB, "# ä€𝄞\npackage gateway.x\nimport data.gateway.lib.hosts as host\n")
+
+
+@pytest.mark.parametrize("name", sorted(dialect.BUILTINS))
+def test_the_engine_has_every_builtin_that_is_listed(name: str):
+    assert any(_knows(name, count) for count in range(1, 5))
+
+
+def _knows(name: str, count: int) -> bool:
+    engine = regorus.Engine()
+    engine.add_policy("a.rego", f"package a\n\nx := y if y := {name}({', '.join('1' * count)})\n")
+    engine.set_input_json("{}")
+    try:
+        engine.eval_rule_as_json("data.a.x")
+    except RuntimeError as error:
+        return "could not find function" not in str(error)
+    return True

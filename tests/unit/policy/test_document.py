@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from types import MappingProxyType
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import PolicyInput
+from gateway.model import (
+    Actor,
+    AuthMethod,
+    Call,
+    Context,
+    Effect,
+    Labels,
+    Pin,
+    Principal,
+    Role,
+    Sensitivity,
+    SessionFacts,
+    Target,
+    Task,
+    User,
+)
+from gateway.policy import contract, document
+
+PRINCIPAL = Principal(
+    "spiffe://corp/agent/triage",
+    "https://idp.example",
+    AuthMethod.JWT,
+    scopes=frozenset({"b", "a"}),
+    user=User("jer", ("sre",)),
+    delegation=(Actor("planner", "https://idp.example"), Actor("root", None)),
+    bound=True,
+)
+TARGET = Target(
+    "tool",
+    "github",
+    "create_issue",
+    "https://api.github.example",
+    tenant="acme",
+    environment="production",
+    labels=Labels(roles={"/title": Role.CONTENT}),
+    pin=Pin.MATCH,
+    annotations={"readOnlyHint": True},
+)
+CALL = Call("tools/call", TARGET, {"title": "x"})
+TASK = Task("t1", "declared", 1_000_000_000.25, 2_000_000_000, "mend it")
+CONTEXT = Context(1_500_000_000.5, "0af7", "10.0.0.1", "cursor", TASK, ("redact", "label"))
+FACTS = SessionFacts(3, 1, frozenset({"y", "x"}), frozenset({"x"}), frozenset({"acme"}), frozenset({"production"}), 2)
+
+
+def _read(value: object) -> Any:
+    return json.loads(document.encode(value))  # type: ignore[arg-type] - any JSON object
+
+
+def test_a_decision_document_is_exactly_the_contract():
+    assert _read(document.decision(PRINCIPAL, CALL, CONTEXT, FACTS)) == {
+        "version": 1,
+        "subject": {
+            "type": "agent",
+            "id": "spiffe://corp/agent/triage",
+            "properties": {
+                "issuer": "https://idp.example",
+                "auth_method": "jwt",
+                "bound": True,
+                "scopes": ["a", "b"],
+                "user": {"id": "jer", "groups": ["sre"]},
+                "delegation": [{"id": "planner", "issuer": "https://idp.example"}, {"id": "root"}],
+                "delegation_depth": 2,
+            },
+        },
+        "action": {"name": "tools/call"},
+        "resource": {
+            "type": "tool",
+            "id": "github/create_issue",
+            "properties": {
+                "upstream": "github",
+                "audience": "https://api.github.example",
+                "tool": "create_issue",
+                "tenant": "acme",
+                "environment": "production",
+                "effect": "write",
+                "egress": True,
+                "sensitivity": "internal",
+                "trust": "untrusted",
+                "roles": {"/title": "content"},
+                "pin": "match",
+                "annotations": {"readOnlyHint": True},
+            },
+        },
+        "arguments": {"title": "x"},
+        "context": {
+            "time": "2017-07-14T02:40:00.500000Z",
+            "trace_id": "0af7",
+            "client": {"ip": "10.0.0.1", "name": "cursor"},
+            "task": {
+                "id": "t1",
+                "kind": "declared",
+                "opened": "2001-09-09T01:46:40.250000Z",
+                "expires": "2033-05-18T03:33:20Z",
+                "goal": "mend it",
+            },
+            "approval": None,
+            "supported_obligations": ["label", "redact"],
+        },
+        "session": {
+            "calls": 3,
+            "in_flight": 1,
+            "audiences": ["x", "y"],
+            "write_audiences": ["x"],
+            "tenants": ["acme"],
+            "environments": ["production"],
+            "denials": 2,
+        },
+    }
+
+
+def test_what_is_not_known_is_absent():
+    principal = Principal("a", "i", AuthMethod.ANONYMOUS)
+    target = Target("resource", "files", "file:///x", "files")
+    context = Context(0.0, "t", None, None, Task("t", "implicit", 0.0))
+
+    read = _read(document.decision(principal, Call("resources/read", target, {}), context, FACTS))
+
+    assert read["subject"]["properties"]["user"] is None
+    assert read["context"]["client"] == {}
+    assert read["context"]["task"] == {"id": "t", "kind": "implicit", "opened": "1970-01-01T00:00:00Z"}
+    assert not {"tool", "tenant", "environment", "pin"} & read["resource"]["properties"].keys()
+
+
+def test_a_visibility_document_has_resources_in_the_place_of_one():
+    read = _read(document.visibility(PRINCIPAL, (TARGET, TARGET), CONTEXT, FACTS))
+
+    assert read.keys() == {"version", "subject", "resources", "context", "session"}
+    assert [item["id"] for item in read["resources"]] == ["github/create_issue", "github/create_issue"]
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+TARGETS = st.builds(
+    Target,
+    type=st.sampled_from(["tool", "resource", "prompt"]),
+    upstream=TEXT,
+    name=TEXT,
+    audience=TEXT,
+    tenant=st.none() | TEXT,
+    environment=st.none() | TEXT,
+    trust=st.sampled_from(["trusted", "untrusted"]),
+    labels=st.builds(
+        Labels,
+        st.sampled_from(Effect),
+        st.booleans(),
+        st.sampled_from(Sensitivity),
+        st.dictionaries(TEXT, st.sampled_from(Role), max_size=2),
+    ),
+    pin=st.none() | st.sampled_from(Pin),
+    annotations=st.dictionaries(TEXT, VALUES, max_size=2),
+)
+PRINCIPALS = st.builds(
+    Principal,
+    id=TEXT,
+    issuer=TEXT,
+    method=st.sampled_from(AuthMethod),
+    scopes=st.frozensets(TEXT, max_size=3),
+    user=st.none() | st.builds(User, TEXT, st.lists(TEXT, max_size=2).map(tuple)),
+    delegation=st.lists(st.builds(Actor, TEXT, st.none() | TEXT), max_size=2).map(tuple),
+    bound=st.booleans(),
+)
+TIMES = st.floats(allow_nan=True, allow_infinity=True)
+CONTEXTS = st.builds(
+    Context,
+    time=TIMES,
+    trace_id=TEXT,
+    client_ip=st.none() | TEXT,
+    client_name=st.none() | TEXT,
+    task=st.builds(Task, TEXT, st.sampled_from(["declared", "implicit"]), TIMES, st.none() | TIMES, st.none() | TEXT),
+    supported_obligations=st.lists(TEXT, max_size=2).map(tuple),
+)
+SETS = st.frozensets(TEXT, max_size=3)
+COUNTS = st.integers(0, 10**6)
+SESSIONS = st.builds(SessionFacts, COUNTS, COUNTS, SETS, SETS, SETS, SETS, COUNTS)
+CALLS = st.builds(
+    Call,
+    st.sampled_from(["tools/call", "resources/read", "prompts/get"]),
+    TARGETS,
+    st.dictionaries(TEXT, VALUES, max_size=3),
+)
+VALIDATOR = jsonschema.Draft7Validator(contract.schemas()["input.json"])
+
+
+@given(PRINCIPALS, CALLS, CONTEXTS, SESSIONS)
+def test_every_decision_document_is_what_the_schema_says(
+    principal: Principal, call: Call, context: Context, facts: SessionFacts
+):
+    encoded = document.encode(document.decision(principal, call, context, facts))
+
+    VALIDATOR.validate(json.loads(encoded))
+    assert msgspec.json.decode(encoded, type=contract.Input)
+    assert json.loads(encoded)["arguments"] == call.arguments
+
+
+@given(PRINCIPALS, st.lists(TARGETS, max_size=3), CONTEXTS, SESSIONS)
+def test_every_visibility_document_is_what_the_schema_says(
+    principal: Principal, targets: list[Target], context: Context, facts: SessionFacts
+):
+    encoded = document.encode(document.visibility(principal, targets, context, facts))
+
+    VALIDATOR.validate(json.loads(encoded))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (math.nan, "not finite"),
+        (math.inf, "not finite"),
+        (-math.inf, "not finite"),
+        (2**64, "64 bits"),
+        (-(2**63) - 1, "64 bits"),
+        ("\ud800", "Unicode"),
+    ],
+)
+@pytest.mark.parametrize("nest", [lambda v: v, lambda v: [1, [v]], lambda v: {"a": {"b": (v,)}}])
+def test_a_value_that_readers_would_not_read_alike_is_refused(value: object, problem: str, nest: Any):
+    call = dataclasses.replace(CALL, arguments={"x": nest(value)})
+
+    with pytest.raises(PolicyInput, match=problem) as raised:
+        document.encode(document.decision(PRINCIPAL, call, CONTEXT, FACTS))
+
+    assert raised.value.code == "policy/input"
+
+
+def test_an_annotation_that_readers_would_not_read_alike_is_refused_in_a_list_too():
+    target = dataclasses.replace(TARGET, annotations={"x": 1e400})
+
+    with pytest.raises(PolicyInput, match="not finite"):
+        document.encode(document.visibility(PRINCIPAL, [target], CONTEXT, FACTS))
+
+
+def test_endless_nesting_is_refused():
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    call = dataclasses.replace(CALL, arguments={"x": deep})
+
+    with pytest.raises(PolicyInput, match="nested"):
+        document.encode(document.decision(PRINCIPAL, call, CONTEXT, FACTS))
+
+
+def test_any_mapping_can_be_arguments():
+    arguments = MappingProxyType({"x": MappingProxyType({"y": 1})})
+    call = dataclasses.replace(CALL, arguments=arguments)
+
+    assert _read(document.decision(PRINCIPAL, call, CONTEXT, FACTS))["arguments"] == {"x": {"y": 1}}
+
+
+def test_a_value_that_is_not_json_is_a_type_error():
+    with pytest.raises(TypeError, match="object"):
+        document.encode({"context": object()})  # type: ignore[dict-item] - the point
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (1e300, "9999-12-31T23:59:59Z"),
+        (-5.0, "1970-01-01T00:00:00Z"),
+        (math.nan, "1970-01-01T00:00:00Z"),
+        (0.25, "1970-01-01T00:00:00.250000Z"),
+    ],
+)
+def test_a_time_that_the_calendar_cannot_write_becomes_its_nearest_end(seconds: float, written: str):
+    assert document.timestamp(seconds) == written
