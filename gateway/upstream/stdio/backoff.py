@@ -29,8 +29,9 @@ class Backoff:
         self._failed_at = now
 
     def wait(self, now: float) -> float:
-        """Seconds until the next start is allowed; 0 if it is now."""
-        return max(0.0, self._failed_at + self._delay() - now)
+        """Seconds until the next start is allowed; 0 if it is now, or if the clock was set back."""
+        since = now - self._failed_at
+        return max(0.0, self._delay() - since) if since >= 0 else 0.0
 
     def forgettable(self, now: float) -> bool:
         """Whether nothing of it matters any more."""

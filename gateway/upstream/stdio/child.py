@@ -149,12 +149,12 @@ class Child(asyncio.SubprocessProtocol):
         await self._exited.wait()
         await _within(_LAST_LINES, self._silent.wait())
         for line in self._stderr.end():
-            self._log.info("upstream stderr", pid=self.pid, line=line)
+            self._log.info("upstream.stderr", pid=self.pid, line=line)
         if not self._deaf.is_set():
             self._stdin().abort()
         self._transport.close()
         await _within(_LAST_LINES, self._lost.wait())
-        self._log.info("upstream process ended", pid=self.pid, reason=self._reason)
+        self._log.info("upstream.ended", pid=self.pid, reason=self._reason)
         self._closed.set()
         self._gone_to(self)
         if self._ended is not None:
@@ -183,12 +183,12 @@ class Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self.pid = self._transport.get_pid()
-        self._log.info("upstream process started", pid=self.pid)
+        self._log.info("upstream.started", pid=self.pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == _STDERR:
             for line in self._stderr.feed(data, self._clock()):
-                self._log.info("upstream stderr", pid=self.pid, line=line)
+                self._log.info("upstream.stderr", pid=self.pid, line=line)
             return
         try:
             lines = self._lines.feed(data)
@@ -200,9 +200,7 @@ class Child(asyncio.SubprocessProtocol):
             if message is None:
                 self._junk += 1
                 if is_power_of_two(self._junk):
-                    self._log.warning(
-                        "upstream wrote what is no message", pid=self.pid, size=len(line), so_far=self._junk
-                    )
+                    self._log.warning("upstream.junk", pid=self.pid, size=len(line), so_far=self._junk)
             elif self._listener is None:
                 self._early.append(message)
             else:

@@ -121,7 +121,7 @@ class Worker:
         elif (call := self._addressee(message)) is not None:
             call.stream.publish(message.line)
         else:
-            self._note("upstream sent a notification that belongs to no open request", message.method)
+            self._note("upstream.unattributed", message.method)
 
     def _respond(self, request: RequestId, message: wire.Inbound) -> None:
         call = self._calls.pop(request, None)
@@ -131,11 +131,11 @@ class Worker:
         elif request in self._cancelled:
             del self._cancelled[request]
         else:
-            self._note("upstream answered no open request", None)
+            self._note("upstream.unknown_response", None)
 
     def _refuse(self, message: wire.Inbound) -> None:
         """Servers must not send requests in this era; one that waits for an answer gets one."""
-        self._note("upstream sent a request, which this protocol revision forbids", message.method)
+        self._note("upstream.forbidden_request", message.method)
         text = "clients take no requests in this protocol revision; answer with an input-required result"
         with contextlib.suppress(UpstreamError):
             self.child.post(wire.error(message.id, wire.METHOD_NOT_FOUND, text))
@@ -144,7 +144,7 @@ class Worker:
         """The server has ended a subscription: over HTTP, the end of its stream says that."""
         call = self._calls.get(request) if request is not None else None
         if request is None or call is None or not call.listens:
-            self._note("upstream cancelled what is no open subscription", None)
+            self._note("upstream.unknown_subscription", None)
             return
         self._forget(request, call)
         call.stream.finish()

@@ -130,4 +130,4 @@ class Spawner:
             return
         backoff = self._backoffs.setdefault(principal, Backoff())
         backoff.failed(started=child.started, now=self._clock())
-        log.warning("upstream process failed", upstream=self._name, failures=backoff.failures)
+        log.warning("upstream.failed", upstream=self._name, failures=backoff.failures)

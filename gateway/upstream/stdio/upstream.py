@@ -46,7 +46,7 @@ class Status:
 class StdioUpstream:
     """One configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
-    `clock` counts seconds and never goes back. `new_id` gives session ids: visible ASCII, not to be guessed.
+    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed.
     """
 
     def __init__(

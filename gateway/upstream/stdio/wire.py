@@ -6,6 +6,7 @@ Only identifiers are read; the rest of a line is skipped by the parser and forwa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
@@ -21,6 +22,9 @@ CANCELLED: Final = 0
 
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+"""A lone one is legal JSON, and what Node writes for text that was cut inside a character; msgspec refuses it."""
 
 _Part = TypeVar("_Part")
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -82,11 +86,10 @@ _ERROR: Final = msgspec.json.Decoder(_Error)
 
 def read(line: bytes) -> Inbound | None:
     """One line of a child's standard output; `None` if it is not a JSON-RPC 2.0 message in UTF-8."""
-    if not line.isascii() and not _is_utf8(line):
-        return None
-    try:
-        envelope = _ENVELOPE.decode(line)
-    except msgspec.MsgspecError:
+    envelope = _maybe(_ENVELOPE, line)
+    if envelope is None and (masked := _SURROGATE.sub(rb"\\u0020", line)) != line:
+        envelope = _maybe(_ENVELOPE, masked)
+    if envelope is None or not (line.isascii() or _is_utf8(line)):
         return None
     if isinstance(envelope.method, str):
         return _call(envelope, envelope.method, one_line(line))
@@ -162,11 +165,11 @@ def _error_code(raw: msgspec.Raw | msgspec.UnsetType) -> int | None:
     return found.code if found else INTERNAL_ERROR
 
 
-def _maybe(decoder: msgspec.json.Decoder[_Part], raw: msgspec.Raw) -> _Part | None:
+def _maybe(decoder: msgspec.json.Decoder[_Part], raw: bytes | msgspec.Raw) -> _Part | None:
     """The part if it is there in the expected form. A message is not lost for having it in another."""
     try:
         return decoder.decode(raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 
