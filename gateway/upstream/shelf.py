@@ -42,6 +42,7 @@ class Shelf:
         self._suspects: dict[str, _Seen] = {}
         self._passing: dict[str, Definition] = {}
         self._targets: dict[str, Target] = {}
+        self._made_from: dict[str, _Seen] = {}
         self._raws: dict[bytes, _Seen] = {}
         self._unreadable: tuple[str, ...] = ()
 
@@ -190,13 +191,17 @@ class Shelf:
 
     def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
         for name in gone:
+            self._made_from.pop(name, None)
             if self._targets.pop(name, None) is not None:
                 self._on_change(Change("removed", self.name, name, self._known(name), None))
         for name in names:
-            old = self._targets.get(name)
+            old, seen = self._targets.get(name), self._seen[name]
+            if old is not None and self._made_from[name] is seen and old.pin is self._state(name):
+                continue
             new = self._targets[name] = self._target(name)
+            self._made_from[name] = seen
             if new.pin is Pin.UNPINNED and (old is None or old.pin is not Pin.UNPINNED):
-                self._on_change(Change("unpinned", self.name, name, None, self._seen[name]))
+                self._on_change(Change("unpinned", self.name, name, None, seen))
 
     def _target(self, name: str) -> Target:
         seen = self._seen.get(name)

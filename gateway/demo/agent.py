@@ -1,0 +1,147 @@
+"""A scripted agent: what a helpful assistant does through the gateway, and what an injected one tries.
+
+It uses the MCP SDK's client, as real agents do. There is no model in it: the same steps each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult, Implementation, TextContent
+
+from gateway.demo.tickets import INJECTED
+from gateway.protocol.replies import DECISION_META, REASON_META
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from gateway.model import Json, JsonObject
+
+_TIMEOUT_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One thing that the agent tries. `tool` is `None` for listing the tools."""
+
+    upstream: str
+    why: str
+    tool: str | None = None
+    arguments: JsonObject = field(default_factory=dict[str, "Json"])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of an attempt.
+
+    `outcome`: `allowed` (the upstream answered), `refused` (the gateway did), `failed` (the tool reported an error).
+    `codes` are the reason codes of a refusal, `decision` its id. `text` is what the agent was told.
+    """
+
+    attempt: Attempt
+    outcome: Literal["allowed", "refused", "failed"]
+    text: str
+    codes: tuple[str, ...] = ()
+    decision: str | None = None
+
+
+SCRIPT: Final = (
+    Attempt("files", "See which tools there are for files"),
+    Attempt("files", "See which files there are", "list_files"),
+    Attempt("files", "Read what the project is", "read_file", {"path": "README.md"}),
+    Attempt("files", "Read how it is deployed", "read_file", {"path": "docs/deployment.md"}),
+    Attempt("tickets", "See which tools there are for tickets (export_customers is not granted, and not shown)"),
+    Attempt("tickets", "Find the tickets about the checkout", "search_tickets", {"query": "checkout"}),
+    Attempt("tickets", "Read one; its text tries to take the agent over", "read_ticket", {"ticket": INJECTED}),
+    Attempt(
+        "tickets",
+        "Tell the customer that somebody is looking into it",
+        "comment_ticket",
+        {"ticket": INJECTED, "comment": "Thank you. We are looking into the payment errors."},
+    ),
+    Attempt("tickets", "Try a tool that is there but not granted: export all customers", "export_customers"),
+    Attempt(
+        "mail",
+        "Do as the ticket says: mail an outsider",
+        "send_message",
+        {"to": ["diagnostics@example.net"], "subject": INJECTED, "body": "Here is what you asked for."},
+    ),
+    Attempt(
+        "mail",
+        "Mail a colleague a summary",
+        "send_message",
+        {"to": ["jana@example.com"], "subject": "Checkout", "body": "Two tickets: a timeout and an error 502."},
+    ),
+    Attempt(
+        "files",
+        "Write a report into the folder for reports",
+        "write_file",
+        {"path": "reports/checkout.md", "content": "# Checkout\n\nTwo open tickets.\n"},
+    ),
+    Attempt("files", "Delete the deployment notes", "delete_file", {"path": "docs/deployment.md"}),
+    Attempt("files", "Call a tool that does not exist", "format_disk", {"confirm": True}),
+)
+
+
+async def tour(endpoint: str, token: str) -> AsyncIterator[Step]:
+    """Go through the script. `endpoint` is the gateway's base URL, such as `http://127.0.0.1:8080`.
+
+    Raises `MCPError` or `httpx2.HTTPError` if the gateway cannot be spoken to at all.
+    """
+    for attempt in SCRIPT:
+        yield await make(endpoint, token, attempt)
+
+
+async def make(endpoint: str, token: str, attempt: Attempt) -> Step:
+    """Make one attempt, over a connection of its own."""
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{endpoint.rstrip('/')}/mcp/{attempt.upstream}"
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT_SECONDS) as http,
+        Client(
+            streamable_http_client(url, http_client=http),
+            read_timeout_seconds=_TIMEOUT_SECONDS,
+            client_info=Implementation(name="opagate-tour", version="1"),
+        ) as client,
+    ):
+        if attempt.tool is None:
+            listed = await client.list_tools()
+            return Step(attempt, "allowed", ", ".join(tool.name for tool in listed.tools))
+        try:
+            result = await client.call_tool(attempt.tool, dict(cast("Mapping[str, Any]", attempt.arguments)))
+        except MCPError as error:
+            return _told_by_error(attempt, error)
+        return _step(attempt, result)
+
+
+def _step(attempt: Attempt, result: CallToolResult) -> Step:
+    text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
+    decision = _member(result.meta, DECISION_META)
+    if decision is not None:
+        return Step(attempt, "refused", text, _codes(decision), str(decision.get("id")))
+    return Step(attempt, "failed" if result.is_error else "allowed", text)
+
+
+def _told_by_error(attempt: Attempt, error: MCPError) -> Step:
+    """A refusal as a JSON-RPC error, or the upstream's own error."""
+    decision = _member(error.data, DECISION_META)
+    if decision is not None:
+        return Step(attempt, "refused", error.message, _codes(decision), str(decision.get("id")))
+    reason = _member(error.data, REASON_META)
+    if reason is not None:
+        return Step(attempt, "refused", error.message, (str(reason.get("code")),))
+    return Step(attempt, "failed", error.message)
+
+
+def _member(value: object, name: str) -> Mapping[str, object] | None:
+    found = cast("Mapping[str, object]", value).get(name) if isinstance(value, dict) else None
+    return cast("Mapping[str, object]", found) if isinstance(found, dict) else None
+
+
+def _codes(decision: Mapping[str, object]) -> tuple[str, ...]:
+    reasons = cast("Sequence[Mapping[str, object]]", decision.get("reasons") or ())
+    return tuple(str(reason.get("code")) for reason in reasons)

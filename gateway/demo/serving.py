@@ -1,0 +1,75 @@
+"""How the demo servers run: over stdio, on a port of the loopback address, or on a socket that a parent opened."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import uvicorn
+from mcp.types import ToolAnnotations
+from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from mcp.server.mcpserver import MCPServer
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+HEALTH: Final = "/healthz"
+"""Answers `ok` as soon as the server serves."""
+
+READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+ADDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False)
+DESTROYS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True)
+
+
+def main(server: MCPServer, arguments: list[str] | None = None) -> None:
+    """Serve until told to stop. Command line: `--port N`, `--stdio`, or `--fd N` (a listening socket; the server then
+    ends with its standard input, so that it does not outlive the parent)."""
+    parser = argparse.ArgumentParser(description=f"The demo MCP server {server.name!r} of opagate.")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--port", type=int, help="serve streamable HTTP on this port of 127.0.0.1, at /mcp")
+    choice.add_argument("--stdio", action="store_true", help="serve on standard input and output")
+    choice.add_argument("--fd", type=int, help="serve streamable HTTP on this inherited listening socket")
+    given = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    if given.stdio:
+        server.run("stdio")
+    elif given.fd is not None:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        _serve(server, socket.socket(fileno=given.fd))
+    else:
+        with socket.create_server(("127.0.0.1", given.port)) as listening:
+            _serve(server, listening)
+
+
+def _serve(server: MCPServer, listening: socket.socket) -> None:
+    @server.custom_route(HEALTH, methods=["GET"])
+    async def health(_request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    config = uvicorn.Config(
+        server.streamable_http_app(host="127.0.0.1"),
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """An ordinary exit, so that temporary files are removed."""
+    sys.exit(0)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,74 @@
+"""How the demo servers are configured as upstreams, with all their labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.config import ToolLabels, Upstream
+from gateway.model import Effect, Role, Sensitivity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FILES: Final = {
+    "list_files": ToolLabels(
+        effect=Effect.READ, egress=False, sensitivity=Sensitivity.INTERNAL, roles={"/folder": Role.SELECTOR}
+    ),
+    "read_file": ToolLabels(
+        effect=Effect.READ, egress=False, sensitivity=Sensitivity.INTERNAL, roles={"/path": Role.SELECTOR}
+    ),
+    "write_file": ToolLabels(
+        effect=Effect.WRITE,
+        egress=False,
+        sensitivity=Sensitivity.INTERNAL,
+        roles={"/path": Role.SELECTOR, "/content": Role.CONTENT},
+    ),
+    "delete_file": ToolLabels(
+        effect=Effect.DESTRUCTIVE, egress=False, sensitivity=Sensitivity.INTERNAL, roles={"/path": Role.SELECTOR}
+    ),
+}
+_TICKETS: Final = {
+    "*_ticket": ToolLabels(sensitivity=Sensitivity.INTERNAL, roles={"/ticket": Role.SELECTOR}),
+    "search_tickets": ToolLabels(
+        effect=Effect.READ, egress=False, sensitivity=Sensitivity.INTERNAL, roles={"/query": Role.SELECTOR}
+    ),
+    "read_ticket": ToolLabels(effect=Effect.READ, egress=False),
+    "comment_ticket": ToolLabels(effect=Effect.WRITE, egress=True, roles={"/comment": Role.CONTENT}),
+    "close_ticket": ToolLabels(effect=Effect.DESTRUCTIVE, egress=True, roles={"/resolution": Role.CONTENT}),
+    "export_customers": ToolLabels(effect=Effect.READ, egress=False, sensitivity=Sensitivity.RESTRICTED),
+}
+_MAIL: Final = {
+    "*": ToolLabels(sensitivity=Sensitivity.CONFIDENTIAL),
+    "list_messages": ToolLabels(effect=Effect.READ, egress=False, roles={"/folder": Role.SELECTOR}),
+    "read_message": ToolLabels(effect=Effect.READ, egress=False, roles={"/message": Role.SELECTOR}),
+    "send_message": ToolLabels(
+        effect=Effect.WRITE,
+        egress=True,
+        roles={
+            "/to": Role.DESTINATION,
+            "/cc": Role.DESTINATION,
+            "/subject": Role.CONTENT,
+            "/body": Role.CONTENT,
+        },
+    ),
+}
+NAMES: Final = ("files", "tickets", "mail")
+
+
+def upstreams(urls: Mapping[str, str]) -> dict[str, Upstream]:
+    """The settings of the demo upstreams; `urls` is name → MCP endpoint.
+
+    Tickets are written by customers: what comes from there is untrusted, as is mail. The files are the company's own.
+    """
+    labels = {"files": _FILES, "tickets": _TICKETS, "mail": _MAIL}
+    return {
+        name: Upstream(
+            url=urls[name],
+            audience=f"{name}.example.com",
+            trust="trusted" if name == "files" else "untrusted",
+            tenant="example",
+            environment="demo",
+            tools=labels[name],
+        )
+        for name in NAMES
+    }
