@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
+from gateway.errors import (
+    PolicyBroken,
+    PolicyError,
+    PolicyInput,
+    PolicyLate,
+    PolicyMalformed,
+    PolicyUnavailable,
+    PolicyUndefined,
+)
+from gateway.model import Decision, PolicyRevision
+from gateway.policy import policy as policies
+from gateway.policy.embedded import Entrypoint
+from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
+
+Tree = Callable[[dict[str, str]], Path]
+
+ALLOWED = {
+    "version": 1,
+    "effect": "allow",
+    "reasons": [],
+    "obligations": [],
+    "policy": {"name": "said", "revision": "r0"},
+}
+AGENT = {"subject": {"id": "spiffe://corp/agent/triage"}, "resources": [{"id": "a"}, {"id": "b"}]}
+
+
+class _Source:
+    """An engine that answers, or raises, what it is told."""
+
+    kind: Literal["embedded", "opa"] = "opa"
+    ready = True
+
+    def __init__(self, answer: object = ALLOWED, name: str = "", revision: str = "") -> None:
+        self.answer = answer
+        self.name = name
+        self.revision = revision
+        self.problem: str | None = None
+        self.looks: list[Any] = []
+        self.closed = False
+        self.asked: list[tuple[str, bytes]] = []
+
+    async def open(self) -> None:
+        pass
+
+    async def look(self) -> bool:
+        step = self.looks.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        changed, self.problem = step
+        return changed
+
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+        self.asked.append((entrypoint, document))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def _policy(source: _Source, **options: Any) -> Policy:
+    return Policy(source, supported=frozenset({"label"}), clock=lambda: 7.0, interval=1.0, **options)
+
+
+def _only(decision: Decision) -> str:
+    assert decision.effect == "deny"
+    (reason,) = decision.reasons
+    assert reason.message
+    assert reason.remedy
+    return reason.code
+
+
+async def test_an_allow_of_the_policy_is_an_allow():
+    source = _Source()
+
+    decision = await _policy(source).decide({"version": 1})
+
+    assert decision.allowed
+    assert source.asked == [("decision", b'{"version":1}')]
+
+
+@pytest.mark.parametrize(("held", "revision"), [("abc", "abc"), ("", "r0")])
+async def test_the_revision_that_the_engine_holds_is_the_one_recorded(held: str, revision: str):
+    decision = await _policy(_Source(revision=held)).decide({})
+
+    assert decision.policy == PolicyRevision("said", revision)
+
+
+async def test_without_any_revision_it_is_unknown():
+    source = _Source(ALLOWED | {"policy": {"name": "said"}})
+
+    assert (await _policy(source).decide({})).policy == PolicyRevision("said", "unknown")
+
+
+@pytest.mark.parametrize(
+    "error", [PolicyUnavailable, PolicyLate, PolicyUndefined, PolicyMalformed, PolicyInput, PolicyBroken]
+)
+async def test_whatever_fails_is_a_denial_with_its_own_code(error: type[PolicyError]):
+    source = _Source(error("it failed", "mend it"), name="known", revision="abc")
+
+    decision = await _policy(source).decide({})
+
+    assert _only(decision) == error.code
+    assert decision.reasons[0].message == "it failed"
+    assert decision.reasons[0].remedy == "mend it"
+    assert decision.policy == PolicyRevision("known", "abc")
+
+
+async def test_a_failure_before_any_policy_is_of_an_unknown_policy():
+    decision = await _policy(_Source(PolicyUnavailable("x", "y"))).decide({})
+
+    assert decision.policy == PolicyRevision("unknown", "unknown")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("hunter2"), KeyError("x"), AssertionError(), RecursionError()])
+async def test_a_defect_is_a_denial_and_is_told(error: Exception):
+    events: list[PolicyEvent] = []
+    policy = _policy(_Source(error), on_event=events.append)
+
+    decision = await policy.decide({})
+
+    assert _only(decision) == "policy/unavailable"
+    assert "hunter2" not in decision.reasons[0].message
+    assert await policy.visible({}, frozenset({"a"})) == frozenset()
+    assert [(event.kind, event.error) for event in events] == [("failed", error), ("failed", error)]
+
+
+async def test_a_listener_that_fails_does_not_turn_a_denial_into_an_exception():
+    def listener(_: PolicyEvent) -> None:
+        raise OSError("disk full")
+
+    decision = await _policy(_Source(RuntimeError()), on_event=listener).decide({})
+
+    assert _only(decision) == "policy/unavailable"
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_a_caller_that_is_gone_is_not_answered(error: BaseException):
+    with pytest.raises(type(error)):
+        await _policy(_Source(error)).decide({})
+
+
+async def test_a_document_that_cannot_be_put_exactly_is_a_denial():
+    source = _Source()
+
+    assert _only(await _policy(source).decide({"arguments": {"x": float("inf")}})) == "policy/input"
+    assert await _policy(source).visible({"resources": [2**70]}, frozenset()) == frozenset()
+    assert source.asked == []
+
+
+async def test_an_obligation_that_nobody_carries_out_is_a_denial():
+    answer = ALLOWED | {"obligations": [{"id": "redact", "properties": {"pointers": ["/a"]}}]}
+
+    assert _only(await _policy(_Source(answer)).decide({})) == "policy/obligation"
+
+
+async def test_what_is_visible_is_what_was_named():
+    source = _Source({"version": 1, "visible": ["a"]})
+
+    assert await _policy(source).visible({}, frozenset({"a", "b"})) == {"a"}
+    assert source.asked == [("visibility", b"{}")]
+
+
+async def test_a_failure_hides_everything():
+    assert await _policy(_Source(PolicyLate("late"))).visible({}, frozenset({"a"})) == frozenset()
+
+
+class _Steps:
+    """A sleep that returns at once, as often as told, and then never."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self.done = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        assert seconds == 1.0
+        if not self._left:
+            self.done.set()
+            await asyncio.Event().wait()
+        self._left -= 1
+
+
+async def test_the_watch_tells_of_changes_and_of_each_problem_once():
+    source = _Source(name="n", revision="r")
+    events: list[PolicyEvent] = []
+    defect = RuntimeError()
+    source.looks = [(False, None), (True, None), (False, "p1"), (False, "p1"), defect, (False, "p2"), (True, None)]
+    steps = _Steps(len(source.looks))
+    policy = _policy(source, sleep=steps, on_event=events.append)
+
+    await policy.start()
+    await steps.done.wait()
+    await policy.stop()
+
+    assert [(event.kind, event.status.problem) for event in events] == [
+        ("loaded", None),
+        ("loaded", None),
+        ("problem", "p1"),
+        ("failed", "p1"),
+        ("problem", "p2"),
+        ("loaded", None),
+    ]
+    assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, loaded=7.0)
+    assert source.closed
+
+
+async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
+    source = _Source()
+    source.ready = False
+    source.problem = "not there"
+    events: list[PolicyEvent] = []
+    policy = _policy(source, on_event=events.append)
+
+    await policy.start()
+    await policy.stop()
+
+    assert [event.kind for event in events] == ["problem"]
+    assert policy.status().loaded == 0.0
+    assert not policy.status().ready
+
+
+async def test_stopping_what_was_not_started_closes_the_engine():
+    source = _Source()
+
+    await _policy(source).stop()
+
+    assert source.closed
+
+
+async def test_the_embedded_engine_is_built_from_settings(tree: Tree, tmp_path: Path):
+    grants = tmp_path / "grants.yaml"
+    grants.write_text("agents: [someone]\n", encoding="utf-8")
+    for given, allowed in ((None, True), (grants, False)):
+        policy = Policy.build(PolicySettings(path=tree({}), grants=given), supported=frozenset(), clock=lambda: 5.0)
+        await policy.start()
+        decision = await policy.decide(AGENT)
+        visible = await policy.visible(AGENT, frozenset({"a", "b"}))
+        status = policy.status()
+        await policy.stop()
+
+        assert decision.allowed == allowed
+        assert visible == (frozenset({"a", "b"}) if allowed else frozenset())
+        assert status == PolicyStatus(
+            ready=True, name="tiny", revision=decision.policy.revision, engine="embedded", problem=None, loaded=5.0
+        )
+
+
+async def test_a_broken_policy_stops_the_start(tree: Tree):
+    policy = Policy.build(PolicySettings(path=tree({"a.rego": "package"})), supported=frozenset(), clock=lambda: 0.0)
+
+    with pytest.raises(PolicyBroken, match=r"a\.rego:"):
+        await policy.start()
+
+    assert _only(await policy.decide(AGENT)) == "policy/unavailable"
+    await policy.stop()
+
+
+async def test_a_late_embedded_engine_is_a_denial(tree: Tree):
+    ticks = iter(range(1000))
+    policy = Policy.build(
+        PolicySettings(path=tree({}), engine=EmbeddedEngine()),
+        supported=frozenset(),
+        clock=lambda: 0.0,
+        monotonic=lambda: float(next(ticks)),
+    )
+    await policy.start()
+
+    assert _only(await policy.decide(AGENT)) == "policy/late"
+    await policy.stop()
+
+
+async def test_an_opa_that_is_not_there_is_a_denial_and_not_ready(tmp_path: Path):
+    engine = OpaEngine(kind="opa", url=f"unix://{tmp_path}/opa.sock")
+    policy = Policy.build(PolicySettings(engine=engine), supported=frozenset(), clock=lambda: 0.0)
+    await policy.start()
+
+    assert _only(await policy.decide(AGENT)) == "policy/unavailable"
+    assert not policy.status().ready
+    assert "cannot be reached" in str(policy.status().problem)
+    await policy.stop()
+
+
+def test_grants_for_an_opa_of_ones_own_are_refused(tmp_path: Path):
+    engine = OpaEngine(kind="opa", url="unix:///run/opa.sock")
+
+    with pytest.raises(PolicyBroken, match=r"policy\.grants") as raised:
+        Policy.build(PolicySettings(engine=engine, grants=tmp_path), supported=frozenset(), clock=lambda: 0.0)
+
+    assert "gateway/grants/data.yaml" in raised.value.remedy
+
+
+def test_the_shipped_folder_is_the_installed_one_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(policies, "__file__", str(tmp_path / "gateway/policy/policy.py"))
+    assert policies.shipped() == tmp_path / "rego"
+
+    (tmp_path / "gateway/_rego").mkdir(parents=True)
+    assert policies.shipped() == tmp_path / "gateway/_rego"
+
+
+async def test_a_decision_on_nothing_is_a_denial(tree: Tree):
+    policy = Policy.build(PolicySettings(path=tree({})), supported=frozenset(), clock=lambda: 0.0)
+    await policy.start()
+
+    assert json.dumps([reason.code for reason in (await policy.decide({})).reasons]) == '["tiny/default"]'
+    await policy.stop()

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
+from gateway.policy import bundle
+from gateway.policy.reload import Folder
+
+Tree = Callable[[dict[str, str]], Path]
+
+AGENT = json.dumps({"subject": {"id": "spiffe://corp/agent/triage"}}).encode()
+EMPTY_GRANTS = {"gateway/grants/data.yaml": "agents: []\n"}
+BROKEN = {"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}
+
+
+async def _effect(folder: Folder) -> object:
+    answer: Any = await folder.evaluate("decision", AGENT)
+    return answer["effect"]
+
+
+@pytest.fixture
+async def opened(tree: Tree) -> Folder:
+    folder = Folder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+    await folder.open()
+    return folder
+
+
+async def test_before_it_is_opened_nothing_is_answered(tree: Tree):
+    folder = Folder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+
+    assert not folder.ready
+    assert folder.revision == ""
+    with pytest.raises(PolicyUnavailable):
+        await folder.evaluate("decision", AGENT)
+
+
+async def test_an_opened_folder_answers_and_says_which_policy(opened: Folder, tree: Tree):
+    assert opened.ready
+    assert opened.name == "tiny"
+    assert opened.revision == bundle.read(tree({})).revision
+    assert await _effect(opened) == "allow"
+    assert not await opened.look()
+    assert opened.problem is None
+
+    await opened.aclose()
+
+    assert not opened.ready
+
+
+async def test_a_change_comes_into_force_once_the_folder_is_still(opened: Folder, tree: Tree):
+    before = opened.revision
+    tree(EMPTY_GRANTS)
+
+    assert not await opened.look()
+    assert await _effect(opened) == "allow"
+    assert await opened.look()
+    assert await _effect(opened) == "deny"
+    assert opened.revision != before
+
+
+async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: Folder, tree: Tree):
+    tree(EMPTY_GRANTS)
+    assert not await opened.look()
+    tree({"gateway/more/more.rego": "package gateway.more\n\nx := 1\n"})
+
+    assert not await opened.look()
+    assert await _effect(opened) == "allow"
+    assert await opened.look()
+
+
+async def test_a_change_while_reading_waits_for_the_next_look(
+    opened: Folder, tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    opened._seen = bundle.fingerprint(tree(EMPTY_GRANTS))
+    marks = iter([opened._seen, (("other", 0, 0, 0),)])
+    monkeypatch.setattr(bundle, "fingerprint", lambda *_: next(marks))
+
+    assert not await opened.look()
+    assert await _effect(opened) == "allow"
+
+
+async def test_a_broken_policy_leaves_the_last_good_in_force_and_says_so(opened: Folder, tree: Tree):
+    before = opened.revision
+    folder = tree(BROKEN)
+    await opened.look()
+
+    assert not await opened.look()
+    assert opened.problem is not None
+    assert "gateway/decision/extra.rego:" in opened.problem
+    assert opened.ready
+    assert opened.revision == before
+    assert await _effect(opened) == "allow"
+
+    (folder / "gateway/decision/extra.rego").unlink()
+    await opened.look()
+    assert not await opened.look()
+    assert opened.problem is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ('default result := {"effect": "allow"}', "does not follow the contract"),
+        ("result := {} if input.nope", "gave no answer"),
+        (
+            'default result := {"version":1,"effect":"allow","reasons":[],"obligations":[],"policy":{"name":"open"}}',
+            "allows a call on an empty input",
+        ),
+        (
+            'default result := {}\n\nresult := {"x": 1} if input.version\n\nresult := {"x": 2} if input.version',
+            "fails on a fixture",
+        ),
+    ],
+)
+async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
+    opened: Folder, tree: Tree, rule: str, problem: str
+):
+    tree({"gateway/decision/decision.rego": f"package gateway.decision\n\n{rule}\n"})
+    await opened.look()
+
+    assert not await opened.look()
+    assert problem in str(opened.problem)
+    assert await _effect(opened) == "allow"
+
+
+async def test_a_broken_policy_cannot_be_opened(tree: Tree):
+    folder = Folder(tree(BROKEN), None, deadline=60.0, monotonic=lambda: 0.0)
+
+    with pytest.raises(PolicyBroken):
+        await folder.open()
+
+    assert not folder.ready
+
+
+async def test_a_folder_that_went_away_leaves_the_last_good_in_force(opened: Folder, tree: Tree):
+    folder = tree({})
+    folder.rename(folder.with_name("gone"))
+
+    assert not await opened.look()
+    assert "cannot be read" in str(opened.problem)
+    assert await _effect(opened) == "allow"
+
+
+async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):
+    ticks = iter(range(0, 1000, 10))
+    folder = Folder(tree({}), None, deadline=1.0, monotonic=lambda: float(next(ticks)))
+    await folder.open()
+
+    with pytest.raises(PolicyLate):
+        await folder.evaluate("decision", AGENT)
+
+
+async def test_touched_files_with_the_same_content_change_nothing(opened: Folder, tree: Tree):
+    (tree({}) / "gateway/grants/data.yaml").touch()
+    await opened.look()
+
+    assert not await opened.look()
+    assert opened.problem is None

@@ -1,0 +1,298 @@
+"""The client against servers that speak just so much HTTP as to be wrong in one way. A real OPA: tests/interaction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.config import OpaEngine
+from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
+from gateway.policy import server as servers
+from gateway.policy.server import Server
+
+
+class Peer:
+    """What was asked, and how often somebody connected."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+
+@asynccontextmanager
+async def _peer(path: Path, *answers: bytes | None) -> AsyncIterator[Peer]:
+    """A server on a Unix socket that gives these answers, one a request. `None` closes without one; after the last,
+    it is silent. An answer that ends in nothing but a header block without a length is ended by closing."""
+    peer = Peer()
+    left = list(answers)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer.connections += 1
+        writers.append(writer)
+        while request := await _request(reader):
+            peer.requests.append(request)
+            answer = left.pop(0) if left else b""
+            if answer is None:
+                break
+            writer.write(answer)
+            if b"connection: close" in answer:
+                break
+        writer.close()
+
+    listening = await asyncio.start_unix_server(serve, path)
+    try:
+        yield peer
+    finally:
+        listening.close()
+        for writer in writers:
+            writer.close()
+        await listening.wait_closed()
+
+
+async def _request(reader: asyncio.StreamReader) -> bytes:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return b""
+    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    return head + await reader.readexactly(length)
+
+
+def _http(body: bytes, *, status: str = "200 OK", kind: str = "application/json", extra: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
+    return head.encode() + body
+
+
+def _result(value: object) -> bytes:
+    return _http(json.dumps({"result": value}).encode())
+
+
+@asynccontextmanager
+async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncIterator[Server]:
+    settings = OpaEngine(kind="opa", url=f"unix://{path}", deadline=timedelta(seconds=deadline))
+    if token is not None:
+        settings = settings.model_copy(update={"token": SecretStr(token)})
+    client = Server(settings)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "opa.sock"
+
+
+async def test_the_document_is_sent_as_it_is_and_the_result_comes_back(socket: Path):
+    async with _peer(socket, _result({"a": 1}), _result([])) as peer, _client(socket, token="s3cret") as client:
+        assert await client.evaluate("decision", b'{"x":1}') == {"a": 1}
+        assert await client.evaluate("visibility", b"{}") == []
+
+    first, second = peer.requests
+    head, _, body = first.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/data/gateway/decision/result?strict-builtin-errors=true HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer s3cret" in head or b"\r\nauthorization: Bearer s3cret" in head
+    assert body == b'{"input":{"x":1}}'
+    assert second.startswith(b"POST /v1/data/gateway/visibility/result?")
+    assert peer.connections == 1
+
+
+async def test_without_a_token_there_is_no_authorization(socket: Path):
+    async with _peer(socket, _result(1)) as peer, _client(socket) as client:
+        await client.evaluate("decision", b"{}")
+
+    assert b"authorization" not in peer.requests[0].lower()
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"decision_id": "x", "provenance": {}}'])
+async def test_a_success_without_a_result_is_undefined(socket: Path, body: bytes):
+    async with _peer(socket, _http(body)), _client(socket) as client:
+        with pytest.raises(PolicyUndefined, match="no answer at gateway/decision/result"):
+            await client.evaluate("decision", b"{}")
+
+
+async def test_a_result_of_null_is_passed_on_for_strict_reading(socket: Path):
+    async with _peer(socket, _result(None)), _client(socket) as client:
+        assert await client.evaluate("decision", b"{}") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _http(b"[1]"),
+        _http(b'"allow"'),
+        _http(b'{"result": tru'),
+        _http(b""),
+        _http(b'{"result": "\xff"}'),
+        _http(b"[" * 100_000),
+        _http(b'{"result": true}', kind="text/html"),
+        _http(b'{"result": true}', kind="application/jsonp"),
+        _http(b'{"result": true}', extra="content-encoding: gzip\r\n"),
+        b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: nonsense\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        b"\x00\xff" * 100,
+    ],
+)
+async def test_rubbish_is_malformed(socket: Path, answer: bytes):
+    async with _peer(socket, answer), _client(socket) as client:
+        with pytest.raises(PolicyMalformed):
+            await client.evaluate("decision", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (
+            "500 Internal Server Error",
+            b'{"code": "internal_error", "message": "hunter2"}',
+            "status 500, internal_error",
+        ),
+        ("500 Internal Server Error", b"oops", "status 500)"),
+        ("500 Internal Server Error", b'{"code": "<script>"}', "status 500)"),
+        ("500 Internal Server Error", b'{"code": 7}', "status 500)"),
+        ("401 Unauthorized", b'{"result": true}', "status 401)"),
+        ("404 Not Found", b"{}", "status 404)"),
+        ("204 No Content", b"", "status 204)"),
+        ("201 Created", b'{"result": true}', "status 201)"),
+    ],
+)
+async def test_any_other_status_is_unavailable_and_quotes_nothing(socket: Path, status: str, body: bytes, told: str):
+    answer = _http(body, status=status) if body else f"HTTP/1.1 {status}\r\n\r\n".encode()
+    async with _peer(socket, answer), _client(socket) as client:
+        with pytest.raises(PolicyUnavailable) as raised:
+            await client.evaluate("decision", b"{}")
+
+    assert told in raised.value.message
+    assert "hunter2" not in raised.value.message
+
+
+async def test_a_redirect_is_not_followed(socket: Path):
+    answer = _http(b"", status="307 Temporary Redirect", extra="location: /v1/data/yes\r\n")
+    async with _peer(socket, answer, _result({"effect": "allow"})) as peer, _client(socket) as client:
+        with pytest.raises(PolicyUnavailable, match="307"):
+            await client.evaluate("decision", b"{}")
+
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "length", ["content-length: 2000\r\n", "connection: close\r\n", "transfer-encoding: chunked\r\n"]
+)
+async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(
+    socket: Path, length: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(servers, "MAX_ANSWER", 1000)
+    content = b"7d0\r\n" + b" " * 2000 if "chunked" in length else b" " * 2000
+    answer = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n".encode() + content
+    async with _peer(socket, answer), _client(socket) as client:
+        with pytest.raises(PolicyMalformed, match="larger than"):
+            await client.evaluate("decision", b"{}")
+
+
+async def test_an_answer_that_breaks_off_is_unavailable(socket: Path):
+    cut = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx: connection: close\r\ncontent-length: 50\r\n\r\n{"
+    async with _peer(socket, cut), _client(socket) as client:
+        with pytest.raises(PolicyUnavailable, match="cannot be reached"):
+            await client.evaluate("decision", b"{}")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"]
+)
+async def test_silence_before_or_within_an_answer_is_late(socket: Path, answer: bytes):
+    async with _peer(socket, answer), _client(socket, deadline=0.05) as client:
+        with pytest.raises(PolicyLate, match="within 50 ms"):
+            await client.evaluate("decision", b"{}")
+
+
+async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Path):
+    async with _peer(socket, _result(1), None, _result(2)) as peer, _client(socket) as client:
+        assert await client.evaluate("decision", b"{}") == 1
+        assert await client.evaluate("decision", b"{}") == 2
+
+    assert peer.connections == 2
+
+
+async def test_a_server_that_keeps_closing_is_asked_twice_and_no_more(socket: Path):
+    async with _peer(socket, None, None, _result(1)) as peer, _client(socket) as client:
+        with pytest.raises(PolicyUnavailable, match="cannot be reached"):
+            await client.evaluate("decision", b"{}")
+
+    assert len(peer.requests) == 2
+
+
+async def test_no_server_is_unavailable(socket: Path):
+    async with _client(socket) as client:
+        with pytest.raises(PolicyUnavailable) as raised:
+            await client.evaluate("decision", b"{}")
+
+    assert str(socket) not in raised.value.message
+    assert raised.value.remedy
+
+
+async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
+    async with _peer(socket, _http(b"{}"), _http(b"{}", status="500 Internal Server Error")) as peer:
+        async with _client(socket) as client:
+            await client.require_ready()
+            with pytest.raises(PolicyUnavailable, match="not ready"):
+                await client.require_ready()
+
+    assert peer.requests[0].startswith(b"GET /health?bundles&plugins ") or peer.requests[0].startswith(
+        b"GET /health?bundles=&plugins= "
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "revision"),
+    [
+        ({"provenance": {"version": "1", "bundles": {"b": {"revision": "2"}, "a": {"revision": "1"}}}}, "1+2"),
+        ({"provenance": {"version": "1", "bundles": {"b": {}}}}, ""),
+        ({"provenance": {"version": "1", "revision": "old"}}, "old"),
+        ({"provenance": {"version": "1"}}, ""),
+    ],
+)
+async def test_the_revision_is_that_of_the_bundles(socket: Path, body: object, revision: str):
+    async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
+        assert await client.revision() == revision
+
+
+@pytest.mark.parametrize("body", [{}, {"provenance": []}, {"provenance": {"bundles": {"a": {"revision": 1}}}}])
+async def test_a_revision_that_is_not_told_is_malformed(socket: Path, body: object):
+    async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
+        with pytest.raises(PolicyMalformed, match="which bundles"):
+            await client.revision()
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+def test_authorities_that_cannot_be_read_are_named(tmp_path: Path, content: str | None):
+    ca = tmp_path / "ca.pem"
+    if content is not None:
+        ca.write_text(content, encoding="utf-8")
+
+    with pytest.raises(PolicyBroken, match=r"ca\.pem"):
+        Server(OpaEngine(kind="opa", url="https://opa.invalid", ca=ca))
+
+
+async def test_a_client_can_be_closed_twice(socket: Path):
+    async with _peer(socket, _result(1)), _client(socket) as client:
+        await client.evaluate("decision", b"{}")
+        await client.aclose()
+
+
+async def test_what_the_caller_cancels_is_cancelled(socket: Path):
+    async with _peer(socket), _client(socket, deadline=60) as client:
+        asking = asyncio.ensure_future(client.evaluate("decision", b"{}"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
