@@ -63,15 +63,16 @@ class Spawner:
         return sum(owner == principal for owner in self._children.values()) >= MAX_CHILDREN_PER_PRINCIPAL
 
     async def spawn(self, principal: str) -> Child:
-        """Start a process for this principal.
+        """Start a process for this principal. If the caller is cancelled, it is ended once it has started.
 
         Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
         """
         self._refuse(principal)
         child = Child(self._name, secrets=self._secrets, clock=self._clock, gone=self._gone)
         self._children[child] = principal
+        starting = asyncio.ensure_future(spawn(self._command, child, env=self._env, cwd=self._cwd))
         try:
-            await spawn(self._command, child, env=self._env, cwd=self._cwd)
+            await asyncio.shield(starting)
         except OSError as error:
             self._gone(child)
             raise UpstreamUnreachable(
@@ -80,8 +81,7 @@ class Spawner:
             ) from error
         except asyncio.CancelledError:
             child.asked = True
-            if not child.pid:
-                self._gone(child)
+            starting.add_done_callback(lambda _: self.stop(child) if child.pid else self._gone(child))
             raise
         if self._closing:
             await child.stop()

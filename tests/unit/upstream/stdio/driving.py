@@ -122,7 +122,7 @@ async def next_event(reply: UpstreamReply) -> Any:
 async def until(condition: Callable[[], bool]) -> None:
     """Let real processes do their work until `condition` holds."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what a process does is no event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
