@@ -64,7 +64,7 @@ class Splitter:
             self._line = self._position = found.end()
         self._keep(start)
         if self._passing or len(buffer) > self._limit:
-            events.extend(self._piece())
+            events.append(self._piece())
         return events
 
     def rest(self) -> bytes:
@@ -76,16 +76,14 @@ class Splitter:
         self._line -= start
         self._position = len(self._buffer)
 
-    def _piece(self) -> list[Event]:
-        if not self._buffer:
-            return []
+    def _piece(self) -> Event:
         piece = Event(bytes(self._buffer), whole=False)
         self._line = 0 if self._line == len(self._buffer) else -1
         self._buffer.clear()
         self._position = 0
         self._passing = True
         self._first = False
-        return [piece]
+        return piece
 
     def _event(self, raw: bytes) -> Event:
         if self._passing:

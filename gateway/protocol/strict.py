@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 from typing import Final, NoReturn, cast
 
 from gateway.model import Json, JsonObject
@@ -166,6 +167,8 @@ def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _integer(digits: str) -> int:
+    if len(digits) < 19:
+        return int(digits)
     if len(digits) > 20 or not _MIN_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
         raise _Refused(Unreadable("request/number", "the body has an integer that does not fit in 64 bits"))
     return value
@@ -175,7 +178,7 @@ def _float(digits: str) -> float:
     if len(digits) > _MAX_NUMBER:
         raise _Refused(Unreadable("request/number", f"the body has a number of more than {_MAX_NUMBER} characters"))
     value = float(digits)
-    if value in {float("inf"), float("-inf")} or (value == 0 and _significant(digits)):
+    if not isfinite(value) or (value == 0 and _significant(digits)):
         raise _Refused(Unreadable("request/number", "the body has a number beyond the range of a double"))
     return value
 
