@@ -100,13 +100,12 @@ def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End |
 
 
 def _settle(position: Position, unsettled: dict[str, None]) -> None:
-    if position.entry is None:
-        return
+    entry = position.entry or {}
     if position.kind == "segment":
-        unsettled.update(dict.fromkeys(cast("Sequence[str]", position.entry.get("open", ()))))
-    elif (call := opened_by(position.kind, position.entry)) is not None:
+        unsettled.update(dict.fromkeys(cast("Sequence[str]", entry.get("open", ()))))
+    elif (call := opened_by(position.kind, entry)) is not None:
         unsettled[call] = None
-    elif (call := closed_by(position.kind, position.entry)) is not None:
+    elif (call := closed_by(position.kind, entry)) is not None:
         unsettled.pop(call, None)
 
 

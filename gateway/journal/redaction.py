@@ -163,8 +163,8 @@ def _encodable(text: str) -> str:
 def _canonical(value: Json) -> bytes:
     try:
         return msgspec.json.encode(value, order="sorted")
-    except (UnicodeEncodeError, OverflowError, TypeError):
-        # What msgspec has no form for (lone surrogates, integers beyond 64 bits, other mappings), the library has.
+    except (UnicodeEncodeError, TypeError):
+        # What msgspec has no form for (lone surrogates, other mappings and sequences), the standard library has.
         return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode()
 
 

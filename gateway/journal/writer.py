@@ -191,7 +191,7 @@ class Journal:
             raise ValueError(f"an entry's fields may not be named {sorted(RESERVED & set(fields))}")
         try:
             encoded = self._encode(fields)
-        except (UnicodeEncodeError, OverflowError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
         entry = Pending(kind, encoded, opened_by(kind, fields), closed_by(kind, fields))
         if not entry.fits:

@@ -1,0 +1,111 @@
+"""A journal on a disk that is full, for real: a small file system where one can be mounted, a size limit elsewhere."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import JournalSettings
+from gateway.errors import JournalError
+from gateway.journal.reader import verify
+from gateway.journal.writer import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "opagate-test", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(
+            f"a file system cannot be mounted here ({mounted.stderr.strip()}); the size limit test runs instead"
+        )
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Generator[None]:
+    """Writes beyond `size` fail with EFBIG, as they fail with ENOSPC on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def opened(folder: Path, fsync: str, segment: int) -> Journal:
+    settings = JournalSettings.model_validate({"path": folder, "fsync": fsync, "segment": segment})
+    return Journal.open(settings, key=KEY, clock=time.time)
+
+
+async def fill(journal: Journal) -> int:
+    """Append until the journal refuses; how many entries went in."""
+    for number in range(10_000):
+        try:
+            await journal.append("policy", {"name": "x" * (number % 700)})
+        except JournalError:
+            return number
+    pytest.fail("the disk never filled")
+
+
+@pytest.mark.parametrize("fsync", ["always", "never"])
+@pytest.mark.parametrize("segment", [20_000, 10**6])
+async def test_a_full_file_system_refuses_until_there_is_space_again(small_disk: Path, fsync: str, segment: int):
+    folder, ballast = small_disk / "journal", small_disk / "ballast"
+    ballast.write_bytes(bytes(40_000))
+    journal = opened(folder, fsync, segment)
+
+    written = await fill(journal)
+
+    assert "No space left on device" in (journal.status().problem or "")
+    full = verify(folder, key=KEY, head=journal.head)
+    assert full.ok, full.problems
+    with pytest.raises(JournalError, match="No space left on device"):
+        await journal.append("policy", {"name": "x" * 5000})
+    ballast.unlink()
+    await journal.append("policy", {"name": "x" * 5000})
+    await journal.close()
+    result = verify(folder, key=KEY, head=journal.head)
+    assert result.ok, result.problems
+    assert result.entries == written + 2 + result.segments
+
+
+async def test_a_file_at_its_size_limit_refuses_until_the_limit_is_raised(tmp_path: Path):
+    """The same where no file system can be mounted (RLIMIT_FSIZE, EFBIG)."""
+    folder = tmp_path / "journal"
+    journal = opened(folder, "never", 10**6)
+
+    with file_size_limit(50_000):
+        written = await fill(journal)
+        assert "File too large" in (journal.status().problem or "")
+        assert verify(folder, key=KEY, head=journal.head).ok
+
+    await journal.append("policy", {})
+    await journal.close()
+    result = verify(folder, key=KEY, head=journal.head)
+    assert result.ok, result.problems
+    assert result.entries == written + 3

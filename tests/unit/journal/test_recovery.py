@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import JournalError
+from gateway.journal.chain import MAX_LINE, Chain
+from gateway.journal.recovery import recover
+from gateway.journal.storage import Disk
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.journal.writer import Journal
+
+KEY = b"k" * 32
+CHAIN = Chain.of(KEY)
+SMALL = 900
+
+
+def add(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def test_an_empty_folder_has_no_end(tmp_path: Path):
+    assert recover(tmp_path, CHAIN, Disk()) == (None, ())
+
+
+async def test_a_whole_journal_ends_after_its_last_line(write_journal: Callable[..., Awaitable[str]], folder: Path):
+    head = await write_journal(3)
+
+    end, torn = recover(folder, CHAIN, Disk())
+
+    assert torn == ()
+    assert end is not None
+    assert (end.number, end.lines, end.seq, end.link, end.journal) == (1, 5, 5, head, "journal-1")
+    assert end.size == (folder / "00000001.jsonl").stat().st_size
+    assert end.unsettled == ()
+
+
+async def test_a_torn_line_is_moved_aside_at_every_place_it_can_be_torn_at(
+    write_journal: Callable[..., Awaitable[str]], folder: Path
+):
+    await write_journal(2)
+    path, aside = folder / "00000001.jsonl", folder / "00000001.jsonl.torn"
+    written = path.read_bytes()
+    last = written[:-1].rfind(b"\n") + 1
+
+    for size in range(last + 1, len(written)):
+        path.write_bytes(written[:size])
+        end, torn = recover(folder, CHAIN, Disk())
+        assert end is not None
+        assert (end.size, end.lines) == (last, 3)
+        assert [(each.data, each.file) for each in torn] == [(written[last:size], aside.name)]
+        assert path.read_bytes() == written[:last]
+        assert aside.read_bytes() == written[last:size] + b"\n"
+        aside.unlink()
+
+
+async def test_zeros_that_a_power_loss_left_are_moved_aside(write_journal: Callable[..., Awaitable[str]], folder: Path):
+    await write_journal(2)
+    add(folder / "00000001.jsonl", bytes(3 * MAX_LINE))
+
+    end, torn = recover(folder, CHAIN, Disk())
+
+    assert end is not None
+    assert end.lines == 4
+    assert [each.data for each in torn] == [bytes(3 * MAX_LINE)]
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"seq":9,"time"'])
+async def test_a_segment_without_a_whole_line_is_given_up(
+    write_journal: Callable[..., Awaitable[str]], folder: Path, begun: bytes
+):
+    head = await write_journal(10, segment=SMALL)
+    last = files(folder)[-1]
+    fresh = last.with_name(f"{int(last.stem) + 1:08d}.jsonl")
+    add(fresh, begun)
+
+    end, torn = recover(folder, CHAIN, Disk())
+
+    assert end is not None
+    assert (end.path, end.link) == (last, head)
+    assert [each.data for each in torn] == ([begun] if begun else [])
+    assert not fresh.exists()
+
+
+def test_a_journal_whose_first_line_is_torn_has_no_end(tmp_path: Path):
+    add(tmp_path / "00000001.jsonl", b'{"seq":1')
+
+    end, torn = recover(tmp_path, CHAIN, Disk())
+
+    assert end is None
+    assert [each.data for each in torn] == [b'{"seq":1']
+    assert files(tmp_path) == []
+
+
+async def test_an_edited_line_with_an_end_is_no_crash(write_journal: Callable[..., Awaitable[str]], folder: Path):
+    await write_journal(2)
+    add(folder / "00000001.jsonl", b"{}\n")
+
+    with pytest.raises(JournalError, match=r"is damaged: .*00000001\.jsonl, line 5: its content") as caught:
+        recover(folder, CHAIN, Disk())
+    assert "opagate journal verify" in caught.value.remedy
+
+
+async def test_a_line_that_is_too_long_is_no_crash(write_journal: Callable[..., Awaitable[str]], folder: Path):
+    await write_journal(2)
+    add(folder / "00000001.jsonl", b"x" * (MAX_LINE + 5) + b"\n{")
+
+    with pytest.raises(JournalError, match="line 5 is too long"):
+        recover(folder, CHAIN, Disk())
+
+
+async def test_another_key_is_refused(write_journal: Callable[..., Awaitable[str]], folder: Path):
+    await write_journal(2)
+
+    with pytest.raises(JournalError, match="written with another key"):
+        recover(folder, Chain.of(b"o" * 32), Disk())
+
+
+async def test_calls_without_an_outcome_are_found_over_segments(open_journal: Callable[..., Journal], folder: Path):
+    journal = open_journal(segment=SMALL)
+    await journal.append("call", {"id": "early", "effect": "allow"})
+    for number in range(6):
+        await journal.append("call", {"id": f"d-{number}", "effect": "allow"})
+        await journal.append("settled", {"id": f"d-{number}", "outcome": "completed"})
+    await journal.append("call", {"id": "late", "effect": "allow"})
+    await journal.append("call", {"id": "denied", "effect": "deny"})
+    await journal.close()
+
+    end, _ = recover(folder, CHAIN, Disk())
+
+    assert end is not None
+    assert end.number > 2
+    assert end.unsettled == ("early", "late")
