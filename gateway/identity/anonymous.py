@@ -19,13 +19,10 @@ class AnonymousAuthenticator:
     """Whoever presents nothing at all. Credentials that do not hold never count as none."""
 
     issuer = ISSUER
+    generation = None
 
     def __init__(self, identity: AnonymousIdentity) -> None:
         self._principal = Principal(id=identity.id, issuer=ISSUER, method=AuthMethod.ANONYMOUS)
-
-    @property
-    def generation(self) -> int | None:
-        return None
 
     async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
         credentials = presented.credentials

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from gateway.config import AnonymousIdentity, DevelopmentIdentity, JwtIdentity, SpiffeIdentity
+from gateway.config import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
@@ -57,10 +57,8 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
             case DevelopmentIdentity():
                 key = development.load_key(configuration.state)
                 authenticators.append(development.DevelopmentAuthenticator(key, trust, audience=audience))
-            case AnonymousIdentity():
-                authenticators.append(anonymous.AnonymousAuthenticator(identity))
             case _:
-                assert_never(identity)
+                authenticators.append(anonymous.AnonymousAuthenticator(identity))
     return Parts(tuple(authenticators), tuple(keys), protection)
 
 
@@ -73,10 +71,8 @@ def issuer_of(identity: Identity) -> str:
             return f"{spiffeid.SCHEME}{identity.trust_domain}"
         case DevelopmentIdentity():
             return development.ISSUER
-        case AnonymousIdentity():
-            return anonymous.ISSUER
         case _:
-            assert_never(identity)
+            return anonymous.ISSUER
 
 
 def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:

@@ -34,6 +34,7 @@ class DevelopmentAuthenticator:
     """The tokens of the development issuer, from this machine."""
 
     issuer = ISSUER
+    generation = None
 
     def __init__(self, key: ECKey, trust: Trust, *, audience: str) -> None:
         self._key = key
@@ -43,10 +44,6 @@ class DevelopmentAuthenticator:
             audience=audience,
             rules=claims.Rules(issuer=ISSUER, method=AuthMethod.DEVELOPMENT, trust=trust),
         )
-
-    @property
-    def generation(self) -> int | None:
-        return None
 
     async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
         jws, token = presented.jws, presented.token

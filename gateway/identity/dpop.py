@@ -35,7 +35,7 @@ class Possession:
 
     def __init__(self, *, started: float, memory: ReplayMemory | None = None) -> None:
         self._started = math.floor(started)
-        self._memory = memory or ReplayMemory(WINDOW + 2 * LEEWAY)
+        self._memory = ReplayMemory(WINDOW + 2 * LEEWAY) if memory is None else memory
 
     def check(
         self, credentials: Credentials, token: str, *, dpop: bool, bound_to: Confirmation | None, now: float
@@ -79,13 +79,11 @@ class Possession:
         if jti is None:
             return _fault("the DPoP proof has no jti")
         digest = hashlib.sha256(jti.encode()).hexdigest()
-        match self._memory.use(jkt, digest, now):
-            case "fresh":
-                return None
-            case "replayed":
-                return Fault("identity/replay", "the DPoP proof was used before")
-            case "full":
-                return Fault("identity/replay", "too many DPoP proofs are in use; slow down")
+        use = self._memory.use(jkt, digest, now)
+        if use == "fresh":
+            return None
+        detail = "the DPoP proof was used before" if use == "replayed" else "too many DPoP proofs are in use; slow down"
+        return Fault("identity/replay", detail)
 
 
 def normalised(url: str) -> str | None:

@@ -43,7 +43,7 @@ class ReplayMemory:
         return len(self._seen)
 
     def _forget(self, now: float) -> None:
-        while self._order and self._order[0][0] <= now:
+        while self._order and self._order[0][0] < now:
             _, entry = self._order.popleft()
             self._seen.remove(entry)
             self._per_key[entry[0]] -= 1

@@ -5,7 +5,7 @@ def test_a_proof_is_fresh_once():
     memory = ReplayMemory(80)
     assert memory.use("key", "p", 0) == "fresh"
     assert memory.use("key", "p", 1) == "replayed"
-    assert memory.use("key", "p", 79.9) == "replayed"
+    assert memory.use("key", "p", 80) == "replayed"
 
 
 def test_the_same_proof_id_of_another_key_is_another_proof():
@@ -18,7 +18,7 @@ def test_a_proof_is_forgotten_when_it_can_no_longer_be_accepted():
     memory = ReplayMemory(80)
     memory.use("key", "p", 0)
     memory.use("key", "q", 40)
-    assert memory.use("key", "r", 80) == "fresh"
+    assert memory.use("key", "r", 80.1) == "fresh"
     assert len(memory) == 2
     assert memory.use("key", "q", 80) == "replayed"
     assert memory.use("key", "q", 200) == "fresh"
@@ -31,7 +31,7 @@ def test_a_full_memory_refuses_and_forgets_nothing():
         assert memory.use(f"k{number}", "p", 0) == "fresh"
     assert memory.use("k9", "p", 1) == "full"
     assert memory.use("k0", "p", 1) == "replayed"
-    assert memory.use("k9", "p", 80) == "fresh"
+    assert memory.use("k9", "p", 80.1) == "fresh"
 
 
 def test_one_key_cannot_fill_the_memory_for_others():

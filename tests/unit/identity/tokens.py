@@ -87,16 +87,17 @@ class Signer:
 
 
 def proof(
-    key: ECKey,
+    key: Key,
     token: str,
     *,
     url: str = MCP,
     method: str = "POST",
+    alg: str = "ES256",
     header: dict[str, object] | None = None,
     **changes: object,
 ) -> str:
     """A DPoP proof (RFC 9449 section 4.2), changed as told."""
-    signer = Signer(kid=None, key=key)
+    signer = Signer(kid=None, key=key, alg=alg)
     good = {
         "htm": method,
         "htu": url,

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.identity import assembly
+from tests.unit.identity.tokens import Clock, configuration, jwt_identity
+
+TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}
+
+
+def test_each_identity_becomes_its_authenticators(tmp_path: Path):
+    settings = configuration(
+        tmp_path,
+        jwt_identity(tmp_path / "k"),
+        {"kind": "jwt", "issuer": "https://other.example"},
+        {"kind": "jwt", "issuer": "urn:third", "jwks": "https://third.example/keys"},
+        {"kind": "spiffe", "trust_domain": "corp", "bundle": f"file:{tmp_path}/b", "x509": True},
+        {"kind": "development"},
+        {"kind": "anonymous"},
+        tls=TLS,
+    )
+    parts = assembly.assemble(settings, clock=Clock())
+    assert [type(part).__name__ for part in parts.authenticators] == [
+        "JwtAuthenticator",
+        "JwtAuthenticator",
+        "JwtAuthenticator",
+        "SpiffeAuthenticator",
+        "X509Authenticator",
+        "DevelopmentAuthenticator",
+        "AnonymousAuthenticator",
+    ]
+    assert [part.issuer for part in parts.authenticators] == [
+        "https://idp.example",
+        "https://other.example",
+        "urn:third",
+        "spiffe://corp",
+        "spiffe://corp",
+        "urn:opagate:development",
+        "urn:opagate:anonymous",
+    ]
+    assert [keys.issuer for keys in parts.keys] == [
+        "https://idp.example",
+        "https://other.example",
+        "urn:third",
+        "spiffe://corp",
+    ]
+
+
+def test_an_issuer_that_is_configured_twice_is_refused(tmp_path: Path):
+    settings = configuration(tmp_path, jwt_identity(tmp_path / "k"), jwt_identity(tmp_path / "other"))
+    with pytest.raises(ConfigurationError, match="configured twice"):
+        assembly.assemble(settings, clock=Clock())
+
+
+@pytest.mark.parametrize("issuer", ["urn:idp", "http://idp.example", "https://user@idp.example"])
+def test_an_issuer_that_cannot_be_discovered_needs_its_keys_named(tmp_path: Path, issuer: str):
+    settings = configuration(tmp_path, {"kind": "jwt", "issuer": issuer})
+    with pytest.raises(ConfigurationError, match="cannot be discovered") as raised:
+        assembly.assemble(settings, clock=Clock())
+    assert "jwks" in raised.value.remedy
+
+
+@pytest.mark.parametrize("url", ["https://user:secret-marker@idp.example/keys", "http://localhost:1@evil.example/"])
+def test_a_place_that_keys_must_not_come_from_is_refused_without_showing_it(tmp_path: Path, url: str):
+    settings = configuration(tmp_path, {"kind": "jwt", "issuer": "urn:idp", "jwks": url})
+    with pytest.raises(ConfigurationError, match="no place to take keys from") as raised:
+        assembly.assemble(settings, clock=Clock())
+    assert "secret-marker" not in str(raised.value)
+
+
+def test_a_chain_may_be_made_out_to_any_audience_of_this_gateway(tmp_path: Path):
+    settings = configuration(tmp_path, jwt_identity(tmp_path / "k", audience="api://gateway"))
+    assert assembly._own_audiences(settings, "https://gateway.example/mcp") == {  # pyright: ignore[reportPrivateUsage] - the set decides on splicing
+        "https://gateway.example/mcp",
+        "https://gateway.example/mcp/github",
+        "https://gateway.example/mcp/files",
+        "api://gateway",
+    }

@@ -1,0 +1,151 @@
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey
+
+from gateway.errors import ConfigurationError
+from gateway.identity import development
+from gateway.model import Actor, AuthMethod, User
+from tests.unit.identity.tokens import MCP, NOW, Clock, Signer, accepted, bearer, configuration, refused, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.identity import Identities
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ECKey:
+    return development.load_key(tmp_path / "state")
+
+
+@pytest.fixture
+async def identities(tmp_path: Path, key: ECKey) -> "AsyncIterator[Identities]":
+    async with running(configuration(tmp_path, {"kind": "development"}), Clock()) as identities:
+        yield identities
+
+
+def issue(key: ECKey, **changes: Any) -> str:
+    return development.issue(key, **{"agent": "a", "audience": MCP, "ttl": 600, "clock": Clock(), **changes})
+
+
+async def test_a_development_token_is_its_agent(identities: "Identities", key: ECKey):
+    principal = accepted(await identities.identify(bearer(issue(key, scopes=["x", "y"], task="task-7")), "127.0.0.1"))
+    assert (principal.id, principal.user, principal.method) == ("a", None, AuthMethod.DEVELOPMENT)
+    assert principal.issuer == development.ISSUER
+    assert principal.scopes == {"x", "y"}
+    assert principal.token_id == "task-7"
+    assert principal.expires == NOW + 600
+
+
+async def test_a_development_token_for_a_user_names_the_agent_as_actor(identities: "Identities", key: ECKey):
+    principal = accepted(await identities.identify(bearer(issue(key, user="alice", groups=["dev"])), None))
+    assert (principal.id, principal.user) == ("a", User("alice", ("dev",)))
+    assert principal.delegation == (Actor("a", None),)
+
+
+async def test_two_tokens_have_two_ids(identities: "Identities", key: ECKey):
+    one, other = [accepted(await identities.identify(bearer(issue(key)), None)) for _ in range(2)]
+    assert one.token_id != other.token_id
+
+
+async def test_a_development_token_from_elsewhere_is_refused_also_when_it_was_just_seen(
+    identities: "Identities", key: ECKey
+):
+    token = issue(key)
+    accepted(await identities.identify(bearer(token), "127.0.0.1"))
+    refused(await identities.identify(bearer(token), "10.0.0.1"), "identity/issuer")
+
+
+async def test_a_development_token_without_a_development_issuer_is_none(identities: "Identities"):
+    refused(await identities.identify(bearer(Signer().token()), None), "identity/issuer")
+
+
+async def test_a_development_token_of_another_key_is_refused(identities: "Identities"):
+    other = issue(ECKey.generate_key("P-256"))
+    refused(await identities.identify(bearer(other), None), "identity/signature")
+
+
+async def test_a_development_token_ends_and_is_for_this_gateway(identities: "Identities", key: ECKey):
+    refused(await identities.identify(bearer(issue(key, ttl=-60)), None), "identity/expired")
+    refused(await identities.identify(bearer(issue(key, audience="https://x")), None), "identity/audience")
+
+
+async def test_a_development_token_with_a_wrong_header_is_refused(identities: "Identities", key: ECKey):
+    signer = Signer(kid=None, key=key, issuer=development.ISSUER)
+    refused(await identities.identify(bearer(signer.token(header={"typ": "JWT"})), None), "identity/claims")
+    refused(await identities.identify(bearer(signer.token(header={"alg": "none"})), None), "identity/signature")
+
+
+async def test_a_development_token_is_nothing_where_it_is_not_configured(tmp_path: Path, key: ECKey):
+    async with running(configuration(tmp_path, {"kind": "anonymous"}), Clock()) as identities:
+        refused(await identities.identify(bearer(issue(key)), None), "identity/issuer")
+
+
+def test_the_key_is_made_once_and_only_for_its_owner(tmp_path: Path):
+    state = tmp_path / "deep" / "state"
+    one, other = development.load_key(state), development.load_key(state)
+    assert one.thumbprint() == other.thumbprint()
+    assert stat.S_IMODE((state / development.KEY_FILE).stat().st_mode) == 0o600
+    assert [path.name for path in state.iterdir()] == [development.KEY_FILE]
+    assert development.fingerprint(one) == development.fingerprint(other)
+
+
+def test_a_key_that_another_process_made_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = ECKey.generate_key("P-256")
+    path = tmp_path / development.KEY_FILE
+    link = os.link
+
+    def beaten(source: Path, target: Path) -> None:
+        path.write_bytes(first.as_pem(private=True))
+        path.chmod(0o600)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", beaten)
+    assert development.load_key(tmp_path).thumbprint() == first.thumbprint()
+    assert [found.name for found in tmp_path.iterdir()] == [development.KEY_FILE]
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path):
+    development.load_key(tmp_path)
+    path = tmp_path / development.KEY_FILE
+    path.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="others can read") as raised:
+        development.load_key(tmp_path)
+    assert raised.value.remedy == f"chmod 600 {path}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no key",
+        ECKey.generate_key("P-256").as_pem(private=False),
+        ECKey.generate_key("P-384").as_pem(private=True),
+        OKPKey.generate_key("Ed25519").as_pem(private=True),
+    ],
+)
+def test_a_file_that_is_no_such_key_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / development.KEY_FILE
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="private key") as raised:
+        development.load_key(tmp_path)
+    assert raised.value.remedy
+
+
+def test_a_link_in_the_place_of_the_key_is_refused(tmp_path: Path):
+    target = tmp_path / "elsewhere"
+    development.load_key(target)
+    (tmp_path / development.KEY_FILE).symlink_to(target / development.KEY_FILE)
+    with pytest.raises(ConfigurationError, match="cannot be read or written"):
+        development.load_key(tmp_path)
+
+
+def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be read or written"):
+        development.load_key(tmp_path / "file" / "state")

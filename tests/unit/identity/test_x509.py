@@ -1,0 +1,169 @@
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.model import AuthMethod, Credentials
+from tests.unit.identity.tokens import (
+    MCP,
+    NOW,
+    Authority,
+    Clock,
+    Signer,
+    accepted,
+    bearer,
+    configuration,
+    refused,
+    running,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.identity import Identities
+
+AGENT = "spiffe://corp/agent/triage"
+TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def corp() -> Authority:
+    return Authority("corp")
+
+
+@pytest.fixture
+def partner() -> Authority:
+    return Authority("partner")
+
+
+@pytest.fixture
+async def identities(tmp_path: Path, clock: Clock, corp: Authority, partner: Authority) -> "AsyncIterator[Identities]":
+    for name, authority in (("corp", corp), ("partner", partner)):
+        keys = [authority.jwk(), Signer(name).jwk(use="jwt-svid")]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"keys": keys}))
+    spiffe: list[dict[str, object]] = [
+        {"kind": "spiffe", "trust_domain": name, "bundle": f"file:{tmp_path}/{name}.json", "x509": True}
+        for name in ("corp", "partner")
+    ]
+    async with running(configuration(tmp_path, *spiffe, tls=TLS), clock) as identities:
+        yield identities
+
+
+def mtls(certificate: bytes) -> Credentials:
+    return Credentials("POST", MCP, certificate=certificate)
+
+
+async def test_a_certificate_is_its_workload(identities: "Identities", corp: Authority):
+    principal = accepted(await identities.identify(mtls(corp.svid(AGENT)), "10.0.0.1"))
+    assert (principal.id, principal.issuer, principal.method) == (AGENT, "spiffe://corp", AuthMethod.SPIFFE_X509)
+    assert principal.bound
+    assert principal.expires == NOW + 3600
+    assert principal.token_id
+
+
+async def test_each_trust_domain_has_its_own_authority(identities: "Identities", partner: Authority):
+    principal = accepted(await identities.identify(mtls(partner.svid("spiffe://partner/a")), None))
+    assert principal.issuer == "spiffe://partner"
+
+
+async def test_one_domains_authority_cannot_speak_for_another(identities: "Identities", partner: Authority):
+    """The TLS layer trusts both, so only the bundle of the named domain tells them apart."""
+    refused(await identities.identify(mtls(partner.svid(AGENT)), None), "identity/certificate")
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        (),
+        (AGENT, "spiffe://corp/agent/other"),
+        (AGENT, "https://corp.example"),
+        ("https://corp/agent",),
+        ("spiffe://corp",),
+        ("spiffe://corp/",),
+        ("spiffe://Corp/agent",),
+        ("spiffe://unknown/agent",),
+    ],
+)
+async def test_a_certificate_without_exactly_one_known_spiffe_id_is_refused(
+    identities: "Identities", corp: Authority, uris: tuple[str, ...]
+):
+    refused(await identities.identify(mtls(corp.svid(*uris)), None), "identity/certificate")
+
+
+async def test_an_authority_is_no_workload(identities: "Identities", corp: Authority):
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    refused(await identities.identify(mtls(corp.svid(AGENT, extensions=(constraints,))), None), "identity/certificate")
+    leaf = x509.BasicConstraints(ca=False, path_length=None)
+    accepted(await identities.identify(mtls(corp.svid(AGENT, extensions=(leaf,))), None))
+
+
+@pytest.mark.parametrize("usage", [{}, {"digital_signature": False}, {"key_cert_sign": True}, {"crl_sign": True}])
+async def test_a_certificate_for_another_use_is_refused(
+    identities: "Identities", corp: Authority, usage: dict[str, bool]
+):
+    refused(await identities.identify(mtls(corp.svid(AGENT, usage=usage)), None), "identity/certificate")
+
+
+async def test_extended_key_usage_must_include_clients(identities: "Identities", corp: Authority):
+    server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    refused(await identities.identify(mtls(corp.svid(AGENT, extensions=(server,))), None), "identity/certificate")
+    accepted(await identities.identify(mtls(corp.svid(AGENT, extensions=(both,))), None))
+
+
+@pytest.mark.parametrize(("starts", "ends"), [(-60.0, -1.0), (60.0, 120.0)])
+async def test_a_certificate_outside_its_validity_is_refused(
+    identities: "Identities", corp: Authority, starts: float, ends: float
+):
+    refused(await identities.identify(mtls(corp.svid(AGENT, starts=starts, ends=ends)), None), "identity/certificate")
+
+
+async def test_a_certificate_that_ends_is_not_believed_from_memory(
+    identities: "Identities", corp: Authority, clock: Clock
+):
+    certificate = corp.svid(AGENT, ends=30)
+    accepted(await identities.identify(mtls(certificate), None))
+    clock.now += 31
+    refused(await identities.identify(mtls(certificate), None), "identity/certificate")
+
+
+@pytest.mark.parametrize("data", [b"", b"no certificate", b"\x30\x00"])
+async def test_a_malformed_certificate_is_refused(identities: "Identities", data: bytes):
+    refused(await identities.identify(mtls(data), None), "identity/certificate")
+
+
+async def test_an_authority_that_has_ended_or_is_none_issues_nothing(tmp_path: Path):
+    old = Authority("old", now=NOW - 10 * 86400)
+    none = Authority("none", ca=False)
+    (tmp_path / "bundle.json").write_text(json.dumps({"keys": [old.jwk(), none.jwk()]}))
+    spiffe: dict[str, object] = {
+        "kind": "spiffe",
+        "trust_domain": "corp",
+        "bundle": f"file:{tmp_path}/bundle.json",
+        "x509": True,
+    }
+    async with running(configuration(tmp_path, spiffe, tls=TLS), Clock()) as identities:
+        fresh = old.svid(AGENT, ends=20 * 86400)
+        refused(await identities.identify(mtls(fresh), None), "identity/certificate")
+        refused(await identities.identify(mtls(none.svid(AGENT)), None), "identity/certificate")
+
+
+async def test_a_token_decides_where_both_are_presented(identities: "Identities", corp: Authority):
+    both = bearer("a.b.c", certificate=corp.svid(AGENT))
+    refused(await identities.identify(both, None), "identity/malformed")
+    other = bearer(Signer().token(), certificate=corp.svid(AGENT))
+    refused(await identities.identify(other, None), "identity/issuer")
+
+
+async def test_a_certificate_is_nothing_where_x509_is_not_configured(tmp_path: Path, corp: Authority):
+    anonymous: dict[str, object] = {"kind": "anonymous"}
+    async with running(configuration(tmp_path, anonymous), Clock()) as identities:
+        refused(await identities.identify(mtls(corp.svid(AGENT)), None), "identity/certificate")
