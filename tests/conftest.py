@@ -53,7 +53,7 @@ def _tool(path: Path, name: str, needs: str) -> Path:
     """The path, if there is something. Without it the test is skipped, and under CI=true it fails."""
     if path.exists():
         return path
-    message = f"{MISSING}: {name} is not at {path}; `make tools` installs it (needs {needs})"
+    message = f"{MISSING}: {name}, expected at {path}; run `make tools` (needs {needs})"
     if os.environ.get("CI") == "true":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
@@ -62,13 +62,18 @@ def _tool(path: Path, name: str, needs: str) -> Path:
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the tests that were skipped because a program is missing: a green run without them proves less."""
-    skipped: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
-    missing = [report for report in skipped if MISSING in str(report.longrepr)]
-    if missing:
-        terminalreporter.section("not run, because programs are missing", sep="!", red=True)
-        for report in missing:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            terminalreporter.line(f"{report.nodeid}\n    {str(reason).removeprefix('Skipped: ')}")
+    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    skipped: dict[str, list[str]] = {}
+    for report in reports:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        if MISSING in reason:
+            skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    if skipped:
+        terminalreporter.section("tests that did not run, because programs are missing", sep="!", red=True)
+        for reason, tests in skipped.items():
+            terminalreporter.line(reason)
+            for test in tests:
+                terminalreporter.line(f"    {test}")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.run import Findings, Node, differences, server_suite
+from tests.conformance.run import Checks, Findings, Node, differences, server_suite
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway, running_opa
 
 if TYPE_CHECKING:
@@ -59,9 +59,16 @@ def test_the_server_itself_passes_all_that_is_required(direct: Findings) -> None
     )
 
 
+def comparable(findings: Findings) -> dict[str, Checks]:
+    """All scenarios but those of the tasks extension. They call tools that the fixture server does not list, which the
+    gateway refuses with a result of its own before the server can refuse them with an error."""
+    return {name: checks for name, checks in findings.scenarios.items() if not name.startswith("tasks-")}
+
+
 def test_every_check_has_the_same_outcome_through_the_gateway(
     node: Node, direct: Findings, requirements: str, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / "out")
-    assert differences(direct.scenarios, through.scenarios) == [], through.output + gateway.printed()
+    found = differences(comparable(direct), comparable(through))
+    assert found == [], "\n".join([*found, through.output, gateway.printed()])
     assert through.passed, through.output
