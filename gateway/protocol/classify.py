@@ -8,7 +8,8 @@
    which reads `method` and `params`.
 4. Header and body agree on the protocol version, and it is a known one: that is the era. A client that disagrees
    with itself is told so, rather than that a version is unknown.
-5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending Messages").
+5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending
+   Messages"). It has no method, so no routing header may name one.
 6. The method is one that a client may send in this era (`methods`).
 7. The members of `params` that the gateway reads have the right types. After the method, which says which those are.
 8. `Mcp-Method` and `Mcp-Name` agree with the body. Last, since it compares with what the rungs before have read.
@@ -107,7 +108,7 @@ def classify(body: bytes, headers: Headers) -> Message | Refusal:
     if isinstance(era, Refusal):
         return era
     if kind is _RESPONSE:
-        return _response(era, body, id)
+        return _response(era, routing, body, id)
     return _method(document, params, _Frame(body, id, kind, era, routing))
 
 
@@ -245,9 +246,11 @@ def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None)
     return Refusal(rule.status, reason, rule.rpc_code, data=data, id=id)
 
 
-def _response(era: Era, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002
+def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002
     if era is Era.STATELESS:
-        return _refusal("request/response", "Clients of this protocol version do not send responses")
+        return _refusal("request/response", "Clients of this protocol version do not send responses", id)
+    if routing.method is not None or routing.name is not None:
+        return _refusal("request/header", "Mcp-Method or Mcp-Name is given, but a response has neither", id)
     return Message(Kind.RESPONSE, era, Disposition.PASS, body, id=id)
 
 

@@ -28,7 +28,7 @@ NAME_REQUIRED: Final = frozenset({"tools/call", "resources/read", "prompts/get"}
 """Methods whose stateless requests must carry `Mcp-Name` ("Standard Request Headers")."""
 
 _VISIBLE: Final = re.compile(rb"[\x20-\x7e\t]*")
-_TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
+_TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,4096}")
 _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 
 

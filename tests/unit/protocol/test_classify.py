@@ -269,6 +269,11 @@ def test_a_response_in_the_stateless_era_is_refused():
     assert (refusal.reason.code, refusal.status) == ("request/response", 400)
 
 
+@pytest.mark.parametrize("headers", [routed(None, "tools/call", None), routed(None, None, "echo")])
+def test_a_response_with_a_header_that_names_a_call_is_refused(headers: Headers):
+    assert code({"jsonrpc": "2.0", "id": 1, "result": {}}, headers) == "request/header"
+
+
 # --- rung 6: the method --------------------------------------------------------------------------------
 
 

@@ -60,7 +60,7 @@ def test_a_character_that_a_header_must_not_have_is_refused(name: bytes, value: 
 
 
 @pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-session-id"])
-@pytest.mark.parametrize("value", [b"", b"a b", b"x" * 2000])
+@pytest.mark.parametrize("value", [b"", b"a b", b"x" * 4097])
 def test_a_version_or_session_that_is_no_token_is_refused(name: bytes, value: bytes):
     assert "characters" in fault((name, value))
 
