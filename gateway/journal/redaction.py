@@ -16,6 +16,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote
 
@@ -24,10 +25,11 @@ import msgspec
 if TYPE_CHECKING:
     from gateway.model import Json, JsonObject
 
-FULL_LIMIT: Final = 256 * 2**10
+FULL_LIMIT: Final = 64 * 2**10
 """Bytes of arguments that are recorded in full; more is recorded as a digest."""
 _DEPTH: Final = 64
 _NAMES: Final = 64
+_NAME_LENGTH: Final = 128
 _NAME: Final = re.compile(r"[A-Za-z_$@][A-Za-z0-9_.$@:-]{0,63}")
 
 _CREDENTIAL_NAME: Final = re.compile(
@@ -43,10 +45,13 @@ _SHAPES: Final = re.compile(
     | (?:A3T[A-Z0-9]|AKIA|ASIA|AGPA|AIDA|AROA|ABIA|ACCA)[A-Z0-9]{12,}
     | (?:gh[opusr]_|github_pat_|gl(?:pat|dt|rt|ptt|cbt|ft|soat|agent)-)[A-Za-z0-9_.-]{10,}
     | xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{8,} | xapp-[A-Za-z0-9-]{8,}
-    | (?:sk|pk|rk|whsec)(?:_(?:live|test))?[_-][A-Za-z0-9_-]{12,}
+    | (?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{10,} | whsec_[A-Za-z0-9+/=_-]{16,}
+    | (?<![A-Za-z0-9])(?:sk|pk|rk)-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{12,}
     | AIza[A-Za-z0-9_-]{30,} | ya29\.[A-Za-z0-9_.-]{10,} | GOCSPX-[A-Za-z0-9_-]{10,}
-    | (?:npm_|pypi-|hf_|dop_v1_|doo_v1_|dor_v1_|shp(?:at|ca|pa|ss)_|sntrys_|sntryu_|glsa_|lin_api_|figd_|ntn_|secret_|pat-|pul-
-       |rubygems_|dckr_pat_|hvs\.|hvb\.|s\.|SG\.|key-|tfp_|nvapi-|AGE-SECRET-KEY-|cred://)[A-Za-z0-9_./=-]{12,}
+    | (?<![A-Za-z0-9])(?:npm_|pypi-|hf_|dop_v1_|doo_v1_|dor_v1_|shp(?:at|ca|pa|ss)_|sntrys_|sntryu_|glsa_|lin_api_|figd_
+       |ntn_|rubygems_|dckr_pat_|hvs\.|hvb\.|SG\.|tfp_|nvapi-|AGE-SECRET-KEY-|cred://)[A-Za-z0-9_./=-]{12,}
+    | (?<![A-Za-z0-9])(?:s\.[A-Za-z0-9]{24} | key-[0-9a-f]{32} | pul-[0-9a-f]{40} | secret_[A-Za-z0-9]{32,}
+       | pat-[a-z]{2}[0-9]-[A-Za-z0-9-]{16,})
     | [a-z][a-z0-9+.-]{1,20}://[^\s/@:]{0,256}:[^\s/@]{1,256}@
     | (?i:https?)://hooks\.[^\s"']{4,}
     | (?i:token|secret|passw(?:or)?d|pwd|passphrase|api[_-]?key|access[_-]?key|account[_-]?key|sig|signature|code|authorization|cookie)
@@ -92,10 +97,18 @@ def recorded(arguments: JsonObject, mode: Literal["digest", "full", "none"], *, 
 
 def concealed(text: str, limit: int = 256) -> str:
     """A caller's words, safe to record: nothing with the form of a credential, no lone surrogate, not too long."""
+    return _concealed_name(text, limit) if len(text) <= _NAME_LENGTH else _concealed(text, limit)
+
+
+def _concealed(text: str, limit: int) -> str:
     shown = text[: limit * 4]
     if _hides_credential(shown):
         return _CONCEALED
     return _encodable(_SHAPES.sub(_CONCEALED, shown))[:limit]
+
+
+# Names of tools and clients come again and again, and each look at one costs several microseconds.
+_concealed_name = lru_cache(maxsize=4096)(_concealed)
 
 
 def _redacted(value: Json, key: bytes, depth: int) -> Json:

@@ -148,7 +148,7 @@ class Journal:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._queue.append((entry, future))
-        if not self._scheduled and self._syncing is None:
+        if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._commit)
         await future
@@ -203,7 +203,7 @@ class Journal:
     def _commit(self) -> None:
         """Write everything that waits, unless the worker is at the file: then that is done after it."""
         self._scheduled = False
-        if self._syncing is not None:
+        if self._syncing is not None or not self._queue:
             return
         batch, self._queue = self._queue, []
         number = self._appender.number

@@ -227,6 +227,35 @@ def test_a_callers_words_are_concealed_where_they_hold_a_credential(shaped: str,
     assert ENCODINGS[encoding](secret_of(shaped)) not in concealed(ENCODINGS[encoding](shaped), limit=4096)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "github/create_issue",
+        "docs.example.com/search_documents",
+        "risk/task-management-system_overview",
+        "disk-usage-analyser/list_all_of_the_disks",
+        "files/file:///data/reports/2026/monkeys.configuration.txt",
+        "fs.promises.readFileWithOptions",
+        "key-performance-indicators/list",
+        "patterns/compat-na-something-very-long-indeed",
+        "db/pk_users_account_identifier",
+        "claude-code 2.1.0",
+        "Too many systems are touched by this task.",
+        "The token has expired.",
+        "3f1c2a7e9b4d4c5e8f6a1b2c3d4e5f60",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ],
+)
+def test_ordinary_names_and_messages_are_not_concealed(text: str):
+    assert concealed(text) == text
+
+
+def test_long_words_are_concealed_like_short_ones():
+    token = "ghp_" + "a1B2" * 9
+
+    assert concealed("x " * 100 + token, limit=4096) == "x " * 100 + "[concealed]"
+
+
 def test_a_callers_words_are_cut_and_made_encodable():
     assert concealed("x" * 1000) == "x" * 256
     assert concealed("a\ud800") == "a\\ud800"

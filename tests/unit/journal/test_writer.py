@@ -155,10 +155,29 @@ async def test_a_commit_that_meets_a_sync_is_made_after_it(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+    assert disk.done == []
     disk.go.set()
     await waiting
+    assert disk.done == ["sync", "write"]
 
     assert verify(folder, key=KEY, head=journal.head).entries == 2
+    await journal.close()
+
+
+async def test_a_commit_that_finds_nothing_left_does_nothing(open_journal: Callable[..., Journal], disk: WatchedDisk):
+    """The end of a sync has written what waited; the problem that it met is still the problem."""
+    journal = open_journal(fsync="interval", disk=disk)
+    disk.full = True
+    journal._sync()  # pyright: ignore[reportPrivateUsage] - what the timer calls
+    waiting = asyncio.create_task(journal.append("policy", {}))
+    with pytest.raises(JournalError):
+        await waiting
+    journal._commit()  # pyright: ignore[reportPrivateUsage] - what the turn calls
+    disk.done.clear()
+
+    assert "No space left" in (journal.status().problem or "")
+    assert disk.done == []
+    disk.full = False
     await journal.close()
 
 
