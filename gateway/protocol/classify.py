@@ -96,7 +96,8 @@ def classify(body: bytes, headers: Headers) -> Message | Refusal:
     document = strict.read(body)
     if isinstance(document, strict.Unreadable):
         return _refusal(document.code, document.message)
-    id = _id(document)  # noqa: A001 - the field's own name
+    # Only a request is answered under its id; the error for a refused response has none ("Sending Messages").
+    id = _id(document) if "method" in document else None  # noqa: A001 - the field's own name
     routing = routing_headers.read(headers)
     if isinstance(routing, Fault):
         return _refusal("request/header", routing.message, id)
@@ -108,7 +109,7 @@ def classify(body: bytes, headers: Headers) -> Message | Refusal:
     if isinstance(era, Refusal):
         return era
     if kind is _RESPONSE:
-        return _response(era, routing, body, id)
+        return _response(era, routing, body, _id(document))
     return _method(document, params, _Frame(body, id, kind, era, routing))
 
 
@@ -248,9 +249,9 @@ def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None)
 
 def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002
     if era is Era.STATELESS:
-        return _refusal("request/response", "Clients of this protocol version do not send responses", id)
+        return _refusal("request/response", "Clients of this protocol version do not send responses")
     if routing.method is not None or routing.name is not None:
-        return _refusal("request/header", "Mcp-Method or Mcp-Name is given, but a response has neither", id)
+        return _refusal("request/header", "Mcp-Method or Mcp-Name is given, but a response has neither")
     return Message(Kind.RESPONSE, era, Disposition.PASS, body, id=id)
 
 

@@ -266,7 +266,7 @@ def test_a_handshake_version_in_the_body_is_refused():
 
 def test_a_response_in_the_stateless_era_is_refused():
     refusal = refused({"jsonrpc": "2.0", "id": 1, "result": {}}, routed(method=None, name=None))
-    assert (refusal.reason.code, refusal.status) == ("request/response", 400)
+    assert (refusal.reason.code, refusal.status, refusal.id) == ("request/response", 400, None)
 
 
 @pytest.mark.parametrize("headers", [routed(None, "tools/call", None), routed(None, None, "echo")])
