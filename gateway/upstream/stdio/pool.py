@@ -50,7 +50,7 @@ class Worker:
         self._first_byte = first_byte
         self._clock = clock
         self._calls: dict[RequestId, _Call] = {}
-        self._cancelled: dict[RequestId, RequestId | None] = {}
+        self._cancelled: dict[RequestId, _Call] = {}
         self._dropped = 0
         child.attach(self._receive, self._ended)
 
@@ -65,15 +65,15 @@ class Worker:
     def accepts(self, message: Message) -> bool:
         """Whether nothing in flight here can be mistaken for something of this request."""
         token = wire.progress_token(message.params)
-        tokens = {call.token for call in self._calls.values()} | set(self._cancelled.values())
-        logs = wire.wants_logs(message.params) and any(call.logs for call in self._calls.values())
+        heard = [*self._calls.values(), *self._cancelled.values()]
+        logs = wire.wants_logs(message.params) and any(call.logs for call in heard)
         return (
             self.child.usable
             and not self.worn
             and not logs
             and message.id not in self._calls
             and message.id not in self._cancelled
-            and (token is None or token not in tokens)
+            and (token is None or all(call.token != token for call in heard))
         )
 
     def reserve(self, request: RequestId, message: Message) -> EventStream:
@@ -154,12 +154,13 @@ class Worker:
         if message.subscription is not None:
             call = self._calls.get(message.subscription)
             return call if call is not None and call.listens else None
-        calls = [call for call in self._calls.values() if not call.listens]
         if message.method == "notifications/progress":
+            calls = self._calls.values()
             return next((call for call in calls if call.token is not None and call.token == message.token), None)
+        possible = [call for call in (*self._calls.values(), *self._cancelled.values()) if not call.listens]
         if message.method == "notifications/message":
-            calls = [call for call in calls if call.logs] or calls
-        return calls[0] if len(calls) == 1 and not self._cancelled else None
+            possible = [call for call in possible if call.logs] or possible
+        return possible[0] if len(possible) == 1 and possible[0] in self._calls.values() else None
 
     def _ended(self, reason: str) -> None:
         calls, self._calls = self._calls, {}
@@ -190,7 +191,7 @@ class Worker:
 
     def _forget(self, request: RequestId, call: _Call) -> None:
         del self._calls[request]
-        self._cancelled[request] = call.token
+        self._cancelled[request] = call
         self.touched = self._clock()
 
     def _note(self, what: str, method: str | None) -> None:

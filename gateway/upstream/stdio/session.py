@@ -64,7 +64,7 @@ class Session:
     # --- from the client -------------------------------------------------------------------------------
 
     async def request(
-        self, message: Message, *, prime: bool, grace: float = replies.GRACE, headers: Headers = ()
+        self, message: Message, *, prime: bool, grace: float | None = None, headers: Headers = ()
     ) -> UpstreamReply:
         """Forward a request and answer with what comes of it. Raises `UpstreamError`.
 
@@ -80,7 +80,7 @@ class Session:
                 stream,
                 upstream=self._upstream,
                 first_byte=self._first_byte,
-                grace=grace,
+                grace=replies.GRACE if grace is None else grace,
                 late=lambda failure: self._give_up(stream, failure),
                 left=self._touch,
                 prime=prime,
@@ -182,9 +182,10 @@ class Session:
     def _cancelled(self, params: JsonObject) -> None:
         """The client has taken a request back; the server sends no response to it any more."""
         request = params.get("requestId")
-        stream = self._in_flight.get(request) if isinstance(request, int | str) else None
-        if stream is not None and stream.request is not None:
-            text = wire.error(stream.request, wire.CANCELLED, "the client cancelled the request")
+        if isinstance(request, bool) or not isinstance(request, int | str):
+            return
+        if (stream := self._in_flight.get(request)) is not None:
+            text = wire.error(request, wire.CANCELLED, "the client cancelled the request")
             stream.publish(text, last=True, error=wire.CANCELLED)
             self._close(stream)
 

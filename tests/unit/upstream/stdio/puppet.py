@@ -42,7 +42,7 @@ def put(line: bytes) -> None:
 
 def answer(message: dict[str, Any], line: bytes) -> None:
     params: dict[str, Any] = message.get("params") or {}
-    script: list[dict[str, Any]] | None = params.get("script") or params.get("arguments", {}).get("script")
+    script: list[dict[str, Any]] | None = params.get("script", params.get("arguments", {}).get("script"))
     if script is not None:
         for step in script:
             perform(step)

@@ -307,7 +307,7 @@ async def test_a_child_inherits_no_open_files(owner: Owner):
         os.close(read)
         os.close(write)
 
-    assert str(write) not in str(owner.heard[0].id).split() or write <= 3
+    assert set(str(owner.heard[0].id).split()) <= {"0", "1", "2", "3"}
 
 
 def test_what_may_happen_without_end_is_logged_ever_more_rarely():
