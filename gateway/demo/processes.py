@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 5.0
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 @asynccontextmanager
@@ -77,9 +78,12 @@ async def _answering(name: str, port: int, child: asyncio.subprocess.Process, lo
     healthy = asyncio.create_task(_health(port))
     try:
         await asyncio.wait({ended, healthy}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if not healthy.done() or healthy.exception() is not None:
-            what = f"ended with status {ended.result()}" if ended.done() else f"does not answer on port {port}"
-            raise UpstreamUnreachable(f"the demo server {name} {what}", f"see {logs / f'demo-{name}.log'}")
+        if healthy.done() and healthy.exception() is None:
+            return
+        # A server that dies drops the connection a moment before its status can be read.
+        await asyncio.wait({ended}, timeout=_LAST_WORDS_SECONDS)
+        what = f"ended with status {ended.result()}" if ended.done() else f"does not answer on port {port}"
+        raise UpstreamUnreachable(f"the demo server {name} {what}", f"see {logs / f'demo-{name}.log'}")
     finally:
         for task in (ended, healthy):
             task.cancel()

@@ -1,0 +1,89 @@
+"""The demo's child processes: they come up, and they go away, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.demo.processes import running
+from gateway.errors import UpstreamUnreachable
+from tests.servers.serving import ROOT
+
+
+def demo_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("opagate-demo-*"))
+
+
+def printed(logs: Path) -> str:
+    return "".join(path.read_text("utf-8") for path in sorted(logs.glob("demo-*.log")))
+
+
+async def test_the_servers_end_with_the_block_and_leave_nothing(tmp_path: Path):
+    before = demo_folders()
+    async with running(tmp_path) as urls:
+        assert urls.keys() == {"files", "tickets", "mail"}
+        folders = demo_folders() - before
+        assert folders
+
+    assert not any(folder.exists() for folder in folders)
+    for url in urls.values():
+        with pytest.raises(OSError, match="Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].partition("/")[0]))
+    assert printed(tmp_path) == ""
+
+
+async def test_the_servers_end_when_the_block_fails(tmp_path: Path):
+    urls: dict[str, str] = {}
+    with suppress(ZeroDivisionError):
+        async with running(tmp_path) as found:
+            urls |= found
+            raise ZeroDivisionError
+
+    for url in urls.values():
+        with pytest.raises(OSError, match="Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].partition("/")[0]))
+    assert urls
+
+
+async def test_a_server_ends_when_its_parent_is_killed():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.demo.mail",
+            "--fd",
+            str(listening.fileno()),
+            pass_fds=[listening.fileno()],
+            stdin=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+        )
+    assert child.stdin is not None
+    child.stdin.close()
+
+    async with asyncio.timeout(20):
+        assert await child.wait() == 0
+
+
+async def test_a_server_that_does_not_come_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.demo.processes.NAMES", ("mail", "nonsense"))
+
+    with pytest.raises(UpstreamUnreachable, match="nonsense ended with status 1") as caught:
+        async with running(tmp_path):
+            pass
+
+    assert "demo-nonsense.log" in caught.value.remedy
+    assert "No module named" in printed(tmp_path)
+
+
+async def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.demo.processes._START_SECONDS", 0.01)
+
+    with pytest.raises(UpstreamUnreachable, match="does not answer"):
+        async with running(tmp_path):
+            pass
