@@ -63,9 +63,11 @@ def is_view_of(seen: Definition, whole: Definition) -> bool:
     fields that its revision does not have. Nothing that is there differs, so nothing can hide in it."""
     if seen.digest == whole.digest:
         return True
-    shown, complete = seen.document, whole.document
-    absent = complete.keys() - shown.keys()
-    return absent <= _LATER_FIELDS and shown == {key: value for key, value in complete.items() if key not in absent}
+    absent = whole.document.keys() - seen.document.keys()
+    if not absent or not absent <= _LATER_FIELDS:
+        return False
+    kept: JsonObject = {key: value for key, value in whole.document.items() if key not in absent}
+    return canonical.digest(kept) == seen.digest
 
 
 # --- the lock --------------------------------------------------------------------------------------

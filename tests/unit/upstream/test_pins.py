@@ -98,6 +98,12 @@ def test_a_definition_that_lacks_a_field_of_every_revision_is_no_view(field: str
 def test_a_definition_with_more_or_with_other_values_is_no_view():
     assert not is_view_of(defined(), without("title"))
     assert not is_view_of(defined(title="Read all"), defined())
+    assert not is_view_of(defined(annotations={"readOnlyHint": 1}), defined())
+    assert not is_view_of(defined(annotations={"readOnlyHint": 1}), defined(annotations={"readOnlyHint": True}))
+    one = without("title").document
+    as_one = read(json.dumps({**one, "annotations": {"readOnlyHint": 1}}).encode())
+    assert isinstance(as_one, Definition)
+    assert not is_view_of(as_one, defined())
     assert not is_view_of(defined(description="x"), without("title"))
 
 
