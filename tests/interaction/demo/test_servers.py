@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import binascii
+import json
 import re
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 
-from gateway.config import CatalogueSettings, Limits
+from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.demo.files import github_token
 from gateway.demo.tickets import INJECTED
 from gateway.demo.upstreams import upstreams
@@ -22,6 +24,7 @@ from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.listing import list_tools
 from gateway.upstream.pins import Definition, read
+from gateway.upstream.stdio import StdioUpstream
 from tests.servers.serving import ROOT
 
 if TYPE_CHECKING:
@@ -186,3 +189,24 @@ async def test_mail_can_be_listed_read_and_sent(demo: dict[str, str]):
         assert "S-1" in await told(client, "list_messages", folder="sent")
         assert (await told(client, "read_message", message="M-99")).startswith("ERROR")
         assert (await told(client, "send_message", to=[], subject="", body="")).startswith("ERROR")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "tool", "revision"),
+    [
+        ("gateway.demo.mail", ["--stdio"], "send_message", "2026-07-28"),
+        ("mcp_server_time", ["--local-timezone", "UTC"], "get_current_time", None),
+        ("mcp_server_git", [], "git_status", None),
+    ],
+)
+async def test_stdio_upstreams_are_listed_as_well(module: str, arguments: list[str], tool: str, revision: str | None):
+    settings = Upstream(command=(sys.executable, "-m", module, *arguments), audience="x", cwd=ROOT)
+    identifiers = count()
+    port = StdioUpstream("x", settings, Limits(), clock=time.time, new_id=lambda: f"session-{next(identifiers)}")
+    try:
+        found = await list_tools("x", port)
+    finally:
+        await port.aclose()
+
+    assert tool in {json.loads(item)["name"] for item in found.items}
+    assert revision in (None, found.revision)
