@@ -8,6 +8,9 @@ for a few constructs, and cannot be interrupted. So a policy is looked through b
   arguments (not `numbers.range` or `net.cidr_expand`, which a caller's number can make endless);
 - every other function called is defined by the policy;
 - no chained rule bodies (`a := v if {…} {…}`): the second yields `true` here and `v` in OPA;
+- no `not` around an operand that may be undefined (`not is_array(input.x)`, `not input.x > 3`): without `x` this holds
+  here and is undefined in OPA, so a guard against a missing fact would guard nothing. `not input.x`, `not input.x == 1`
+  and `not present`, with `present if is_array(input.x)`, mean the same in both;
 - no import whose name a rule of the package also has, and no quoted package parts.
 """
 
@@ -63,21 +66,44 @@ class _Problem:
     remedy: str
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, beginning with `file:line`, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
 def require(ast: str) -> None:
-    """Check the syntax trees of all modules, as the engine's `get_ast_as_json` writes them. Raises `PolicyBroken`
-    naming file, line and remedy."""
+    """Raises `PolicyBroken` for the first of the `problems`, and says how many there are."""
+    found = problems(ast)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PolicyBroken(found[0].message + more, found[0].remedy)
+
+
+def problems(ast: str) -> tuple[Problem, ...]:
+    """All that is wrong in the syntax trees of a policy's modules, as the engine's `get_ast_as_json` writes them."""
     modules = [_module(item) for item in msgspec.json.decode(ast)]
     names: dict[str, set[str]] = {}
     functions: set[str] = set()
+    certain: set[str] = set()
     for module in modules:
         for rule in module.rules:
-            name, is_function = _defined(rule)
+            name, kind = _defined(rule)
             names.setdefault(module.package, set()).add(name.partition(".")[0])
-            if is_function:
+            if kind == "Func":
                 functions.add(f"{module.package}.{name}")
+            elif kind in {"Default", "Set"}:
+                certain.add(f"{module.package}.{name}")
+    found: list[Problem] = []
     for module in modules:
-        for problem in _problems(module, names.get(module.package, set()), functions):
-            raise PolicyBroken(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
+        own = names.get(module.package, set())
+        found += [
+            Problem(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
+            for problem in (*_problems(module, own, functions), *_negations(module, own, functions, certain))
+        ]
+    return tuple(dict.fromkeys(found))
 
 
 def _module(item: dict[str, Any]) -> _Module:
@@ -101,12 +127,13 @@ def _alias(item: dict[str, Any], entry: dict[str, Any]) -> str | None:
     return item["source"]["contents"].encode()[span["start"] : span["end"]].decode()
 
 
-def _defined(rule: dict[str, Any]) -> tuple[str, bool]:
-    """The name that a rule defines within its package, and whether it is a function."""
+def _defined(rule: dict[str, Any]) -> tuple[str, str]:
+    """The name that a rule defines within its package, and its kind: a `Default` and a `Set` always have a value."""
     if "Default" in rule:
-        return _path(rule["Default"]["refr"]) or "", bool(rule["Default"]["args"])
+        default = rule["Default"]
+        return _path(default["refr"]) or _root(default["refr"]), "Func" if default["args"] else "Default"
     (kind, head), *_ = rule["Spec"]["head"].items()
-    return _path(head["refr"]) or _root(head["refr"]), kind == "Func"
+    return _path(head["refr"]) or _root(head["refr"]), kind
 
 
 def _problems(module: _Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
@@ -170,6 +197,70 @@ def _resolved(reference: dict[str, Any], module: _Module, functions: set[str]) -
         return module.imports[first] + (f".{rest}" if rest else "")
     own = f"{module.package}.{name}"
     return own if own in functions else name
+
+
+def _negations(module: _Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_Problem]:
+    """Where `not` stands around an operand that may be undefined."""
+
+    def uncertain(reference: dict[str, Any]) -> bool:
+        name = _resolved(reference, module, functions)
+        if "Var" in reference and name not in own and not name.startswith("data."):
+            return False
+        return name not in certain and f"{module.package}.{name}" not in certain
+
+    for node in _nodes(module.rules):
+        expression = node.get("NotExpr", {}).get("expr")
+        if expression is None:
+            continue
+        for operand in _operands(expression):
+            if any(uncertain(found) for found in _references(operand, module, functions)):
+                yield _Problem(
+                    _line(expression),
+                    "`not` stands around something that may be undefined, which means another thing here than in OPA",
+                    "give what is negated a rule of its own, and write `not` before its name",
+                )
+
+
+def _operands(expression: dict[str, Any]) -> list[Any]:
+    """The parts of a negated expression that must have a value. A plain reference, alone or on a side of `==` or `=`,
+    need not; what stands in its brackets must."""
+    for kind in ("BoolExpr", "AssignExpr"):
+        inner = expression.get(kind)
+        if inner is not None and inner["op"] == "Eq":
+            return [part for side in (inner["lhs"], inner["rhs"]) for part in _indices(side)]
+    if "Call" in expression:
+        return expression["Call"]["params"]
+    return _indices(expression)
+
+
+def _indices(reference: dict[str, Any]) -> list[Any]:
+    found: list[Any] = []
+    while reference.keys() & {"RefDot", "RefBrack"}:
+        (inner,) = reference.values()
+        if "index" in inner:
+            found.append(inner["index"])
+        reference = inner["refr"]
+    return found if "Var" in reference else [reference, *found]
+
+
+def _references(operand: object, module: _Module, functions: set[str]) -> Iterator[dict[str, Any]]:
+    """References, and calls of the policy's own functions, which may have no value. A comprehension always has one."""
+    stack: list[object] = [operand]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(cast("list[object]", node))
+        elif isinstance(node, dict):
+            mapping = cast("dict[str, Any]", node)
+            if "Call" in mapping:
+                function = mapping["Call"]["fcn"]
+                if _resolved(function, module, functions) in functions:
+                    yield {"RefDot": {"refr": function, "field": [None, "()"]}}
+                stack.append(mapping["Call"]["params"])
+            elif mapping.keys() & {"Var", "RefDot", "RefBrack"}:
+                yield mapping
+            elif not mapping.keys() & {"ArrayCompr", "SetCompr", "ObjectCompr"}:
+                stack.extend(mapping.values())
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:

@@ -131,3 +131,109 @@ def _knows(name: str, count: int) -> bool:
     except RuntimeError as error:
         return "could not find function" not in str(error)
     return True
+
+
+NEGATIONS = """package gateway.x
+
+import data.gateway.y.complete
+import data.gateway.y.some_set
+
+text(x) if { is_string(x); x != "" }
+
+own_set contains 1 if input.a
+
+default own_default := 1
+
+own_complete := 1 if input.a
+
+x if { some item in input.items; NEGATION }
+"""
+OTHER = """package gateway.y
+
+complete := 1 if input.a
+
+some_set contains 1 if input.a
+"""
+
+
+@pytest.mark.parametrize(
+    "negation",
+    [
+        "not input.x",
+        'not input["x"].y',
+        "not item.x.y",
+        "not input[item]",
+        "not input.x == 1",
+        "not 1 == input.x",
+        "not input.x = 1",
+        "not item.x == input.y",
+        "not input.x == [1]",
+        "not input.x == lower(item)",
+        "not text(item)",
+        "not item in {1, 2}",
+        "not item > 3",
+        'not startswith(lower(item), "a")',
+        "not is_object(input)",
+        'not is_array(object.get(input, "x", []))',
+        "not own_set == set()",
+        "not item in own_set",
+        "not item in data.gateway.x.own_set",
+        "not item in some_set",
+        "not count(own_default) > 0",
+        "not own_complete",
+        "not own_complete == 2",
+        "not complete",
+        "not count([1 | text(input.y)]) > 0",
+        "not count({1 | text(input.y)}) > 0",
+        "not count({1: 2 | text(input.y)}) > 0",
+    ],
+)
+def test_a_negation_that_both_engines_read_alike_may_be_written(negation: str):
+    _require(NEGATIONS.replace("NEGATION", negation), OTHER)
+
+
+@pytest.mark.parametrize(
+    "negation",
+    [
+        "not is_array(input.x)",
+        "not text(item.x)",
+        "not text(input[item])",
+        "not input.x > 3",
+        "not input.x != 1",
+        "not input.x in {1}",
+        "not 1 in input.xs",
+        "not input.x + 1 == 2",
+        "not [input.x] == [1]",
+        'not text({"a": input.x})',
+        "not input[input.k]",
+        "not input[item.k].y == 1",
+        'not lower(input.x) == "a"',
+        'not startswith(lower(input.x), "a")',
+        "not text(lower(text(item)))",
+        "not text(item) == true",
+        "not data.gateway.x.own_set[input.k]",
+        "not item in own_complete",
+        "not item in complete",
+        "not count(own_complete) > 0",
+        "every y in [1] { not text(y.x) }",
+        "[y | some y in item; not text(y.x)] == []",
+    ],
+)
+def test_a_negation_that_the_engines_read_differently_is_refused(negation: str):
+    with pytest.raises(PolicyBroken, match=r"^m0\.rego:14: `not` stands around") as raised:
+        _require(NEGATIONS.replace("NEGATION", negation), OTHER)
+
+    assert raised.value.remedy
+
+
+def test_every_problem_is_told_once():
+    engine = regorus.Engine()
+    engine.add_policy(
+        "a.rego", "package a\n\nx if { not f(input.y, input.z) }\n\ny := time.now_ns()\n\nf(a, b) if a == b\n"
+    )
+
+    found = dialect.problems(engine.get_ast_as_json())
+
+    assert [item.message.partition(": ")[0] for item in found] == ["a.rego:5", "a.rego:3"]
+    with pytest.raises(PolicyBroken, match=r"\(and 1 more\)$"):
+        dialect.require(engine.get_ast_as_json())

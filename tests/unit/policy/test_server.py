@@ -241,11 +241,11 @@ async def test_no_server_is_unavailable(socket: Path):
 
 
 async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
-    async with _peer(socket, _http(b"{}"), _http(b"{}", status="500 Internal Server Error")) as peer:
-        async with _client(socket) as client:
+    failing = _http(b"{}", status="500 Internal Server Error")
+    async with _peer(socket, _http(b"{}"), failing) as peer, _client(socket) as client:
+        await client.require_ready()
+        with pytest.raises(PolicyUnavailable, match="not ready"):
             await client.require_ready()
-            with pytest.raises(PolicyUnavailable, match="not ready"):
-                await client.require_ready()
 
     assert peer.requests[0].startswith(b"GET /health?bundles&plugins ") or peer.requests[0].startswith(
         b"GET /health?bundles=&plugins= "
