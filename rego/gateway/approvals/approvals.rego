@@ -1,0 +1,55 @@
+# METADATA
+# scope: package
+# title: What needs a person
+# description: |
+#   A call that would pass asks first if one of these rules holds. The gateway decides the call again with the
+#   approval as a fact, so only this policy turns an approval into permission.
+# schemas:
+#   - input: schema.input
+package gateway.approvals
+
+# METADATA
+# title: The grant asks for an approval
+# custom:
+#   code: approval/grant
+#   message: The grant for this call asks for an approval by a person.
+#   remedy: Ask a person who may approve it.
+#   controls: [ASI02, ASI09]
+required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject/id"]} if {
+	not data.gateway.grants.permit
+	data.gateway.grants.permit_with_approval
+	not given
+}
+
+# METADATA
+# title: The effect asks for an approval
+# custom:
+#   code: approval/effect
+#   message: What this call does cannot be taken back, so a person has to approve it.
+#   remedy: Ask a person who may approve it.
+#   controls: [ASI02, ASI09, ASI10]
+required contains {"code": "approval/effect", "facts": ["/resource/properties/effect"]} if {
+	input.resource.type == "tool"
+	not _unattended(input)
+	not given
+}
+
+# METADATA
+# title: A person has approved this very call
+given if {
+	approval := input.context.approval
+	_text(approval.id)
+	_text(approval.granted)
+	approval.scope in {"once", "destination"}
+	count(approval.approvers) > 0
+	every approver in approval.approvers {
+		_text(approver)
+	}
+}
+
+_unattended(call) if call.resource.properties.effect in data.gateway.approvals.effects_without_approval
+
+_text(value) if {
+	is_string(value)
+	value != ""
+}

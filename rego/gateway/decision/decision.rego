@@ -1,0 +1,97 @@
+# METADATA
+# scope: package
+# title: The decision on one call
+# description: |
+#   A call passes if a grant holds for it, nothing denies it, and no approval is wanting. A family of denials is one
+#   folder and one line in `denials` below.
+# schemas:
+#   - input: schema.input
+package gateway.decision
+
+# METADATA
+# scope: document
+# title: The answer, version 1
+# description: In the form of rego/schemas/result.json. Where nothing else is decided, this denial is.
+# entrypoint: true
+# custom:
+#   code: policy/undefined
+#   message: The policy came to no decision, so the call is refused.
+#   remedy: An operator should check the policy folder with `opagate policy check`.
+#   controls: [ASI02]
+default result := {
+	"version": 1,
+	"effect": "deny",
+	"reasons": [{
+		"code": "policy/undefined",
+		"message": "The policy came to no decision, so the call is refused.",
+		"remedy": "An operator should check the policy folder with `opagate policy check`.",
+		"controls": ["ASI02"],
+		"facts": [],
+	}],
+	"obligations": [],
+	"policy": {"name": "opagate"},
+}
+
+result := _answer([], sort(data.gateway.obligations.required)) if effect == "allow"
+
+result := _answer(_reasons(data.gateway.approvals.required), sort(data.gateway.obligations.required)) if effect == "ask"
+
+result := _answer(_reasons(denials), []) if effect == "deny"
+
+# METADATA
+# scope: document
+# title: allow, ask or deny
+default effect := "deny"
+
+effect := "allow" if {
+	denials == set()
+	data.gateway.grants.granted
+	data.gateway.approvals.required == set()
+}
+
+effect := "ask" if {
+	denials == set()
+	data.gateway.grants.granted
+	data.gateway.approvals.required != set()
+}
+
+# METADATA
+# title: Everything that refuses the call
+denials := union({
+	versions,
+	data.gateway.denials.argument.denials,
+	data.gateway.denials.catalogue.denials,
+	data.gateway.denials.delegation.denials,
+	data.gateway.denials.identity.denials,
+	data.gateway.denials.tool.denials,
+})
+
+# METADATA
+# title: The input follows a contract that this policy does not know
+# custom:
+#   code: policy/version
+#   message: The gateway asked in a version of the policy contract that this policy does not know.
+#   remedy: An operator should use a policy and a gateway of the same release.
+#   controls: [ASI02]
+versions contains {"code": "policy/version", "facts": ["/version"]} if not input.version == 1
+
+_answer(reasons, obligations) := {
+	"version": 1,
+	"effect": effect,
+	"reasons": reasons,
+	"obligations": obligations,
+	"policy": {"name": data.gateway.settings.name},
+}
+
+# One reason for each code, with all the facts that were found for it.
+_reasons(findings) := [reason |
+	some code in sort({finding.code | some finding in findings})
+	texts := object.get(data.gateway.reasons, code, {})
+	reason := {
+		"code": code,
+		"message": object.get(texts, "message", code),
+		"remedy": object.get(texts, "remedy", ""),
+		"controls": object.get(texts, "controls", []),
+		"facts": sort({fact | some finding in findings; finding.code == code; some fact in finding.facts}),
+	}
+]

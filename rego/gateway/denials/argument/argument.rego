@@ -1,0 +1,112 @@
+# METADATA
+# scope: package
+# title: Denials about arguments
+# description: |
+#   What an argument means is its role, a label of the operator's. Texts are judged wherever they stand at or below
+#   the labelled place. The URI of a resource is judged like a selector.
+# schemas:
+#   - input: schema.input
+package gateway.denials.argument
+
+import data.gateway.lib.hosts
+import data.gateway.lib.paths
+import data.gateway.lib.pointers
+
+# METADATA
+# title: The arguments are no object
+# custom:
+#   code: argument/malformed
+#   message: The arguments of the call are missing or are no JSON object.
+#   remedy: Send `arguments` as an object, an empty one if there are none.
+#   controls: [ASI02]
+denials contains {"code": "argument/malformed", "facts": ["/arguments"]} if not _with_object(input)
+
+# METADATA
+# title: A path climbs out of where it starts
+# custom:
+#   code: argument/path-traversal
+#   message: An argument holds a path that climbs out of the folder that it starts in.
+#   remedy: Send the path in its plain form, without `..` and without encoded slashes or dots.
+#   controls: [ASI02, MCP05]
+denials contains {"code": "argument/path-traversal", "facts": [pointer]} if {
+	some [pointer, text] in _places
+	paths.traverses(text)
+}
+
+# METADATA
+# title: A destination is inside
+# custom:
+#   code: argument/internal-address
+#   message: An argument names this machine, its neighbours or a metadata service as the destination.
+#   remedy: Name the public address of the service.
+#   controls: [ASI02, MCP05, NHI2]
+denials contains {"code": "argument/internal-address", "facts": [pointer]} if {
+	some [pointer, address] in _addresses
+	not _outside(address.host)
+}
+
+# METADATA
+# title: A destination can be read in more than one way
+# custom:
+#   code: argument/disguised-host
+#   message: An argument holds a URL whose host different programs read differently.
+#   remedy: >-
+#     Write the host as a plain name or as four decimal numbers, without user information, percent signs,
+#     backslashes or characters beyond ASCII (`xn--…` for international names).
+#   controls: [ASI02, MCP05]
+denials contains {"code": "argument/disguised-host", "facts": [pointer]} if {
+	some [pointer, address] in _addresses
+	hosts.disguised(address)
+}
+
+# METADATA
+# title: A command hides part of itself
+# custom:
+#   code: argument/hidden-command
+#   message: A command holds characters that are not shown, so a person would approve something else than is run.
+#   remedy: Send the command without control, zero-width and text-direction characters.
+#   controls: [ASI05, ASI09, MCP05]
+denials contains {"code": "argument/hidden-command", "facts": [concat("", ["/arguments", pointer])]} if {
+	some pointer, "command" in input.resource.properties.roles
+	some text in pointers.texts(input.arguments, pointer)
+	regex.match(_hidden, text)
+}
+
+_with_object(call) if is_object(call.arguments)
+
+# C0 but tab and line ends, a carriage return that overwrites its line, DEL and C1, soft hyphen, zero-width and
+# text-direction characters, the byte order mark, and the invisible copies of ASCII (tags).
+_hidden := concat("", [
+	`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\x{ad}\x{61c}\x{180e}\x{200b}-\x{200f}\x{2028}-\x{202e}`,
+	`\x{2060}-\x{206f}\x{feff}\x{fff9}-\x{fffb}\x{e0000}-\x{e007f}]|\r([^\n]|\z)`,
+])
+
+# Every text that says where something is or goes and that could be trouble, with its place. A destination may be a
+# bare host; a selector has to look like a URL or like more than a plain path.
+_places contains [concat("", ["/arguments", pointer]), text] if {
+	some pointer, role in input.resource.properties.roles
+	role in ["destination", "selector"]
+	some text in pointers.texts(input.arguments, pointer)
+	_notable(role, text)
+}
+
+_places contains ["/resource/id", uri] if {
+	input.resource.type == "resource"
+	uri := substring(input.resource.id, count(input.resource.properties.upstream) + 1, -1)
+}
+
+_addresses contains [pointer, hosts.address(text)] if some [pointer, text] in _places
+
+_notable(role, text) if {
+	role == "destination"
+} else if {
+	regex.match(`\.\.|[%:\\\x00\x{2024}\x{2025}\x{fe52}\x{ff0e}]|^[\x00-\x20]*//`, text)
+}
+
+_outside(host) if {
+	names := data.gateway.denials.argument.internal_names
+	networks := data.gateway.denials.argument.internal_networks
+	count(networks.v4) > 0
+	count(networks.v6) > 0
+	not hosts.within(host, names, networks)
+}

@@ -1,0 +1,70 @@
+# METADATA
+# scope: package
+# title: Denials about tool definitions
+# description: A tool whose description changes after review is another tool (tool poisoning, rug pull).
+# schemas:
+#   - input: schema.input
+package gateway.denials.catalogue
+
+# METADATA
+# title: The upstream has no such tool
+# custom:
+#   code: catalogue/unknown
+#   message: The upstream does not list a tool of this name.
+#   remedy: List the tools again and use a name from the list.
+#   controls: [ASI04, MCP09]
+denials contains {"code": "catalogue/unknown", "facts": ["/resource/id"]} if input.resource.properties.pin == "unknown"
+
+# METADATA
+# title: The tool is not the one that was reviewed
+# custom:
+#   code: catalogue/changed
+#   message: The definition of the tool has changed since it was pinned.
+#   remedy: >-
+#     An operator should look at `opagate catalogue diff`, and accept the new definition with `opagate catalogue
+#     pin` only if every change is meant.
+#   controls: [ASI04, MCP03, MCP04]
+denials contains {"code": "catalogue/changed", "facts": ["/resource/properties/pin"]} if {
+	input.resource.properties.pin == "changed"
+}
+
+# METADATA
+# title: Nobody has reviewed the tool
+# custom:
+#   code: catalogue/unpinned
+#   message: The definition of the tool is not pinned, and this policy accepts pinned tools only.
+#   remedy: An operator should review the tool and pin it with `opagate catalogue pin`.
+#   controls: [ASI04, MCP03, MCP09]
+denials contains {"code": "catalogue/unpinned", "facts": ["/resource/properties/pin"]} if {
+	input.resource.properties.pin == "unpinned"
+	not data.gateway.denials.catalogue.unpinned == "allow"
+}
+
+# METADATA
+# title: Nothing is known of the tool's definition
+# custom:
+#   code: catalogue/unverified
+#   message: The definition of the tool was not compared with a pinned one.
+#   remedy: An operator should check that the gateway can list the tools of this upstream.
+#   controls: [ASI04, MCP03]
+denials contains {"code": "catalogue/unverified", "facts": ["/resource/properties/pin"]} if {
+	input.resource.type == "tool"
+	not _compared(input)
+}
+
+# METADATA
+# title: A target stays hidden
+# description: For lists. What any call to the target would be denied for by the rules above.
+hides(resource) if not _usable(resource)
+
+_compared(call) if call.resource.properties.pin in ["match", "unpinned", "changed", "unknown"]
+
+_usable(resource) if {
+	resource.properties.pin == "match"
+} else if {
+	# A resource or a prompt has no definition that could be pinned.
+	resource.type in ["resource", "prompt"]
+} else if {
+	resource.properties.pin == "unpinned"
+	data.gateway.denials.catalogue.unpinned == "allow"
+}

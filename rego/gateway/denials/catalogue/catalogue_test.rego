@@ -1,0 +1,47 @@
+package gateway.denials.catalogue_test
+
+import data.gateway.denials.catalogue
+import data.gateway.example_test as example
+
+_codes(pin) := example.codes(found) if {
+	found := catalogue.denials with input as example.changed({"/resource/properties/pin": pin})
+}
+
+test_a_pinned_tool_is_not_refused if _codes("match") == set()
+
+test_a_changed_tool_is_refused if _codes("changed") == {"catalogue/changed"}
+
+test_an_unknown_tool_is_refused if _codes("unknown") == {"catalogue/unknown"}
+
+test_an_unpinned_tool_is_refused_unless_policy_says_otherwise if {
+	_codes("unpinned") == set()
+	every setting in ["deny", null, true, "Allow"] {
+		found := catalogue.denials with input as example.changed({"/resource/properties/pin": "unpinned"})
+			with data.gateway.denials.catalogue.unpinned as setting
+		example.codes(found) == {"catalogue/unpinned"}
+	}
+}
+
+test_a_tool_without_a_pin_is_refused if {
+	every pin in [null, "", "Match", true] {
+		_codes(pin) == {"catalogue/unverified"}
+	}
+	found := catalogue.denials with input as example.without("/resource/properties/pin")
+	example.codes(found) == {"catalogue/unverified"}
+}
+
+test_what_has_no_definition_needs_no_pin if {
+	found := catalogue.denials with input as example.changed({"/resource": example.note})
+	found == set()
+	not catalogue.hides(example.note)
+}
+
+test_lists_hide_what_would_be_refused if {
+	every pin in ["changed", "unknown", null] {
+		catalogue.hides(object.union(example.tool, {"properties": {"pin": pin}}))
+	}
+	not catalogue.hides(example.tool)
+	unpinned := object.union(example.tool, {"properties": {"pin": "unpinned"}})
+	not catalogue.hides(unpinned)
+	catalogue.hides(unpinned) with data.gateway.denials.catalogue.unpinned as "deny"
+}

@@ -1,0 +1,185 @@
+# METADATA
+# scope: package
+# title: Denials about who is calling
+# schemas:
+#   - input: schema.input
+package gateway.denials.identity
+
+# METADATA
+# title: The caller is not fully known
+# custom:
+#   code: identity/incomplete
+#   message: The gateway does not know all it needs about who is calling.
+#   remedy: >-
+#     An operator should check the identity section of the configuration; the facts that are named are missing or
+#     malformed in what was made of the caller's credential.
+#   controls: [ASI03, MCP07, NHI4]
+denials contains {"code": "identity/incomplete", "facts": sort(_flaws)} if not complete
+
+# METADATA
+# title: The call belongs to no task
+# custom:
+#   code: identity/task-missing
+#   message: The call belongs to no task, and authority lives in tasks.
+#   remedy: Open a task, or call without one so that the gateway opens it.
+#   controls: [ASI03, MCP10]
+denials contains {"code": "identity/task-missing", "facts": ["/context/task"]} if not in_task
+
+# METADATA
+# title: The task is over
+# custom:
+#   code: identity/task-expired
+#   message: The task has expired, and with it the authority of its calls.
+#   remedy: Open a new task.
+#   controls: [ASI03, NHI1]
+denials contains {"code": "identity/task-expired", "facts": ["/context/task/expires", "/context/time"]} if task_expired
+
+# METADATA
+# title: A caller without credentials wants more than a trial
+# custom:
+#   code: identity/anonymous
+#   message: Callers without credentials reach nothing confidential and nothing in production.
+#   remedy: >-
+#     Present a token. Where the target is harmless, an operator can declare the environment and the sensitivity of
+#     its upstream in the configuration.
+#   controls: [ASI03, MCP07, NHI4]
+denials contains {"code": "identity/anonymous", "facts": [
+	"/resource/properties/environment",
+	"/resource/properties/sensitivity",
+	"/subject/properties/auth_method",
+]} if {
+	anonymous_beyond_trial(input.resource)
+}
+
+# METADATA
+# title: A bearer token wants to do what cannot be undone
+# custom:
+#   code: identity/unbound
+#   message: In production, a token that is not bound to its holder may not destroy, mint credentials or run code.
+#   remedy: >-
+#     Use a sender-constrained credential (DPoP or mutual TLS). Where the target is harmless, an operator can
+#     declare the environment of its upstream in the configuration.
+#   controls: [ASI03, MCP01, NHI4]
+denials contains {"code": "identity/unbound", "facts": [
+	"/resource/properties/effect",
+	"/resource/properties/environment",
+	"/subject/properties/bound",
+]} if {
+	unbound_beyond_limit(input.resource)
+}
+
+# METADATA
+# scope: document
+# title: A target stays hidden from this caller
+# description: For lists. What any call to the target would be denied for by the rules above.
+hides(resource) if anonymous_beyond_trial(resource)
+
+hides(resource) if unbound_beyond_limit(resource)
+
+# METADATA
+# title: Every fact about the caller is there
+complete if {
+	input.subject.type == "agent"
+	is_string(input.subject.id)
+	input.subject.id != ""
+	properties := input.subject.properties
+	is_string(properties.issuer)
+	properties.issuer != ""
+	properties.auth_method in data.gateway.settings.auth_methods
+	is_boolean(properties.bound)
+	is_array(properties.scopes)
+	_user(properties.user)
+}
+
+# METADATA
+# title: The call belongs to a task
+in_task if {
+	task := input.context.task
+	is_string(task.id)
+	task.id != ""
+	task.kind in ["declared", "implicit"]
+}
+
+# METADATA
+# title: The task's time is up
+task_expired if {
+	_ = input.context.task.expires
+	not _live
+}
+
+# METADATA
+# title: The caller has no credentials, and the target is more than a trial
+anonymous_beyond_trial(resource) if {
+	input.subject.properties.auth_method == "anonymous"
+	not _trial(resource)
+}
+
+# METADATA
+# title: The caller's token is not bound, and the target does more than such a token may
+unbound_beyond_limit(resource) if {
+	not input.subject.properties.bound
+	not _safe_for_bearer(resource)
+}
+
+# Each fact that is there. What a negated call would be given must exist, or OPA skips the whole expression; so these
+# say what is known, and the rest is a flaw.
+_known contains "/subject/type" if input.subject.type == "agent"
+
+_known contains "/subject/id" if _text(input.subject.id)
+
+_known contains "/subject/properties/issuer" if _text(input.subject.properties.issuer)
+
+_known contains "/subject/properties/auth_method" if {
+	input.subject.properties.auth_method in data.gateway.settings.auth_methods
+}
+
+_known contains "/subject/properties/bound" if is_boolean(input.subject.properties.bound)
+
+_known contains "/subject/properties/scopes" if is_array(input.subject.properties.scopes)
+
+_known contains "/subject/properties/user" if _user(input.subject.properties.user)
+
+_flaws := {
+	"/subject/type",
+	"/subject/id",
+	"/subject/properties/issuer",
+	"/subject/properties/auth_method",
+	"/subject/properties/bound",
+	"/subject/properties/scopes",
+	"/subject/properties/user",
+} - _known
+
+_text(value) if {
+	is_string(value)
+	value != ""
+}
+
+_user(user) if {
+	user == null
+} else if {
+	_text(user.id)
+	is_array(user.groups)
+}
+
+# Without the Z, times of this form sort as text, fractions included.
+_live if {
+	expires := input.context.task.expires
+	now := input.context.time
+	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
+	every moment in [expires, now] {
+		regex.match(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$`, moment)
+	}
+}
+
+_safe_for_bearer(resource) if {
+	resource.properties.effect in data.gateway.denials.identity.unbound_effects
+} else if {
+	_harmless(resource)
+}
+
+_trial(resource) if {
+	resource.properties.sensitivity in data.gateway.denials.identity.anonymous_sensitivities
+	_harmless(resource)
+}
+
+_harmless(resource) if resource.properties.environment in data.gateway.settings.harmless_environments

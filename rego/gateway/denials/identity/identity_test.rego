@@ -1,0 +1,127 @@
+package gateway.denials.identity_test
+
+import data.gateway.denials.identity
+import data.gateway.example_test as example
+
+_codes(places) := example.codes(found) if {
+	found := identity.denials with input as example.changed(places)
+}
+
+test_a_known_caller_in_a_task_is_not_refused if _codes({}) == set()
+
+test_each_missing_fact_is_named if {
+	every fact in ["type", "id", "properties/issuer", "properties/auth_method", "properties/bound", "properties/scopes"] {
+		pointer := concat("/", ["/subject", fact])
+		found := identity.denials with input as example.without(pointer)
+		some denial in found
+		denial == {"code": "identity/incomplete", "facts": [pointer]}
+	}
+}
+
+test_a_user_is_null_or_known if {
+	_codes({"/subject/properties/user": null}) == set()
+	_codes({"/subject/properties/user": {"id": "", "groups": []}}) == {"identity/incomplete"}
+	_codes({"/subject/properties/user": {"id": "alice"}}) == {"identity/incomplete"}
+	found := identity.denials with input as example.without("/subject/properties/user")
+	found == {{"code": "identity/incomplete", "facts": ["/subject/properties/user"]}}
+}
+
+test_malformed_facts_are_no_facts if {
+	every places in [
+		{"/subject/type": "user"},
+		{"/subject/id": ""},
+		{"/subject/id": 7},
+		{"/subject/properties/issuer": ""},
+		{"/subject/properties/issuer": null},
+		{"/subject/properties/auth_method": "password"},
+		{"/subject/properties/bound": "true"},
+		{"/subject/properties/scopes": "files.read"},
+	] {
+		"identity/incomplete" in _codes(places)
+	}
+}
+
+test_a_call_without_a_task_is_refused if {
+	every path in ["/context/task", "/context/task/id", "/context/task/kind", "/context"] {
+		found := identity.denials with input as example.without(path)
+		example.codes(found) == {"identity/task-missing"}
+	}
+	_codes({"/context/task/id": ""}) == {"identity/task-missing"}
+	_codes({"/context/task/kind": "other"}) == {"identity/task-missing"}
+}
+
+test_a_task_ends_at_its_time if {
+	_codes({"/context/time": "2026-11-24T10:59:59.999Z"}) == set()
+	_codes({"/context/time": "2026-11-24T11:00:00Z"}) == {"identity/task-expired"}
+	_codes({"/context/time": "2026-11-24T11:00:00.001Z"}) == {"identity/task-expired"}
+	_codes({"/context/task/expires": "2026-11-24T10:00:00.5Z"}) == set()
+}
+
+test_a_time_that_cannot_be_read_is_over if {
+	every time in ["soon", "2999", null, false, 99999999999, "2026-11-24T11:00:00+02:00"] {
+		_codes({"/context/task/expires": time}) == {"identity/task-expired"}
+		_codes({"/context/time": time}) == {"identity/task-expired"}
+	}
+	found := identity.denials with input as example.without("/context/time")
+	example.codes(found) == {"identity/task-expired"}
+}
+
+test_a_task_may_have_no_end if {
+	found := identity.denials with input as example.without("/context/task/expires")
+	found == set()
+}
+
+_anonymous := {"/subject/properties/auth_method": "anonymous", "/resource/properties/environment": "demo"}
+
+test_anonymous_callers_try_harmless_things if _codes(_anonymous) == set()
+
+test_anonymous_callers_reach_nothing_confidential if {
+	every sensitivity in ["confidential", "restricted", "", null] {
+		places := object.union(_anonymous, {"/resource/properties/sensitivity": sensitivity})
+		_codes(places) == {"identity/anonymous"}
+	}
+}
+
+test_anonymous_callers_reach_nothing_in_production if {
+	every environment in ["production", "Demo", null, ""] {
+		places := object.union(_anonymous, {"/resource/properties/environment": environment})
+		_codes(places) == {"identity/anonymous"}
+	}
+}
+
+test_an_undeclared_environment_counts_as_production if {
+	anonymous := json.remove(example.changed(_anonymous), ["/resource/properties/environment"])
+	found := identity.denials with input as anonymous
+	example.codes(found) == {"identity/anonymous"}
+}
+
+test_a_bearer_token_does_not_destroy_in_production if {
+	every effect in ["destructive", "mint", "exec", "other"] {
+		places := {"/subject/properties/bound": false, "/resource/properties/effect": effect}
+		_codes(places) == {"identity/unbound"}
+		_codes(object.union(places, {"/resource/properties/environment": "test"})) == set()
+		_codes(object.union(places, {"/subject/properties/bound": true})) == set()
+	}
+	every effect in ["read", "write"] {
+		_codes({"/subject/properties/bound": false, "/resource/properties/effect": effect}) == set()
+	}
+}
+
+test_lost_lists_refuse if {
+	anonymous := example.changed(_anonymous)
+	first := identity.denials with input as anonymous with data.gateway.denials.identity.anonymous_sensitivities as null
+	example.codes(first) == {"identity/anonymous"}
+	second := identity.denials with input as anonymous with data.gateway.settings.harmless_environments as null
+	example.codes(second) == {"identity/anonymous"}
+	bearer := example.changed({"/subject/properties/bound": false})
+	third := identity.denials with input as bearer with data.gateway.denials.identity.unbound_effects as null
+	example.codes(third) == {"identity/unbound"}
+}
+
+test_lists_hide_what_would_be_refused if {
+	anonymous := example.changed(_anonymous)
+	identity.hides(example.tool) with input as anonymous
+	not identity.hides(anonymous.resource) with input as anonymous
+	bearer := example.changed({"/subject/properties/bound": false, "/resource/properties/effect": "mint"})
+	identity.hides(bearer.resource) with input as bearer
+}

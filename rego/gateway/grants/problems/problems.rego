@@ -1,0 +1,161 @@
+# METADATA
+# scope: package
+# title: What is wrong with the grants
+# description: |
+#   A grant that cannot be read in full is void, which is safe and puzzling. This says why. It runs when a policy is
+#   checked or loaded, and after a refusal; never for a call that passes.
+package gateway.grants.problems
+
+import data.gateway.lib.conditions
+
+# METADATA
+# scope: document
+# title: Every problem of the grants file
+# description: One entry for each problem, with the upstream, the place in its list and what is wrong.
+# entrypoint: true
+found contains {"upstream": upstream, "index": i, "problem": text} if {
+	some upstream, list in data.gateway.grants.upstreams
+	is_array(list)
+	some i, grant in list
+	some text in of(grant)
+}
+
+found contains {"upstream": upstream, "index": 0, "problem": "the grants of an upstream are a list"} if {
+	some upstream, list in data.gateway.grants.upstreams
+	not is_array(list)
+}
+
+found contains {"upstream": "", "index": 0, "problem": "upstreams is missing, or no mapping of upstream to grants"} if {
+	not _mapping
+}
+
+found contains {"upstream": upstream, "index": i, "problem": sprintf("the id %q is given twice", [grant.id])} if {
+	some upstream, list in data.gateway.grants.upstreams
+	some i, grant in list
+	some other_upstream, other_list in data.gateway.grants.upstreams
+	some j, other in other_list
+	[upstream, i] != [other_upstream, j]
+	grant.id == other.id
+}
+
+# METADATA
+# title: The problems of one grant
+of(grant) := union({_absent(grant), _unknown(grant), _lists(grant), _values(grant), _conditions(grant)}) if {
+	is_object(grant)
+} else := {"a grant is a mapping"}
+
+_mapping if is_object(data.gateway.grants.upstreams)
+
+_lists_of_text := {
+	"agents", "issuers", "tools", "resources", "prompts", "effects", "users", "groups",
+	"scopes", "auth_methods", "environments", "tenants", "arguments",
+}
+
+_patterns := {"agents", "issuers", "tools", "resources", "prompts", "users"}
+
+_closed := {"effects": data.gateway.settings.effects, "auth_methods": data.gateway.settings.auth_methods}
+
+_absent(grant) := union({
+	{sprintf("%s is missing", [field]) | some field in ({"id", "agents", "issuers"} - object.keys(grant))},
+	{"one of tools, resources and prompts is needed" |
+		object.keys(grant) & {"tools", "resources", "prompts"} == set()
+	},
+})
+
+_unknown(grant) := {sprintf("there is no field %q", [field]) |
+	some field in (object.keys(grant) - (_lists_of_text | {"id", "description", "sensitivity", "approval", "when"}))
+}
+
+_lists(grant) := union({
+	{sprintf("%s is not a list of text, with at least one item", [field]) |
+		some field in (object.keys(grant) & _lists_of_text)
+		not _list_of_text(grant[field])
+	},
+	{sprintf("%s: %q has more than one *", [field, pattern]) |
+		some field in (object.keys(grant) & _patterns)
+		some pattern in grant[field]
+		is_string(pattern)
+		count(split(pattern, "*")) > 2
+	},
+	{sprintf("%s: there is no %q", [field, item]) |
+		some field, known in _closed
+		some item in grant[field]
+		is_string(item)
+		not item in known
+	},
+})
+
+_values(grant) := union({
+	{sprintf("%s is not text", [field]) |
+		some field in (object.keys(grant) & {"id", "description"})
+		not is_string(grant[field])
+	},
+	{"approval is neither true nor false" | not is_boolean(object.get(grant, "approval", true))},
+	{"when is not a mapping of JSON pointer to condition" | not is_object(object.get(grant, "when", {}))},
+	{"sensitivity is not one of public, internal, confidential, restricted" |
+		not data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
+	},
+})
+
+_conditions(grant) := union({
+	{sprintf("when: %q is not a JSON pointer; write it like /to", [pointer]) |
+		some pointer, _ in grant.when
+		not startswith(pointer, "/")
+	},
+	{sprintf("when %s: %s", [pointer, problem]) |
+		some pointer, condition in grant.when
+		some problem in _condition(condition)
+	},
+})
+
+_condition(condition) := union({
+	{sprintf("there is no test %q", [name]) | some name in (object.keys(condition) - conditions.names)},
+	{sprintf("%s has a value that it cannot have", [name]) |
+		some name in (object.keys(condition) & conditions.names)
+		not _expected(name, condition[name])
+	},
+	{"it says nothing beside optional" | object.keys(condition) - {"optional"} == set()},
+	{"absent stands alone" |
+		"absent" in object.keys(condition)
+		object.keys(condition) != {"absent"}
+	},
+}) if {
+	is_object(condition)
+} else := {"a condition is a mapping of test to value"}
+
+_expected("one_of", value) if {
+	is_array(value)
+	count(value) > 0
+}
+
+# Any JSON value can be compared with.
+_expected("equals", value) if type_name(value) in {"null", "boolean", "number", "string", "array", "object"}
+
+_expected("matches", value) if conditions.portable(value)
+
+_expected("under", value) if {
+	is_string(value)
+	value != ""
+}
+
+_expected("host_in", value) if _list_of_text(value)
+
+_expected(name, value) if {
+	name in {"max", "min", "max_items"}
+	is_number(value)
+}
+
+_expected(name, value) if {
+	name in {"present", "absent"}
+	value == true
+}
+
+_expected("optional", value) if is_boolean(value)
+
+_list_of_text(list) if {
+	is_array(list)
+	count(list) > 0
+	every item in list {
+		is_string(item)
+	}
+}

@@ -1,0 +1,154 @@
+# METADATA
+# scope: package
+# title: Conditions on arguments
+# description: |
+#   What the `arguments` and `when` of a grant say. Everything here is positive: a test that is unknown, malformed, or
+#   about an argument that is missing, does not hold, and so its grant does not either.
+package gateway.lib.conditions
+
+import data.gateway.lib.hosts
+import data.gateway.lib.paths
+import data.gateway.lib.patterns
+import data.gateway.lib.pointers
+
+# METADATA
+# title: All that a grant asks of the arguments holds
+# description: Only a grant whose `when` and `arguments` can be read may be given.
+hold(grant, arguments) if {
+	not grant.when
+	not grant.arguments
+	is_object(arguments)
+} else if {
+	names_hold(grant, arguments)
+	every pointer, condition in object.get(grant, "when", {}) {
+		holds(condition, arguments, pointer)
+	}
+}
+
+# METADATA
+# title: Every argument is one that the grant lists
+# description: A grant without `arguments` leaves the names open.
+names_hold(grant, arguments) if {
+	not grant.arguments
+	is_object(arguments)
+} else if {
+	every name in object.keys(arguments) {
+		name in grant.arguments
+	}
+}
+
+# METADATA
+# title: One condition holds for the argument that its pointer names
+holds(condition, arguments, pointer) if {
+	_readable(condition)
+	found := pointers.value(arguments, pointer)
+	every name, expected in object.remove(condition, ["optional"]) {
+		_test(name, expected, found)
+	}
+} else if {
+	_missing(arguments, pointer)
+	_readable(condition)
+	_may_be_missing(condition)
+}
+
+# METADATA
+# title: The tests that a condition may name
+names := {
+	"one_of", "equals", "matches", "under", "host_in",
+	"max", "min", "max_items", "present", "absent", "optional",
+}
+
+# METADATA
+# title: Both regular expression engines read a pattern alike
+# description: |
+#   Rust's engine takes `\d`, `\w`, `\s` and `\b` for all of Unicode, RE2 for ASCII; flags, set operations and rarer
+#   escapes differ as well. A pattern with any of them is void: write `[0-9]` for `\d`.
+portable(pattern) if {
+	is_string(pattern)
+	not regex.match(`\\[^nrtx[:punct:]]|\(\?[^:]|&&|--|~~`, pattern)
+	regex.is_valid(pattern)
+}
+
+_readable(condition) if {
+	is_object(condition)
+	tests := object.keys(condition)
+	tests - names == set()
+	tests - {"optional"} != set()
+}
+
+# An empty list names nothing, like no list.
+_missing(arguments, pointer) if not _named(arguments, pointer)
+
+_named(arguments, pointer) if pointers.value(arguments, pointer) != []
+
+_may_be_missing(condition) if {
+	condition.optional == true
+} else if {
+	condition.absent == true
+}
+
+_test("one_of", expected, found) if {
+	is_array(expected)
+	every item in _items(found) {
+		item in expected
+	}
+}
+
+_test("equals", expected, found) if expected == found
+
+_test("matches", expected, found) if {
+	portable(expected)
+	whole := concat("", [`\A(?:`, expected, `)\z`])
+	every item in _items(found) {
+		is_string(item)
+		regex.match(whole, item)
+	}
+}
+
+_test("under", expected, found) if {
+	is_string(expected)
+	expected != ""
+	every item in _items(found) {
+		is_string(item)
+		paths.under(item, expected)
+	}
+}
+
+_test("host_in", expected, found) if {
+	every item in _items(found) {
+		is_string(item)
+		address := hosts.address(item)
+		hosts.plain(address)
+		patterns.any_matches(expected, address.host)
+	}
+}
+
+_test("max", expected, found) if {
+	is_number(expected)
+	every item in _items(found) {
+		is_number(item)
+		item <= expected
+	}
+}
+
+_test("min", expected, found) if {
+	is_number(expected)
+	every item in _items(found) {
+		is_number(item)
+		item >= expected
+	}
+}
+
+_test("max_items", expected, found) if {
+	is_number(expected)
+	count(_items(found)) <= expected
+}
+
+_test("present", expected, _) if expected == true
+
+# A list is judged item by item. An empty one has no item that could be judged, so nothing holds for it.
+_items(found) := [found] if {
+	not is_array(found)
+} else := found if {
+	found != []
+}

@@ -1,0 +1,90 @@
+# METADATA
+# scope: package
+# title: The host that a destination names
+# description: |
+#   Readers of addresses disagree (WHATWG, RFC 3986, C libraries). An address on which they could disagree is
+#   disguised; what is left has one host, which can be compared.
+package gateway.lib.hosts
+
+# METADATA
+# title: The address that a text is, or begins with
+# description: |
+#   `host`, in lower case, without port, brackets and the dot at its end; `authority`, as it stands there; `url`,
+#   whether the text has a scheme or begins with two slashes.
+address(text) := {"host": host, "authority": authority, "url": url} if {
+	lowered := lower(text)
+	[url, rest] := _scheme(lowered)
+	authority := regex.split(`[/?#]`, rest)[0]
+	host := trim_right(_bare(regex.replace(authority, `^.*@`, "")), ".")
+}
+
+# METADATA
+# title: The host of a URL has more than one reading
+# description: |
+#   A destination that is no URL may be anything: a mail address, the name of a channel, a number.
+disguised(address) if {
+	address.url
+	not plain(address)
+}
+
+# METADATA
+# title: Every reader finds the same host
+# description: |
+#   Without characters that some readers drop or turn (white space, control characters, backslashes, percent signs,
+#   anything beyond ASCII), without user information before an `@`, IPv4 addresses as four decimal numbers, and
+#   colons in IPv6 addresses only.
+plain(address) if {
+	not regex.match(`[^\x21-\x7e]|[\\%@]`, address.authority)
+	_one_form(address.host)
+}
+
+# METADATA
+# scope: document
+# title: The host is one of the names or below one, or an address in one of the networks
+# description: Names begin with a dot; `networks` has a list `v4` and a list `v6`.
+within(host, names, _) if strings.any_suffix_match(concat("", [".", host]), names)
+
+within(host, _, networks) if {
+	_quad(host)
+	some network in networks.v4
+	net.cidr_contains(network, host)
+}
+
+within(host, _, networks) if {
+	_ipv6(host)
+	some network in networks.v6
+	net.cidr_contains(network, host)
+}
+
+# `http:host` and `http:\\host` are URLs to browsers, `jdbc:mysql://host` to Java.
+_scheme(text) := [true, substring(text, count(matches[0][0]), -1)] if {
+	regex.match(`^[\x00-\x20]*[a-z/\\].*[:/\\]`, text)
+	matches := regex.find_all_string_submatch_n(
+		`^[\x00-\x20]*(([a-z][a-z0-9+.\t\r\n-]*:)+[/\\\t\r\n]*[/\\]|(https?|wss?|ftp):|[/\\]{2})[/\\\t\r\n]*`,
+		text, 1,
+	)
+	count(matches) == 1
+} else := [false, text]
+
+# With brackets: an IPv6 address and perhaps a port. Two colons without brackets: an IPv6 address. Else: host:port.
+_bare(authority) := split(substring(authority, 1, -1), "]")[0] if {
+	startswith(authority, "[")
+} else := authority if {
+	count(split(authority, ":")) > 2
+} else := split(authority, ":")[0]
+
+_one_form(host) if {
+	not contains(host, ":")
+	not regex.match(`(^|\.)(0x[0-9a-f]*|[0-9]+)$`, host)
+} else if {
+	_quad(host)
+} else if {
+	_ipv6(host)
+}
+
+_quad(host) if regex.match(`^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.|$)){4}$`, host)
+
+_ipv6(host) if {
+	contains(host, ":")
+	net.cidr_is_valid(concat("", [host, "/128"]))
+}

@@ -1,0 +1,46 @@
+package gateway.lib.patterns_test
+
+import data.gateway.lib.patterns
+
+_matches(pattern, text) if patterns.any_matches([pattern], text)
+
+test_literal_text_matches_itself_only if {
+	_matches("read_file", "read_file")
+	not _matches("read_file", "read_files")
+	not _matches("read_files", "read_file")
+}
+
+test_a_star_stands_for_any_run if {
+	patterns.any_matches(["write_file", "read_*"], "read_file")
+	_matches("read_*", "read_")
+	_matches("*", "")
+	_matches("file:///data/*.txt", "file:///data/a/b:c.txt")
+	not _matches("read_*", "xread_file")
+	not _matches("*_file", "read_files")
+}
+
+test_head_and_tail_do_not_overlap if not _matches("ab*ba", "aba")
+
+test_a_second_star_matches_nothing_but_itself if {
+	not _matches("a*b*c", "a1b2c")
+	_matches("a*b*c", "a*b*c")
+}
+
+test_no_other_character_is_special if {
+	not _matches("read_[a-z]*", "read_file")
+	not _matches("read_????", "read_file")
+	not _matches("{read,write}_file", "read_file")
+}
+
+test_malformed_patterns_match_nothing if {
+	malformed := ["read_file", null, 1, true, [1, null, true], {"a": "read_file"}, {"read_*": "write"}, []]
+	every list in malformed {
+		not patterns.any_matches(list, "read_file")
+	}
+}
+
+test_what_is_not_text_matches_nothing if {
+	every value in [null, 1, true, ["a"], {"a": 1}] {
+		not patterns.any_matches(["*", "a"], value)
+	}
+}
