@@ -13,6 +13,7 @@ import pytest
 
 from gateway.demo.processes import running
 from gateway.errors import UpstreamUnreachable
+from tests.gateway_process import free_port
 from tests.servers.serving import ROOT
 
 
@@ -87,3 +88,30 @@ async def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UpstreamUnreachable, match="does not answer"):
         async with running(tmp_path):
             pass
+
+
+async def test_a_server_can_be_started_by_hand_on_a_port(tmp_path: Path):
+    port = free_port()
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway.demo.tickets", "--port", str(port), cwd=ROOT, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        assert b" 200 " in await health(port)
+    finally:
+        child.terminate()
+    assert await child.wait() == 0
+
+
+async def health(port: int) -> bytes:
+    """The first line of the answer to a health request, once something listens."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            line = await reader.readline()
+            writer.close()
+            return line

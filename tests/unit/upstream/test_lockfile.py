@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
 from gateway.upstream.lockfile import amend, load, parse, render
-from gateway.upstream.pins import Definition, Lock, read
+from gateway.upstream.pins import Definition, Lock, diff, is_hidden, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +66,27 @@ def test_any_name_and_any_character_survives(name: str):
 
     assert parse(render(lock)) == lock
     assert yaml.safe_load(render(lock))["upstreams"]["files"].keys() == {name}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=20), st.dictionaries(st.text(), JSON, max_size=4))
+def test_any_definition_survives(name: str, fields: dict[str, Any]):
+    item = read(json.dumps({**fields, "name": name}, ensure_ascii=False).encode())
+    assume(isinstance(item, Definition))
+    assert isinstance(item, Definition)
+    lock = Lock().pinned("files", [item], AT)
+    text = render(lock)
+
+    assert parse(text) == lock
+    assert not [c for c in text if is_hidden(c) and c != "\n"]
+    assert not [c for c in diff(None, item) if is_hidden(c) and c != "\n"]
 
 
 def test_the_text_does_not_depend_on_the_order_of_pinning():
