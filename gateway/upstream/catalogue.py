@@ -38,6 +38,9 @@ _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _LOCK_POLL_SECONDS: Final = 2.0
 """How often the lock file is looked at: a pin made by `opagate catalogue pin` takes effect in a running gateway."""
 
+_STALE: Final = (-1, -1, -1)
+"""The signature of no file."""
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
@@ -90,7 +93,7 @@ class Catalogue:
             for name, upstream in upstreams.items()
         }
         self._contacts = {name: _Contact() for name in upstreams}
-        self._signature = _signature(settings.lock)
+        self._signature: tuple[int, int, int] | None = _signature(settings.lock)
         self._adopt(lockfile.load(settings.lock))
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
@@ -218,7 +221,8 @@ class Catalogue:
 
     async def _amend(self, change: Callable[[Lock], Lock], upstream: str = "", cleared: Iterable[str] = ()) -> None:
         lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change)
-        self._signature, self._lock_error = _signature(self._settings.lock), None
+        # Another process may have written since: the next look at the file must read it.
+        self._signature, self._lock_error = _STALE, None
         self._adopt(lock, upstream, cleared)
 
     def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:

@@ -191,9 +191,8 @@ class Shelf:
 
     def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
         for name in gone:
-            self._made_from.pop(name, None)
-            if self._targets.pop(name, None) is not None:
-                self._on_change(Change("removed", self.name, name, self._known(name), None))
+            del self._targets[name], self._made_from[name]
+            self._on_change(Change("removed", self.name, name, self._known(name), None))
         for name in names:
             old, seen = self._targets.get(name), self._seen[name]
             if old is not None and self._made_from[name] is seen and old.pin is self._state(name):

@@ -311,6 +311,34 @@ async def test_a_pin_that_another_process_made_takes_effect(world: World):
     assert catalogue.target("mail", "tool", "send").pin is Pin.MATCH
 
 
+async def test_a_pin_that_another_process_makes_right_after_a_write_is_not_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    catalogue = world.catalogue()
+    amend = lockfile.amend
+
+    def overtaken(path: Path, change: Callable[[Lock], Lock]) -> Lock:
+        written = amend(path, change)
+        amend(path, lambda lock: lock.pinned("files", [defined(EVIL)], "2026-11-25T13:00:00Z"))
+        return written
+
+    monkeypatch.setattr(lockfile, "amend", overtaken)
+    await catalogue.refresh("files")
+    await catalogue.reload()
+
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
+
+
+async def test_an_unchanged_lock_file_is_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    catalogue = world.catalogue()
+    await catalogue.refresh()
+    await catalogue.reload()
+    monkeypatch.delattr(lockfile, "load")
+    await catalogue.reload()
+
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
+
+
 async def test_first_use_never_replaces_a_pin_that_another_process_made(world: World):
     catalogue = world.catalogue()
     lockfile.amend(world.lock, lambda lock: lock.pinned("files", [defined(EVIL)], "2026-11-25T11:59:00Z"))
