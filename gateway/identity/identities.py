@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.identity import assembly, challenge, form, jose
@@ -129,6 +130,7 @@ class Identities:
         return challenge.insufficient_scope(missing, self._protection, credentials.url, dpop=dpop)
 
 
+@lru_cache(maxsize=1024)
 def _is_local(client_ip: str | None) -> bool:
     return client_ip is None or is_loopback(client_ip)
 

@@ -28,8 +28,8 @@ async def identities(tmp_path: Path, key: ECKey) -> "AsyncIterator[Identities]":
         yield identities
 
 
-def issue(key: ECKey, **changes: Any) -> str:
-    return development.issue(key, **{"agent": "a", "audience": MCP, "ttl": 600, "clock": Clock(), **changes})
+def issue(key: ECKey, *, audience: str = MCP, ttl: float = 600, **more: Any) -> str:
+    return development.issue(key, agent="a", audience=audience, ttl=ttl, clock=Clock(), **more)
 
 
 async def test_a_development_token_is_its_agent(identities: "Identities", key: ECKey):

@@ -128,7 +128,7 @@ def test_a_proof_at_the_edge_of_its_window_passes(iat: float):
         ({"jti": 7}, "no jti"),
     ],
 )
-def test_a_proof_for_something_else_is_refused(changes: dict[str, object], problem: str):
+def test_a_proof_for_something_else_is_refused(changes: dict[str, Any], problem: str):
     assert problem in refused(dpop(TOKEN, proof(KEY, TOKEN, **changes)))
 
 

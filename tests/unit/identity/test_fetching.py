@@ -89,7 +89,7 @@ async def test_a_server_that_does_not_answer_is_an_error(site: Site, monkeypatch
     monkeypatch.setattr(fetching, "DEADLINE", 0.05)
     gate = asyncio.Event()
     site.answers["/keys"] = Answer(gate=gate)
-    with pytest.raises(LoadError, match="did not answer|ReadTimeout"):
+    with pytest.raises(LoadError, match=r"did not answer|ReadTimeout"):
         await load(UrlSource(f"{site.url}/keys"))
     gate.set()
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import IdentityUnavailable
 from gateway.identity import Identities
+from gateway.identity.claims import FOREIGN, USED, VERIFIED
 from gateway.identity.keys import FORCED_INTERVAL
 from gateway.model import Credentials, Refusal
 from tests.unit.identity.tokens import (
@@ -75,6 +77,15 @@ async def test_two_authorization_headers_are_refused(identities: Identities, sig
     refused(await identities.identify(Credentials("POST", MCP, (token, token)), None), "identity/malformed")
 
 
+@pytest.mark.parametrize("form", ["{0}, Bearer {0}", "{0} {0}", "{0}\n", "{0} ", "{0}=", '"{0}"', "\t{0}", "{0},"])
+async def test_a_token_with_anything_around_it_is_refused_also_when_it_was_just_seen(
+    identities: Identities, signer: Signer, form: str
+):
+    token = signer.token()
+    accepted(await identities.identify(bearer(token), None))
+    refused(await identities.identify(bearer(form.format(token)), None), "identity/malformed")
+
+
 async def test_the_issuer_chooses_the_keys(tmp_path: Path, path: Path, signer: Signer):
     other = Signer(issuer="https://other.example")
     (tmp_path / "other.json").write_bytes(other.jwks())
@@ -140,7 +151,7 @@ async def test_a_token_whose_key_was_rotated_away_is_not_believed_from_memory(
     token = signer.token()
     accepted(await identities.identify(bearer(token), None))
     successor = Signer("k2")
-    path.write_bytes(successor.jwks())
+    await asyncio.to_thread(path.write_bytes, successor.jwks())
     accepted(await identities.identify(bearer(successor.token()), None))
     refused(await identities.identify(bearer(token), None), "identity/signature")
 
@@ -157,7 +168,7 @@ async def test_the_tokens_of_an_issuer_without_keys_are_unavailable_not_refused(
     signer = Signer()
     async with running(settings, clock) as identities:
         assert [status.ready for status in identities.status()] == [False]
-        with pytest.raises(IdentityUnavailable, match="https://idp.example"):
+        with pytest.raises(IdentityUnavailable, match=r"https://idp\.example"):
             await identities.identify(bearer(signer.token()), None)
         (tmp_path / "none.json").write_bytes(signer.jwks())
         clock.now += FORCED_INTERVAL
@@ -225,12 +236,9 @@ MARKER = "MARKERsecretMARKER"
 
 def marked(signer: Signer) -> list[Credentials]:
     """Requests with the marker in every field of a token, of a proof and of the headers, alone and all together."""
-    claims = (*"iss sub aud exp nbf iat jti scope scp client_id azp groups act may_act cnf nonce typ x_new".split(),)
-    tokens = [
-        signer.token(**{name: value})
-        for name in claims
-        for value in (MARKER, [MARKER], {MARKER: MARKER, "sub": f"{MARKER}\n"})
-    ]
+    claims = sorted(VERIFIED | USED | FOREIGN | {"groups", "x_new"})
+    values: list[Any] = [MARKER, [MARKER], {MARKER: MARKER, "sub": f"{MARKER}\n"}]
+    tokens = [signer.token(**{name: value}) for name in claims for value in values]
     tokens += [signer.token(act={"sub": "a", name: MARKER}) for name in ("iss", "aud", "act", "x")]
     tokens += [
         signer.token(may_act={"sub": MARKER}),
@@ -241,7 +249,8 @@ def marked(signer: Signer) -> list[Credentials]:
     tokens += [f"{MARKER}.{MARKER}.{MARKER}", MARKER, f"{signer.token()}{MARKER}", MARKER * 2000]
     requests = [bearer(token) for token in tokens]
     bound = signer.token(cnf={"jkt": KEY.thumbprint()})
-    requests += [dpop(bound, proof(KEY, bound, **{name: MARKER})) for name in ("htm", "htu", "iat", "ath")]
+    proofs: list[dict[str, Any]] = [{name: MARKER} for name in ("htm", "htu", "iat", "ath")]
+    requests += [dpop(bound, proof(KEY, bound, **changes)) for changes in proofs]
     requests += [dpop(bound, proof(KEY, bound, header={name: MARKER})) for name in ("typ", "alg", "jwk", "kid")]
     requests += [dpop(bound, MARKER), dpop(MARKER, MARKER)]
     return [*requests, Credentials("POST", MCP, (f"Basic {MARKER}",)), Credentials("POST", MCP, (MARKER, MARKER))]
@@ -269,7 +278,7 @@ async def test_no_part_of_a_key_document_is_in_any_log(tmp_path: Path, path: Pat
     ]
     with capture_logs() as logs:
         for document in documents:
-            path.write_text(json.dumps(document))
+            await asyncio.to_thread(path.write_text, json.dumps(document))
             async with running(configuration(tmp_path, jwt_identity(path)), Clock()) as identities:
                 identities.status()
                 assert MARKER not in repr(identities.status())

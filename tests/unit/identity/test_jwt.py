@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
 from gateway.model import Actor, AuthMethod, Principal, User
@@ -172,7 +173,7 @@ async def test_undeclared_claims_are_reported_by_name_only(identities: "Identiti
 
 
 async def test_settings_of_an_identity_are_followed(tmp_path: Path):
-    signer = Signer(alg="ES384", key=type(Signer().key).generate_key("P-384"))
+    signer = Signer(alg="ES384", key=ECKey.generate_key("P-384"))
     path = tmp_path / "keys.json"
     path.write_bytes(signer.jwks())
     identity = jwt_identity(

@@ -23,7 +23,7 @@ from gateway.identity import Identities
 from gateway.model import Credentials, Principal, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     Key = ECKey | OKPKey | RSAKey
 
@@ -118,7 +118,7 @@ def dpop(token: str, *proofs: str, url: str = MCP) -> Credentials:
     return Credentials("POST", url, (f"DPoP {token}",), proofs)
 
 
-def configuration(tmp_path: Path, *identity: dict[str, object], **more: object) -> Configuration:
+def configuration(tmp_path: Path, *identity: Mapping[str, object], **more: object) -> Configuration:
     upstreams = {name: {"url": f"https://{name}.example/mcp", "audience": name} for name in ("github", "files")}
     return Configuration.model_validate(
         {
@@ -137,7 +137,7 @@ def jwt_identity(path: Path, **more: object) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def running(configuration: Configuration, clock: Clock) -> AsyncIterator[Identities]:
+async def running(configuration: Configuration, clock: Callable[[], float]) -> AsyncGenerator[Identities]:
     identities = Identities.build(configuration, clock=clock)
     await identities.start()
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Site:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Site]:
+async def serving() -> AsyncGenerator[Site]:
     site = Site()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", site.answer)

@@ -1,0 +1,79 @@
+// A real OAuth 2.1 / OIDC server for the identity tests: `oidc-provider` on loopback, with client credentials,
+// resource indicators (RFC 8707), JWT access tokens (RFC 9068) and DPoP (RFC 9449).
+//
+// Started as: node provider.mjs MODULES PORT. Beside the server's own endpoints there are, for the tests:
+// POST /test/rotate (the server signs with a new key and publishes only that one) and POST /test/sign (a token of any
+// claims, signed by the server's key with the `jose` library, for what an RFC 8693 exchange would issue).
+
+import { generateKeyPairSync, randomUUID } from "node:crypto";
+import http from "node:http";
+import { pathToFileURL } from "node:url";
+
+const [modules, port] = process.argv.slice(2);
+const load = (path) => import(pathToFileURL(`${modules}/${path}`));
+const { Provider } = await load("oidc-provider/lib/index.js");
+const { SignJWT, importJWK } = await load("jose/dist/webapi/index.js");
+const issuer = `http://127.0.0.1:${port}`;
+
+function newKey() {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { ...privateKey.export({ format: "jwk" }), kid: randomUUID(), use: "sig", alg: "ES256" };
+}
+
+function serve(key) {
+  const provider = new Provider(issuer, {
+    clients: [
+      {
+        client_id: "agent-1",
+        client_secret: "not a secret: a test on loopback",
+        grant_types: ["client_credentials"],
+        response_types: [],
+        redirect_uris: [],
+        token_endpoint_auth_method: "client_secret_post",
+      },
+    ],
+    clientDefaults: { id_token_signed_response_alg: "ES256" },
+    cookies: { keys: [randomUUID()] },
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      dPoP: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (_, resource) => ({
+          scope: "mcp:call mcp:list",
+          audience: resource,
+          accessTokenTTL: 300,
+          accessTokenFormat: "jwt",
+          jwt: { sign: { alg: "ES256" } },
+        }),
+      },
+    },
+    jwks: { keys: [key] },
+    scopes: ["mcp:call", "mcp:list"],
+  });
+  return { key, handle: provider.callback() };
+}
+
+async function body(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return JSON.parse(Buffer.concat(chunks).toString() || "{}");
+}
+
+let current = serve(newKey());
+
+async function answer(request, response) {
+  if (request.url === "/test/rotate") {
+    current = serve(newKey());
+    response.end(current.key.kid);
+  } else if (request.url === "/test/sign") {
+    const { header, claims } = await body(request);
+    const token = new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: current.key.kid, ...header });
+    response.end(await token.sign(await importJWK(current.key, "ES256")));
+  } else {
+    await current.handle(request, response);
+  }
+}
+
+http.createServer(answer).listen(Number(port), "127.0.0.1", () => console.log("ready"));

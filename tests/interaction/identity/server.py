@@ -1,0 +1,82 @@
+"""The OAuth server of `provider.mjs` as a process, and what the tests ask of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from joserfc.jwk import ECKey
+
+from tests.unit.identity.tokens import proof
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCRIPT = Path(__file__).with_name("provider.mjs")
+SECRET = "not a secret: a test on loopback"
+
+
+@dataclass
+class OAuthServer:
+    """A running server. `log` is where its output goes."""
+
+    node: Path
+    modules: Path
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [str(self.node), str(SCRIPT), str(self.modules), str(self.port)]
+        environment = {"PATH": os.environ.get("PATH", ""), "NODE_ENV": "test"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        deadline = time.monotonic() + 30
+        while b"ready" not in self.log.read_bytes():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError(f"the OAuth server did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    async def rotate(self) -> str:
+        """Sign with a new key from now on. Returns its id."""
+        return (await _post(f"{self.issuer}/test/rotate", json={})).text
+
+    async def sign(self, claims: Mapping[str, Any], **header: object) -> str:
+        """A token of any claims, signed by the server's key."""
+        body = {"claims": dict(claims), "header": {"typ": "at+jwt", **header}}
+        return (await _post(f"{self.issuer}/test/sign", json=body)).text
+
+    async def token(self, resource: str, *, scope: str = "mcp:call", key: ECKey | None = None) -> str:
+        """An access token by client credentials, for a resource; bound to a DPoP key, if one is given."""
+        form = {"grant_type": "client_credentials", "client_id": "agent-1", "client_secret": SECRET}
+        endpoint = f"{self.issuer}/token"
+        headers: dict[str, str] = {}
+        if key is not None:
+            headers["DPoP"] = proof(key, "", url=endpoint, iat=int(time.time()), jti=os.urandom(8).hex(), ath=None)
+        answer = await _post(endpoint, data={**form, "resource": resource, "scope": scope}, headers=headers)
+        body = answer.json()
+        assert body["token_type"] == ("DPoP" if key else "Bearer")
+        return body["access_token"]
+
+
+async def _post(url: str, **more: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.post(url, **more)
+    assert answer.status_code == 200, answer.text
+    return answer
