@@ -18,7 +18,8 @@ mask contains concat("/", ["", "input", _pointer(path)]) if {
 	name := path[count(path) - 1]
 	is_string(name)
 	regex.match(`(?i)token|secret|passw|pwd|api_?key|private_?key|credential|authorization|cookie|\botp\b|\bdsn\b`, name)
-	not path[0] in {"arguments", "session"}
+	path[0] != "arguments"
+	path[0] != "session"
 }
 
 _pointer(path) := concat("/", [_escaped(step) | some step in path])

@@ -42,7 +42,7 @@ denials contains {"code": "argument/path-traversal", "facts": [pointer]} if {
 #   controls: [ASI02, MCP05, NHI2]
 denials contains {"code": "argument/internal-address", "facts": [pointer]} if {
 	some [pointer, address] in _addresses
-	not _outside(address.host)
+	not _outside(address)
 }
 
 # METADATA
@@ -103,7 +103,8 @@ _notable(role, text) if {
 	regex.match(`\.\.|[%:\\\x00\x{2024}\x{2025}\x{fe52}\x{ff0e}]|^[\x00-\x20]*//`, text)
 }
 
-_outside(host) if {
+_outside(address) if {
+	host := address.host
 	names := data.gateway.denials.argument.internal_names
 	networks := data.gateway.denials.argument.internal_networks
 	count(networks.v4) > 0

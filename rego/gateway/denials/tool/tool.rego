@@ -17,8 +17,8 @@ import data.gateway.lib.conditions
 # custom:
 #   code: tool/incomplete
 #   message: The gateway does not know all it needs about what is called.
-#   remedy: An operator should label the tool in the configuration of its upstream; the facts that are missing are
-#   named. controls: [ASI02, MCP02]
+#   remedy: An operator should label the tool in the configuration of its upstream; what is missing is named.
+#   controls: [ASI02, MCP02]
 denials contains {"code": "tool/incomplete", "facts": sort(_flaws)} if not _labelled(input)
 
 # METADATA
@@ -44,7 +44,8 @@ denials contains {"code": "tool/not-granted", "facts": ["/resource/id", "/subjec
 denials contains {"code": "tool/effect", "facts": ["/resource/properties/effect"]} if {
 	not data.gateway.grants.granted
 	some grant in _near
-	not grants.covers_effect(grant, input.resource)
+	resource := input.resource
+	not grants.covers_effect(grant, resource)
 }
 
 # METADATA
@@ -57,7 +58,8 @@ denials contains {"code": "tool/effect", "facts": ["/resource/properties/effect"
 denials contains {"code": "tool/sensitivity", "facts": ["/resource/properties/sensitivity"]} if {
 	not data.gateway.grants.granted
 	some grant in _near
-	not grants.covers_sensitivity(grant, input.resource)
+	resource := input.resource
+	not grants.covers_sensitivity(grant, resource)
 }
 
 # METADATA
@@ -148,8 +150,10 @@ within_ceiling(resource) if {
 # title: A target runs code, and has no argument that is labelled as the command
 unlabelled_exec(resource) if {
 	resource.properties.effect == "exec"
-	not "command" in object.get(resource.properties, "roles", {})
+	not _names_command(resource)
 }
+
+_names_command(resource) if "command" in resource.properties.roles
 
 # A negated call needs an argument that exists, and of a call only `input` itself surely does.
 _labelled(call) if labelled(call.resource)
@@ -201,8 +205,10 @@ _near contains grant if {
 
 _uncovered(grant) := sort({concat("", ["/arguments", pointer]) |
 	some pointer, condition in grant.when
-	not conditions.holds(condition, input.arguments, pointer)
+	arguments := input.arguments
+	not conditions.holds(condition, arguments, pointer)
 } | {concat("", ["/arguments/", name]) |
 	some name in object.keys(input.arguments)
-	not name in object.get(grant, "arguments", [name])
+	listed := object.get(grant, "arguments", [name])
+	not name in listed
 })

@@ -68,8 +68,9 @@ _unknown(grant) := {sprintf("there is no field %q", [field]) |
 
 _lists(grant) := union({
 	{sprintf("%s is not a list of text, with at least one item", [field]) |
-		some field in (object.keys(grant) & _lists_of_text)
-		not _list_of_text(grant[field])
+		some field, value in grant
+		field in _lists_of_text
+		not _list_of_text(value)
 	},
 	{sprintf("%s: %q has more than one *", [field, pattern]) |
 		some field in (object.keys(grant) & _patterns)
@@ -87,15 +88,16 @@ _lists(grant) := union({
 
 _values(grant) := union({
 	{sprintf("%s is not text", [field]) |
-		some field in (object.keys(grant) & {"id", "description"})
-		not is_string(grant[field])
+		some field, value in grant
+		field in {"id", "description"}
+		not is_string(value)
 	},
 	{"approval is neither true nor false" | not is_boolean(object.get(grant, "approval", true))},
 	{"when is not a mapping of JSON pointer to condition" | not is_object(object.get(grant, "when", {}))},
-	{"sensitivity is not one of public, internal, confidential, restricted" |
-		not data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
-	},
+	{"sensitivity is not one of public, internal, confidential, restricted" | not _ranked(grant)},
 })
+
+_ranked(grant) if data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
 
 _conditions(grant) := union({
 	{sprintf("when: %q is not a JSON pointer; write it like /to", [pointer]) |
@@ -111,8 +113,9 @@ _conditions(grant) := union({
 _condition(condition) := union({
 	{sprintf("there is no test %q", [name]) | some name in (object.keys(condition) - conditions.names)},
 	{sprintf("%s has a value that it cannot have", [name]) |
-		some name in (object.keys(condition) & conditions.names)
-		not _expected(name, condition[name])
+		some name, value in condition
+		name in conditions.names
+		not _expected(name, value)
 	},
 	{"it says nothing beside optional" | object.keys(condition) - {"optional"} == set()},
 	{"absent stands alone" |

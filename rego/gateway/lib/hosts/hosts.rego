@@ -22,9 +22,9 @@ address(text) := {"host": host, "authority": authority, "url": url} if {
 # title: The host of a URL has more than one reading
 # description: |
 #   A destination that is no URL may be anything: a mail address, the name of a channel, a number.
-disguised(address) if {
-	address.url
-	not plain(address)
+disguised(found) if {
+	found.url
+	not plain(found)
 }
 
 # METADATA
@@ -33,9 +33,9 @@ disguised(address) if {
 #   Without characters that some readers drop or turn (white space, control characters, backslashes, percent signs,
 #   anything beyond ASCII), without user information before an `@`, IPv4 addresses as four decimal numbers, and
 #   colons in IPv6 addresses only.
-plain(address) if {
-	not regex.match(`[^\x21-\x7e]|[\\%@]`, address.authority)
-	_one_form(address.host)
+plain(found) if {
+	regex.match(`^[\x21-$&-?A-\[\]-~]*$`, found.authority)
+	_one_form(found.host)
 }
 
 # METADATA
