@@ -40,7 +40,8 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
         if issuers.count(issuer) > 1:
             raise ConfigurationError(f"identity: {issuer} is configured twice", "keep one of the two")
     audience = f"{configuration.base_url}/mcp"
-    trust = Trust(frozenset(issuers), _own_audiences(configuration, audience))
+    # Nobody acts in the name of the anonymous issuer: it vouches for nothing.
+    trust = Trust(frozenset(issuers) - {anonymous.ISSUER}, _own_audiences(configuration, audience))
     authenticators: list[Authenticator] = []
     keys: list[Keys] = []
     for identity in configuration.identity:

@@ -128,7 +128,7 @@ class Keys:
 
     async def _refresh(self) -> None:
         try:
-            found = keyset.parse(await self._source.load(), use=self._use)
+            found = self._newer(keyset.parse(await self._source.load(), use=self._use))
         except (LoadError, ValueError, RecursionError) as error:
             problem = str(error) if isinstance(error, LoadError) else f"{self._source.place}: {error}"
             if problem != self._problem:
@@ -141,6 +141,11 @@ class Keys:
                 _log.warning("identity.key_left_out", issuer=self.issuer, problem=warning)
             _log.info("identity.keys_loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
         self._set, self._refreshed, self._problem = found, self._clock(), None
+
+    def _newer(self, found: keyset.KeySet) -> keyset.KeySet:
+        if self._set is not None and found.is_older_than(self._set):
+            raise ValueError("it is an older bundle than the one in use (spiffe_sequence)")
+        return found
 
     async def _keep_fresh(self) -> None:
         while True:

@@ -36,12 +36,18 @@ class KeySet:
     authorities: tuple[x509.Certificate, ...] = ()
     """The certificate authorities of a SPIFFE trust domain."""
     refresh_hint: float | None = None
+    sequence: float | None = None
+    """Of a SPIFFE bundle: a lower number is an older bundle."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def candidates(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
         """The keys that may verify. Without a `kid`, only a sole suitable key will do: no trying around."""
         found = tuple(key for key in self.keys if (kid is None or key.kid == kid) and suits(key, alg))
         return found if kid is not None or len(found) == 1 else ()
+
+    def is_older_than(self, other: KeySet) -> bool:
+        """Whether this is a bundle that was replaced already (SPIFFE Trust Domain and Bundle, section 4.1.1)."""
+        return self.sequence is not None and other.sequence is not None and self.sequence < other.sequence
 
     def knows(self, kid: str | None) -> bool:
         return kid is None or any(key.kid == kid for key in self.keys)
@@ -71,7 +77,8 @@ def parse(data: bytes, *, use: str = "sig") -> KeySet:
         raise ValueError("there is no usable key in it")
     hint = number(document.get("spiffe_refresh_hint"))
     digest = hashlib.sha256(data).hexdigest()
-    return KeySet(tuple(keys), digest, tuple(authorities), hint, tuple(warnings))
+    sequence = number(document.get("spiffe_sequence"))
+    return KeySet(tuple(keys), digest, tuple(authorities), hint, sequence, tuple(warnings))
 
 
 def import_public(entry: JsonObject) -> VerificationKey:

@@ -2,6 +2,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.identity import claims, delegation
 from gateway.identity.outcomes import Confirmation, Fault
@@ -250,3 +252,25 @@ def test_a_malformed_confirmation_is_refused(cnf: "Json"):
     result = claims.confirmation({"cnf": cnf})
     assert isinstance(result, Fault)
     assert result.code == "identity/claims"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["sub", "iss", "aud", "act"]), inner),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(sorted(claims.VERIFIED | claims.USED | {"groups", "x"}))
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(NAMES, VALUES, max_size=6))
+def test_whatever_an_issuer_signs_is_a_principal_that_can_be_used_or_a_fault(members: "dict[str, Json]"):
+    result = claims.principal({"sub": "s", **members}, RULES, expires=NOW, digest="d")
+    if isinstance(result, Principal):
+        assert len(result.key) == 32
+        assert result.id.isprintable()
+        assert len(result.delegation) <= delegation.MAX_DEPTH
+    assert isinstance(claims.audiences(members), Fault | frozenset)
+    assert isinstance(claims.expiry(members, RULES, NOW), Fault | float)
+    assert isinstance(claims.confirmation(members), Fault | Confirmation | None)
+    assert all(name in members for name in claims.unaccounted(members, "groups"))

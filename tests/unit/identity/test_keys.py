@@ -241,3 +241,22 @@ async def test_stopping_ends_a_refresh_that_hangs():
     await keys.stop()
     with pytest.raises(asyncio.CancelledError):
         await hanging
+
+
+async def test_an_older_bundle_does_not_replace_a_newer_one():
+    def bundle(sequence: int | None, kid: str) -> bytes:
+        members = {} if sequence is None else {"spiffe_sequence": sequence}
+        return json.dumps({"keys": [Signer(kid).jwk(use="jwt-svid")], **members}).encode()
+
+    place = Place(bundle(7, "new"))
+    keys = Keys("spiffe://corp", place, clock=Clock(), use="jwt-svid")
+    await keys.refresh()
+    place.data = bundle(6, "old")
+    await keys.refresh()
+    assert "older bundle" in (keys.status().problem or "")
+    assert len(await keys.find("new", "ES256")) == 1
+    for sequence, kid in ((7, "same"), (8, "next"), (None, "unnumbered")):
+        place.data = bundle(sequence, kid)
+        await keys.refresh()
+        assert len(await keys.find(kid, "ES256")) == 1
+    await keys.stop()

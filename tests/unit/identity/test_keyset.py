@@ -3,10 +3,16 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.identity import keyset
 from tests.unit.identity.tokens import Authority, Signer
+
+ODD = st.none() | st.integers() | st.text(max_size=8) | st.sampled_from(["AQAB", "AA", "P-256", "RSA", "EC", "OKP"])
+KEYS = [key.as_dict(private=True) for key in (ECKey.generate_key(), OKPKey.generate_key(), RSAKey.generate_key())]
+MEMBERS = st.sampled_from(["kty", "n", "e", "crv", "x", "y", "kid", "alg", "use", "key_ops", "d", "x5c"])
 
 
 def document(*keys: object, **members: object) -> bytes:
@@ -105,6 +111,7 @@ def test_a_spiffe_bundle_has_keys_for_tokens_and_authorities_for_certificates():
     assert [key.kid for key in found.keys] == ["k1"]
     assert found.authorities == (authority.certificate,)
     assert found.refresh_hint == 60
+    assert found.sequence == 3
 
 
 def test_a_key_of_a_bundle_without_a_use_or_with_another_is_no_key():
@@ -137,3 +144,11 @@ def test_an_authority_without_one_sound_certificate_is_left_out(x5c: object, pro
 def test_a_public_key_is_imported_by_its_type():
     for key in (ECKey.generate_key("P-384"), OKPKey.generate_key("Ed25519"), RSAKey.generate_key(2048)):
         assert keyset.import_public(key.as_dict(private=False)).thumbprint() == key.thumbprint()
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(KEYS), st.dictionaries(MEMBERS, ODD | st.lists(ODD, max_size=2), max_size=4))
+def test_whatever_is_in_a_key_it_is_imported_or_left_out(key: dict[str, Any], changes: dict[str, Any]):
+    found = keyset.parse(document({**key, **changes}, Signer("good").jwk()))
+    assert found.knows("good")
+    assert not any(imported.is_private for imported in found.keys)
