@@ -8,7 +8,7 @@ import datetime as dt
 import ipaddress
 import socket as sockets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,9 @@ async def _up(engine: OpaEngine) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _started(url: str, **options: Any) -> AsyncIterator[Policy]:
+async def _started(url: str, **options: Any) -> AsyncGenerator[Policy]:
     """A policy on that OPA, once it answers."""
-    engine = OpaEngine(kind="opa", url=url, **{"deadline": timedelta(seconds=5), **options})
+    engine = OpaEngine.model_validate({"kind": "opa", "url": url, "deadline": timedelta(seconds=5), **options})
     await _up(engine)
     settings = PolicySettings(engine=engine, reload=timedelta(milliseconds=50))
     policy = Policy.build(settings, supported=frozenset(), clock=time.time)

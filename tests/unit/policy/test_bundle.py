@@ -190,3 +190,14 @@ def test_a_changed_file_changes_the_fingerprint(tree: Tree):
     before = bundle.fingerprint(tree({}))
 
     assert bundle.fingerprint(tree({"gateway/grants/data.yaml": "agents: []\n"})) != before
+
+
+def test_a_file_that_cannot_be_opened_is_named(tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    folder = tree({})
+    monkeypatch.setattr(Path, "open", refuse)
+
+    with pytest.raises(PolicyBroken, match=r"gateway/decision/decision\.rego cannot be read: Permission denied"):
+        bundle.read(folder)

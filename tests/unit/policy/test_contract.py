@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -37,8 +37,9 @@ def test_the_result_schema_demands_every_part():
 
 def _objects(node: Any) -> list[dict[str, Any]]:
     if isinstance(node, list):
-        return [found for item in node for found in _objects(item)]
+        return [found for item in cast("list[Any]", node) for found in _objects(item)]
     if not isinstance(node, dict):
         return []
-    inner = [found for item in node.values() for found in _objects(item)]
-    return [node, *inner] if node.get("type") == "object" else inner
+    mapping = cast("dict[str, Any]", node)
+    inner = [found for item in mapping.values() for found in _objects(item)]
+    return [mapping, *inner] if mapping.get("type") == "object" else inner

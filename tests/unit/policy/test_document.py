@@ -201,7 +201,7 @@ CALLS = st.builds(
     TARGETS,
     st.dictionaries(TEXT, VALUES, max_size=3),
 )
-VALIDATOR = jsonschema.Draft7Validator(contract.schemas()["input.json"])
+VALIDATOR: Any = jsonschema.Draft7Validator(contract.schemas()["input.json"])
 
 
 @given(PRINCIPALS, CALLS, CONTEXTS, SESSIONS)
@@ -224,6 +224,18 @@ def test_every_visibility_document_is_what_the_schema_says(
     VALIDATOR.validate(json.loads(encoded))
 
 
+def _bare(value: object) -> object:
+    return value
+
+
+def _in_lists(value: object) -> object:
+    return [1, [value]]
+
+
+def _in_mappings(value: object) -> object:
+    return {"a": {"b": (value,)}}
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -235,7 +247,7 @@ def test_every_visibility_document_is_what_the_schema_says(
         ("\ud800", "Unicode"),
     ],
 )
-@pytest.mark.parametrize("nest", [lambda v: v, lambda v: [1, [v]], lambda v: {"a": {"b": (v,)}}])
+@pytest.mark.parametrize("nest", [_bare, _in_lists, _in_mappings])
 def test_a_value_that_readers_would_not_read_alike_is_refused(value: object, problem: str, nest: Any):
     call = dataclasses.replace(CALL, arguments={"x": nest(value)})
 

@@ -142,7 +142,7 @@ class PanicException(BaseException):
 @pytest.mark.parametrize("error", [PanicException("assertion failed: hunter2"), RuntimeError("x"), TypeError("x")])
 async def test_a_panic_is_a_refusal_and_the_engine_is_replaced(tree: Tree, error: BaseException):
     engine = _engine(tree({}))
-    engine._engine = _Failing(error)
+    _replace(engine, error)
 
     with pytest.raises(PolicyUnavailable) as raised:
         await engine.evaluate("decision", AGENT)
@@ -154,7 +154,7 @@ async def test_a_panic_is_a_refusal_and_the_engine_is_replaced(tree: Tree, error
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError(), MemoryError()])
 async def test_what_is_not_the_engines_failure_goes_on(tree: Tree, error: BaseException):
     engine = _engine(tree({}))
-    engine._engine = _Failing(error)
+    _replace(engine, error)
 
     with pytest.raises(type(error)):
         await engine.evaluate("decision", AGENT)
@@ -164,10 +164,14 @@ async def test_what_is_not_the_engines_failure_goes_on(tree: Tree, error: BaseEx
 
 async def test_an_answer_that_is_not_json_is_malformed(tree: Tree):
     engine = _engine(tree({}))
-    engine._engine = _Failing(None)
+    _replace(engine, None)
 
     with pytest.raises(PolicyMalformed, match="not JSON"):
         await engine.evaluate("decision", AGENT)
+
+
+def _replace(engine: Embedded, error: BaseException | None) -> None:
+    cast("Any", engine)._engine = _Failing(error)
 
 
 class _Failing:

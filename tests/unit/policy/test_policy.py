@@ -25,7 +25,7 @@ from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
 Tree = Callable[[dict[str, str]], Path]
 
-ALLOWED = {
+ALLOWED: dict[str, Any] = {
     "version": 1,
     "effect": "allow",
     "reasons": [],

@@ -78,7 +78,11 @@ async def test_a_change_while_reading_waits_for_the_next_look(
 ):
     opened._seen = bundle.fingerprint(tree(EMPTY_GRANTS))
     marks = iter([opened._seen, (("other", 0, 0, 0),)])
-    monkeypatch.setattr(bundle, "fingerprint", lambda *_: next(marks))
+
+    def fingerprint(*_: object) -> object:
+        return next(marks)
+
+    monkeypatch.setattr(bundle, "fingerprint", fingerprint)
 
     assert not await opened.look()
     assert await _effect(opened) == "allow"

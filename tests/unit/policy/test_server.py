@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,10 +24,11 @@ class Peer:
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
+        self.asked = asyncio.Event()
 
 
 @asynccontextmanager
-async def _peer(path: Path, *answers: bytes | None) -> AsyncIterator[Peer]:
+async def _peer(path: Path, *answers: bytes | None) -> AsyncGenerator[Peer]:
     """A server on a Unix socket that gives these answers, one a request. `None` closes without one; after the last,
     it is silent. An answer that ends in nothing but a header block without a length is ended by closing."""
     peer = Peer()
@@ -39,6 +40,7 @@ async def _peer(path: Path, *answers: bytes | None) -> AsyncIterator[Peer]:
         writers.append(writer)
         while request := await _request(reader):
             peer.requests.append(request)
+            peer.asked.set()
             answer = left.pop(0) if left else b""
             if answer is None:
                 break
@@ -54,6 +56,8 @@ async def _peer(path: Path, *answers: bytes | None) -> AsyncIterator[Peer]:
         listening.close()
         for writer in writers:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
         await listening.wait_closed()
 
 
@@ -76,7 +80,7 @@ def _result(value: object) -> bytes:
 
 
 @asynccontextmanager
-async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncIterator[Server]:
+async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncGenerator[Server]:
     settings = OpaEngine(kind="opa", url=f"unix://{path}", deadline=timedelta(seconds=deadline))
     if token is not None:
         settings = settings.model_copy(update={"token": SecretStr(token)})
@@ -290,9 +294,9 @@ async def test_a_client_can_be_closed_twice(socket: Path):
 
 
 async def test_what_the_caller_cancels_is_cancelled(socket: Path):
-    async with _peer(socket), _client(socket, deadline=60) as client:
+    async with _peer(socket) as peer, _client(socket, deadline=60) as client:
         asking = asyncio.ensure_future(client.evaluate("decision", b"{}"))
-        await asyncio.sleep(0)
+        await peer.asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

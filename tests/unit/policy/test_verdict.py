@@ -24,7 +24,7 @@ LABEL = {"id": "label", "properties": {"confidentiality": "confidential"}}
 
 
 def _answer(**changes: Any) -> dict[str, Any]:
-    answer = {
+    answer: dict[str, Any] = {
         "version": 1,
         "effect": "allow",
         "reasons": [],
@@ -67,55 +67,55 @@ def test_no_answer_is_undefined(answer: object):
 
 
 @pytest.mark.parametrize(
-    "answer", [True, False, "allow", 1, 1.5, [], [{"effect": "allow"}], {}, b"{}", {"result": _answer()}]
+    "answer", [True, False, "allow", 1, 1.5, list[Any](), [{"effect": "allow"}], {}, b"{}", {"result": _answer()}]
 )
 def test_what_is_no_result_is_malformed(answer: object):
     assert _code(answer) == "policy/malformed"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"version": ...},
-        {"version": 2},
-        {"version": 0},
-        {"version": True},
-        {"version": 1.0},
-        {"version": "1"},
-        {"version": None},
-        {"effect": ...},
-        {"effect": True},
-        {"effect": "Allow"},
-        {"effect": "allow "},
-        {"effect": ["allow"]},
-        {"effect": None},
-        {"reasons": ...},
-        {"reasons": None},
-        {"reasons": {}},
-        {"reasons": ["a/b"]},
-        {"reasons": [{}]},
-        {"reasons": [{"code": "a/b"}]},
-        {"reasons": [{"code": "a/b", "message": ""}]},
-        {"reasons": [{"code": "nofamily", "message": "m"}]},
-        {"reasons": [{"code": "A/B", "message": "m"}]},
-        {"reasons": [{"code": "a/b\n", "message": "m"}]},
-        {"reasons": [{"code": "a/b", "message": "m", "remedy": 1}]},
-        {"reasons": [{"code": "a/b", "message": "m", "controls": "ASI01"}]},
-        {"reasons": [{"code": "a/b", "message": "m", "facts": [1]}]},
-        {"obligations": ...},
-        {"obligations": None},
-        {"obligations": {}},
-        {"obligations": ["label"]},
-        {"obligations": [{"id": "label"}]},
-        {"obligations": [{"id": "", "properties": {}}]},
-        {"obligations": [{"id": "label", "properties": []}]},
-        {"policy": ...},
-        {"policy": "p"},
-        {"policy": {"revision": "r"}},
-        {"policy": {"name": ""}},
-        {"policy": {"name": "p", "revision": 1}},
-    ],
-)
+CHANGES: list[dict[str, Any]] = [
+    {"version": ...},
+    {"version": 2},
+    {"version": 0},
+    {"version": True},
+    {"version": 1.0},
+    {"version": "1"},
+    {"version": None},
+    {"effect": ...},
+    {"effect": True},
+    {"effect": "Allow"},
+    {"effect": "allow "},
+    {"effect": ["allow"]},
+    {"effect": None},
+    {"reasons": ...},
+    {"reasons": None},
+    {"reasons": {}},
+    {"reasons": ["a/b"]},
+    {"reasons": [{}]},
+    {"reasons": [{"code": "a/b"}]},
+    {"reasons": [{"code": "a/b", "message": ""}]},
+    {"reasons": [{"code": "nofamily", "message": "m"}]},
+    {"reasons": [{"code": "A/B", "message": "m"}]},
+    {"reasons": [{"code": "a/b\n", "message": "m"}]},
+    {"reasons": [{"code": "a/b", "message": "m", "remedy": 1}]},
+    {"reasons": [{"code": "a/b", "message": "m", "controls": "ASI01"}]},
+    {"reasons": [{"code": "a/b", "message": "m", "facts": [1]}]},
+    {"obligations": ...},
+    {"obligations": None},
+    {"obligations": {}},
+    {"obligations": ["label"]},
+    {"obligations": [{"id": "label"}]},
+    {"obligations": [{"id": "", "properties": {}}]},
+    {"obligations": [{"id": "label", "properties": []}]},
+    {"policy": ...},
+    {"policy": "p"},
+    {"policy": {"revision": "r"}},
+    {"policy": {"name": ""}},
+    {"policy": {"name": "p", "revision": 1}},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
 def test_an_allow_that_breaks_the_contract_anywhere_is_malformed(changes: dict[str, Any]):
     assert _code(_answer(**changes)) == "policy/malformed"
 
@@ -191,35 +191,39 @@ def test_fields_that_version_1_may_grow_by_are_ignored():
 
 
 # An independent reading of the contract, written without the module under test.
-def _may_pass(answer: object, supported: frozenset[str]) -> bool:
-    if type(answer) is not dict or answer.get("version") != 1 or type(answer["version"]) is not int:
+def _is(value: Any, kind: type) -> bool:
+    return type(value) is kind
+
+
+def _may_pass(answer: Any, supported: frozenset[str]) -> bool:
+    if not _is(answer, dict) or answer.get("version") != 1 or type(answer["version"]) is not int:
         return False
-    if answer.get("effect") != "allow" or not isinstance(answer.get("policy"), dict):
+    if answer.get("effect") != "allow" or not _is(answer.get("policy"), dict):
         return False
     name, revision = answer["policy"].get("name"), answer["policy"].get("revision", "")
-    if not isinstance(name, str) or not name or not isinstance(revision, str):
+    if not _is(name, str) or not name or not _is(revision, str):
         return False
     reasons, obligations = answer.get("reasons"), answer.get("obligations")
-    if not isinstance(reasons, list) or not isinstance(obligations, list):
+    if not _is(reasons, list) or not _is(obligations, list):
         return False
     return all(_reason_ok(item) for item in reasons) and all(_obligation_ok(item, supported) for item in obligations)
 
 
-def _reason_ok(item: object) -> bool:
+def _reason_ok(item: Any) -> bool:
     return (
-        isinstance(item, dict)
-        and isinstance(item.get("code"), str)
+        _is(item, dict)
+        and _is(item.get("code"), str)
         and re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+)+", item["code"]) is not None
-        and isinstance(item.get("message"), str)
+        and _is(item.get("message"), str)
         and item["message"] != ""
-        and isinstance(item.get("remedy", ""), str)
-        and all(isinstance(item.get(key, []), list) for key in ("controls", "facts"))
-        and all(isinstance(text, str) for key in ("controls", "facts") for text in item.get(key, []))
+        and _is(item.get("remedy", ""), str)
+        and all(_is(item.get(key, []), list) for key in ("controls", "facts"))
+        and all(_is(text, str) for key in ("controls", "facts") for text in item.get(key, []))
     )
 
 
-def _obligation_ok(item: object, supported: frozenset[str]) -> bool:
-    if not isinstance(item, dict) or item.get("id") not in supported or not isinstance(item.get("properties"), dict):
+def _obligation_ok(item: Any, supported: frozenset[str]) -> bool:
+    if not _is(item, dict) or item.get("id") not in supported or not _is(item.get("properties"), dict):
         return False
     properties = item["properties"]
     levels = ("public", "internal", "confidential", "restricted")
@@ -246,7 +250,7 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-GOOD = {
+GOOD: dict[str, list[Any]] = {
     "version": [1],
     "effect": ["allow"],
     "reasons": [[], [REASON], [{"code": "a/b", "message": "m"}]],

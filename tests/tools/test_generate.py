@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RULE = """package gateway.denials.tiny
+
+# METADATA
+# title: Not allowed
+# custom:
+#   code: tiny/no
+#   message: It is | not allowed.
+#   remedy: Ask.
+#   controls: [ASI02, MCP01]
+denials contains {"code": "tiny/no"} if true
+"""
+PATHS = [
+    "rego/schemas/input.json",
+    "rego/schemas/result.json",
+    "rego/gateway/reasons/data.json",
+    "docs/reference/reasons.md",
+]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "rego").mkdir()
+    (tmp_path / "rego/tiny.rego").write_text(RULE, encoding="utf-8")
+    return tmp_path
+
+
+def _run(generate: ModuleType, repository: Path, *arguments: str) -> tuple[int, list[str]]:
+    told: list[str] = []
+    return generate.main(list(arguments), repository, told.append), told
+
+
+def test_it_writes_what_is_missing_and_then_nothing(generate: ModuleType, repository: Path):
+    assert _run(generate, repository) == (0, [f"wrote {path}" for path in PATHS])
+    assert _run(generate, repository) == (0, [])
+    assert _run(generate, repository, "--check") == (0, [])
+
+
+def test_the_reasons_are_those_of_the_rules(generate: ModuleType, repository: Path):
+    _run(generate, repository)
+
+    assert json.loads((repository / PATHS[2]).read_text(encoding="utf-8")) == {
+        "tiny/no": {
+            "title": "Not allowed",
+            "message": "It is | not allowed.",
+            "remedy": "Ask.",
+            "controls": ["ASI02", "MCP01"],
+            "family": "tiny",
+        }
+    }
+    page = (repository / PATHS[3]).read_text(encoding="utf-8")
+    assert "| `tiny/no` | It is \\| not allowed. | Ask. | ASI02, MCP01 |" in page
+    assert "| `policy/late` |" in page
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_file_that_differs_is_named_and_left(generate: ModuleType, repository: Path, path: str):
+    _run(generate, repository)
+    (repository / path).write_text("other", encoding="utf-8")
+
+    status, told = _run(generate, repository, "--check")
+
+    assert status == 1
+    assert [line.partition(" ")[0] for line in told] == [path]
+    assert (repository / path).read_text(encoding="utf-8") == "other"
+
+
+def test_a_wrong_annotation_is_told_by_file_and_line(generate: ModuleType, repository: Path):
+    (repository / "rego/tiny.rego").write_text(RULE.replace("remedy", "remedi"), encoding="utf-8")
+
+    status, (line,) = _run(generate, repository)
+
+    assert status == 2
+    assert line.startswith("tiny.rego:3: ")
+    assert not (repository / PATHS[0]).exists()
