@@ -82,7 +82,7 @@ def require(ast: str) -> None:
         raise PolicyBroken(found[0].message + more, found[0].remedy)
 
 
-def problems(ast: str) -> tuple[Problem, ...]:
+def problems(ast: str) -> list[Problem]:
     """All that is wrong in the syntax trees of a policy's modules, as the engine's `get_ast_as_json` writes them."""
     modules = [_module(item) for item in msgspec.json.decode(ast)]
     names: dict[str, set[str]] = {}
@@ -103,7 +103,7 @@ def problems(ast: str) -> tuple[Problem, ...]:
             Problem(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
             for problem in (*_problems(module, own, functions), *_negations(module, own, functions, certain))
         ]
-    return tuple(dict.fromkeys(found))
+    return list(dict.fromkeys(found))
 
 
 def _module(item: dict[str, Any]) -> _Module:

@@ -20,6 +20,8 @@ def test_a_folder_is_read_as_opa_reads_a_bundle(tree: Tree):
             "gateway/settings/data.json": '{"x": 1}',
             "gateway/settings/other.yaml": "ignored: no\n",
             "data.yml": "gateway: {top: 1}\n",
+            "gateway/a/data.json": '{"x": 1}',
+            "gateway/data.yaml": "a: {z: 2}\n",
             ".regal/rules/rule.rego": "not rego",
             "gateway/.hidden/data.yaml": "x: 1\n",
             "README.md": "x",
@@ -33,7 +35,12 @@ def test_a_folder_is_read_as_opa_reads_a_bundle(tree: Tree):
         "gateway/visibility/visibility.rego",
     ]
     assert json.loads(found.data) == {
-        "gateway": {"top": 1, "settings": {"x": 1}, "grants": {"agents": ["spiffe://corp/agent/triage"]}}
+        "gateway": {
+            "top": 1,
+            "a": {"x": 1, "z": 2},
+            "settings": {"x": 1},
+            "grants": {"agents": ["spiffe://corp/agent/triage"]},
+        }
     }
     assert found.roots == ("",)
     assert bundle.sources(folder) == dict(found.modules)

@@ -38,6 +38,7 @@ c if data.gateway.lib.hosts.within("a", lower("B"))
 d if own(1)
 e := f if { f := count([x | some x in input.xs; startswith(x, "a")]) } else := sprintf("%v", [1])
 own(x) if x > 1
+i2 if { some x in input.xs; data.gateway.decision.a with input as x with data.gateway.y as input.y }
 g["x"].y := 1
 h2 if { data.gateway.decision.a with input as {} with data.gateway.x as 1 }
 """,
