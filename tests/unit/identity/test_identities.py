@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from gateway.errors import IdentityUnavailable
 from gateway.identity import Identities
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
-from gateway.identity.keys import FORCED_INTERVAL
+from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
 from gateway.model import Credentials, Refusal
 from tests.unit.identity.tokens import (
     BASE,
@@ -154,6 +154,18 @@ async def test_a_token_whose_key_was_rotated_away_is_not_believed_from_memory(
     await asyncio.to_thread(path.write_bytes, successor.jwks())
     accepted(await identities.identify(bearer(successor.token()), None))
     refused(await identities.identify(bearer(token), None), "identity/signature")
+
+
+async def test_a_token_is_not_believed_from_memory_longer_than_its_keys(
+    identities: Identities, signer: Signer, clock: Clock, path: Path
+):
+    clock.now += MAX_AGE - 10
+    token = signer.token(exp=clock.now + 300)
+    accepted(await identities.identify(bearer(token), None))
+    await asyncio.to_thread(path.unlink)
+    clock.now += 20
+    with pytest.raises(IdentityUnavailable):
+        await identities.identify(bearer(token), None)
 
 
 async def test_a_refusal_is_not_remembered(identities: Identities, signer: Signer, clock: Clock):
