@@ -33,7 +33,10 @@ _FILE_INTERVAL: Final = 5.0
 _HINTS: Final = (30.0, 3600.0)
 """The bounds within which a bundle's `spiffe_refresh_hint` is followed, in seconds."""
 
-_log = structlog.get_logger("gateway.identity")
+
+def _log() -> structlog.typing.FilteringBoundLogger:
+    """Asked for at each use, so that it follows the configuration of the moment."""
+    return structlog.get_logger("gateway.identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +135,14 @@ class Keys:
         except (LoadError, ValueError, RecursionError) as error:
             problem = str(error) if isinstance(error, LoadError) else f"{self._source.place}: {error}"
             if problem != self._problem:
-                _log.warning("identity.keys_unavailable", issuer=self.issuer, problem=problem, kept=bool(self._set))
+                _log().warning("identity.keys_unavailable", issuer=self.issuer, problem=problem, kept=bool(self._set))
             self._problem = problem
             return
         if self._set is None or found.digest != self._set.digest:
             self.generation += 1
             for warning in found.warnings:
-                _log.warning("identity.key_left_out", issuer=self.issuer, problem=warning)
-            _log.info("identity.keys_loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
+                _log().warning("identity.key_left_out", issuer=self.issuer, problem=warning)
+            _log().info("identity.keys_loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
         self._set, self._refreshed, self._problem = found, self._clock(), None
 
     def _newer(self, found: keyset.KeySet) -> keyset.KeySet:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 CACHED: Final = 60.0
 """Seconds that a verified credential is believed without verifying it again."""
 
-_log = structlog.get_logger("gateway.identity")
+
+def _log() -> structlog.typing.FilteringBoundLogger:
+    """Asked for at each use, so that it follows the configuration of the moment."""
+    return structlog.get_logger("gateway.identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class ClaimReport:
         new = [name for name in names if name not in self._reported][: self.limit - len(self._reported)]
         if new:
             self._reported.update(new)
-            _log.warning("identity.unaccounted_claims", issuer=self.issuer, names=new)
+            _log().warning("identity.unaccounted_claims", issuer=self.issuer, names=new)
 
 
 async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
