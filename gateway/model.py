@@ -175,6 +175,21 @@ def _framed(part: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Contract:
+    """What a declared task may at most do. It only ever narrows what its principal may do: `None` narrows nothing.
+
+    `tools` are patterns of server-qualified names. `credential_flows` are (from, to) pairs of audiences. `limits` maps a
+    fact of the session (`audiences`, `destinations`, …) to the number above which a person is asked.
+    """
+
+    audiences: frozenset[str] | None = None
+    tools: tuple[str, ...] | None = None
+    destinations: tuple[str, ...] | None = None
+    credential_flows: tuple[tuple[str, str], ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A unit of authority. Implicit for a client that declared none. Times in seconds since the epoch."""
 
@@ -183,6 +198,10 @@ class Task:
     opened: float
     expires: float | None = None
     goal: str | None = None
+    risk: Literal["low", "medium", "high"] | None = None
+    tenant: str | None = None
+    environment: str | None = None
+    contract: Contract | None = None
 
 
 # --- what ------------------------------------------------------------------------------------------
@@ -286,9 +305,72 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A credential seen in arguments or in a result: which one, never what it is.
+
+    `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
+    how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …).
+    """
+
+    fingerprint: str
+    detector: str
+    pointer: str = ""
+    role: Role | None = None
+    form: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class CallContent:
+    """What a call's arguments hold, as history keeps it: keyed digests in the place of values.
+
+    `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
+    maps the pointer of each destination, command, credential and amount argument to the digests of its values; those
+    in `grounded` stand in the task's goal or contract. `tokens` are the digests of distinctive words in all arguments.
+    `complete` is false when the arguments were too much to be looked at whole.
+    """
+
+    destinations: Mapping[int, str] = field(default_factory=dict[int, str])
+    sightings: tuple[Sighting, ...] = ()
+    authority: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    grounded: frozenset[str] = frozenset()
+    tokens: frozenset[int] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultContent:
+    """What a part of a result held. Folded before that part reaches the caller."""
+
+    sightings: tuple[Sighting, ...] = ()
+    tokens: frozenset[int] = frozenset()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialFact:
+    """A credential in the call under decision, and where it came from. `chain_depth` is the length of the longest path
+    of credentials, each used in the call whose result revealed the next, that ends in this one."""
+
+    sighting: Sighting
+    origin: Literal["result", "broker", "user", "unknown"]
+    origin_audience: str | None = None
+    origin_call: int | None = None
+    chain_depth: int = 0
+    minted_in_task: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLabels:
+    """Of all that the task has read: whether anything was untrusted, and the highest confidentiality."""
+
+    untrusted: bool
+    confidentiality: Sensitivity
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What the task has done, the call under decision included. Only what is known: a fact that is
-    not kept is absent here and absent in the policy input, never an empty stand-in."""
+    not kept (`None`) is absent in the policy input, never an empty stand-in."""
 
     calls: int
     in_flight: int
@@ -297,6 +379,20 @@ class SessionFacts:
     tenants: frozenset[str]
     environments: frozenset[str]
     denials: int
+    audiences_in_window: frozenset[str] | None = None
+    destinations: int | None = None
+    """How many distinct destinations the task has reached, those of this call included."""
+    call_destinations: tuple[str, ...] | None = None
+    """The normalised destinations of this call."""
+    depth: int | None = None
+    """Delegation depth plus aggregator hops; unknown for an undeclared aggregator."""
+    spread: int | None = None
+    """To how many audiences data of one and the same untrusted result has gone, at most."""
+    credentials: tuple[CredentialFact, ...] | None = None
+    labels: TaskLabels | None = None
+    ungrounded: tuple[str, ...] | None = None
+    """Pointers of authority-bearing arguments whose values came from no trusted source."""
+    approvals_used: int | None = None
 
 
 # --- the decision ----------------------------------------------------------------------------------
