@@ -91,7 +91,7 @@ def _run(command: list[str], folder: Path) -> Findings:
         timeout=100,
         check=False,
     )
-    return Findings(done.returncode == 0, _read(folder), done.stdout + _messages(folder))
+    return Findings(done.returncode == 0, _read(folder), _messages(folder) or done.stdout)
 
 
 def _read(folder: Path) -> dict[str, Checks]:
@@ -112,7 +112,7 @@ def _messages(folder: Path) -> str:
     for path in sorted(folder.rglob("checks.json")):
         failed = (check for check in _checks(path) if check["status"] == "FAILURE")
         lines += [f"{path.parent.name}: {check['id']}: {check.get('errorMessage')}" for check in failed]
-    return "\n".join(["", *lines])
+    return "\n".join(line for line in lines if line)
 
 
 def _checks(path: Path) -> list[dict[str, Any]]:

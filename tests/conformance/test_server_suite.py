@@ -70,5 +70,5 @@ def test_every_check_has_the_same_outcome_through_the_gateway(
 ) -> None:
     through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / "out")
     found = differences(comparable(direct), comparable(through))
-    assert found == [], "\n".join([*found, through.output, gateway.printed()])
+    assert not found, "\n".join([*found, through.output, *gateway.printed().splitlines()[-40:]])
     assert through.passed, through.output
