@@ -126,15 +126,14 @@ class Child(asyncio.SubprocessProtocol):
         Returns when it is gone. It goes on if the caller is cancelled.
         """
         self.asked = self.asked or self._stopping is None
-        self._end("was shut down")
-        if self._stopping is not None:
-            await asyncio.shield(self._stopping)
+        await asyncio.shield(self._end("was shut down"))
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str) -> asyncio.Task[None]:
         if self._stopping is None:
             self._reason = reason
             self._stopping = asyncio.get_running_loop().create_task(self._run_down())
             self._writable.set()
+        return self._stopping
 
     async def _run_down(self) -> None:
         if not self._deaf.is_set():

@@ -174,20 +174,20 @@ class Worker:
     # --- the end of a request --------------------------------------------------------------------------
 
     def _cancel(self, request: RequestId, stream: EventStream, reason: str) -> None:
+        self._take_back(request, stream, reason)
+        stream.abandon()
+
+    def _late(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
+        stream.fail(failure)
+        self._take_back(request, stream, "no answer in time")
+
+    def _take_back(self, request: RequestId, stream: EventStream, reason: str) -> None:
+        """Cancel the request in the child, unless it is over."""
         call = self._calls.get(request)
         if call is not None and call.stream is stream:
             self._forget(request, call)
             with contextlib.suppress(UpstreamError):
                 self.child.post(wire.cancelled(request, reason))
-        stream.abandon()
-
-    def _late(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
-        stream.fail(failure)
-        call = self._calls.get(request)
-        if call is not None and call.stream is stream:
-            self._forget(request, call)
-            with contextlib.suppress(UpstreamError):
-                self.child.post(wire.cancelled(request, "no answer in time"))
 
     def _forget(self, request: RequestId, call: _Call) -> None:
         del self._calls[request]

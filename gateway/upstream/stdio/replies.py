@@ -66,11 +66,11 @@ async def answer(
     `late` is called if nothing at all comes within `first_byte` seconds, and must end the stream; `left` if the
     client goes before an event stream is at its end. Raises what ended the stream before the answer began.
     """
-    if await stream.begun(min(grace, first_byte)):
-        if (response := stream.sole_response()) is not None:
-            body, error = response
-            return document(status(error), body, headers)
-    else:
+    begun = await stream.begun(min(grace, first_byte))
+    if (response := stream.sole_response()) is not None:
+        body, error = response
+        return document(status(error), body, headers)
+    if not begun:
         failure = UpstreamTimeout(
             f"upstream {upstream} did not begin to answer within {first_byte:g} s",
             "try again, or have the operator raise limits.first_byte",

@@ -8,6 +8,7 @@ to the only request in flight, else to the stream of a GET, else to the latest r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Final
@@ -71,9 +72,10 @@ class Session:
         If the caller is cancelled the request goes on: in this era a lost connection does not cancel.
         """
         self.touched = self._clock()
-        if message.id is None or message.id in self._in_flight:
-            return replies.refusal(400, "a request with this id is in flight in this session", request=message.id)
-        stream = self._open(message.id, wire.progress_token(message.params))
+        request = message.id
+        if request is None or request in self._in_flight:
+            return replies.refusal(400, "a request with this id is in flight in this session", request=request)
+        stream = self._open(request, wire.progress_token(message.params))
         try:
             await self.child.write(wire.one_line(message.body), self._first_byte)
             return await replies.answer(
@@ -81,7 +83,7 @@ class Session:
                 upstream=self._upstream,
                 first_byte=self._first_byte,
                 grace=replies.GRACE if grace is None else grace,
-                late=lambda failure: self._give_up(stream, failure),
+                late=lambda failure: self._give_up(request, stream, failure),
                 left=self._touch,
                 prime=prime,
                 headers=headers,
@@ -173,10 +175,10 @@ class Session:
         self._in_flight = {key: value for key, value in self._in_flight.items() if value is not stream}
         self._tokens = {key: value for key, value in self._tokens.items() if value is not stream}
 
-    def _give_up(self, stream: EventStream, failure: UpstreamError) -> None:
+    def _give_up(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
         self._close(stream)
-        if stream.request is not None and self.child.usable:
-            self.child.post(wire.cancelled(stream.request, "no answer in time"))
+        with contextlib.suppress(UpstreamError):
+            self.child.post(wire.cancelled(request, "no answer in time"))
         stream.fail(failure)
 
     def _cancelled(self, params: JsonObject) -> None:

@@ -7,6 +7,7 @@ HTTP, "Receiving Messages".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -143,16 +144,13 @@ class EventStream:
 
     async def begun(self, patience: float) -> bool:
         """Wait for the first message; whether it came. Raises the failure, if that is what came."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while not (self._events or self.finished):
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError:
-            return False
+                while self.silent:
+                    await self.changed()
         if self._failure is not None and not self._events:
             raise self._failure
-        return True
+        return not self.silent
 
     def sole_response(self) -> tuple[bytes, int | None] | None:
         """The response and its error code, if it is all that came; it is then taken out of the stream."""
@@ -236,6 +234,5 @@ class Connection:
     def end(self) -> None:
         """Deliver nothing more."""
         self._ended = True
-        if self._stream.connection is self:
-            self._stream.connection = None
+        self._stream.connection = None
         self._stream.wake()

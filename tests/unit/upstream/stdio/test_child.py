@@ -282,6 +282,19 @@ async def test_a_helper_that_left_the_group_does_not_hold_up_the_end(owner: Owne
         os.kill(helper, 9)
 
 
+async def test_a_helper_that_keeps_the_input_open_unread_does_not_hold_up_the_end(owner: Owner):
+    child = await owner.start(*python(FORK.format(child="os.setsid()", parent="os.read(0, 1); os._exit(0)")))
+    await until(lambda: bool(owner.heard))
+    helper = owner.heard[0].id
+    assert isinstance(helper, int)
+    try:
+        with pytest.raises(UpstreamBroken):
+            await child.write(b"x" * 2_000_000, 10.0)
+        assert await owner.end() == "exited with status 0"
+    finally:
+        os.kill(helper, 9)
+
+
 async def test_a_child_sees_only_the_environment_that_it_is_given(owner: Owner):
     await owner.start(
         *python(

@@ -171,6 +171,16 @@ async def test_nothing_in_time_is_not_a_beginning():
     assert not await stream_of().begun(0.0)
 
 
+async def test_a_message_that_comes_with_the_end_of_the_patience_counts():
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.begun(0.0))
+    await asyncio.sleep(0)
+    stream.publish(b"1", last=True)
+
+    assert await waiting
+    assert stream.sole_response() == (b"1", None)
+
+
 async def test_a_failure_before_the_answer_began_is_raised():
     stream = stream_of()
     stream.fail(FAILURE)
