@@ -1,0 +1,191 @@
+"""Servers that misbehave, as real processes: the gateway stays well, and says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
+from gateway.upstream.stdio.stream import MAX_EVENTS
+from tests.unit.upstream.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
+
+HOSTILE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("hostile.py")))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+async def client_of(make: Make, mode: str, **settings: str) -> Client:
+    client = Client(make(*HOSTILE, mode, **settings))
+    assert (await client.initialize()).status == 200
+    return client
+
+
+async def test_a_flood_on_standard_error_is_thinned_cut_and_escaped(make: Make):
+    client = await client_of(make, "floods_stderr")
+    begun = time.monotonic()
+    with capture_logs() as logs:
+        assert (await json_of(await client.call(1)))["id"] == 1
+
+    lines = [entry["line"] for entry in logs if entry["event"] == "upstream.stderr"]
+    assert 0 < len(lines) <= (LINES_PER_SECOND + 1) * (time.monotonic() - begun + 2)
+    assert all(len(line) <= LONGEST_LINE + 100 and line.isprintable() for line in lines)
+
+
+async def test_a_server_that_never_answers_is_a_timeout_and_others_are_served(make: Make):
+    client = await client_of(make, "never_answers", first_byte="1s")
+    other = Client(client.upstream, BOB)
+
+    with pytest.raises(UpstreamTimeout):
+        await client.call(1)
+
+    assert (await other.initialize()).status == 200
+    assert client.upstream.status().in_flight == 0
+
+
+async def test_wrong_ids_answer_nobody(make: Make):
+    client = await client_of(make, "wrong_ids")
+
+    assert (await json_of(await client.call(1)))["result"] == {"right": True}
+
+
+async def test_junk_on_standard_output_is_dropped(make: Make):
+    client = await client_of(make, "junk")
+    with capture_logs() as logs:
+        reply = await client.call(1)
+
+    assert (await json_of(reply))["id"] == 1
+    assert {entry["event"] for entry in logs} == {"upstream.junk"}
+
+
+async def test_a_line_of_ten_megabytes_passes_whole(make: Make):
+    client = await client_of(make, "huge_line")
+
+    body = await body_of(await client.call(1))
+
+    assert json.loads(body)["result"]["text"] == "é" * 5_000_000
+
+
+async def test_a_flood_of_notifications_is_bounded_and_does_not_lose_the_response(make: Make):
+    client = await client_of(make, "floods_notifications")
+    reply = await client.call(1)
+    await until(lambda: client.upstream.status().in_flight == 0)
+
+    messages = [message for _, message in events_of(await body_of(reply))]
+
+    assert messages[-1]["id"] == 1
+    assert len(messages) == MAX_EVENTS
+
+
+async def test_a_server_that_dies_in_the_middle_of_a_line_fails_the_request(make: Make):
+    client = await client_of(make, "dies_in_the_middle")
+
+    with pytest.raises(UpstreamBroken, match="exited with status 3"):
+        await client.call(1)
+
+
+async def test_a_server_that_exits_at_once_is_started_ever_more_rarely(make: Make):
+    client = Client(make(*HOSTILE, "exits_at_once"))
+    with pytest.raises(UpstreamBroken, match="exited with status 1"):
+        await client.initialize()
+
+    begun = time.monotonic()
+    with pytest.raises(UpstreamUnreachable, match=r"again in 0\.\d s"):
+        await client.initialize()
+    await until(lambda: client.upstream.status().retry_in == 0.0)
+    assert 0.3 < time.monotonic() - begun < 2.0
+    with pytest.raises(UpstreamBroken):
+        await client.initialize()
+    assert 0.5 < client.upstream.status().retry_in <= 1.0
+
+
+async def test_a_server_that_ignores_end_of_input_and_sigterm_is_killed(make: Make):
+    client = Client(make(*HOSTILE, "ignores_everything"))
+    await client.initialize()
+    (child,) = client.upstream._spawner._children
+    begun = time.monotonic()
+
+    await client.upstream.aclose()
+
+    assert not alive(child.pid)
+    assert 3.5 < time.monotonic() - begun < 6.0
+
+
+async def test_a_helper_of_a_server_ends_with_its_session(make: Make):
+    client = await client_of(make, "forks")
+    helper = (await json_of(await client.call(1)))["result"]["helper"]
+    assert alive(helper)
+
+    await client.delete()
+
+    await until(lambda: not alive(helper))
+
+
+async def test_many_sessions_leave_no_process_and_no_file_open(make: Make):
+    upstream = make(*HOSTILE, "wrong_ids")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - /proc
+    for _ in range(5):
+        clients = [Client(upstream) for _ in range(8)]
+        await asyncio.gather(*(client.initialize() for client in clients))
+        await asyncio.gather(*(client.call(1) for client in clients))
+        await asyncio.gather(*(client.delete() for client in clients))
+        await until(lambda: upstream.status().children == 0)
+
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208 - /proc
+
+
+GATEWAY = textwrap.dedent("""
+    import asyncio, sys, time
+    from gateway.config import Limits, Upstream
+    from gateway.model import Era
+    from gateway.upstream.stdio import StdioUpstream
+    from tests.unit.upstream.stdio.driving import PUPPET, Client
+
+    async def main():
+        settings = Upstream.model_validate({"command": PUPPET, "audience": "files"})
+        upstream = StdioUpstream("files", settings, Limits(), clock=time.monotonic, new_id=lambda: "session")
+        await Client(upstream).initialize()
+        await Client(upstream, era=Era.STATELESS).call(1)
+        print(*(child.pid for child in upstream._spawner._children), file=sys.stderr, flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+""")
+
+
+def test_servers_end_when_the_gateway_is_killed():
+    gateway = subprocess.Popen(
+        [sys.executable, "-c", GATEWAY],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with gateway:
+        assert gateway.stderr is not None
+        children = [int(pid) for pid in gateway.stderr.readline().split()]
+        assert len(children) == 2
+        assert all(alive(pid) for pid in children)
+        gateway.send_signal(signal.SIGKILL)
+
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in children):
+        assert time.monotonic() < deadline, "a server outlived the gateway"
+        time.sleep(0.02)
