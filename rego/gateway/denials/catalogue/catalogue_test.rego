@@ -1,7 +1,7 @@
 package gateway.denials.catalogue_test
 
 import data.gateway.denials.catalogue
-import data.gateway.example_test as example
+import data.gateway.testing.example_test as example
 
 _codes(pin) := example.codes(found) if {
 	found := catalogue.denials with input as example.changed({"/resource/properties/pin": pin})

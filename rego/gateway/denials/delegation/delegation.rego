@@ -76,8 +76,8 @@ complete if {
 # title: The chain is no longer than the limit
 within_depth if {
 	depth := input.subject.properties.delegation_depth
-	limit := data.gateway.denials.delegation.max_depth
 	is_number(depth)
+	limit := data.gateway.denials.delegation.max_depth
 	is_number(limit)
 	depth <= limit
 }

@@ -1,7 +1,7 @@
 package gateway.denials.delegation_test
 
 import data.gateway.denials.delegation
-import data.gateway.example_test as example
+import data.gateway.testing.example_test as example
 
 _links(count_of) := [{"id": sprintf("agent-%d", [i]), "issuer": "https://idp.example"} |
 	some i in numbers.range(1, count_of)
@@ -71,6 +71,6 @@ test_missing_and_malformed_facts_are_refused if {
 	"delegation/incomplete" in _codes([{"issuer": "https://idp.example"}])
 	"delegation/incomplete" in _codes(["agent"])
 	"delegation/incomplete" in _codes([{"id": ""}])
-	object := delegation.denials with input as _chain({"0": {"id": "agent"}})
-	"delegation/incomplete" in example.codes(object)
+	table := delegation.denials with input as _chain({"0": {"id": "agent"}})
+	"delegation/incomplete" in example.codes(table)
 }

@@ -1,7 +1,7 @@
 package gateway.denials.identity_test
 
 import data.gateway.denials.identity
-import data.gateway.example_test as example
+import data.gateway.testing.example_test as example
 
 _codes(places) := example.codes(found) if {
 	found := identity.denials with input as example.changed(places)
@@ -58,9 +58,9 @@ test_a_task_ends_at_its_time if {
 }
 
 test_a_time_that_cannot_be_read_is_over if {
-	every time in ["soon", "2999", null, false, 99999999999, "2026-11-24T11:00:00+02:00"] {
-		_codes({"/context/task/expires": time}) == {"identity/task-expired"}
-		_codes({"/context/time": time}) == {"identity/task-expired"}
+	every moment in ["soon", "2999", null, false, 99999999999, "2026-11-24T11:00:00+02:00"] {
+		_codes({"/context/task/expires": moment}) == {"identity/task-expired"}
+		_codes({"/context/time": moment}) == {"identity/task-expired"}
 	}
 	found := identity.denials with input as example.without("/context/time")
 	example.codes(found) == {"identity/task-expired"}

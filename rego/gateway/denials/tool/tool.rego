@@ -208,7 +208,7 @@ _uncovered(grant) := sort({concat("", ["/arguments", pointer]) |
 	arguments := input.arguments
 	not conditions.holds(condition, arguments, pointer)
 } | {concat("", ["/arguments/", name]) |
-	some name in object.keys(input.arguments)
+	some name, _ in input.arguments
 	listed := object.get(grant, "arguments", [name])
 	not name in listed
 })

@@ -32,6 +32,7 @@ names_hold(grant, arguments) if {
 	not grant.arguments
 	is_object(arguments)
 } else if {
+	is_object(arguments)
 	every name in object.keys(arguments) {
 		name in grant.arguments
 	}

@@ -1,7 +1,7 @@
 # METADATA
 # scope: package
 # title: A call and a list for the tests of all packages
-package gateway.example_test
+package gateway.testing.example_test
 
 call := {
 	"version": 1,

@@ -1,0 +1,80 @@
+package gateway.decision_test
+
+import data.gateway.decision
+import data.gateway.testing.example_test as example
+
+_decided(places, grant) := found if {
+	found := decision.result with input as example.changed(places)
+		with data.gateway.grants.upstreams as example.granted(grant)
+}
+
+test_a_granted_call_passes if {
+	_decided({}, {}) == {
+		"version": 1,
+		"effect": "allow",
+		"reasons": [],
+		"obligations": [],
+		"policy": {"name": "opagate"},
+	}
+}
+
+test_one_denial_is_enough if {
+	found := _decided({"/resource/properties/pin": "changed"}, {})
+	found.effect == "deny"
+	[reason.code | some reason in found.reasons] == ["catalogue/changed"]
+	found.reasons[0].controls == ["ASI04", "MCP03", "MCP04"]
+	found.obligations == []
+}
+
+test_facts_of_one_code_are_gathered if {
+	places := {"/resource/properties/roles": {"/a": "selector", "/b": "selector"}, "/arguments": {"a": "..", "b": "../x"}}
+	found := _decided(places, {})
+	found.reasons[0].facts == ["/arguments/a", "/arguments/b"]
+}
+
+test_an_approval_is_asked_for if {
+	found := _decided({}, {"approval": true})
+	found.effect == "ask"
+	found.reasons[0].code == "approval/grant"
+	_decided({"/context/approval": example.approval}, {"approval": true}).effect == "allow"
+}
+
+test_an_unknown_version_is_refused if {
+	every version in [0, 2, "1", null, [1]] {
+		_decided({"/version": version}, {}).reasons[0].code == "policy/version"
+	}
+	found := decision.result with input as example.without("/version")
+	found.effect == "deny"
+}
+
+test_a_code_without_texts_still_refuses if {
+	found := decision.result with input as example.changed({"/resource/properties/pin": "changed"})
+		with data.gateway.grants.upstreams as example.granted({})
+		with data.gateway.reasons as {}
+	found.reasons == [{
+		"code": "catalogue/changed",
+		"message": "catalogue/changed",
+		"remedy": "",
+		"controls": [],
+		"facts": ["/resource/properties/pin"],
+	}]
+}
+
+test_without_settings_the_default_refuses if {
+	found := decision.result with input as example.call with data.gateway.settings as {}
+	found.effect == "deny"
+	found.reasons[0].code == "policy/undefined"
+}
+
+test_the_default_says_what_its_annotation_says if {
+	found := decision.result with input as example.call with data.gateway.settings as {}
+	texts := data.gateway.reasons["policy/undefined"]
+	every field in ["message", "remedy", "controls"] {
+		found.reasons[0][field] == texts[field]
+	}
+}
+
+test_an_empty_input_is_refused if {
+	found := decision.result with input as {}
+	found.effect == "deny"
+}

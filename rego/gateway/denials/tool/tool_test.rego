@@ -1,0 +1,84 @@
+package gateway.denials.tool_test
+
+import data.gateway.denials.tool
+import data.gateway.testing.example_test as example
+
+_codes(places, grant) := example.codes(found) if {
+	found := tool.denials with input as example.changed(places) with data.gateway.grants.upstreams as example.granted(grant)
+}
+
+test_a_granted_call_is_not_refused if _codes({}, {}) == set()
+
+test_without_a_grant_nothing_passes if {
+	every upstreams in [null, {}, {"files": null}, {"files": []}, {"mail": [example.grant]}] {
+		found := tool.denials with input as example.call with data.gateway.grants.upstreams as upstreams
+		example.codes(found) == {"tool/not-granted"}
+	}
+}
+
+test_the_nearest_grant_explains if {
+	_codes({"/resource/properties/effect": "write"}, {}) == {"tool/not-granted", "tool/effect"}
+	_codes({"/resource/properties/sensitivity": "restricted"}, {}) == {"tool/not-granted", "tool/sensitivity"}
+	_codes({}, {"when": {"/path": {"equals": "x"}}}) == {"tool/not-granted", "tool/arguments"}
+	_codes({}, {"agents": ["other"], "when": {"/path": {"equals": "x"}}}) == {"tool/not-granted"}
+}
+
+test_the_arguments_that_stand_in_the_way_are_named if {
+	grants := example.granted({"when": {"/path": {"equals": "x"}}, "arguments": ["other"]})
+	found := tool.denials with input as example.call with data.gateway.grants.upstreams as grants
+	{"code": "tool/arguments", "facts": ["/arguments/path"]} in found
+	unlisted := example.changed({"/arguments/more": 1})
+	grants_of_names := example.granted({"arguments": ["path"]})
+	second := tool.denials with input as unlisted with data.gateway.grants.upstreams as grants_of_names
+	{"code": "tool/arguments", "facts": ["/arguments/more"]} in second
+}
+
+test_a_void_grant_is_named if _codes({}, {"scope": ["x"]}) == {"tool/not-granted", "tool/grant-void"}
+
+test_each_missing_label_is_named if {
+	every label in ["audience", "effect", "sensitivity", "trust", "egress", "roles"] {
+		pointer := concat("/", ["/resource/properties", label])
+		found := tool.denials with input as example.without(pointer)
+		{"code": "tool/incomplete", "facts": [pointer]} in found
+	}
+	found := tool.denials with input as example.without("/resource/type")
+	"tool/incomplete" in example.codes(found)
+	"tool/incomplete" in _codes({"/resource/id": "mail/read_file"}, {})
+	everything := tool.denials with input as example.without("/resource")
+	"tool/incomplete" in example.codes(everything)
+}
+
+test_a_weak_proof_is_not_good_for_every_effect if {
+	anonymous := {"/subject/properties/auth_method": "anonymous", "/resource/properties/effect": "write"}
+	_codes(anonymous, {"effects": ["write"]}) == {"tool/effect-ceiling"}
+	found := tool.denials with input as example.call
+		with data.gateway.grants.upstreams as example.granted({})
+		with data.gateway.denials.tool.effects as null
+	example.codes(found) == {"tool/effect-ceiling"}
+}
+
+test_what_runs_code_says_which_argument if {
+	places := {"/resource/properties/effect": "exec"}
+	_codes(places, {"effects": ["exec"]}) == {"tool/unlabelled-exec"}
+	_codes(object.union(places, {"/resource/properties/roles": {"/path": "command"}}), {"effects": ["exec"]}) == set()
+}
+
+test_lists_hide_what_would_be_refused if {
+	every hidden in [
+		object.remove(example.tool, ["type"]),
+		object.union(example.tool, {"properties": {"effect": "exec"}}),
+		object.union(example.tool, {"properties": {"effect": "other"}}),
+	] {
+		tool.hides(hidden) with input as example.call
+	}
+}
+
+test_lists_hide_what_is_beyond_the_ceiling if {
+	writing := object.union(example.tool, {"properties": {"effect": "write"}})
+	tool.hides(writing) with input as example.changed({"/subject/properties/auth_method": "anonymous"})
+}
+
+test_lists_show_what_would_pass if {
+	call := example.call
+	not tool.hides(call.resource) with input as call
+}

@@ -1,0 +1,106 @@
+package gateway.lib.conditions_test
+
+import data.gateway.lib.conditions
+
+_holds(condition, value) if conditions.holds(condition, {"x": value}, "/x")
+
+_fails(condition, value) if not _holds(condition, value)
+
+test_one_of if {
+	_holds({"one_of": ["a", 1]}, "a")
+	_holds({"one_of": ["a", 1]}, [1, "a"])
+	_fails({"one_of": ["a", 1]}, "b")
+	_fails({"one_of": ["a", 1]}, ["a", "b"])
+	_fails({"one_of": "a"}, "a")
+}
+
+test_equals if {
+	_holds({"equals": {"a": [1]}}, {"a": [1]})
+	_holds({"equals": null}, null)
+	_fails({"equals": "1"}, 1)
+}
+
+test_matches_the_whole_text if {
+	_holds({"matches": "[a-z]+"}, "abc")
+	_holds({"matches": "[a-z]+"}, ["abc", "d"])
+	_holds({"matches": "a|b"}, "b")
+	every value in ["abc1", "1abc", "abc\n", "", 1, null, ["abc", "1"], {"a": "abc"}] {
+		_fails({"matches": "[a-z]+"}, value)
+	}
+	_fails({"matches": "a|b"}, "ab")
+}
+
+test_patterns_that_engines_read_differently_are_void if {
+	every pattern in [`\d+`, `\w`, `\bx`, `(?i)a`, `[a&&b]`, `a)|(b`, `(`, `\pN`, 1, null] {
+		not conditions.portable(pattern)
+	}
+	conditions.portable(`(?:a\.b\x41)+`)
+}
+
+test_under if {
+	_holds({"under": "/data"}, ["/data/a", "/data"])
+	_fails({"under": "/data"}, "/data/../a")
+	_fails({"under": "/data"}, 1)
+	_fails({"under": ""}, "/data")
+	_fails({"under": ["/data"]}, "/data")
+}
+
+test_host_in if {
+	_holds({"host_in": ["docs.example", "*.docs.example"]}, "https://a.docs.example/")
+	_holds({"host_in": ["docs.example"]}, "docs.example")
+	every value in ["https://evil.test/", "a@docs.example", "https://docs.example@evil.test/", 1, "https://evil.test,b@docs.example"] {
+		_fails({"host_in": ["docs.example"]}, value)
+	}
+}
+
+test_bounds if {
+	_holds({"min": 1, "max": 3}, 2)
+	_holds({"min": 1, "max": 3}, [1, 3])
+	every value in [0, 4, "2", null, [1, 4]] {
+		_fails({"min": 1, "max": 3}, value)
+	}
+	_fails({"max": "3"}, 2)
+	_fails({"min": null}, 2)
+	_holds({"max_items": 2}, ["a", "b"])
+	_holds({"max_items": 1}, "a")
+	_fails({"max_items": 2}, ["a", "b", "c"])
+	_fails({"max_items": "x"}, ["a"])
+}
+
+test_presence if {
+	_holds({"present": true}, null)
+	_fails({"present": false}, 1)
+	_fails({"absent": true}, 1)
+	conditions.holds({"absent": true}, {}, "/x")
+	not conditions.holds({"present": true}, {}, "/x")
+}
+
+test_a_missing_argument_fails_unless_it_is_optional if {
+	every condition in [{"one_of": ["a"]}, {"equals": "a"}, {"matches": ".*"}, {"under": "/"}, {"max": 1}, {"min": 1}] {
+		not conditions.holds(condition, {}, "/x")
+		conditions.holds(object.union(condition, {"optional": true}), {}, "/x")
+		not conditions.holds(object.union(condition, {"optional": "yes"}), {}, "/x")
+	}
+	_fails({"one_of": ["a"]}, [])
+	_holds({"one_of": ["a"], "optional": true}, [])
+	_fails({"one_of": ["a"], "optional": true}, "b")
+}
+
+test_conditions_that_cannot_be_read_do_not_hold if {
+	every condition in [{}, {"optional": true}, {"startswith": "a"}, {"one_of": ["a"], "nope": 1}, "a", null, ["one_of"]] {
+		_fails(condition, "a")
+		not conditions.holds(condition, {}, "/x")
+	}
+}
+
+test_all_conditions_and_all_names if {
+	grant := {"when": {"/x": {"equals": 1}, "/y": {"equals": 2}}, "arguments": ["x", "y"]}
+	conditions.hold(grant, {"x": 1, "y": 2})
+	not conditions.hold(grant, {"x": 1})
+	not conditions.hold(grant, {"x": 1, "y": 2, "z": 3})
+	conditions.hold({"arguments": ["x"]}, {})
+	conditions.hold({"when": {}}, {"x": 1})
+	conditions.hold({}, {"x": 1})
+	not conditions.hold({}, [])
+	not conditions.hold({"arguments": ["x"]}, ["x"])
+}

@@ -1,0 +1,34 @@
+package gateway.lib.paths_test
+
+import data.gateway.lib.paths
+
+test_a_folder_holds_what_is_below_it if {
+	paths.under("/data", "/data")
+	paths.under("/data/a/b.txt", "/data/")
+	paths.under("reports/week 1.txt", "reports")
+	paths.under("/etc/passwd", "/")
+}
+
+test_a_folder_does_not_hold_its_neighbours if {
+	every path in [
+		"/database", "/", "", "data/a", "/data/../etc", "/data//a", "/data/./a", "/data/.. /a", "/data/a\\..\\b",
+		"/data/%2e%2e/a", "/data/a\u0000", "/data/a\n", "/data/\uff0e\uff0e/a", "/data/..", "/data/...",
+	] {
+		not paths.under(path, "/data")
+	}
+}
+
+test_texts_that_climb if {
+	every text in [
+		"..", "../a", "a/../b", "a/..", "a\\..\\b", "%2e%2e/a", "a/%2e./b", "a/.%2E/b", "a%2f..%2fb", "a/%252e%252e/b",
+		"a/..;/b", "x?p=../a", "a/.. /b", "a\u0000b", "a%00b", "\uff0e\uff0e/a", "a\uff0f..\uff0fb",
+	] {
+		paths.traverses(text)
+	}
+}
+
+test_texts_that_do_not if {
+	every text in ["", "a/b.txt", "main..dev", "a..", "..a", "...", "https://a.example/?q=%2Fhome", "50% off", "1.2"] {
+		not paths.traverses(text)
+	}
+}

@@ -1,0 +1,38 @@
+package gateway.lib.pointers_test
+
+import data.gateway.lib.pointers
+
+_document := {"a": 1, "b": {"c": [10, {"d": "x"}]}, "m/n": 2, "p~q": 3, "b/c": "trap", "0": "zero", "l": ["y", "z"], "f": false}
+
+test_values if {
+	every pointer, value in {"/a": 1, "/b/c/0": 10, "/b/c/1/d": "x", "/m~1n": 2, "/p~0q": 3, "/0": "zero", "/l/1": "z", "/f": false} {
+		pointers.value(_document, pointer) == value
+	}
+}
+
+test_what_is_not_there_is_undefined if {
+	_exists("/f")
+	every pointer in ["/x", "/b/x", "/l/2", "/l/01", "/l/-1", "a", "", "/b~1c/x"] {
+		not _exists(pointer)
+	}
+	not _exists_in([1], "/x")
+}
+
+test_arrays_have_indices if _exists_in([1], "/0")
+
+test_a_slash_in_a_name_is_no_step if pointers.value(_document, "/b/c") == [10, {"d": "x"}]
+
+test_texts if {
+	pointers.texts(_document, "/b/c/1/d") == {"x"}
+	pointers.texts(_document, "/b") == {"x"}
+	pointers.texts(_document, "/l") == {"y", "z"}
+	pointers.texts(_document, "/a") == set()
+	pointers.texts(_document, "/x") == set()
+}
+
+_exists(pointer) if _exists_in(_document, pointer)
+
+_exists_in(document, pointer) if {
+	found := pointers.value(document, pointer)
+	type_name(found) != "set"
+}

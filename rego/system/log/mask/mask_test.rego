@@ -1,0 +1,16 @@
+package system.log.mask_test
+
+test_arguments_are_left_out if {
+	found := data.system.log.mask with input as {"input": {"arguments": {"token": "t"}, "version": 1}}
+	found == {"/input/arguments"}
+}
+
+test_what_is_named_like_a_credential_is_left_out if {
+	found := data.system.log.mask with input as {"input": {"subject": {"api_key": "x", "a/b": [{"Password~": "y"}], "id": "z"}}}
+	found == {"/input/subject/api_key", "/input/subject/a~1b/0/Password~0"}
+}
+
+test_fingerprints_stay if {
+	found := data.system.log.mask with input as {"input": {"session": {"credentials": [{"fingerprint": "f"}]}}}
+	found == set()
+}

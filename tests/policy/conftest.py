@@ -1,0 +1,197 @@
+"""The shipped policy, and one with other data, on both engines: the embedded one and a real OPA."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from gateway.errors import PolicyError
+from gateway.policy import bundle
+from gateway.policy.embedded import Embedded, Entrypoint
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = Path(__file__).parent / "fixtures"
+FAILED = {"failed": True}
+"""What stands for the answer of an engine that refused to evaluate. Both must refuse the same inputs."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fixture: an input, made from a base by setting and removing places, and what is expected."""
+
+    name: str
+    policy: str
+    entrypoint: Entrypoint
+    input: dict[str, Any]
+    expected: dict[str, Any]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(10)
+        self.sock.connect(self._path)
+
+
+class Opa:
+    """An OPA server with one policy."""
+
+    def __init__(self, connection: UnixConnection) -> None:
+        self._connection = connection
+
+    def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+        self._connection.request(
+            "POST",
+            f"/v1/data/gateway/{entrypoint}/result?strict-builtin-errors=true",
+            body=b'{"input":' + document + b"}",
+            headers={"content-type": "application/json"},
+        )
+        response = self._connection.getresponse()
+        answer = cast("dict[str, Any]", json.loads(response.read()))
+        return FAILED if response.status != 200 else answer.get("result")
+
+
+@dataclass(frozen=True)
+class Engines:
+    """One policy on both engines; `opa` is absent where there is none."""
+
+    embedded: Embedded
+    opa: Opa | None = None
+
+    async def both(self, entrypoint: Entrypoint, document: dict[str, Any], *, typed: bool = True) -> dict[str, Any]:
+        """The answer, which must be the same whole document on both. For a document that breaks the schema, one
+        engine may fail (a refusal by the gateway) where the other refuses in words."""
+        encoded = json.dumps(document).encode()
+        try:
+            answer = await self.embedded.evaluate(entrypoint, encoded)
+        except PolicyError:
+            answer = FAILED
+        if self.opa is not None:
+            other = self.opa.evaluate(entrypoint, encoded)
+            refused = not typed and _refuses(answer) and _refuses(other)
+            assert refused or other == answer, json.dumps(document)
+        return cast("dict[str, Any]", answer)
+
+
+def _refuses(answer: object) -> bool:
+    found = cast("dict[str, Any]", answer)
+    return found == FAILED or found.get("effect") == "deny" or found.get("visible") == []
+
+
+def cases() -> list[Case]:
+    """All fixtures, in order of their files."""
+    bases = _read(FIXTURES / "bases.yaml")
+    found: list[Case] = []
+    for path in sorted(FIXTURES.glob("*.yaml")):
+        if path.stem in {"bases", "grants"}:
+            continue
+        for entry in _read(path)["cases"]:
+            base: dict[str, Any] = copy.deepcopy(bases[entry.get("base", "read")])
+            for pointer, value in entry.get("set", {}).items():
+                put(base, pointer, value)
+            for pointer in entry.get("remove", []):
+                take(base, pointer)
+            entrypoint: Entrypoint = "visibility" if "resources" in base else "decision"
+            name = f"{path.stem}: {entry['name']}"
+            found.append(Case(name, entry.get("policy", "shipped"), entrypoint, base, entry["expect"]))
+    return found
+
+
+def put(document: Any, pointer: str, value: object) -> None:
+    *steps, last = _steps(pointer)
+    for step in steps:
+        document = document[step]
+    document[last] = value
+
+
+def take(document: Any, pointer: str) -> None:
+    *steps, last = _steps(pointer)
+    for step in steps:
+        document = document[step]
+    del document[last]
+
+
+def _steps(pointer: str) -> list[Any]:
+    plain = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    return [int(step) if step.isdigit() else step for step in plain]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml and wants every tool pinned."""
+    strict = tmp_path_factory.mktemp("policies") / "strict"
+    shutil.copytree(ROOT / "rego", strict)
+    shutil.copy(FIXTURES / "grants.yaml", strict / bundle.GRANTS)
+    catalogue = strict / "gateway/denials/catalogue/data.yaml"
+    catalogue.write_text("unpinned: deny\n", encoding="utf-8")
+    return {"shipped": ROOT / "rego", "strict": strict}
+
+
+@pytest.fixture(scope="session")
+def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
+    """Each policy on the embedded engine."""
+    return {name: Engines(_embedded(folder)) for name, folder in policies.items()}
+
+
+@pytest.fixture(scope="session")
+def engines(
+    policies: dict[str, Path], opa_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Engines]]:
+    """Each policy on both engines."""
+    folder = tmp_path_factory.mktemp("opa")
+    processes: list[subprocess.Popen[bytes]] = []
+    found: dict[str, Engines] = {}
+    connections: list[UnixConnection] = []
+    for name, path in policies.items():
+        address = folder / f"{name}.sock"
+        command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", path]
+        processes.append(subprocess.Popen(command))
+        connections.append(_connected(address))
+        found[name] = Engines(_embedded(path), Opa(connections[-1]))
+    yield found
+    for connection in connections:
+        connection.close()
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _embedded(folder: Path) -> Embedded:
+    return Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
+
+
+def _connected(address: Path) -> UnixConnection:
+    end = time.monotonic() + 30
+    while True:
+        connection = UnixConnection(address)
+        try:
+            connection.request("GET", "/health?bundles")
+            response = connection.getresponse()
+            response.read()
+            if response.status == 200:
+                return connection
+        except OSError:
+            pass
+        connection.close()
+        assert time.monotonic() < end, "OPA did not come up"
+        time.sleep(0.02)

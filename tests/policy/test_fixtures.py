@@ -1,0 +1,165 @@
+"""Every fixture, on both engines: the same whole document, and what the fixture expects of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.policy.conftest import ROOT, Case, Engines, cases, put, take
+
+CASES = cases()
+OPTIONAL = {
+    "/action": "no rule looks at it: what may be called is in the resource",
+    "/arguments/content": "the grant says nothing about it",
+    "/arguments/subject": "the grant says nothing about it",
+    "/arguments/body": "the grant says nothing about it",
+    "/context/approval": "absent is the same as null",
+    "/context/client": "the client's own words",
+    "/context/supported_obligations": "the gateway refuses what it cannot carry out",
+    "/context/task/expires": "a task may have no end",
+    "/context/task/goal": "a task may have no goal",
+    "/context/task/opened": "only its end decides",
+    "/context/trace_id": "for the record",
+    "/resource/properties/annotations": "the upstream's own words",
+    "/resource/properties/environment": "absent counts as production, where reading and writing are not refused",
+    "/resource/properties/tenant": "absent is no tenant; grants for tenants do not hold",
+    "/resource/properties/tool": "the id has the name",
+    "/arguments/path": "the grant for reading says nothing about it",
+    "/arguments/to/1": "a list may be shorter",
+    "/resource/properties/roles/~1path": "a tool may have no labelled arguments",
+    "/resource/properties/roles/~1content": "a tool may have no labelled arguments",
+    "/resource/properties/roles/~1to": "a tool may have no labelled arguments",
+    "/resource/properties/roles/~1cc": "a tool may have no labelled arguments",
+    "/resource/properties/roles/~1subject": "a tool may have no labelled arguments",
+    "/resource/properties/roles/~1body": "a tool may have no labelled arguments",
+    "/session": "no rule of this release reads it",
+    "/subject/properties/user/groups/0": "a user may be in no group",
+    "/subject/properties/scopes/0": "a caller may have no scopes",
+}
+"""Places without which a call may pass, and why. Everything else is a fact that no call passes without."""
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-10, 10)
+    | st.sampled_from(
+        ["", "*", "..", "a/../b", "http://127.0.0.1/", "http://0x7f.1/x", "//h", "1:2", "[::", "a@b", "%2e%2e/"]
+    )
+    | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_fixture_is_decided_as_expected(case: Case, embedded: dict[str, Engines]):
+    _require(case, await embedded[case.policy].both(case.entrypoint, case.input))
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_fixture_is_the_same_document_in_opa(case: Case, engines: dict[str, Engines]):
+    _require(case, await engines[case.policy].both(case.entrypoint, case.input))
+
+
+def test_the_fixtures_show_every_code():
+    reasons = json.loads((ROOT / "rego/gateway/reasons/data.json").read_text(encoding="utf-8"))
+    shown = {code for case in CASES for code in case.expected.get("codes", [])}
+
+    # What no input reaches: the default of the decision, which needs a broken policy.
+    assert shown == reasons.keys() - {"policy/undefined"}
+    assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize("base", ["read", "write", "mail"])
+async def test_no_call_passes_without_a_fact_that_is_not_optional(base: str, embedded: dict[str, Engines]):
+    (good,) = [case.input for case in CASES if case.name.startswith("allow") and _is_base(case, base)][:1]
+    assert (await embedded["shipped"].both("decision", good))["effect"] == "allow"
+    for pointer in _places(good):
+        document = copy.deepcopy(good)
+        take(document, pointer)
+        answer = await embedded["shipped"].both("decision", document)
+        optional = any(pointer == known or pointer.startswith(f"{known}/") for known in OPTIONAL)
+        if not optional:
+            assert answer["effect"] == "deny", f"a call passed without {pointer}"
+
+
+async def test_every_optional_place_is_really_one(embedded: dict[str, Engines]):
+    passed: set[str] = set()
+    for case in CASES:
+        if case.entrypoint == "decision" and case.policy == "shipped" and case.expected["effect"] == "allow":
+            for pointer in _places(case.input):
+                document = copy.deepcopy(case.input)
+                take(document, pointer)
+                if (await embedded["shipped"].both("decision", document))["effect"] == "allow":
+                    passed.add(pointer)
+
+    assert {known for known in OPTIONAL if known not in passed} == set()
+
+
+@pytest.mark.opa
+async def test_both_engines_agree_on_every_missing_fact(engines: dict[str, Engines]):
+    for case in CASES:
+        if case.name.startswith(("allow", "ask", "visible: what")):
+            for pointer in _places(case.input):
+                document = copy.deepcopy(case.input)
+                take(document, pointer)
+                await engines[case.policy].both(case.entrypoint, document)
+
+
+@pytest.mark.opa
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_both_engines_agree_on_mutated_inputs(engines: dict[str, Engines], data: st.DataObject):
+    case = data.draw(st.sampled_from(CASES))
+    document = copy.deepcopy(case.input)
+    for _ in range(data.draw(st.integers(1, 3))):
+        pointer = data.draw(st.sampled_from(sorted(_places(document))))
+        put(document, pointer, data.draw(ANYTHING))
+
+    answer = await engines[case.policy].both(case.entrypoint, document, typed=False)
+
+    assert answer is not None
+
+
+def _require(case: Case, answer: dict[str, Any]) -> None:
+    expected = case.expected
+    if case.entrypoint == "visibility":
+        assert answer == {"version": 1, "visible": expected["visible"]}
+        return
+    reasons = answer["reasons"]
+    assert (answer["effect"], [reason["code"] for reason in reasons]) == (expected["effect"], expected.get("codes", []))
+    assert answer["obligations"] == expected.get("obligations", [])
+    assert all(reason["message"] and reason["remedy"] and reason["controls"] for reason in reasons)
+    facts = {fact for reason in reasons for fact in reason["facts"]}
+    assert facts >= set(expected.get("facts", []))
+    assert answer["policy"] == {"name": "opagate"}
+
+
+def _is_base(case: Case, base: str) -> bool:
+    tool = {"read": "files/read_file", "write": "files/write_file", "mail": "mail/send_message"}[base]
+    return case.policy == "shipped" and case.input.get("resource", {}).get("id") == tool
+
+
+def _places(document: object, prefix: str = "") -> list[str]:
+    """A pointer to every member, at every depth."""
+    found: list[str] = []
+    items: list[tuple[object, object]] = []
+    if isinstance(document, dict):
+        items = list(document.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+    elif isinstance(document, list):
+        items = list(enumerate(document))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+    for key, value in items:
+        pointer = f"{prefix}/{str(key).replace('~', '~0').replace('/', '~1')}"
+        found += [pointer, *_places(value, pointer)]
+    return found

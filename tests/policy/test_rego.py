@@ -1,0 +1,82 @@
+"""The checks of `make policy` pass, and each of them can fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.policy.conftest import ROOT
+
+pytestmark = pytest.mark.opa
+
+
+def _module() -> Any:
+    spec = importlib.util.spec_from_file_location("policy_checks", ROOT / "tools/policy_checks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _module()
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A copy of the policy, to be broken."""
+    return Path(shutil.copytree(ROOT / "rego", tmp_path / "rego"))
+
+
+@pytest.mark.parametrize("name", CHECKS.CHECKS)
+def test_the_shipped_policy_passes(name: str, opa_path: Path, regal_path: Path):
+    assert CHECKS.CHECKS[name](ROOT / "rego") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("fmt", "package gateway.lib.extra\n\nholds   if true\n"),
+        ("check", "package gateway.lib.extra\n\nholds if input.x == y\n"),
+        ("test", "package gateway.lib.extra_test\n\ntest_nothing if false\n"),
+        ("coverage", "package gateway.lib.extra\n\nholds if input.version == 1\n"),
+        ("regal", "package gateway.lib.extra\n\nholds if time.now_ns() > 1\n"),
+    ],
+)
+def test_a_broken_file_is_found(name: str, text: str, broken: Path, opa_path: Path, regal_path: Path):
+    folder = broken / "gateway/lib/extra"
+    folder.mkdir()
+    (folder / ("extra_test.rego" if name == "test" else "extra.rego")).write_text(text, encoding="utf-8")
+
+    assert CHECKS.CHECKS[name](broken)
+
+
+def test_a_misspelt_input_field_is_found(broken: Path, opa_path: Path):
+    rules = broken / "gateway/denials/identity/identity.rego"
+    rules.write_text(rules.read_text().replace("input.subject.id", "input.subject.identity", 1), encoding="utf-8")
+
+    assert any("identity" in finding for finding in CHECKS.compiled(broken))
+
+
+@pytest.mark.parametrize(
+    ("grant", "problem"),
+    [
+        ("{}", "id is missing"),
+        ("{id: a, agents: [a], issuers: [i], tools: [t], scope: [s]}", 'there is no field "scope"'),
+        ("{id: a, agents: a, issuers: [i], tools: [t]}", "agents is not a list of text, with at least one item"),
+        ("{id: a, agents: [a*b*], issuers: [i], tools: [t]}", 'agents: "a*b*" has more than one *'),
+        ("{id: a, agents: [a], issuers: [i], tools: [t], effects: [fly]}", 'effects: there is no "fly"'),
+        (
+            r"{id: a, agents: [a], issuers: [i], tools: [t], when: {/x: {matches: '\d'}}}",
+            "when /x: matches has a value",
+        ),
+    ],
+)
+def test_a_malformed_grant_is_found(grant: str, problem: str, broken: Path, opa_path: Path):
+    (broken / "gateway/grants/data.yaml").write_text(f"upstreams:\n  files:\n    - {grant}\n", encoding="utf-8")
+
+    assert any(problem in finding for finding in CHECKS.granted(broken))

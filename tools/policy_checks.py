@@ -1,0 +1,116 @@
+"""What `make policy` runs: is the policy well formed, formatted, tested in full, and clean to the linter?
+
+Each check runs one program and gives what it found, empty if nothing. `tests/policy/test_rego.py` runs the same checks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+ROOT = Path(__file__).resolve().parents[1]
+REGO = ROOT / "rego"
+TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
+
+Findings: TypeAlias = list[str]
+
+
+def formatted(rego: Path) -> Findings:
+    """`opa fmt`: the files that are not in the one form."""
+    files = _run("opa", "fmt", "--list", str(rego)).stdout.split()
+    return [f"{file}: not formatted; run `opa fmt --write`" for file in files]
+
+
+def compiled(rego: Path) -> Findings:
+    """`opa check`, strict, with the types of the schemas: a misspelt field of the input is an error."""
+    return _problems(_run("opa", "check", "--strict", "--bundle", "--schema", str(REGO / "schemas"), str(rego)))
+
+
+def tested(rego: Path) -> Findings:
+    """`opa test`: the tests that fail."""
+    return _problems(_run("opa", "test", "--bundle", str(rego)))
+
+
+def covered(rego: Path) -> Findings:
+    """`opa test --coverage`: the lines of the policy that no test reaches. All must be."""
+    result = _run("opa", "test", "--bundle", "--coverage", "--format", "json", str(rego))
+    report = cast("dict[str, Any]", json.loads(result.stdout or "{}"))
+    if "files" not in report:
+        return [f"no coverage: {result.stderr.strip() or result.stdout.strip()}"]
+    return [
+        f"{name}: no test reaches line {', '.join(str(row) for row in sorted(rows))}"
+        for name, file in sorted(report["files"].items())
+        if (rows := {part["start"]["row"] for part in file.get("not_covered", [])})
+    ]
+
+
+def linted(rego: Path) -> Findings:
+    """Regal, with the rules and relaxations of `.regal/config.yaml`."""
+    result = _run("regal", "lint", "--config-file", str(REGO / ".regal/config.yaml"), "--format", "json", str(rego))
+    report = cast("dict[str, Any]", json.loads(result.stdout or "{}"))
+    if "violations" not in report:
+        return [f"no report: {result.stderr.strip()}"]
+    return [
+        f"{found['location'].get('file', rego)}:{found['location'].get('row', 0)}: {found['title']}: {found['description']}"
+        for found in report["violations"]
+    ]
+
+
+def granted(rego: Path) -> Findings:
+    """What is wrong with the grants file: a grant that cannot be read in full is void."""
+    query = "data.gateway.grants.problems.found"
+    result = _run("opa", "eval", "--bundle", str(rego), "--format", "json", query)
+    report = cast("dict[str, Any]", json.loads(result.stdout or "{}"))
+    if not report.get("result"):
+        return [f"no answer: {result.stderr.strip() or report}"]
+    return [
+        f"upstream {found['upstream']!r}, grant {found['index']}: {found['problem']}"
+        for found in report["result"][0]["expressions"][0]["value"]
+    ]
+
+
+CHECKS: dict[str, Callable[[Path], Findings]] = {
+    "fmt": formatted,
+    "check": compiled,
+    "test": tested,
+    "coverage": covered,
+    "regal": linted,
+    "grants": granted,
+}
+
+
+def main() -> int:
+    """Run all checks. Exit status 1 if one found something, 2 if a program is missing."""
+    missing = [name for name in ("opa", "regal") if not (TOOLS / name).exists()]
+    if missing:
+        print(f"{' and '.join(missing)} not found in {TOOLS}; run `make tools` (needs Go)", file=sys.stderr)
+        return 2
+    failed = False
+    for name, check in CHECKS.items():
+        begun = time.monotonic()
+        findings = check(REGO)
+        failed = failed or bool(findings)
+        print(f"{name:<10}{'failed' if findings else 'ok':<8}{time.monotonic() - begun:5.1f} s")
+        for finding in findings:
+            print(f"  {finding}")
+    return int(failed)
+
+
+def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([TOOLS / program, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def _problems(result: subprocess.CompletedProcess[str]) -> Findings:
+    if result.returncode == 0:
+        return []
+    return [line for line in (result.stdout + result.stderr).splitlines() if line.strip()] or ["failed without a word"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
