@@ -111,10 +111,10 @@ _conditions(grant) := union({
 })
 
 _condition(condition) := union({
-	{sprintf("there is no test %q", [name]) | some name in (object.keys(condition) - conditions.names)},
+	{sprintf("there is no test %q", [name]) | some name in (object.keys(condition) - data.gateway.lib.conditions.names)},
 	{sprintf("%s has a value that it cannot have", [name]) |
 		some name, value in condition
-		name in conditions.names
+		name in data.gateway.lib.conditions.names
 		not _expected(name, value)
 	},
 	{"it says nothing beside optional" | object.keys(condition) - {"optional"} == set()},
