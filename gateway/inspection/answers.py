@@ -68,7 +68,7 @@ class Answers:
             return data if self.may_pass_unseen else None
         if envelope.result is _NO and envelope.error is _NO:
             return data
-        if self._message is not None and not self._is_for(self._message.id, envelope.id):
+        if self._message is not None and not self._is_for(self._message.id, envelope):
             self._strayed = True
             log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             return None
@@ -86,8 +86,11 @@ class Answers:
             return failure_response(self._message.id, "The upstream answered with the id of another request.")
         return None
 
-    def _is_for(self, expected: RequestId | None, raw: msgspec.Raw) -> bool:
-        given = _id(raw)
+    def _is_for(self, expected: RequestId | None, envelope: _Envelope) -> bool:
+        """An error without an id is about what was sent, which the server could not, or would not, read."""
+        given = _id(envelope.id)
+        if given is None and envelope.error is not _NO and bytes(envelope.id) in {b"", b"null"}:
+            return True
         return type(given) is type(expected) and given == expected
 
     def _list_method(self, result: msgspec.Raw) -> str | None:

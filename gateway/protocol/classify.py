@@ -237,7 +237,7 @@ def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Er
     if version in STATELESS_VERSIONS:
         return Era.STATELESS
     # An older version in `_meta` is stateless to a reader of bodies and has a session to a reader of headers.
-    return _unsupported(version, STATELESS_VERSIONS if version in VERSIONS else VERSIONS, id)
+    return _unsupported(version, STATELESS_VERSIONS, id)
 
 
 def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002

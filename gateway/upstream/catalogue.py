@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.model import Target
+from gateway.model import Effect, Labels, Target
 from gateway.upstream import listing, lockfile
 from gateway.upstream.shelf import Shelf
 
@@ -68,6 +68,9 @@ class _Contact:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+_READ: Final = Labels(effect=Effect.READ)
+
+
 class Catalogue:
     """All upstreams. Use it from one event loop. Raises `ConfigurationError` for a lock file that cannot be read.
 
@@ -104,12 +107,14 @@ class Catalogue:
     def target(self, upstream: str, type: TargetType, name: str) -> Target:  # noqa: A002 - the field's own name
         """What a call is about. Raises `KeyError` for an upstream that is not configured.
 
-        Resources and prompts have no labels in the configuration, and so the fail-closed ones.
+        Resources and prompts have no labels in the configuration. The protocol only reads them, so that is their
+        effect; for the rest they have the fail-closed labels.
         """
         if type == "tool":
             return self._shelves[upstream].target(name)
         settings = self._upstreams[upstream]
-        return Target(type, upstream, name, settings.audience, settings.tenant, settings.environment, settings.trust)
+        place = (settings.audience, settings.tenant, settings.environment, settings.trust)
+        return Target(type, upstream, name, *place, labels=_READ)
 
     def targets(self, upstream: str, type: TargetType, names: Iterable[str]) -> tuple[Target, ...]:  # noqa: A002 - as above
         return tuple(self.target(upstream, type, name) for name in names)

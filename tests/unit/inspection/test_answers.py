@@ -48,6 +48,8 @@ TOOLS = {"tools": [{"name": "a"}, {"name": "b", "x": 1.0}], "nextCursor": "n"}
     [
         response({"content": []}),
         {"jsonrpc": "2.0", "id": 5, "error": {"code": 1, "message": "no"}},
+        {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}},
+        {"jsonrpc": "2.0", "error": {"code": -32700, "message": "not read"}},
         {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 5}},
         {"jsonrpc": "2.0", "id": 99, "method": "sampling/createMessage", "params": {}},
     ],
@@ -67,6 +69,10 @@ async def test_a_response_to_another_request_is_dropped(identifier: Any):
     assert words is not None
     assert json.loads(words)["id"] == 5
     assert json.loads(words)["error"]["code"] == RPC_HIDDEN
+
+
+async def test_an_error_with_the_id_of_another_request_is_dropped():
+    assert await Asked(CALL).see({"jsonrpc": "2.0", "id": 6, "error": {"code": 1, "message": "no"}}) is None
 
 
 async def test_there_are_no_last_words_when_the_right_response_came_too():

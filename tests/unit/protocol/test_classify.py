@@ -14,7 +14,7 @@ from gateway.model import Disposition, Era, Headers, Kind, Message, Refusal
 from gateway.protocol.classify import RULES, classify, cursor_of, state_of, task_of, tasks_of
 from gateway.protocol.headers import Fault
 from gateway.protocol.headers import read as read_headers
-from gateway.protocol.methods import TABLE, VERSIONS
+from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT = "io.modelcontextprotocol/clientInfo"
@@ -241,10 +241,10 @@ def test_a_version_that_is_no_string_is_refused(version: object):
     assert code(stateless(meta={VERSION: version}), routed()) == "request/params"
 
 
-def test_an_unknown_version_is_answered_with_the_known_ones():
+def test_an_unknown_version_in_the_body_is_answered_with_what_discovery_offers():
     refusal = refused(stateless(meta={VERSION: "1900-01-01"}), routed(version="1900-01-01"))
     assert (refusal.reason.code, refusal.status, refusal.rpc_code, refusal.id) == ("request/version", 400, -32022, 1)
-    assert refusal.data == {"supported": list(VERSIONS), "requested": "1900-01-01"}
+    assert refusal.data == {"supported": list(STATELESS_VERSIONS), "requested": "1900-01-01"}
 
 
 def test_an_unknown_version_in_the_header_alone_is_refused():

@@ -402,13 +402,13 @@ def test_a_malformed_lock_file_stops_the_start(world: World):
         world.catalogue()
 
 
-async def test_resources_and_prompts_have_no_pin_and_fail_closed_labels(world: World):
+async def test_resources_and_prompts_have_no_pin_are_read_and_have_fail_closed_labels_for_the_rest(world: World):
     catalogue = world.catalogue()
 
     for type_ in ("resource", "prompt"):
         target = catalogue.target("files", type_, "file:///etc/passwd")
         assert target.pin is None
-        assert target.labels == Labels()
+        assert target.labels == Labels(effect=Effect.READ)
         assert (target.type, target.audience, target.environment) == (type_, "files.example", "staging")
     assert [target.name for target in catalogue.targets("files", "tool", ["a", "b"])] == ["a", "b"]
 
