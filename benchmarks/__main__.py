@@ -1,0 +1,87 @@
+"""`python -m benchmarks`: the gateway's added latency and throughput beside peers. Several minutes; wants a quiet machine.
+
+`--quick` runs one short round. Everything stays on loopback and is bounded in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import os
+import platform
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.gateway import targets
+from benchmarks.gateway.load import run
+from benchmarks.gateway.memory import memory
+from benchmarks.gateway.report import Measured, picture, ratios, table
+
+CONNECTIONS = (1, 16, 64)
+DOCS = targets.ROOT / "docs/benchmarks"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
+    parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {targets.LOAD_CORE})
+    rounds, seconds = (1, 1.5) if options.quick else (5, 3.0)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = measure(Path(folder), rounds=rounds, seconds=seconds, without=options.without)
+        text = report(measured)
+        print(text)
+        resources = memory(Path(folder) / "memory", quick=options.quick)
+        print(resources)
+    if not options.quick:
+        DOCS.mkdir(exist_ok=True)
+        (DOCS / "latest.md").write_text(f"{text}\n\n{resources}\n")
+        (DOCS / "latency.svg").write_text(picture(measured, 1))
+
+
+def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) -> list[Measured]:
+    """All targets run at the same time and are measured in turn, so that the machine's drift hits all alike."""
+    measured: list[Measured] = []
+    with ExitStack() as stack:
+        base = stack.enter_context(targets.direct(folder / "direct"))
+        found = [base]
+        for name, make in {
+            "embedded": lambda: targets.opagate(folder / "embedded", base.request.url, engine="embedded"),
+            "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
+            "mcp-proxy": lambda: targets.mcp_proxy(folder / "mcp-proxy"),
+            "fastmcp": lambda: targets.fastmcp(folder / "fastmcp", base.request.url),
+        }.items():
+            if name not in without:
+                found.append(stack.enter_context(make()))
+        for target in found:
+            asyncio.run(run(target.request, connections=4, seconds=0.5))
+        for _ in range(rounds):
+            for connections in CONNECTIONS:
+                measured += [one(target, connections, seconds) for target in found]
+    return measured
+
+
+def one(target: targets.Target, connections: int, seconds: float) -> Measured:
+    before = target.cpu_seconds()
+    sample = asyncio.run(run(target.request, connections=connections, seconds=seconds))
+    if sample.failures:
+        raise SystemExit(f"{target.name}: {sample.failures} of {len(sample.latencies)} answers were wrong")
+    return Measured(target.name, connections, sample, target.cpu_seconds() - before)
+
+
+def report(measured: list[Measured]) -> str:
+    today = dt.datetime.now(dt.UTC).date()
+    head = (
+        f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
+        " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
+        " tokens and the journal on. Medians over the rounds; compare only within the table."
+    )
+    quotients = ratios(measured, "opagate (embedded)", ("mcp-proxy", "fastmcp"), 16)
+    return f"{head}\n\n{table(measured)}\n\n{quotients}"
+
+
+if __name__ == "__main__":
+    main()

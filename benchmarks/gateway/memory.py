@@ -1,0 +1,95 @@
+"""Memory of the gateway: with many open sessions, over many calls, and while a large result streams."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.gateway import targets
+from benchmarks.gateway.load import Request, run
+
+
+def memory(folder: Path, *, quick: bool) -> str:
+    """Three figures, each resident memory of the gateway process in MiB."""
+    sessions, calls, mib = (50, 5_000, 10) if quick else (1_000, 100_000, 100)
+    with (
+        targets.direct(folder / "direct") as base,
+        targets.opagate(folder / "gateway", base.request.url, engine="embedded") as target,
+    ):
+        asyncio.run(run(target.request, connections=16, seconds=1.0))
+        start = target.resident_mib()
+        with_sessions, opened = asyncio.run(_with_sessions(target, sessions))
+        before = target.resident_mib()
+        done = 0
+        while done < calls:
+            done += len(asyncio.run(run(target.request, connections=16, seconds=2.0)).latencies)
+        after = target.resident_mib()
+        peak = _stream(target, mib)
+    return (
+        f"Resident memory of the gateway: {start:.0f} MiB warm, {with_sessions:.0f} MiB with {opened:,} open sessions;"
+        f" {before:.0f} MiB before and {after:.0f} MiB after {done:,} calls; {peak - after:+.1f} MiB at most while a"
+        f" {mib} MiB result streams through."
+    )
+
+
+async def _with_sessions(target: targets.Target, count: int) -> tuple[float, int]:
+    opened = await _open_sessions(target.request, count)
+    resident = target.resident_mib()
+    for writer in opened:
+        writer.close()
+    return resident, len(opened)
+
+
+async def _open_sessions(request: Request, count: int) -> list[asyncio.StreamWriter]:
+    """Sessions of the older wire: each with a decided call, so that it is a task, and with its stream open."""
+    parts = urlsplit(request.url)
+    token = dict(request.headers)["authorization"]
+    opened: list[asyncio.StreamWriter] = []
+    for number in range(count):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        head = f"host: {parts.netloc}\r\nauthorization: {token}\r\naccept: application/json, text/event-stream\r\n"
+        opening = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": f"s{number}", "version": "1"},
+        }
+        answer = await _ask((reader, writer), parts.path, head, "initialize", opening)
+        head += f"mcp-session-id: {answer['mcp-session-id']}\r\nmcp-protocol-version: 2025-11-25\r\n"
+        await _ask((reader, writer), parts.path, head, "tools/call", {"name": "echo", "arguments": {"text": "x"}})
+        writer.write(f"GET {parts.path} HTTP/1.1\r\n{head}\r\n".encode())
+        await reader.readuntil(b": open")
+        opened.append(writer)
+    return opened
+
+
+async def _ask(
+    stream: tuple[asyncio.StreamReader, asyncio.StreamWriter], path: str, head: str, method: str, params: object
+) -> dict[str, str]:
+    """One request on a connection; the answer's headers. Its body is read and thrown away."""
+    reader, writer = stream
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    lead = f"POST {path} HTTP/1.1\r\n{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(lead.encode() + body)
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    if " 200 " not in lines[0]:
+        raise SystemExit(f"{method} was answered with {lines[0]}")
+    await reader.readuntil(b"0\r\n\r\n")
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+
+
+def _stream(target: targets.Target, mib: int) -> float:
+    """The highest resident memory seen while a large result passes."""
+    call = json.loads(target.request.body)
+    call["params"]["name"] = "big"
+    call["params"]["arguments"] = {"mib": mib}
+    headers = {name: ("big" if name == "mcp-name" else value) for name, value in target.request.headers}
+    peak = target.resident_mib()
+    with urllib.request.urlopen(
+        urllib.request.Request(target.request.url, json.dumps(call).encode(), headers)
+    ) as answer:
+        while answer.read(2**20):
+            peak = max(peak, target.resident_mib())
+    return peak

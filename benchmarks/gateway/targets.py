@@ -1,0 +1,269 @@
+"""What is measured: the echo server itself, the gateway with each engine, and pass-through peers from PyPI.
+
+Each peer lives in a virtual environment of its own below `.tools/bench/`, made when it is first needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+from benchmarks.gateway.load import Request
+from gateway.identity import development
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / ".tools"
+TEXT = "x" * 64
+PEERS = {"mcp-proxy": "mcp-proxy==0.13.0", "fastmcp": "fastmcp==4.2.3"}
+LOAD_CORE, TARGET_CORE = 0, 1
+
+GRANTS = """
+upstreams:
+  echo:
+    - id: benchmark
+      description: The benchmark's agent calls the echo tool.
+      agents: ["bench"]
+      issuers: ["urn:opagate:development"]
+      tools: [echo, big]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something running that answers `request`. `pids` are the processes whose work counts."""
+
+    name: str
+    request: Request
+    pids: tuple[int, ...]
+
+    def cpu_seconds(self) -> float:
+        return sum(_cpu(pid) for pid in self.pids)
+
+    def resident_mib(self) -> float:
+        return sum(_status(pid, "VmRSS:") for pid in self.pids) / 1024
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _status(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    return 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@contextmanager
+def process(command: list[str], *, core: int, folder: Path, **environment: str) -> Generator[subprocess.Popen[bytes]]:
+    """A process pinned to one core, ended with the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.log").open("ab") as log:
+        running = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield running
+    finally:
+        running.terminate()
+        try:
+            running.wait(15)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+def until_open(port: int, within: float = 30.0) -> None:
+    """Wait until something listens on a port of loopback."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def until_ready(origin: str, within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            urllib.request.urlopen(f"{origin}/readyz", timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+# --- requests --------------------------------------------------------------------------------------
+
+_ACCEPT = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+def stateless_call(url: str, token: str | None = None) -> Request:
+    """A `tools/call` of the 2026-07-28 wire."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "echo", "arguments": {"text": TEXT}, "_meta": meta}
+    headers = (
+        *_ACCEPT,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "echo"),
+        *((("authorization", f"Bearer {token}"),) if token else ()),
+    )
+    return Request(url, headers, _message("tools/call", params, 1), TEXT.encode())
+
+
+def session_call(url: str) -> Request:
+    """A `tools/call` in a session that is opened here, of the 2025-11-25 wire."""
+    opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
+    session = _post(url, _message("initialize", opening, 0), dict(_ACCEPT)).get("mcp-session-id")
+    headers = (*_ACCEPT, ("mcp-protocol-version", "2025-11-25"), *((("mcp-session-id", session),) if session else ()))
+    _post(url, _message("notifications/initialized", {}, None), dict(headers))
+    body = _message("tools/call", {"name": "echo", "arguments": {"text": TEXT}}, 1)
+    return Request(url, headers, body, TEXT.encode())
+
+
+def _message(method: str, params: object, identifier: int | None) -> bytes:
+    message = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(message if identifier is None else message | {"id": identifier}).encode()
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> Message:
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers, method="POST"), timeout=15) as answer:
+        answer.read()
+        return answer.headers
+
+
+# --- the targets -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def direct(folder: Path) -> Generator[Target]:
+    """The echo server, on the core of the load."""
+    port = free_port()
+    with process(
+        [sys.executable, "-m", "benchmarks.gateway.echo", str(port)], core=LOAD_CORE, folder=folder
+    ) as running:
+        until_open(port)
+        yield Target("direct", stateless_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+@contextmanager
+def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
+    """The gateway with the shipped policy, development tokens and the journal on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, socket_path = free_port(), folder / "opa.sock"
+    policy = f"{{engine: {{kind: opa, url: 'unix://{socket_path}'}}}}" if engine == "opa" else "{grants: grants.yaml}"
+    (folder / "grants.yaml").write_text(GRANTS)
+    (folder / "gateway.yaml").write_text(
+        f"listen: 127.0.0.1:{port}\nidentity: [{{kind: development}}]\npolicy: {policy}\n"
+        f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
+        "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
+    )
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "gateway.yaml")]
+    with (
+        _opa(folder, socket_path) if engine == "opa" else nullcontext(()) as opa_pids,
+        process(command, core=TARGET_CORE, folder=folder) as running,
+    ):
+        origin = f"http://127.0.0.1:{port}"
+        until_ready(origin)
+        request = stateless_call(f"{origin}/mcp/echo", _token(folder, origin))
+        yield Target(f"opagate ({engine})", request, (running.pid, *opa_pids))
+
+
+def _token(folder: Path, origin: str) -> str:
+    key = development.load_key(folder / "state")
+    return development.issue(key, agent="bench", audience=f"{origin}/mcp", ttl=7200, clock=time.time)
+
+
+@contextmanager
+def _opa(folder: Path, socket_path: Path) -> Generator[tuple[int, ...]]:
+    bundle = folder / "policy"
+    subprocess.run(["cp", "-r", str(ROOT / "rego"), str(bundle)], check=True)
+    (bundle / "gateway/grants/data.yaml").write_text(GRANTS)
+    command = [str(TOOLS / "opa"), "run", "--server", f"--addr=unix://{socket_path}", "--log-level=error", "--bundle"]
+    with process([*command, str(bundle)], core=TARGET_CORE, folder=folder / "opa", GOMAXPROCS="1") as running:
+        deadline = time.monotonic() + 20
+        while not socket_path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield (running.pid,)
+
+
+@contextmanager
+def mcp_proxy(folder: Path) -> Generator[Target]:
+    """mcp-proxy: streamable HTTP in front of a stdio server."""
+    port = free_port()
+    command = [str(_peer("mcp-proxy") / "mcp-proxy"), "--port", str(port), "--stateless", "--", sys.executable]
+    with process(
+        [*command, str(ROOT / "benchmarks/gateway/stdio_echo.py")], core=TARGET_CORE, folder=folder
+    ) as running:
+        until_open(port)
+        yield Target("mcp-proxy", session_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+@contextmanager
+def fastmcp(folder: Path, upstream: str) -> Generator[Target]:
+    """fastmcp's proxy, over streamable HTTP on both sides, with one client for all requests (its faster way)."""
+    port = free_port()
+    script = folder / "proxy.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    script.write_text(FASTMCP.format(upstream=upstream, port=port))
+    with process([str(_peer("fastmcp") / "python"), str(script)], core=TARGET_CORE, folder=folder) as running:
+        until_open(port, 60)
+        yield Target("fastmcp", session_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+FASTMCP = """
+import asyncio
+from fastmcp import Client
+from fastmcp.server import create_proxy
+
+async def main():
+    async with Client({upstream!r}) as client:
+        proxy = create_proxy(client)
+        await proxy.run_http_async(host="127.0.0.1", port={port}, path="/mcp", log_level="error", show_banner=False)
+
+asyncio.run(main())
+"""
+
+
+def _peer(name: str) -> Path:
+    """The `bin` folder of a peer's own virtual environment."""
+    folder = TOOLS / "bench" / name
+    if not (folder / ".done").exists():
+        print(f"installing {PEERS[name]} into {folder.relative_to(ROOT)}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(folder / "bin/python"), "-m", "pip", "install", "-q", PEERS[name]], check=True)
+        (folder / ".done").touch()
+    return folder / "bin"
