@@ -156,14 +156,15 @@ class Principal:
     bound: bool = False
     token_id: str = ""
     expires: float | None = None
+    key: str = field(init=False, repr=False, compare=False)
+    """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
+    for this user, through this chain."""
 
-    @property
-    def key(self) -> str:
-        """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token
-        of this agent, for this user, through this chain."""
+    def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
-        return hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()[:32]
+        digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
+        object.__setattr__(self, "key", digest[:32])
 
 
 def _framed(part: str) -> bytes:
