@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.model import AuthMethod, Effect, Pin, Role, Sensitivity
 
@@ -87,12 +87,33 @@ class Client(Closed):
     name: str | UnsetType = UNSET
 
 
+class Flow(Closed):
+    """A way that a task may carry a credential: from the audience that it came from to the one that it is shown to."""
+
+    source: str = field(name="from")
+    to: str
+
+
+class TaskContract(Closed):
+    """What a declared task may at most do. An absent list narrows nothing."""
+
+    credential_flows: list[Flow]
+    limits: dict[str, Count]
+    audiences: list[str] | UnsetType = UNSET
+    tools: list[str] | UnsetType = UNSET
+    destinations: list[str] | UnsetType = UNSET
+
+
 class Task(Closed):
     id: str
     kind: Literal["declared", "implicit"]
     opened: Time
     expires: Time | UnsetType = UNSET
     goal: str | UnsetType = UNSET
+    risk: Literal["low", "medium", "high"] | UnsetType = UNSET
+    tenant: str | UnsetType = UNSET
+    environment: str | UnsetType = UNSET
+    contract: TaskContract | UnsetType = UNSET
 
 
 class Approval(Closed):
@@ -111,8 +132,35 @@ class Context(Closed):
     supported_obligations: list[str]
 
 
+class Origin(Closed):
+    """Where a credential was first seen. `call` counts the calls of the task, from 1."""
+
+    kind: Literal["result", "broker", "user", "unknown"]
+    audience: str | UnsetType = UNSET
+    call: Positive | UnsetType = UNSET
+
+
+class Credential(Closed):
+    """A credential in this call, by its keyed fingerprint; `pointer` says in which argument."""
+
+    fingerprint: str
+    detector: str
+    pointer: str
+    origin: Origin
+    chain_depth: Count
+    minted_in_task: bool
+    role: Role | UnsetType = UNSET
+
+
+class ReadLabels(Closed):
+    """Of all that the task has read."""
+
+    untrusted: bool
+    confidentiality: Sensitivity
+
+
 class Session(Closed):
-    """The facts of the task, the call under decision included."""
+    """The facts of the task, the call under decision included. A fact that is not known is absent."""
 
     calls: Count
     in_flight: Count
@@ -121,6 +169,15 @@ class Session(Closed):
     tenants: list[str]
     environments: list[str]
     denials: Count
+    audiences_in_window: list[str] | UnsetType = UNSET
+    destinations: Count | UnsetType = UNSET
+    call_destinations: list[str] | UnsetType = UNSET
+    depth: Count | UnsetType = UNSET
+    spread: Count | UnsetType = UNSET
+    credentials: list[Credential] | UnsetType = UNSET
+    labels: ReadLabels | UnsetType = UNSET
+    ungrounded: list[str] | UnsetType = UNSET
+    approvals_used: Count | UnsetType = UNSET
 
 
 class Input(Closed):

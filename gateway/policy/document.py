@@ -15,7 +15,18 @@ from functools import lru_cache
 import msgspec
 
 from gateway.errors import PolicyInput
-from gateway.model import Call, Context, Json, JsonObject, Principal, SessionFacts, Target
+from gateway.model import (
+    Call,
+    Context,
+    Contract,
+    CredentialFact,
+    Json,
+    JsonObject,
+    Principal,
+    SessionFacts,
+    Target,
+    Task,
+)
 
 VERSION = 1
 
@@ -136,12 +147,6 @@ def _resource(target: Target) -> JsonObject:
 
 
 def _context(context: Context) -> JsonObject:
-    task = context.task
-    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
-    if task.goal is not None:
-        described["goal"] = task.goal
-    if task.expires is not None:
-        described["expires"] = _cached(task.expires)
     client: dict[str, Json] = {}
     if context.client_ip is not None:
         client["ip"] = context.client_ip
@@ -151,14 +156,39 @@ def _context(context: Context) -> JsonObject:
         "time": timestamp(context.time),
         "trace_id": context.trace_id,
         "client": client,
-        "task": described,
+        "task": _task(context.task),
         "approval": None,
         "supported_obligations": sorted(context.supported_obligations),
     }
 
 
+def _task(task: Task) -> JsonObject:
+    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
+    if task.expires is not None:
+        described["expires"] = _cached(task.expires)
+    optional = {"goal": task.goal, "risk": task.risk, "tenant": task.tenant, "environment": task.environment}
+    described.update((name, value) for name, value in optional.items() if value is not None)
+    if task.contract is not None:
+        described["contract"] = _contract(task.contract)
+    return described
+
+
+def _contract(contract: Contract) -> JsonObject:
+    described: dict[str, Json] = {
+        "credential_flows": [{"from": source, "to": to} for source, to in contract.credential_flows],
+        "limits": contract.limits,
+    }
+    if contract.audiences is not None:
+        described["audiences"] = sorted(contract.audiences)
+    if contract.tools is not None:
+        described["tools"] = contract.tools
+    if contract.destinations is not None:
+        described["destinations"] = contract.destinations
+    return described
+
+
 def _session(facts: SessionFacts) -> JsonObject:
-    return {
+    described: dict[str, Json] = {
         "calls": facts.calls,
         "in_flight": facts.in_flight,
         "audiences": sorted(facts.audiences),
@@ -167,6 +197,43 @@ def _session(facts: SessionFacts) -> JsonObject:
         "environments": sorted(facts.environments),
         "denials": facts.denials,
     }
+    if facts.audiences_in_window is not None:
+        described["audiences_in_window"] = sorted(facts.audiences_in_window)
+    if facts.credentials is not None:
+        described["credentials"] = [_credential(fact) for fact in facts.credentials]
+    if facts.labels is not None:
+        labels = facts.labels
+        described["labels"] = {"untrusted": labels.untrusted, "confidentiality": labels.confidentiality}
+    plain: dict[str, Json] = {
+        "destinations": facts.destinations,
+        "call_destinations": facts.call_destinations,
+        "depth": facts.depth,
+        "spread": facts.spread,
+        "ungrounded": facts.ungrounded,
+        "approvals_used": facts.approvals_used,
+    }
+    described.update((name, value) for name, value in plain.items() if value is not None)
+    return described
+
+
+def _credential(fact: CredentialFact) -> JsonObject:
+    sighting = fact.sighting
+    origin: dict[str, Json] = {"kind": fact.origin}
+    if fact.origin_audience is not None:
+        origin["audience"] = fact.origin_audience
+    if fact.origin_call is not None:
+        origin["call"] = fact.origin_call
+    described: dict[str, Json] = {
+        "fingerprint": sighting.fingerprint,
+        "detector": sighting.detector,
+        "pointer": sighting.pointer,
+        "origin": origin,
+        "chain_depth": fact.chain_depth,
+        "minted_in_task": fact.minted_in_task,
+    }
+    if sighting.role is not None:
+        described["role"] = sighting.role
+    return described
 
 
 def timestamp(seconds: float) -> str:

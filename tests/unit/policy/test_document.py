@@ -18,6 +18,8 @@ from gateway.model import (
     AuthMethod,
     Call,
     Context,
+    Contract,
+    CredentialFact,
     Effect,
     Labels,
     Pin,
@@ -25,8 +27,10 @@ from gateway.model import (
     Role,
     Sensitivity,
     SessionFacts,
+    Sighting,
     Target,
     Task,
+    TaskLabels,
     User,
 )
 from gateway.policy import contract, document
@@ -136,6 +140,98 @@ def test_what_is_not_known_is_absent():
     assert not {"tool", "tenant", "environment", "pin"} & read["resource"]["properties"].keys()
 
 
+def test_every_fact_that_is_known_has_its_name_in_the_contract():
+    seen = Sighting("fp:1", "github-pat", "/headers/Authorization", Role.CREDENTIAL, "base64")
+    facts = dataclasses.replace(
+        FACTS,
+        audiences_in_window=frozenset({"y", "x"}),
+        destinations=7,
+        call_destinations=("a@b.example",),
+        depth=2,
+        spread=1,
+        credentials=(
+            CredentialFact(seen, "result", "https://api.github.example", 3, 2, minted_in_task=True),
+            CredentialFact(Sighting("fp:2", "jwt", "/body"), "unknown"),
+        ),
+        labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.CONFIDENTIAL),
+        ungrounded=("/to",),
+        approvals_used=4,
+    )
+
+    session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, facts))["session"]
+
+    assert {name: session[name] for name in session.keys() - {*_read(document._session(FACTS))}} == {
+        "audiences_in_window": ["x", "y"],
+        "destinations": 7,
+        "call_destinations": ["a@b.example"],
+        "depth": 2,
+        "spread": 1,
+        "credentials": [
+            {
+                "fingerprint": "fp:1",
+                "detector": "github-pat",
+                "pointer": "/headers/Authorization",
+                "role": "credential",
+                "origin": {"kind": "result", "audience": "https://api.github.example", "call": 3},
+                "chain_depth": 2,
+                "minted_in_task": True,
+            },
+            {
+                "fingerprint": "fp:2",
+                "detector": "jwt",
+                "pointer": "/body",
+                "origin": {"kind": "unknown"},
+                "chain_depth": 0,
+                "minted_in_task": False,
+            },
+        ],
+        "labels": {"untrusted": True, "confidentiality": "confidential"},
+        "ungrounded": ["/to"],
+        "approvals_used": 4,
+    }
+
+
+def test_a_fact_of_nothing_is_not_an_absent_fact():
+    facts = dataclasses.replace(FACTS, call_destinations=(), credentials=(), ungrounded=(), destinations=0, spread=0)
+
+    session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, facts))["session"]
+
+    assert (session["call_destinations"], session["credentials"], session["ungrounded"]) == ([], [], [])
+    assert (session["destinations"], session["spread"]) == (0, 0)
+
+
+def test_a_task_is_told_with_its_contract():
+    declared = Contract(frozenset({"b", "a"}), ("github/*",), ("a@b.example",), (("a", "b"),), {"audiences": 4})
+    task = dataclasses.replace(TASK, risk="high", tenant="acme", environment="staging", contract=declared)
+    context = dataclasses.replace(CONTEXT, task=task)
+
+    told = _read(document.decision(PRINCIPAL, CALL, context, FACTS))["context"]["task"]
+
+    assert (told["risk"], told["tenant"], told["environment"]) == ("high", "acme", "staging")
+    assert told["contract"] == {
+        "audiences": ["a", "b"],
+        "tools": ["github/*"],
+        "destinations": ["a@b.example"],
+        "credential_flows": [{"from": "a", "to": "b"}],
+        "limits": {"audiences": 4},
+    }
+
+
+def test_a_list_that_narrows_nothing_is_absent_and_one_that_allows_nothing_is_empty():
+    def told(declared: Contract) -> Any:
+        context = dataclasses.replace(CONTEXT, task=dataclasses.replace(TASK, contract=declared))
+        return _read(document.decision(PRINCIPAL, CALL, context, FACTS))["context"]["task"]["contract"]
+
+    assert told(Contract()) == {"credential_flows": [], "limits": {}}
+    assert told(Contract(frozenset(), (), ())) == {
+        "audiences": [],
+        "tools": [],
+        "destinations": [],
+        "credential_flows": [],
+        "limits": {},
+    }
+
+
 def test_a_visibility_document_has_resources_in_the_place_of_one():
     read = _read(document.visibility(PRINCIPAL, (TARGET, TARGET), CONTEXT, FACTS))
 
@@ -183,18 +279,60 @@ PRINCIPALS = st.builds(
     bound=st.booleans(),
 )
 TIMES = st.floats(allow_nan=True, allow_infinity=True)
+SETS = st.frozensets(TEXT, max_size=3)
+LISTS = st.lists(TEXT, max_size=2).map(tuple)
+COUNTS = st.integers(0, 10**6)
+TASKS = st.builds(
+    Task,
+    TEXT,
+    st.sampled_from(["declared", "implicit"]),
+    TIMES,
+    st.none() | TIMES,
+    st.none() | TEXT,
+    st.sampled_from([None, "low", "medium", "high"]),
+    st.none() | TEXT,
+    st.none() | TEXT,
+    st.none()
+    | st.builds(
+        Contract,
+        st.none() | SETS,
+        st.none() | LISTS,
+        st.none() | LISTS,
+        st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+        st.dictionaries(TEXT, COUNTS, max_size=2),
+    ),
+)
 CONTEXTS = st.builds(
     Context,
     time=TIMES,
     trace_id=TEXT,
     client_ip=st.none() | TEXT,
     client_name=st.none() | TEXT,
-    task=st.builds(Task, TEXT, st.sampled_from(["declared", "implicit"]), TIMES, st.none() | TIMES, st.none() | TEXT),
-    supported_obligations=st.lists(TEXT, max_size=2).map(tuple),
+    task=TASKS,
+    supported_obligations=LISTS,
 )
-SETS = st.frozensets(TEXT, max_size=3)
-COUNTS = st.integers(0, 10**6)
-SESSIONS = st.builds(SessionFacts, COUNTS, COUNTS, SETS, SETS, SETS, SETS, COUNTS)
+CREDENTIALS = st.builds(
+    CredentialFact,
+    st.builds(Sighting, TEXT, TEXT, TEXT, st.none() | st.sampled_from(Role)),
+    st.sampled_from(["result", "broker", "user", "unknown"]),
+    st.none() | TEXT,
+    st.none() | st.integers(1, 9),
+    COUNTS,
+    st.booleans(),
+)
+SESSIONS = st.builds(
+    SessionFacts,
+    *(COUNTS, COUNTS, SETS, SETS, SETS, SETS, COUNTS),
+    audiences_in_window=st.none() | SETS,
+    destinations=st.none() | COUNTS,
+    call_destinations=st.none() | LISTS,
+    depth=st.none() | COUNTS,
+    spread=st.none() | COUNTS,
+    credentials=st.none() | st.lists(CREDENTIALS, max_size=2).map(tuple),
+    labels=st.none() | st.builds(TaskLabels, st.booleans(), st.sampled_from(Sensitivity)),
+    ungrounded=st.none() | LISTS,
+    approvals_used=st.none() | COUNTS,
+)
 CALLS = st.builds(
     Call,
     st.sampled_from(["tools/call", "resources/read", "prompts/get"]),
