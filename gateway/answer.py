@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import structlog
 
-from gateway.errors import GatewayError, JournalError, UpstreamError, UpstreamTimeout
+from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages
 from gateway.journal.entry import refused_entry
+from gateway.journal.writer import Journal
 from gateway.model import (
     Context,
     Headers,
@@ -33,6 +34,7 @@ from gateway.protocol.headers import forwardable_response
 from gateway.protocol.listing import Listing
 from gateway.protocol.replies import Reply, render
 from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.telemetry.metrics import Metrics
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway, Visit
 
 log = structlog.get_logger("gateway.answer")
@@ -68,7 +70,7 @@ def relay(
         reply,
         headers=_answer_headers(gateway, upstream, principal, reply),
         on_end=settlement.settle,
-        on_broken=lambda error: _last_words(reply, identifier, error),
+        on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
         transform=_transform(answers, reply),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
@@ -87,9 +89,14 @@ async def visible(
         gateway.catalogue.observe(upstream, [item.raw for item in page.items], complete=_is_complete(request, page))
     kind = _LISTED[method]
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
-    task = gateway.history.task(principal, request.session, visit.arrived)
+    try:
+        task = gateway.history.task(principal, request.session, visit.arrived)
+        facts = gateway.history.facts(task)
+    except HistoryError as error:
+        log.warning("list.hidden", id=visit.id, upstream=upstream, code=error.code, problem=error.message)
+        return frozenset()
     context = context_of(visit, request.message, task)
-    question = document.visibility(principal, tuple(targets.values()), context, gateway.history.facts(task))
+    question = document.visibility(principal, tuple(targets.values()), context, facts)
     shown = await gateway.policy.visible(question, frozenset(target.id for target in targets.values()))
     return frozenset(name for name, target in targets.items() if target.id in shown)
 
@@ -114,7 +121,7 @@ async def refuse(
         )
         await append_or_say(gateway, "refused", entry)
     visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
-    log.info("refused", id=visit.id, code=refusal.reason.code, upstream=visit.exchange.upstream, status=refusal.status)
+    log.info("refused", id=visit.id, code=refusal.reason.code, upstream=visit.upstream, status=refusal.status)
     return render(refusal, message, decision_id=visit.id, style=gateway.style)
 
 
@@ -139,12 +146,21 @@ _LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
 }
 
 
-async def append_or_say(gateway: Gateway, kind: str, entry: JsonObject) -> None:
+class Recording(Protocol):
+    """Where things are recorded, and counted if they cannot be."""
+
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def metrics(self) -> Metrics: ...
+
+
+async def append_or_say(recording: Recording, kind: str, entry: JsonObject) -> None:
     """Record what has happened already: it cannot be undone if the record fails, only said."""
     try:
-        await gateway.journal.append(kind, entry)
+        await recording.journal.append(kind, entry)
     except JournalError as error:
-        gateway.metrics.journal_failures.inc()
+        recording.metrics.journal_failures.inc()
         log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
 
 
@@ -160,7 +176,8 @@ def _transform(answers: Answers, reply: UpstreamReply) -> Transform | None:
     hold = HOLD if unseen else HOLD_LISTS
     if is_event_stream(reply.headers):
         return EventMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
-    if _media_type(reply.headers) == "application/json":
+    # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
+    if _media_type(reply.headers) == "application/json" or (not unseen and reply.status < 300):
         return JsonMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
     return None
 
@@ -174,10 +191,15 @@ def _media_type(headers: Headers) -> str:
     return types[0].partition(";")[0].strip().lower() if types else ""
 
 
-def _last_words(reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError) -> bytes | None:
-    if identifier is None or not is_event_stream(reply.headers):
+def _last_words(
+    reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError, *, begun: bool
+) -> bytes | None:
+    if identifier is None:
         return None
-    return sse.encode(failure_response(identifier, f"{error.message}."))
+    words = failure_response(identifier, f"{error.message[:1].upper()}{error.message[1:]}.")
+    if is_event_stream(reply.headers):
+        return sse.encode(words)
+    return words if _media_type(reply.headers) == "application/json" and not begun else None
 
 
 def _answer_headers(gateway: Gateway, upstream: str, principal: Principal, reply: UpstreamReply) -> Headers:

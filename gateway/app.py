@@ -17,13 +17,14 @@ from importlib.metadata import version
 
 import structlog
 
+from gateway.answer import append_or_say
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.config import Configuration
 from gateway.history import History
 from gateway.identity import Identities
 from gateway.journal.chain import subkey
-from gateway.journal.entry import start_entry
+from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.keys import load_key
 from gateway.journal.redaction import recorded, result_digest
 from gateway.journal.writer import Journal
@@ -35,16 +36,19 @@ from gateway.protocol.replies import Reply, render
 from gateway.relay import Hasher
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
-from gateway.transport.edge import Edge, Handlers
+from gateway.transport.edge import Client, Edge, Handlers
 from gateway.transport.server import Server, tls_context
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
+from gateway.upstream.pins import Change, Definition
 from gateway.upstream.stdio import StdioUpstream
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
 
 log = structlog.get_logger("gateway")
 
 _HOUSEKEEPING_SECONDS = 60.0
+_CUT_OFF_SECONDS = 5.0
+"""How long the calls that the end of the drain cut off may take to be settled."""
 
 
 @asynccontextmanager
@@ -57,29 +61,38 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         key = load_key(configuration.state)
         journal = Journal.open(configuration.journal, key=key, clock=clock)
         stack.push_async_callback(journal.close)
+        notes = Notes(journal, metrics)
+        stack.push_async_callback(notes.written)
         policy = Policy.build(
             configuration.policy,
             supported=frozenset(SUPPORTED_OBLIGATIONS),
             clock=clock,
-            on_event=partial(_policy_event, metrics),
+            on_event=partial(_policy_event, notes),
         )
         await policy.start()
         stack.push_async_callback(policy.stop)
+        metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
+        status = policy.status()
+        revision = PolicyRevision(status.name, status.revision)
+        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision))
         identities = Identities.build(configuration, clock=clock)
         await identities.start()
         stack.push_async_callback(identities.stop)
-        upstreams = _upstreams(configuration, clock)
+        upstreams = ports(configuration, clock)
         for port in upstreams.values():
             stack.push_async_callback(port.aclose)
-        catalogue = Catalogue(configuration.upstreams, configuration.catalogue, upstreams, clock=clock)
+        catalogue = Catalogue(
+            configuration.upstreams,
+            configuration.catalogue,
+            upstreams,
+            clock=clock,
+            on_change=lambda change: _definition_event(notes, catalogue, change),
+        )
         await catalogue.start()
         stack.push_async_callback(catalogue.stop)
         handles = Handles(clock)
         housekeeping = asyncio.create_task(_housekeeping(handles))
         stack.callback(housekeeping.cancel)
-        status = policy.status()
-        revision = PolicyRevision(status.name, status.revision)
-        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision))
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -129,14 +142,45 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
 
     server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_drain=drain)
     await server.run_until_stopped()
+    await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
 
 
-def _policy_event(metrics: Metrics, event: PolicyEvent) -> None:
+class Notes:
+    """Entries about what happens beside requests. It is told of by callbacks, which cannot wait for a disk."""
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self.journal = journal
+        self.metrics = metrics
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
+        """Write an entry soon; `entry` is called then."""
+        task = asyncio.get_running_loop().create_task(self._write(kind, entry))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def written(self) -> None:
+        """Returns when all that was told is written."""
+        await asyncio.gather(*self._writing)
+
+    async def _write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
+        await append_or_say(self, kind, entry())
+
+
+def _definition_event(notes: Notes, catalogue: Catalogue, change: Change) -> None:
+    notes.metrics.definitions.labels(change.upstream, change.kind).inc()
+    digest = change.new.digest if isinstance(change.new, Definition) else ""
+    if change.kind == "changed":
+        log.warning("catalogue.changed", upstream=change.upstream, digest=digest)
+    notes.write("pin", lambda: pin_entry(catalogue.target(change.upstream, "tool", change.tool), digest))
+
+
+def _policy_event(notes: Notes, event: PolicyEvent) -> None:
     status = event.status
-    metrics.policy_reloads.labels(event.kind).inc()
-    metrics.policy_ready.set(1 if status.ready and status.problem is None else 0)
+    notes.metrics.policy_reloads.labels(event.kind).inc()
     if event.kind == "loaded":
+        notes.write("policy", lambda: policy_entry(PolicyRevision(status.name, status.revision)))
         log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
     else:
         log.error(
@@ -144,12 +188,20 @@ def _policy_event(metrics: Metrics, event: PolicyEvent) -> None:
         )
 
 
-def _refuse_early(gateway: Gateway, refusal: Refusal) -> Reply:
-    gateway.metrics.refused(refusal.reason.code)
-    return render(refusal, None, decision_id=None, style=gateway.style)
+async def _refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Reply:
+    """Record and render a refusal that HTTP alone was enough for."""
+    decision_id, code = gateway.new_id(), refusal.reason.code
+    gateway.metrics.refused(code)
+    trace = gateway.tracing.start(client.headers, "refused")
+    entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
+    await append_or_say(gateway, "refused", entry)
+    trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
+    log.info("refused", id=decision_id, code=code, status=refusal.status)
+    return render(refusal, None, decision_id=decision_id, style=gateway.style)
 
 
-def _upstreams(configuration: Configuration, clock: Callable[[], float]) -> dict[str, HttpUpstream | StdioUpstream]:
+def ports(configuration: Configuration, clock: Callable[[], float]) -> dict[str, HttpUpstream | StdioUpstream]:
+    """The way to each upstream. Nothing is connected or started before the first request; close each with `aclose`."""
     limits = configuration.limits
     return {
         name: HttpUpstream(name, settings, limits)

@@ -26,13 +26,16 @@ from gateway.answer import (
     relay,
     values_of,
 )
-from gateway.errors import GatewayError, IdentityUnavailable, UpstreamError, UpstreamUnauthorized
+from gateway.errors import GatewayError, IdentityUnavailable, UpstreamTimeout, UpstreamUnauthorized
+from gateway.inspection import tokens
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
     Call,
     Credentials,
     Decision,
     Disposition,
+    Era,
+    Headers,
     Json,
     JsonObject,
     Message,
@@ -47,7 +50,7 @@ from gateway.policy import document
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.replies import Reply
-from gateway.relay import Bounds, EndedAs, Ending, Relay
+from gateway.relay import Bounds, EndedAs, Ending, Relay, finished
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Port, Visit
 
@@ -56,12 +59,23 @@ log = structlog.get_logger("gateway.pipeline")
 
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
-    trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{exchange.upstream}")
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), trace)
+    known = exchange.upstream if exchange.upstream in gateway.upstreams else None
+    trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{known or '-'}")
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), trace, known)
+    try:
+        return await answered(gateway, visit)
+    except BaseException:
+        # The client left, or the gateway has a defect, which the edge tells of.
+        trace.end({"opagate.decision.id": visit.id, "opagate.outcome": "cancelled"}, failed=True)
+        raise
+
+
+async def answered(gateway: Gateway, visit: Visit) -> Reply | Relay:
+    """The stages in their order, and the one place where a failure becomes a refusal."""
     principal = await identify(gateway, visit)
     if isinstance(principal, Refusal):
         return await refuse(gateway, visit, principal)
-    message = await read(exchange)
+    message = await read(visit.exchange)
     if isinstance(message, Refusal):
         return await refuse(gateway, visit, message, principal)
     try:
@@ -103,16 +117,21 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     port = gateway.upstreams.get(exchange.upstream)
     if port is None:
         return _refusal(404, "upstream/unknown", "There is no such upstream here.", "Ask the operator for its name.")
-    session = own_session(gateway, exchange, principal)
+    headers = forwardable(visit, message)
+    if tokens.shows(values_of(exchange.headers, b"authorization"), headers, message.body if message else b""):
+        return _refusal(
+            400,
+            "request/own-token",
+            "The call carries the token with which it is made.",
+            "Keep your token in the Authorization header; it is for this gateway alone.",
+        )
+    session = own_session(gateway, exchange, principal, message)
     if isinstance(session, Refusal):
         return session
     if message is not None and not owns_handles(gateway, exchange.upstream, principal, message):
         return _refusal(
             400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
         )
-    headers = forwardable_request(exchange.headers)
-    if visit.trace.traceparent is not None:
-        headers = (*(item for item in headers if item[0] != b"traceparent"), (b"traceparent", visit.trace.traceparent))
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message, session)
     if message is not None and message.disposition is Disposition.DECIDE:
@@ -120,8 +139,22 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     return await passed(gateway, visit, port, request)
 
 
-def own_session(gateway: Gateway, exchange: Exchange, principal: Principal) -> str | Refusal | None:
-    """The upstream's session, if the caller names one that is its own."""
+def forwardable(visit: Visit, message: Message | None) -> Headers:
+    """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
+    dropped = {b"traceparent"} if visit.trace.traceparent is not None else set[bytes]()
+    if _is_stateless(message):
+        dropped.add(b"last-event-id")
+    headers = tuple(item for item in forwardable_request(visit.exchange.headers) if item[0] not in dropped)
+    return headers if visit.trace.traceparent is None else (*headers, (b"traceparent", visit.trace.traceparent))
+
+
+def own_session(
+    gateway: Gateway, exchange: Exchange, principal: Principal, message: Message | None
+) -> str | Refusal | None:
+    """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
+    headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
+    if _is_stateless(message):
+        return None
     sealed = values_of(exchange.headers, b"mcp-session-id")
     if not sealed:
         if values_of(exchange.headers, b"last-event-id"):
@@ -194,7 +227,9 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     context = context_of(visit, case.message, task)
     facts = gateway.history.reserve(task, call, visit.arrived)
     try:
+        asked = gateway.clock()
         decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
+        seconds = gateway.clock() - asked
         entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call))
         await recorded(gateway, visit, entry, allowed=decision.allowed)
     except BaseException:
@@ -203,7 +238,6 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     if not decision.allowed:
         gateway.history.release(task, call, denied=True)
     code = decision.reasons[0].code if decision.reasons else "allowed"
-    seconds = gateway.clock() - visit.arrived
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     return decision
 
@@ -216,7 +250,7 @@ async def recorded(gateway: Gateway, visit: Visit, entry: JsonObject, *, allowed
     except asyncio.CancelledError:
         if allowed:
             cancelled = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=_milliseconds(gateway, visit))
-            await asyncio.shield(append_or_say(gateway, "settled", cancelled))
+            await finished(append_or_say(gateway, "settled", cancelled))
         raise
 
 
@@ -239,7 +273,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         gateway.history.settle(case.task, case.call)
         entry = settled_entry(
             visit.id,
-            _OUTCOMES[ending.ended],
+            _outcome(ending),
             duration_ms=_milliseconds(gateway, visit),
             status=ending.status,
             size=ending.size,
@@ -249,14 +283,36 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         measured(gateway, visit, ending)
 
     try:
-        reply = await _accepted(visit.exchange.upstream, await port.send(case.request))
-    except asyncio.CancelledError:
-        await asyncio.shield(settle(Ending("cancelled")))
+        reply, left = await sent(visit.exchange.upstream, port, case.request, bounds(decision))
+        return relay(gateway, visit, case.request, reply, Settlement(settle, left, gateway.hasher()))
+    except BaseException as error:
+        ended: EndedAs = "failed"
+        if isinstance(error, asyncio.CancelledError):
+            ended = "cancelled"
+        elif isinstance(error, Overdue):
+            ended = "limited"
+        await finished(settle(Ending(ended)))
         raise
-    except UpstreamError:
-        await settle(Ending("failed"))
-        raise
-    return relay(gateway, visit, case.request, reply, Settlement(settle, bounds(decision), gateway.hasher()))
+
+
+class Overdue(UpstreamTimeout):
+    """The time that policy allows a call is over."""
+
+
+async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bounds) -> tuple[UpstreamReply, Bounds]:
+    """The answer, as far as it has begun, and what is left of the bounds for the rest of it."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(allowed.seconds):
+            reply = await _accepted(upstream, await port.send(request))
+    except TimeoutError:
+        raise Overdue(
+            f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
+            "ask for less, or have the operator raise the limit",
+        ) from None
+    left = None if allowed.seconds is None else allowed.seconds - (loop.time() - began)
+    return reply, replace(allowed, seconds=left)
 
 
 def bounds(decision: Decision) -> Bounds:
@@ -275,6 +331,16 @@ _OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
     "failed": Outcome.UPSTREAM_FAILED,
     "limited": Outcome.REFUSED,
 }
+
+
+def _outcome(ending: Ending) -> Outcome:
+    if ending.ended == "completed" and (ending.status or 0) >= 400:
+        return Outcome.ERROR
+    return _OUTCOMES[ending.ended]
+
+
+def _is_stateless(message: Message | None) -> bool:
+    return message is not None and message.era is Era.STATELESS
 
 
 async def _accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:

@@ -4,9 +4,9 @@ exactly once, whether it ends, fails, is cut off, or the client leaves."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import Headers, UpstreamReply
@@ -50,7 +50,10 @@ NO_BOUNDS: Final = Bounds()
 
 
 class Relay:
-    """One answer. Iterated once by the edge; `close` must follow in any case."""
+    """One answer. Iterated once by the edge; `close` must follow in any case.
+
+    `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Relay:
         bounds: Bounds = NO_BOUNDS,
         idle: bool = False,
         hasher: Hasher | None = None,
-        on_broken: Callable[[UpstreamError], bytes | None] = lambda _error: None,
+        on_broken: Callable[[UpstreamError, bool], bytes | None] = lambda _error, _begun: None,
     ) -> None:
         self.status = reply.status
         self.headers = headers
@@ -75,6 +78,7 @@ class Relay:
         self._deadline = None if bounds.seconds is None else asyncio.get_running_loop().time() + bounds.seconds
         self._hasher = hasher
         self._size = 0
+        self._begun = False
         self._ended: EndedAs = "cancelled"
         self._exhausted = False
         self._closed = False
@@ -95,10 +99,17 @@ class Relay:
                 if self._ended != "limited":
                     self._ended = "failed"
                 return self._last_words(error)
+            except Exception:
+                # A defect, which the edge tells of; the call has not gone well, whatever it was.
+                self._ended = "failed"
+                raise
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:
         """The next piece to pass on; empty while a transform holds it back."""
+        if self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline:
+            # An upstream that is never waited for is never timed out by waiting.
+            raise TimeoutError
         try:
             async with asyncio.timeout_at(self._deadline):
                 chunk = await anext(self._reply.chunks)
@@ -111,7 +122,7 @@ class Relay:
     def _last_words(self, error: UpstreamError) -> bytes:
         """What the client still gets of an answer that failed. Raises the error when there is nothing to say."""
         self._exhausted = True
-        words = self._on_broken(error)
+        words = self._on_broken(error, self._begun)
         if words is None:
             raise error
         return words
@@ -121,15 +132,35 @@ class Relay:
         if self._bounds.size is not None and self._size > self._bounds.size:
             self._ended = "limited"
             raise UpstreamBroken("the answer is larger than policy allows")
+        self._begun = True
         if self._hasher is not None:
             self._hasher.update(chunk)
         return chunk
 
     async def close(self) -> None:
-        """End the exchange with the upstream and settle. Safe to call again."""
+        """End the exchange with the upstream and settle, also if the caller is cancelled meanwhile. Safe to call again."""
         if self._closed:
             return
         self._closed = True
-        await self._reply.close()
-        digest = self._hasher.hexdigest() if self._hasher is not None else None
-        await self._on_end(Ending(self._ended, self.status, self._size, digest))
+        await finished(self._end())
+
+    async def _end(self) -> None:
+        try:
+            await self._reply.close()
+        finally:
+            digest = self._hasher.hexdigest() if self._hasher is not None else None
+            await self._on_end(Ending(self._ended, self.status, self._size, digest))
+
+
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` to its end. A cancellation that comes meanwhile is raised after it."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

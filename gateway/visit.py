@@ -54,9 +54,14 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch."""
+    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch.
+
+    `upstream` is the name of the upstream, if there is such a one: what a caller writes into the path is not repeated
+    in logs and traces.
+    """
 
     id: str
     exchange: Exchange
     arrived: float
     trace: Trace
+    upstream: str | None = None

@@ -53,7 +53,7 @@ class Answers:
         self._visible = visible
         self._remember = remember
         self._answered = False
-        self._strayed = False
+        self._problem: str | None = None
 
     @property
     def may_pass_unseen(self) -> bool:
@@ -65,11 +65,14 @@ class Answers:
         try:
             envelope = _envelope.decode(data)
         except msgspec.DecodeError:
-            return data if self.may_pass_unseen else None
+            if self.may_pass_unseen:
+                return data
+            self._problem = "The upstream's answer cannot be read, so nothing of it is shown."
+            return None
         if envelope.result is _NO and envelope.error is _NO:
             return data
         if self._message is not None and not self._is_for(self._message.id, envelope):
-            self._strayed = True
+            self._problem = "The upstream answered with the id of another request."
             log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             return None
         self._answered = True
@@ -81,10 +84,10 @@ class Answers:
         return data
 
     def last_words(self) -> bytes | None:
-        """A response in the place of one that never came, if what came was for somebody else."""
-        if self._strayed and not self._answered and self._message is not None:
-            return failure_response(self._message.id, "The upstream answered with the id of another request.")
-        return None
+        """A response in the place of one that never came, if what came was dropped."""
+        if self._problem is None or self._answered or self._message is None or self._message.id is None:
+            return None
+        return failure_response(self._message.id, self._problem)
 
     def _is_for(self, expected: RequestId | None, envelope: _Envelope) -> bool:
         """An error without an id is about what was sent, which the server could not, or would not, read."""
@@ -113,7 +116,7 @@ class Answers:
         result = _members(raw)
         task = _members(msgspec.Raw(result.get("task", b"")))
         for value in (result.get("taskId"), result.get("requestState"), task.get("taskId")):
-            handle: object = _decode(value) if value is not None else None
+            handle = _value(value or b"null")
             if isinstance(handle, str):
                 self._remember(handle)
 
@@ -124,8 +127,16 @@ def failure_response(identifier: RequestId | None, text: str) -> bytes:
 
 
 def _id(raw: msgspec.Raw) -> RequestId | None:
-    value = _decode(raw) if raw is not _NO else None
+    value = _value(raw) if raw is not _NO else None
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _value(raw: bytes | msgspec.Raw) -> object:
+    """The value, or `None` for what no reader could make one of, such as a number beyond all bounds."""
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        return None
 
 
 def _members(raw: msgspec.Raw) -> dict[str, bytes]:

@@ -29,7 +29,9 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=[*stamps, _exception_name])
+        structlog.stdlib.ProcessorFormatter(
+            processor=renderer, foreign_pre_chain=[*stamps, structlog.stdlib.ExtraAdder(), _exception_name]
+        )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 

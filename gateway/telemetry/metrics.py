@@ -44,7 +44,10 @@ class Metrics:
             "opagate_policy_reloads", "Attempts to load a policy.", ("result",), registry=self.registry
         )
         self.policy_ready = Gauge(
-            "opagate_policy_ready", "1 while the policy in force is the one on disk.", registry=self.registry
+            "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
+        )
+        self.definitions = Counter(
+            "opagate_definition_changes", "Tool definitions that differ.", ("upstream", "kind"), registry=self.registry
         )
 
     def refused(self, code: str) -> None:

@@ -41,19 +41,29 @@ class Delivery:
         self._keep_alive = limits.keep_alive.total_seconds()
         self._idle: set[asyncio.Task[Any]] = set()
         self._draining = False
-        self.in_flight = 0
+        self._working: set[asyncio.Task[Any]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._working)
 
     def drain(self) -> None:
         self._draining = True
         for task in self._idle:
             task.cancel()
 
+    async def ended(self, within: float) -> None:
+        """Returns when nothing is being worked on any more, or after `within` seconds."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=within)
+
     async def converse(
         self, exchange: Exchange, handle: Callable[[Exchange], Awaitable[Answer | Stream]], receive: Receive, send: Send
     ) -> None:
         """Answer one exchange; stop working on it when the client leaves."""
         presence = _Presence(receive)
-        self.in_flight += 1
+        worker = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._working.add(worker)
         try:
             if exchange.method == "POST":
 
@@ -78,15 +88,15 @@ class Delivery:
         except Exception:
             # A defect of the gateway. Nothing more is sent: the server closes the connection, or answers 500 if
             # nothing was sent yet. It is told here because the server's own log would hold a traceback.
-            log.exception("defect", method=exchange.method, upstream=exchange.upstream)
+            log.exception("defect", method=exchange.method)
             raise
         finally:
-            self.in_flight -= 1
+            self._working.discard(worker)
             presence.leave()
 
     async def _send_stream(self, stream: Stream, send: Send) -> None:
-        task = asyncio.current_task()
-        if task is None or (self._draining and stream.idle):
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        if self._draining and stream.idle:
             await stream.close()
             await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
             await send({"type": "http.response.body", "body": b""})
@@ -101,7 +111,7 @@ class Delivery:
             await send({"type": "http.response.body", "body": b""})
         finally:
             self._idle.discard(task)
-            await asyncio.shield(stream.close())
+            await stream.close()
 
     async def _pump(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})

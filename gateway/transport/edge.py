@@ -21,12 +21,20 @@ Page = Callable[[], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Who was refused, as far as HTTP tells."""
+
+    ip: str | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
 class Handlers:
-    """What the edge calls. `refuse` renders a refusal that was made before a message was known. `pages` maps a
+    """What the edge calls. `refuse` records and renders a refusal that was made before a message was known. `pages` maps a
     path to its GET handler, for everything that is not MCP."""
 
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
-    refuse: Callable[[Refusal], Answer]
+    refuse: Callable[[Refusal, Client], Awaitable[Answer]]
     pages: Mapping[str, Page]
 
 
@@ -46,6 +54,10 @@ class Edge:
         """Requests to MCP endpoints that are being worked on now, open streams included."""
         return self._delivery.in_flight
 
+    async def ended(self, within: float) -> None:
+        """Returns when nothing is being worked on any more, or after `within` seconds."""
+        await self._delivery.ended(within)
+
     def drain(self) -> None:
         """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
         self._delivery.drain()
@@ -55,13 +67,16 @@ class Edge:
             return
         headers: Headers = tuple(scope["headers"])
         path: str = scope["path"]
+        client = Client(scope["client"][0] if scope.get("client") else None, headers)
         refusal = self._foreign(headers)
+        if refusal is None and path.startswith("/mcp/"):
+            refusal = self._unserved(scope["method"], headers)
+            if refusal is None:
+                await self._serve_mcp(scope, client, receive, send)
+        elif refusal is None:
+            refusal = await self._serve_page(scope["method"], path, send)
         if refusal is not None:
-            await send_answer(send, self._handlers.refuse(refusal))
-        elif path.startswith("/mcp/"):
-            await self._serve_mcp(scope, headers, receive, send)
-        else:
-            await self._serve_page(scope["method"], path, send)
+            await send_answer(send, await self._handlers.refuse(refusal, client))
 
     def _foreign(self, headers: Headers) -> Refusal | None:
         hosts = values(headers, b"host")
@@ -82,29 +97,22 @@ class Edge:
             )
         return None
 
-    async def _serve_page(self, method: str, path: str, send: Send) -> None:
+    async def _serve_page(self, method: str, path: str, send: Send) -> Refusal | None:
         page = self._handlers.pages.get(path)
         if page is None:
-            refusal = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
-            await send_answer(send, self._handlers.refuse(refusal))
-        elif method not in {"GET", "HEAD"}:
-            refusal = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
-            await send_answer(send, self._handlers.refuse(refusal))
-        else:
-            await send_answer(send, await page())
+            return _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
+        if method not in {"GET", "HEAD"}:
+            return _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
+        await send_answer(send, await page())
+        return None
 
-    async def _serve_mcp(self, scope: Mapping[str, Any], headers: Headers, receive: Receive, send: Send) -> None:
-        refusal = self._unserved(scope["method"], headers)
-        if refusal is not None:
-            await send_answer(send, self._handlers.refuse(refusal))
-            return
-        client = scope.get("client")
+    async def _serve_mcp(self, scope: Mapping[str, Any], client: Client, receive: Receive, send: Send) -> None:
         exchange = Exchange(
             method=scope["method"],
             upstream=scope["path"].removeprefix("/mcp/"),
             url=f"{self._base_url}{scope['path']}",
-            headers=headers,
-            client_ip=client[0] if client else None,
+            headers=client.headers,
+            client_ip=client.ip,
             certificate=scope.get("opagate.certificate"),
         )
         await self._delivery.converse(exchange, self._handlers.mcp, receive, send)

@@ -43,7 +43,7 @@ class Answer(Protocol):
 
 class Stream(Protocol):
     """An answer whose body is still arriving. It is iterated once, and `close` is called in any case, whether it
-    was read to its end or the client left before. `idle` tells that it waits for news rather than for the result of
+    was read to its end or the client left before; a cancellation does not cut `close` short. `idle` tells that it waits for news rather than for the result of
     a call: such streams are ended first when the gateway drains."""
 
     @property

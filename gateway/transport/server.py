@@ -3,9 +3,11 @@ certificate in the scope, and a drain on SIGTERM in which no call is lost."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -67,6 +69,13 @@ class Server(uvicorn.Server):
 
     async def run_until_stopped(self) -> None:
         await self.serve(sockets=[self._listener])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """A first signal drains; a second Ctrl-C does not wait. uvicorn's own would raise the signal again after serving,
+        which ends the process before the journal is closed."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -45,6 +45,11 @@ class HttpUpstream:
                     headers=self._headers(request),
                     allow_redirects=False,
                 )
+        except aiohttp.ConnectionTimeoutError:
+            raise UpstreamUnreachable(
+                f"upstream {self._name} cannot be reached: no connection within {self._connect:g} s",
+                "check that it runs, and its url",
+            ) from None
         except (TimeoutError, aiohttp.ServerTimeoutError):
             raise UpstreamTimeout(
                 f"upstream {self._name} did not begin to answer within {self._first_byte:g} s",
@@ -81,7 +86,13 @@ class HttpUpstream:
         return self._client
 
     def _headers(self, request: UpstreamRequest) -> list[tuple[str, str]]:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+        # The caller must not speak in the gateway's place, also not to a server that takes `_` for `-`.
+        own = self._credential[0].lower() if self._credential is not None else None
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in request.headers
+            if name.decode("latin-1").replace("_", "-") != own
+        ]
         if request.session is not None:
             headers.append(("mcp-session-id", request.session))
         if self._credential is not None:

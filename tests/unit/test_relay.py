@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import UpstreamReply
-from gateway.relay import Bounds, Ending, Relay
+from gateway.relay import Bounds, Ending, Relay, finished
 
 
 class Upper:
@@ -50,7 +51,7 @@ class Source:
         return Relay(reply, headers=(), on_end=self.settle, **options)
 
 
-def say(error: UpstreamError) -> bytes:
+def say(error: UpstreamError, _begun: bool) -> bytes:  # noqa: FBT001 - the callback's own signature
     return f"<{error}>".encode()
 
 
@@ -124,3 +125,91 @@ async def test_an_answer_later_than_its_bound_is_cut():
 
 async def test_a_transform_sees_each_chunk_and_has_the_last_word():
     assert await read(Source(b"a", b"b").relay(transform=Upper())) == b"AB!"
+
+
+async def test_an_upstream_that_never_pauses_is_cut_at_its_bound_too():
+    class Endless(Source):
+        async def __anext__(self) -> bytes:
+            return b"a"
+
+    source = Endless()
+    relay = source.relay(bounds=Bounds(seconds=0.02), on_broken=say)
+    words = b""
+    async with asyncio.timeout(20):
+        async for chunk in relay:
+            words = chunk
+    await relay.close()
+
+    assert words == b"<the answer took longer than policy allows>"
+    assert [ending.ended for ending in source.endings] == ["limited"]
+
+
+@pytest.mark.parametrize(("chunks", "begun"), [((), False), ((b"a",), True)])
+async def test_last_words_are_asked_for_with_whether_the_answer_has_begun(chunks: tuple[bytes, ...], begun: bool):  # noqa: FBT001 - a parameter of pytest
+    asked: list[bool] = []
+
+    def note(_error: UpstreamError, begun: bool) -> bytes:  # noqa: FBT001 - the callback's own signature
+        asked.append(begun)
+        return b"!"
+
+    await read(Source(*chunks, UpstreamBroken("it died")).relay(on_broken=note))
+
+    assert asked == [begun]
+
+
+async def test_a_defect_on_the_way_is_settled_as_failed():
+    source = Source(b"a", RuntimeError("a defect"))
+    with pytest.raises(RuntimeError):
+        await read(source.relay())
+
+    assert [ending.ended for ending in source.endings] == ["failed"]
+
+
+async def test_an_upstream_that_cannot_even_be_closed_is_settled():
+    class Stuck(Source):
+        async def close(self) -> None:
+            raise OSError
+
+    source = Stuck(b"a")
+    with pytest.raises(OSError, match=r"^$"):
+        await read(source.relay())
+
+    assert [ending.ended for ending in source.endings] == ["completed"]
+
+
+async def test_what_passed_on_is_what_the_digest_is_of():
+    class Joined:
+        def __init__(self) -> None:
+            self.seen = b""
+
+        def update(self, data: bytes, /) -> None:
+            self.seen += data
+
+        def hexdigest(self) -> str:
+            return self.seen.hex()
+
+    source = Source(b"a", b"b")
+    await read(source.relay(transform=Upper(), hasher=Joined()))
+
+    assert [ending.digest for ending in source.endings] == [b"AB!".hex()]
+
+
+async def test_a_cancellation_waits_until_the_answer_is_settled():
+    going, proceed = asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    async def work() -> None:
+        going.set()
+        await proceed.wait()
+        done.append("settled")
+
+    task = asyncio.create_task(finished(work()))
+    await going.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    proceed.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert done == ["settled"]

@@ -186,3 +186,29 @@ def test_a_failure_response_is_json_rpc():
         "id": "x",
         "error": {"code": RPC_HIDDEN, "message": "no"},
     }
+
+
+async def test_a_value_that_no_reader_can_make_something_of_is_no_defect():
+    asked = Asked(CALL)
+
+    assert await asked.see(b'{"jsonrpc":"2.0","id":1e999,"result":{}}') is None
+    assert await asked.see(b'{"jsonrpc":"2.0","id":5,"result":{"requestState":1e999}}') is not None
+    assert asked.remembered == []
+
+
+async def test_a_list_that_is_no_json_is_answered_for():
+    asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
+
+    assert await asked.see(b"<html>tools: everything</html>") is None
+    words = asked.answers.last_words()
+    assert words is not None
+    assert json.loads(words)["id"] == 5
+    assert b"html" not in words
+
+
+async def test_nothing_is_said_in_the_place_of_an_answer_to_a_notification():
+    about = Message(Kind.NOTIFICATION, Era.HANDSHAKE, Disposition.PASS, b"", method="notifications/initialized")
+    asked = Asked(about)
+    assert await asked.see(response({}, 9)) is None
+
+    assert asked.answers.last_words() is None

@@ -13,6 +13,7 @@ import pytest
 from gateway import config
 from gateway.model import Headers, Refusal
 from gateway.protocol.replies import Reply, render
+from gateway.transport import edge as edges
 from gateway.transport.edge import Edge, Handlers
 from gateway.transport.exchange import Answer, Exchange, Stream
 
@@ -74,12 +75,16 @@ class Recorder:
             content = await exchange.body()
             self.bodies.append(content)
             if isinstance(content, Refusal):
-                return refuse(content)
+                return rendered(content)
         return self.answer
 
 
-def refuse(refusal: Refusal) -> Reply:
+def rendered(refusal: Refusal) -> Reply:
     return render(refusal, None, decision_id=None, style="result")
+
+
+async def refuse(refusal: Refusal, _client: edges.Client) -> Reply:
+    return rendered(refusal)
 
 
 async def page() -> Reply:
