@@ -229,6 +229,7 @@ class Child(asyncio.SubprocessProtocol):
 
 async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str], cwd: Path | None) -> None:
     """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
+    _seal_descriptors()
     await asyncio.get_running_loop().subprocess_exec(
         lambda: child,
         *command,
@@ -240,6 +241,15 @@ async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str],
         close_fds=True,
         start_new_session=True,
     )
+
+
+def _seal_descriptors() -> None:
+    """Let no open file of the gateway pass to a child. uvloop takes `close_fds` and does not act on it, so what the
+    gateway itself inherited (a socket of a supervisor, say) would otherwise be in every server's hands."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names of descriptors, not files
+        with contextlib.suppress(OSError):
+            if int(name) > _STDERR:
+                os.set_inheritable(int(name), False)  # noqa: FBT003 - its only form
 
 
 def _ending(status: int | None) -> str:
