@@ -136,7 +136,10 @@ class Echo:
             await self.control(exchange, path)
         else:
             await self.log.add(_record(scope, exchange.body))
-            await respond(exchange)
+            await self.respond(exchange)
+
+    async def respond(self, exchange: Exchange) -> None:
+        await respond(exchange)
 
     async def control(self, exchange: Exchange, path: str) -> None:
         if path.startswith("/release/"):
