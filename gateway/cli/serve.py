@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from gateway import app as gateway_app
-from gateway import config
-from gateway.telemetry import logs
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)]
+_Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.")]
 
 
-def serve(configuration: ConfigOption = Path("gateway.yaml")) -> None:
+def serve(configuration: _Config = Path("gateway.yaml")) -> None:
     """Serve the configured upstreams until SIGTERM or Ctrl-C."""
+    import uvloop
+
+    from gateway import app, config
+    from gateway.telemetry import logs
+
     settings = config.load(configuration)
     logs.configure(settings.telemetry.log, settings.telemetry.level)
-    uvloop.run(gateway_app.run(settings))
+    uvloop.run(app.run(settings))

@@ -1,17 +1,119 @@
-"""What the commands print with: tables and colours on stdout, complaints on stderr."""
+"""What the commands print with: tables and colours on stdout, complaints and notes on stderr, JSON for machines."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from typing import Final, NoReturn
+
+from rich import box
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from gateway.errors import GatewayError
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDE: Final = 10_000
+"""Columns when the output goes to a program or a file: a row is a line there."""
+
+_STYLES: Final = {
+    "allow": "green",
+    "allowed": "green",
+    "completed": "green",
+    "match": "green",
+    "ok": "green",
+    "ask": "yellow",
+    "warn": "yellow",
+    "unpinned": "yellow",
+    "cancelled": "yellow",
+    "skipped": "yellow",
+    "deny": "red",
+    "refused": "red",
+    "failed": "red",
+    "fail": "red",
+    "changed": "red",
+    "removed": "red",
+    "upstream-failed": "red",
+}
+
+
+class ReaderGone(Exception):
+    """Whoever read standard output has closed it, as `head` does. `root.main` ends the program quietly."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise ReaderGone
+
+
+def _width(*, stderr: bool = False) -> int | None:
+    stream = sys.stderr if stderr else sys.stdout
+    return None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
+
+
+out = _Console(highlight=False, soft_wrap=True, width=_width())
+err = _Console(stderr=True, highlight=False, soft_wrap=True, width=_width(stderr=True))
 
 
 def complain(error: GatewayError) -> None:
     """One sentence, and a remedy if there is one."""
-    err.print(f"opagate: {error.message}", style="red", markup=False)
-    if error.remedy:
-        err.print(f"  → {error.remedy}", markup=False)
+    sentence(error.message, error.remedy)
+
+
+def sentence(message: str, remedy: str = "") -> None:
+    """The form of every error."""
+    err.print(f"opagate: {message}", style="red", markup=False)
+    if remedy:
+        err.print(f"  → {remedy}", markup=False)
+
+
+def note(text: str) -> None:
+    """Something to know, beside the output: on stderr, so that a pipe does not carry it."""
+    err.print(text, style="dim", markup=False)
+
+
+def line(text: str) -> None:
+    """One line for a program, exactly as it is."""
+    try:
+        sys.stdout.write(f"{text}\n")
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def emit(value: object) -> None:
+    """A JSON document. Characters beyond ASCII are escaped: none of them reaches a terminal as a command."""
+    line(json.dumps(value, indent=2))
+
+
+def styled(word: str, label: str | None = None) -> Text:
+    """A word such as `allow` or `changed` in its colour."""
+    return Text(label or word, style=_STYLES.get(word, ""))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table without vertical rules. Print it with `show`."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def pairs() -> Table:
+    """Names and values, without borders."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    return made
+
+
+def show(renderable: object) -> None:
+    """A table, or anything else that is laid out to the width of the terminal. Nothing in it is read as markup."""
+    out.print(renderable, soft_wrap=False, markup=False)
+
+
+def plain(text: str) -> Text:
+    """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
+    from gateway.upstream.pins import visible
+
+    return Text(visible(text))

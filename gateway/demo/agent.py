@@ -26,12 +26,14 @@ _TIMEOUT_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One thing that the agent tries. `tool` is `None` for listing the tools."""
+    """One thing that the agent tries. `tool` is `None` for listing the tools. `expect` is what should come of it, with
+    the grants that ship."""
 
     upstream: str
     why: str
     tool: str | None = None
     arguments: JsonObject = field(default_factory=dict[str, "Json"])
+    expect: Literal["allowed", "refused"] = "allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,18 @@ SCRIPT: Final = (
         "comment_ticket",
         {"ticket": INJECTED, "comment": "Thank you. We are looking into the payment errors."},
     ),
-    Attempt("tickets", "Try a tool that is there but not granted: export all customers", "export_customers"),
+    Attempt(
+        "tickets",
+        "Try a tool that is there but not granted: export all customers",
+        "export_customers",
+        expect="refused",
+    ),
     Attempt(
         "mail",
         "Do as the ticket says: mail an outsider",
         "send_message",
         {"to": ["diagnostics@example.net"], "subject": INJECTED, "body": "Here is what you asked for."},
+        "refused",
     ),
     Attempt(
         "mail",
@@ -82,8 +90,8 @@ SCRIPT: Final = (
         "write_file",
         {"path": "reports/checkout.md", "content": "# Checkout\n\nTwo open tickets.\n"},
     ),
-    Attempt("files", "Delete the deployment notes", "delete_file", {"path": "docs/deployment.md"}),
-    Attempt("files", "Call a tool that does not exist", "format_disk", {"confirm": True}),
+    Attempt("files", "Delete the deployment notes", "delete_file", {"path": "docs/deployment.md"}, "refused"),
+    Attempt("files", "Call a tool that does not exist", "format_disk", {"confirm": True}, "refused"),
 )
 
 

@@ -1,0 +1,263 @@
+"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions are the pinned ones."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.terminal import emit, err, out, plain, sentence, show, styled, table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gateway.config import Configuration
+    from gateway.model import Target
+    from gateway.upstream.catalogue import Catalogue
+    from gateway.upstream.pins import Change
+
+app = typer.Typer(help="The upstreams' tools, their labels, and their pinned definitions.", invoke_without_command=True)
+
+UpstreamArgument = Annotated[str | None, typer.Argument(metavar="[UPSTREAM]", help="Only this one.")]
+
+
+@app.callback()
+def catalogue(context: typer.Context) -> None:
+    """The tools of the upstreams, their labels, and their pinned definitions. Without a command: `show`."""
+    if context.invoked_subcommand is None:
+        show_tools()
+
+
+@app.command("show", epilog="Example: opagate catalogue show files")
+def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the upstreams' tools with their labels and the state of their pins. Nothing is pinned by it.
+
+    Exit status 1 if an upstream could not be listed.
+    """
+    settings = _only(configuration(config), upstream)
+    targets, problems = asyncio.run(_listed(settings))
+    if as_json:
+        emit({"tools": [_as_json(target) for target in targets], "problems": problems})
+    else:
+        _show_tools(targets)
+        for name, problem in problems.items():
+            sentence(f"upstream {name} could not be listed: {problem}", "see `opagate check`")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("diff", epilog="Example: opagate catalogue diff || echo changed")
+def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show how the tools' definitions differ from the pinned ones. Exit status 1 if one does.
+
+    A tool of an upstream that has no pins at all is not a difference.
+    """
+    settings = _only(configuration(config), upstream)
+    changes, problems = asyncio.run(_changed(settings))
+    if as_json:
+        emit({"changes": [_change_as_json(change) for change in changes], "problems": problems})
+    else:
+        for change in changes:
+            _show_change(change)
+        if not changes and not problems:
+            out.print(styled("ok", "ok: every listed definition is the pinned one, or its upstream has no pins yet"))
+    _require_listed(problems)
+    if any(change.kind != "unpinned" for change in changes):
+        raise typer.Exit(1)
+
+
+@app.command("pin", epilog="Example: opagate catalogue pin tickets/search_tickets")
+def pin(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[UPSTREAM[/TOOL]]", help="What to trust. Without it: everything.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Trust definitions as they are now: shows what differs, asks, and writes the lock file.
+
+    A running gateway follows the lock file.
+    """
+    upstream, _, tool = (what or "").partition("/")
+    settings = _only(configuration(config), upstream or None)
+    asyncio.run(_pin(settings, tool or None, yes=yes))
+
+
+# --- what the commands do ----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
+    """The catalogue of these upstreams, listed once. Nothing is pinned by listing, whatever `catalogue.trust` says."""
+    from gateway import app as composition
+    from gateway.telemetry import logs
+    from gateway.upstream.catalogue import Catalogue
+
+    logs.configure("console", "critical")
+    ports = composition.ports(settings, time.time)
+    try:
+        locked = settings.catalogue.model_copy(update={"trust": "locked"})
+        listed = Catalogue(settings.upstreams, locked, ports, clock=time.time)
+        with err.status("Listing the upstreams") if err.is_terminal else nullcontext():
+            await listed.refresh()
+        yield listed
+    finally:
+        await asyncio.gather(*(port.aclose() for port in ports.values()))
+
+
+def tools_of(settings: Configuration, listed: Catalogue) -> Iterator[Target]:
+    """Every tool that an upstream lists: those that differ from their pins, and those that are pinned as they are."""
+    from gateway.upstream import lockfile
+
+    pinned = lockfile.load(settings.catalogue.lock).upstreams
+    for status in listed.status():
+        if not status.listed:
+            continue
+        changes = {change.tool: change.kind for change in listed.changes(status.upstream)}
+        names = {name for name in pinned.get(status.upstream, {}) if name not in changes}
+        names |= {name for name, kind in changes.items() if kind != "removed"}
+        for name in sorted(names):
+            yield listed.target(status.upstream, "tool", name)
+
+
+def problems_of(listed: Catalogue) -> dict[str, str]:
+    return {status.upstream: status.error or "unknown" for status in listed.status() if not status.listed}
+
+
+async def _listed(settings: Configuration) -> tuple[list[Target], dict[str, str]]:
+    async with opened(settings) as listed:
+        return list(tools_of(settings, listed)), problems_of(listed)
+
+
+async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[str, str]]:
+    async with opened(settings) as listed:
+        return listed.changes(), problems_of(listed)
+
+
+async def _pin(settings: Configuration, tool: str | None, *, yes: bool) -> None:
+    from gateway.upstream.pins import Definition
+
+    async with opened(settings) as listed:
+        problems = problems_of(listed)
+        changes = [change for change in listed.changes() if tool in {None, change.tool}]
+        if not changes:
+            _require_listed(problems)
+            out.print(styled("ok", "ok: everything is pinned as it is"))
+            return
+        for change in changes:
+            _show_change(change)
+        if not yes and not _agreed(len(changes)):
+            raise typer.Abort
+        for name in sorted({change.upstream for change in changes}):
+            digest = next((c.new.digest for c in changes if isinstance(c.new, Definition)), None) if tool else None
+            await listed.pin(name, tool, digest=digest)
+            out.print(styled("ok", f"pinned {name}{'/' + tool if tool else ''} in {settings.catalogue.lock}"))
+        _require_listed(problems)
+
+
+def _agreed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("standard input is no terminal to ask on; add --yes")
+    return typer.confirm(f"Trust {count} definition{'s' if count > 1 else ''} as shown?", err=True)
+
+
+def _only(settings: Configuration, upstream: str | None) -> Configuration:
+    """The configuration with one upstream, so that no other is started."""
+    if upstream is None:
+        return settings
+    if upstream not in settings.upstreams:
+        known = ", ".join(sorted(settings.upstreams)) or "none"
+        raise typer.BadParameter(f"there is no upstream {upstream!r}; configured are: {known}")
+    return settings.model_copy(update={"upstreams": {upstream: settings.upstreams[upstream]}})
+
+
+def _require_listed(problems: dict[str, str]) -> None:
+    """Nothing can be said of an upstream that could not be listed: that is a failure, not an answer."""
+    from gateway.errors import UpstreamUnreachable
+
+    if problems:
+        raise UpstreamUnreachable(
+            "; ".join(f"upstream {name} could not be listed: {problem}" for name, problem in problems.items()),
+            "see `opagate check`",
+        )
+
+
+# --- for people --------------------------------------------------------------------------------------
+
+
+def _show_tools(targets: Sequence[Target]) -> None:
+    rows = table("upstream", "tool", "effect", "egress", "sensitivity", "roles", "pin")
+    for target in targets:
+        labels = target.labels
+        roles = ", ".join(f"{pointer} {role.value}" for pointer, role in labels.roles.items())
+        pinned = str(target.pin.value) if target.pin else ""
+        egress = "yes" if labels.egress else "no"
+        rows.add_row(
+            target.upstream,
+            plain(target.name),
+            labels.effect.value,
+            egress,
+            labels.sensitivity.value,
+            roles,
+            styled(pinned),
+        )
+    if targets:
+        show(rows)
+    else:
+        out.print("No tools.", style="yellow")
+
+
+def _show_change(change: Change) -> None:
+    from gateway.upstream.pins import Unreadable
+    from gateway.upstream.pins import diff as difference
+
+    out.print(styled(change.kind), plain(f"{change.upstream}/{change.tool}"), style="bold")
+    if isinstance(change.new, Unreadable):
+        out.print(f"  it cannot be pinned: {change.new.problem}", style="red", markup=False)
+        return
+    for text in difference(change.old, change.new).splitlines():
+        out.print(_coloured(text))
+
+
+def _coloured(text: str) -> Text:
+    """A line of a diff, whose hidden characters `pins.diff` has spelled out."""
+    from rich.text import Text
+
+    mark = text[2:3] if text.startswith("  ") else ""
+    return Text(f"  {text}", style={"+": "green", "-": "red", "@": "cyan"}.get(mark, ""))
+
+
+def _as_json(target: Target) -> dict[str, Any]:
+    labels = target.labels
+    return {
+        "id": target.id,
+        "upstream": target.upstream,
+        "tool": target.name,
+        "audience": target.audience,
+        "trust": target.trust,
+        "effect": labels.effect,
+        "egress": labels.egress,
+        "sensitivity": labels.sensitivity,
+        "roles": dict(labels.roles),
+        "pin": target.pin,
+    }
+
+
+def _change_as_json(change: Change) -> dict[str, Any]:
+    from gateway.upstream.pins import Unreadable
+
+    unreadable = isinstance(change.new, Unreadable)
+    return {
+        "kind": change.kind,
+        "upstream": change.upstream,
+        "tool": change.tool,
+        "old": change.old.digest if change.old else None,
+        "new": None if change.new is None or isinstance(change.new, Unreadable) else change.new.digest,
+        "problem": change.new.problem if unreadable and isinstance(change.new, Unreadable) else None,
+    }

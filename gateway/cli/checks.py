@@ -1,0 +1,270 @@
+"""What `opagate check` looks at, each part on its own: one that fails does not hide the others."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cryptography import x509
+
+from gateway import config
+from gateway.cli import catalogue
+from gateway.cli.rego import grant_problems
+from gateway.errors import ConfigurationError, GatewayError
+from gateway.identity import Identities
+from gateway.journal import keys as journal_keys
+from gateway.journal import storage
+from gateway.policy import Policy, bundle
+from gateway.policy.policy import shipped
+from gateway.telemetry import logs
+from gateway.transport.server import tls_context
+from gateway.upstream import lockfile
+from gateway.visit import SUPPORTED_OBLIGATIONS
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration, TlsSettings
+    from gateway.model import Target
+    from gateway.upstream.catalogue import UpstreamStatus
+
+_SOON_DAYS: Final = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at and what was found, for people. `remedy` is empty if there is nothing to do."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    return asdict(finding)
+
+
+async def run(path: Path) -> list[Finding]:
+    """Look at everything that the configuration file names."""
+    logs.configure("console", "critical")
+    try:
+        settings = config.load(path)
+    except ConfigurationError as error:
+        return [_failed("configuration", error)]
+    found = [Finding("ok", "configuration", f"{path} is valid")]
+    found += [*_listen(settings), *_tls(settings.tls)]
+    found += [item async for item in _identity(settings)]
+    found += [item async for item in _policy(settings)]
+    found += _lock(settings)
+    found += [item async for item in _upstreams(settings)]
+    return [*found, *_journal(settings)]
+
+
+# --- parts -------------------------------------------------------------------------------------------
+
+
+def _listen(settings: Configuration) -> Iterator[Finding]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        yield Finding(
+            "warn",
+            "listen",
+            f"{settings.listen}: {os.strerror(error.errno) if error.errno else error}",
+            "fine if the gateway is running; else stop what uses it",
+        )
+    else:
+        yield Finding("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
+
+
+def _tls(settings: TlsSettings | None) -> Iterator[Finding]:
+    if settings is None:
+        return
+    try:
+        tls_context(settings)
+        certificate = x509.load_pem_x509_certificate(settings.certificate.read_bytes())
+    except GatewayError as error:
+        yield _failed("tls", error)
+        return
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    until = f"{settings.certificate} is valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if left.total_seconds() < 0:
+        yield Finding("fail", "tls", f"{settings.certificate} has expired", "renew the certificate")
+    elif left.days < _SOON_DAYS:
+        yield Finding("warn", "tls", until, "renew the certificate soon")
+    else:
+        yield Finding("ok", "tls", until)
+
+
+async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
+    if not settings.identity:
+        yield Finding("warn", "identity", "nobody can call: no identity is configured", "add one under identity")
+        return
+    try:
+        identities = Identities.build(settings, clock=time.time)
+        await identities.start()
+    except GatewayError as error:
+        yield _failed("identity", error)
+        return
+    try:
+        for issuer in identities.status():
+            if issuer.ready:
+                yield Finding("ok", "identity", f"{issuer.issuer}: {issuer.keys} keys")
+            else:
+                problem = issuer.problem or "its keys are not known"
+                yield Finding(
+                    "fail", "identity", f"{issuer.issuer}: {problem}", "see that its keys can be reached from here"
+                )
+    finally:
+        await identities.stop()
+    for identity in settings.identity:
+        if identity.kind in {"development", "anonymous"}:
+            yield Finding("ok", "identity", f"{identity.kind}: callers on this machine only")
+
+
+async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
+    section = settings.policy
+    try:
+        policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+        await policy.start()
+    except GatewayError as error:
+        yield _failed("policy", error)
+        return
+    status = policy.status()
+    await policy.stop()
+    if status.problem is not None or not status.ready:
+        yield Finding("fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle")
+        return
+    yield Finding("ok", "policy", f"{status.name}, revision {status.revision}, {status.engine} engine")
+    if section.engine.kind != "embedded":
+        return
+    folder = section.path or shipped()
+    where = str(section.grants or folder / bundle.GRANTS)
+    problems = grant_problems(bundle.read(folder, section.grants))
+    for problem in problems:
+        yield Finding("fail", "grants", f"{where}: {problem}", "mend the grant: as it is, it grants nothing")
+    if not problems:
+        yield Finding("ok", "grants", f"{where} can be read in full")
+
+
+def _lock(settings: Configuration) -> Iterator[Finding]:
+    path, trust = settings.catalogue.lock, settings.catalogue.trust
+    try:
+        lock = lockfile.load(path)
+    except GatewayError as error:
+        yield _failed("catalogue", error)
+        return
+    count = sum(len(pins) for pins in lock.upstreams.values())
+    if path.exists():
+        yield Finding("ok", "catalogue", f"{path} pins {count} tools (trust: {trust})")
+    elif trust == "locked":
+        yield Finding(
+            "warn",
+            "catalogue",
+            f"there is no {path}: no tool can be used",
+            "review the tools, then `opagate catalogue pin`",
+        )
+    else:
+        yield Finding("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
+
+
+async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
+    if not settings.upstreams:
+        yield Finding(
+            "warn", "upstreams", "there are none", "add one under upstreams, or import some: `opagate init --from FILE`"
+        )
+        return
+    try:
+        async with catalogue.opened(settings) as listed:
+            tools = list(catalogue.tools_of(settings, listed))
+            statuses = listed.status()
+    except GatewayError as error:
+        yield _failed("upstreams", error)
+        return
+    for status in statuses:
+        for finding in _upstream(status, [tool for tool in tools if tool.upstream == status.upstream], settings):
+            yield finding
+
+
+def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[Finding]:
+    what = f"upstream {status.upstream}"
+    if not status.listed:
+        yield Finding(
+            "fail", what, status.error or "it could not be listed", "see that it runs, and that url or command is right"
+        )
+        return
+    yield Finding("ok", what, f"{len(tools)} tools, MCP {status.revision}")
+    changed = [tool.name for tool in tools if tool.pin == "changed"]
+    if changed:
+        yield Finding(
+            "warn",
+            what,
+            f"not as pinned, and so refused: {', '.join(changed)}",
+            f"see `opagate catalogue diff {status.upstream}`",
+        )
+    unpinned = [tool.name for tool in tools if tool.pin == "unpinned"]
+    if unpinned and settings.catalogue.trust == "locked":
+        yield Finding(
+            "warn",
+            what,
+            f"not pinned, and so refused: {', '.join(unpinned)}",
+            f"review, then `opagate catalogue pin {status.upstream}`",
+        )
+    for warning in status.warnings:
+        yield Finding("warn", what, warning, "mend the label, or remove it")
+    unlabelled = [tool.name for tool in tools if not _labelled(tool, settings)]
+    if unlabelled:
+        yield Finding(
+            "warn",
+            what,
+            f"without labels, and so taken for writes that leave: {', '.join(unlabelled)}",
+            f"label them under upstreams.{status.upstream}.tools",
+        )
+
+
+def _labelled(tool: Target, settings: Configuration) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(tool.name, pattern) for pattern in settings.upstreams[tool.upstream].tools)
+
+
+def _journal(settings: Configuration) -> Iterator[Finding]:
+    folder = settings.journal.path
+    try:
+        journal_keys.read_key(settings.state)
+        if not folder.exists():
+            yield _creatable(folder)
+            return
+        storage.prepare_folder(folder, storage.Disk())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            yield Finding("fail", "journal", f"{folder} cannot be written", "make it writable for the gateway's user")
+            return
+        segments = storage.segments(folder)
+    except GatewayError as error:
+        yield _failed("journal", error)
+        return
+    try:
+        os.close(storage.lock(folder))
+    except GatewayError:
+        yield Finding("ok", "journal", f"{folder}: {len(segments)} segments; a gateway is writing to it")
+        return
+    yield Finding("ok", "journal", f"{folder}: {len(segments)} segments, writable")
+
+
+def _creatable(folder: Path) -> Finding:
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if os.access(parent, os.W_OK | os.X_OK):
+        return Finding("ok", "journal", f"{folder} will be made")
+    return Finding(
+        "fail", "journal", f"{folder} cannot be made in {parent}", "make that folder writable, or set journal.path"
+    )
+
+
+def _failed(what: str, error: GatewayError) -> Finding:
+    return Finding("fail", what, error.message, error.remedy)

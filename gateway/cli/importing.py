@@ -1,0 +1,215 @@
+"""The MCP server lists of other clients → upstreams. Pure: text in, settings and notes out.
+
+Read are the files of Cursor and Claude Desktop (`mcpServers`), Claude Code (`.mcp.json`: the same, with `type`), and
+VS Code (`servers` and `inputs`, also below `mcp` in its settings file). VS Code allows comments and trailing commas.
+
+No value of an environment variable or header is taken over: each becomes a reference, `${NAME}`, and a note says
+which variables to set. The same goes for arguments and URLs in which something looks like a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from gateway.errors import ConfigurationError
+from gateway.journal.redaction import concealed
+
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
+)
+_REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
+_JSONC: Final = re.compile(
+    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[}\]])', re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """`upstreams` are settings as they are written in gateway.yaml. `variables` are environment variable → where its
+    value was found. `notes` are sentences: what could not be taken over."""
+
+    upstreams: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def read(text: str, name: str) -> Imported:
+    """Read a client's file. Raises `ConfigurationError` if it has no list of servers."""
+    servers = _servers(_document(text, name), name)
+    found = Imported()
+    for given, settings in servers.items():
+        upstream = _unique(_slug(given), found.upstreams)
+        if not isinstance(settings, Mapping):
+            found.notes.append(f"{given}: it is no mapping, and was left out")
+            continue
+        _Server(given, upstream, cast("Mapping[str, Any]", settings), found).take()
+    return found
+
+
+def _document(text: str, name: str) -> Mapping[str, Any]:
+    try:
+        document: object = json.loads(_JSONC.sub(lambda match: match[1] or "", text))
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
+            "name the MCP file of a client",
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{name} is not an object", "name the MCP file of a client")
+    return cast("Mapping[str, Any]", document)
+
+
+def _servers(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner: object = document.get("mcp")
+    places = [document, cast("Mapping[str, Any]", inner)] if isinstance(inner, Mapping) else [document]
+    for place in places:
+        for key in ("mcpServers", "servers"):
+            found: object = place.get(key)
+            if isinstance(found, Mapping):
+                return cast("Mapping[str, Any]", found)
+    raise ConfigurationError(
+        f"{name} has no list of MCP servers", "it should have the key mcpServers (Cursor, Claude) or servers (VS Code)"
+    )
+
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:60]
+    return slug or "server"
+
+
+def _unique(name: str, taken: Mapping[str, object]) -> str:
+    if name not in taken:
+        return name
+    return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
+
+
+class _Server:
+    """One server on its way from a client's file into the configuration."""
+
+    def __init__(self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported) -> None:
+        self._given = given
+        self._upstream = upstream
+        self._settings = settings
+        self._found = found
+
+    def take(self) -> None:
+        settings = self._settings
+        kind = str(settings.get("type") or settings.get("transport") or "").lower()
+        if settings.get("disabled") is True:
+            return self._note("it is disabled there, and was left out")
+        if kind == "sse":
+            return self._note("it speaks the old HTTP+SSE transport, which opagate does not; it was left out")
+        url = settings.get("url") or settings.get("serverUrl")
+        if isinstance(settings.get("command"), str):
+            upstream = self._stdio(settings["command"])
+        elif isinstance(url, str):
+            upstream = self._http(url)
+        else:
+            return self._note("it has neither command nor url, and was left out")
+        if "envFile" in settings:
+            self._note("its envFile is not read; set those variables for the gateway, and name them under env")
+        self._found.upstreams[self._upstream] = upstream
+        return None
+
+    def _stdio(self, command: str) -> dict[str, Any]:
+        arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]
+        upstream: dict[str, Any] = {"command": [self._expanded(command), *self._arguments(arguments)]}
+        env = cast("dict[str, Any]", self._settings.get("env") or {})
+        if env:
+            upstream["env"] = {name: self._referred(name, value, f"env {name}") for name, value in env.items()}
+        if isinstance(self._settings.get("cwd"), str):
+            upstream["cwd"] = self._expanded(self._settings["cwd"])
+        return {**upstream, "audience": self._upstream}
+
+    def _http(self, url: str) -> dict[str, Any]:
+        host = urlsplit(_REFERENCE.sub("x", url)).hostname or self._upstream
+        secret = _url_holds_secret(url)
+        upstream: dict[str, Any] = {
+            "url": self._variable("URL", "url, in which a secret was") if secret else self._expanded(url)
+        }
+        upstream["audience"] = self._upstream if "${" in url else host
+        headers = cast("dict[str, Any]", self._settings.get("headers") or {})
+        if headers:
+            first = next((name for name in headers if name.lower() == "authorization"), next(iter(headers)))
+            value = self._referred(first.upper(), headers[first], f"header {first}, the whole value", whole=True)
+            upstream["credential"] = {"kind": "header", "name": first.lower(), "value": value}
+            for other in headers:
+                if other != first:
+                    self._note(f"its header {other} was left out: an upstream has one credential header")
+        return upstream
+
+    def _arguments(self, arguments: list[str]) -> Iterator[str]:
+        """Arguments, with references in the place of what looks like a secret, or follows a name that does."""
+        follows = False
+        for number, argument in enumerate(arguments, 1):
+            option, equals, value = argument.partition("=")
+            if follows and not argument.startswith("-"):
+                yield self._referred(f"ARG{number}", argument, f"argument {number}", whole=True)
+            elif equals and value and _SECRET_NAME.search(option):
+                yield f"{option}={self._referred(f'ARG{number}', value, f'argument {number}, after =', whole=True)}"
+            elif _is_secret(argument):
+                yield self._referred(f"ARG{number}", argument, f"argument {number}", whole=True)
+            else:
+                yield self._expanded(argument)
+            follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
+
+    def _referred(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
+        """A reference in the place of a value: the one that it was already, or a new one."""
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            return self._expanded(cast("str", value))
+        return self._variable(name, where, own=whole)
+
+    def _variable(self, name: str, where: str, *, own: bool = True) -> str:
+        """A new variable. The name of an environment variable is kept unless another server has the same."""
+        prefix = f"{_constant(self._upstream)}_"
+        chosen = prefix + _constant(name) if own else _constant(name)
+        if chosen in self._found.variables:
+            chosen = prefix + _constant(name)
+        self._found.variables[chosen] = f"{self._given}: {where}"
+        return f"${{{chosen}}}"
+
+    def _expanded(self, text: str) -> str:
+        """Text with the references of the client's own kind made into environment variables."""
+
+        def replaced(match: re.Match[str]) -> str:
+            kind, name = match[1], match[2]
+            chosen = (
+                "HOME" if name == "userHome" else _constant(name) if kind in {"input", "config", "command"} else name
+            )
+            chosen = chosen if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", chosen) else _constant(chosen)
+            if chosen != "HOME":
+                self._found.variables.setdefault(chosen, f"{self._given}: {match[0].partition(':-')[0].rstrip('}')}}}")
+            return f"${{{chosen}}}"
+
+        return _REFERENCE.sub(replaced, text)
+
+    def _note(self, text: str) -> None:
+        self._found.notes.append(f"{self._given}: {text}")
+
+
+def _constant(name: str) -> str:
+    made = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()
+    return made if made and not made[0].isdigit() else f"X_{made}"
+
+
+def _is_secret(text: str) -> bool:
+    """Whether an argument has the form of a credential, or is a header or URL that carries one."""
+    name, colon, _ = text.partition(":")
+    header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
+    return concealed(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
+
+
+def _url_holds_secret(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
+    literal = _REFERENCE.sub("", url)
+    return "@" in parts.netloc or named or concealed(literal, 4096) != literal

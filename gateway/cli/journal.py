@@ -1,0 +1,209 @@
+"""`opagate journal`: the record, checked, exported and followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.cli.terminal import emit, err, line, note, out, pairs, sentence, show, styled, table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gateway.journal.reader import Verification
+    from gateway.model import JsonObject
+
+app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
+
+_POLL_SECONDS = 0.2
+
+
+@app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="A head noted earlier: the journal must hold the line that it belongs to.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was."""
+    from gateway.journal import keys, reader
+
+    settings = configuration(config)
+    key = keys.read_key(settings.state)
+    with _progress("Checking the journal") as advance:
+        found = reader.verify(settings.journal.path, key=key, head=head, on_progress=advance)
+    if as_json:
+        emit({"ok": found.ok, **asdict(found)})
+    else:
+        _show(found, settings.journal.path)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")
+def export(
+    since: Annotated[
+        str | None, typer.Option(help="From this time on: RFC 3339, a date, or 2h for two hours ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only entries of this kind, such as call. Repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file, in the place of stdout.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print entries as JSON lines, oldest first."""
+    from gateway.journal import reader
+    from gateway.journal.chain import timestamp
+
+    now = time.time()
+    first = timestamp(moment(since, now=now)) if since else ""
+    last = timestamp(moment(until, now=now)) if until else "~"
+    kinds = frozenset(kind or ())
+    path = configuration(config).journal.path
+    count = 0
+    with _writer(output) as write:
+        for entry in reader.entries(path):
+            if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
+                write(_compact(entry))
+                count += 1
+    if output is not None:
+        note(f"{count} entries written to {output}")
+
+
+@app.command("tail", epilog="Example: opagate journal tail --json | jq .")
+def tail(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest entries come first.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with each new entry.")] = True,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Entries as JSON lines.")] = False,
+) -> None:
+    """Show the latest entries, and each new one as it is written, until Ctrl-C."""
+    from gateway.journal import reader
+
+    path = configuration(config).journal.path
+    latest: deque[JsonObject] = deque(maxlen=lines)
+    live = False
+
+    def put(entry: JsonObject) -> None:
+        if as_json:
+            line(_compact(entry))
+        else:
+            out.print(_line(entry))
+
+    def wait() -> bool:
+        nonlocal live
+        while latest:
+            put(latest.popleft())
+        out.file.flush()
+        live = True
+        if follow:
+            time.sleep(_POLL_SECONDS)
+        return follow
+
+    for entry in reader.tail(path, wait=wait):
+        if live:
+            put(entry)
+        else:
+            latest.append(entry)
+
+
+@contextmanager
+def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
+    """A bar on stderr, if that is a terminal."""
+    if not err.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
+    """Lines to stdout or to a new file that only its owner can read: the record names people and systems."""
+    if path is None:
+        yield line
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise typer.BadParameter(f"{path} exists; name another file") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        yield lambda text: print(text, file=file)
+
+
+def _show(found: Verification, path: Path) -> None:
+    rows = pairs()
+    rows.add_row("journal", f"{path} ({found.journal or 'none'})")
+    rows.add_row("entries", f"{found.entries} in {found.segments} segments")
+    rows.add_row("head", found.head or "none")
+    rows.add_row(
+        "end", "the gateway was stopped" if found.stopped else "a gateway is running, or it ended without a stop"
+    )
+    show(rows)
+    if found.ok:
+        out.print(styled("ok", "ok: every line follows from the one before it"))
+        return
+    problems = table("segment", "line", "fault", "what")
+    for problem in found.problems:
+        problems.add_row(problem.segment, str(problem.line or ""), styled("fail", problem.fault.value), problem.message)
+    show(problems)
+    more = found.problem_count - len(found.problems)
+    sentence(
+        f"the journal {path} is not as it was written: {found.problem_count} problems"
+        + (f", {more} more than shown" if more else ""),
+        "keep it as it is, compare it with a copy, and find out who could write to it",
+    )
+
+
+def _compact(entry: JsonObject) -> str:
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def _line(entry: JsonObject) -> Text:
+    """One entry in one line: when, what, on what, by whom, why."""
+    from rich.text import Text
+
+    from gateway.upstream.pins import visible
+
+    fields = cast("dict[str, Any]", entry)
+    kind = str(fields["kind"])
+    word = next((fields[name] for name in ("effect", "outcome", "state") if fields.get(name)), "")
+    word = "refused" if kind == "refused" else word
+    text = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
+    text.append_text(styled(str(word), f"{word:<10}"))
+    for part in _details(fields):
+        text.append(f" {visible(part)}")
+    return text
+
+
+def _details(fields: dict[str, Any]) -> Iterator[str]:
+    target, principal = fields.get("target"), fields.get("principal")
+    if isinstance(target, dict):
+        yield str(cast("dict[str, Any]", target).get("id"))
+    elif isinstance(target, str):
+        yield target
+    if fields.get("method"):
+        yield f"{fields['method']} {fields.get('name') or ''}".rstrip()
+    if isinstance(principal, dict):
+        yield f"by {cast('dict[str, Any]', principal).get('id')}"
+    codes = [str(reason["code"]) for reason in fields.get("reasons") or ()]
+    if codes:
+        yield ", ".join(codes)
+    if "duration_ms" in fields:
+        yield f"{fields['duration_ms']} ms"
+    if fields.get("id"):
+        yield f"[{fields['id']}]"

@@ -1,0 +1,70 @@
+"""The options that several commands have, and how what they are given is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+
+NAME: Final = Path("gateway.yaml")
+TRIAL: Final = Path("state/up.yaml")
+"""What `opagate up` writes, so that the other commands find the gateway that it runs."""
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration file. Without it: gateway.yaml, or else that of `opagate up`.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs.")]
+
+
+def configuration_path(given: Path | None) -> Path:
+    """The file that is meant. One that does not exist is reported by `config.load`."""
+    return given or (TRIAL if TRIAL.exists() and not NAME.exists() else NAME)
+
+
+def configuration(given: Path | None) -> Configuration:
+    """Raises `ConfigurationError`."""
+    from gateway import config
+
+    return config.load(configuration_path(given))
+
+
+def seconds(text: str) -> float:
+    """A duration such as `1h`. Raises `typer.BadParameter`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from gateway.config import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(text).total_seconds()
+    except ValidationError:
+        raise typer.BadParameter(f"{text!r} is not a duration; write it like 90s, 30m or 8h") from None
+
+
+def moment(text: str, *, now: float) -> float:
+    """A point in time: RFC 3339, a date, or a duration before now. Seconds since the epoch.
+
+    Raises `typer.BadParameter`.
+    """
+    from datetime import UTC, datetime
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now - seconds(text)
+        except typer.BadParameter:
+            raise typer.BadParameter(
+                f"{text!r} is not a time; write it like 2026-11-25T09:00:00Z, 2026-11-25 (UTC) or 2h (ago)"
+            ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

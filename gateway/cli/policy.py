@@ -1,0 +1,269 @@
+"""`opagate policy`: Rego checked, tested and evaluated with the engine that will run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
+from gateway.cli.terminal import emit, out, pairs, show, styled, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.cli.rego import Check, Test
+    from gateway.config import PolicySettings
+    from gateway.model import Decision, JsonObject
+
+app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine that will run it.", no_args_is_help=True)
+
+PathOption = Annotated[
+    Path | None,
+    typer.Option("--path", help="A policy folder. Without it: the configured one, or the one that ships with opagate."),
+]
+GrantsOption = Annotated[Path | None, typer.Option("--grants", help="A grants file in place of the folder's own.")]
+
+
+@app.command("check", epilog="Example: opagate policy check --path rego/")
+def check(
+    path: PathOption = None, grants: GrantsOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Check a policy as the gateway does at load; and with `opa check`, `opa fmt` and Regal, if they are here.
+
+    Exit status 1 if a check found something.
+    """
+    from gateway.cli import rego
+
+    folder, granted = _folder(path, grants, config)
+    with out.status("Checking the policy") if out.is_terminal else nullcontext():
+        found = asyncio.run(rego.checks(folder, granted))
+    if as_json:
+        emit(
+            {
+                "folder": str(folder),
+                "ok": not any(item.findings for item in found),
+                "checks": [
+                    {"name": i.name, "state": i.state, "findings": i.findings, "skipped": i.skipped} for i in found
+                ],
+            }
+        )
+    else:
+        _show_checks(found, folder)
+    if any(item.findings for item in found):
+        raise typer.Exit(1)
+
+
+@app.command("test", epilog="Example: opagate policy test --path rego/")
+def run_tests(
+    path: PathOption = None, grants: GrantsOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Run the policy's `test_*` rules in the embedded engine; and in a real OPA, if it is here.
+
+    Exit status 1 if a test fails. A test that only the embedded engine does not pass fails if there is no OPA to say
+    that it is right.
+    """
+    from gateway.cli import rego
+
+    folder, granted = _folder(path, grants, config)
+    embedded = rego.embedded_tests(folder, granted)
+    opa = rego.opa_tests(folder)
+    passing = None if opa is None else {item.name for item in opa if item.passed}
+    wrong = [item for item in embedded if not item.passed]
+    failed = [item.name for item in wrong if passing is None or item.name not in passing]
+    failed += [item.name for item in opa or () if not item.passed and item.name not in failed]
+    if as_json:
+        emit(
+            {
+                "folder": str(folder),
+                "ok": not failed,
+                "failed": failed,
+                "embedded": [{"name": i.name, "passed": i.passed, "detail": i.detail} for i in embedded],
+                "opa": None if opa is None else [{"name": i.name, "passed": i.passed} for i in opa],
+            }
+        )
+    else:
+        _show_tests(embedded, opa, failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("eval", epilog="Example: opagate policy eval input.json")
+def evaluate(
+    document: Annotated[
+        Path, typer.Argument(metavar="[INPUT]", help="A policy input as JSON, - for standard input.")
+    ] = Path("-"),
+    entrypoint: Annotated[
+        Literal["decision", "visibility"], typer.Option(help="The question: one call, or a list.")
+    ] = "decision",
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a policy input with the configured engine. Exit status 1 if the call is not allowed, or nothing is visible."""
+    settings = _settings(path, grants, config)
+    asked = _document(document)
+    if entrypoint == "visibility":
+        visible = sorted(asyncio.run(_visible(settings, asked)))
+        if as_json:
+            emit({"visible": visible})
+        else:
+            for name in visible:
+                out.print(name, markup=False)
+        if not visible:
+            raise typer.Exit(1)
+        return
+    decision = asyncio.run(_decide(settings, asked))
+    if as_json:
+        emit(_plain(decision))
+    else:
+        _show_decision(decision)
+    if not decision.allowed:
+        raise typer.Exit(1)
+
+
+# --- which policy ------------------------------------------------------------------------------------
+
+
+def _settings(path: Path | None, grants: Path | None, config: Path | None) -> PolicySettings:
+    """The policy section of the configuration; without one, the embedded engine on the folder that ships."""
+    from gateway.config import PolicySettings
+
+    configured = PolicySettings()
+    if config is not None or configuration_path(None).exists():
+        configured = configuration(config).policy
+    if path is not None:
+        return PolicySettings(path=path, grants=grants)
+    return configured.model_copy(update={"grants": grants}) if grants is not None else configured
+
+
+def _folder(path: Path | None, grants: Path | None, config: Path | None) -> tuple[Path, Path | None]:
+    from gateway.policy.policy import shipped
+
+    settings = _settings(path, grants, config)
+    return settings.path or shipped(), settings.grants
+
+
+def _document(path: Path) -> JsonObject:
+    """Raises `PolicyInput`."""
+    from gateway.errors import PolicyInput
+
+    try:
+        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        found: object = json.loads(text)
+    except OSError as error:
+        raise PolicyInput(f"the policy input {path} cannot be read: {error.strerror}", "name a readable file") from None
+    except UnicodeDecodeError:
+        raise PolicyInput(f"the policy input {path} is not UTF-8", "save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise PolicyInput(
+            f"the policy input {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
+            "mend it there; rego/schemas/input.json describes it",
+        ) from None
+    if not isinstance(found, dict):
+        raise PolicyInput(f"the policy input {path} is not an object", "rego/schemas/input.json describes it")
+    return cast("JsonObject", found)
+
+
+async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
+    from gateway.policy import Policy
+    from gateway.visit import SUPPORTED_OBLIGATIONS
+
+    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    await policy.start()
+    try:
+        return await policy.decide(document)
+    finally:
+        await policy.stop()
+
+
+async def _visible(settings: PolicySettings, document: JsonObject) -> frozenset[str]:
+    from gateway.policy import Policy
+
+    resources = document.get("resources")
+    asked = frozenset(
+        str(item.get("id")) for item in (resources if isinstance(resources, list) else []) if isinstance(item, dict)
+    )
+    policy = Policy.build(settings, supported=frozenset(), clock=time.time)
+    await policy.start()
+    try:
+        return await policy.visible(document, asked)
+    finally:
+        await policy.stop()
+
+
+# --- for people --------------------------------------------------------------------------------------
+
+
+def _show_checks(found: Sequence[Check], folder: Path) -> None:
+    rows = table("", "check", "what", title=f"Policy {folder}")
+    for item in found:
+        what = (
+            item.skipped or f"{len(item.findings)} problems"
+            if item.findings or item.skipped
+            else f"{item.seconds:.2f} s"
+        )
+        rows.add_row(styled(item.state), item.name, what)
+    show(rows)
+    for item in found:
+        if item.findings:
+            out.print(f"{item.name}:", style="bold")
+            for finding in item.findings:
+                out.print(f"  {finding}", markup=False)
+
+
+def _show_tests(embedded: Sequence[Test], opa: Sequence[Test] | None, failed: Sequence[str]) -> None:
+    rows = table("engine", "passed", "failed")
+    for name, tests in (("embedded", embedded), ("opa", opa or ())):
+        if name == "opa" and opa is None:
+            rows.add_row("opa", "", styled("skipped", "not here; `make tools` installs it"))
+            continue
+        passed = sum(item.passed for item in tests)
+        rows.add_row(
+            name, styled("ok", str(passed)), styled("fail" if passed < len(tests) else "", str(len(tests) - passed))
+        )
+    show(rows)
+    for item in embedded:
+        if not item.passed:
+            word = "fail" if item.name in failed else "warn"
+            what = "" if item.name in failed else " (passes in OPA)"
+            out.print(
+                styled(word, "FAIL" if word == "fail" else "differs"), f"{item.name}{what}: {item.detail}", markup=False
+            )
+    own = {item.name for item in embedded if not item.passed}
+    for name in failed:
+        if name not in own:
+            out.print(styled("fail", "FAIL"), f"{name}: in OPA", markup=False)
+    if not embedded:
+        out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
+
+
+def _plain(decision: Decision) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(decision)
+
+
+def _show_decision(decision: Decision) -> None:
+    out.print(styled(decision.effect, decision.effect.upper()), style="bold")
+    for reason in decision.reasons:
+        rows = pairs()
+        rows.add_row("code", styled("fail" if not decision.allowed else "", reason.code))
+        rows.add_row("why", reason.message)
+        if reason.remedy:
+            rows.add_row("remedy", reason.remedy)
+        if reason.controls:
+            rows.add_row("controls", ", ".join(reason.controls))
+        if reason.facts:
+            rows.add_row("facts", ", ".join(reason.facts))
+        show(rows)
+    for obligation in decision.obligations:
+        out.print(f"obligation {obligation.id} {json.dumps(obligation.properties)}", markup=False)
+    out.print(f"policy {decision.policy.name}, revision {decision.policy.revision}", style="dim", markup=False)

@@ -1,0 +1,272 @@
+"""Rego for people who write it: every check of a policy folder, and its tests in the embedded engine and in a real OPA."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, cast
+
+import regorus
+
+from gateway.errors import PolicyBroken, PolicyError
+from gateway.policy import annotations, bundle, datafile, dialect, fixtures
+from gateway.policy.bundle import Bundle
+from gateway.policy.embedded import Embedded, Entrypoint
+
+_PROGRAM_SECONDS: Final = 120
+_TEST = re.compile(r"^(?:todo_)?test_\w+")
+_PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):\d+")
+_PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check. `findings` are sentences, empty if it found nothing; `skipped` is why it did not run."""
+
+    name: str
+    findings: tuple[str, ...] = ()
+    skipped: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def state(self) -> Literal["ok", "fail", "skipped"]:
+        return "skipped" if self.skipped else "fail" if self.findings else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One `test_*` rule and what an engine made of it. `detail` is the engine's error."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class _Engine(Protocol):
+    """The part of `regorus.Engine` that is used; the package has no types."""
+
+    def add_policy(self, path: str, rego: str) -> object: ...
+    def add_data_json(self, data: str) -> None: ...
+    def eval_rule_as_json(self, rule: str) -> str: ...
+    def get_ast_as_json(self) -> str: ...
+
+
+# --- checks ------------------------------------------------------------------------------------------
+
+
+async def checks(folder: Path, grants: Path | None) -> Sequence[Check]:
+    """What the gateway itself checks at load, and what OPA and Regal say, if they are here."""
+    found = [await _loaded(folder, grants), _dialect(folder, grants), _annotated(folder), _granted(folder, grants)]
+    found += [
+        _program("opa check", "opa", "check", "--strict", "--bundle", *_schemas(folder), str(folder)),
+        _program("opa fmt", "opa", "fmt", "--list", str(folder), says="is not formatted; run `opa fmt --write`"),
+        _program("regal", "regal", "lint", *_regal_config(folder), "--format", "compact", str(folder)),
+    ]
+    return found
+
+
+async def _loaded(folder: Path, grants: Path | None) -> Check:
+    begun = time.monotonic()
+    try:
+        engine = Embedded(bundle.read(folder, grants), deadline=60.0, clock=time.monotonic)
+        await fixtures.require(_Untimed(engine))
+    except PolicyError as error:
+        return _check("load and fixtures", [f"{error.message}; {error.remedy}"], begun)
+    return _check("load and fixtures", [], begun)
+
+
+class _Untimed:
+    def __init__(self, engine: Embedded) -> None:
+        self._engine = engine
+
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+        return self._engine.answer(entrypoint, document)
+
+
+def _dialect(folder: Path, grants: Path | None) -> Check:
+    begun = time.monotonic()
+    try:
+        engine = _engine(bundle.read(folder, grants), {})
+        found = [f"{item.message}; {item.remedy}" for item in dialect.problems(engine.get_ast_as_json())]
+    except PolicyError as error:
+        return Check("both engines agree", skipped=f"it cannot be loaded: {error.message}")
+    return _check("both engines agree", found, begun)
+
+
+def _annotated(folder: Path) -> Check:
+    """Whether each code has an annotation and a rule, and the generated table is that of the annotations."""
+    begun = time.monotonic()
+    try:
+        reasons = annotations.table(bundle.sources(folder))
+    except PolicyError as error:
+        return _check("annotations", [f"{error.message}; {error.remedy}"], begun)
+    path = folder / "gateway/reasons/data.json"
+    if not path.exists():
+        return _check("annotations", [], begun)
+    try:
+        kept: object = datafile.read(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, PolicyError) as error:
+        return _check("annotations", [f"{path} cannot be read: {error}"], begun)
+    stale = [] if kept == reasons else [f"{path} is not what the annotations say; run `make generate`"]
+    return _check("annotations", stale, begun)
+
+
+def _granted(folder: Path, grants: Path | None) -> Check:
+    begun = time.monotonic()
+    try:
+        return _check("grants", grant_problems(bundle.read(folder, grants)), begun)
+    except PolicyError as error:
+        return Check("grants", skipped=f"it cannot be loaded: {error.message}")
+
+
+def grant_problems(loaded: Bundle) -> list[str]:
+    """What is wrong with the grants, each in a sentence: a grant that cannot be read in full is void.
+
+    A policy that has no `data.gateway.grants.problems.found` has nothing to say. Raises `PolicyBroken`.
+    """
+    if not any(name.startswith("gateway/grants/problems") for name, _ in loaded.modules):
+        return []
+    answer = _evaluated(_engine(loaded, {}), "data.gateway.grants.problems.found")
+    if isinstance(answer, str):
+        return [f"the grants could not be looked through: {answer}"]
+    return sorted(
+        f"upstream {item['upstream']!r}, grant {item['index'] + 1}: {item['problem']}"
+        for item in cast("list[dict[str, Any]]", answer)
+    )
+
+
+def _check(name: str, findings: Sequence[str], begun: float) -> Check:
+    return Check(name, tuple(findings), None, time.monotonic() - begun)
+
+
+# --- tests -------------------------------------------------------------------------------------------
+
+
+def embedded_tests(folder: Path, grants: Path | None) -> list[Test]:
+    """Run the `test_*` rules of the `*_test.rego` files in the embedded engine. Raises `PolicyBroken`."""
+    texts = {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*_test.rego"))
+    }
+    engine = _engine(bundle.read(folder, grants), texts)
+    return [_tested(engine, name) for name in _test_names(engine.get_ast_as_json())]
+
+
+def _tested(engine: _Engine, name: str) -> Test:
+    answer = _evaluated(engine, f"data.{name}")
+    if isinstance(answer, str):
+        return Test(name, passed=False, detail="undefined" if answer == "<undefined>" else answer)
+    return Test(name, passed=answer is True, detail="" if answer is True else "it is not true")
+
+
+def _test_names(ast: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for item in cast("list[Any]", json.loads(ast)):
+        if not str(item["source"]["file"]).endswith("_test.rego"):
+            continue
+        package = re.search(r"^package\s+(\S+)", item["source"]["contents"], re.MULTILINE)
+        for line in str(item["source"]["contents"]).splitlines():
+            if package and (rule := _TEST.match(line)) and (name := f"{package[1]}.{rule[0]}") not in seen:
+                seen.add(name)
+                yield name
+
+
+def opa_tests(folder: Path) -> list[Test] | None:
+    """The same in a real OPA, `None` if there is none here. Raises `PolicyBroken`."""
+    opa = program("opa")
+    if opa is None:
+        return None
+    done = _run(opa, "test", "--bundle", "--format", "json", str(folder))
+    try:
+        results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
+    except json.JSONDecodeError:
+        results = []
+    if not results and done.returncode not in {0, 2}:
+        raise PolicyBroken(f"opa test failed: {' '.join(done.stderr.split())[:500]}", "mend what it names")
+    return [
+        Test(
+            f"{item['package'].removeprefix('data.')}.{item['name']}",
+            passed=not (item.get("fail") or item.get("error")),
+        )
+        for item in results
+        if not item.get("skip")
+    ]
+
+
+# --- engines and programs ----------------------------------------------------------------------------
+
+
+def _engine(loaded: Bundle, further: Mapping[str, str]) -> _Engine:
+    engine = cast("_Engine", regorus.Engine())  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - untyped
+    try:
+        for name, text in (*loaded.modules, *further.items()):
+            engine.add_policy(name, text)
+        engine.add_data_json(loaded.data)
+    except BaseException as error:
+        if not _is_engine_failure(error):
+            raise
+        raise PolicyBroken(_explained(error), "mend the rule") from None
+    return engine
+
+
+def _evaluated(engine: _Engine, rule: str) -> object:
+    """The value of a rule; the engine's error as text, and `<undefined>` for no value."""
+    try:
+        return cast("object", json.loads(engine.eval_rule_as_json(rule)))
+    except BaseException as error:
+        if not _is_engine_failure(error):
+            raise
+        return _explained(error)
+
+
+def _is_engine_failure(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError | ValueError | TypeError) or type(error).__name__ == "PanicException"
+
+
+def _explained(error: BaseException) -> str:
+    text = str(error).partition("\nStack backtrace:")[0]
+    place, problem = _PLACE.search(text), _PROBLEM.search(text)
+    where = f"{place['file']}:{place['line']}: " if place else ""
+    return where + (problem["text"] if problem else " ".join(text.split()))
+
+
+def program(name: str) -> str | None:
+    """`opa` or `regal`: from the repository's `.tools/`, which `make tools` fills, else from the PATH."""
+    tools = Path(__file__).resolve().parents[2] / ".tools" / name
+    return str(tools) if tools.is_file() else shutil.which(name)
+
+
+def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
+    found, begun = program(name), time.monotonic()
+    if found is None:
+        return Check(title, skipped=f"{name} is not here; `make tools` installs it")
+    done = _run(found, *arguments)
+    lines = [f"{line} {says}".strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    if done.returncode == 0 and not says:
+        lines = []
+    if done.returncode != 0 and not lines:
+        lines = [f"{name} ended with status {done.returncode}"]
+    return _check(title, lines, begun)
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PROGRAM_SECONDS)  # noqa: S603 - the program is opa or regal, without a shell
+    except subprocess.TimeoutExpired:
+        raise PolicyBroken(
+            f"{Path(command[0]).name} took longer than {_PROGRAM_SECONDS} s", "run it by hand to see why"
+        ) from None
+
+
+def _schemas(folder: Path) -> tuple[str, ...]:
+    return ("--schema", str(folder / "schemas")) if (folder / "schemas").is_dir() else ()
+
+
+def _regal_config(folder: Path) -> tuple[str, ...]:
+    path = folder / ".regal/config.yaml"
+    return ("--config-file", str(path)) if path.is_file() else ()

@@ -1,0 +1,48 @@
+"""`opagate token`: a development token."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from gateway.cli.options import ConfigOption, configuration, configuration_path, seconds
+from gateway.cli.terminal import line, note
+
+
+def token(
+    agent: Annotated[str, typer.Option(help="The agent that the token is for.")],
+    user: Annotated[str | None, typer.Option(help="The person on whose behalf it acts.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group of that person. Repeatable.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope. Repeatable.")] = None,
+    task: Annotated[str | None, typer.Option(help="Calls with tokens of the same task count as one task.")] = None,
+    ttl: Annotated[str, typer.Option(help="How long it is valid.")] = "1h",
+    config: ConfigOption = None,
+) -> None:
+    """Print a development token, and nothing else, on standard output."""
+    from gateway.errors import ConfigurationError
+    from gateway.identity import development
+
+    lifetime = seconds(ttl)
+    if group and not user:
+        raise typer.BadParameter("a group is that of a user; add --user")
+    settings = configuration(config)
+    if not any(identity.kind == "development" for identity in settings.identity):
+        raise ConfigurationError(
+            f"{configuration_path(config)} does not accept development tokens",
+            "add `- kind: development` under identity (loopback only), or get a token from the configured issuer",
+        )
+    made = development.issue(
+        development.load_key(settings.state),
+        agent=agent,
+        audience=f"{settings.base_url}/mcp",
+        ttl=lifetime,
+        clock=time.time,
+        user=user,
+        groups=group or (),
+        scopes=scope or (),
+        task=task,
+    )
+    note(f"A token for development: {settings.base_url} accepts it from this machine only, for {ttl}.")
+    line(made)

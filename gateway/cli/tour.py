@@ -1,0 +1,155 @@
+"""`opagate up --once`: a scripted agent goes through the gateway, and each decision is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+from mcp import MCPError
+from rich.text import Text
+
+from gateway import app
+from gateway.cli import trial
+from gateway.cli.terminal import line, out, plain, styled
+from gateway.demo import agent
+from gateway.errors import UpstreamUnreachable
+from gateway.journal import keys, reader
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.demo.agent import Step
+    from gateway.journal.reader import Verification
+
+_SHOWN: Final = 100
+"""Characters of an upstream's answer; a refusal is shown in full."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    allowed: int = 0
+    refused: int = 0
+    unexpected: int = 0
+
+
+async def run(*, port: int | None, state: Path | None, as_json: bool) -> bool:
+    """Whether every step went as it should, and the journal is whole. Raises `GatewayError` if nothing can start."""
+    with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
+        tally = _Tally()
+        async with trial.serving(port=port or trial.free_port(), state=state or Path(folder)) as configuration:
+            async with _up(configuration):
+                await _walk(configuration, tally, as_json=as_json)
+            record = reader.verify(configuration.journal.path, key=keys.read_key(configuration.state))
+        _finish(tally, record, as_json=as_json)
+        return tally.unexpected == 0 and record.ok
+
+
+@asynccontextmanager
+async def _up(configuration: Configuration) -> AsyncGenerator[None]:
+    """The gateway, in this process, until the block ends. Afterwards its journal is closed."""
+    ready = asyncio.Event()
+    server = asyncio.create_task(app.run(configuration, on_ready=ready.set))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({server, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if server.done():
+        # It could not start: the reason is its exception.
+        await server
+    try:
+        yield
+    finally:
+        if not server.done():
+            # As its user would stop it.
+            signal.raise_signal(signal.SIGTERM)
+        await server
+
+
+async def _walk(configuration: Configuration, tally: _Tally, *, as_json: bool) -> None:
+    if not as_json:
+        out.print(f"[bold]A scripted agent goes through the gateway at {configuration.base_url}[/]")
+    try:
+        number = 0
+        async for step in agent.tour(configuration.base_url, trial.token(configuration)):
+            number += 1
+            expected = step.outcome == step.attempt.expect
+            tally.allowed += step.outcome == "allowed"
+            tally.refused += step.outcome == "refused"
+            tally.unexpected += not expected
+            if as_json:
+                line(json.dumps(_as_json(number, step, expected=expected)))
+            else:
+                _show(number, step, expected=expected)
+    except (MCPError, httpx2.HTTPError, ExceptionGroup) as error:
+        raise UpstreamUnreachable(
+            f"the scripted agent lost the gateway: {type(error).__name__}", "try again; see whether a proxy is set"
+        ) from error
+
+
+def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
+    attempt = step.attempt
+    return {
+        "step": number,
+        "upstream": attempt.upstream,
+        "tool": attempt.tool,
+        "arguments": dict(attempt.arguments),
+        "outcome": step.outcome,
+        "expected": expected,
+        "codes": list(step.codes),
+        "decision": step.decision,
+    }
+
+
+def _show(number: int, step: Step, *, expected: bool) -> None:
+    attempt = step.attempt
+    what = f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
+    out.print()
+    out.print(
+        Text.assemble(
+            (f"{number:>2}  ", "dim"), styled(step.outcome, f"{step.outcome.upper():<8}"), "  ", (what, "bold")
+        )
+    )
+    out.print(Text(f"    {attempt.why}.", style="dim"))
+    if step.outcome == "allowed":
+        answer = " ".join(step.text.split())
+        shown = answer if len(answer) <= _SHOWN else answer[:_SHOWN] + " …"
+        out.print(Text("    ").append_text(plain(shown)))
+    else:
+        for text in step.text.splitlines():
+            out.print(Text("    ").append_text(plain(text)))
+    if not expected:
+        out.print(f"    This is not as expected: it should have been {attempt.expect}.", style="bold red")
+
+
+def _finish(tally: _Tally, record: Verification, *, as_json: bool) -> None:
+    if as_json:
+        line(
+            json.dumps(
+                {
+                    "allowed": tally.allowed,
+                    "refused": tally.refused,
+                    "unexpected": tally.unexpected,
+                    "journal": {"ok": record.ok, "entries": record.entries, "head": record.head},
+                }
+            )
+        )
+        return
+    out.print()
+    passed = f"{tally.allowed} allowed, {tally.refused} refused"
+    if tally.unexpected:
+        out.print(styled("fail", f"{passed}, {tally.unexpected} not as expected"))
+    else:
+        out.print(styled("ok", f"{passed}, all as expected"))
+    journal = f"the journal: {record.entries} entries, head {record.head}"
+    out.print(
+        styled("ok", f"{journal}, every line follows from the one before")
+        if record.ok
+        else styled("fail", f"{journal}, {record.problem_count} problems")
+    )
+    out.print("Keep it running and try it yourself: opagate up", style="dim")

@@ -1,0 +1,195 @@
+"""A gateway to try: the demo servers, the configuration that serves them, and what its user is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import yaml
+from rich.text import Text
+
+from gateway import app, config
+from gateway.cli.options import TRIAL
+from gateway.cli.terminal import err, out, pairs, show
+from gateway.config import Configuration
+from gateway.demo import processes, upstreams
+from gateway.errors import ConfigurationError, JournalError
+from gateway.identity import development
+from gateway.journal import storage
+from gateway.telemetry import logs
+
+AGENT: Final = "trial"
+_TOKEN_SECONDS: Final = 8 * 3600
+_HEADER: Final = """\
+# Written by `opagate up` each time it starts: the gateway that it runs. The demo upstreams live as long as it does.
+# Other commands find it here: opagate journal tail --config {path}
+"""
+_TITLES: Final = {
+    "files": "a project's files: read them, write reports",
+    "tickets": "customers' tickets: search, read, comment",
+    "mail": "a mailbox: read it, write to colleagues",
+}
+
+
+async def run(*, port: int, state: Path) -> None:
+    """Serve until Ctrl-C. Raises `GatewayError` when something cannot start."""
+    async with serving(port=port, state=state) as configuration:
+        await app.run(configuration, on_ready=lambda: _greet(configuration, state / TRIAL.name))
+    err.print("stopped; the record is complete", style="dim")
+
+
+@asynccontextmanager
+async def serving(*, port: int, state: Path) -> AsyncGenerator[Configuration]:
+    """The demo servers, running, and the configuration for them, written into the state folder."""
+    require_free(port)
+    _make(state)
+    require_unused(state)
+    with err.status("Starting the demo upstreams") if err.is_terminal else nullcontext() as status:
+        async with processes.running(state) as urls:
+            if status is not None:
+                status.stop()
+            configuration = write(state / TRIAL.name, port=port, urls=urls)
+            logs.configure(configuration.telemetry.log, configuration.telemetry.level)
+            yield configuration
+
+
+def _make(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {state} cannot be made: {error.strerror}", "name another with --state"
+        ) from None
+
+
+def require_free(port: int) -> None:
+    """Raises `ConfigurationError` if something listens there: better now than after everything has started."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"port {port} on 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}",
+            f"stop what uses it, or take another: --port {port + 1}",
+        ) from None
+
+
+def require_unused(state: Path) -> None:
+    """Raises `ConfigurationError` if another gateway writes its record there: its configuration must not be replaced."""
+    folder = state / "journal"
+    if not folder.exists():
+        return
+    try:
+        os.close(storage.lock(folder))
+    except JournalError as error:
+        raise ConfigurationError(
+            error.message, f"stop it, or keep this one's state elsewhere: --state {state}-2"
+        ) from None
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
+    """Write the configuration of the trial, and load it as any other."""
+    settings = {
+        name: item.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        for name, item in upstreams.upstreams(urls).items()
+    }
+    document = {
+        "listen": f"127.0.0.1:{port}",
+        "state": ".",
+        "identity": [{"kind": "development"}],
+        "journal": {"path": "journal"},
+        "catalogue": {"lock": "catalogue.lock"},
+        "telemetry": {"log": "console", "level": "warning"},
+        "upstreams": settings,
+    }
+    fresh = path.with_suffix(".new")
+    fresh.write_text(_HEADER.format(path=path) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    fresh.replace(path)
+    return config.load(path)
+
+
+def token(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> str:
+    return development.issue(
+        development.load_key(configuration.state),
+        agent=AGENT,
+        audience=f"{configuration.base_url}/mcp",
+        ttl=_TOKEN_SECONDS,
+        clock=clock,
+    )
+
+
+def client_configuration(configuration: Configuration, bearer: str) -> dict[str, object]:
+    """The form that Cursor, Claude Code and most other clients read."""
+    headers = {"Authorization": f"Bearer {bearer}"}
+    return {
+        "mcpServers": {
+            name: {"type": "http", "url": f"{configuration.base_url}/mcp/{name}", "headers": headers}
+            for name in configuration.upstreams
+        }
+    }
+
+
+# --- what its user is told ---------------------------------------------------------------------------
+
+
+def _greet(configuration: Configuration, path: Path) -> None:
+    bearer = token(configuration)
+    out.print()
+    out.print(
+        f"[bold green]opagate {version('opagate')}[/] is up at [bold]{configuration.base_url}[/]. Ctrl-C stops it."
+    )
+    rows = pairs()
+    for name in configuration.upstreams:
+        rows.add_row(
+            f"  {name}", Text(f"{configuration.base_url}/mcp/{name}", style="cyan"), Text(_TITLES[name], style="dim")
+        )
+    show(rows)
+    _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …; the token in it lasts 8 hours")
+    out.print(json.dumps(client_configuration(configuration, bearer), indent=2), markup=False)
+    _heading("Token", "alone")
+    out.print(bearer, markup=False)
+    _heading("Try first", "in another terminal")
+    where = f"--config {shlex.quote(str(path))}"
+    for remark, command in _suggestions(configuration, where):
+        out.print(f"  # {remark}", style="dim", markup=False)
+        out.print(f"  {command}", style="cyan", markup=False)
+    out.print()
+
+
+def _heading(title: str, remark: str) -> None:
+    out.print()
+    out.print(f"[bold]{title}[/] [dim]({remark})[/]")
+
+
+def _suggestions(configuration: Configuration, where: str) -> Iterator[tuple[str, str]]:
+    yield "each decision, as it is made", f"opagate journal tail {where}"
+    yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where)
+    yield "why: the rule, and what would pass (the refusal names its ID)", f"opagate explain ID {where}"
+    yield "the tools, their labels and pins", f"opagate catalogue {where}"
+    yield "a scripted agent shows what passes and what does not", "opagate up --once"
+
+
+def _call(url: str, where: str) -> str:
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "send_message", "arguments": {"to": ["x@example.net"], "subject": "Hi", "body": "Hi"}},
+    }
+    return (
+        f'curl {url} -H "Authorization: Bearer $(opagate token --agent you {where})"'
+        " -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'"
+        f" -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"
+    )

@@ -1,0 +1,45 @@
+"""`opagate up`: everything, embedded, for trying it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.options import TRIAL
+
+
+def up(
+    once: Annotated[
+        bool, typer.Option("--once", help="Run a scripted agent through the gateway, show each decision, and exit.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The port on 127.0.0.1. By default 8080; a free one with --once."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="The folder for keys, pins and the record. By default state/; a temporary one with --once."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --once: each step as a JSON line, for programs.")
+    ] = False,
+) -> None:
+    """Start a gateway to try, with demo upstreams (files, tickets, mail) and no configuration.
+
+    It prints the endpoints, a token, a client configuration to paste, and what to try first. With --once, exit status 1
+    if a step did not go as expected.
+    """
+    import uvloop
+
+    from gateway.cli import tour, trial
+
+    if as_json and not once:
+        raise typer.BadParameter("--json goes with --once")
+    if once:
+        passed = uvloop.run(tour.run(port=port, state=state, as_json=as_json))
+        if not passed:
+            raise typer.Exit(1)
+    else:
+        uvloop.run(trial.run(port=port or 8080, state=state or TRIAL.parent))
