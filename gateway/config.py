@@ -12,7 +12,9 @@ import re
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -32,6 +34,8 @@ from gateway.model import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
 
 # --- scalars ---------------------------------------------------------------------------------------
 
@@ -56,7 +60,10 @@ def _duration(value: object) -> object:
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             raise ValueError(f"{value!r} is not a duration; write it like 250ms, 5s or 10m")
-        return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+        try:
+            return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+        except OverflowError:
+            raise ValueError(f"{value!r} is longer than a gateway can wait") from None
     if isinstance(value, int | float):
         raise ValueError(f"{value!r} has no unit; write it like {value}s")  # noqa: TRY004 - pydantic reports ValueError
     return value
@@ -71,6 +78,8 @@ def _secret(value: object, info: ValidationInfo) -> object:
             return path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ValueError(f"the secret file {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ValueError(f"the secret file {path} is not UTF-8") from None
     if _ENVIRONMENT.fullmatch(value) is None:
         raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
     return _interpolate(value)
@@ -102,10 +111,9 @@ def _location(value: object, info: ValidationInfo) -> object:
     text = _interpolate(value)
     if text.startswith("file:"):
         return f"file:{_base(info) / Path(text.removeprefix('file:')).expanduser()}"
-    match = re.match(r"http://(\[[^]]+\]|[^:/]+)", text)
-    if text.startswith("https://") or (match and _loopback(match[1])):
+    if text.startswith("https://") or _is_local_http(text):
         return text
-    raise ValueError(f"{text!r} is no place for keys; write file:PATH or https://… (http:// only on loopback)")
+    raise ValueError("it is no place for keys; write file:PATH or https://… (http:// only on loopback)")
 
 
 def _base(info: ValidationInfo) -> Path:
@@ -220,11 +228,10 @@ class OpaEngine(Settings):
     def _confidential(cls, value: str) -> str:
         if value.startswith(("unix:///", "https://")):
             return value
-        match = re.match(r"http://(\[[^]]+\]|[^:/]+)", value)
-        if match and _loopback(match[1]):
+        if _is_local_http(value):
             return value
         raise ValueError(
-            f"{value!r} would carry decisions over an open network; use unix:///…, https://…, or http:// on loopback"
+            "it would carry decisions over an open network; write unix:///…, https://…, or http:// on loopback"
         )
 
 
@@ -233,8 +240,10 @@ def _engine(value: object) -> object:
 
 
 class PolicySettings(Settings):
-    engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = (
-        EmbeddedEngine()
+    """What decides."""
+
+    engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = Field(
+        default=EmbeddedEngine(), description="`embedded`, or a real OPA."
     )
     path: FilePath | None = Field(
         default=None, description="The policy folder; by default the one that ships with opagate."
@@ -251,9 +260,11 @@ class PolicySettings(Settings):
 class ToolLabels(Settings):
     """What a tool does, for the tools whose names match a pattern. Later patterns override earlier ones."""
 
-    effect: Effect | None = None
-    egress: bool | None = None
-    sensitivity: Sensitivity | None = None
+    effect: Effect | None = Field(default=None, description="What it does to the world; without a label: `write`.")
+    egress: bool | None = Field(default=None, description="Whether data leaves by it; without a label: true.")
+    sensitivity: Sensitivity | None = Field(
+        default=None, description="How sensitive what it touches is; without a label: `internal`."
+    )
     roles: dict[str, Role] = Field(default_factory=dict, description="JSON pointer into the arguments → role.")
 
     @field_validator("roles")
@@ -266,6 +277,8 @@ class ToolLabels(Settings):
 
 
 class NoCredential(Settings):
+    """The upstream asks for none."""
+
     kind: Literal["none"] = "none"
 
 
@@ -273,8 +286,8 @@ class HeaderCredential(Settings):
     """A fixed header for an HTTP upstream, for example a personal access token."""
 
     kind: Literal["header"]
-    name: str = Field(default="authorization", pattern=r"^[A-Za-z0-9-]+$")
-    value: Secret
+    name: str = Field(default="authorization", pattern=r"^[A-Za-z0-9-]+$", description="The header's name.")
+    value: Secret = Field(description="Its whole value, such as `${NAME}` that holds `Bearer …`.")
 
 
 class Upstream(Settings):
@@ -286,10 +299,16 @@ class Upstream(Settings):
     cwd: FilePath | None = Field(default=None, description="Working directory of the child.")
     ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
     audience: Text = Field(description="The system that is reached; the unit in which fan-out is counted.")
-    trust: Literal["trusted", "untrusted"] = "untrusted"
-    tenant: str | None = None
-    environment: str | None = None
-    credential: Annotated[NoCredential | HeaderCredential, Field(discriminator="kind")] = NoCredential()
+    trust: Literal["trusted", "untrusted"] = Field(
+        default="untrusted", description="`trusted`: what comes from it was written by your own people."
+    )
+    tenant: str | None = Field(default=None, description="Whose data it holds.")
+    environment: str | None = Field(
+        default=None, description="Such as production; without it, policy assumes the worst."
+    )
+    credential: Annotated[NoCredential | HeaderCredential, Field(discriminator="kind")] = Field(
+        default=NoCredential(), description="What the gateway shows to an HTTP upstream."
+    )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
 
     @model_validator(mode="after")
@@ -299,13 +318,15 @@ class Upstream(Settings):
         if self.command is not None and not self.command:
             raise ValueError("command is empty; its first item is the program")
         if self.url is not None and not re.match(r"https?://", self.url):
-            raise ValueError(f"{self.url!r} is not an http or https URL")
+            raise ValueError("url is not an http or https URL")
         if self.command is not None and isinstance(self.credential, HeaderCredential):
             raise ValueError("a stdio upstream has no headers; give its credential in env")
         return self
 
 
 class CatalogueSettings(Settings):
+    """The tools of the upstreams, and their pinned definitions."""
+
     lock: FilePath = Field(default=Path("catalogue.lock"), description="The pinned tool definitions; commit it.")
     trust: Literal["first_use", "locked"] = Field(
         default="first_use", description="`locked`: a tool that is not in the lock file cannot be used."
@@ -317,18 +338,24 @@ class CatalogueSettings(Settings):
 
 
 class TlsSettings(Settings):
-    certificate: FilePath
-    key: FilePath
+    """HTTPS. Without it the gateway serves plain HTTP, for loopback or behind a proxy that ends TLS."""
+
+    certificate: FilePath = Field(description="The certificate chain, PEM.")
+    key: FilePath = Field(description="Its private key, PEM.")
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
 
 
 class HistorySettings(Settings):
-    store: Literal["embedded"] = "embedded"
+    """What a task has done so far."""
+
+    store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
     idle: Duration = Field(default=timedelta(minutes=30), description="How long an unused implicit task lives.")
 
 
 class JournalSettings(Settings):
-    path: FilePath = Path("state/journal")
+    """The record of every decision."""
+
+    path: FilePath = Field(default=Path("state/journal"), description="The folder of its files.")
     fsync: Literal["always", "interval", "never"] = Field(
         default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
     )
@@ -338,6 +365,8 @@ class JournalSettings(Settings):
 
 
 class Limits(Settings):
+    """How much, how many, and how long."""
+
     request_bytes: Size = Field(default=4 * 2**20, description="A larger request is refused with 413.")
     connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
@@ -347,8 +376,10 @@ class Limits(Settings):
 
 
 class Telemetry(Settings):
-    log: Literal["console", "json"] = "json"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Logs and traces. Metrics are at `/metrics`."""
+
+    log: Literal["console", "json"] = Field(default="json", description="The form of the log on standard error.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged from on.")
     otlp: Text | None = Field(default=None, description="OTLP/HTTP endpoint for traces; off without it.")
 
 
@@ -359,19 +390,23 @@ class Configuration(Settings):
     public_url: Text | None = Field(default=None, description="How callers reach it; by default `http://<listen>`.")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="Further accepted `Host` values.")
     allowed_origins: tuple[str, ...] = Field(default=(), description="Further accepted `Origin` values.")
-    tls: TlsSettings | None = None
+    tls: TlsSettings | None = Field(default=None, description="HTTPS.")
     state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
-    identity: tuple[Identity, ...] = ()
-    policy: PolicySettings = PolicySettings()
-    upstreams: dict[str, Upstream] = Field(default_factory=dict)
-    catalogue: CatalogueSettings = CatalogueSettings()
-    history: HistorySettings = HistorySettings()
-    journal: JournalSettings = JournalSettings()
-    limits: Limits = Limits()
+    identity: tuple[Identity, ...] = Field(
+        default=(), description="Who may call: whoever one of these identifies. Without any, nobody."
+    )
+    policy: PolicySettings = Field(default=PolicySettings(), description="What decides.")
+    upstreams: dict[str, Upstream] = Field(
+        default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`."
+    )
+    catalogue: CatalogueSettings = Field(default=CatalogueSettings(), description="The tools and their pins.")
+    history: HistorySettings = Field(default=HistorySettings(), description="What tasks have done.")
+    journal: JournalSettings = Field(default=JournalSettings(), description="The record.")
+    limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
     errors: Literal["result", "protocol"] = Field(
         default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."
     )
-    telemetry: Telemetry = Telemetry()
+    telemetry: Telemetry = Field(default=Telemetry(), description="Logs and traces.")
 
     @property
     def host(self) -> str:
@@ -395,8 +430,8 @@ class Configuration(Settings):
     @classmethod
     def _address(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"{value!r} is not an address; write it like 127.0.0.1:8080")
+        if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+            raise ValueError("it is not an address; write it like 127.0.0.1:8080")
         return value
 
     @field_validator("upstreams")
@@ -420,6 +455,15 @@ class Configuration(Settings):
         return self
 
 
+def _is_local_http(url: str) -> bool:
+    """Whether it is plain HTTP to this machine. What stands before an `@` is a user, not the host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "http" and _loopback(parts.hostname or "")
+
+
 def _loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -430,6 +474,17 @@ def _loopback(host: str) -> bool:
 
 
 # --- reading ---------------------------------------------------------------------------------------
+
+
+class InvalidSettings(ConfigurationError):
+    """A file that is YAML and no configuration. `problems` begin with their fields."""
+
+    def __init__(self, name: str, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{name}: {'; '.join(problems)}",
+            "mend what is named; docs/reference/configuration.md describes every setting",
+        )
+        self.problems = problems
 
 
 def load(path: Path) -> Configuration:
@@ -459,9 +514,7 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
         # Sections with paths in their defaults are named, so that those are relative to the file as well.
         return Configuration.model_validate({"catalogue": {}, "journal": {}, **document}, context={"base": base})
     except ValidationError as error:
-        raise ConfigurationError(
-            _explain(error, name), "`opagate check` shows every field; `opagate init` an example"
-        ) from None
+        raise InvalidSettings(name, _explain(error)) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -486,54 +539,94 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return str(error).splitlines()[0]
 
 
-def _explain(error: ValidationError, name: str) -> str:
+def _explain(error: ValidationError) -> tuple[str, ...]:
+    """Each problem with its field, as the file shows it. No value is quoted: one may be a secret."""
     problems: list[str] = []
     for item in error.errors(include_url=False):
         location = item["loc"]
-        field = ".".join(str(part) for part in location if not _is_tag(part)) or "the file"
-        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = _unknown_key(location)
-            field = ".".join(str(part) for part in location[:-1] if not _is_tag(part)) or "the top level"
-        problems.append(f"{field}: {message}")
-    return f"{name}: " + "; ".join(problems)
+            shown, message = _place(location[:-1]) or "the top level", _unknown_key(location)
+        else:
+            shown, message = _place(location) or "the file", _problem(item)
+        problems.append(f"{shown}: {message}")
+    return tuple(problems)
 
 
-def _is_tag(part: int | str) -> bool:
-    """Whether a part of an error's location is the tag of a discriminated union, which the file does not show."""
-    return part in {"jwt", "spiffe", "development", "anonymous", "embedded", "opa", "none", "header"}
+def _problem(item: ErrorDetails) -> str:
+    match item["type"]:
+        case "missing":
+            return "it is missing"
+        case "union_tag_not_found" | "union_tag_invalid":
+            return _unknown_kind(item)
+        case "model_type" | "dict_type" | "tuple_type" if item["input"] is None:
+            return "it is empty; leave the key out, or give it a value"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "it should be a mapping of settings"
+        case "greater_than":
+            return "it should be greater than 0"
+        case _:
+            return item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _unknown_kind(item: ErrorDetails) -> str:
+    kinds = sorted(_kind(model) for model in _models(_annotations(item["loc"])[1]))
+    tag = item.get("ctx", {}).get("tag")
+    if tag is None:
+        return f"kind is missing; it is one of {', '.join(kinds)}"
+    return f"there is no kind {tag!r}" + _hint(difflib.get_close_matches(str(tag), kinds, n=1, cutoff=0.5), kinds)
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     key = str(location[-1])
-    known = _known_keys(Configuration, location[:-1])
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
-    return f"there is no setting {key!r}{hint}"
+    known = sorted({field for model in _models(_annotations(location[:-1])[1]) for field in model.model_fields})
+    return f"there is no setting {key!r}" + _hint(difflib.get_close_matches(key, known, n=1, cutoff=0.5), known)
 
 
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """The setting names at a place in the file, found by walking the models along the error's location."""
-    here: set[type[BaseModel]] = {model}
+def _hint(near: list[str], known: list[str]) -> str:
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(_annotations(location)[0])
+
+
+def _annotations(location: tuple[int | str, ...]) -> tuple[list[str], object]:
+    """The parts of a location that the file shows, and the annotation there. pydantic adds the tag of a discriminated
+    union, which the file has not as a key: it is left out. An upstream may well be called `opa` or `none`."""
+    here: object = Configuration
+    shown: list[str] = []
     for part in location:
-        if isinstance(part, int):
+        models = _models(here)
+        if len(models) > 1:
+            here = next((model for model in models if _kind(model) == part), here)
             continue
-        stepped = {
-            nested for m in here if part in m.model_fields for nested in _models(m.model_fields[part].annotation)
-        }
-        if stepped:
-            here = stepped
-        elif tagged := {m for m in here if _kind(m) == part}:
-            here = tagged
-    return {field for m in here for field in m.model_fields}
+        shown.append(str(part))
+        here = _below(here, models, part)
+    return shown, here
 
 
-def _kind(model: type[BaseModel]) -> object:
-    field = model.model_fields.get("kind")
-    return get_args(field.annotation)[0] if field else None
+def _below(annotation: object, models: list[type[BaseModel]], part: int | str) -> object:
+    """The annotation of a field of a model, or of an item of a mapping or list."""
+    if models:
+        field = models[0].model_fields.get(str(part))
+        return field.annotation if field else None
+    items = [item for item in get_args(_bare(annotation)) if item is not Ellipsis]
+    return items[-1] if items else None
 
 
-def _models(annotation: object) -> set[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
-    return {nested for argument in get_args(annotation) for nested in _models(argument)}
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The models that a value may be of, itself and not its items."""
+    bare = _bare(annotation)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return [bare]
+    if get_origin(bare) in {dict, tuple}:
+        return []
+    return [model for argument in get_args(bare) if argument is not NoneType for model in _models(argument)]
+
+
+def _bare(annotation: object) -> object:
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["kind"].annotation)[0])

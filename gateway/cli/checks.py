@@ -54,6 +54,8 @@ async def run(path: Path) -> list[Finding]:
     logs.configure("console", "critical")
     try:
         settings = config.load(path)
+    except config.InvalidSettings as error:
+        return [Finding("fail", "configuration", problem) for problem in error.problems]
     except ConfigurationError as error:
         return [_failed("configuration", error)]
     found = [Finding("ok", "configuration", f"{path} is valid")]

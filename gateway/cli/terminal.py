@@ -14,8 +14,8 @@ from rich.text import Text
 
 from gateway.errors import GatewayError
 
-_WIDE: Final = 10_000
-"""Columns when the output goes to a program or a file: a row is a line there."""
+_WIDE: Final = 160
+"""Columns of a table when the output goes to a program or a file. Other lines are never broken."""
 
 _STYLES: Final = {
     "allow": "green",
