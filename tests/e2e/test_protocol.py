@@ -30,7 +30,7 @@ def anyone(gateway: GatewayProcess) -> Caller:
 async def test_progress_reaches_the_client_with_its_own_token(gateway: GatewayProcess, mode: str):
     reports: list[float] = []
 
-    async def note(progress: float, _total: float | None, _message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         reports.append(progress)
 
     async with Client(gateway.mcp("everything"), mode=mode) as client:
@@ -55,7 +55,7 @@ async def test_log_messages_come_on_the_stream_of_their_call(gateway: GatewayPro
     ("mode", "tool"), [("legacy", "test_sampling"), ("2026-07-28", "test_input_required_result_sampling")]
 )
 async def test_a_server_asks_the_clients_model(gateway: GatewayProcess, mode: str, tool: str):
-    async def sample(_context: Any, _params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
+    async def sample(context: Any, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
         content = types.TextContent(type="text", text="Paris")
         return types.CreateMessageResult(role="assistant", content=content, model="none")
 
@@ -69,7 +69,7 @@ async def test_a_server_asks_the_clients_model(gateway: GatewayProcess, mode: st
     ("mode", "tool"), [("legacy", "test_elicitation"), ("2026-07-28", "test_input_required_result_elicitation")]
 )
 async def test_a_server_asks_the_user(gateway: GatewayProcess, mode: str, tool: str):
-    async def elicit(_context: Any, _params: Any) -> types.ElicitResult:
+    async def elicit(context: Any, params: Any) -> types.ElicitResult:
         return types.ElicitResult(action="accept", content={"response": "Ada", "name": "Ada"})
 
     async with Client(gateway.mcp("everything"), mode=mode, elicitation_callback=elicit) as client:
@@ -79,8 +79,8 @@ async def test_a_server_asks_the_user(gateway: GatewayProcess, mode: str, tool: 
 
 
 async def test_a_server_asks_for_roots(gateway: GatewayProcess):
-    async def roots(_context: Any) -> types.ListRootsResult:
-        return types.ListRootsResult(roots=[types.Root(uri="file:///a"), types.Root(uri="file:///b")])
+    async def roots(context: Any) -> types.ListRootsResult:
+        return types.ListRootsResult.model_validate({"roots": [{"uri": "file:///a"}, {"uri": "file:///b"}]})
 
     async with Client(gateway.mcp("everything"), mode="2026-07-28", list_roots_callback=roots) as client:
         result = await client.call_tool("test_input_required_result_list_roots", {})
@@ -89,9 +89,9 @@ async def test_a_server_asks_for_roots(gateway: GatewayProcess):
 
 
 async def test_a_call_that_needs_two_rounds_of_input_ends(gateway: GatewayProcess):
-    async def elicit(_context: Any, params: Any) -> types.ElicitResult:
-        answer = {"color": "blue"} if "color" in str(params.message) else {"name": "Ada"}
-        return types.ElicitResult(action="accept", content=answer)
+    async def elicit(context: Any, params: Any) -> types.ElicitResult:
+        asked_for_colour = "color" in str(params.message)
+        return types.ElicitResult(action="accept", content={"color": "blue"} if asked_for_colour else {"name": "Ada"})
 
     async with Client(gateway.mcp("everything"), mode="2026-07-28", elicitation_callback=elicit) as client:
         result = await client.call_tool("test_input_required_result_multi_round", {})
@@ -166,7 +166,7 @@ def test_a_cancellation_by_notification_reaches_the_server_as_it_was_sent(anyone
 
 def test_a_stream_of_a_session_passes_with_its_event_ids_and_ends_with_the_server(alice: Caller, received: Recorder):
     session = opened(alice)
-    with alice.open("GET", **session, last_event_id="41") as answer:
+    with alice.open("GET", headers=session | {"last-event-id": "41"}) as answer:
         assert answer.status == 200
         assert answer.readline() == b"id: 1\n"
         assert answer.readline() == b"retry: 100\n"
@@ -182,19 +182,17 @@ def test_a_stream_of_a_session_passes_with_its_event_ids_and_ends_with_the_serve
 def test_a_session_is_ended_with_delete(alice: Caller, received: Recorder):
     session = opened(alice)
 
-    assert alice.ask(None, "DELETE", **session).status == 200
+    assert alice.ask(None, "DELETE", session).status == 200
     assert ["mcp-session-id", "session-1"] in received.requests()[-1]["headers"]
 
 
 def test_a_list_that_a_stream_replays_is_filtered(bob: Caller, received: Recorder):
-    with bob.open("GET", **opened(bob)) as answer:
-        for _ in range(20):
-            line = answer.readline()
-            if line.startswith(b"data: {"):
-                break
+    with bob.open("GET", headers=opened(bob)) as answer:
+        lines = [answer.readline() for _ in range(7)]
 
-    assert [tool["name"] for tool in json.loads(line.removeprefix(b"data: "))["result"]["tools"]] == ["open_a"]
-    assert json.loads(line.removeprefix(b"data: "))["result"]["cacheScope"] == "private"
+    (replayed,) = [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: {")]
+    assert [tool["name"] for tool in replayed["result"]["tools"]] == ["open_a"]
+    assert replayed["result"]["cacheScope"] == "private"
 
 
 @pytest.mark.parametrize("era", [legacy, stateless])
@@ -250,7 +248,7 @@ def test_a_hundred_megabytes_stream_through_in_little_memory(anyone: Caller):
 
 
 def test_a_legacy_session_header_means_nothing_to_the_stateless_era(alice: Caller, received: Recorder):
-    answer = alice.ask(call("odd", stateless), mcp_session_id="made-up", last_event_id="3")
+    answer = alice.ask(call("odd", stateless), headers={"mcp-session-id": "made-up", "last-event-id": "3"})
 
     assert answer.status == 200
     names = {name for name, _ in received.requests()[-1]["headers"]}
@@ -274,7 +272,7 @@ def opened(caller: Caller) -> dict[str, str]:
     sent = legacy(
         "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "raw", "version": "1"}
     )
-    return {"mcp_session_id": caller.ask(sent).headers["mcp-session-id"]}
+    return {"mcp-session-id": caller.ask(sent).headers["mcp-session-id"]}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
@@ -283,22 +281,22 @@ def test_a_session_of_somebody_else_is_no_session(alice: Caller, mallory: Caller
     received.take()
     sent = call("odd") if method == "POST" else None
 
-    answer = mallory.ask(sent, method, **session)
+    answer = mallory.ask(sent, method, session)
 
     assert answer.status == 404
     assert answer.codes == ["session/unknown"]
     assert received.requests() == []
-    assert alice.ask(call("odd"), **session).status == 200
+    assert alice.ask(call("odd"), headers=session).status == 200
 
 
 @pytest.mark.parametrize("made_up", ["session-1", "session-1.", "session-1.00000000000000000000000000000000", "."])
 def test_a_session_that_the_gateway_did_not_give_is_no_session(alice: Caller, received: Recorder, made_up: str):
-    assert alice.ask(call("odd"), mcp_session_id=made_up).codes == ["session/unknown"]
+    assert alice.ask(call("odd"), headers={"mcp-session-id": made_up}).codes == ["session/unknown"]
     assert received.requests() == []
 
 
 def test_a_stream_is_not_resumed_without_its_session(alice: Caller, received: Recorder):
-    assert alice.ask(None, "GET", last_event_id="1").codes == ["session/missing"]
+    assert alice.ask(None, "GET", headers={"last-event-id": "1"}).codes == ["session/missing"]
     assert received.requests() == []
 
 
@@ -369,5 +367,5 @@ def test_nothing_is_shared_between_a_user_and_the_same_agent_for_another_user(
     ann, ben = (caller(gateway, "alice", "handles", user=user) for user in ("ann", "ben"))
     session = opened(ann)
 
-    assert ben.ask(call("odd"), **session).codes == ["session/unknown"]
-    assert replace(ann, upstream="echo").ask(call("echo"), **session).codes == ["session/unknown"]
+    assert ben.ask(call("odd"), headers=session).codes == ["session/unknown"]
+    assert replace(ann, upstream="echo").ask(call("echo"), headers=session).codes == ["session/unknown"]

@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -101,7 +102,9 @@ class Caller:
     tls: ssl.SSLContext | None = None
 
     @contextmanager
-    def open(self, method: str, sent: Sent | None = None, **headers: str) -> Generator[http.client.HTTPResponse]:
+    def open(
+        self, method: str, sent: Sent | None = None, headers: Mapping[str, str] | None = None
+    ) -> Generator[http.client.HTTPResponse]:
         """Send a request; its answer is read by the test. Leaving the block closes the connection."""
         host = self.gateway.origin.partition("://")[2]
         connection = (
@@ -109,12 +112,8 @@ class Caller:
             if self.tls
             else http.client.HTTPConnection(host, timeout=60)
         )
-        fields = {
-            **(JSON if sent else {"accept": "text/event-stream"}),
-            **self.headers,
-            **(sent.headers if sent else {}),
-        }
-        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        fields = JSON if sent else {"accept": "text/event-stream"}
+        fields = {**fields, **self.headers, **(sent.headers if sent else {}), **(headers or {})}
         try:
             connection.request(method, f"/mcp/{self.upstream}", sent.body if sent else None, fields)
             answer = connection.getresponse()
@@ -125,9 +124,9 @@ class Caller:
         finally:
             connection.close()
 
-    def ask(self, sent: Sent | None, method: str = "POST", **headers: str) -> Answer:
+    def ask(self, sent: Sent | None, method: str = "POST", headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request and read the whole answer."""
-        with self.open(method, sent, **headers) as answer:
+        with self.open(method, sent, headers) as answer:
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
 
     def call(self, tool: str, **arguments: Any) -> Answer:
@@ -166,7 +165,8 @@ def metric(gateway: GatewayProcess, name: str, **labels: str) -> float:
 
 def entries(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
     """The journal's entries, of one kind or all, of a gateway that runs or ran in this folder."""
-    lines = [line for path in sorted((folder / "state/journal").glob("*.jsonl")) for line in path.open("rb")]
+    files = sorted((folder / "state/journal").glob("*.jsonl"))
+    lines = [line for path in files for line in path.read_bytes().splitlines(keepends=True)]
     found: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith(b"\n")]
     return [entry for entry in found if kind is None or entry["kind"] == kind]
 

@@ -73,7 +73,11 @@ def listed(names: list[str], cursor: str | None) -> JsonObject:
 
 async def opened(exchange: Exchange, message: JsonObject, params: JsonObject) -> None:
     about = {"name": "opagate-handles", "version": "1"}
-    result = {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": about}
+    result: JsonObject = {
+        "protocolVersion": params["protocolVersion"],
+        "capabilities": {"tools": {}},
+        "serverInfo": about,
+    }
     await exchange.start(200, "application/json", {"mcp-session-id": SESSION})
     await exchange.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode(), more=False)
 
@@ -101,7 +105,7 @@ async def until_released(exchange: Exchange, key: str) -> None:
 async def task(exchange: Exchange, message: JsonObject, params: JsonObject) -> None:
     name = params["arguments"]["id"]
     created: JsonObject = {"taskId": name, "status": "working", "ttl": None}
-    result = {"resultType": "task", **created} if "_meta" in params else {"task": created}
+    result: JsonObject = {"resultType": "task", **created} if "_meta" in params else {"task": created}
     await exchange.answer(200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
 
 
@@ -110,7 +114,8 @@ async def ask(exchange: Exchange, message: JsonObject, params: JsonObject) -> No
         await exchange.answer(200, text_result(message, f"resumed {params['requestState']}"))
         return
     state = params["arguments"]["state"]
-    result = {"resultType": "input_required", "inputRequests": {"a": {"method": "roots/list"}}, "requestState": state}
+    requests: JsonObject = {"a": {"method": "roots/list"}}
+    result: JsonObject = {"resultType": "input_required", "inputRequests": requests, "requestState": state}
     await exchange.answer(200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
 
 

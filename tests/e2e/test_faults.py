@@ -1,0 +1,516 @@
+"""Everything that decides, records or answers is broken on purpose, one thing a test: the answer is no, with its code."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import policy
+from tests.e2e.running import Opa, mortal_gateway
+from tests.e2e.wire import Answer, Caller, call, entries, metric, page, stateless, until, verified
+from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess, running
+
+
+def config(echo: ServerProcess, tree: Path, more: str = "", engine: str = "{kind: embedded, deadline: 5s}") -> str:
+    """Anonymous callers before the echo server; the policy is looked at often."""
+    base = open_config(tree, {"echo": echo.mcp})
+    return (
+        base.replace("policy: {engine: {kind: embedded, deadline: 5s},", f"policy: {{reload: 50ms, engine: {engine},")
+        + more
+    )
+
+
+def refused(answer: Answer, code: str, recorder: Recorder) -> None:
+    """The call was refused for that reason, and nothing of it reached the server."""
+    assert answer.codes == [code], answer.body
+    assert [r for r in recorder.requests() if "tools/call" in r["body"]] == []
+
+
+def problems(gateway: GatewayProcess) -> dict[str, str]:
+    """What `/readyz` names; nothing when it is ready."""
+    status, text = page(gateway, "/readyz")
+    assert status == (503 if json.loads(text)["problems"] else 200)
+    return json.loads(text)["problems"]
+
+
+# --- OPA -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opa(opa_path: Path, tmp_path: Path) -> Generator[Opa]:
+    found = Opa(opa_path, policy(tmp_path), tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def with_opa(opa: Opa, echo_server: ServerProcess, tmp_path: Path) -> Generator[GatewayProcess]:
+    engine = f"{{kind: opa, url: 'unix://{opa.socket}', deadline: 2s}}"
+    with running_gateway(config(echo_server, opa.policy, engine=engine), tmp_path) as gateway:
+        yield gateway
+
+
+@pytest.mark.opa
+def test_an_opa_that_was_killed_refuses_until_it_is_back(opa: Opa, with_opa: GatewayProcess, recorder: Recorder):
+    assert Caller(with_opa).call("echo", text="before").text == "before"
+    recorder.take()
+    opa.kill()
+
+    refused(Caller(with_opa).call("echo"), "policy/unavailable", recorder)
+    until(lambda: "policy" in problems(with_opa))
+    assert metric(with_opa, "opagate_policy_ready") == 0
+    opa.start()
+    until(lambda: not problems(with_opa))
+    assert Caller(with_opa).call("echo", text="after").text == "after"
+    assert metric(with_opa, "opagate_policy_ready") == 1
+
+
+@pytest.mark.opa
+def test_an_opa_that_hangs_is_late(opa: Opa, with_opa: GatewayProcess, recorder: Recorder):
+    opa.signal(signal.SIGSTOP)
+    try:
+        refused(Caller(with_opa).call("echo"), "policy/late", recorder)
+        until(lambda: "policy" in problems(with_opa))
+    finally:
+        opa.signal(signal.SIGCONT)
+    until(lambda: not problems(with_opa))
+    assert Caller(with_opa).call("echo", text="after").text == "after"
+
+
+@pytest.fixture(scope="module")
+def fake_opa(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    with running("tests.servers.fake_opa", tmp_path_factory.mktemp("fake") / "opa.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def with_fake(
+    fake_opa: ServerProcess, echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("with-fake")
+    engine = f"{{kind: opa, url: '{fake_opa.origin}', deadline: 1s}}"
+    with running_gateway(config(echo_server, policy(folder), engine=engine), folder) as gateway:
+        yield gateway
+
+
+@contextmanager
+def answering(server: ServerProcess, mode: str) -> Generator[None]:
+    """While the block lasts, the server in OPA's place answers in that way."""
+
+    def become(name: str) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"{server.origin}/mode/{name}", b"", method="POST")).close()
+
+    become(mode)
+    try:
+        yield
+    finally:
+        become("good")
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [
+        ("no-result", "policy/undefined"),
+        ("rubbish", "policy/malformed"),
+        ("error", "policy/unavailable"),
+        ("version", "policy/malformed"),
+        ("slow", "policy/late"),
+    ],
+)
+def test_an_opa_that_answers_badly_refuses(
+    fake_opa: ServerProcess, with_fake: GatewayProcess, recorder: Recorder, mode: str, code: str
+):
+    assert Caller(with_fake).call("echo", text="before").text == "before"
+    recorder.take()
+    with answering(fake_opa, mode):
+        refused(Caller(with_fake).call("echo"), code, recorder)
+        assert Caller(with_fake).ask(stateless("tools/list")).json["result"]["tools"] == []
+    assert Caller(with_fake).call("echo", text="after").text == "after"
+    assert entries(with_fake.folder, "call")[-2]["reasons"][0]["code"] == code
+
+
+# --- the embedded engine ---------------------------------------------------------------------------
+
+BY_TEXT = """package gateway.decision
+
+default result := {
+	"version": 1, "effect": "deny", "obligations": [], "policy": {"name": "by-text"},
+	"reasons": [{"code": "tiny/nobody", "message": "nobody asks"}],
+}
+
+_allow := {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "by-text"}}
+
+_changes := {
+	"version": {"version": 2},
+	"string": {"effect": "Allow"},
+	"boolean": {"effect": true},
+	"unknown": {"obligations": [{"id": "dance", "properties": {}}]},
+	"unsupported": {"obligations": [{"id": "conceal_credentials", "properties": {}}]},
+	"size": {"obligations": [{"id": "limit", "properties": {"max_bytes": 1024}}]},
+	"time": {"obligations": [{"id": "limit", "properties": {"timeout_seconds": 1}}]},
+	"nothing": {"obligations": [{"id": "limit", "properties": {}}]},
+}
+
+result := object.union(_allow, object.get(_changes, object.get(input.arguments, "text", ""), {})) if input.subject.id
+"""
+SHOW_ALL = """package gateway.visibility
+
+default result := {"version": 1, "visible": []}
+
+result := {"version": 1, "visible": [resource.id | some resource in input.resources]} if input.subject.id
+"""
+
+
+@pytest.fixture(scope="module")
+def by_text(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway whose policy answers as the argument `text` says."""
+    folder = tmp_path_factory.mktemp("by-text")
+    for name, text in (("decision", BY_TEXT), ("visibility", SHOW_ALL)):
+        path = folder / f"policy/gateway/{name}/{name}.rego"
+        path.parent.mkdir(parents=True)
+        path.write_text(text, "utf-8")
+    with running_gateway(config(echo_server, folder / "policy"), folder) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("version", "policy/malformed"),
+        ("string", "policy/malformed"),
+        ("boolean", "policy/malformed"),
+        ("unknown", "policy/obligation"),
+        ("unsupported", "policy/obligation"),
+        ("nothing", "policy/obligation"),
+    ],
+)
+def test_an_allow_that_is_not_understood_whole_is_none(
+    by_text: GatewayProcess, recorder: Recorder, text: str, code: str
+):
+    assert Caller(by_text).call("echo", text="plain").text == "plain"
+    recorder.take()
+    refused(Caller(by_text).call("echo", text=text), code, recorder)
+
+
+def test_an_answer_beyond_the_bytes_that_policy_allows_is_cut(by_text: GatewayProcess):
+    with Caller(by_text).open("POST", call("big", text="size", mib=1, sse=True)) as answer:
+        body = answer.read()
+
+    assert len(body) < 2048
+    assert b"larger than policy allows" in body
+    until(lambda: entries(by_text.folder, "settled")[-1]["outcome"] == "refused")
+
+
+def test_a_small_answer_beyond_the_bytes_that_policy_allows_is_an_error(by_text: GatewayProcess):
+    arguments = {"text": "size", "code": 200, "headers": {"content-type": "application/json"}, "body": " " * 2000}
+    answer = Caller(by_text).call("status", **arguments)
+
+    assert "larger than policy allows" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("tool", ["silent", "hold"])
+def test_an_answer_beyond_the_time_that_policy_allows_is_cut(by_text: GatewayProcess, recorder: Recorder, tool: str):
+    answer = Caller(by_text).call(tool, text="time", key=f"overdue-{tool}")
+
+    assert "policy allows" in answer.json["error"]["message"]
+    assert recorder.wait("disconnect", f"overdue-{tool}")
+    until(lambda: entries(by_text.folder, "settled")[-1]["outcome"] == "refused")
+
+
+def test_an_engine_that_is_late_refuses(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
+    engine = "{kind: embedded, deadline: 0.001ms}"
+    with running_gateway(config(echo_server, policy(tmp_path), engine=engine), tmp_path) as gateway:
+        recorder.take()
+        refused(Caller(gateway).call("echo"), "policy/late", recorder)
+
+
+def test_a_policy_that_breaks_leaves_the_last_good_one_in_force(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    tree = policy(tmp_path)
+    grants = tree / "gateway/grants/data.yaml"
+    good = grants.read_text("utf-8")
+    with running_gateway(config(echo_server, tree), tmp_path) as gateway:
+        revision = json.loads(page(gateway, "/readyz")[1])["policy"]["revision"]
+        grants.write_text("upstreams: [this is not\n", "utf-8")
+        until(lambda: "policy" in problems(gateway))
+
+        assert Caller(gateway).call("echo", text="still").text == "still"
+        assert json.loads(page(gateway, "/readyz")[1])["policy"]["revision"] == revision
+        assert metric(gateway, "opagate_policy_ready") == 0
+        assert metric(gateway, "opagate_policy_reloads_total", result="problem") == 1
+        assert '"policy.broken"' in gateway.printed()
+
+        grants.write_text(good, "utf-8")
+        until(lambda: not problems(gateway))
+        assert metric(gateway, "opagate_policy_ready") == 1
+        grants.write_text(good.replace('tools: ["*"]', "tools: [nothing]"), "utf-8")
+        until(lambda: json.loads(page(gateway, "/readyz")[1])["policy"]["revision"] != revision)
+        recorder.take()
+        refused(Caller(gateway).call("echo"), "tool/not-granted", recorder)
+    recorded = [entry["revision"] for entry in entries(tmp_path, "policy")]
+    assert recorded[0] == revision
+    assert len(set(recorded)) == 2
+
+
+def test_a_policy_that_cannot_be_loaded_keeps_the_gateway_from_starting(echo_server: ServerProcess, tmp_path: Path):
+    tree = policy(tmp_path)
+    (tree / "gateway/decision/decision.rego").write_text("package gateway.decision\n\nresult := {", "utf-8")
+
+    with pytest.raises(AssertionError, match="ended with 2"), running_gateway(config(echo_server, tree), tmp_path):
+        pass
+    printed = (tmp_path / "gateway.log").read_text("utf-8")
+    assert "Traceback" not in printed
+    assert "decision.rego" in printed
+
+
+# --- the journal -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A file system of 256 KiB, with 128 KiB of ballast."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "opagate-test", str(place)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a file system cannot be mounted here ({mounted.stderr.strip()})")
+    (place / "ballast").write_bytes(bytes(128 * 1024))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_until_there_is_room(
+    small_disk: Path, echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    journal = f"journal: {{path: '{small_disk}/journal', fsync: never}}\n"
+    with running_gateway(config(echo_server, policy(tmp_path), journal), tmp_path) as gateway:
+        caller = Caller(gateway)
+        answer = caller.call("echo", text="plain")
+        for _ in range(2000):
+            if "error" in answer.json:
+                break
+            recorder.take()
+            answer = caller.call("echo", text="plain")
+
+        assert (answer.status, answer.codes) == (503, ["journal/unavailable"])
+        assert [r for r in recorder.requests() if "tools/call" in r["body"]] == []
+        assert "journal" in problems(gateway)
+        assert metric(gateway, "opagate_journal_failures_total") >= 1
+        assert '"journal.lost"' in gateway.printed()
+        (small_disk / "ballast").unlink()
+        assert caller.call("echo", text="after").text == "after"
+        assert problems(gateway) == {}
+
+
+def test_a_gateway_that_was_killed_leaves_a_journal_that_holds(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    """Killed with calls open and more coming. What had passed is in the journal, and gets an outcome at the next start."""
+    setup = config(echo_server, policy(tmp_path))
+    with mortal_gateway(setup, tmp_path) as gateway, ThreadPoolExecutor(8) as threads:
+        caller = Caller(gateway)
+        for number in range(4):
+            threads.submit(quietly, caller, "hold", f"killed-{number}")
+        for number in range(4):
+            recorder.wait("request", f"killed-{number}")
+        going = threading.Event()
+
+        def press() -> None:
+            while quietly(caller, "echo", "pressed"):
+                going.set()
+
+        for _ in range(4):
+            threads.submit(press)
+        assert going.wait(30)
+        gateway.process.kill()
+        gateway.process.wait()
+
+    found = verified(tmp_path)
+    assert found.ok, found.problems
+    assert not found.stopped
+    reached = [r for r in recorder.take() if r["event"] == "request" and "tools/call" in r["body"]]
+    allowed = {entry["id"] for entry in entries(tmp_path, "call")}
+    settled = {entry["id"] for entry in entries(tmp_path, "settled")}
+    assert len(reached) <= len(allowed)
+    with running_gateway(setup, tmp_path) as again:
+        assert Caller(again).call("echo", text="again").text == "again"
+    abandoned = {entry["id"] for entry in entries(tmp_path, "abandoned")}
+    assert abandoned == allowed - settled
+    assert len(abandoned) >= 4
+    assert verified(tmp_path).ok
+
+
+def quietly(caller: Caller, tool: str, key: str) -> bool:
+    """Call; whether an answer came."""
+    try:
+        return caller.call(tool, key=key).status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+# --- upstreams -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def impatient(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway that waits one second for an upstream's first byte; behind it the echo server, and a port where nobody
+    listens, and one where somebody listens and never answers."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        upstreams = {
+            "echo": echo_server.mcp,
+            "closed": f"http://127.0.0.1:{free_port()}/mcp",
+            "deaf": f"http://127.0.0.1:{deaf.getsockname()[1]}/mcp",
+        }
+        limits = "limits: {first_byte: 1s, connect: 1s}\n"
+        with running_gateway(open_config(policy(folder), upstreams) + limits, folder) as gateway:
+            yield gateway
+
+
+@pytest.mark.parametrize(
+    ("upstream", "status", "code"), [("closed", 502, "upstream/unreachable"), ("deaf", 504, "upstream/timeout")]
+)
+def test_an_upstream_that_cannot_be_reached_is_told_as_that(
+    impatient: GatewayProcess, upstream: str, status: int, code: str
+):
+    """Asked for what needs no decision: a tool of an upstream that was never listed is refused before."""
+    answer = Caller(impatient, upstream).ask(stateless("server/discover"))
+
+    assert (answer.status, answer.codes) == (status, [code])
+
+
+def test_a_call_to_a_tool_of_an_upstream_that_was_never_listed_is_refused(impatient: GatewayProcess):
+    assert Caller(impatient, "closed").call("echo").codes == ["catalogue/unknown"]
+
+
+def test_a_call_that_an_upstream_does_not_begin_to_answer_ends(impatient: GatewayProcess, recorder: Recorder):
+    answer = Caller(impatient).call("silent", key="first-byte")
+
+    assert (answer.status, answer.codes) == (504, ["upstream/timeout"])
+    assert recorder.wait("disconnect", "first-byte")
+    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "upstream-failed")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "outcome", "told"),
+    [
+        ("die", {"after": 1}, "upstream-failed", "broke off"),
+        ("wrong_id", {}, "completed", "id of another request"),
+        ("status", {"code": 401}, "upstream-failed", "does not accept this gateway"),
+        ("status", {"code": 302, "headers": {"location": "http://127.0.0.1:1/"}}, "upstream-failed", "redirect"),
+        ("status", {"code": 500, "body": "sorry"}, "error", "sorry"),
+        ("garbage", {}, "completed", "<html>"),
+    ],
+)
+def test_an_upstream_that_breaks_the_protocol_is_answered_for_and_settled(  # noqa: PLR0917 - the table above
+    impatient: GatewayProcess, recorder: Recorder, tool: str, arguments: dict[str, object], outcome: str, told: str
+):
+    answer = Caller(impatient).call(tool, **arguments)
+
+    assert told in answer.body.decode()
+    until(lambda: entries(impatient.folder, "settled")[-1]["id"] == entries(impatient.folder, "call")[-1]["id"])
+    assert entries(impatient.folder, "settled")[-1]["outcome"] == outcome
+
+
+@contextmanager
+def hanging_up() -> Generator[str]:
+    """The URL of a server that reads a request and closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.recv(65536)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_an_upstream_that_dies_before_it_answers_is_broken(tmp_path: Path):
+    with hanging_up() as url, running_gateway(open_config(policy(tmp_path), {"dying": url}), tmp_path) as gateway:
+        answer = Caller(gateway, "dying").ask(stateless("server/discover"))
+    assert (answer.status, answer.codes) == (502, ["upstream/broken"])
+
+
+def test_a_client_that_vanishes_in_mid_call_is_settled_as_cancelled(impatient: GatewayProcess, recorder: Recorder):
+    with Caller(impatient).open("POST", call("hold", key="vanished")) as answer:
+        answer.readline()
+
+    assert recorder.wait("disconnect", "vanished")
+    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "cancelled")
+    until(lambda: metric(impatient, "opagate_in_flight") == 0)
+
+
+# --- stopping --------------------------------------------------------------------------------------
+
+
+def test_no_call_in_flight_is_lost_when_the_gateway_is_told_to_stop(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    answers: list[Answer] = []
+    with mortal_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway, ThreadPoolExecutor(8) as threads:
+        caller = Caller(gateway)
+        keys = [f"drained-{number}" for number in range(6)]
+        calls = [threads.submit(caller.call, "hold", key=key) for key in keys]
+        for key in keys:
+            recorder.wait("request", key)
+        gateway.process.send_signal(signal.SIGTERM)
+        until(lambda: '"draining"' in gateway.printed())
+        for key in keys:
+            recorder.release(key)
+        answers = [one.result(30) for one in calls]
+        assert gateway.process.wait(30) == 0
+
+    assert [answer.text for answer in answers] == ["released"] * 6
+    assert '"stopped"' in gateway.printed()
+    assert [entry["outcome"] for entry in entries(tmp_path, "settled")] == ["completed"] * 6
+    found = verified(tmp_path)
+    assert found.ok, found.problems
+    assert found.stopped
+
+
+def test_a_call_that_outlives_the_drain_is_cut_off_and_settled(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    setup = config(echo_server, policy(tmp_path), "limits: {drain: 1s}\n")
+    held = call("hold", key="outlives")
+    with mortal_gateway(setup, tmp_path) as gateway, Caller(gateway).open("POST", held) as answer:
+        answer.readline()
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(30) == 0
+    assert [entry["outcome"] for entry in entries(tmp_path, "settled")] == ["cancelled"]
+    assert verified(tmp_path).stopped
+
+
+def test_streams_that_wait_for_news_do_not_hold_up_the_end(handles_server: ServerProcess, tmp_path: Path):
+    setup = open_config(policy(tmp_path), {"handles": handles_server.mcp})
+    with mortal_gateway(setup, tmp_path) as gateway:
+        with Caller(gateway, "handles").open("POST", stateless("subscriptions/listen", notifications={})) as answer:
+            answer.readline()
+            gateway.process.send_signal(signal.SIGTERM)
+            rest = answer.read()
+        assert gateway.process.wait(10) == 0
+    assert b"acknowledged" in rest
