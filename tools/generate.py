@@ -3,6 +3,8 @@
     rego/schemas/input.json, result.json    from the types of the policy contract
     rego/gateway/reasons/data.json          from the METADATA annotations of the rules
     docs/reference/reasons.md               the same, for people
+    docs/reference/cli.md                   from the commands
+    docs/reference/configuration.md         from the settings
 
 `--check` writes nothing, names each file that differs, and exits with status 1.
 """
@@ -16,6 +18,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, also when a test imports this file
+
+import reference
+
 from gateway.errors import GatewayError
 from gateway.policy import annotations, bundle, contract, verdict
 
@@ -28,7 +34,7 @@ def generated(root: Path) -> dict[str, str]:
     files = {f"rego/schemas/{name}": _json(schema) for name, schema in contract.schemas().items()}
     files["rego/gateway/reasons/data.json"] = _json(reasons)
     files["docs/reference/reasons.md"] = _page(reasons)
-    return files
+    return files | reference.pages()
 
 
 def check(root: Path, files: Mapping[str, str]) -> list[str]:

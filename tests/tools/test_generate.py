@@ -24,6 +24,8 @@ PATHS = [
     "rego/schemas/result.json",
     "rego/gateway/reasons/data.json",
     "docs/reference/reasons.md",
+    "docs/reference/cli.md",
+    "docs/reference/configuration.md",
 ]
 
 
@@ -92,3 +94,17 @@ def test_a_wrong_annotation_is_told_by_file_and_line(generate: ModuleType, repos
     assert status == 2
     assert line.startswith("tiny.rego:3: ")
     assert not (repository / PATHS[0]).exists()
+
+
+def test_every_command_and_every_setting_has_a_meaning(generate: ModuleType, repository: Path):
+    _run(generate, repository)
+
+    commands = (repository / PATHS[4]).read_text(encoding="utf-8")
+    settings = (repository / PATHS[5]).read_text(encoding="utf-8")
+    sections = commands.split("\n## ")[1:]
+    assert {"opagate up", "opagate journal tail", "opagate catalogue pin"} < {part.split("\n")[0] for part in sections}
+    assert all("Example: `opagate " in part for part in sections)
+    assert "| `request_bytes` | size | `4MiB` | A larger request is refused with 413. |" in settings
+    assert "| `value` | secret | required |" in settings
+    assert not [line for page in (commands, settings) for line in page.splitlines() if line.endswith("|  |  |  |")]
+    assert not [line for line in settings.splitlines() if line.startswith("| `") and line.endswith("|  |")]

@@ -1,0 +1,258 @@
+"""The reference pages of the command line and of the configuration, from the code itself. `tools/generate.py` writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
+
+import typer.main
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gateway import config
+from gateway.cli.root import app
+
+_GENERATED: Final = "This page is generated from the code (`make generate`)."
+_SCALARS: Final = {
+    config.Size: "size",
+    config.Duration: "duration",
+    config.Secret: "secret",
+    config.FilePath: "path",
+    config.KeyLocation: "key location",
+    config.Text: "text",
+    str: "text",
+    bool: "true or false",
+    int: "number",
+}
+_SCALAR_NOTES: Final = """\
+Values are written like this:
+
+- *size*: `4MiB`, `512KiB`, `10MB`, or a number of bytes
+- *duration*: `250ms`, `5s`, `10m`, `1h`, `7d`
+- *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused
+- *path*: relative to the folder of the configuration file
+- *key location*: `file:PATH`, or `https://…`; `http://` on loopback only
+- *text*: `${NAME}` in it is replaced from the environment in addresses, commands and paths
+
+A key that is not known is refused, with the nearest one that is. So is a key that is given twice."""
+
+
+def pages() -> dict[str, str]:
+    """Path below the repository → what belongs there."""
+    return {"docs/reference/cli.md": commands(), "docs/reference/configuration.md": settings()}
+
+
+# --- the command line --------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Every command with its arguments, options and an example."""
+    root = typer.main.get_command(app)
+    lines = [
+        "# Commands",
+        "",
+        f"{_sentence(root.help)} {_GENERATED}",
+        "",
+        "Output is for people; with `--json`, where a command has it, for programs. Errors go to standard error: a",
+        "sentence, and what to do. Exit status: 0; 1 for a negative answer; 2 for wrong usage or a failure; 130 after",
+        "Ctrl-C; 141 when the reader of the output has gone. `--help` describes each command, `opagate --version` tells",
+        "the version.",
+    ]
+    for path, command in _walk("opagate", root):
+        lines += _command(path, command)
+    return "\n".join(lines) + "\n"
+
+
+def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from _walk(f"{path} {name}", inner)
+        else:
+            yield f"{path} {name}", inner
+
+
+def _command(path: str, command: Any) -> list[str]:
+    arguments = [item for item in command.params if item.param_type_name == "argument"]
+    options = [item for item in command.params if item.param_type_name == "option" and item.name != "help"]
+    usage = " ".join([path, *(_shown(item) for item in arguments)])
+    lines = ["", f"## {path}", "", _paragraphs(command.help), "", f"    {usage}{' [OPTIONS]' if options else ''}"]
+    if arguments or options:
+        lines += ["", "| | | default |", "|---|---|---|"]
+    lines += [f"| `{_shown(item)}` | {_cell(item.help)} | {_default(item)} |" for item in arguments]
+    lines += [f"| {_names(item)} | {_cell(item.help)} | {_default(item)} |" for item in options]
+    if command.epilog:
+        lines += ["", f"Example: `{command.epilog.removeprefix('Example: ')}`"]
+    return lines
+
+
+def _shown(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
+def _names(option: Any) -> str:
+    names = [*option.opts, *option.secondary_opts]
+    return ", ".join(f"`{name}`" for name in sorted(names, key=len, reverse=True))
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    if value is None or value is False or value == [] or callable(value):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# --- the configuration -------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Every section of the configuration, and every setting with its type, default and meaning."""
+    lines = [
+        "# Configuration",
+        "",
+        f"One YAML file, `gateway.yaml`; `opagate init` writes one to begin with. {_GENERATED}",
+        "",
+        _SCALAR_NOTES,
+    ]
+    for title, model in _sections("", config.Configuration):
+        lines += _section(title, model)
+    return "\n".join(lines) + "\n"
+
+
+def _sections(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models in the order in which the file shows them, each with where it stands."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        place = f"{path}.{name}" if path else name
+        place += _suffix(field.annotation)
+        for inner in _models(field.annotation):
+            yield from _sections(place, inner)
+
+
+def _suffix(annotation: object) -> str:
+    origin = get_origin(_bare(annotation))
+    return ".<name>" if origin is dict else "[]" if origin is tuple else ""
+
+
+def _section(path: str, model: type[BaseModel]) -> list[str]:
+    kind = model.model_fields.get("kind")
+    title = f"`{path}`" if path else "The file"
+    if kind:
+        title += f", kind `{get_args(kind.annotation)[0]}`"
+    lines = [
+        "",
+        f"## {title}",
+        "",
+        _sentence(model.__doc__),
+        "",
+        "| setting | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    return lines + [_row(name, field) for name, field in model.model_fields.items()]
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    meaning = field.description or ("Which of the kinds this is." if name == "kind" else "")
+    return f"| `{name}` | {_cell(_type(_whole(field)))} | {_value(field)} | {_cell(meaning)} |"
+
+
+def _whole(field: FieldInfo) -> object:
+    """The annotation as it was written: pydantic moves what is in `Annotated` to the field."""
+    if field.metadata and field.annotation is not None:
+        for scalar in _SCALARS:
+            if get_origin(scalar) is Annotated and _matches(scalar, field):
+                return scalar
+    return field.annotation
+
+
+def _matches(scalar: object, field: FieldInfo) -> bool:
+    base, *metadata = get_args(scalar)
+    return base is field.annotation and metadata[0] in field.metadata
+
+
+def _type(annotation: object) -> str:
+    for scalar, name in _SCALARS.items():
+        if annotation == scalar:
+            return name
+    bare, origin = _bare(annotation), get_origin(_bare(annotation))
+    arguments = [item for item in get_args(bare) if item not in {NoneType, Ellipsis}]
+    if origin is Literal:
+        return " or ".join(f"`{item}`" for item in arguments)
+    if origin in {Union, UnionType}:
+        return " or ".join(dict.fromkeys(_type(item) for item in arguments))
+    if origin is dict:
+        return f"mapping of name to {_type(arguments[1])}"
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    return _plain_type(bare)
+
+
+def _plain_type(bare: object) -> str:
+    if isinstance(bare, type) and issubclass(bare, Enum):
+        return " or ".join(f"`{item.value}`" for item in bare)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return "mapping, see below"
+    known: dict[object, str] = {Path: "path", timedelta: "duration", SecretStr: "secret"}
+    plain = cast("object", bare)
+    return known.get(plain, str(plain))
+
+
+def _value(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: object = field.default
+    if value in {PydanticUndefined, None, ()} or isinstance(value, BaseModel):
+        return ""
+    return f"`{_written(value, size=_type(_whole(field)) == 'size')}`"
+
+
+def _written(value: object, *, size: bool) -> str:
+    """A value as the file has it."""
+    if isinstance(value, timedelta):
+        return _duration(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(item) for item in cast('tuple[object, ...]', value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{cast('int', value) >> 20}MiB" if size else str(value)
+
+
+def _duration(value: timedelta) -> str:
+    seconds = value.total_seconds()
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms"
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    bare = _bare(annotation)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return [bare]
+    return [model for item in get_args(bare) if item is not Ellipsis for model in _models(item)]
+
+
+def _bare(annotation: object) -> object:
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+# --- text --------------------------------------------------------------------------------------------
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _paragraphs(text: str | None) -> str:
+    return "\n\n".join(_sentence(part) for part in re.split(r"\n\s*\n", text or ""))
+
+
+def _cell(text: str | None) -> str:
+    return _sentence(text).replace("|", "\\|")
