@@ -1,0 +1,355 @@
+"""Who may come in, and how: TLS, certificates, proofs of possession, challenges, limits, pages and traces."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.e2e import certificates
+from tests.e2e.conftest import policy
+from tests.e2e.running import mortal_gateway
+from tests.e2e.wire import Answer, Caller, Sent, call, caller, entries, legacy, metric, page, until
+from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess
+from tests.unit.identity.tokens import Authority, Signer, proof
+
+ISSUER = "https://idp.example"
+
+
+# --- what HTTP alone refuses -----------------------------------------------------------------------
+
+
+def raw(gateway: GatewayProcess, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+GOOD = call("echo").body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status", "code"),
+    [
+        ("POST", "/mcp/echo", {"content_type": "text/plain"}, GOOD, 415, "request/content-type"),
+        (
+            "POST",
+            "/mcp/echo",
+            {"content_type": "application/json", "content_encoding": "gzip"},
+            GOOD,
+            415,
+            "request/compressed",
+        ),
+        ("POST", "/mcp/echo", {"content_type": "application/json"}, b"x" * 70_000, 413, "request/too-large"),
+        (
+            "POST",
+            "/mcp/echo",
+            {"content_type": "application/json", "origin": "https://evil.example"},
+            GOOD,
+            403,
+            "request/origin",
+        ),
+        ("POST", "/mcp/echo", {"content_type": "application/json", "host": "evil.example"}, GOOD, 403, "request/host"),
+        ("PUT", "/mcp/echo", {}, b"", 405, "request/http-method"),
+        ("POST", "/healthz", {}, b"", 405, "request/http-method"),
+        ("GET", "/nothing", {}, None, 404, "request/path"),
+        ("POST", "/mcp/nothing", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
+        ("POST", "/mcp/echo/", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
+        ("POST", "/mcp/%65cho%00", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
+    ],
+)
+def test_what_http_alone_shows_to_be_wrong_is_refused_and_recorded(  # noqa: PLR0917 - the table above
+    gateway: GatewayProcess,
+    recorder: Recorder,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None,
+    status: int,
+    code: str,
+):
+    before = metric(gateway, "opagate_refusals_total", code=code)
+    answer = raw(gateway, method, path, body, **headers)
+
+    assert (answer.status, answer.codes) == (status, [code])
+    assert recorder.requests() == []
+    assert metric(gateway, "opagate_refusals_total", code=code) == before + 1
+    (entry,) = [entry for entry in entries(gateway.folder, "refused") if entry["id"] == answer.decision]
+    assert entry["reasons"][0]["code"] == code
+
+
+def test_more_calls_at_once_than_configured_are_refused(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
+    setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}) + "limits: {in_flight: 1}\n"
+    with running_gateway(setup, tmp_path) as gateway:
+        with Caller(gateway).open("POST", call("hold", key="in-flight")) as answer:
+            answer.readline()
+            second = Caller(gateway).call("echo")
+            assert (second.status, second.codes) == (503, ["limit/in-flight"])
+            recorder.release("in-flight")
+            answer.read()
+        until(lambda: metric(gateway, "opagate_in_flight") == 0)
+        assert Caller(gateway).call("echo", text="third").text == "third"
+
+
+# --- OAuth -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def signer() -> Signer:
+    return Signer(issuer=ISSUER)
+
+
+@pytest.fixture(scope="module")
+def with_oauth(
+    signer: Signer, echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[GatewayProcess]:
+    """A gateway that takes tokens of one issuer, with one scope required."""
+    folder = tmp_path_factory.mktemp("oauth")
+    (folder / "jwks.json").write_bytes(signer.jwks())
+    identity = f"[{{kind: jwt, issuer: '{ISSUER}', jwks: 'file:jwks.json', required_scopes: [mcp.call, mcp.read]}}]"
+    setup = open_config(policy(folder), {"echo": echo_server.mcp}).replace("[{kind: anonymous}]", identity)
+    with running_gateway(setup, folder) as gateway:
+        yield gateway
+
+
+def signed(signer: Signer, gateway: GatewayProcess, **changes: Any) -> str:
+    now = int(time.time())
+    good = {"sub": "alice", "aud": f"{gateway.origin}/mcp", "iat": now, "exp": now + 300, "scope": "mcp.call mcp.read"}
+    return signer.token(**{**good, "jti": secrets.token_hex(8), **changes})
+
+
+def bearing(gateway: GatewayProcess, token: str, scheme: str = "Bearer", **headers: str) -> Caller:
+    return Caller(gateway, headers={"authorization": f"{scheme} {token}", **headers})
+
+
+def test_a_caller_without_a_token_is_told_where_to_get_one(with_oauth: GatewayProcess):
+    answer = Caller(with_oauth).call("echo")
+    challenge = answer.headers["www-authenticate"]
+
+    assert answer.status == 401
+    assert "error=" not in challenge
+    metadata = challenge.partition('resource_metadata="')[2].partition('"')[0]
+    assert metadata == f"{with_oauth.origin}/.well-known/oauth-protected-resource/mcp/echo"
+    status, text = page(with_oauth, metadata.removeprefix(with_oauth.origin))
+    assert status == 200
+    document = json.loads(text)
+    assert document["resource"] == f"{with_oauth.origin}/mcp/echo"
+    assert document["authorization_servers"] == [ISSUER]
+
+
+def test_a_caller_that_lacks_scopes_is_told_all_of_them_at_once(signer: Signer, with_oauth: GatewayProcess):
+    answer = bearing(with_oauth, signed(signer, with_oauth, scope="other")).call("echo")
+
+    assert answer.status == 403
+    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+    assert 'scope="mcp.call mcp.read"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"aud": "https://elsewhere.example/mcp"}, "identity/audience"),
+        ({"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}, "identity/expired"),
+        ({"iss": "https://elsewhere.example"}, "identity/issuer"),
+        ({"act": {"sub": "x", "iss": "https://elsewhere.example"}}, "identity/delegation"),
+    ],
+)
+def test_a_token_that_does_not_hold_is_refused(
+    signer: Signer, with_oauth: GatewayProcess, recorder: Recorder, changes: dict[str, Any], code: str
+):
+    answer = bearing(with_oauth, signed(signer, with_oauth, **changes)).call("echo")
+
+    assert (answer.status, answer.codes) == (401, [code])
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert recorder.requests() == []
+
+
+def test_a_bound_token_needs_a_proof_for_each_request(signer: Signer, with_oauth: GatewayProcess, recorder: Recorder):
+    key = ECKey.generate_key("P-256")
+    token = signed(signer, with_oauth, cnf={"jkt": key.thumbprint()})
+
+    def proven(**changes: Any) -> str:
+        fresh = {"url": with_oauth.mcp("echo"), "iat": int(time.time()), "jti": secrets.token_hex(8)}
+        return proof(key, token, **{**fresh, **changes})
+
+    once = proven()
+    assert bearing(with_oauth, token, "DPoP", dpop=once).call("echo", text="proven").text == "proven"
+    recorder.take()
+    assert bearing(with_oauth, token, "DPoP", dpop=once).call("echo").codes == ["identity/replay"]
+    for wrong in (proven(url=f"{with_oauth.origin}/mcp/other"), proven(method="GET"), proven(iat=1)):
+        answer = bearing(with_oauth, token, "DPoP", dpop=wrong).call("echo")
+        assert (answer.status, answer.codes) == (401, ["identity/proof"])
+        assert answer.headers["www-authenticate"].startswith("DPoP ")
+    assert bearing(with_oauth, token).call("echo").status == 401
+    assert recorder.requests() == []
+
+
+def test_a_delegation_is_in_the_record(signer: Signer, with_oauth: GatewayProcess):
+    token = signed(signer, with_oauth, sub="user-1", act={"sub": "alice"})
+
+    assert bearing(with_oauth, token).call("echo", text="for a user").text == "for a user"
+    principal = entries(with_oauth.folder, "call")[-1]["principal"]
+    assert (principal["id"], principal["user"]) == ("alice", "user-1")
+
+
+# --- TLS -------------------------------------------------------------------------------------------
+
+
+def test_a_workload_is_known_by_its_x509_svid(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
+    """TLS with a verified client certificate, end to end; certificates of others and none at all are refused."""
+    corp, other = Authority("corp", now=time.time()), Authority("other", now=time.time())
+    pair = certificates.server(corp, tmp_path)
+    trusted = certificates.written(corp, tmp_path, "corp")
+    certificates.bundle(corp, tmp_path)
+    tls = f"tls: {{certificate: '{pair.certificate}', key: '{pair.key}', client_ca: '{trusted}'}}\n"
+    identity = "[{kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json', x509: true}]"
+    setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}).replace("[{kind: anonymous}]", identity)
+    setup = setup.replace("agents: [alice", "agents: [spiffe://corp/agent, alice") + tls
+    grants = tmp_path / "policy/gateway/grants/data.yaml"
+    grants.write_text(grants.read_text().replace("[alice, ", "['spiffe://corp/agent', alice, "), "utf-8")
+
+    def presenting(found: certificates.Pair | None) -> Caller:
+        return Caller(gateway, tls=certificates.client_context(trusted, found))
+
+    agent = certificates.svid(corp, tmp_path, "agent", "spiffe://corp/agent")
+    foreign = certificates.svid(corp, tmp_path, "foreign", "spiffe://elsewhere/agent")
+    forged = certificates.svid(other, tmp_path, "forged", "spiffe://corp/agent")
+    with mortal_gateway(setup, tmp_path, tls=certificates.client_context(trusted)) as gateway:
+        assert presenting(agent).call("echo", text="known").text == "known"
+        recorder.take()
+        assert presenting(None).call("echo").codes == ["identity/missing"]
+        assert presenting(foreign).call("echo").codes == ["identity/certificate"]
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            presenting(forged).call("echo")
+        assert recorder.requests() == []
+    principal = entries(tmp_path, "call")[-1]["principal"]
+    assert (principal["id"], principal["method"]) == ("spiffe://corp/agent", "spiffe-x509")
+
+
+# --- traces and metrics ----------------------------------------------------------------------------
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_trace_passes_on_as_it_came_without_a_collector(gateway: GatewayProcess, recorder: Recorder):
+    Caller(gateway).ask(call("echo"), headers={"traceparent": PARENT, "tracestate": "vendor=1"})
+
+    headers = next(record["headers"] for record in recorder.requests() if "tools/call" in record["body"])
+    assert ["traceparent", PARENT] in headers
+    assert ["tracestate", "vendor=1"] in headers
+    assert entries(gateway.folder, "call")[-1]["trace_id"] == PARENT.split("-")[1]
+
+
+class Collector(ThreadingHTTPServer):
+    """A small OTLP/HTTP collector."""
+
+    def __init__(self) -> None:
+        self.received: list[ExportTraceServiceRequest] = []
+        super().__init__(("127.0.0.1", 0), _Collecting)
+
+    @property
+    def spans(self) -> list[Any]:
+        scopes = [scope for got in self.received for resource in got.resource_spans for scope in resource.scope_spans]
+        return [span for scope in scopes for span in scope.spans]
+
+
+class _Collecting(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        assert isinstance(self.server, Collector)
+        self.server.received.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Silent."""
+
+
+def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    collector = Collector()
+    thread = threading.Thread(target=collector.serve_forever)
+    thread.start()
+    try:
+        otlp = f"telemetry: {{otlp: 'http://127.0.0.1:{collector.server_port}/v1/traces'}}\n"
+        with running_gateway(open_config(policy(tmp_path), {"echo": echo_server.mcp}) + otlp, tmp_path) as gateway:
+            recorder.take()
+            Caller(gateway).ask(call("echo"), headers={"traceparent": PARENT})
+            Caller(gateway).ask(legacy("nonsense"), headers={"traceparent": PARENT})
+            Caller(gateway, "a-secret-in-the-path").ask(call("echo"))
+    finally:
+        collector.shutdown()
+        collector.server_close()
+        thread.join()
+    allowed, refused, lost = collector.spans
+    passed = [
+        dict(record["headers"])["traceparent"] for record in recorder.requests() if "tools/call" in record["body"]
+    ]
+    trace_id = PARENT.split("-")[1]
+    assert [span.trace_id.hex() for span in (allowed, refused)] == [trace_id, trace_id]
+    assert allowed.parent_span_id.hex() == PARENT.split("-")[2]
+    assert passed == [f"00-{trace_id}-{allowed.span_id.hex()}-01"]
+    attributes = {item.key: item.value.string_value for item in allowed.attributes}
+    assert attributes["opagate.outcome"] == "completed"
+    assert attributes["opagate.decision.id"] == entries(tmp_path, "call")[-1]["id"]
+    assert {item.key: item.value.string_value for item in refused.attributes}["opagate.reason"] == "request/method"
+    assert "secret" not in lost.name
+
+
+def test_the_metrics_tell_what_was_decided_and_how_it_ended(gateway: GatewayProcess):
+    before = metric(gateway, "opagate_calls_total", upstream="echo", effect="allow", code="allowed")
+    settled = metric(gateway, "opagate_settled_total", upstream="echo", outcome="completed")
+    denied = metric(gateway, "opagate_calls_total", upstream="echo", effect="deny")
+    Caller(gateway).call("echo")
+    caller(gateway, "bob", "echo").call("stream")
+
+    assert metric(gateway, "opagate_calls_total", upstream="echo", effect="allow", code="allowed") == before + 1
+    assert metric(gateway, "opagate_calls_total", upstream="echo", effect="deny") == denied + 1
+    until(lambda: metric(gateway, "opagate_settled_total", upstream="echo", outcome="completed") > settled)
+    assert metric(gateway, "opagate_call_seconds_count", upstream="echo") > 0
+
+
+def test_readiness_follows_what_the_gateway_needs(echo_server: ServerProcess, tmp_path: Path):
+    """An issuer whose keys cannot be had makes the gateway live, but not ready, and named."""
+    port = free_port()
+    identity = f"[{{kind: jwt, issuer: '{ISSUER}', jwks: 'http://127.0.0.1:{port}/keys'}}]"
+    setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}).replace("[{kind: anonymous}]", identity)
+    with (
+        pytest.raises(AssertionError, match=f"identity {ISSUER}"),
+        running_gateway(setup, tmp_path, ready_within=3),
+    ):
+        pass
+
+
+def test_the_health_page_says_only_that_it_lives(gateway: GatewayProcess):
+    assert page(gateway, "/healthz") == (200, '{"status":"ok"}')
+
+
+def test_a_page_answers_head_without_a_body(gateway: GatewayProcess):
+    answer = raw(gateway, "HEAD", "/healthz")
+
+    assert (answer.status, answer.body) == (200, b"")
+
+
+def test_a_body_that_is_no_message_is_refused_with_its_reason(gateway: GatewayProcess, recorder: Recorder):
+    assert Caller(gateway).ask(Sent(b'{"a":1,"a":2}')).codes == ["request/duplicate-key"]
+    assert recorder.requests() == []
