@@ -55,6 +55,8 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="critical",
             access_log=False,
+            # A header of the caller must not say where the caller is.
+            proxy_headers=False,
             server_header=False,
             date_header=False,
             timeout_keep_alive=75,

@@ -186,8 +186,8 @@ def test_a_bound_token_needs_a_proof_for_each_request(signer: Signer, with_oauth
     token = signed(signer, with_oauth, cnf={"jkt": key.thumbprint()})
 
     def proven(**changes: Any) -> str:
-        fresh = {"url": with_oauth.mcp("echo"), "iat": int(time.time()), "jti": secrets.token_hex(8)}
-        return proof(key, token, **{**fresh, **changes})
+        fresh: dict[str, Any] = {"url": with_oauth.mcp("echo"), "iat": int(time.time()), "jti": secrets.token_hex(8)}
+        return proof(key, token, **(fresh | changes))
 
     once = proven()
     assert bearing(with_oauth, token, "DPoP", dpop=once).call("echo", text="proven").text == "proven"
