@@ -1,0 +1,161 @@
+"""Where a call would send something: each destination of a text, so that none is hidden or counted twice. Pure.
+
+docs/destinations.md has the rules and their reasons. Nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, cast
+from urllib.parse import unquote
+
+from gateway.inspection.normal import MAIL, MAX_ONE, QUOTED, SCHEME_ADDRESS, Destination, normalise
+
+MAX_TEXT: Final = 65_536
+"""Characters of one text that are taken apart. A longer one counts as one destination more."""
+
+
+def listed(text: str) -> Iterator[Destination]:
+    """Each destination of a text: of a comma, semicolon or line list, an address list (RFC 5322 section 3.4), a
+    `mailto:` (RFC 6068), or a JSON array in a text. Repetitions are not removed."""
+    yield from _listed(text, 3)
+
+
+_SEPARATOR: Final = re.compile(
+    r'"(?:[^"\\]|\\.){0,320}+"|\((?:[^()\\]|\\.){0,320}+\)|<[^<>]{0,320}+>|([,;\r\n]+)', re.DOTALL
+)
+"""Separators, and what may hold one without being parted by it: quoted strings, comments, angle addresses."""
+_ROOTED: Final = re.compile(
+    r"[\x00-\x20]*(?:[a-z][a-z0-9+.-]+:/?/|[/\\~]|\.\.?/|[a-z]:[/\\])", re.IGNORECASE | re.ASCII
+)
+"""What begins a URL or a path, in which a separator may be meant literally."""
+_NEXT: Final = re.compile(
+    r"\s|[a-z][a-z0-9+.-]+:/?/|[/\\~]|\.\.?/|[a-z]:[/\\]|[^\s,;/]+@|mailto:", re.IGNORECASE | re.ASCII
+)
+"""What follows a separator that is one even there."""
+_ANGLE: Final = re.compile(r"<([^<>]*)>")
+_COMMENT: Final = re.compile(r"\((?:[^()\\]|\\.)*+\)", re.DOTALL)
+_GROUP: Final = re.compile(r"[^@<>\":,;/\\]{1,64}:(?=[^/\\]*@)")
+_MAILTO: Final = re.compile(r"\s*mailto:", re.IGNORECASE | re.ASCII)
+
+
+def _listed(text: str, depth: int) -> Iterator[Destination]:
+    if len(text) > MAX_TEXT:
+        yield normalise(text)
+        text = text[:MAX_TEXT]
+    if not (text := text.strip()):
+        return
+    if MAIL.fullmatch(text):
+        yield normalise(text)
+    elif depth and text[0] in "[{" and (leaves := _json_leaves(text)) is not None:
+        for leaf in leaves:
+            yield from _listed(leaf, depth - 1)
+    elif depth and (mailto := _MAILTO.match(text)) is not None:
+        for part in _mailto(text[mailto.end() :]):
+            yield from _listed(part, depth - 1)
+    else:
+        for piece in _pieces(text):
+            yield from _piece(piece, depth)
+
+
+def _json_leaves(text: str) -> list[str] | None:
+    """The texts of a JSON document in a text: some servers read one where they expect a list."""
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, list | dict):
+        return None
+    return list(texts(cast("object", document)))
+
+
+def texts(value: object) -> Iterator[str]:
+    """The values in a JSON value, as texts: strings and numbers as they are written, at any depth."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, bool):
+            yield "true" if item else "false"
+        elif isinstance(item, int):
+            yield str(item)
+        elif isinstance(item, float):
+            yield str(int(item)) if item.is_integer() else repr(item)
+        elif isinstance(item, dict):
+            waiting.extend(reversed(cast("dict[str, object]", item).values()))
+        elif item is not None:
+            waiting.extend(reversed(cast("list[object]", item)))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    rooted = _ROOTED.match(text) is not None
+    for found in _SEPARATOR.finditer(text):
+        if found[1] is None or (rooted and found[1][0] in ",;" and not _NEXT.match(text, found.end())):
+            continue
+        yield text[start : found.start()]
+        start = found.end()
+        rooted = _ROOTED.match(text, start) is not None
+    yield text[start:]
+
+
+def _piece(piece: str, depth: int) -> Iterator[Destination]:
+    piece = piece.strip()
+    if not piece:
+        return
+    inner = _inner(piece) if depth and len(piece) <= MAX_ONE else None
+    if inner is None:
+        yield normalise(piece)
+    else:
+        for part in inner:
+            yield from _listed(part, depth - 1)
+
+
+def _inner(piece: str) -> list[str] | None:
+    """What a piece holds, if it is more than one destination: `None` for a plain one."""
+    if _MAILTO.match(piece) is not None or SCHEME_ADDRESS.match(piece) is not None:
+        return [piece] if _MAILTO.match(piece) is not None else None
+    if (quoted := QUOTED.fullmatch(piece)) is not None:
+        return [re.sub(r"\\(.)", r"\1", quoted[1])]
+    if "@" in piece:
+        if (group := _GROUP.match(piece)) is not None:
+            return [piece[group.end() :]]
+        return _addresses(piece)
+    if any(space in piece for space in " \t") and "://" in piece:
+        return [word.strip("()<>\"'") for word in piece.split() if "://" in word] if piece.split()[1:] else None
+    return None
+
+
+def _mailto(rest: str) -> list[str]:
+    address, _, fields = rest.partition("?")
+    parts = [address]
+    for field in fields.split("&"):
+        name, _, value = field.partition("=")
+        if name.lower() in {"to", "cc", "bcc"}:
+            parts.append(value)
+    return [unquote(part) for part in parts if part]
+
+
+def _addresses(piece: str) -> list[str] | None:
+    """The addresses of `"Name" <a@b>`, `a@b c@d` and `a@b (comment)`, or `None` for one bare address."""
+    angles = _ANGLE.findall(piece)
+    if angles:
+        rest = _COMMENT.sub(" ", QUOTED.sub(" ", _ANGLE.sub(" ", piece)))
+        return [*(angle.strip() for angle in angles if angle.strip()), *_mails(rest)] or None
+    if QUOTED.match(piece):
+        return None
+    bare = _COMMENT.sub(" ", piece)
+    words = bare.split()
+    return (_mails(bare) or words) if len(words) > 1 or bare.strip() != piece else None
+
+
+def _mails(text: str) -> list[str]:
+    return [word for word in text.split() if "@" in word[1:]]
+
+
+def distinct(values: Iterable[str]) -> frozenset[str]:
+    """The normal forms of all destinations in these texts."""
+    return frozenset(destination.value for value in values for destination in listed(value))
