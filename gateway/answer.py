@@ -91,7 +91,7 @@ async def visible(
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     try:
         task = gateway.history.task(principal, request.session, visit.arrived)
-        facts = gateway.history.facts(task)
+        facts = gateway.history.facts(task, visit.arrived)
     except HistoryError as error:
         log.warning("list.hidden", id=visit.id, upstream=upstream, code=error.code, problem=error.message)
         return frozenset()

@@ -396,6 +396,15 @@ class SessionFacts:
     approvals_used: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """A task as its owner may see it: what was declared, where it stands, and what it has done."""
+
+    task: Task
+    status: Literal["open", "completed", "cancelled", "expired"]
+    facts: SessionFacts
+
+
 # --- the decision ----------------------------------------------------------------------------------
 
 

@@ -225,18 +225,19 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     limit, and uncounted again if it does not go on."""
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
-    facts = gateway.history.reserve(task, call, visit.arrived)
+    depth = len(principal.delegation)
+    counted = gateway.history.reserve(task, visit.id, call, None, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
-        decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
+        decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         seconds = gateway.clock() - asked
         entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call))
-        await recorded(gateway, visit, entry, allowed=decision.allowed)
+        await recorded(gateway, visit, {**entry, "history": counted.fields}, allowed=decision.allowed)
     except BaseException:
-        gateway.history.release(task, call, denied=False)
+        gateway.history.release(task, visit.id, denied=False)
         raise
     if not decision.allowed:
-        gateway.history.release(task, call, denied=True)
+        gateway.history.release(task, visit.id, denied=True)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     return decision
@@ -270,7 +271,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
 
     async def settle(ending: Ending) -> None:
-        gateway.history.settle(case.task, case.call)
+        gateway.history.settle(case.task, visit.id)
         entry = settled_entry(
             visit.id,
             _outcome(ending),

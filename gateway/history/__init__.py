@@ -1,5 +1,9 @@
-"""What a task has done: `events` fold into a state, `facts` reads it, `embedded` keeps the states of this process."""
+"""What a task has done. `events` says what happens in one, `state` folds it, `facts` reads the state, `embedded` keeps
+the states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
+"""
 
-from gateway.history.embedded import History
+from gateway.history.durable import Rebuilt, Restored, rebuild, restore, snapshot
+from gateway.history.embedded import History, Reservation
+from gateway.history.store import Store
 
-__all__ = ["History"]
+__all__ = ["History", "Rebuilt", "Reservation", "Restored", "Store", "rebuild", "restore", "snapshot"]

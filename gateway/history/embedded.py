@@ -1,8 +1,9 @@
-"""The tasks of this process, in memory.
+"""The tasks of this process: in memory, those long unused in the store, and all of them in the journal.
 
-Nothing here waits, so that calls on one event loop see one another whole. A task is forgotten when it was unused for the
-idle limit and has no open call, and for no other reason: who could push tasks out could start over with fresh limits.
-When there is no room left, new tasks are refused instead.
+Nothing here waits, so that calls on one event loop see one another whole. A task ends when its time is over: a declared
+one when it expires, an implicit one when it was unused for the idle limit and has no open call. Nothing else makes the
+gateway forget one: who could push tasks out could start over with fresh limits. When there is no room left, new tasks
+are refused instead.
 """
 
 from __future__ import annotations
@@ -11,35 +12,52 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.errors import HistoryFull, TaskExpired
-from gateway.history.events import Released, Reserved, Settled, TaskState, apply, touch
+from gateway.errors import HistoryError, HistoryFull, TaskExpired
+from gateway.history import dump
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled
 from gateway.history.facts import facts
-from gateway.model import Task
+from gateway.history.fields import to_fields
+from gateway.history.kept import Kept, row, task_fields
+from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
+from gateway.history.store import digest_of
+from gateway.model import Reason, ResultContent, Sensitivity, Task, TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.config import HistorySettings
-    from gateway.model import Call, Principal, SessionFacts
+    from gateway.history.store import Row, Store
+    from gateway.model import Call, CallContent, JsonObject, Principal, SessionFacts
 
-_FRESH = TaskState()
+REMEMBERED: Final = 3600.0
+"""Seconds for which a declared task can be asked about after it has expired."""
+RESIDENT: Final = 60.0
+"""Seconds after which an unused task may leave memory."""
+MAX_WEIGHT: Final = 4_000_000
+"""Digests in memory above which the longest unused tasks leave it early: about 500 MB."""
+
+UNKNOWN: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
+_ENDED: Final = Reason("task/ended", "This task is over.", "Open a new one with POST /tasks.")
+_EXPIRED: Final = Reason("task/expired", "This task's time is over.", "Open a new one with POST /tasks.")
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A task and what it has done. `key` is what it is found by, `owner` the principal it is bound to."""
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A call that was counted: the facts for its decision, and the field `history` of its `call` entry."""
 
-    task: Task
-    key: bytes
-    owner: str
-    used: float
-    state: TaskState = _FRESH
+    facts: SessionFacts
+    fields: JsonObject
 
 
 class History:
-    """Tasks and their states. `limit` and `owner_limit` bound how many are kept in all and for one principal."""
+    """Tasks and their states. `limit` and `owner_limit` bound how many are kept in all and for one principal.
+
+    `conceal` takes out of a goal what must not be written down; by default nothing of goals is written.
+    """
 
     def __init__(
         self,
@@ -47,75 +65,287 @@ class History:
         *,
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
+        conceal: Callable[[str], str] = lambda _goal: "",
         limit: int = 20_000,
         owner_limit: int = 1_000,
     ) -> None:
         self._idle = settings.idle.total_seconds()
         self._clock = clock
         self._new_id = new_id
+        self._conceal = conceal
         self._limit = limit
         self._owner_limit = owner_limit
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by task id, the longest unused first
+        self._store: Store | None = None
+        self._kept: dict[str, Kept] = {}
+        self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
+        self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
         self._ids: dict[bytes, str] = {}
         self._owned: dict[str, int] = {}
+        self._gone: set[str] = set()  # rows that the store still has
 
     def __len__(self) -> int:
         return len(self._kept)
 
+    # --- tasks ---------------------------------------------------------------------------------------
+
     def task(self, principal: Principal, session: str | None, now: float) -> Task:
-        """The task that a request belongs to: the one of its session, else of its token; a new one if there is none.
+        """The implicit task that a request belongs to: of its session, else of its token; a new one if there is none.
 
         `session` is a legacy session id. It names a task of this principal only. Raises `HistoryFull`.
         """
-        self._forget_idle(now)
+        self.forget(now)
         key = _key(principal, session)
         if (known := self._ids.get(key)) is not None:
             kept = self._kept[known]
             self._use(kept, now)
             return kept.task
-        return self._admit(key, principal.key, now)
+        self._require_room(principal.key)
+        task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
+        self.admit(Kept(task, key, principal.key, now))
+        return task
 
-    def reserve(self, task: Task, call: Call, now: float) -> SessionFacts:
-        """Count a call that is about to be decided, and the facts for the decision. Raises `TaskExpired`.
+    def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
+        """Keep a declared task. `content` is of its goal and its contract's destinations.
 
-        Each call that was reserved is ended once, by `release` or `settle`.
+        Returns the fields of a `task` entry; the task is not safe from a crash before that is written. Raises
+        `HistoryFull`, and `ValueError` for a task without expiry or with an id that is taken.
+        """
+        if task.kind != "declared" or task.expires is None or task.id in self._kept:
+            raise ValueError("a declared task has an expiry and an id of its own")
+        self.forget(task.opened)
+        self._require_room(principal.key)
+        event = Opened(content.tokens, tuple(dict.fromkeys(item.fingerprint for item in content.sightings)))
+        kept = Kept(task, b"", principal.key, task.opened)
+        apply(self.state(kept), event)
+        kept.changed = True
+        self.admit(kept)
+        described = task_fields(task, self._conceal)
+        return {"task": task.id, "owner": principal.key, "declared": described, **to_fields(event)}
+
+    def select(self, principal: Principal, task_id: str, now: float) -> Task | Reason:
+        """The declared task with this id, if it is this principal's and still open: `task/unknown`, `task/ended` or
+        `task/expired` otherwise. What is another's is as unknown as what never was."""
+        self.forget(now)
+        kept = self._owned_by(principal, task_id)
+        if kept is None:
+            return UNKNOWN
+        match kept.status(now):
+            case "open":
+                self._use(kept, now)
+                return kept.task
+            case "expired":
+                return _EXPIRED
+            case _:
+                return _ENDED
+
+    def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason:
+        """A declared task as its owner may see it; `task/unknown` if it has no such."""
+        self.forget(now)
+        kept = self._owned_by(principal, task_id)
+        if kept is None:
+            return UNKNOWN
+        return TaskReport(kept.task, kept.status(now), facts(self.state(kept), now))
+
+    def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
+        """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""
+        event = Ended(how)
+        self._fold(task, event)
+        self._known(task).ended = how
+        return {"task": task.id, **to_fields(event)}
+
+    # --- calls ---------------------------------------------------------------------------------------
+
+    def reserve(
+        self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
+    ) -> Reservation:
+        """Count a call that is about to be decided, and give the facts for the decision.
+
+        `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. Each call that was reserved
+        is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._known(task)
+        if kept.status(now) != "open":
+            raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
+        state = self.state(kept)
+        event = reserved(state, call_id, call, content, now)
+        apply(state, event)
+        kept.changed = True
         self._use(kept, now)
-        candidate = touch(call)
-        known = facts(kept.state, candidate)
-        kept.state = apply(kept.state, Reserved(candidate))
-        return known
+        known = facts(state, now, call=call_id, content=content, depth=depth)
+        origin: JsonObject = {"key": kept.key.hex(), "opened": task.opened} if kept.key else {}
+        return Reservation(known, {**origin, **to_fields(event)})
 
-    def facts(self, task: Task) -> SessionFacts:
-        """What the task has done, for a question about no call in particular. Raises `TaskExpired`."""
-        return facts(self._known(task).state)
+    def facts(
+        self,
+        task: Task,
+        now: float,
+        *,
+        call: str | None = None,
+        content: CallContent | None = None,
+        depth: int | None = None,
+    ) -> SessionFacts:
+        """The facts again for a call that is open, or those for a question about none. Raises `TaskExpired`."""
+        return facts(self.state(self._known(task)), now, call=call, content=content, depth=depth)
 
-    def release(self, task: Task, call: Call, *, denied: bool) -> None:
+    def observe(
+        self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
+    ) -> JsonObject | None:
+        """Take in a part of a call's result, before that part reaches the caller. `label` can raise its sensitivity.
+
+        Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `ValueError` for a call that
+        is not open.
+        """
+        state = self.state(self._known(task))
+        event = observed(state, call_id, content, label)
+        if says_nothing(state, event):
+            return None
+        self._fold(task, event)
+        return {"id": call_id, "task": task.id, **to_fields(event)}
+
+    def endorse(self, task: Task, values: frozenset[int]) -> JsonObject:
+        """An approval was used, and these values (digests, as in `CallContent.authority`) are good from now on.
+
+        Returns the fields of a `task` entry. Raises `TaskExpired`.
+        """
+        event = Endorsed(values)
+        self._fold(task, event)
+        return {"task": task.id, **to_fields(event)}
+
+    def release(self, task: Task, call_id: str, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for one that is not open."""
-        kept = self._open(task)
-        kept.state = apply(kept.state, Released(touch(call), denied))
-        self._use(kept, self._clock())
+        self._fold(task, Released(call_id, denied))
+        self._use(self._known(task), self._clock())
 
-    def settle(self, task: Task, call: Call) -> None:
+    def settle(self, task: Task, call_id: str) -> None:
         """End a reserved call that went on, in whatever way it ended. Raises `ValueError` for one that is not open."""
-        kept = self._open(task)
-        kept.state = apply(kept.state, Settled(touch(call)))
-        self._use(kept, self._clock())
+        self._fold(task, Settled(call_id))
+        self._use(self._known(task), self._clock())
 
-    def _known(self, task: Task) -> _Kept:
+    # --- what is kept --------------------------------------------------------------------------------
+
+    def kept(self, task_id: str) -> Kept | None:
+        return self._kept.get(task_id)
+
+    def tasks(self) -> tuple[Kept, ...]:
+        return tuple(self._kept.values())
+
+    def admit(self, kept: Kept) -> None:
+        """Keep a task, whatever room there is."""
+        task = kept.task
+        self._kept[task.id] = kept
+        self._gone.discard(task.id)
+        self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
+        if kept.key:
+            self._ids[kept.key] = task.id
+            self._unused[task.id] = None
+        elif task.expires is not None:
+            heappush(self._expiries, (task.expires + REMEMBERED, task.id))
+
+    def fold(self, kept: Kept, event: Event, now: float) -> None:
+        """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
+        apply(self.state(kept), event)
+        kept.changed = True
+        self._use(kept, now)
+
+    def state(self, kept: Kept) -> TaskState:
+        """The state of a task, back from the store if it had left memory. Raises `HistoryError`."""
+        if kept.state is None:
+            kept.state = self._loaded(kept) if kept.digest else TaskState()
+        return kept.state
+
+    def forget(self, now: float) -> None:
+        """Let go of the tasks whose time is over."""
+        while self._unused:
+            kept = self._kept[next(iter(self._unused))]
+            if now - kept.used <= self._idle:
+                break
+            if kept.busy:
+                self._use(kept, now)
+            else:
+                self._drop(kept)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, task_id = heappop(self._expiries)
+            kept = self._kept[task_id]
+            if kept.busy:
+                heappush(self._expiries, (now + REMEMBERED, task_id))
+            else:
+                self._drop(kept)
+
+    def attach(self, store: Store) -> None:
+        """From now on states may leave memory for this store."""
+        self._store = store
+
+    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
+        """The tasks that the store has not, or otherwise, as rows, and the ids of those that it has in vain.
+
+        A row is made when it is asked for. `position` is the number of the last written entry of the journal at that time.
+        """
+        return map(partial(self._row, position), [kept for kept in self._kept.values() if kept.changed]), tuple(
+            self._gone
+        )
+
+    def stored(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
+        """Changes were written, or could not be: then they are still to be stored."""
+        if done:
+            self._gone.difference_update(gone)
+            return
+        for written in rows:
+            if (kept := self._kept.get(written.id)) is not None:
+                kept.changed = True
+
+    def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:
+        """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
+        if self._store is None:
+            return 0
+        left, weight = 0, sum(kept.weight for kept in self._kept.values())
+        for kept in sorted(self._kept.values(), key=lambda kept: kept.used):
+            if now - kept.used <= RESIDENT and weight <= max_weight:
+                break
+            if kept.state is not None and not kept.changed and not kept.busy:
+                weight -= kept.weight
+                kept.state = None
+                left += 1
+        return left
+
+    # --- small parts ---------------------------------------------------------------------------------
+
+    def _loaded(self, kept: Kept) -> TaskState:
+        if self._store is None:
+            raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
+        data = self._store.state(kept.task.id, kept.digest)
+        try:
+            return dump.load(data)
+        except ValueError as error:
+            raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error
+
+    def _row(self, position: Callable[[], int], kept: Kept) -> Row:
+        kept.seq, kept.changed = position(), False
+        made = row(kept, self.state(kept), self._conceal)
+        kept.digest = digest_of(made.state)
+        return made
+
+    def _fold(self, task: Task, event: Event) -> None:
+        kept = self._known(task) if not isinstance(event, Released | Settled | Observed) else self._open(task)
+        apply(self.state(kept), event)
+        kept.changed = True
+
+    def _known(self, task: Task) -> Kept:
         kept = self._kept.get(task.id)
         if kept is None:
             raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
         return kept
 
-    def _open(self, task: Task) -> _Kept:
+    def _open(self, task: Task) -> Kept:
         kept = self._kept.get(task.id)
         if kept is None:
             raise ValueError(f"the task {task.id} has no open call")
         return kept
 
-    def _admit(self, key: bytes, owner: str, now: float) -> Task:
+    def _owned_by(self, principal: Principal, task_id: str) -> Kept | None:
+        kept = self._kept.get(task_id)
+        return kept if kept is not None and not kept.key and kept.owner == principal.key else None
+
+    def _require_room(self, owner: str) -> None:
         owned = self._owned.get(owner, 0)
         if owned >= self._owner_limit:
             raise HistoryFull(
@@ -125,28 +355,18 @@ class History:
             raise HistoryFull(
                 f"the gateway keeps {len(self._kept)} tasks, as many as it can", "try again when some are idle"
             )
-        task = Task(id=self._new_id(), kind="implicit", opened=now)
-        self._kept[task.id] = _Kept(task, key, owner, now)
-        self._ids[key] = task.id
-        self._owned[owner] = owned + 1
-        return task
 
-    def _use(self, kept: _Kept, now: float) -> None:
+    def _use(self, kept: Kept, now: float) -> None:
         kept.used = max(kept.used, now)
-        self._kept.move_to_end(kept.task.id)
+        if kept.key:
+            self._unused.move_to_end(kept.task.id)
 
-    def _forget_idle(self, now: float) -> None:
-        while self._kept:
-            kept = next(iter(self._kept.values()))
-            if now - kept.used <= self._idle:
-                return
-            if kept.state.open:
-                self._use(kept, now)
-            else:
-                self._forget(kept)
-
-    def _forget(self, kept: _Kept) -> None:
-        del self._kept[kept.task.id], self._ids[kept.key]
+    def _drop(self, kept: Kept) -> None:
+        del self._kept[kept.task.id]
+        self._unused.pop(kept.task.id, None)
+        self._ids.pop(kept.key, None)
+        if self._store is not None:
+            self._gone.add(kept.task.id)
         left = self._owned[kept.owner] - 1
         if left:
             self._owned[kept.owner] = left

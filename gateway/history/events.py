@@ -1,20 +1,22 @@
-"""The events of a task, and the fold over them. Pure: no I/O, no clock, no randomness.
+"""What happens in a task. Pure: no I/O, no clock, no randomness.
 
 A call is counted when it is reserved, before policy decides, so that calls in parallel cannot race a limit. A call that
 was refused is then taken back and leaves a denial; one that went on leaves its marks for good.
+
+Events hold keyed digests and fingerprints in the place of values. `fields` writes them down, `state` folds them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from gateway.model import Effect
+from gateway.model import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.model import Call
 
-_NONE: frozenset[Touch] = frozenset()
+NO_DIGESTS: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,43 @@ class Touch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
-    """A call is about to be decided."""
+class Opened:
+    """A task was declared. `known` are the digests of the words of its goal and of its contract's destinations,
+    `credentials` the fingerprints of the credentials in them."""
 
+    known: frozenset[int] = NO_DIGESTS
+    credentials: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A call is about to be decided. Made by `state.reserved`.
+
+    `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
+    `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
+    are kept apart. `fed` are the numbers of the untrusted results whose data is in the arguments; `flooded`: it may also
+    be data of results that are not kept whole. `mint`, `untrusted` and `sensitivity` are of what the call will reveal.
+    """
+
+    call: str
+    number: int
+    at: float
     touch: Touch
+    mint: bool = False
+    untrusted: bool = True
+    sensitivity: Sensitivity = Sensitivity.INTERNAL
+    destinations: tuple[int, ...] | None = None
+    crowded: bool = False
+    credentials: tuple[str, ...] = ()
+    fed: tuple[int, ...] = ()
+    flooded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
     """A reserved call did not go on; `denied` if policy refused it."""
 
-    touch: Touch
+    call: str
     denied: bool
 
 
@@ -46,41 +74,41 @@ class Released:
 class Settled:
     """A reserved call went on and has ended, in whatever way."""
 
-    touch: Touch
-
-
-Event: TypeAlias = Reserved | Released | Settled
+    call: str
 
 
 @dataclass(frozen=True, slots=True)
-class TaskState:
-    """`open` holds the reserved calls; `settled` and `touched` what those that ended were, in number and kind."""
+class Observed:
+    """A part of a call's result. Made by `state.observed`, which leaves out what is known already.
 
-    settled: int = 0
-    denials: int = 0
-    open: tuple[Touch, ...] = ()
-    touched: frozenset[Touch] = _NONE
+    `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more.
+    """
+
+    call: str
+    credentials: tuple[str, ...] = ()
+    tokens: frozenset[int] = NO_DIGESTS
+    complete: bool = True
+    sensitivity: Sensitivity = Sensitivity.PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """A person approved, and with it took these values as good for the rest of the task."""
+
+    values: frozenset[int] = NO_DIGESTS
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A declared task is over."""
+
+    how: Literal["completed", "cancelled"]
+
+
+Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Endorsed | Ended
 
 
 def touch(call: Call) -> Touch:
     """What a call counts as. Anything but a read may change something."""
     target = call.target
     return Touch(target.audience, target.labels.effect is not Effect.READ, target.tenant, target.environment)
-
-
-def apply(state: TaskState, event: Event) -> TaskState:
-    """The state after an event. Raises `ValueError` for the end of a call that was not reserved."""
-    if isinstance(event, Reserved):
-        return replace(state, open=(*state.open, event.touch))
-    rest = _without(state.open, event.touch)
-    if isinstance(event, Released):
-        return replace(state, open=rest, denials=state.denials + event.denied)
-    touched = state.touched if event.touch in state.touched else state.touched | {event.touch}
-    return replace(state, open=rest, settled=state.settled + 1, touched=touched)
-
-
-def _without(touches: tuple[Touch, ...], ended: Touch) -> tuple[Touch, ...]:
-    if ended not in touches:
-        raise ValueError(f"no open call to {ended.audience!r}")
-    at = touches.index(ended)
-    return touches[:at] + touches[at + 1 :]

@@ -2,28 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.model import SessionFacts
+from gateway.history.state import MAX_DESTINATIONS
+from gateway.model import CredentialFact, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
-    from gateway.history.events import TaskState, Touch
+    from gateway.history.state import TaskState
+    from gateway.model import CallContent, Sighting
+
+WINDOW: Final = 60.0
+"""Seconds over which `audiences_in_window` counts."""
 
 
-def facts(state: TaskState, candidate: Touch | None = None) -> SessionFacts:
-    """The facts for a call that is about to be decided, itself and all other open calls included.
+def facts(
+    state: TaskState,
+    now: float,
+    *,
+    call: str | None = None,
+    content: CallContent | None = None,
+    depth: int | None = None,
+) -> SessionFacts:
+    """The facts for a call that was just reserved, itself and all other open calls included.
 
-    `state` is the one before the call is reserved. Without a candidate: the facts for a question about no call.
+    `call` is its id and `content` what its arguments hold; without them, the facts for a question about no call in
+    particular. `depth` is the delegation depth plus aggregator hops, which the caller knows. What depends on content
+    that was not looked at whole is unknown.
     """
-    open_calls = state.open if candidate is None else (*state.open, candidate)
-    touches = {*state.touched, *open_calls}
-    in_flight = len(open_calls)
+    whole = content if content is not None and content.complete else None
     return SessionFacts(
-        calls=state.settled + in_flight,
-        in_flight=in_flight,
-        audiences=frozenset(touch.audience for touch in touches),
-        write_audiences=frozenset(touch.audience for touch in touches if touch.write),
-        tenants=frozenset(touch.tenant for touch in touches if touch.tenant is not None),
-        environments=frozenset(touch.environment for touch in touches if touch.environment is not None),
+        calls=state.settled + len(state.open),
+        in_flight=len(state.open),
+        audiences=frozenset(touch.audience for touch in state.touched),
+        write_audiences=frozenset(touch.audience for touch in state.touched if touch.write),
+        tenants=frozenset(touch.tenant for touch in state.touched if touch.tenant is not None),
+        environments=frozenset(touch.environment for touch in state.touched if touch.environment is not None),
         denials=state.denials,
+        audiences_in_window=frozenset(name for name, at in state.last.items() if now - at <= WINDOW)
+        | state.busy.keys(),
+        destinations=_destinations(state),
+        call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
+        depth=depth,
+        spread=_spread(state),
+        credentials=None if whole is None or call is None else _credentials(state, call, whole),
+        labels=TaskLabels(state.untrusted, state.confidentiality),
+        ungrounded=None if whole is None else _ungrounded(state, whole),
+        approvals_used=state.approvals,
+    )
+
+
+def _destinations(state: TaskState) -> int | None:
+    if state.blind:
+        return None
+    return MAX_DESTINATIONS if state.crowded else len(state.destinations)
+
+
+def _spread(state: TaskState) -> int | None:
+    """The widest of the results that are kept apart, and the widest that one of the others can be."""
+    if state.blind:
+        return None
+    unkept = max((len(state.flood.keys() - {source}) for source in state.unkept), default=0)
+    return max(unkept, max(state.widths, default=0))
+
+
+def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[CredentialFact, ...] | None:
+    """Unknown as a whole if the origin of one may be among those that could not be kept."""
+    if state.lost and any(sighting.fingerprint not in state.credentials for sighting in content.sightings):
+        return None
+    number = state.open[call].number
+    return tuple(_credential(state, sighting, number) for sighting in content.sightings)
+
+
+def _credential(state: TaskState, sighting: Sighting, number: int) -> CredentialFact:
+    known = state.credentials.get(sighting.fingerprint)
+    if known is None:
+        first = state.presented.get(sighting.fingerprint, number)
+        return CredentialFact(sighting, "unknown", origin_call=first if first < number else None)
+    return CredentialFact(
+        sighting, known.origin, known.audience, known.call, chain_depth=known.depth, minted_in_task=known.minted
+    )
+
+
+def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            pointer
+            for pointer, digests in content.authority.items()
+            if pointer not in content.grounded
+            and not all(digest in state.trusted or digest in state.endorsed for digest in digests)
+        )
     )

@@ -1,4 +1,4 @@
-"""Callers and calls for the tests of history."""
+"""Callers, calls and contents for the tests of history."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.model import AuthMethod, Call, Effect, Labels, Principal, Target
+from gateway.model import AuthMethod, Call, CallContent, Effect, Labels, Principal, ResultContent, Sighting, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 @pytest.fixture
@@ -19,8 +19,11 @@ def make_call() -> Callable[..., Call]:
         effect: Effect = Effect.READ,
         tenant: str | None = "acme",
         environment: str | None = "staging",
+        *,
+        trusted: bool = False,
     ) -> Call:
-        target = Target("tool", audience, "use", audience, tenant, environment, labels=Labels(effect=effect))
+        trust = "trusted" if trusted else "untrusted"
+        target = Target("tool", audience, "use", audience, tenant, environment, trust, Labels(effect=effect))
         return Call("tools/call", target, {})
 
     return make
@@ -30,5 +33,28 @@ def make_call() -> Callable[..., Call]:
 def make_principal() -> Callable[..., Principal]:
     def make(name: str = "agent", token: str = "token-1") -> Principal:
         return Principal(name, "https://idp.example", AuthMethod.JWT, token_id=token)
+
+    return make
+
+
+@pytest.fixture
+def make_content() -> Callable[..., CallContent]:
+    def make(
+        tokens: Iterable[int] = (), credentials: Iterable[str] = (), destinations: Iterable[int] = (), **rest: object
+    ) -> CallContent:
+        return CallContent(
+            destinations={digest: f"d{digest}" for digest in destinations},
+            sightings=tuple(Sighting(name, "jwt", "/x") for name in credentials),
+            tokens=frozenset(tokens),
+            **rest,  # type: ignore[arg-type] - fields of the content
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_result() -> Callable[..., ResultContent]:
+    def make(tokens: Iterable[int] = (), credentials: Iterable[str] = (), *, complete: bool = True) -> ResultContent:
+        return ResultContent(tuple(Sighting(name, "jwt") for name in credentials), frozenset(tokens), complete)
 
     return make

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Released, Reserved, Settled, TaskState, Touch, apply
-from gateway.history.facts import facts
-from gateway.model import SessionFacts
+from gateway.history.events import Released, Reserved, Settled, Touch
+from gateway.history.facts import WINDOW, facts
+from gateway.history.state import TaskState, apply
+from gateway.model import CallContent, Sensitivity, SessionFacts, TaskLabels
 
 TOUCHES = st.builds(
     Touch,
@@ -16,8 +19,17 @@ TOUCHES = st.builds(
 )
 
 
+def _reserve(state: TaskState, call: str, audience: str, at: float = 0, **fields: Any) -> None:
+    touch = Touch(audience, write=False, tenant=None, environment=None)
+    apply(state, Reserved(call, state.number + 1, at, touch, **fields))
+
+
 def test_the_first_call_is_in_its_own_facts():
-    assert facts(TaskState(), Touch("mail", write=True, tenant="acme", environment=None)) == SessionFacts(
+    state = TaskState()
+    touch = Touch("mail", write=True, tenant="acme", environment=None)
+    apply(state, Reserved("c", 1, 0, touch, destinations=(7,)))
+
+    assert facts(state, 0, call="c", content=CallContent(destinations={7: "a@b.example"}), depth=3) == SessionFacts(
         calls=1,
         in_flight=1,
         audiences=frozenset({"mail"}),
@@ -25,43 +37,75 @@ def test_the_first_call_is_in_its_own_facts():
         tenants=frozenset({"acme"}),
         environments=frozenset(),
         denials=0,
+        audiences_in_window=frozenset({"mail"}),
+        destinations=1,
+        call_destinations=("a@b.example",),
+        depth=3,
+        spread=0,
+        credentials=(),
+        labels=TaskLabels(untrusted=False, confidentiality=Sensitivity.PUBLIC),
+        ungrounded=(),
+        approvals_used=0,
     )
 
 
-def test_open_calls_of_others_are_in_the_facts():
-    state = apply(TaskState(), Reserved(Touch("files", write=False, tenant=None, environment="staging")))
-
-    known = facts(state, Touch("mail", write=True, tenant=None, environment="production"))
-
-    assert (known.calls, known.in_flight) == (2, 2)
-    assert known.audiences == {"files", "mail"}
-    assert known.write_audiences == {"mail"}
-    assert known.environments == {"staging", "production"}
-
-
-def test_without_a_candidate_only_what_was_is_in_the_facts():
-    known = facts(TaskState())
+def test_without_a_call_only_what_was_is_in_the_facts():
+    known = facts(TaskState(), 0)
 
     assert (known.calls, known.in_flight, known.audiences) == (0, 0, frozenset())
+    assert (known.credentials, known.call_destinations, known.ungrounded, known.depth) == (None, None, None, None)
 
 
-@given(st.lists(st.tuples(TOUCHES, st.sampled_from(["settle", "deny", "drop", "leave"]))), TOUCHES)
-def test_facts_are_those_of_the_calls_that_were_not_taken_back(history: list[tuple[Touch, str]], candidate: Touch):
+def test_a_system_leaves_the_window_when_its_last_call_began_long_enough_ago():
     state = TaskState()
-    for call, end in history:
-        state = apply(state, Reserved(call))
+    for call, audience, at in [("1", "a", 0), ("2", "b", 50), ("3", "a", 20)]:
+        _reserve(state, call, audience, at)
+        apply(state, Settled(call))
+
+    def window(now: float) -> frozenset[str] | None:
+        return facts(state, now).audiences_in_window
+
+    assert window(20 + WINDOW) == {"a", "b"}
+    assert window(20 + WINDOW + 0.1) == {"b"}
+    assert window(1000) == frozenset()
+
+
+def test_a_call_that_is_open_is_in_the_window_however_long():
+    state = TaskState()
+    _reserve(state, "1", "a", 0)
+
+    assert facts(state, 10_000).audiences_in_window == {"a"}
+
+
+def test_a_clock_that_goes_back_takes_nothing_out_of_the_window():
+    state = TaskState()
+    _reserve(state, "1", "a", 500)
+    apply(state, Settled("1"))
+    _reserve(state, "2", "a", 0)
+    apply(state, Settled("2"))
+
+    assert facts(state, 0).audiences_in_window == {"a"}
+    assert facts(state, 500 + WINDOW).audiences_in_window == {"a"}
+
+
+@given(st.lists(st.tuples(TOUCHES, st.sampled_from(["settle", "deny", "drop", "leave"]))))
+def test_facts_are_those_of_the_calls_that_were_not_taken_back(history: list[tuple[Touch, str]]):
+    state = TaskState()
+    for number, (touch, end) in enumerate(history, 1):
+        call = str(number)
+        apply(state, Reserved(call, number, 0, touch))
         if end == "settle":
-            state = apply(state, Settled(call))
+            apply(state, Settled(call))
         elif end != "leave":
-            state = apply(state, Released(call, denied=end == "deny"))
+            apply(state, Released(call, denied=end == "deny"))
 
-    known = facts(state, candidate)
+    known = facts(state, 0)
 
-    counted = [call for call, end in history if end in {"settle", "leave"}] + [candidate]
+    counted = [touch for touch, end in history if end in {"settle", "leave"}]
     assert known.calls == len(counted)
-    assert known.in_flight == 1 + sum(end == "leave" for _, end in history)
-    assert known.audiences == {call.audience for call in counted}
-    assert known.write_audiences == {call.audience for call in counted if call.write}
-    assert known.tenants == {call.tenant for call in counted} - {None}
-    assert known.environments == {call.environment for call in counted} - {None}
+    assert known.in_flight == sum(end == "leave" for _, end in history)
+    assert known.audiences == {touch.audience for touch in counted}
+    assert known.write_audiences == {touch.audience for touch in counted if touch.write}
+    assert known.tenants == {touch.tenant for touch in counted} - {None}
+    assert known.environments == {touch.environment for touch in counted} - {None}
     assert known.denials == sum(end == "deny" for _, end in history)

@@ -1,0 +1,80 @@
+"""A task's state as bytes, and back: what a snapshot holds. Pure: no I/O, no clock, no randomness."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from gateway.history.events import Reserved, Touch
+from gateway.history.fields import from_fields, to_fields
+from gateway.history.state import Known, TaskState
+from gateway.model import Sensitivity
+
+VERSION: Final = 1
+"""Of the form. A snapshot of another version is not read."""
+
+_PLAIN: Final = (
+    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "credentials", "lost",
+    "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
+)  # fmt: skip
+"""Fields that MessagePack can carry as they are."""
+
+
+def dump(state: TaskState) -> bytes:
+    """The state, whole. Digests are packed: sixteen bytes for each word of an untrusted result."""
+    written: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
+    written["version"] = VERSION
+    written["open"] = [to_fields(event) for event in state.open.values()]
+    written["touched"] = [
+        (touch.audience, touch.write, touch.tenant, touch.environment, count) for touch, count in state.touched.items()
+    ]
+    written["unkept"] = list(state.unkept)
+    written["trusted"] = _pack(state.trusted)
+    written["endorsed"] = _pack(state.endorsed)
+    written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
+    written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
+    return msgspec.msgpack.encode(written)
+
+
+def load(data: bytes) -> TaskState:
+    """The state that was dumped. Raises `ValueError` for anything else."""
+    try:
+        read = msgspec.msgpack.decode(data, type=dict[str, Any])
+        if read["version"] != VERSION:
+            raise ValueError(f"a snapshot of version {read['version']}")
+        return _state(read)
+    except (msgspec.MsgspecError, KeyError, TypeError, struct.error) as error:
+        raise ValueError(f"no snapshot of a task: {error}") from error
+
+
+def _state(read: Mapping[str, Any]) -> TaskState:
+    plain = {name: read[name] for name in _PLAIN}
+    plain["credentials"] = {name: Known(*values) for name, values in read["credentials"].items()}
+    plain["confidentiality"] = Sensitivity(read["confidentiality"])
+    events = [from_fields(fields) for fields in read["open"]]
+    return TaskState(
+        **plain,
+        open={event.call: event for event in events if isinstance(event, Reserved)},
+        touched={Touch(*values[:4]): values[4] for values in cast("Sequence[Sequence[Any]]", read["touched"])},
+        unkept=set(read["unkept"]),
+        trusted=set(_unpack(read["trusted"])),
+        endorsed=set(_unpack(read["endorsed"])),
+        destinations=_counts(read["destinations"]),
+        tokens=_counts(read["tokens"]),
+    )
+
+
+def _counts(pair: Any) -> dict[int, int]:
+    digests, counts = pair
+    return dict(zip(_unpack(digests), counts, strict=True))
+
+
+def _pack(digests: set[int] | dict[int, int]) -> bytes:
+    return struct.pack(f"<{len(digests)}Q", *digests)
+
+
+def _unpack(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 8}Q", data)

@@ -1,0 +1,221 @@
+"""How history outlives the process: folded again from the journal, from the last snapshot on.
+
+    restored = restore(history, store)                  # at start, after the journal was opened
+    rebuild(history, entries, restored)                 # entries of the journal, at least those after restored.seq
+    await snapshot(history, store, position)            # at once, now and then, and at the end
+
+The journal is the record; a snapshot only saves reading it from its beginning, and takes the states of unused tasks.
+An event is folded before it is journalled. So a snapshot may know more than the entries up to its position say, and what
+it knows already is left out when the entries are folded. What is unclear counts as having happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from gateway.errors import HistoryError
+from gateway.history.events import Ended, Event, Observed, Released, Reserved, Settled
+from gateway.history.fields import from_fields
+from gateway.history.kept import Kept, from_row, read_task
+from gateway.history.store import Checkpoint
+from gateway.model import JsonObject, Task
+
+if TYPE_CHECKING:
+    from gateway.history.embedded import History
+    from gateway.history.store import Row, Store
+
+BATCH: Final = 32
+"""Tasks that are written down in one turn of the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The state is that of `journal` up to the entry `seq`; zero if nothing was stored. `problem` says why a store that
+    there is was not used; then the whole journal has to be read."""
+
+    journal: str | None = None
+    seq: int = 0
+    problem: HistoryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """`journal` is the id of the journal that was read, `seq` its last entry, `events` how many were folded."""
+
+    journal: str | None
+    seq: int
+    events: int
+
+
+def restore(history: History, store: Store) -> Restored:
+    """Take over what the store has. A store that was edited or is damaged is emptied and said so; the journal has all
+    that it had."""
+    history.attach(store)
+    try:
+        stored = store.load()
+        if stored is None:
+            return Restored()
+        found = [from_row(task) for task in stored.tasks]
+    except HistoryError as error:
+        store.discard()
+        return Restored(problem=error)
+    except ValueError as error:
+        store.discard()
+        return Restored(problem=HistoryError(f"the snapshots {store.path} cannot be read: {error}"))
+    for kept in sorted(found, key=lambda kept: kept.used):
+        history.admit(kept)
+    return Restored(stored.journal, stored.seq)
+
+
+def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
+    """Fold the entries of a journal, in their order. Those that the snapshots know are left out.
+
+    Calls that are still open then were of the gateway before, and count as settled. Raises `HistoryError` for an entry
+    that is damaged.
+    """
+    run = _Rebuild(history, restored.journal)
+    for entry in entries:
+        run.take(entry)
+    run.close()
+    return Rebuilt(run.journal, run.seq, run.events)
+
+
+async def snapshot(history: History, store: Store, position: Callable[[], tuple[str, int]]) -> None:
+    """Write down what has changed, and let unused states leave memory.
+
+    `position` gives the id of the journal and the number of its last written entry. One at a time. Raises
+    `HistoryError` if the store cannot be written; the next snapshot then has all that this one would have had.
+    """
+    journal, seq = position()
+    made, gone = history.changes(lambda: position()[1])
+    rows: list[Row] = []
+    try:
+        for made_row in made:
+            rows.append(made_row)
+            if len(rows) % BATCH == 0:
+                await asyncio.sleep(0)
+        await asyncio.to_thread(store.save, Checkpoint(journal, seq, tuple(rows), gone))
+    except BaseException:
+        history.stored(rows, gone, done=False)
+        raise
+    history.stored(rows, gone, done=True)
+
+
+class _Rebuild:
+    """One run over a journal. `calls` finds the task of a call that is open."""
+
+    def __init__(self, history: History, journal: str | None) -> None:
+        self._history = history
+        self._calls: dict[str, Kept] = {}
+        self.journal = journal
+        self.seq = 0
+        self.events = 0
+        for kept in history.tasks():
+            if kept.open_calls:
+                self._calls.update(dict.fromkeys(history.state(kept).open, kept))
+
+    def take(self, entry: JsonObject) -> None:
+        self.seq = cast("int", entry["seq"])
+        take = _TAKERS.get(cast("str", entry["kind"]))
+        if take is None:
+            return
+        try:
+            take(self, entry)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise HistoryError(
+                f"entry {self.seq} of the journal cannot be read: {error}", "run `opagate journal verify`"
+            ) from error
+
+    def close(self) -> None:
+        for call, kept in list(self._calls.items()):
+            self._fold(kept, Settled(call), kept.used)
+
+    def segment(self, entry: JsonObject) -> None:
+        """Another journal than that of the snapshots: what they know is kept, and nothing of this one is left out."""
+        journal = cast("str", entry["journal"])
+        if self.journal is not None and journal != self.journal:
+            for kept in self._history.tasks():
+                kept.seq = 0
+        self.journal = journal
+
+    def call(self, entry: JsonObject) -> None:
+        fields = cast("JsonObject | None", entry.get("history"))
+        if fields is None:
+            return
+        event = from_fields(fields)
+        if not isinstance(event, Reserved):
+            raise ValueError("a call is no reservation")  # noqa: TRY004 - damaged input, as all others here
+        self._history.forget(event.at)
+        kept = self._task(entry, fields, event)
+        if kept is None or self.seq <= kept.seq:
+            return
+        self._calls[event.call] = kept
+        self._fold(kept, event, event.at)
+        if entry["effect"] != "allow":
+            self._fold(kept, Released(event.call, denied=True), event.at)
+
+    def observed(self, entry: JsonObject) -> None:
+        kept = self._history.kept(cast("str", entry["task"]))
+        event = from_fields(entry)
+        if kept is not None and self.seq > kept.seq and isinstance(event, Observed) and event.call in self._calls:
+            self._fold(kept, event, kept.used)
+
+    def ended(self, entry: JsonObject) -> None:
+        call = cast("str", entry["id"])
+        kept = self._calls.get(call)
+        if kept is not None and self.seq > kept.seq:
+            self._fold(kept, Settled(call), kept.used)
+
+    def task(self, entry: JsonObject) -> None:
+        event = from_fields(entry)
+        kept = self._history.kept(cast("str", entry["task"]))
+        if kept is None:
+            declared = entry.get("declared")
+            if declared is None:
+                return
+            task = read_task(declared)
+            kept = Kept(task, b"", cast("str", entry["owner"]), task.opened)
+            self._history.admit(kept)
+        if self.seq <= kept.seq:
+            return
+        if isinstance(event, Ended):
+            kept.ended = event.how
+        self._fold(kept, event, kept.used)
+
+    def _task(self, entry: JsonObject, fields: JsonObject, event: Reserved) -> Kept | None:
+        """The task of a call. An implicit one begins with its first call; a declared one has an entry of its own."""
+        task = cast("JsonObject", entry["task"])
+        task_id = cast("str", task["id"])
+        kept = self._history.kept(task_id)
+        if kept is None and "key" in fields:
+            owner = cast("str", cast("JsonObject", entry["principal"])["key"])
+            opened = cast("float", fields["opened"])
+            key = bytes.fromhex(cast("str", fields["key"]))
+            kept = Kept(Task(task_id, "implicit", opened), key, owner, event.at)
+            self._history.admit(kept)
+        return kept
+
+    def _fold(self, kept: Kept, event: Event, now: float) -> None:
+        """What a snapshot knows already cannot happen again, and is left out."""
+        try:
+            self._history.fold(kept, event, now)
+        except ValueError:
+            return
+        finally:
+            if isinstance(event, Released | Settled):
+                self._calls.pop(event.call, None)
+        self.events += 1
+
+
+_Taker = Callable[[_Rebuild, JsonObject], None]
+_TAKERS: Final[dict[str, _Taker]] = {
+    "segment": _Rebuild.segment,
+    "call": _Rebuild.call,
+    "observed": _Rebuild.observed,
+    "settled": _Rebuild.ended,
+    "abandoned": _Rebuild.ended,
+    "task": _Rebuild.task,
+}

@@ -1,0 +1,237 @@
+"""Events as fields of journal entries, and back. Pure: no I/O, no clock, no randomness.
+
+What is the default is left out. Digests are unsigned 64-bit integers, little-endian, in one base64 text (RFC 4648
+section 4): as JSON numbers they would take more than twice the room.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar, cast
+
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Touch
+from gateway.model import Json, JsonObject, Sensitivity
+
+_Event = TypeVar("_Event")
+
+
+def to_fields(event: Event) -> JsonObject:
+    """The event as a JSON object; `event` in it says which it is."""
+    name, written = _WRITERS[type(event)]
+    return {"event": name, **written(event)}
+
+
+def from_fields(fields: JsonObject) -> Event:
+    """The event that was written so. Raises `ValueError` for anything else; unknown fields are ignored."""
+    name = fields.get("event")
+    reader = _READERS.get(name) if isinstance(name, str) else None
+    if reader is None:
+        raise ValueError(f"there is no event {name!r} of a task")
+    try:
+        return reader(fields)
+    except (KeyError, TypeError, struct.error) as error:
+        raise ValueError(f"the fields of an event {name!r} are damaged: {error}") from error
+
+
+def pack(digests: Iterable[int]) -> str:
+    """Digests in ascending order."""
+    ordered = sorted(digests)
+    return base64.b64encode(struct.pack(f"<{len(ordered)}Q", *ordered)).decode("ascii")
+
+
+def unpack(text: Json) -> tuple[int, ...]:
+    """Raises `ValueError` for what is no packed text."""
+    if not isinstance(text, str):
+        raise ValueError("digests are written as base64")  # noqa: TRY004 - damaged input, as all others here
+    data = base64.b64decode(text, validate=True)
+    if len(data) % 8:
+        raise ValueError("digests have eight bytes each")
+    return struct.unpack(f"<{len(data) // 8}Q", data)
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+def _opened(event: Opened) -> JsonObject:
+    return _some(known=event.known and pack(event.known), credentials=list(event.credentials))
+
+
+def _reserved(event: Reserved) -> JsonObject:
+    touch = event.touch
+    return {
+        "call": event.call,
+        "number": event.number,
+        "at": event.at,
+        "audience": touch.audience,
+        "sensitivity": event.sensitivity.value,
+        **_some(
+            write=touch.write,
+            tenant=touch.tenant,
+            environment=touch.environment,
+            mint=event.mint,
+            trusted=not event.untrusted,
+            destinations=None if event.destinations is None else pack(event.destinations),
+            crowded=event.crowded,
+            credentials=list(event.credentials),
+            fed=list(event.fed),
+            flooded=event.flooded,
+        ),
+    }
+
+
+def _released(event: Released) -> JsonObject:
+    return {"call": event.call, "denied": event.denied}
+
+
+def _settled(event: Settled) -> JsonObject:
+    return {"call": event.call}
+
+
+def _observed(event: Observed) -> JsonObject:
+    return {
+        "call": event.call,
+        "sensitivity": event.sensitivity.value,
+        **_some(
+            credentials=list(event.credentials),
+            tokens=event.tokens and pack(event.tokens),
+            incomplete=not event.complete,
+        ),
+    }
+
+
+def _endorsed(event: Endorsed) -> JsonObject:
+    return _some(values=event.values and pack(event.values))
+
+
+def _ended(event: Ended) -> JsonObject:
+    return {"how": event.how}
+
+
+def _some(**fields: Json | frozenset[int]) -> JsonObject:
+    """The fields that say something. An empty text does: no destinations are not unknown destinations."""
+    kept = {name: value for name, value in fields.items() if isinstance(value, str) or value}
+    return cast("JsonObject", kept)
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def _read_opened(fields: JsonObject) -> Opened:
+    return Opened(frozenset(unpack(fields.get("known", ""))), _texts(fields, "credentials"))
+
+
+def _read_reserved(fields: JsonObject) -> Reserved:
+    fed = fields.get("fed", ())
+    destinations = fields.get("destinations")
+    return Reserved(
+        call=_text(fields, "call"),
+        number=_whole(fields["number"]),
+        at=_number(fields["at"]),
+        touch=Touch(
+            _text(fields, "audience"),
+            bool(fields.get("write", False)),
+            _optional(fields, "tenant"),
+            _optional(fields, "environment"),
+        ),
+        mint=bool(fields.get("mint", False)),
+        untrusted=not fields.get("trusted", False),
+        sensitivity=Sensitivity(_text(fields, "sensitivity")),
+        destinations=None if destinations is None else unpack(destinations),
+        crowded=bool(fields.get("crowded", False)),
+        credentials=_texts(fields, "credentials"),
+        fed=tuple(_whole(number) for number in cast("Sequence[Json]", fed)),
+        flooded=bool(fields.get("flooded", False)),
+    )
+
+
+def _read_released(fields: JsonObject) -> Released:
+    return Released(_text(fields, "call"), denied=bool(fields["denied"]))
+
+
+def _read_settled(fields: JsonObject) -> Settled:
+    return Settled(_text(fields, "call"))
+
+
+def _read_observed(fields: JsonObject) -> Observed:
+    return Observed(
+        _text(fields, "call"),
+        _texts(fields, "credentials"),
+        frozenset(unpack(fields.get("tokens", ""))),
+        not fields.get("incomplete", False),
+        Sensitivity(_text(fields, "sensitivity")),
+    )
+
+
+def _read_endorsed(fields: JsonObject) -> Endorsed:
+    return Endorsed(frozenset(unpack(fields.get("values", ""))))
+
+
+def _read_ended(fields: JsonObject) -> Ended:
+    how = _text(fields, "how")
+    if how == "completed" or how == "cancelled":  # noqa: PLR1714 - the type checker narrows this form only
+        return Ended(how)
+    raise ValueError(f"a task does not end {how!r}")
+
+
+def _text(fields: JsonObject, name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _optional(fields: JsonObject, name: str) -> str | None:
+    return None if fields.get(name) is None else _text(fields, name)
+
+
+def _texts(fields: JsonObject, name: str) -> tuple[str, ...]:
+    values = fields.get(name, ())
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} is no list")
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name} is no list of texts")
+    return tuple(cast("Sequence[str]", values))
+
+
+def _whole(value: Json) -> int:
+    if type(value) is not int:
+        raise TypeError("a number is no integer")
+    return value
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a time is no number")
+    return float(value)
+
+
+_READERS: Final[Mapping[str, Callable[[JsonObject], Event]]] = {
+    "opened": _read_opened,
+    "reserved": _read_reserved,
+    "released": _read_released,
+    "settled": _read_settled,
+    "observed": _read_observed,
+    "endorsed": _read_endorsed,
+    "ended": _read_ended,
+}
+
+
+def _writer(
+    kind: type[_Event], name: str, write: Callable[[_Event], JsonObject]
+) -> tuple[type, tuple[str, Callable[[Event], JsonObject]]]:
+    return kind, (name, cast("Callable[[Event], JsonObject]", write))
+
+
+_WRITERS: Final = dict(
+    (
+        _writer(Opened, "opened", _opened),
+        _writer(Reserved, "reserved", _reserved),
+        _writer(Released, "released", _released),
+        _writer(Settled, "settled", _settled),
+        _writer(Observed, "observed", _observed),
+        _writer(Endorsed, "endorsed", _endorsed),
+        _writer(Ended, "ended", _ended),
+    )
+)

@@ -1,0 +1,103 @@
+"""A task and what it has done, as the gateway keeps it: in memory, or as a row of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from gateway.history import dump
+from gateway.history.state import TaskState
+from gateway.history.store import Row
+from gateway.model import JsonObject, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.history.store import StoredTask
+
+Status = Literal["open", "completed", "cancelled", "expired"]
+
+
+@dataclass(slots=True)
+class Kept:
+    """`key` is what an implicit task is found by, empty for a declared one; `owner` the principal that it is bound to.
+
+    `state` is `None` while only the store has it, and `digest` is that of what the store has; without a digest nothing
+    has happened yet. `changed` is whether the
+    store has it otherwise. Journal entries up to `seq` are in the state; zero for a task that began in this process.
+    """
+
+    task: Task
+    key: bytes
+    owner: str
+    used: float
+    state: TaskState | None = None
+    ended: Literal["completed", "cancelled"] | None = None
+    changed: bool = False
+    seq: int = 0
+    digest: bytes = b""
+    open_calls: bool = False
+    """Whether the state had open calls when it was stored."""
+
+    @property
+    def busy(self) -> bool:
+        return self.state is not None and bool(self.state.open)
+
+    @property
+    def weight(self) -> int:
+        """Roughly how much memory the state takes, in digests."""
+        state = self.state
+        return 0 if state is None else len(state.tokens) + len(state.trusted) + len(state.credentials) + 10
+
+    def status(self, now: float) -> Status:
+        if self.ended is not None:
+            return self.ended
+        return "expired" if self.task.expires is not None and now >= self.task.expires else "open"
+
+
+def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
+    """A declared task for the record. `conceal` takes out of the goal what must not be written down."""
+    recorded = task if task.goal is None else replace(task, goal=conceal(task.goal))
+    return msgspec.to_builtins(recorded)
+
+
+def read_task(fields: object) -> Task:
+    """Raises `ValueError`."""
+    try:
+        return msgspec.convert(fields, Task)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"no task: {error}") from error
+
+
+def row(kept: Kept, state: TaskState, conceal: Callable[[str], str]) -> Row:
+    """The task for the store."""
+    fields = {
+        "task": task_fields(kept.task, conceal),
+        "key": kept.key,
+        "owner": kept.owner,
+        "used": kept.used,
+        "ended": kept.ended,
+        "open": bool(state.open),
+    }
+    return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(fields), dump.dump(state))
+
+
+def from_row(stored: StoredTask) -> Kept:
+    """The task without its state. Raises `ValueError`."""
+    try:
+        read: Mapping[str, Any] = msgspec.msgpack.decode(stored.meta)
+        return Kept(
+            read_task(read["task"]),
+            read["key"],
+            read["owner"],
+            read["used"],
+            ended=read["ended"],
+            seq=stored.seq,
+            digest=stored.digest,
+            open_calls=read["open"],
+        )
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ValueError(f"no task: {error}") from error

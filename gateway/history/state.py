@@ -1,0 +1,370 @@
+"""The fold over the events of a task. Pure: no I/O, no clock, no randomness.
+
+`reserved` and `observed` make the events that depend on what was before; `apply` folds them, those and all others.
+An event says all that the fold needs, so that folding the journal gives the state that was. `apply` changes the state
+that it is given, and returns it: a copy for each event would cost more than the event.
+
+Each event takes time in proportion to its own size, whatever the length of the task. What is kept is bounded; beyond a
+bound a fact becomes unknown, or counts too much. It never forgets:
+
+- A word belongs to the first untrusted result that held it. When no more words or results can be kept apart, each later
+  call counts as fed by the rest (`flood`).
+- More destinations than `MAX_DESTINATIONS` count as that many.
+- When a credential that a result revealed cannot be kept (`lost`), the origin of those not kept is unknown as a fact.
+- Words of trusted results and endorsements beyond the bound are not kept: more is asked, not less.
+
+The sets of systems, tenants and environments need no bound: there are no more than the configuration has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
+
+from gateway.history.events import (
+    NO_DIGESTS,
+    Ended,
+    Endorsed,
+    Event,
+    Observed,
+    Opened,
+    Released,
+    Reserved,
+    Settled,
+    Touch,
+    touch,
+)
+from gateway.model import Effect, Sensitivity
+
+if TYPE_CHECKING:
+    from gateway.model import Call, CallContent, ResultContent
+
+MAX_TOKENS: Final = 32_768
+"""Words of untrusted results kept apart: some eighty results of 4 KB. Each takes about 130 bytes."""
+MAX_RESULTS: Final = 4_096
+"""Untrusted results kept apart."""
+MAX_RESULT_TOKENS: Final = 2_048
+"""Words of one result: the journal writes them down, and this makes a line of 22 KB."""
+MAX_TRUSTED: Final = 16_384
+"""Words of trusted results, of the goal and of the contract."""
+MAX_ENDORSED: Final = 4_096
+"""A person would have to approve as many calls."""
+MAX_DESTINATIONS: Final = 1_024
+"""Far above each limit that a policy can mean."""
+MAX_CREDENTIALS: Final = 4_096
+MAX_PRESENTED: Final = 1_024
+"""Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
+
+_RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity)}
+_Key = TypeVar("_Key")
+
+
+class Known(NamedTuple):
+    """A credential whose origin is known: where it was first seen. `depth` is fixed then: in a graph with cycles a
+    longest path would grow with each round."""
+
+    origin: Literal["result", "user"]
+    audience: str | None = None
+    call: int | None = None
+    depth: int = 0
+    minted: bool = False
+
+
+@dataclass(slots=True)
+class TaskState:
+    """Counters are counts of the calls, open or settled, that have what they count. Read by `facts`."""
+
+    number: int = 0
+    """The highest number of a call so far."""
+    settled: int = 0
+    denials: int = 0
+    approvals: int = 0
+    ended: Literal["completed", "cancelled"] | None = None
+
+    open: dict[str, Reserved] = field(default_factory=dict[str, Reserved])
+    touched: dict[Touch, int] = field(default_factory=dict[Touch, int])
+    busy: dict[str, int] = field(default_factory=dict[str, int])
+    """Audience → open calls."""
+    last: dict[str, float] = field(default_factory=dict[str, float])
+    """Audience → when the last settled call to it began."""
+
+    destinations: dict[int, int] = field(default_factory=dict[int, int])
+    crowded: int = 0
+    blind: int = 0
+    """Calls whose arguments were not looked at whole."""
+
+    credentials: dict[str, Known] = field(default_factory=dict[str, Known])
+    lost: bool = False
+    presented: dict[str, int] = field(default_factory=dict[str, int])
+    """Credential of unknown origin → the first call that had it."""
+
+    trusted: set[int] = field(default_factory=set[int])
+    endorsed: set[int] = field(default_factory=set[int])
+    tokens: dict[int, int] = field(default_factory=dict[int, int])
+    """Word → the first untrusted result that held it."""
+    results: dict[int, str] = field(default_factory=dict[int, str])
+    """Untrusted result with words in `tokens` → its audience."""
+    kept: dict[str, int] = field(default_factory=dict[str, int])
+    """Open call → words of its result kept so far."""
+    fed: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])
+    """Untrusted result → audience that its data went to → calls."""
+    widths: dict[int, int] = field(default_factory=dict[int, int])
+    """Number of audiences → results that went to so many."""
+    flood: dict[str, int] = field(default_factory=dict[str, int])
+    """Audience → calls after a result that is not kept whole."""
+    unkept: set[str] = field(default_factory=set[str])
+    """Audiences of the results that are not kept whole."""
+
+    untrusted: bool = False
+    confidentiality: Sensitivity = Sensitivity.PUBLIC
+
+
+# --- events that depend on what was before -----------------------------------------------------------
+
+
+def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | None, at: float) -> Reserved:
+    """The reservation of a call. Without content, or with incomplete content, what depends on it becomes unknown."""
+    target = call.target
+    touched = touch(call)
+    whole = content is not None and content.complete
+    digests = tuple(sorted(content.destinations)) if content is not None and whole else None
+    crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
+    return Reserved(
+        call=call_id,
+        number=state.number + 1,
+        at=round(at, 3),
+        touch=touched,
+        mint=target.labels.effect is Effect.MINT,
+        untrusted=target.trust == "untrusted",
+        sensitivity=target.labels.sensitivity,
+        destinations=() if crowded else digests,
+        crowded=crowded,
+        credentials=_fingerprints(content),
+        fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS),
+        flooded=bool(state.unkept) and not (content is not None and whole and content.tokens <= state.trusted),
+    )
+
+
+def observed(
+    state: TaskState, call_id: str, content: ResultContent, label: Sensitivity = Sensitivity.PUBLIC
+) -> Observed:
+    """A part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's.
+
+    Raises `ValueError` for a call that is not open.
+    """
+    reservation = _open(state, call_id)
+    fresh = tuple(
+        dict.fromkeys(item.fingerprint for item in content.sightings if item.fingerprint not in state.credentials)
+    )
+    tokens, complete = _bounded(state, reservation, content)
+    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label))
+
+
+def says_nothing(state: TaskState, event: Observed) -> bool:
+    """Whether folding the event would change nothing, so that it need not be written down."""
+    reservation = _open(state, event.call)
+    audience = reservation.touch.audience
+    return not (
+        event.tokens
+        or event.credentials
+        or (reservation.untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
+        or _RANK[event.sensitivity] > _RANK[state.confidentiality]
+    )
+
+
+def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
+    return () if content is None else tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
+
+
+def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, ...]:
+    """The untrusted results whose data is among the words. Data that goes back to where it came from is not spread,
+    nor are words that the user or a trusted source wrote too."""
+    index, trusted = state.tokens, state.trusted
+    numbers = {index[token] for token in index.keys() & tokens if token not in trusted}
+    return tuple(sorted(number for number in numbers if state.results[number] != audience))
+
+
+def _bounded(state: TaskState, reservation: Reserved, content: ResultContent) -> tuple[frozenset[int], bool]:
+    """The new words of a result for which there is room, and whether that is all that it held."""
+    room = MAX_RESULT_TOKENS - state.kept.get(reservation.call, 0)
+    if not reservation.untrusted:
+        fresh = content.tokens - state.trusted
+        return _smallest(fresh, min(room, MAX_TRUSTED - len(state.trusted))), content.complete
+    fresh = frozenset(token for token in content.tokens if token not in state.tokens and token not in state.trusted)
+    if reservation.number not in state.results and len(state.results) >= MAX_RESULTS:
+        room = 0
+    kept = _smallest(fresh, min(room, MAX_TOKENS - len(state.tokens)))
+    return kept, content.complete and len(kept) == len(fresh)
+
+
+def _smallest(tokens: frozenset[int], room: int) -> frozenset[int]:
+    return tokens if len(tokens) <= room else frozenset(nsmallest(room, tokens))
+
+
+# --- the fold ----------------------------------------------------------------------------------------
+
+
+def apply(state: TaskState, event: Event) -> TaskState:
+    """The state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a call that is
+    reserved twice, and for what happens to a call that is not open."""
+    match event:
+        case Reserved():
+            _reserve(state, event)
+        case Observed():
+            _observe(state, event)
+        case Settled():
+            _settle(state, event)
+        case Released():
+            _release(state, event)
+        case Opened():
+            for fingerprint in event.credentials:
+                _keep_credential(state, fingerprint, Known("user"))
+            state.trusted |= _smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+        case Endorsed():
+            state.approvals += 1
+            state.endorsed |= _smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+        case Ended():
+            state.ended = event.how
+    return state
+
+
+def _reserve(state: TaskState, event: Reserved) -> None:
+    if event.call in state.open:
+        raise ValueError(f"the call {event.call} is open already")
+    audience = event.touch.audience
+    state.open[event.call] = event
+    state.number = max(state.number, event.number)
+    _add(state.touched, event.touch)
+    _add(state.busy, audience)
+    state.blind += event.destinations is None
+    state.crowded += event.crowded
+    for digest in event.destinations or ():
+        _add(state.destinations, digest)
+    for number in event.fed:
+        _feed(state, number, audience)
+    if event.flooded:
+        _add(state.flood, audience)
+    for fingerprint in event.credentials:
+        first = state.presented.get(fingerprint, event.number)
+        if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
+            state.presented[fingerprint] = min(first, event.number)
+
+
+def _release(state: TaskState, event: Released) -> None:
+    taken = _close(state, event.call)
+    audience = taken.touch.audience
+    _take(state.touched, taken.touch)
+    state.blind -= taken.destinations is None
+    state.crowded -= taken.crowded
+    for digest in taken.destinations or ():
+        _take(state.destinations, digest)
+    for number in taken.fed:
+        _unfeed(state, number, audience)
+    if taken.flooded:
+        _take(state.flood, audience)
+    state.denials += event.denied
+
+
+def _settle(state: TaskState, event: Settled) -> None:
+    done = _close(state, event.call)
+    audience = done.touch.audience
+    state.settled += 1
+    state.last[audience] = max(state.last.get(audience, done.at), done.at)
+    _label(state, done, done.sensitivity)
+
+
+def _observe(state: TaskState, event: Observed) -> None:
+    source = _open(state, event.call)
+    audience = source.touch.audience
+    _label(state, source, event.sensitivity)
+    for fingerprint in event.credentials:
+        depth = _depth(state, source, fingerprint)
+        _keep_credential(state, fingerprint, Known("result", audience, source.number, depth, source.mint))
+    state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
+    if not source.untrusted:
+        state.trusted |= event.tokens
+        return
+    if event.tokens:
+        state.results[source.number] = audience
+    for token in event.tokens:
+        state.tokens.setdefault(token, source.number)
+    if not event.complete:
+        state.unkept.add(audience)
+
+
+def _keep_credential(state: TaskState, fingerprint: str, known: Known) -> None:
+    """The first place seen stays."""
+    if fingerprint in state.credentials:
+        return
+    if len(state.credentials) < MAX_CREDENTIALS:
+        state.credentials[fingerprint] = known
+    else:
+        state.lost = True
+
+
+def _depth(state: TaskState, source: Reserved, revealed: str) -> int:
+    """One more than that of any other credential that was used to get it. One of unknown origin begins a chain."""
+    used = (state.credentials.get(fingerprint) for fingerprint in source.credentials if fingerprint != revealed)
+    return max((known.depth + 1 if known is not None else 1 for known in used), default=0)
+
+
+def _label(state: TaskState, source: Reserved, sensitivity: Sensitivity) -> None:
+    state.untrusted |= source.untrusted
+    state.confidentiality = _higher(state.confidentiality, sensitivity)
+
+
+def _higher(one: Sensitivity, other: Sensitivity) -> Sensitivity:
+    return one if _RANK[one] >= _RANK[other] else other
+
+
+def _open(state: TaskState, call: str) -> Reserved:
+    try:
+        return state.open[call]
+    except KeyError:
+        raise ValueError(f"no open call {call}") from None
+
+
+def _close(state: TaskState, call: str) -> Reserved:
+    reservation = _open(state, call)
+    del state.open[call]
+    state.kept.pop(call, None)
+    _take(state.busy, reservation.touch.audience)
+    return reservation
+
+
+def _feed(state: TaskState, number: int, audience: str) -> None:
+    fed = state.fed.setdefault(number, {})
+    before = len(fed)
+    _add(fed, audience)
+    _widen(state, before, len(fed))
+
+
+def _unfeed(state: TaskState, number: int, audience: str) -> None:
+    fed = state.fed[number]
+    before = len(fed)
+    _take(fed, audience)
+    _widen(state, before, len(fed))
+    if not fed:
+        del state.fed[number]
+
+
+def _widen(state: TaskState, before: int, after: int) -> None:
+    if before == after:
+        return
+    if before:
+        _take(state.widths, before)
+    if after:
+        _add(state.widths, after)
+
+
+def _add(counts: dict[_Key, int], key: _Key) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _take(counts: dict[_Key, int], key: _Key) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]

@@ -1,0 +1,189 @@
+"""Snapshots of tasks on disk: `<state>/history/tasks.db`, a SQLite file.
+
+Each row has a keyed MAC (HMAC-SHA256, FIPS 198-1) over all that is in it, and the checkpoint one over the rows that
+there are: who can write the file but cannot read the key can make none that passes, and can neither remove nor bring
+back a single row. While the gateway runs, it knows which state each task has. As with the journal, the whole file can be put back to an earlier copy; then the journal says what
+came after. All of a checkpoint is one transaction.
+
+Safe to use from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import HistoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_SCHEMA: Final = """
+pragma journal_mode = wal;
+create table if not exists tasks (id text primary key, seq integer not null, meta blob not null, digest blob not null,
+  mac blob not null, state blob not null) without rowid;
+create table if not exists checkpoints (one integer primary key check (one = 1), journal text not null,
+  seq integer not null, mac blob not null);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task as it is stored. Journal entries up to `seq` are in its state."""
+
+    id: str
+    seq: int
+    meta: bytes
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What changes in the store at once: rows that are new or other, ids of rows that go. Afterwards the store has all
+    that the entries of the journal up to `seq` say."""
+
+    journal: str
+    seq: int
+    rows: tuple[Row, ...]
+    gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """`digest` is that of the state, which `Store.state` reads."""
+
+    id: str
+    seq: int
+    meta: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store has, without the states."""
+
+    journal: str
+    seq: int
+    tasks: tuple[StoredTask, ...]
+
+
+class Store:
+    """Raises `HistoryError` for what cannot be read or written, and for what was edited."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self.path = folder / "tasks.db"
+        self._key = key
+
+    def load(self) -> Stored | None:
+        """All tasks, without their states; `None` if nothing was stored yet."""
+        if not self.path.exists():
+            return None
+        with closing(self._connect()) as database:
+            try:
+                return self._load(database)
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
+
+    def state(self, task_id: str, digest: bytes) -> bytes:
+        """The state of one task, if it is the one with this digest."""
+        with closing(self._connect()) as database:
+            try:
+                row = database.execute("select state from tasks where id = ?", (task_id,)).fetchone()
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
+        if row is None or digest_of(row[0]) != digest:
+            raise self._edited(f"the task {task_id} is not as it was written")
+        return row[0]
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, whole or not at all; on disk when this returns."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise HistoryError(
+                f"the snapshots {self.path} cannot be written: {error.strerror}", "make the state folder writable"
+            ) from error
+        with closing(self._connect()) as database:
+            try:
+                self._save(database, checkpoint)
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
+
+    def discard(self) -> None:
+        """Forget all snapshots. The journal has what they had."""
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def _load(self, database: sqlite3.Connection) -> Stored | None:
+        if database.execute("select 1 from sqlite_master where name = 'checkpoints'").fetchone() is None:
+            return None
+        found = database.execute("select journal, seq, mac from checkpoints").fetchone()
+        rows = database.execute("select id, seq, meta, digest, mac from tasks order by id").fetchall()
+        if found is None:
+            raise self._edited("it has no checkpoint")
+        journal, seq, mac = found
+        if not hmac.compare_digest(mac, self._checkpoint_mac(journal, seq, ((row[0], row[4]) for row in rows))):
+            raise self._edited("rows were removed, added or put back")
+        for task_id, row_seq, meta, digest, row_mac in rows:
+            if not hmac.compare_digest(row_mac, self._row_mac(task_id, row_seq, meta, digest)):
+                raise self._edited(f"the task {task_id} is not as it was written")
+        return Stored(journal, seq, tuple(StoredTask(*row[:4]) for row in rows))
+
+    def _save(self, database: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+        database.executescript(_SCHEMA)
+        with database:
+            database.executemany("delete from tasks where id = ?", ((task_id,) for task_id in checkpoint.gone))
+            database.executemany(
+                "insert or replace into tasks values (?, ?, ?, ?, ?, ?)", map(self._row, checkpoint.rows)
+            )
+            macs = database.execute("select id, mac from tasks order by id").fetchall()
+            mac = self._checkpoint_mac(checkpoint.journal, checkpoint.seq, macs)
+            database.execute(
+                "insert or replace into checkpoints values (1, ?, ?, ?)", (checkpoint.journal, checkpoint.seq, mac)
+            )
+
+    def _row(self, row: Row) -> tuple[str, int, bytes, bytes, bytes, bytes]:
+        digest = digest_of(row.state)
+        return row.id, row.seq, row.meta, digest, self._row_mac(row.id, row.seq, row.meta, digest), row.state
+
+    def _row_mac(self, task_id: str, seq: int, meta: bytes, digest: bytes) -> bytes:
+        return self._mac(b"task", task_id.encode(), seq.to_bytes(8, "big"), meta, digest)
+
+    def _checkpoint_mac(self, journal: str, seq: int, macs: Iterable[tuple[str, bytes]]) -> bytes:
+        rows = sha256()
+        for task_id, mac in macs:
+            rows.update(_framed(task_id.encode()) + _framed(mac))
+        return self._mac(b"checkpoint", journal.encode(), seq.to_bytes(8, "big"), rows.digest())
+
+    def _mac(self, *parts: bytes) -> bytes:
+        return hmac.digest(self._key, b"".join(map(_framed, parts)), "sha256")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(self.path, timeout=5)
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: sqlite3.Error) -> HistoryError:
+        return HistoryError(f"the snapshots {self.path} cannot be used: {error}", f"remove {self.path} and start again")
+
+    def _edited(self, what: str) -> HistoryError:
+        return HistoryError(
+            f"the snapshots {self.path} were edited: {what}",
+            f"find out who did; then remove {self.path}, and the journal is read instead",
+        )
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big") + part
+
+
+def digest_of(state: bytes) -> bytes:
+    return sha256(state).digest()

@@ -1,0 +1,102 @@
+"""Generated lives of a task: calls that begin, show things and end, in any order that can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from gateway.history.events import Endorsed, Event, Opened, Released, Settled
+from gateway.history.state import TaskState, apply, observed, reserved
+from gateway.model import Call, CallContent, Effect, Labels, ResultContent, Sensitivity, Sighting, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+DIGESTS = st.integers(0, 12) | st.integers(2**64 - 3, 2**64 - 1)
+DIGEST_SETS = st.frozensets(DIGESTS, max_size=4)
+NAMES = st.sampled_from(["s1", "s2", "s3"])
+SIGHTINGS = st.lists(st.builds(Sighting, NAMES, st.just("jwt")), max_size=2).map(tuple)
+COMPLETE = st.sampled_from([True, True, True, False])
+CONTENTS = st.builds(
+    CallContent,
+    destinations=st.dictionaries(DIGESTS, st.just("d"), max_size=3),
+    sightings=SIGHTINGS,
+    authority=st.dictionaries(st.sampled_from(["/to", "/cc"]), DIGEST_SETS, max_size=2),
+    tokens=DIGEST_SETS,
+    complete=COMPLETE,
+)
+MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
+RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE)
+CALLS = st.builds(
+    Call,
+    st.just("tools/call"),
+    st.builds(
+        Target,
+        st.just("tool"),
+        st.just("upstream"),
+        st.just("use"),
+        audience=st.sampled_from(["a", "b", "c"]),
+        tenant=st.sampled_from([None, "x"]),
+        environment=st.none(),
+        trust=st.sampled_from(["trusted", "untrusted"]),
+        labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
+    ),
+    st.just({}),
+)
+OPENED = st.builds(Opened, DIGEST_SETS, st.lists(NAMES, max_size=1).map(tuple))
+STEPS = st.lists(
+    st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse"]), min_size=1, max_size=25
+)
+
+
+@dataclass
+class Life:
+    """The events of a task as they were made, the state that they folded to, and what was seen on the way."""
+
+    events: list[Event] = field(default_factory=list[Event])
+    state: TaskState = field(default_factory=TaskState)
+    seen: list[object] = field(default_factory=list[object])
+
+    def take(self, event: Event, watch: Callable[[TaskState], object] | None) -> None:
+        apply(self.state, event)
+        self.events.append(event)
+        if watch is not None:
+            self.seen.append(watch(self.state))
+
+
+def lives(
+    watch: Callable[[TaskState], object] | None = None,
+    contents: SearchStrategy[CallContent | None] = MAYBE_CONTENTS,
+) -> SearchStrategy[Life]:
+    """`watch` is asked after each event, and its answers are `seen`."""
+
+    @st.composite
+    def life(draw: DrawFn) -> Life:
+        made = Life()
+        made.take(draw(OPENED), watch)
+        for number, step in enumerate(draw(STEPS)):
+            event = _event(draw, made.state, step, number, contents)
+            if event is not None:
+                made.take(event, watch)
+        return made
+
+    return life()
+
+
+def _event(
+    draw: DrawFn, state: TaskState, step: str, number: int, contents: SearchStrategy[CallContent | None]
+) -> Event | None:
+    if step == "begin":
+        return reserved(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
+    if step == "endorse":
+        return Endorsed(draw(DIGEST_SETS))
+    if not state.open:
+        return None
+    call = draw(st.sampled_from(sorted(state.open)))
+    if step == "show":
+        return observed(state, call, draw(RESULTS), draw(st.sampled_from(Sensitivity)))
+    return Settled(call) if step == "settle" else Released(call, denied=step == "deny")
