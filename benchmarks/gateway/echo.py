@@ -22,6 +22,7 @@ TOOLS = [
     for name, argument, kind in (("echo", "text", "string"), ("big", "mib", "integer"))
 ]
 SERVER = {"name": "echo", "version": "1"}
+CACHING = {"ttlMs": 0, "cacheScope": "public"}
 JSON = [(b"content-type", b"application/json")]
 EVENTS = [(b"content-type", b"text/event-stream")]
 CHUNK = b"x" * 65536
@@ -34,9 +35,10 @@ def result(method: str, params: dict[str, Any]) -> dict[str, Any]:
         version = params["protocolVersion"]
         return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": SERVER}
     if method == "server/discover":
-        return complete | {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": SERVER}
+        offer = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": SERVER}
+        return complete | offer | CACHING
     if method == "tools/list":
-        return complete | {"tools": TOOLS} | ({"ttlMs": 0, "cacheScope": "public"} if stateless else {})
+        return complete | {"tools": TOOLS} | (CACHING if stateless else {})
     if method == "tools/call":
         return complete | {"content": [{"type": "text", "text": params["arguments"]["text"]}]}
     return complete

@@ -13,6 +13,10 @@ from urllib.parse import urlsplit
 import httptools
 
 
+PATIENCE = 20.0
+"""Seconds that a run waits for answers after its time; a target that gives none then ends the benchmark."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One prepared HTTP request, and a text that a right answer contains."""
@@ -94,6 +98,7 @@ async def run(request: Request, *, connections: int, seconds: float) -> Sample:
         )
         for _ in range(connections)
     ]
-    await asyncio.gather(*(protocol.done for _, protocol in opened))
+    async with asyncio.timeout(seconds + PATIENCE):
+        await asyncio.gather(*(protocol.done for _, protocol in opened))
     sample.seconds = time.perf_counter() - began
     return sample

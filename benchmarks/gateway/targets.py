@@ -252,7 +252,9 @@ from fastmcp.server import create_proxy
 async def main():
     async with Client({upstream!r}) as client:
         proxy = create_proxy(client)
-        await proxy.run_http_async(host="127.0.0.1", port={port}, path="/mcp", log_level="error", show_banner=False)
+        await proxy.run_http_async(
+            host="127.0.0.1", port={port}, path="/mcp", stateless_http=True, log_level="error", show_banner=False
+        )
 
 asyncio.run(main())
 """
