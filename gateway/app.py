@@ -7,6 +7,7 @@ or decide does not listen. Stop order is the reverse, after the calls in flight 
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import ssl
 import time
@@ -47,6 +48,8 @@ from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
 log = structlog.get_logger("gateway")
 
 _HOUSEKEEPING_SECONDS = 60.0
+_YOUNG_OBJECTS = 10_000
+"""Container objects that are made before the collector looks for cycles among them: some twenty calls' worth."""
 _CUT_OFF_SECONDS = 5.0
 """How long the calls that the end of the drain cut off may take to be settled."""
 
@@ -137,6 +140,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         edge.drain()
 
     def ready() -> None:
+        _settle_memory()
         log.info("listening", listen=configuration.listen, url=configuration.base_url)
         on_ready()
 
@@ -144,6 +148,14 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
+
+
+def _settle_memory() -> None:
+    """Take what start-up made out of the garbage collector's sight. Code, configuration and policy live as long as the
+    process; looking through them again and again took a tenth of every call."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 class Notes:
