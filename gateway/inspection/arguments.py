@@ -1,0 +1,226 @@
+"""What the arguments of a call hold, as history keeps it: where they lead, what gives authority, whose data they
+carry. Pure; bounded in time and memory by the limits below, whatever the arguments are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final, Protocol, TypeVar, cast
+
+from gateway.inspection.destinations import MAX_TEXT, listed, texts
+from gateway.inspection.grounds import Grounds, grounds
+from gateway.inspection.normal import Destination
+from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
+from gateway.model import Call, CallContent, Contract, Json, JsonObject, Role, Sighting
+from gateway.protocol.strict import fold
+
+MAX_DESTINATIONS: Final = 1_000
+"""Destinations of one call that are told apart: far above any limit on them."""
+MAX_VALUES: Final = 1_000
+"""Values of one argument that are looked up in a goal."""
+MAX_CHARACTERS: Final = 262_144
+"""Characters of all arguments whose words are compared with results."""
+MAX_TOKENS: Final = 1_024
+"""Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
+and so that two texts with the same words keep the same."""
+
+_AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT})
+
+Known_contra = TypeVar("Known_contra", contravariant=True)
+
+
+class Found(Protocol):
+    """A credential that a detector found in arguments."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def detector(self) -> str: ...
+    @property
+    def pointer(self) -> str: ...
+    @property
+    def role(self) -> Role | None: ...
+    @property
+    def form(self) -> str: ...
+
+
+class Detects(Protocol[Known_contra]):
+    """Finds credentials: by their form, and, given what a task has seen, those again in whatever disguise."""
+
+    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Found, ...]: ...
+    def seen_in(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known_contra, /
+    ) -> tuple[Found, ...]: ...
+
+
+def analyse(
+    call: Call,
+    *,
+    key: bytes,
+    goal: str | None,
+    contract: Contract | None,
+    detector: Detects[Known_contra] | None = None,
+    known: Known_contra | None = None,
+) -> CallContent:
+    """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
+    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing."""
+    roles = call.target.labels.roles
+    given = grounds(goal, None if contract is None else contract.destinations)
+    sightings: tuple[Sighting, ...] = ()
+    if detector is not None:
+        found = detector.detect_arguments(call.arguments, roles)
+        if known is not None:
+            found = (*found, *detector.seen_in(call.arguments, roles, known))
+        sightings = _sightings(found)
+    authority = _authority(call.arguments, roles, key, given)
+    text, whole = _text(call.arguments)
+    return CallContent(
+        destinations=authority.destinations,
+        sightings=sightings,
+        authority=authority.digests,
+        grounded=frozenset(authority.grounded),
+        tokens=sampled(digests(distinctive(text), key)),
+        complete=authority.complete and whole,
+    )
+
+
+def _sightings(found: tuple[Found, ...]) -> tuple[Sighting, ...]:
+    """Each once: what is found by its form and again as known is one sighting."""
+    seen = {
+        (item.fingerprint, item.pointer, item.form): Sighting(
+            item.fingerprint, item.detector, item.pointer, item.role, item.form
+        )
+        for item in reversed(found)
+    }
+    return tuple(reversed(seen.values()))
+
+
+def sampled(tokens: frozenset[int]) -> frozenset[int]:
+    """At most `MAX_TOKENS` of them, the smallest."""
+    return tokens if len(tokens) <= MAX_TOKENS else frozenset(heapq.nsmallest(MAX_TOKENS, tokens))
+
+
+# --- roles -----------------------------------------------------------------------------------------
+
+
+def at(arguments: Json, pointer: str) -> list[Json]:
+    """The values that a role's pointer names (RFC 6901), each with all that is in it.
+
+    Beside RFC 6901: a step `*` is every item or member. A member whose name differs from a step in letter case, `_`
+    or `-` alone is meant too, for some servers read it so; and a step into a text that is JSON goes into that JSON.
+    """
+    values: list[Json] = [arguments]
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        values = [member for value in values for member in _members(value, name)]
+    return values
+
+
+def _members(value: Json, name: str) -> Iterator[Json]:
+    if isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, Mapping):
+        if name == "*":
+            yield from value.values()
+            return
+        wanted = _folded(name)
+        for member, item in value.items():
+            if member == name or _folded(member) == wanted:
+                yield item
+    elif isinstance(value, list | tuple):
+        if name == "*":
+            yield from value
+        elif name.isascii() and name.isdigit() and len(name) < 7 and int(name) < len(value):
+            yield value[int(name)]
+
+
+def _folded(name: str) -> str:
+    return _fold(name) if len(name) <= 64 else fold(name)
+
+
+_fold: Final = lru_cache(maxsize=4_096)(fold)
+
+
+def _parsed(text: str) -> Json:
+    if len(text) > MAX_TEXT or text.lstrip()[:1] not in {"{", "["}:
+        return None
+    try:
+        return cast("Json", json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+class _Authority:
+    """What gives authority in one call, collected pointer by pointer."""
+
+    def __init__(self, key: bytes, given: Grounds) -> None:
+        self._key = key
+        self._given = given
+        self._left = 20 * MAX_DESTINATIONS
+        self.destinations: dict[int, str] = {}
+        self.digests: dict[str, frozenset[int]] = {}
+        self.grounded: set[str] = set()
+        self.complete = True
+
+    def add(self, pointer: str, role: Role, values: list[Json]) -> None:
+        """Values that `pointer` names. One that names nothing gives nothing, and needs no grounds."""
+        if role is Role.DESTINATION:
+            found = self._listed(values)
+            words, given = {destination.word.lower() for destination in found}, self._given.reach
+            held = all(map(given, found))
+        else:
+            words = set(value_words(values, role, MAX_VALUES))
+            held = self._given.hold(values, role, MAX_VALUES)
+        if words:
+            self.digests[pointer] = digests(map(encoded, words), self._key)
+            if held and self.complete:
+                self.grounded.add(pointer)
+
+    def _listed(self, values: list[Json]) -> list[Destination]:
+        """The distinct destinations of these values, until the call has too many."""
+        found: dict[str, Destination] = {}
+        for text in texts(values):
+            self.complete = self.complete and len(text) <= MAX_TEXT
+            for destination in listed(text):
+                self._left -= 1
+                if self._left < 0 or len(self.destinations) + len(found) >= MAX_DESTINATIONS:
+                    self.complete = False
+                    break
+                found.setdefault(destination.value, destination)
+            if self._left < 0:
+                break
+        self.destinations.update((digest(value, self._key), value) for value in found)
+        return list(found.values())
+
+
+def _authority(arguments: JsonObject, roles: Mapping[str, Role], key: bytes, given: Grounds) -> _Authority:
+    found = _Authority(key, given)
+    for pointer, role in roles.items():
+        if role in _AUTHORITY and (values := at(arguments, pointer)):
+            found.add(pointer, role, values)
+    return found
+
+
+def _text(arguments: JsonObject) -> tuple[str, bool]:
+    """All texts of the arguments, names of members included, as one; and whether that is all of them."""
+    parts: list[str] = []
+    left = MAX_CHARACTERS
+    waiting: list[Json] = [arguments]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, str):
+            if len(item) > left:
+                return "\n".join([*parts, item[:left]]), False
+            left -= len(item) + 1
+            parts.append(item)
+        elif item is not None and not isinstance(item, bool):
+            parts.append(repr(item))
+    return "\n".join(parts), True

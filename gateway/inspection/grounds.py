@@ -1,0 +1,168 @@
+"""What the user asked for: whether a value stands in a task's goal or contract. Pure.
+
+A goal grounds a value only as a whole word: `bob` does not stand in `bob@evil.example`, nor `example.com` in
+`example.com.evil.example`. A name that mixes alphabets is grounded by a contract alone.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from gateway.inspection.destinations import distinct, listed, texts
+from gateway.inspection.normal import Destination, folded
+from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions
+from gateway.model import Json, Role
+
+MAX_GOAL: Final = 16_384
+"""Characters of a goal that can ground something."""
+
+_AMOUNT: Final = re.compile(r"(?<![\w./:+-])[+-]?[$€£¥₹]?\d(?:[\d.,']*\d)?(?![\w/:-]|\.\d)")
+_JOINS: Final = frozenset(".-@/\\:%+~=")
+"""Marks that make one word of what is on their two sides."""
+_NOTHING: Final = frozenset(
+    [
+        "a",
+        "all",
+        "an",
+        "and",
+        "any",
+        "anyone",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "each",
+        "every",
+        "everybody",
+        "everyone",
+        "for",
+        "from",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "so",
+        "some",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "which",
+        "who",
+        "will",
+        "with",
+        "you",
+        "your",
+    ]
+)
+"""Words that stand in any sentence, and name nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a goal and a contract give. `exact` and `caseless` are the goal's text with single spaces."""
+
+    exact: str
+    caseless: str
+    mentioned: frozenset[bytes]
+    amounts: frozenset[str]
+    contracted: frozenset[str]
+
+    def hold(self, value: Json, role: Role, limit: int) -> bool:
+        """Whether each value of an argument is given; `False` for more than `limit` values."""
+        seen = 0
+        for text in texts(value):
+            for given in self._each(text, role):
+                seen += 1
+                if not given or seen > limit:
+                    return False
+        return True
+
+    def _each(self, text: str, role: Role) -> Iterable[bool]:
+        if role is Role.DESTINATION:
+            return (self.reach(destination) for destination in listed(text))
+        if role is Role.AMOUNT:
+            number = amount(text)
+            return (number in self.amounts if number is not None else stands(folded(text), self.caseless),)
+        return (stands(_spaced(text), self.exact),)
+
+    def reach(self, destination: Destination) -> bool:
+        """Whether a destination is given."""
+        if destination.value in self.contracted:
+            return True
+        word = destination.word.lower()
+        if destination.mixed or word in _NOTHING:
+            return False
+        return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
+
+
+@lru_cache(maxsize=512)
+def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
+    """The grounds of a task: `goal` in its user's words, `contracted` the destinations of its contract. Remembered,
+    since each call of a task asks for the same."""
+    text = (goal or "")[:MAX_GOAL]
+    numbers = (amount(match) for match in _AMOUNT.findall(PHONES.sub(" ", ACCOUNTS.sub(" ", text))))
+    return Grounds(
+        exact=_spaced(text),
+        caseless=folded(text),
+        mentioned=frozenset(mentions(text)) if text else frozenset(),
+        amounts=frozenset(number for number in numbers if number is not None),
+        contracted=distinct(contracted or ()),
+    )
+
+
+def _spaced(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def stands(word: str, text: str) -> bool:
+    """Whether `word` stands in `text` as a word of its own."""
+    if not word:
+        return True
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if _ends(text, at - 1, -1) and _ends(text, end, 1):
+            return True
+        at = text.find(word, at + 1)
+    return False
+
+
+def _ends(text: str, at: int, step: int) -> bool:
+    """Whether a word ends before the place `at`, seen in the direction of `step`."""
+    if not 0 <= at < len(text):
+        return True
+    if text[at].isalnum() or text[at] == "_":
+        return False
+    beyond = at + step
+    return text[at] not in _JOINS or not 0 <= beyond < len(text) or not text[beyond].isalnum()

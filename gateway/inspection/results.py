@@ -1,0 +1,136 @@
+"""What a result holds, found while it streams: its words as keyed digests, and the credentials that a scanner finds.
+
+Pure. A word is counted when it has ended, so that one that straddles two chunks is one word; nothing more is held.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from gateway.inspection.text import Unescaper
+from gateway.inspection.words import digests, distinctive, mentions
+from gateway.model import ResultContent, Sighting
+
+MAX_WORDS: Final = 1_024
+"""Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a
+larger one an even sample, in which any sixteen words that went on from a result of 5,000 are met with a probability of
+97 %. Nobody without the key can choose what is in it."""
+MAX_MENTIONS: Final = 4_096
+"""Values of a trusted result that are kept: a directory of a thousand people."""
+
+_REACH: Final = 512
+"""Characters at the end of what has come that may belong to what is still to come."""
+_OVERLAP: Final = 64
+"""Characters that are looked at twice where running text is cut, for numbers that are written in groups."""
+_LIMITS: Final = ("\n", '"')
+_SPACES: Final = (" ", "\t", "<")
+
+
+class ResultWords:
+    """The words of one result, chunk by chunk. Of an untrusted one, what tells that data came from it (spread); of a
+    trusted one, the values that it gives authority to (grounding)."""
+
+    def __init__(self, key: bytes, *, trusted: bool) -> None:
+        self._key = key
+        self._trusted = trusted
+        self._limit = MAX_MENTIONS if trusted else MAX_WORDS
+        self._text = Unescaper()
+        self._tail = ""
+        self._skipping = False
+        self._kept: frozenset[int] = frozenset()
+        self._highest: int | None = None
+
+    def feed(self, chunk: bytes) -> frozenset[int]:
+        """The digests that this chunk adds."""
+        return self._more(self._text.feed(chunk))
+
+    def finish(self) -> frozenset[int]:
+        """The digests that were waiting for the end."""
+        added = self._more(self._text.finish())
+        rest, self._tail = self._tail, ""
+        return added | self._keep(rest)
+
+    def _more(self, text: str) -> frozenset[int]:
+        if self._skipping:
+            at = _first(text)
+            if at < 0:
+                return frozenset()
+            self._skipping, text = False, text[at:]
+        text = self._tail + text
+        cut = max(map(text.rfind, _LIMITS)) + 1
+        if len(text) - cut <= _REACH:
+            self._tail = text[cut:]
+            return self._keep(text[:cut])
+        space = max(text.rfind(mark, cut) for mark in _SPACES) + 1
+        if len(text) - space > _REACH:
+            # Lists of numbers have no spaces. Elsewhere a comma may stand inside of an amount.
+            space = max(space, text.rfind(",", cut) + 1)
+        if space and len(text) - space <= _REACH:
+            back = max(text.rfind(mark, cut, max(cut, space - _OVERLAP)) for mark in _SPACES) + 1
+            self._tail = text[back or space :]
+            return self._keep(text[:space])
+        # One word without an end: its beginning counts, as it does everywhere.
+        self._tail, self._skipping = "", True
+        return self._keep(text[: max(cut, space) + _REACH])
+
+    def _keep(self, text: str) -> frozenset[int]:
+        if not text:
+            return frozenset()
+        words = mentions(text) if self._trusted else distinctive(text)
+        fresh = digests(words, self._key) - self._kept
+        if self._highest is not None:
+            highest = self._highest
+            fresh = frozenset(value for value in fresh if value < highest)
+        kept = self._kept | fresh
+        if len(kept) >= self._limit:
+            kept = frozenset(heapq.nsmallest(self._limit, kept))
+            self._highest = max(kept)
+        self._kept = kept
+        return fresh & kept
+
+
+def _first(text: str) -> int:
+    places = [at for mark in (*_LIMITS, *_SPACES, ",") if (at := text.find(mark)) >= 0]
+    return min(places, default=-1)
+
+
+class Seen(Protocol):
+    """A credential that a scanner found in a result."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def detector(self) -> str: ...
+    @property
+    def form(self) -> str: ...
+
+
+class Scans(Protocol):
+    """Finds credentials in a result while it streams."""
+
+    def feed(self, chunk: bytes, /) -> Sequence[Seen]: ...
+    def finish(self) -> Sequence[Seen]: ...
+
+
+class ResultInspector:
+    """All that is looked for in one result. Each answer is what has come up since the one before it."""
+
+    def __init__(self, words: ResultWords, scanner: Scans | None = None) -> None:
+        self._words = words
+        self._scanner = scanner
+
+    def feed(self, chunk: bytes) -> ResultContent | None:
+        """What this chunk adds, to be folded before the chunk goes on; `None` for nothing."""
+        return _content(self._words.feed(chunk), self._scanner.feed(chunk) if self._scanner is not None else ())
+
+    def finish(self) -> ResultContent | None:
+        """What the end adds."""
+        return _content(self._words.finish(), self._scanner.finish() if self._scanner is not None else ())
+
+
+def _content(tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
+    if not tokens and not seen:
+        return None
+    return ResultContent(tuple(Sighting(item.fingerprint, item.detector, form=item.form) for item in seen), tokens)

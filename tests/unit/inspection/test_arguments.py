@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.inspection.arguments import MAX_DESTINATIONS, MAX_TOKENS, analyse, at, sampled
+from gateway.inspection.results import ResultWords
+from gateway.inspection.words import digest, digests, value_digests
+from gateway.model import Call, CallContent, Contract, Json, JsonObject, Labels, Role, Sighting, Target
+
+KEY = b"k" * 32
+ROLES = {"/to": Role.DESTINATION, "/cc": Role.DESTINATION, "/bcc": Role.DESTINATION, "/body": Role.CONTENT}
+
+
+def call(arguments: JsonObject, roles: Mapping[str, Role] = ROLES) -> Call:
+    target = Target("tool", "mail", "send", "mail", labels=Labels(roles=roles))
+    return Call("tools/call", target, arguments)
+
+
+def content(
+    arguments: JsonObject,
+    roles: Mapping[str, Role] = ROLES,
+    *,
+    goal: str | None = None,
+    contract: Contract | None = None,
+) -> CallContent:
+    return analyse(call(arguments, roles), key=KEY, goal=goal, contract=contract)
+
+
+def reached(arguments: JsonObject, roles: Mapping[str, Role] = ROLES) -> set[str]:
+    return set(content(arguments, roles).destinations.values())
+
+
+def test_to_and_cc_and_bcc_are_one_set():
+    arguments: JsonObject = {
+        "to": ["a@x.example", "B@x.example"],
+        "cc": '"B, the second" <b@X.example>, c@x.example',
+        "bcc": "mailto:d@x.example",
+        "body": "e@x.example",
+    }
+
+    assert reached(arguments) == {"a@x.example", "b@x.example", "c@x.example", "d@x.example"}
+
+
+def test_destinations_are_known_by_the_digest_of_their_normal_form():
+    assert content({"to": "Bob <BOB@x.example>"}).destinations == {digest("bob@x.example", KEY): "bob@x.example"}
+    assert content({"to": "bob"}).destinations.keys().isdisjoint(content({"to": "@bob"}).destinations)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pointer"),
+    [
+        ({"to": ["a@x.example", "b@x.example"]}, "/to"),
+        ({"to": ["a@x.example", "b@x.example"]}, "/to/*"),
+        ({"to": {"one": "a@x.example", "two": "b@x.example"}}, "/to/*"),
+        ({"to": [{"mail": "a@x.example", "name": "A"}, {"mail": "b@x.example"}]}, "/to/*/mail"),
+        ({"message": {"to": "a@x.example,b@x.example"}}, "/message/to"),
+        ({"message": json.dumps({"to": ["a@x.example", "b@x.example"]})}, "/message/to"),
+        ({"to": json.dumps(["a@x.example", "b@x.example"])}, "/to"),
+        ({"To": "a@x.example", "TO": "b@x.example"}, "/to"),
+        ({"re_cipients": "a@x.example", "RECIPIENTS": "b@x.example"}, "/recipients"),
+        ({"a/b": {"c~d": "a@x.example,b@x.example"}}, "/a~1b/c~0d"),
+        ({"to": ["z@x.example", "a@x.example,b@x.example"]}, "/to/1"),
+        ({"x" * 70: "a@x.example,b@x.example"}, "/" + "X" * 70),
+    ],
+)
+def test_a_pointer_names_all_that_a_server_may_read_there(arguments: JsonObject, pointer: str):
+    assert reached(arguments, {pointer: Role.DESTINATION}) == {"a@x.example", "b@x.example"}
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer"),
+    [
+        ({"a": 1}, "/b"),
+        ({"a": [1]}, "/a/1"),
+        ({"a": [1]}, "/a/-"),
+        ({"a": [1]}, "/a/²"),
+        ({"a": [1]}, "/a/99999999999"),
+        ({"a": "text"}, "/a/b"),
+        ({"a": "{broken"}, "/a/b"),
+        ({"a": "[" * 60_000}, "/a/b"),
+        ({"a": " " * 70_000 + "{}"}, "/a/b"),
+        ({"a": None}, "/a/b"),
+        ({"a": 5}, "/a/*"),
+    ],
+)
+def test_a_pointer_to_nothing_names_nothing(value: Json, pointer: str):
+    assert at(value, pointer) == []
+
+
+def test_authority_is_kept_by_pointer_and_nothing_is_kept_of_what_is_absent():
+    roles = {
+        "/to": Role.DESTINATION,
+        "/run": Role.COMMAND,
+        "/key": Role.CREDENTIAL,
+        "/sum": Role.AMOUNT,
+        "/text": Role.CONTENT,
+        "/which": Role.SELECTOR,
+        "/none": Role.AMOUNT,
+        "/empty": Role.DESTINATION,
+    }
+    arguments: JsonObject = {
+        "to": "Bob <bob@x.example>", "run": "make  test", "key": "Hunter2", "sum": "1,000", "text": "x", "which": "y", "empty": [],
+    }  # fmt: skip
+
+    assert content(arguments, roles).authority == {
+        "/to": value_digests("bob@x.example", Role.DESTINATION, KEY),
+        "/run": value_digests("make test", Role.COMMAND, KEY),
+        "/key": value_digests("hunter2", Role.CREDENTIAL, KEY),
+        "/sum": value_digests(1000, Role.AMOUNT, KEY),
+    }
+
+
+def test_what_stands_in_the_goal_or_in_the_contract_is_grounded():
+    roles = {"/to": Role.DESTINATION, "/cc": Role.DESTINATION, "/sum": Role.AMOUNT, "/bcc": Role.DESTINATION}
+    arguments: JsonObject = {"to": ["BOB@x.example"], "cc": "ann@y.example", "sum": 1000, "bcc": "eve@evil.example"}
+
+    found = content(
+        arguments, roles, goal="send $1,000.00 to bob@x.example", contract=Contract(destinations=("ann@y.example",))
+    )
+
+    assert found.grounded == {"/to", "/cc", "/sum"}
+
+
+def test_one_value_without_grounds_leaves_its_pointer_without():
+    assert not content({"to": ["bob@x.example", "eve@evil.example"]}, goal="write to bob@x.example").grounded
+    assert not content({"to": "bob@x.example", "TO": "eve@evil.example"}, goal="write to bob@x.example").grounded
+
+
+def test_a_value_of_a_trusted_result_is_found_among_its_words():
+    words = ResultWords(KEY, trusted=True)
+    given = words.feed(json.dumps({"users": [{"name": "Bob", "mail": "Bob@X.example"}]}).encode()) | words.finish()
+
+    assert content({"to": "bob@x.example"}).authority["/to"] <= given
+    assert not content({"to": "bob@x.example, eve@evil.example"}).authority["/to"] <= given
+
+
+def test_words_of_all_arguments_are_kept_names_of_members_included():
+    found = content({"body": "zanzibarian", "deep": [{"smuggledword": [48213, 1.5, True, None]}], "to": "x"})
+
+    assert digests([b"zanzibarian", b"smuggledword", b"48213"], KEY) <= found.tokens
+    assert found.complete
+
+
+def test_of_many_words_an_even_sample_is_kept():
+    body = " ".join(f"identifier{number}" for number in range(5_000))
+
+    assert len(content({"body": body}).tokens) == MAX_TOKENS
+    assert sampled(frozenset(range(MAX_TOKENS * 2))) == frozenset(range(MAX_TOKENS))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"body": "zanzibarian " * 30_000},
+        {"to": [f"u{number}@x.example" for number in range(MAX_DESTINATIONS + 1)]},
+        {"to": "a@x.example," * 30_000},
+        {"to": "a@x.example," * 5_000, "cc": "a@x.example," * 5_000, "bcc": ["a@x.example," * 5_000] * 3},
+    ],
+)
+def test_too_much_is_called_incomplete_and_grounds_nothing_more(arguments: JsonObject):
+    found = content(arguments, goal="a@x.example")
+
+    assert not found.complete
+    assert len(found.destinations) <= MAX_DESTINATIONS
+    assert "body" in arguments or "/bcc" not in found.grounded
+
+
+@dataclass(frozen=True)
+class Finding:
+    fingerprint: str
+    form: str = "raw"
+    detector: str = "github-pat"
+    pointer: str = "/body"
+    role: Role | None = Role.CONTENT
+
+
+class Detector:
+    """Finds `ghp`, and again whatever it is told of."""
+
+    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Finding, ...]:
+        assert roles == ROLES
+        return (Finding("f1"),) if "ghp" in str(arguments["body"]) else ()
+
+    def seen_in(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: frozenset[str], /
+    ) -> tuple[Finding, ...]:
+        return tuple(Finding(fingerprint) for fingerprint in sorted(known)) if arguments and roles else ()
+
+
+def test_credentials_become_sightings_each_once():
+    arguments: JsonObject = {"body": "ghp"}
+
+    first = analyse(call(arguments), key=KEY, goal=None, contract=None, detector=Detector())
+    again = analyse(
+        call(arguments), key=KEY, goal=None, contract=None, detector=Detector(), known=frozenset({"f1", "f2"})
+    )
+
+    assert first.sightings == (Sighting("f1", "github-pat", "/body", Role.CONTENT),)
+    assert {sighting.fingerprint for sighting in again.sightings} == {"f1", "f2"}
+    assert len(again.sightings) == 2
+
+
+HOSTILE: list[JsonObject] = [
+    {"to": 'a@b."' * 13_000},
+    {"to": '"\\' * 32_000 + "@" * 32_000},
+    {"to": "(" * 65_000},
+    {"to": "<" * 65_000},
+    {"to": "[" * 65_000},
+    {"to": "a@" * 32_000},
+    {"to": "a." * 32_000},
+    {"to": ["\u0430" * 2_000 + ".com"] * 100},
+    {"to": {str(number): "x" * 40 for number in range(90_000)}},
+    {"to": [str(number) for number in range(100_000)]},
+    {"body": "abcdefgh " * 450_000},
+    {"a": {f"key{number}": number for number in range(100_000)}},
+    {"T" + "_" * number + "o": "x" for number in range(2_000)},
+]
+
+
+@pytest.mark.parametrize("arguments", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_arguments_take_bounded_time(arguments: JsonObject):
+    began = time.process_time()
+
+    found = content(arguments, goal="x " * 8_000)
+
+    assert time.process_time() - began < 2
+    assert len(found.destinations) <= MAX_DESTINATIONS
+    assert len(found.tokens) <= MAX_TOKENS
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from(list(Role)), st.text(max_size=30) | st.none())
+def test_no_arguments_are_too_odd(value: object, role: Role, goal: str | None):
+    arguments = cast("JsonObject", {"to": value})
+
+    found = content(arguments, {"/to": role, "/to/*": role}, goal=goal)
+
+    assert found.grounded <= found.authority.keys()

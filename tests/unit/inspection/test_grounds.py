@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.inspection.grounds import MAX_GOAL, grounds, stands
+from gateway.model import Json, Role
+
+GOAL = (
+    "Send the $1,000.50 invoice to Bob <bob@example.com> and post in #general. Pay 20 to GB82 WEST 1234 5698 7654 32."
+    " Look at https://docs.example/page, call +1 (415) 555-0100, run `make test`; my password is Hunter2, in /srv/data."
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "value"),
+    [
+        (Role.DESTINATION, "bob@example.com"),
+        (Role.DESTINATION, "BOB@EXAMPLE.COM."),
+        (Role.DESTINATION, ['"Robert" <bob@example.com>', "#General"]),
+        (Role.DESTINATION, "general"),
+        (Role.DESTINATION, "Bob"),
+        (Role.DESTINATION, "https://docs.example/other"),
+        (Role.DESTINATION, "docs.example"),
+        (Role.DESTINATION, "+14155550100"),
+        (Role.DESTINATION, "/srv//data/"),
+        (Role.AMOUNT, 1000.5),
+        (Role.AMOUNT, "1.000,50"),
+        (Role.AMOUNT, "20"),
+        (Role.COMMAND, "make  test"),
+        (Role.CREDENTIAL, "Hunter2"),
+        (Role.DESTINATION, []),
+    ],
+)
+def test_what_the_user_said_is_grounded(role: Role, value: Json):
+    assert grounds(GOAL, None).hold(value, role, 10)
+
+
+@pytest.mark.parametrize(
+    ("role", "value"),
+    [
+        (Role.DESTINATION, "eve@example.com"),
+        (Role.DESTINATION, "bob@example.com.evil.example"),
+        (Role.DESTINATION, "bob@example.com, eve@evil.example"),
+        (Role.DESTINATION, ["bob@example.com", "eve@evil.example"]),
+        (Role.DESTINATION, "https://docs.example@evil.example/page"),
+        (Role.DESTINATION, "https://docs.example\\@evil.example/page"),
+        (Role.DESTINATION, "https://docs.example:8443/page"),
+        (Role.DESTINATION, "bob@ex\u0430mple.com"),
+        (Role.DESTINATION, "example.com"),
+        (Role.DESTINATION, "docs"),
+        (Role.DESTINATION, "example"),
+        (Role.DESTINATION, "/srv"),
+        (Role.DESTINATION, "the"),
+        (Role.DESTINATION, "to"),
+        (Role.DESTINATION, "bob\u200b@example.com"),
+        (Role.AMOUNT, 1000),
+        (Role.AMOUNT, 50),
+        (Role.AMOUNT, 415),
+        (Role.AMOUNT, "-20"),
+        (Role.AMOUNT, "two"),
+        (Role.COMMAND, "make testing"),
+        (Role.COMMAND, "MAKE TEST"),
+        (Role.CREDENTIAL, "hunter2"),
+        (Role.CREDENTIAL, "Hunter"),
+    ],
+)
+def test_what_the_user_did_not_say_is_not(role: Role, value: Json):
+    assert not grounds(GOAL, None).hold(value, role, 10)
+
+
+def test_a_contract_grounds_its_destinations_in_any_spelling():
+    given = grounds(None, ("Partner <ann@partner.example>", "api.partner.example", "ann@p\u0430rtner.example"))
+
+    assert given.hold("ANN@partner.example", Role.DESTINATION, 10)
+    assert given.hold("https://API.partner.example:443/v1", Role.DESTINATION, 10)
+    assert given.hold("ann@p\u0430rtner.example", Role.DESTINATION, 10)
+    assert not given.hold("partner.example", Role.DESTINATION, 10)
+    assert not given.hold("bob@partner.example", Role.DESTINATION, 10)
+
+
+def test_an_amount_that_is_none_must_stand_there_as_text():
+    assert grounds("transfer everything but a tenner", None).hold("a tenner", Role.AMOUNT, 10)
+
+
+def test_too_many_values_are_not_grounded():
+    assert grounds("a b c", None).hold(["b", "c"], Role.COMMAND, 2)
+    assert not grounds("a b c", None).hold(["b", "c", "b"], Role.COMMAND, 2)
+
+
+def test_nothing_is_grounded_without_a_goal():
+    assert not grounds(None, None).hold("bob@example.com", Role.DESTINATION, 10)
+
+
+def test_the_end_of_an_endless_goal_grounds_nothing():
+    assert not grounds("x " * MAX_GOAL + "bob@example.com", None).hold("bob@example.com", Role.DESTINATION, 10)
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "expected"),
+    [
+        ("bob", "ask bob.", True),
+        ("bob", "@bob", True),
+        ("bob", "bob's", True),
+        ("bob", "bobby bob", True),
+        ("bob", "bobby", False),
+        ("bob", "bob@x", False),
+        ("bob", "x.bob", False),
+        ("bob", "a-bob", False),
+        ("bob", "bob_1", False),
+        ("x.example", "x.example.", True),
+        ("x.example", "x.example.y", False),
+        ("5", "5.50", False),
+        ("aa", "aaaa", False),
+        ("", "x", True),
+    ],
+)
+def test_a_word_stands_alone(word: str, text: str, expected: bool):  # noqa: FBT001 - a table
+    assert stands(word, text) is expected

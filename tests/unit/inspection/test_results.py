@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords
+from gateway.inspection.words import digests, distinctive, mentions, value_digests
+from gateway.model import ResultContent, Role, Sighting
+
+KEY = b"k" * 32
+
+
+def message(text: str, *, ascii_only: bool = True) -> bytes:
+    result = {"content": [{"type": "text", "text": text}], "structuredContent": {"text": text}}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}, ensure_ascii=ascii_only).encode()
+
+
+def streamed(data: bytes, size: int, *, trusted: bool = False) -> frozenset[int]:
+    words = ResultWords(KEY, trusted=trusted)
+    found: set[int] = set()
+    for at in range(0, len(data), size):
+        added = words.feed(data[at : at + size])
+        assert not added & found
+        found |= added
+    last = words.finish()
+    assert not last & found
+    return frozenset(found | last)
+
+
+TEXT = (
+    'Dear all,\nthe "zanzibarian" ledger: https://ledger.example/q3/unpublishedfigures, ask Bjørn <bjorn@corp.example>.'
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_words_are_the_same_wherever_the_chunks_end(size: int, ascii_only: bool):  # noqa: FBT001 - a table
+    data = message(TEXT, ascii_only=ascii_only)
+
+    assert streamed(data, size) == streamed(data, len(data))
+    assert digests(distinctive(TEXT), KEY) <= streamed(data, size)
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 10_000])
+def test_a_trusted_result_gives_its_values(size: int):
+    text = 'Contacts:\n- Le Marais Boutique\n- "Bjørn" <BJORN@corp.example>\n- #general\nprice: $1,000.00, phone: +1 (415) 555-0100'
+    found = streamed(message(text), size, trusted=True)
+
+    for value, role in (
+        ("le marais boutique", Role.DESTINATION),
+        ("bjorn@CORP.example", Role.DESTINATION),
+        ("general", Role.DESTINATION),
+        ("+14155550100", Role.DESTINATION),
+        (1000, Role.AMOUNT),
+    ):
+        assert value_digests(value, role, KEY) <= found
+    assert not value_digests("eve@evil.example", Role.DESTINATION, KEY) <= found
+
+
+@pytest.mark.parametrize("size", [1, 9, 16, 17])
+def test_an_address_is_not_cut_short_by_the_end_of_a_chunk(size: int):
+    found = streamed(message("write to bob@example.com.evil.example or 1,000,000 now"), size, trusted=True)
+
+    assert not value_digests("bob@example.com", Role.DESTINATION, KEY) <= found
+    assert not value_digests(1000, Role.AMOUNT, KEY) <= found
+    assert value_digests("bob@example.com.evil.example", Role.DESTINATION, KEY) <= found
+
+
+def test_a_message_in_a_message_hides_no_word():
+    inner = json.dumps({"note": 'the "zanzibarian" ledger'})
+
+    assert digests([b"zanzibarian"], KEY) <= streamed(message(inner), 10)
+
+
+def test_running_text_without_line_breaks_is_read_as_it_comes():
+    words = ResultWords(KEY, trusted=False)
+
+    assert words.feed((" ".join(f"word{number:06}" for number in range(200))).encode())
+
+
+@pytest.mark.parametrize("size", [64, 1_000])
+def test_a_list_of_numbers_is_read_as_it_comes(size: int):
+    text = ",".join(str(number) for number in range(100_000, 101_000))
+
+    assert streamed(text.encode(), size) == streamed(text.encode(), len(text))
+
+
+def test_numbers_in_groups_are_found_in_running_text():
+    text = "and so on " * 100 + "GB82 WEST 1234 5698 7654 32 " + "and so on " * 100
+
+    for size in (64, 100, 333):
+        assert digests([b"gb82west12345698765432"], KEY) <= streamed(text.encode(), size)
+
+
+def test_a_word_without_an_end_is_held_only_at_its_beginning():
+    words = ResultWords(KEY, trusted=False)
+    for _ in range(100):
+        words.feed(b"q" * 4_096)
+
+    assert len(words._tail) <= 1_024
+    assert words.feed(b'" zanzibarian ') | words.finish() == digests([b"zanzibarian"], KEY)
+
+
+def test_the_beginning_of_a_word_without_an_end_counts():
+    assert streamed(b"q" * 100_000, 1_000) == digests([b"q" * 256], KEY)
+
+
+def test_a_large_result_keeps_an_even_sample_whatever_its_chunks():
+    text = " ".join(f"identifier{number}" for number in range(10_000))
+    expected = frozenset(sorted(digests(distinctive(text), KEY))[:MAX_WORDS])
+
+    words = ResultWords(KEY, trusted=False)
+    for at in range(0, len(text), 4_096):
+        words.feed(text[at : at + 4_096].encode())
+    words.finish()
+
+    assert words._kept == expected
+
+
+def test_a_trusted_directory_keeps_more():
+    text = "\n".join(f"person{number}@corp.example" for number in range(3_000))
+
+    assert len(streamed(text.encode(), 4_096, trusted=True)) >= 3_000
+    assert MAX_MENTIONS >= 3_000
+
+
+def test_words_go_on_into_what_is_sent_on():
+    secret = "the unpublishedfigures of zanzibarian"
+
+    assert digests(distinctive(f"body={secret}"), KEY) & streamed(message(secret), 11)
+    assert not digests(distinctive("good morning to all of you"), KEY) & streamed(message(secret), 11)
+
+
+@dataclass(frozen=True)
+class Credential:
+    fingerprint: str = "f1"
+    detector: str = "github-pat"
+    form: str = "base64"
+
+
+class Scanner:
+    """Finds the word `ghp`, and one credential more at the end."""
+
+    def feed(self, chunk: bytes, /) -> Sequence[Credential]:
+        return [Credential()] if b"ghp" in chunk else []
+
+    def finish(self) -> Sequence[Credential]:
+        return [Credential("f2")]
+
+
+def test_words_and_credentials_come_together():
+    inspector = ResultInspector(ResultWords(KEY, trusted=False), Scanner())
+
+    assert inspector.feed(b'"a b c"') is None
+    assert inspector.feed(b'"ghp zanzibarian"') == ResultContent(
+        (Sighting("f1", "github-pat", form="base64"),), digests([b"zanzibarian"], KEY)
+    )
+    assert inspector.finish() == ResultContent((Sighting("f2", "github-pat", form="base64"),))
+
+
+def test_without_a_scanner_there_are_words_alone():
+    inspector = ResultInspector(ResultWords(KEY, trusted=False))
+
+    assert inspector.feed(b"zanzibarian") is None
+    assert inspector.finish() == ResultContent(tokens=digests([b"zanzibarian"], KEY))
+
+
+def test_any_bytes_can_stream():
+    source = random.Random(3)
+
+    for trusted in (True, False):
+        data = bytes(source.choices(b'ab1 \\"u\n\xff\xc3@.:/,', k=5_000))
+        assert isinstance(streamed(data, 37, trusted=trusted), frozenset)
+
+
+def test_the_values_of_a_trusted_text_are_its_mentions():
+    text = "alpha, beta\ngamma"
+
+    assert streamed(text.encode(), 3, trusted=True) == digests(mentions(text), KEY)
