@@ -127,7 +127,7 @@ class _Server:
         return {**upstream, "audience": self._upstream}
 
     def _http(self, url: str) -> dict[str, Any]:
-        host = urlsplit(_REFERENCE.sub("x", url)).hostname or self._upstream
+        host = _host(url) or self._upstream
         secret = _url_holds_secret(url)
         upstream: dict[str, Any] = {
             "url": self._variable("URL", "url, in which a secret was") if secret else self._expanded(url)
@@ -203,6 +203,13 @@ def _is_secret(text: str) -> bool:
     name, colon, _ = text.partition(":")
     header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
     return concealed(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(_REFERENCE.sub("x", url)).hostname
+    except ValueError:
+        return None
 
 
 def _url_holds_secret(url: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import emit, err, line, note, out, pairs, sentence, show, styled, table
+from gateway.cli.terminal import emit, err, line, note, out, pairs, require_reader, sentence, show, styled, table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -107,6 +107,7 @@ def tail(
         out.file.flush()
         live = True
         if follow:
+            require_reader()
             time.sleep(_POLL_SECONDS)
         return follow
 

@@ -65,21 +65,16 @@ def root(
 
 def main() -> None:
     """Run the command line; never print a traceback."""
-    try:
-        status = _run()
-        sys.stdout.flush()
-    except (ReaderGone, BrokenPipeError):
-        # What is still buffered would be written at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
-    sys.exit(status)
+    sys.exit(_run())
 
 
 def _run() -> int:
     try:
-        return int(app(standalone_mode=False) or 0)
-    except ReaderGone:
-        raise
+        status = int(app(prog_name="opagate", standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except (ReaderGone, BrokenPipeError):
+        _drop_output()
+        return 141
     except GatewayError as error:
         complain(error)
     except typer.TyperException as error:
@@ -90,13 +85,21 @@ def _run() -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         sentence(f"{where}{error.strerror or type(error).__name__}", "see that the file or address can be used")
     except Exception as error:  # noqa: BLE001 - a defect is told by type and place: its text may hold a secret
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         sentence(f"this is a defect in opagate: {type(error).__name__} at {place}", "please report it")
+    else:
+        return status
     return 2
+
+
+def _drop_output() -> None:
+    """What is still buffered would be written at exit, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _misused(error: typer.TyperException) -> None:

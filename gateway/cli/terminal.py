@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from typing import Final, NoReturn
 
@@ -79,6 +80,14 @@ def line(text: str) -> None:
         sys.stdout.write(f"{text}\n")
     except BrokenPipeError:
         raise ReaderGone from None
+
+
+def require_reader() -> None:
+    """For what waits between lines: a reader that has gone is otherwise noticed at the next line only, or never."""
+    watched = select.poll()
+    watched.register(sys.stdout.fileno(), 0)
+    if watched.poll(0):
+        raise ReaderGone
 
 
 def emit(value: object) -> None:

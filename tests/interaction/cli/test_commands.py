@@ -1,0 +1,318 @@
+"""The commands as their user runs them, with the demo server that `opagate init` configures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.gateway_process import free_port
+from tests.interaction.cli.conftest import Opagate
+
+# --- usage -------------------------------------------------------------------------------------------
+
+
+def test_help_and_version_are_there(opagate: Opagate):
+    assert "catalogue" in opagate("--help").out
+    assert opagate("--version").out.startswith("opagate ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "remedy"),
+    [
+        (["tokn"], "no such command 'tokn'", "opagate --help"),
+        (["token"], "missing option '--agent'", "opagate token --help"),
+        (["token", "--agent", "a", "--ttl", "soon"], "'soon' is not a duration", "opagate"),
+        (["token", "--agent", "a", "--group", "g"], "add --user", "opagate"),
+        (["journal", "tail", "--lines", "x"], "invalid value for '--lines'", "opagate journal tail --help"),
+        (["up", "--json"], "--json goes with --once", "opagate"),
+        (["check"], "there is no configuration file gateway.yaml", "opagate init"),
+        (["serve"], "there is no configuration file gateway.yaml", "opagate init"),
+        (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_a_remedy_and_status_2(
+    opagate: Opagate, arguments: list[str], said: str, remedy: str
+):
+    done = opagate(*arguments)
+
+    assert (done.status, done.out) == (2, "")
+    first, second = done.err.splitlines()
+    assert first.startswith("opagate: ")
+    assert said in first
+    assert remedy in second
+
+
+# --- from nothing to a working gateway ---------------------------------------------------------------
+
+
+def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, tmp_path: Path):
+    assert opagate("init").status == 0
+    again = opagate("init")
+    assert (again.status, "would be overwritten" in again.err) == (2, True)
+
+    checked = opagate("check", "--json").json
+    assert checked["ok"] is True, checked
+    tools = opagate("catalogue", "show", "--json").json["tools"]
+    assert {tool["tool"]: tool["pin"] for tool in tools} == dict.fromkeys(
+        ("delete_file", "list_files", "read_file", "write_file"), "unpinned"
+    )
+    assert not (tmp_path / "catalogue.lock").exists(), "looking pins nothing"
+
+    refused = opagate("catalogue", "pin", "files/read_file")
+    assert (refused.status, "--yes" in refused.err) == (2, True)
+    assert opagate("catalogue", "pin", "files/read_file", "--yes").status == 0
+    lock = (tmp_path / "catalogue.lock").read_text("utf-8")
+    assert "read_file" in lock
+    assert "write_file" not in lock
+    differing = opagate("catalogue", "diff", "--json")
+    assert (differing.status, {change["kind"] for change in differing.json["changes"]}) == (1, {"added"})
+    assert opagate("catalogue", "pin", "--yes").status == 0
+    assert opagate("catalogue", "diff").status == 0
+    unknown = opagate("catalogue", "diff", "nobody")
+    assert (unknown.status, "configured are: files" in unknown.err) == (2, True)
+
+
+def test_the_check_says_what_is_wrong_where_and_how_to_mend_it(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    path = tmp_path / "gateway.yaml"
+    path.write_text(path.read_text("utf-8").replace("gateway.demo.files", "gateway.demo.nothing"), "utf-8")
+    grants = tmp_path / "grants.yaml"
+    grants.write_text(grants.read_text("utf-8").replace("tools: [write_file]", "tols: [write_file]"), "utf-8")
+
+    done = opagate("check", "--json")
+    failed = {item["what"]: item for item in done.json["findings"] if item["state"] == "fail"}
+
+    assert done.status == 1
+    assert set(failed) == {"upstream files", "grants"}
+    assert "grant 2: there is no field" in failed["grants"]["found"] or "one of tools" in failed["grants"]["found"]
+    assert all(item["remedy"] for item in failed.values())
+    path.write_text("lisen: x\nlimits: {connect: 1}\n", "utf-8")
+    invalid = opagate("check")
+    assert invalid.status == 1
+    assert "did you mean 'listen'" in invalid.out
+    assert "1 has no unit" in invalid.out
+
+
+def test_import_copies_no_secret(opagate: Opagate, tmp_path: Path):
+    servers = {"gh": {"url": "https://gh.example/mcp", "headers": {"Authorization": "Bearer s3cret-marker"}}}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}), "utf-8")
+
+    done = opagate("init", "--from", "mcp.json", "--output", "imported.yaml")
+
+    assert done.status == 0
+    assert "GH_AUTHORIZATION" in done.out
+    everything = done.out + done.err + "".join(p.read_text("utf-8") for p in tmp_path.glob("*.yaml"))
+    assert "s3cret-marker" not in everything
+    assert "imported.yaml" in opagate("check", "--config", "imported.yaml", "--json").json["configuration"]
+
+
+def test_a_token_is_alone_on_standard_output(opagate: Opagate):
+    opagate("init")
+    done = opagate("token", "--agent", "triage", "--user", "alice", "--group", "staff", "--scope", "a", "--ttl", "2h")
+
+    assert done.status == 0
+    assert len(done.out.splitlines()) == 1
+    assert done.out.count(".") == 2
+    assert "development" in done.err
+
+
+def test_no_token_is_made_that_the_gateway_would_not_accept(opagate: Opagate, tmp_path: Path):
+    (tmp_path / "gateway.yaml").write_text("identity: []\n", "utf-8")
+    done = opagate("token", "--agent", "a")
+
+    assert (done.status, done.out) == (2, "")
+    assert "does not accept development tokens" in done.err
+
+
+# --- policy ------------------------------------------------------------------------------------------
+
+
+def _policy(folder: Path, *, test: str) -> None:
+    package = folder / "gateway/decision"
+    package.mkdir(parents=True)
+    (package / "decision.rego").write_text(
+        'package gateway.decision\n\ndefault result := {"version": 1, "effect": "deny", "obligations": [],'
+        ' "reasons": [{"code": "tool/none", "message": "No [x].", "remedy": "Ask.", "controls": [], "facts": []}],'
+        ' "policy": {"name": "tiny", "revision": ""}}\n\n'
+        'result := {"version": 1, "effect": "allow", "obligations": [], "reasons": [],'
+        ' "policy": {"name": "tiny", "revision": ""}} if input.arguments.ok == true\n',
+        "utf-8",
+    )
+    (package / "decision_test.rego").write_text(
+        f"package gateway.decision_test\n\nimport data.gateway.decision\n\n{test}\n", "utf-8"
+    )
+    (folder / "gateway/visibility").mkdir()
+    (folder / "gateway/visibility/visibility.rego").write_text(
+        'package gateway.visibility\n\nresult := {"version": 1, "visible": []}\n', "utf-8"
+    )
+
+
+def test_a_policy_is_tested_in_the_engine_that_runs_it(opagate: Opagate, tmp_path: Path):
+    good = 'test_ok if decision.result.effect == "allow" with input as {"arguments": {"ok": true}}'
+    _policy(tmp_path / "good", test=good)
+    _policy(tmp_path / "bad", test=good + '\n\ntest_wrong if decision.result.effect == "allow" with input as {}')
+
+    passed = opagate("policy", "test", "--path", "good", "--json")
+    assert (passed.status, [item["name"] for item in passed.json["embedded"]]) == (0, ["gateway.decision_test.test_ok"])
+    failed = opagate("policy", "test", "--path", "bad", "--json")
+    assert (failed.status, failed.json["failed"]) == (1, ["gateway.decision_test.test_wrong"])
+    assert "FAIL" in opagate("policy", "test", "--path", "bad").out
+
+
+def test_an_input_is_evaluated_to_effect_and_reasons(opagate: Opagate, tmp_path: Path):
+    _policy(tmp_path / "p", test="")
+    allowed = opagate("policy", "eval", "--path", "p", "--json", stdin='{"arguments": {"ok": true}}')
+    denied = opagate("policy", "eval", "--path", "p", stdin="{}")
+
+    assert (allowed.status, allowed.json["effect"]) == (0, "allow")
+    assert denied.status == 1
+    assert "tool/none" in denied.out
+    assert "No [x]." in denied.out
+    for broken in ("{", "[]"):
+        assert opagate("policy", "eval", "--path", "p", stdin=broken).status == 2
+
+
+def test_what_would_not_be_put_into_force_is_found(opagate: Opagate, tmp_path: Path):
+    _policy(tmp_path / "p", test="")
+    rule = tmp_path / "p/gateway/decision/decision.rego"
+    rule.write_text(rule.read_text("utf-8") + "\nx := http.send({})\n", "utf-8")
+
+    done = opagate("policy", "check", "--path", "p", "--json")
+    states = {item["name"]: item["state"] for item in done.json["checks"]}
+
+    assert done.status == 1
+    assert states["load and fixtures"] == states["both engines agree"] == "fail"
+    assert "decision.rego:" in opagate("policy", "check", "--path", "p").out
+
+
+# --- a gateway that runs -----------------------------------------------------------------------------
+
+
+def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, tmp_path: Path):
+    done = opagate("up", "--once", "--state", "state", "--json")
+    *steps, summary = [json.loads(line) for line in done.out.splitlines()]
+
+    assert done.status == 0, done.err
+    assert summary["unexpected"] == 0
+    assert summary["journal"]["ok"] is True
+    assert [step for step in steps if not step["expected"]] == []
+    refused = next(step for step in steps if step["tool"] == "export_customers")
+    assert refused["codes"] == ["tool/not-granted"]
+
+    explained = opagate("explain", refused["decision"], "--json").json
+    assert explained["decision"]["effect"] == "deny"
+    assert explained["reasons"][0]["rule"]["file"].endswith("tool.rego")
+    assert explained["reasons"][0]["facts"]["/resource/id"] == "tickets/export_customers"
+    people = opagate("explain", refused["decision"])
+    assert "No grant" in people.out
+    assert opagate("explain", "0" * 24).status == 1
+
+    verified = opagate("journal", "verify", "--json").json
+    assert (verified["ok"], verified["stopped"], verified["head"]) == (True, True, summary["journal"]["head"])
+    assert opagate("journal", "verify", "--head", "f" * 64).status == 1
+    calls = [json.loads(line) for line in opagate("journal", "export", "--kind", "call").out.splitlines()]
+    assert {call["kind"] for call in calls} == {"call"}
+    assert refused["decision"] in {call["id"] for call in calls}
+    assert opagate("journal", "export", "--until", "2h").out == ""
+    assert opagate("journal", "export", "--output", "x.jsonl").status == 0
+    assert ((tmp_path / "x.jsonl").stat().st_mode & 0o777) == 0o600
+    assert opagate("journal", "export", "--output", "x.jsonl").status == 2
+    assert len(opagate("journal", "tail", "--no-follow", "-n", "3").out.splitlines()) == 3
+
+    segment = next((tmp_path / "state/journal").glob("*.jsonl"))
+    segment.write_bytes(segment.read_bytes().replace(b'"deny"', b'"DENY"', 1))
+    broken = opagate("journal", "verify")
+    assert (broken.status, "edited" in broken.out) == (1, True)
+    assert "not as it was written" in broken.err
+
+
+def test_the_tour_reads_well(opagate: Opagate):
+    done = opagate("up", "--once")
+
+    assert done.status == 0, done.err
+    assert "REFUSED   mail/send_message" in done.out
+    assert "all as expected" in done.out
+    assert "every line follows from the one before" in done.out
+
+
+def test_a_port_that_is_taken_is_told(opagate: Opagate):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = opagate("up", "--port", str(taken.getsockname()[1]))
+
+    assert done.status == 2
+    assert "cannot be used: Address already in use" in done.err
+    assert "--port" in done.err
+
+
+def test_up_prints_what_to_paste_and_stops_with_a_whole_record(opagate: Opagate, tmp_path: Path):
+    port = free_port()
+    with (tmp_path / "out").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "up", "--port", str(port)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "opagate explain" not in (tmp_path / "out").read_text("utf-8"):
+            assert process.poll() is None, (tmp_path / "out").read_text("utf-8")
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        other = opagate("up", "--port", str(free_port()))
+        assert (other.status, "another gateway writes" in other.err, "--state" in other.err) == (2, True, True)
+        assert opagate("token", "--agent", "me").status == 0
+        assert opagate("catalogue", "diff").status == 0
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    printed = (tmp_path / "out").read_text("utf-8")
+    start = printed.index('{\n  "mcpServers"')
+    pasted = json.JSONDecoder().raw_decode(printed[start:])[0]["mcpServers"]
+    assert pasted["mail"]["url"] == f"http://127.0.0.1:{port}/mcp/mail"
+    assert pasted["mail"]["headers"]["Authorization"].startswith("Bearer ey")
+    assert yaml.safe_load((tmp_path / "state/up.yaml").read_text("utf-8"))["listen"] == f"127.0.0.1:{port}"
+    assert opagate("journal", "verify", "--json").json["stopped"] is True
+
+
+def test_a_reader_that_goes_away_is_no_error(opagate: Opagate, tmp_path: Path):
+    opagate("up", "--once", "--state", "state")
+    for command in ("journal tail", "journal export", "policy check"):
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m gateway {command} | head -n 1; echo ${{PIPESTATUS[0]}}"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        assert done.stdout.splitlines()[-1] in {"141", "0"}
+
+
+def test_a_full_disk_for_the_output_is_told(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "token", "--agent", "a"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway import config
+from gateway.cli import importing, template
+from gateway.cli.importing import Imported
+from gateway.errors import ConfigurationError
+
+MARK = "s3cret-marker-9f8e7d6c5b4a"
+
+
+def read(servers: dict[str, Any], **further: Any) -> Imported:
+    return importing.read(json.dumps({"mcpServers": servers, **further}), "mcp.json")
+
+
+def test_cursor_and_claude_desktop_servers_become_upstreams():
+    found = read(
+        {"Files": {"command": "npx", "args": ["-y", "fs", "/data"]}, "web": {"url": "https://mcp.example/mcp"}}
+    )
+
+    assert found.upstreams == {
+        "files": {"command": ["npx", "-y", "fs", "/data"], "audience": "files"},
+        "web": {"url": "https://mcp.example/mcp", "audience": "mcp.example"},
+    }
+    assert (found.variables, found.notes) == ({}, [])
+
+
+def test_vs_code_files_have_comments_and_inputs():
+    text = """{
+      // "not": a value, /* nor this */
+      "inputs": [{"id": "gh-token", "type": "promptString", "password": true},],
+      "servers": {
+        /* "x": 1, */
+        "gh": {"type": "http", "url": "https://gh.example//x", "headers": {"Authorization": "${input:gh-token}"},},
+      },
+    }"""
+    found = importing.read(text, "mcp.json")
+
+    assert found.upstreams["gh"] == {
+        "url": "https://gh.example//x",
+        "audience": "gh.example",
+        "credential": {"kind": "header", "name": "authorization", "value": "${GH_TOKEN}"},
+    }
+    assert found.variables == {"GH_TOKEN": "gh: ${input:gh-token}"}
+
+
+def test_vs_code_settings_have_the_servers_below_mcp():
+    found = importing.read(json.dumps({"mcp": {"servers": {"a": {"command": "x"}}}}), "settings.json")
+
+    assert found.upstreams == {"a": {"command": ["x"], "audience": "a"}}
+
+
+def test_references_of_clients_become_variables():
+    found = read(
+        {
+            "a": {
+                "command": "${userHome}/x",
+                "args": ["${env:ROOT}/y", "${DEEP:-/z}", "${workspaceFolder}"],
+                "cwd": "${env:ROOT}",
+            }
+        }
+    )
+
+    assert found.upstreams["a"]["command"] == ["${HOME}/x", "${ROOT}/y", "${DEEP}", "${workspaceFolder}"]
+    assert found.upstreams["a"]["cwd"] == "${ROOT}"
+    assert set(found.variables) == {"ROOT", "DEEP", "workspaceFolder"}
+
+
+def test_the_same_variable_of_two_servers_is_told_apart():
+    found = read({"a": {"command": "x", "env": {"TOKEN": "1"}}, "b": {"command": "x", "env": {"TOKEN": "2"}}})
+
+    assert found.upstreams["a"]["env"] == {"TOKEN": "${TOKEN}"}
+    assert found.upstreams["b"]["env"] == {"TOKEN": "${B_TOKEN}"}
+    assert found.variables == {"TOKEN": "a: env TOKEN", "B_TOKEN": "b: env TOKEN"}
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"command": "x", "env": {"ANYTHING": MARK}},
+        {"url": "https://x.example/", "headers": {"X-Whatever": MARK}},
+        {"url": "https://x.example/", "headers": {"Authorization": f"Bearer {MARK}", "Other": MARK}},
+        {"url": f"https://x.example/?api_key={MARK}"},
+        {"url": f"https://user:{MARK}@x.example/"},
+        {"url": f"https://[x?token={MARK}"},
+        {"command": "x", "args": ["--api-key", MARK]},
+        {"command": "x", "args": [f"--token={MARK}"]},
+        {"command": "x", "args": ["--header", f"Authorization: Bearer {MARK}"]},
+        {"command": "x", "args": ["-H", f"X-Api-Key:{MARK}"]},
+        {"command": "x", "args": [f"postgres://user:{MARK}@db.example/x"]},
+        {"command": "x", "args": [f"https://x.example/sse?signature={MARK}"]},
+        {"command": "x", "args": ["ghp_" + "A1b2C3d4E5" * 3 + "f6G7h8"]},
+    ],
+)
+def test_no_secret_is_copied_anywhere(server: dict[str, Any]):
+    found = read({"server": server})
+    written = template.configuration(found.upstreams) + template.grants(found.upstreams) + repr(found)
+
+    assert MARK not in written
+    assert "A1b2C3d4E5" not in written
+    assert len(found.variables) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "note"),
+    [
+        ({"type": "sse", "url": "https://x/"}, "HTTP+SSE"),
+        ({"command": "x", "disabled": True}, "disabled"),
+        ({}, "neither command nor url"),
+        ("x", "no mapping"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_noted(server: Any, note: str):
+    found = read({"server": server})
+
+    assert found.upstreams == {}
+    assert note in found.notes[0]
+
+
+def test_a_file_of_variables_and_a_second_header_are_noted():
+    found = read(
+        {"a": {"command": "x", "envFile": ".env"}, "b": {"url": "https://x/", "headers": {"A": "1", "B": "2"}}}
+    )
+
+    assert [note.partition(":")[0] for note in found.notes] == ["a", "b"]
+    assert set(found.upstreams) == {"a", "b"}
+
+
+def test_names_become_upstream_names_and_stay_apart():
+    found = read(
+        {
+            "My Server!": {"command": "x"},
+            "my-server": {"command": "y"},
+            "§": {"command": "z"},
+            "1" * 80: {"command": "w"},
+        }
+    )
+
+    assert list(found.upstreams) == ["my-server", "my-server-2", "server", "1" * 60]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not JSON: line 1"),
+        ("[]", "is not an object"),
+        ("{}", "no list of MCP servers"),
+        ('{"servers": []}', "no list"),
+    ],
+)
+def test_a_file_without_servers_is_refused(text: str, said: str):
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        importing.read(text, "mcp.json")
+    assert raised.value.remedy
+
+
+def test_a_web_address_in_a_string_is_no_comment():
+    assert (
+        importing.read('{"servers": {"a": {"url": "https://x.example/,}"}}}', "f").upstreams["a"]["url"]
+        == "https://x.example/,}"
+    )
+
+
+def test_what_is_written_is_a_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
+    found = read({"a": {"command": "x", "env": {"A": "1"}}, "b": {"url": "https://x/", "headers": {"A": "1"}}})
+    for name in found.variables:
+        monkeypatch.setenv(name, "value")
+
+    for upstreams in (None, {}, found.upstreams):
+        settings = config.parse(template.configuration(upstreams), base=tmp_path)
+        assert set(settings.upstreams) == ({"files"} if upstreams is None else set(upstreams))
+        grants = yaml.safe_load(template.grants(upstreams))
+        assert set(grants["upstreams"]) == set(settings.upstreams)
+        assert settings.loopback

@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+from gateway.config import Configuration, HeaderCredential, InvalidSettings, OpaEngine
+from gateway.errors import ConfigurationError
+from gateway.model import Effect, Role
+
+BASE = Path("/etc/opagate")
+UPSTREAM = "{url: 'https://mcp.example/', audience: x"
+
+
+def parse(text: str, base: Path = BASE) -> Configuration:
+    return config.parse(text, base=base, name="gateway.yaml")
+
+
+def problems(text: str, base: Path = BASE) -> tuple[str, ...]:
+    with pytest.raises(InvalidSettings) as raised:
+        parse(text, base)
+    assert raised.value.message == f"gateway.yaml: {'; '.join(raised.value.problems)}"
+    assert raised.value.remedy
+    return raised.value.problems
+
+
+# --- the file ----------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_a_configuration_of_defaults():
+    settings = parse("")
+
+    assert settings == parse("{}")
+    assert (settings.listen, settings.identity, settings.upstreams) == ("127.0.0.1:8080", (), {})
+    assert settings.limits.request_bytes == 4 * 2**20
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "policy: {path: rego}\njournal: {path: /var/journal}\nupstreams: {a: {command: [x], audience: a, cwd: work}}"
+    )
+    settings = config.load(path)
+
+    assert settings.state == tmp_path / "state"
+    assert settings.policy.path == tmp_path / "rego"
+    assert settings.catalogue.lock == tmp_path / "catalogue.lock"
+    assert settings.journal.path == Path("/var/journal")
+    assert settings.upstreams["a"].cwd == tmp_path / "work"
+
+
+def test_paths_in_defaults_are_relative_to_the_file_also_in_sections_that_are_left_out(tmp_path: Path):
+    assert parse("", tmp_path).journal.path == tmp_path / "state/journal"
+    assert parse("journal: {fsync: always}", tmp_path).journal.path == tmp_path / "state/journal"
+
+
+def test_a_path_may_name_the_home_folder_and_a_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PART", "deep")
+
+    assert parse("state: ~/x/${PART}").state == Path("/home/me/x/deep")
+
+
+def test_settings_built_without_a_file_are_relative_to_the_working_folder():
+    assert Configuration().state == Path("state")
+
+
+def test_a_file_that_is_not_there_names_the_remedy(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="there is no configuration file") as raised:
+        config.load(tmp_path / "gateway.yaml")
+
+    assert "opagate init" in raised.value.remedy
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "gateway.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=r"gateway.yaml cannot be read"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen: 1\nlisten: 2", r"line 2, column 1: the key 'listen' is given twice"),
+        ("upstreams:\n  a: {url: x, url: y}", r"line 2, column 15: the key 'url' is given twice"),
+        ("a: [", r"line 1, column 5"),
+        ("? [a]\n: 1", r"line 1, column 3: found unhashable key"),
+        ("\x07", r"special characters are not allowed"),
+    ],
+)
+def test_what_is_not_yaml_is_told_with_its_place(text: str, said: str):
+    with pytest.raises(ConfigurationError, match=rf"gateway\.yaml is not YAML: .*{said}") as raised:
+        parse(text)
+
+    assert "\n" not in raised.value.message
+
+
+def test_a_list_is_no_configuration():
+    with pytest.raises(ConfigurationError, match="not a mapping at its top level"):
+        parse("- listen: 1")
+
+
+def test_keys_that_are_not_text_are_told():
+    assert problems("1: 2") == ("1: Keys should be strings",)
+
+
+# --- unknown keys and kinds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lisen: x", "the top level: there is no setting 'lisen'; did you mean 'listen'?"),
+        ("limits: {conect: 1s}", "limits: there is no setting 'conect'; did you mean 'connect'?"),
+        (
+            f"upstreams: {{opa: {UPSTREAM}, truts: trusted}}}}",
+            "upstreams.opa: there is no setting 'truts'; did you mean 'trust'?",
+        ),
+        (
+            f"upstreams: {{none: {UPSTREAM}, credential: {{kind: header, value: '${{PATH}}', valu: x}}}}}}",
+            "upstreams.none.credential: there is no setting 'valu'; did you mean 'value'?",
+        ),
+        (
+            f"upstreams: {{jwt: {UPSTREAM}, tools: {{header: {{efect: read}}}}}}}}",
+            "upstreams.jwt.tools.header: there is no setting 'efect'; did you mean 'effect'?",
+        ),
+        ("identity: [{kind: anonymous, di: x}]", "identity.0: there is no setting 'di'; did you mean 'id'?"),
+        (
+            "identity: [{kind: jwt, isuer: x, issuer: y}]",
+            "identity.0: there is no setting 'isuer'; did you mean 'issuer'?",
+        ),
+        (
+            "policy: {engine: {kind: opa, url: 'unix:///x', tokn: x}}",
+            "policy.engine: there is no setting 'tokn'; did you mean 'token'?",
+        ),
+        (
+            "tls: {certificate: a, key: b, zzz: 1}",
+            "tls: there is no setting 'zzz'; known here: certificate, client_ca, key",
+        ),
+        ("policy: {engine: opaa}", "policy.engine: there is no kind 'opaa'; did you mean 'opa'?"),
+        (
+            "identity: [{kind: zzz}]",
+            "identity.0: there is no kind 'zzz'; known here: anonymous, development, jwt, spiffe",
+        ),
+        ("identity: [{issuer: x}]", "identity.0: kind is missing; it is one of anonymous, development, jwt, spiffe"),
+    ],
+)
+def test_what_is_not_known_is_told_with_what_is(text: str, said: str):
+    assert problems(text) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("upstreams: {opa: {url: 'https://x/'}}", "upstreams.opa.audience: it is missing"),
+        ("limits:", "limits: it is empty; leave the key out, or give it a value"),
+        ("upstreams:", "upstreams: it is empty; leave the key out, or give it a value"),
+        ("identity:", "identity: it is empty; leave the key out, or give it a value"),
+        ("limits: 3", "limits: it should be a mapping of settings"),
+        ("upstreams: []", "upstreams: it should be a mapping of settings"),
+        ("limits: {in_flight: 0}", "limits.in_flight: it should be greater than 0"),
+        ("errors: loud", "errors: it should be 'result' or 'protocol'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_with_its_field(text: str, said: str):
+    assert problems(text) == (said,)
+
+
+def test_everything_that_is_wrong_is_told_at_once():
+    assert len(problems("lisen: x\nerrors: loud\nlimits: {connect: 1}")) == 3
+
+
+# --- sizes and durations -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("4MiB", 4 * 2**20), ("512 KiB", 2**19), ("10kB", 10_000), ("3", 3), (7, 7), ("1GB", 10**9), ("9B", 9)],
+)
+def test_sizes(written: object, size: int):
+    assert parse(f"limits: {{request_bytes: {written}}}").limits.request_bytes == size
+
+
+@pytest.mark.parametrize("written", ["4Mb", "-1", "MiB", "1.5MiB", "0", "''", "[]"])
+def test_what_is_no_size_is_refused(written: str):
+    assert problems(f"limits: {{request_bytes: {written}}}")[0].startswith("limits.request_bytes: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("250ms", 0.25), ("5s", 5), ("1.5 m", 90), ("2h", 7200), ("1d", 86400)]
+)
+def test_durations(written: str, seconds: float):
+    assert parse(f"limits: {{connect: {written}}}").limits.connect == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("5", "5 has no unit; write it like 5s"),
+        ("5x", "'5x' is not a duration"),
+        ("0s", "it should be greater than 0"),
+        ("99999999999999d", "'99999999999999d' is longer than a gateway can wait"),
+        ("[]", "it should be a valid timedelta"),
+    ],
+)
+def test_what_is_no_duration_is_refused(written: str, said: str):
+    assert problems(f"limits: {{connect: {written}}}")[0].startswith(f"limits.connect: {said}")
+
+
+# --- secrets -----------------------------------------------------------------------------------------
+
+MARK = "s3cret-marker"
+
+
+def credential(value: str) -> str:
+    return f"upstreams: {{a: {UPSTREAM}, credential: {{kind: header, value: {value}}}}}}}"
+
+
+def revealed(settings: Configuration) -> str:
+    found = settings.upstreams["a"].credential
+    assert isinstance(found, HeaderCredential)
+    return found.value.get_secret_value()
+
+
+def test_a_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOKEN", MARK)
+    settings = parse(credential("'${TOKEN}'"))
+
+    assert revealed(settings) == MARK
+    assert MARK not in repr(settings)
+
+
+def test_a_secret_comes_from_a_file_beside_the_configuration(tmp_path: Path):
+    (tmp_path / "token").write_text(f"{MARK}\n")
+
+    assert revealed(parse(credential("file:token"), tmp_path)) == MARK
+
+
+@pytest.mark.parametrize("value", [MARK, f"'Bearer ${{TOKEN}} {MARK}'", f"[{MARK}]", "42", "'${}'", "'$TOKEN'"])
+def test_a_literal_secret_is_refused_and_not_shown(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOKEN", MARK)
+    (said,) = problems(credential(value))
+
+    assert said.startswith("upstreams.a.credential.value: ")
+    assert "${NAME}" in said
+    assert MARK not in said
+
+
+def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TOKEN", raising=False)
+
+    assert problems(credential("'${TOKEN}'")) == (
+        "upstreams.a.credential.value: the environment variable TOKEN is not set",
+    )
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path):
+    assert "token cannot be read: No such file" in problems(credential("file:token"), tmp_path)[0]
+
+    (tmp_path / "token").write_bytes(b"\xff" + MARK.encode())
+    assert problems(credential("file:token"), tmp_path)[0].endswith("token is not UTF-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upstreams: {a: {url: '${V}', audience: x}}",
+        "policy: {engine: {kind: opa, url: '${V}'}}",
+        "identity: [{kind: jwt, issuer: x, jwks: '${V}'}]",
+        "listen: '${V}'",
+    ],
+)
+def test_no_error_shows_what_came_from_the_environment(text: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("V", f"ftp://user:{MARK}@host")
+
+    assert MARK not in "".join(problems(text))
+
+
+def test_text_takes_variables_in_its_midst(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOST", "mcp.example")
+
+    assert (
+        parse("upstreams: {a: {url: 'https://${HOST}/x', audience: x}}").upstreams["a"].url == "https://mcp.example/x"
+    )
+    assert parse("upstreams: {a: {command: [run, --host, '${HOST}'], audience: x}}").upstreams["a"].command == (
+        "run",
+        "--host",
+        "mcp.example",
+    )
+
+
+# --- loopback ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "localhost:1", "'[::1]:1'", "127.9.9.9:1"])
+@pytest.mark.parametrize("kind", ["development", "anonymous"])
+def test_development_and_anonymous_callers_are_for_loopback(listen: str, kind: str):
+    assert parse(f"listen: {listen}\nidentity: [{{kind: {kind}}}]").loopback
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:1", "10.0.0.1:1", "'[::]:1'", "gateway.example:1", "localhost.evil.example:1"]
+)
+@pytest.mark.parametrize("kind", ["development", "anonymous"])
+def test_development_and_anonymous_callers_are_refused_elsewhere(listen: str, kind: str):
+    (said,) = problems(f"listen: {listen}\nidentity: [{{kind: {kind}}}]")
+
+    assert said.startswith(f"the file: identity kind '{kind}' is for loopback only")
+
+
+@pytest.mark.parametrize("url", ["https://x/", "http://127.0.0.1:1/", "http://localhost/", "http://[::1]:1/"])
+def test_keys_and_decisions_travel_over_tls_or_loopback(url: str):
+    assert parse(f"identity: [{{kind: jwt, issuer: x, jwks: '{url}'}}]").identity
+    engine = parse(f"policy: {{engine: {{kind: opa, url: '{url}'}}}}").policy.engine
+    assert isinstance(engine, OpaEngine)
+    assert engine.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/",
+        "http://localhost:1@evil.example/",
+        "http://127.0.0.1@evil.example/",
+        "ftp://localhost/",
+        "http://[x/",
+        "http://",
+    ],
+)
+def test_keys_and_decisions_do_not_travel_openly(url: str):
+    assert problems(f"identity: [{{kind: jwt, issuer: x, jwks: '{url}'}}]")[0].startswith(
+        "identity.0.jwks: it is no place for keys"
+    )
+    assert problems(f"policy: {{engine: {{kind: opa, url: '{url}'}}}}")[0].startswith(
+        "policy.engine.url: it would carry decisions"
+    )
+
+
+def test_keys_may_come_from_a_file_and_decisions_from_a_socket(tmp_path: Path):
+    (identity,) = parse("identity: [{kind: jwt, issuer: x, jwks: 'file:keys.json'}]", tmp_path).identity
+    assert identity.kind == "jwt"
+    assert identity.jwks == f"file:{tmp_path / 'keys.json'}"
+    assert parse("policy: {engine: {kind: opa, url: 'unix:///run/opa.sock'}}").policy.engine.kind == "opa"
+
+
+def test_what_is_no_place_for_keys_at_all_is_refused():
+    assert problems("identity: [{kind: jwt, issuer: x, jwks: 5}]") == ("identity.0.jwks: it should be a valid string",)
+
+
+# --- single rules ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("upstreams: {a: {audience: x}}", "upstreams.a: give either url (streamable HTTP) or command (stdio)"),
+        ("upstreams: {a: {url: 'https://x/', command: [x], audience: x}}", "upstreams.a: give either url"),
+        ("upstreams: {a: {command: [], audience: x}}", "upstreams.a: command is empty"),
+        ("upstreams: {a: {url: 'ws://x/', audience: x}}", "upstreams.a: url is not an http or https URL"),
+        (
+            "upstreams: {a: {command: [x], audience: x, credential: {kind: header, value: '${PATH}'}}}",
+            "upstreams.a: a stdio upstream has no headers",
+        ),
+        ("upstreams: {A: {command: [x], audience: x}}", "upstreams: 'A' is not an upstream name"),
+        (
+            "upstreams: {a: {command: [x], audience: x, tools: {t: {roles: {to: content}}}}}",
+            "upstreams.a.tools.t.roles: 'to' is not a JSON pointer",
+        ),
+        (
+            "identity: [{kind: jwt, issuer: x, algorithms: [HS256]}]",
+            "identity.0.algorithms: 'HS256' is not an accepted signature algorithm",
+        ),
+        (
+            "identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]",
+            "the file: identity kind 'spiffe' with x509 needs tls",
+        ),
+        ("state: 5", "state: Input is not a valid path"),
+        ("listen: nowhere", "listen: it is not an address"),
+        ("listen: '127.0.0.1:99999'", "listen: it is not an address"),
+        ("listen: '127.0.0.1:²'", "listen: it is not an address"),
+    ],
+)
+def test_a_rule_that_is_broken_is_told(text: str, said: str):
+    assert [item.startswith(said) for item in problems(text)] == [True], problems(text)
+
+
+def test_labels_and_addresses_are_read():
+    settings = parse(
+        "listen: '[::1]:9000'\ntls: {certificate: c, key: k}\nupstreams: {a: {command: [x], audience: x,"
+        " tools: {'send_*': {effect: write, roles: {/to: destination}}}}}\n"
+        "identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]"
+    )
+    labels = settings.upstreams["a"].tools["send_*"]
+
+    assert (labels.effect, labels.roles) == (Effect.WRITE, {"/to": Role.DESTINATION})
+    assert (settings.host, settings.port, settings.base_url) == ("::1", 9000, "https://[::1]:9000")
+    assert parse("public_url: https://gateway.example/").base_url == "https://gateway.example"
+    assert parse("").base_url == "http://127.0.0.1:8080"
