@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.history.kept import Kept, from_row, read_task, row, task_fields
+from gateway.history.state import TaskState
+from gateway.history.store import StoredTask, digest_of
+from gateway.model import Contract, Task
+
+TASK = Task(
+    "t1",
+    "declared",
+    1.5,
+    99.0,
+    "log in with hunter2",
+    "high",
+    "acme",
+    "staging",
+    Contract(frozenset({"a", "b"}), ("a/*",), ("x@y.example",), (("a", "b"),), {"audiences": 4}),
+)
+
+
+def _conceal(goal: str) -> str:
+    return goal.replace("hunter2", "[concealed]")
+
+
+def test_a_task_is_read_as_it_was_written_but_for_what_must_not_be():
+    written = msgspec.json.decode(msgspec.json.encode(task_fields(TASK, _conceal)))
+
+    read = read_task(written)
+
+    assert read.goal == "log in with [concealed]"
+    assert read.contract == TASK.contract
+    assert "hunter2" not in str(written)
+    assert (read.id, read.kind, read.opened, read.expires) == ("t1", "declared", 1.5, 99.0)
+    assert (read.risk, read.tenant, read.environment) == ("high", "acme", "staging")
+
+
+def test_a_task_without_a_goal_can_be_written():
+    implicit = Task("t", "implicit", 1.0)
+
+    assert read_task(task_fields(implicit, _conceal)) == implicit
+
+
+@pytest.mark.parametrize("fields", [None, {}, [], {"id": 1, "kind": "declared", "opened": 0}, {"id": "t", "kind": "x"}])
+def test_anything_else_is_no_task(fields: object):
+    with pytest.raises(ValueError, match="no task"):
+        read_task(fields)
+
+
+def test_a_row_has_all_of_a_task():
+    kept = Kept(TASK, b"key", "owner", 5.0, TaskState(), "completed", seq=7)
+
+    made = row(kept, TaskState(number=3), _conceal)
+    again = from_row(StoredTask(made.id, made.seq, made.meta, digest_of(made.state)))
+
+    assert (again.key, again.owner, again.used, again.ended, again.seq) == (b"key", "owner", 5.0, "completed", 7)
+    assert (again.state, again.changed, again.digest) == (None, False, digest_of(made.state))
+    assert b"hunter2" not in made.meta
+
+
+@pytest.mark.parametrize("meta", [b"", b"\xc1", msgspec.msgpack.encode({}), msgspec.msgpack.encode({"task": {}})])
+def test_a_row_that_is_damaged_is_an_error(meta: bytes):
+    with pytest.raises(ValueError, match="no task"):
+        from_row(StoredTask("t", 1, meta, b""))
+
+
+@pytest.mark.parametrize(
+    ("ended", "now", "status"),
+    [(None, 98.9, "open"), (None, 99.0, "expired"), ("completed", 0.0, "completed"), ("cancelled", 100.0, "cancelled")],
+)
+def test_a_task_says_where_it_stands(ended: str | None, now: float, status: str):
+    assert Kept(TASK, b"", "o", 0, ended=ended).status(now) == status  # type: ignore[arg-type] - one of the two
+
+
+def test_an_implicit_task_has_no_end_of_its_own():
+    assert Kept(Task("t", "implicit", 0), b"k", "o", 0).status(10**9) == "open"
+
+
+def test_a_task_weighs_what_it_keeps():
+    kept = Kept(TASK, b"", "o", 0)
+    light = Kept(TASK, b"", "o", 0, TaskState())
+    heavy = Kept(TASK, b"", "o", 0, TaskState(trusted=set(range(100))))
+
+    assert kept.weight == 0 < light.weight
+    assert heavy.weight == light.weight + 100
+    assert not kept.busy
