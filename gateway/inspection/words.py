@@ -203,16 +203,22 @@ def mentions(text: str) -> set[bytes]:
 
 def _single(text: str) -> Iterator[str]:
     """Addresses, paths, hosts and identifiers among the words of a text. What is plainly in normal form is not parsed."""
-    for word in set(text.split()):
-        bare = word.strip("\"'<>()[]{},;.!?`*")
-        if not 1 < len(bare) <= MAX_WORD:
+    for word in {word.strip("\"'<>()[]{},;.:!?`*") for word in text.split() if not word.isalpha()}:
+        if word.isalpha() or not 1 < len(word) <= MAX_WORD:
             continue
-        if _PLAIN.fullmatch(bare):
-            if "." in bare or (len(bare) > 4 and bare[-4:].isdigit()):
-                yield bare.lower()
-        elif "@" in bare or "/" in bare or "." in bare or ":" in bare:
-            yield from (destination.word.lower() for destination in listed(bare))
+        plain = _PLAIN.fullmatch(word)
+        if plain is None:
+            if "@" in word or "/" in word or "." in word or ":" in word:
+                yield from (destination.word.lower() for destination in listed(word))
+        elif plain[1] is not None:
+            yield plain[1].lower().removesuffix(".")
+        elif not word.isascii() or "." in word or "/" in word or "@" in word or word[-4:].isdigit():
+            yield word.lower()
 
 
-_PLAIN: Final = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+")
-"""What has only dots in it is a host or the name of a file, and its own normal form in lower case."""
+_PLAIN: Final = re.compile(
+    r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\.?)(?:[/?#][^\\,;]*)?"
+    r"|(?:[a-z0-9+_-]+\.)*[a-z0-9+_-]+(?:@(?:[a-z0-9-]+\.)+[a-z]{2,})?|(?:/[a-z0-9_-][a-z0-9._-]*)+",
+    re.IGNORECASE | re.ASCII,
+)
+"""URLs whose host is plain, names with dots, mail addresses and paths: in lower case they are their own normal form."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.inspection.common_words import COMMON
+from gateway.inspection.destinations import listed
 from gateway.inspection.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions, value_digests
 from gateway.model import Role
 
@@ -158,3 +159,17 @@ def test_random_identifiers_tell_and_do_not_meet():
     words = {"".join(source.choices(string.ascii_lowercase, k=12)) for _ in range(10_000)}
 
     assert len(digests([word.encode() for word in words], KEY)) == len(words)
+
+
+@given(
+    st.from_regex(
+        r"(https?://)?[A-Za-z0-9-]{1,5}(\.[A-Za-z0-9-]{1,3}){0,2}\.[a-z]{2,3}\.?(/[a-z.%]{0,4}){0,3}|[a-z+._-]{1,5}@[a-zA-Z.-]{1,7}"
+        r"|(/[a-zA-Z._-]{0,4}){1,4}",
+        fullmatch=True,
+    )
+)
+def test_what_is_taken_for_plain_is_what_parsing_gives(word: str):
+    bare = word.strip("\"'<>()[]{},;.:!?`*")
+    parsed = {destination.word.lower() for destination in listed(bare)} if len(bare) > 1 else set[str]()
+
+    assert {item.encode() for item in parsed} <= mentions(f"{'prose ' * 12}{word} {'prose ' * 12}")
