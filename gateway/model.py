@@ -310,7 +310,8 @@ class Sighting:
     """A credential seen in arguments or in a result: which one, never what it is.
 
     `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
-    how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …).
+    how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
+    digests of its pieces, by which it is known again when it is cut up.
     """
 
     fingerprint: str
@@ -318,6 +319,7 @@ class Sighting:
     pointer: str = ""
     role: Role | None = None
     form: str = "raw"
+    shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+"""What a detector says of a credential. Never its value: not in a field, not in a `repr`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from gateway.model import Role
+
+Kind: TypeAlias = Literal["format", "named", "private-key", "jwt", "header", "userinfo", "code", "presigned", "seen"]
+"""How it was recognised. `format`: by a rule of the rule file. `named`: by the name that it stands under. `code`: a
+one-time code, by the words around it. `presigned`: a signed URL, for `host` alone. `seen`: the task knows it already."""
+
+Known: TypeAlias = Mapping[str, frozenset[int]]
+"""The credentials that a task has seen: fingerprint → shingles, empty if they were not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One credential in arguments or in a result.
+
+    `pointer` is where (RFC 6901): in arguments the string that holds it, `""` if only several together do; in a result
+    always `""`. `role` is the argument's. `form` is how it was written: `raw`, the decodings that it took, outermost
+    first (`base64`, `percent+hex`), or `split`. `shingles` are for `Known`. `host` is that of a presigned URL. `offset`
+    is the byte of the stream where it begins.
+    """
+
+    fingerprint: str
+    detector: str
+    kind: Kind
+    pointer: str = ""
+    role: Role | None = None
+    form: str = "raw"
+    shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
+    host: str | None = None
+    offset: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that was found. `incomplete`: there was more than the limits let anyone look at, so absence proves nothing."""
+
+    findings: tuple[Finding, ...] = ()
+    incomplete: bool = False
