@@ -108,7 +108,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a policy input with the configured engine. Exit status 1 if the call is not allowed, or nothing is visible."""
-    settings = _settings(path, grants, config)
+    settings = policy_settings(path, grants, config)
     asked = _document(document)
     if entrypoint == "visibility":
         visible = sorted(asyncio.run(_visible(settings, asked)))
@@ -132,7 +132,7 @@ def evaluate(
 # --- which policy ------------------------------------------------------------------------------------
 
 
-def _settings(path: Path | None, grants: Path | None, config: Path | None) -> PolicySettings:
+def policy_settings(path: Path | None, grants: Path | None, config: Path | None) -> PolicySettings:
     """The policy section of the configuration; without one, the embedded engine on the folder that ships."""
     from gateway.config import PolicySettings
 
@@ -147,7 +147,7 @@ def _settings(path: Path | None, grants: Path | None, config: Path | None) -> Po
 def _folder(path: Path | None, grants: Path | None, config: Path | None) -> tuple[Path, Path | None]:
     from gateway.policy.policy import shipped
 
-    settings = _settings(path, grants, config)
+    settings = policy_settings(path, grants, config)
     return settings.path or shipped(), settings.grants
 
 

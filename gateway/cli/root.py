@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import catalogue, check, explain, init, journal, policy, serve, token, up
+from gateway.cli import catalogue, check, explain, init, journal, policy, replay, serve, token, up
 from gateway.cli.terminal import ReaderGone, complain, err, sentence
 from gateway.errors import GatewayError
 
@@ -40,6 +40,9 @@ app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
+app.command("replay", rich_help_panel=_OPERATE, epilog="Example: opagate replay sessions.jsonl --against rego-next/")(
+    replay.replay
+)
 app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain 5f0c1d2e3a4b5c6d7e8f9a0b")(
     explain.explain
 )

@@ -103,6 +103,7 @@ def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
         "expected": expected,
         "codes": list(step.codes),
         "decision": step.decision,
+        "text": step.text,
     }
 
 

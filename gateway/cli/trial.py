@@ -109,6 +109,8 @@ def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
         "listen": f"127.0.0.1:{port}",
         "state": ".",
         "identity": [{"kind": "development"}],
+        # A machine on which one tries things out is busy with other things too.
+        "policy": {"engine": {"kind": "embedded", "deadline": "2s"}},
         "journal": {"path": "journal"},
         "catalogue": {"lock": "catalogue.lock"},
         "telemetry": {"log": "console", "level": "warning"},

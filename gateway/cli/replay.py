@@ -1,0 +1,239 @@
+"""`opagate replay`: recorded sessions tried on a policy, and on another beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+from rich.text import Text
+
+from gateway.cli.options import ConfigOption
+from gateway.cli.policy import GrantsOption, PathOption, policy_settings
+from gateway.cli.terminal import err, line, out, plain, show, styled, table
+
+if TYPE_CHECKING:
+    from gateway.config import PolicySettings
+    from gateway.policy import Policy
+    from gateway.replay import Difference, StepOutcome, Totals, Trace
+
+_LONG: Final = 2_000
+"""Steps from which on a run takes seconds."""
+
+
+def replay(
+    traces: Annotated[list[Path], typer.Argument(metavar="TRACE…", help="Files of traces, one JSON object a line.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="POLICY", help="Another policy folder; only the steps that it decides otherwise are shown."
+        ),
+    ] = None,
+    assume: Annotated[
+        Literal["refused", "forwarded"],
+        typer.Option(help="Whether a step that is not allowed ends there, or goes on and shows what would follow."),
+    ] = "refused",
+    summary: Annotated[bool, typer.Option("--summary", help="A table of the reasons in place of the steps.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step on standard output.")] = False,
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Try recorded sessions on a policy: each step is decided as the gateway would, after what the steps before it did.
+
+    Exit status 1 if a step is not what its trace expects.
+    """
+    from gateway.config import PolicySettings
+    from gateway.replay import check
+
+    chosen = policy_settings(path, grants, config)
+    with err.status("Reading the traces") if err.is_terminal else nullcontext():
+        steps = sum(check(trace) for trace in traces)
+    shown = _Shown(as_json=as_json, summary=summary)
+    if against is None:
+        asyncio.run(_one(traces, chosen, assume, shown, steps))
+    else:
+        asyncio.run(_two(traces, chosen, PolicySettings(path=against, grants=chosen.grants), assume, shown, steps))
+    shown.finish()
+    if shown.totals.unmet:
+        raise typer.Exit(1)
+
+
+class _Shown:
+    """What is printed of the outcomes, as they come."""
+
+    def __init__(self, *, as_json: bool, summary: bool) -> None:
+        from gateway.replay import Totals
+
+        self._as_json = as_json
+        self._summary = summary
+        self._differences = 0
+        self._compared = False
+        self.totals: Totals = Totals()
+
+    def step(self, outcome: StepOutcome) -> None:
+        from gateway.replay.report import row
+
+        self.totals.add(outcome)
+        if self._as_json:
+            _line(row(outcome))
+        elif not self._summary or not outcome.met:
+            _show_step(outcome)
+
+    def difference(self, difference: Difference) -> None:
+        from gateway.replay.report import row
+
+        self._differences += 1
+        if self._as_json:
+            _line({**row(difference.one), "against": row(difference.other)})
+        elif not self._summary:
+            _show_difference(difference)
+
+    def compared(self, outcome: StepOutcome) -> None:
+        self._compared = True
+        self.totals.add(outcome)
+
+    def finish(self) -> None:
+        if self._as_json:
+            return
+        if self._summary:
+            _show_summary(self.totals)
+        _show_totals(self.totals, self._differences if self._compared else None)
+
+
+async def _one(
+    traces: Sequence[Path], chosen: PolicySettings, assume: Literal["refused", "forwarded"], shown: _Shown, steps: int
+) -> None:
+    from gateway.replay import replay as replayed
+
+    async with AsyncExitStack() as stack:
+        policy = await _started(stack, chosen)
+        with _progress(steps) as advance:
+            async for outcome in replayed(_all(traces), policy.decide, assume=assume):
+                shown.step(outcome)
+                advance()
+
+
+async def _two(
+    traces: Sequence[Path],
+    chosen: PolicySettings,
+    other: PolicySettings,
+    assume: Literal["refused", "forwarded"],
+    shown: _Shown,
+    steps: int,
+) -> None:
+    from gateway.replay import compare
+    from gateway.replay import replay as replayed
+
+    async with AsyncExitStack() as stack:
+        policy, second = await _started(stack, chosen), await _started(stack, other)
+        with _progress(steps) as advance:
+
+            async def counted() -> AsyncIterator[StepOutcome]:
+                async for outcome in replayed(_all(traces), policy.decide, assume=assume):
+                    shown.compared(outcome)
+                    advance()
+                    yield outcome
+
+            against = replayed(_all(traces), second.decide, assume=assume)
+            async for difference in compare(counted(), against):
+                shown.difference(difference)
+
+
+def _all(paths: Sequence[Path]) -> Iterator[Trace]:
+    from gateway.replay import read
+
+    for path in paths:
+        yield from read(path)
+
+
+async def _started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
+    """The policy in force for the whole run: one that changes meanwhile would make halves of it incomparable."""
+    from datetime import timedelta
+
+    from gateway.policy import Policy
+    from gateway.visit import SUPPORTED_OBLIGATIONS
+
+    still = chosen.model_copy(update={"reload": timedelta(days=3650)})
+    policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    return policy
+
+
+@contextmanager
+def _progress(steps: int) -> Generator[Callable[[], object]]:
+    """A bar on stderr, if that is a terminal and the run is a long one."""
+    if not err.is_terminal or steps < _LONG:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("Replaying", total=steps)
+        yield lambda: progress.advance(task)
+
+
+def _line(value: object) -> None:
+    import msgspec
+
+    line(msgspec.json.encode(value, enc_hook=dict).decode())
+
+
+def _show_step(outcome: StepOutcome) -> None:
+    from gateway.replay.report import place, wanted
+
+    effect = outcome.decision.effect
+    text = Text.assemble(
+        plain(place(outcome)),
+        "  ",
+        styled(effect, f"{effect:5}"),
+        "  ",
+        plain(outcome.tool),
+        "  ",
+        " ".join(outcome.codes),
+    )
+    if not outcome.met:
+        text.append(f"  expected {wanted(outcome)}", style="bold red")
+    _print(text)
+
+
+def _show_difference(difference: Difference) -> None:
+    from gateway.replay.report import place
+
+    one, other = difference.one, difference.other
+    text = Text.assemble(plain(place(one)), "  ", plain(one.tool), "  ")
+    for outcome, joint in ((one, "  →  "), (other, "")):
+        effect = outcome.decision.effect
+        text.append_text(styled(effect)).append(f" {' '.join(outcome.codes)}{joint}" if outcome.codes else joint)
+    _print(text)
+
+
+def _print(text: Text) -> None:
+    """Laying out is slow, and of use on a terminal only."""
+    if out.is_terminal:
+        out.print(text)
+    else:
+        line(text.plain.rstrip())
+
+
+def _show_summary(totals: Totals) -> None:
+    rows = table("effect", "reason", "steps", "traces", "first at", title="Reasons")
+    for (effect, code), tally in sorted(totals.codes.items()):
+        rows.add_row(styled(effect), code, str(tally.steps), str(tally.traces), plain(tally.first))
+    show(rows)
+
+
+def _show_totals(totals: Totals, differences: int | None) -> None:
+    effects = ", ".join(f"{totals.effects[effect]} {effect}" for effect in ("allow", "ask", "deny"))
+    out.print(f"{totals.steps} steps in {totals.traces} traces: {effects}.")
+    if differences is not None:
+        out.print(f"The other policy decides {differences} of them otherwise.")
+    if totals.expected:
+        met = totals.expected - totals.unmet
+        out.print(styled("fail" if totals.unmet else "ok", f"{met} of {totals.expected} expectations are met."))
