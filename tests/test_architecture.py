@@ -18,7 +18,7 @@ PACKAGE = ROOT / "gateway"
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "transport", "upstream"}
 VOCABULARY = {"model", "errors", "config", "protocol"}
 """What every part may import."""
-CONDUCTORS = {"answer", "app", "pages", "pipeline", "visit"}
+CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "visit"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -34,6 +34,15 @@ PURE = (
     "gateway.identity.challenge",
     "gateway.identity.delegation",
     "gateway.identity.metadata",
+    "gateway.inspection.arguments",
+    "gateway.inspection.common_words",
+    "gateway.inspection.destinations",
+    "gateway.inspection.grounds",
+    "gateway.inspection.hosts",
+    "gateway.inspection.normal",
+    "gateway.inspection.results",
+    "gateway.inspection.text",
+    "gateway.inspection.words",
     "gateway.journal.chain",
     "gateway.journal.entry",
     "gateway.journal.redaction",

@@ -66,9 +66,7 @@ def _json_leaves(text: str) -> list[str] | None:
         document: object = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(document, list | dict):
-        return None
-    return list(texts(cast("object", document)))
+    return list(texts(document))
 
 
 def texts(value: object) -> Iterator[str]:

@@ -86,7 +86,8 @@ def distinctive(text: str) -> set[bytes]:
     if not lowered.isascii():
         lowered = _without(lowered, _TYPOGRAPHY, " ")
     words = set(lowered.encode("utf-8", "surrogatepass").translate(_WORDS).split())
-    long = [word.strip(_EDGES) for word in words if len(word) > 4]
+    # Most words are short and end in a letter (a byte above `:`): they are left out before anything else is done.
+    long = [word.strip(_EDGES) for word in words if len(word) > 7 or (len(word) > 4 and word[-1] < 59)]
     joined = b" ".join(long)
     if b"/" in joined or b"@" in joined or b":" in joined:
         long.extend([part.strip(_EDGES) for part in set(joined.translate(_PARTS).split()) if len(part) > 4])

@@ -67,7 +67,8 @@ def _is_pattern(key: str) -> bool:
 
 
 def has_pointer(schema: Json, pointer: str) -> bool:
-    """Whether arguments that `schema` describes can have a value at `pointer` (RFC 6901).
+    """Whether arguments that `schema` describes can have a value at `pointer` (RFC 6901; a step `*` is every item or
+    member, see docs/destinations.md).
 
     A node that describes nothing (`{}`, `true`, an object without `properties`) may hold anything.
     """
@@ -120,6 +121,8 @@ _DESCRIBES_MEMBERS = frozenset(
 
 def _own_children(schema: JsonObject, step: str) -> list[Json]:
     properties = schema.get("properties")
+    if step == "*":
+        return _all_children(schema, properties)
     if isinstance(properties, dict) and step in properties:
         return [properties[step]]
     additional = schema.get("additionalProperties")
@@ -132,6 +135,15 @@ def _own_children(schema: JsonObject, step: str) -> list[Json]:
         if "items" in schema and schema["items"] is not False:
             return [schema["items"]]
     return []
+
+
+def _all_children(schema: JsonObject, properties: Json) -> list[Json]:
+    """What `*` stands for: every member and every item."""
+    members: list[Json] = list(properties.values()) if isinstance(properties, dict) else []
+    leading = schema.get("prefixItems")
+    members += leading if isinstance(leading, list) else []
+    members += [schema[key] for key in ("additionalProperties", "items") if schema.get(key, False) is not False]
+    return members
 
 
 def _branches(root: Json, schema: JsonObject) -> Iterator[Json]:

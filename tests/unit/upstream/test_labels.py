@@ -78,14 +78,39 @@ def test_a_later_role_overrides_an_earlier_one_for_the_same_pointer():
 
 @pytest.mark.parametrize(
     "pointer",
-    ["/to", "/to/0", "/subject", "/headers/from", "/options/reply~1to", "/pair/0", "/any/url", "/free/x/y"],
+    [
+        "/to",
+        "/to/0",
+        "/subject",
+        "/headers/from",
+        "/options/reply~1to",
+        "/pair/0",
+        "/any/url",
+        "/free/x/y",
+        "/to/*",
+        "/headers/*",
+        "/pair/*",
+        "/options/*",
+        "/*",
+    ],
 )
 def test_a_pointer_that_arguments_can_have_is_found(pointer: str):
     assert has_pointer(SEND, pointer)
 
 
 @pytest.mark.parametrize(
-    "pointer", ["/too", "/subject/x", "/to/first", "/options/reply", "/pair/1", "/any/uri", "/headers/from/x"]
+    "pointer",
+    [
+        "/too",
+        "/subject/x",
+        "/to/first",
+        "/options/reply",
+        "/pair/1",
+        "/any/uri",
+        "/headers/from/x",
+        "/subject/*",
+        "/to/*/x",
+    ],
 )
 def test_a_pointer_that_arguments_cannot_have_is_not_found(pointer: str):
     assert not has_pointer(SEND, pointer)
