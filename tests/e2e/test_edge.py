@@ -131,8 +131,15 @@ def with_oauth(
 
 def signed(signer: Signer, gateway: GatewayProcess, **changes: Any) -> str:
     now = int(time.time())
-    good = {"sub": "alice", "aud": f"{gateway.origin}/mcp", "iat": now, "exp": now + 300, "scope": "mcp.call mcp.read"}
-    return signer.token(**{**good, "jti": secrets.token_hex(8), **changes})
+    good: dict[str, Any] = {
+        "sub": "alice",
+        "aud": f"{gateway.origin}/mcp",
+        "iat": now,
+        "exp": now + 300,
+        "scope": "mcp.call mcp.read",
+        "jti": secrets.token_hex(8),
+    }
+    return signer.token(**(good | changes))
 
 
 def bearing(gateway: GatewayProcess, token: str, scheme: str = "Bearer", **headers: str) -> Caller:

@@ -1,0 +1,193 @@
+"""A whole gateway in this process: every part is real but the upstream, which is scripted and writes down what comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from gateway import app, config
+from gateway.errors import GatewayError
+from gateway.identity import anonymous
+from gateway.model import Headers, Refusal, UpstreamReply, UpstreamRequest
+from gateway.pipeline import handle
+from gateway.protocol.replies import Reply
+from gateway.transport.exchange import Exchange
+from gateway.visit import Gateway
+
+URL = "http://127.0.0.1:8080/mcp/files"
+JSON: Headers = ((b"content-type", b"application/json"),)
+VERSION = "io.modelcontextprotocol/protocolVersion"
+GRANTS = """
+upstreams:
+  files:
+    - {id: all, agents: ["*"], issuers: ["*"], tools: ["read_*", "stop_*"], resources: ["file:///*"], prompts: [hello]}
+    - {id: ask, agents: ["*"], issuers: ["*"], tools: [ask_first], approval: true}
+"""
+TOOLS = ("read_file", "read_more", "stop_file", "ask_first", "hidden")
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """What the upstream answers. A chunk that is an exception is raised in its place."""
+
+    status: int = 200
+    type: str | None = "application/json"
+    chunks: tuple[bytes | BaseException, ...] = ()
+    session: str | None = None
+
+
+Script: TypeAlias = Callable[[UpstreamRequest], "Back | BaseException"]
+
+
+@dataclass
+class Upstream:
+    """The port of an upstream that answers by script; lists and errors of the catalogue's own are answered by itself."""
+
+    script: Script = lambda request: result(request, {"content": []})
+    sent: list[UpstreamRequest] = field(default_factory=list[UpstreamRequest])
+    on_send: Callable[[UpstreamRequest], None] = lambda _request: None
+    closed: int = 0
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        if request.principal.issuer != anonymous.ISSUER:
+            return UpstreamReply(200, JSON, self._chunks(own(request).chunks), self.aclose)
+        self.sent.append(request)
+        self.on_send(request)
+        back = self.script(request)
+        if isinstance(back, BaseException):
+            raise back
+        headers: Headers = () if back.type is None else ((b"content-type", back.type.encode()),)
+        if back.session is not None:
+            headers += ((b"mcp-session-id", back.session.encode()),)
+        return UpstreamReply(back.status, headers, self._chunks(back.chunks), self._close)
+
+    async def _chunks(self, chunks: Sequence[bytes | BaseException]) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield chunk
+
+    async def _close(self) -> None:
+        self.closed += 1
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def result(request: UpstreamRequest, value: Any, **more: Any) -> Back:
+    identifier = request.message.id if request.message else None
+    return Back(chunks=(json.dumps({"jsonrpc": "2.0", "id": identifier, "result": value}).encode(),), **more)
+
+
+def own(request: UpstreamRequest) -> Back:
+    """The answers to the catalogue."""
+    method = request.message.method if request.message else None
+    if method == "server/discover":
+        return result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+    return result(request, {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]})
+
+
+@dataclass
+class Bench:
+    """A gateway, its upstream, and the folder of its state."""
+
+    gateway: Gateway
+    upstream: Upstream
+    folder: Path
+    configuration: config.Configuration
+
+    async def ask(self, body: bytes | Refusal | None, *headers: tuple[bytes, bytes], **changes: Any) -> Answer:
+        """Handle one request and read the whole answer."""
+
+        async def read() -> bytes | Refusal:
+            return body or b""
+
+        method = "POST" if body is not None else "GET"
+        fields: dict[str, Any] = {"method": method, "upstream": "files", "url": URL, "client_ip": "127.0.0.1"}
+        exchange = Exchange(headers=headers, body=read, **(fields | changes))
+        return await read_out(await handle(self.gateway, exchange))
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        lines = (
+            line
+            for path in sorted((self.folder / "state/journal").glob("*.jsonl"))
+            for line in path.read_text().splitlines()
+        )
+        return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Headers
+    body: bytes
+    broken: GatewayError | None = None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def codes(self) -> list[str]:
+        held = self.json["error"]["data"] if "error" in self.json else self.json["result"]["_meta"]
+        return [reason["code"] for reason in held["io.opagate/decision"]["reasons"]]
+
+
+async def read_out(answer: Any) -> Answer:
+    if isinstance(answer, Reply):
+        return Answer(answer.status, answer.headers, answer.body)
+    chunks: list[bytes] = []
+    broken: GatewayError | None = None
+    try:
+        async for chunk in answer:
+            chunks.append(chunk)  # noqa: PERF401 - what came before an error counts
+    except GatewayError as error:
+        broken = error
+    finally:
+        await answer.close()
+    return Answer(answer.status, answer.headers, b"".join(chunks), broken)
+
+
+@asynccontextmanager
+async def bench(folder: Path, upstream: Upstream | None = None, more: str = "") -> AsyncGenerator[Bench]:
+    """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here."""
+    port = upstream or Upstream()
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
+    text = (
+        "identity: [{kind: anonymous}]\npolicy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
+        "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n    tools:\n"
+        "      '*': {effect: read, egress: false, sensitivity: internal}\n"
+        "state: state\n" + more
+    )
+    configuration = config.parse(text, base=folder)
+
+    def ports(_configuration: config.Configuration, _clock: Callable[[], float]) -> dict[str, Upstream]:
+        return {"files": port}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "ports", ports)
+        async with app.assembled(configuration) as gateway:
+            yield Bench(gateway, port, folder, configuration)
+
+
+def message(method: str, identifier: Any = 7, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": identifier, "method": method, "params": params}).encode()
+
+
+def call(name: str = "read_file", **arguments: Any) -> bytes:
+    return message("tools/call", name=name, arguments=arguments)
+
+
+def modern(method: str, **params: Any) -> tuple[bytes, *tuple[tuple[bytes, bytes], ...]]:
+    """Body and headers of a request of the stateless era."""
+    body = message(method, **params, _meta={VERSION: "2026-07-28"})
+    headers = [(b"mcp-protocol-version", b"2026-07-28"), (b"mcp-method", method.encode())]
+    if "name" in params:
+        headers.append((b"mcp-name", str(params["name"]).encode()))
+    return body, *headers
