@@ -52,6 +52,7 @@ class Settlement:
     settle: Callable[[Ending], Awaitable[None]]
     bounds: Bounds = NO_BOUNDS
     hasher: Hasher | None = None
+    observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
 
 
 def relay(
@@ -71,7 +72,7 @@ def relay(
         headers=_answer_headers(gateway, upstream, principal, reply),
         on_end=settlement.settle,
         on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
-        transform=_transform(answers, reply),
+        transform=settlement.observe(_transform(answers, reply)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         idle=message is None or message.method == "subscriptions/listen",

@@ -110,6 +110,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal),
+            content_key=subkey(key, "content"),
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
         )

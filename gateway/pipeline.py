@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, cast
 
 import structlog
@@ -28,6 +29,8 @@ from gateway.answer import (
 )
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
+from gateway.inspection.arguments import analyse
+from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
     Call,
@@ -46,11 +49,12 @@ from gateway.model import (
     UpstreamReply,
     UpstreamRequest,
 )
+from gateway.observation import Observation
 from gateway.policy import document
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.replies import Reply
-from gateway.relay import Bounds, EndedAs, Ending, Relay, finished
+from gateway.relay import Bounds, EndedAs, Ending, Relay, Transform, finished
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Port, Visit
 
@@ -226,7 +230,8 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    counted = gateway.history.reserve(task, visit.id, call, None, visit.arrived, depth=depth)
+    content = analyse(call, key=gateway.content_key, goal=task.goal, contract=task.contract)
+    counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
@@ -285,7 +290,8 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
 
     try:
         reply, left = await sent(visit.exchange.upstream, port, case.request, bounds(decision))
-        return relay(gateway, visit, case.request, reply, Settlement(settle, left, gateway.hasher()))
+        settlement = Settlement(settle, left, gateway.hasher(), partial(observed, gateway, visit, case))
+        return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         ended: EndedAs = "failed"
         if isinstance(error, asyncio.CancelledError):
@@ -294,6 +300,17 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             ended = "limited"
         await finished(settle(Ending(ended)))
         raise
+
+
+def observed(gateway: Gateway, visit: Visit, case: Case, inner: Transform | None) -> Observation:
+    """What looks at the call's result on its way back."""
+    trusted = case.call.target.trust == "trusted"
+    return Observation(
+        ResultInspector(ResultWords(gateway.content_key, trusted=trusted)),
+        lambda content: gateway.history.observe(case.task, visit.id, content),
+        partial(gateway.journal.append, "observed"),
+        inner,
+    )
 
 
 class Overdue(UpstreamTimeout):

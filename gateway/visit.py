@@ -47,6 +47,8 @@ class Gateway:
     new_id: Callable[[], str]
     record: Callable[[Call], JsonObject]
     """A call's arguments in the form in which the journal keeps them."""
+    content_key: bytes
+    """The key of the digests that history keeps in the place of values."""
     hasher: Callable[[], Hasher | None]
     """The digest of a result, if the journal keeps one."""
     style: Literal["result", "protocol"]

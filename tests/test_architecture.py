@@ -18,7 +18,7 @@ PACKAGE = ROOT / "gateway"
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "transport", "upstream"}
 VOCABULARY = {"model", "errors", "config", "protocol"}
 """What every part may import."""
-CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "visit"}
+CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "replay", "visit"}
 """What may import phases, beside the commands."""
 
 PURE = (

@@ -5,6 +5,7 @@
 | `segment` | first line of each file | segment, journal, chain, key, open |
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
+| `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, duration_ms |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `policy` | a policy came into force | name, revision |

@@ -1,0 +1,52 @@
+"""What a result holds becomes part of the task's history, and of the record, before that part of it reaches the
+caller: whoever has read something can be asked about it from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from gateway.errors import JournalError, UpstreamBroken
+from gateway.inspection.results import ResultInspector
+from gateway.model import JsonObject, ResultContent
+from gateway.relay import Transform
+
+Fold = Callable[[ResultContent], JsonObject | None]
+"""Folds a part of a result into the task; gives the fields of its `observed` entry, if it says anything new."""
+Record = Callable[[JsonObject], Awaitable[None]]
+"""Writes an `observed` entry. Raises `JournalError`."""
+
+
+class Observation:
+    """A transform that changes nothing itself: it looks, folds and records, and lets `inner` do the rest."""
+
+    def __init__(self, inspector: ResultInspector, fold: Fold, record: Record, inner: Transform | None) -> None:
+        self._inspector = inspector
+        self._fold = fold
+        self._record = record
+        self._inner = inner
+        self._begun = False
+
+    async def feed(self, chunk: bytes) -> bytes:
+        content = self._inspector.feed(chunk)
+        if content is not None or not self._begun:
+            # That something was read at all is news: of whom, and how sensitive it may be.
+            self._begun = True
+            await self._take(content or ResultContent())
+        return await self._inner.feed(chunk) if self._inner is not None else chunk
+
+    async def finish(self) -> bytes:
+        content = self._inspector.finish()
+        if content is not None:
+            await self._take(content)
+        return await self._inner.finish() if self._inner is not None else b""
+
+    async def _take(self, content: ResultContent) -> None:
+        fields = self._fold(content)
+        if fields is None:
+            return
+        try:
+            await self._record(fields)
+        except JournalError as error:
+            raise UpstreamBroken(
+                f"the answer was withheld, because what it holds cannot be recorded: {error.message}", error.remedy
+            ) from None
