@@ -1,0 +1,76 @@
+"""Logs say where something failed, never with what."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.telemetry.logs import configure
+
+SECRET = "ghp_a-secret-in-an-argument"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Generator[None]:
+    """The configuration of logging is the process's own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def fail() -> None:
+    raise ValueError(SECRET)
+
+
+def test_an_exception_is_told_by_its_type_and_place(capsys: pytest.CaptureFixture[str]):
+    configure("json", "info")
+    log = structlog.get_logger("test")
+    try:
+        fail()
+    except ValueError as error:
+        log.exception("defect")
+        log.warning("given", exc_info=error)
+    told = lines(capsys)
+
+    assert [line["exception"] for line in told] == ["ValueError", "ValueError"]
+    assert all("test_logs.py" in line["at"] for line in told)
+    assert SECRET not in json.dumps(told)
+
+
+def test_an_exception_of_a_dependency_is_told_in_the_same_way(capsys: pytest.CaptureFixture[str]):
+    configure("json", "info")
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("dependency").exception("it failed", extra={"problem": "its own words"})
+    (told,) = lines(capsys)
+
+    assert (told["exception"], told["problem"], told["event"]) == ("ValueError", "its own words", "it failed")
+    assert SECRET not in json.dumps(told)
+
+
+def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]):
+    configure("json", "warning")
+    structlog.get_logger("test").info("quiet")
+    logging.getLogger("dependency").info("quiet")
+    structlog.get_logger("test").warning("loud", exc_info=False)
+
+    assert [line["event"] for line in lines(capsys)] == ["loud"]
+
+
+def test_the_console_has_the_same_words_for_people(capsys: pytest.CaptureFixture[str]):
+    configure("console", "info")
+    structlog.get_logger("test").info("listening", listen="127.0.0.1:8080")
+
+    assert "listening" in capsys.readouterr().err
