@@ -57,6 +57,8 @@ PURE = (
     "gateway.protocol.replies",
     "gateway.protocol.sse",
     "gateway.protocol.strict",
+    "gateway.replay.secrets",
+    "gateway.replay.trace",
     "gateway.upstream.labels",
     "gateway.upstream.pins",
 )

@@ -1,0 +1,86 @@
+"""What a replay came to: totals, kept in the room of the reason codes, and where two policies differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from gateway.model import JsonObject
+from gateway.replay.engine import StepOutcome
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often a code was given with an effect, in how many traces, and where first."""
+
+    steps: int = 0
+    traces: int = 0
+    first: str = ""
+    last: str = ""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of all outcomes that were added. `expected` are the steps that had an expectation."""
+
+    steps: int = 0
+    traces: int = 0
+    expected: int = 0
+    unmet: int = 0
+    effects: Counter[str] = field(default_factory=Counter[str])
+    codes: dict[tuple[str, str], Tally] = field(default_factory=dict[tuple[str, str], Tally])
+
+    def add(self, outcome: StepOutcome) -> None:
+        effect = outcome.decision.effect
+        self.steps += 1
+        self.traces += outcome.number == 0
+        self.expected += outcome.expect is not None
+        self.unmet += not outcome.met
+        self.effects[effect] += 1
+        for code in outcome.codes:
+            tally = self.codes.setdefault((effect, code), Tally(first=place(outcome)))
+            tally.steps += 1
+            if tally.last != outcome.trace or outcome.number == 0:
+                tally.traces += 1
+                tally.last = outcome.trace
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One step on which two policies do not agree."""
+
+    one: StepOutcome
+    other: StepOutcome
+
+
+async def compare(one: AsyncIterator[StepOutcome], other: AsyncIterator[StepOutcome]) -> AsyncIterator[Difference]:
+    """The steps with another effect or other codes, of two replays of the same traces. Each replay has its own
+    history: a step that one policy refuses has no result there, and the steps after it are others."""
+    async for first in one:
+        second = await anext(other)
+        if (first.decision.effect, first.codes) != (second.decision.effect, second.codes):
+            yield Difference(first, second)
+
+
+def place(outcome: StepOutcome) -> str:
+    return f"{outcome.trace}[{outcome.number}]"
+
+
+def row(outcome: StepOutcome) -> JsonObject:
+    """For programs: one object a step."""
+    return {
+        "trace": outcome.trace,
+        "step": outcome.number,
+        "effect": outcome.decision.effect,
+        "codes": outcome.codes,
+        "facts": outcome.facts,
+    }
+
+
+def wanted(outcome: StepOutcome) -> str:
+    """What was expected of a step, for people."""
+    if outcome.expect is None:
+        return ""
+    effects = " or ".join(sorted(outcome.expect.effects))
+    return f"{effects} {outcome.expect.code}" if outcome.expect.code else effects

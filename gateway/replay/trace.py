@@ -1,0 +1,266 @@
+"""A recorded session: one task, the upstreams it used, and its calls in order. Pure; docs/replay.md has the format.
+
+`Trace` and `Step` are made from JSON objects by `head` and `step`, which say what is wrong at which field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
+
+from gateway.config import ToolLabels
+from gateway.errors import GatewayError
+from gateway.model import Actor, AuthMethod, Contract, Json, JsonObject, Pin, Principal, Target, Task, User
+from gateway.replay.secrets import UnknownSecret, filled
+from gateway.upstream.labels import labels_for
+
+BEGINNING: Final = 1767225600.0
+"""2026-01-01T00:00:00Z, when each trace begins."""
+LATEST: Final = 10 * 366 * 86400.0
+"""Seconds after the beginning that a step can be at most."""
+
+
+class TraceInvalid(GatewayError):
+    """A trace that cannot be read: the message names file, line and field."""
+
+    code = "trace/invalid"
+
+
+class Flaw(ValueError):
+    """What is wrong with a part of a trace, and at which field."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}" if place else problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a step should come to: one of the effects, and, if there is one, a code among the reasons."""
+
+    effects: frozenset[str]
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call. `at` is in seconds since the beginning of the trace; `result` is what the upstream would answer."""
+
+    upstream: str
+    tool: str
+    arguments: JsonObject
+    at: float
+    result: Json = None
+    expect: Expectation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An upstream as a trace describes it."""
+
+    audience: str
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    tenant: str | None = None
+    environment: str | None = None
+    tools: Mapping[str, ToolLabels] = field(default_factory=dict[str, ToolLabels])
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """`steps` can be gone through once when they come from a file."""
+
+    id: str
+    principal: Principal
+    task: Task
+    sites: Mapping[str, Site]
+    steps: Iterable[Step]
+
+    def target(self, step: Step) -> Target:
+        """The tool of a step with its labels. What the trace does not describe gets the fail-closed defaults."""
+        site = self.sites.get(step.upstream) or Site(step.upstream)
+        return Target(
+            "tool",
+            step.upstream,
+            step.tool,
+            site.audience,
+            tenant=site.tenant,
+            environment=site.environment,
+            trust=site.trust,
+            labels=labels_for(step.tool, site.tools),
+            pin=Pin.UNPINNED,
+        )
+
+
+# --- the form --------------------------------------------------------------------------------------
+
+_Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Flow(_Form):
+    source: _Name = Field(alias="from")
+    to: _Name
+
+
+class _Contract(_Form):
+    audiences: frozenset[_Name] | None = None
+    tools: tuple[_Name, ...] | None = None
+    destinations: tuple[_Name, ...] | None = None
+    credential_flows: tuple[_Flow, ...] = ()
+    limits: dict[_Name, StrictInt] = {}
+
+
+class _Task(_Form):
+    goal: str | None = None
+    risk: Literal["low", "medium", "high"] | None = None
+    tenant: _Name | None = None
+    environment: _Name | None = None
+    contract: _Contract | None = None
+    agent: _Name = "dev"
+    user: _Name | None = None
+    groups: tuple[_Name, ...] = ()
+    scopes: frozenset[_Name] = frozenset()
+    issuer: _Name | None = None
+    delegation: tuple[_Name, ...] = ()
+
+
+class _Site(_Form):
+    audience: _Name | None = None
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    tenant: _Name | None = None
+    environment: _Name | None = None
+    tools: dict[_Name, ToolLabels] = {}
+
+
+class _Head(_Form):
+    id: _Name
+    task: _Task = _Task()
+    upstreams: dict[_Name, _Site] = {}
+
+
+class _Expectation(_Form):
+    effect: Annotated[str, Field(pattern=r"^(allow|deny|ask)(\|(allow|deny|ask)){0,2}$")]
+    code: _Name | None = None
+
+
+class _Step(_Form):
+    upstream: Annotated[str, Field(pattern=r"^[^/]{1,256}$")]
+    tool: _Name
+    arguments: dict[str, JsonValue] = {}
+    result: JsonValue = None
+    expect: _Expectation | None = None
+    at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
+
+
+_HEAD: Final = TypeAdapter(_Head)
+_STEP: Final = TypeAdapter(_Step)
+
+
+def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
+    """A trace from its members but `steps`. Raises `Flaw`."""
+    try:
+        read = _HEAD.validate_python(members)
+        task = read.task
+        goal = filled(task.goal, read.id)
+        contract = None if task.contract is None else _contract(task.contract, read.id)
+    except ValidationError as error:
+        raise _flaw("", error) from None
+    except UnknownSecret as error:
+        raise Flaw("task", str(error)) from None
+    declared = any(item is not None for item in (task.goal, task.risk, task.tenant, task.environment, contract))
+    return Trace(
+        id=read.id,
+        principal=_principal(task),
+        task=Task(
+            id=read.id,
+            kind="declared" if declared else "implicit",
+            opened=BEGINNING,
+            goal=goal if isinstance(goal, str) else None,
+            risk=task.risk,
+            tenant=task.tenant,
+            environment=task.environment,
+            contract=contract,
+        ),
+        sites={name: _site(name, site) for name, site in read.upstreams.items()},
+        steps=steps,
+    )
+
+
+def step(value: object, number: int, trace: str, after: float | None) -> Step:
+    """A step from its JSON object. `number` counts from 0; `after` is when the step before was, if there was one.
+
+    Raises `Flaw`.
+    """
+    try:
+        read = _STEP.validate_python(value)
+        at = read.at if read.at is not None else 0.0 if after is None else after + 1.0
+        if after is not None and at < after:
+            raise Flaw(f"steps[{number}].at", f"it is before the step before it, at {after:g}")
+        arguments = filled(read.arguments, trace)
+        result = filled(read.result, trace)
+    except ValidationError as error:
+        raise _flaw(f"steps[{number}]", error) from None
+    except UnknownSecret as error:
+        raise Flaw(f"steps[{number}]", str(error)) from None
+    expect = None if read.expect is None else Expectation(frozenset(read.expect.effect.split("|")), read.expect.code)
+    return Step(read.upstream, read.tool, arguments if isinstance(arguments, dict) else {}, at, result, expect)
+
+
+# --- small parts -----------------------------------------------------------------------------------
+
+
+def _principal(task: _Task) -> Principal:
+    """Who calls. Identity is not what a trace tries, so a caller is taken to have proved itself as well as its kind
+    can: a SPIFFE workload by certificate, one of a named issuer by a bound token, any other as in development."""
+    issuer, method, bound = "urn:opagate:development", AuthMethod.DEVELOPMENT, False
+    if task.agent.startswith("spiffe://"):
+        issuer, method, bound = "/".join(task.agent.split("/")[:3]), AuthMethod.SPIFFE_X509, True
+    if task.issuer is not None:
+        issuer = task.issuer
+        if method is AuthMethod.DEVELOPMENT:
+            method, bound = AuthMethod.JWT, True
+    return Principal(
+        task.agent,
+        issuer,
+        method,
+        scopes=task.scopes,
+        user=None if task.user is None else User(task.user, task.groups),
+        delegation=tuple(Actor(actor, issuer) for actor in task.delegation),
+        bound=bound,
+    )
+
+
+def _contract(contract: _Contract, trace: str) -> Contract:
+    destinations = filled(list(contract.destinations), trace) if contract.destinations is not None else None
+    return Contract(
+        audiences=contract.audiences,
+        tools=contract.tools,
+        destinations=tuple(map(str, destinations)) if isinstance(destinations, list) else None,
+        credential_flows=tuple((flow.source, flow.to) for flow in contract.credential_flows),
+        limits=contract.limits,
+    )
+
+
+def _site(name: str, site: _Site) -> Site:
+    return Site(site.audience or name, site.trust, site.tenant, site.environment, site.tools)
+
+
+def _flaw(place: str, error: ValidationError) -> Flaw:
+    """The first problem with its field. No value is quoted: one may be a secret."""
+    found = error.errors(include_url=False, include_input=False)[0]
+    for part in found["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    message = found["msg"]
+    match found["type"]:
+        case "missing":
+            message = "it is missing"
+        case "extra_forbidden":
+            message = "there is no such field"
+        case _:
+            message = message[:1].lower() + message[1:]
+    return Flaw(place, message)
