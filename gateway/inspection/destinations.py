@@ -70,7 +70,8 @@ def _json_leaves(text: str) -> list[str] | None:
 
 
 def texts(value: object) -> Iterator[str]:
-    """The values in a JSON value, as texts: strings and numbers as they are written, at any depth."""
+    """The values in a JSON value, as texts: strings and numbers as they are written, at any depth,
+    and the names of members that are addresses."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -83,7 +84,9 @@ def texts(value: object) -> Iterator[str]:
         elif isinstance(item, float):
             yield str(int(item)) if item.is_integer() else repr(item)
         elif isinstance(item, dict):
-            waiting.extend(reversed(cast("dict[str, object]", item).values()))
+            members = cast("dict[str, object]", item)
+            waiting.extend(reversed(members.values()))
+            waiting.extend(name for name in members if "@" in name or "://" in name)
         elif item is not None:
             waiting.extend(reversed(cast("list[object]", item)))
 

@@ -126,7 +126,7 @@ class Grounds:
         return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
     """The grounds of a task: `goal` in its user's words, `contracted` the destinations of its contract. Remembered,
     since each call of a task asks for the same."""

@@ -62,7 +62,8 @@ def normalise(text: str) -> Destination:
         return Destination(DestinationKind.MAIL, text.lower().rstrip("."))
     found = _normalised(text)
     # Folding and decoding may leave what is plainly an address, and that is what a receiver that does so reads.
-    return found if found.value == text or (text.isascii() and "%" not in text) else _normalised(found.value)
+    plain = text.isascii() and text.isprintable() and "%" not in text
+    return found if plain or found.value == text else _normalised(found.value)
 
 
 def _normalised(text: str) -> Destination:
@@ -352,8 +353,8 @@ def _name(text: str) -> Destination:
 
 
 def folded(text: str) -> str:
-    """Without regard to case, composition and white space (Unicode section 3.13, canonical caseless matching)."""
+    """Without regard to letter case, composition and white space. Not case folding in the sense of Unicode: that makes
+    `ß` and `ss` one, which are two names."""
     if text.isascii():
         return " ".join(text.lower().split())
-    plain = unicodedata.normalize("NFD", text).casefold()
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFD", plain).casefold()).split())
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())

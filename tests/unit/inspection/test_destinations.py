@@ -133,6 +133,14 @@ def test_texts_of_a_value_are_its_leaves_in_order():
     assert list(texts({"a": ["x", {"b": 2.0}], "c": None, "d": False})) == ["x", "2", "false"]
 
 
+def test_a_name_of_a_member_that_is_an_address_counts():
+    assert set(texts({"bob@example.com": "Bob", "https://a.example": {}})) == {
+        "bob@example.com",
+        "Bob",
+        "https://a.example",
+    }
+
+
 ODD = st.text(alphabet='ab@.:/\\,;"<>()[]{}#%+ \t\n\u0430\u200b\u0130ß09-') | st.text()
 LOCAL = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 DOMAIN = st.from_regex(r"[a-z]{1,8}\.(example|com)", fullmatch=True)
