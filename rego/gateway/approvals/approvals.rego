@@ -9,6 +9,14 @@
 package gateway.approvals
 
 # METADATA
+# title: What the call has to be approved for
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+needed(call) := set() if {
+	data.gateway.grants.granted == "at once"
+	_unattended(call)
+} else := data.gateway.approvals.required
+
+# METADATA
 # title: The grant asks for an approval
 # custom:
 #   code: approval/grant
@@ -16,8 +24,7 @@ package gateway.approvals
 #   remedy: Ask a person who may approve it.
 #   controls: [ASI02, ASI09]
 required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject/id"]} if {
-	not data.gateway.grants.permit
-	data.gateway.grants.permit_with_approval
+	data.gateway.grants.granted == "after approval"
 	not given
 }
 
@@ -47,7 +54,10 @@ given if {
 	}
 }
 
-_unattended(call) if call.resource.properties.effect in data.gateway.approvals.effects_without_approval
+_unattended(call) if {
+	settings := data.gateway.settings
+	call.resource.properties.effect in settings.effects_without_approval
+}
 
 _text(value) if {
 	is_string(value)

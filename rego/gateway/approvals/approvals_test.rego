@@ -3,9 +3,15 @@ package gateway.approvals_test
 import data.gateway.approvals
 import data.gateway.testing.example_test as example
 
+# One look and a close one say the same.
+_required(call) := required if {
+	required := approvals.required with input as call
+	needed := approvals.needed(call) with input as call
+	needed == required
+}
+
 _codes(places, grant) := example.codes(found) if {
-	found := approvals.required with input as example.changed(places)
-		with data.gateway.grants.upstreams as example.granted(grant)
+	found := _required(example.changed(places)) with data.gateway.grants.upstreams as example.granted(grant)
 }
 
 test_reading_needs_nobody if _codes({}, {}) == set()
@@ -23,9 +29,7 @@ test_what_cannot_be_taken_back_asks if {
 }
 
 test_a_lost_list_asks if {
-	found := approvals.required with input as example.call
-		with data.gateway.approvals.effects_without_approval as null
-		with data.gateway.grants.upstreams as example.granted({})
+	found := _required(example.call) with data.gateway.settings.effects_without_approval as null with data.gateway.grants.upstreams as example.granted({})
 	example.codes(found) == {"approval/effect"}
 }
 

@@ -8,6 +8,14 @@
 #   - input: schema.input
 package gateway.decision
 
+import data.gateway.approvals
+import data.gateway.denials.argument
+import data.gateway.denials.catalogue
+import data.gateway.denials.delegation
+import data.gateway.denials.identity
+import data.gateway.denials.tool
+import data.gateway.obligations
+
 # METADATA
 # scope: document
 # title: The answer, version 1
@@ -32,38 +40,27 @@ default result := {
 	"policy": {"name": "opagate"},
 }
 
-result := _answer([], sort(data.gateway.obligations.required)) if effect == "allow"
-
-result := _answer(_reasons(data.gateway.approvals.required), sort(data.gateway.obligations.required)) if effect == "ask"
-
-result := _answer(_reasons(denials), []) if effect == "deny"
-
-# METADATA
-# scope: document
-# title: allow, ask or deny
-default effect := "deny"
-
-effect := "allow" if {
+result := _answer("allow", [], obligations.of(input)) if {
 	denials == set()
 	data.gateway.grants.granted
-	data.gateway.approvals.required == set()
-}
-
-effect := "ask" if {
+	approvals.needed(input) == set()
+} else := _answer("ask", _reasons(data.gateway.approvals.required), obligations.of(input)) if {
 	denials == set()
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
+} else := _answer("deny", _reasons(denials), []) if {
+	denials != set()
 }
 
 # METADATA
 # title: Everything that refuses the call
 denials := union({
 	versions,
-	data.gateway.denials.argument.denials,
-	data.gateway.denials.catalogue.denials,
-	data.gateway.denials.delegation.denials,
-	data.gateway.denials.identity.denials,
-	data.gateway.denials.tool.denials,
+	argument.found(input),
+	catalogue.found(input),
+	delegation.found(input),
+	identity.found(input),
+	tool.found(input),
 })
 
 # METADATA
@@ -75,7 +72,7 @@ denials := union({
 #   controls: [ASI02]
 versions contains {"code": "policy/version", "facts": ["/version"]} if not input.version == 1
 
-_answer(reasons, obligations) := {
+_answer(effect, reasons, obligations) := {
 	"version": 1,
 	"effect": effect,
 	"reasons": reasons,

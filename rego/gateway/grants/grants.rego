@@ -13,29 +13,21 @@ import data.gateway.lib.conditions
 import data.gateway.lib.patterns
 
 # METADATA
-# title: Some grant holds for the call, if need be after an approval
-granted if {
-	permit
-} else if {
-	permit_with_approval
-}
-
-# METADATA
-# title: A grant that asks for no approval holds for the call
-permit if {
+# title: Some grant holds for the call
+# description: Either one that asks for no approval (`at once`), or one that does (`after approval`).
+granted := "at once" if {
 	resource := input.resource
+	[field, name] := designation(resource)
+	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
-	some grant in data.gateway.grants.upstreams[key]
+	some grant in upstreams[key]
 	not grant.approval
-	names(grant, resource)
-	covers(grant, resource)
+	patterns.any_matches(grant[field], name)
+	covers_effect(grant, resource)
+	covers_sensitivity(grant, resource)
 	open_to_caller(grant, resource)
 	conditions.hold(grant, input.arguments)
-}
-
-# METADATA
-# title: A grant that asks for an approval holds for the call
-permit_with_approval if {
+} else := "after approval" if {
 	some grant in named(input.resource)
 	grant.approval == true
 	covers(grant, input.resource)
@@ -47,16 +39,20 @@ permit_with_approval if {
 # title: The grants that name a target
 # description: Those for its upstream and those for all upstreams (`*`), in the order of the file.
 named(resource) := [grant |
+	[field, name] := designation(resource)
+	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
-	some grant in data.gateway.grants.upstreams[key]
-	names(grant, resource)
+	some grant in upstreams[key]
+	patterns.any_matches(grant[field], name)
 ]
 
 # METADATA
-# title: A grant names a target
-names(grant, resource) if {
+# title: How grants name a target
+# description: The field of a grant that has the patterns for its kind, and the name that they are compared with.
+designation(resource) := [field, name] if {
+	settings := data.gateway.settings
+	field := settings.patterns_of[resource.type]
 	name := substring(resource.id, count(resource.properties.upstream) + 1, -1)
-	patterns.any_matches(grant[data.gateway.settings.patterns_of[resource.type]], name)
 }
 
 # METADATA
@@ -67,8 +63,9 @@ open_to_caller(grant, resource) if {
 	patterns.any_matches(grant.agents, subject.id)
 
 	# What is left must be restrictions that are known and hold, so a misspelt field voids its grant.
-	every field, value in object.remove(grant, data.gateway.settings.grant_fields) {
-		_restriction_holds(field, value, {"subject": subject.properties, "resource": resource.properties})
+	settings := data.gateway.settings
+	every field, value in object.remove(grant, settings.grant_fields) {
+		_restriction_holds(field, value, subject.properties, resource.properties)
 	}
 }
 
@@ -83,8 +80,8 @@ covers(grant, resource) if {
 # title: A grant covers the effect of a target
 # description: Reading a resource and getting a prompt are reads. A grant that names no effects covers reads only.
 covers_effect(grant, resource) if {
-	resource.properties.effect in object.get(grant, "effects", ["read"])
 	resource.type == "tool"
+	resource.properties.effect in object.get(grant, "effects", ["read"])
 } else if {
 	resource.type in ["resource", "prompt"]
 	"read" in object.get(grant, "effects", ["read"])
@@ -94,41 +91,42 @@ covers_effect(grant, resource) if {
 # title: A target is no more sensitive than a grant covers
 # description: A grant that names no sensitivity covers `internal` and what is more open.
 covers_sensitivity(grant, resource) if {
-	ranks := data.gateway.settings.sensitivities
+	settings := data.gateway.settings
+	ranks := settings.sensitivities
 	ranks[resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
 }
 
-_restriction_holds("users", value, facts) if patterns.any_matches(value, facts.subject.user.id)
+_restriction_holds("users", value, subject, _) if patterns.any_matches(value, subject.user.id)
 
-_restriction_holds("groups", value, facts) if {
+_restriction_holds("groups", value, subject, _) if {
 	is_array(value)
 	some group in value
-	group in facts.subject.user.groups
+	group in subject.user.groups
 }
 
-_restriction_holds("scopes", value, facts) if {
+_restriction_holds("scopes", value, subject, _) if {
 	is_array(value)
 	every scope in value {
-		scope in facts.subject.scopes
+		scope in subject.scopes
 	}
 }
 
-_restriction_holds("auth_methods", value, facts) if {
+_restriction_holds("auth_methods", value, subject, _) if {
 	is_array(value)
-	facts.subject.auth_method in value
+	subject.auth_method in value
 }
 
-_restriction_holds("environments", value, facts) if {
+_restriction_holds("environments", value, _, resource) if {
 	is_array(value)
-	facts.resource.environment in value
+	resource.environment in value
 }
 
-_restriction_holds("tenants", value, facts) if {
+_restriction_holds("tenants", value, _, resource) if {
 	is_array(value)
-	facts.resource.tenant in value
+	resource.tenant in value
 }
 
 # What these say is looked at with the arguments; here only that they can be read.
-_restriction_holds("when", value, _) if is_object(value)
+_restriction_holds("when", value, _, _) if is_object(value)
 
-_restriction_holds("arguments", value, _) if is_array(value)
+_restriction_holds("arguments", value, _, _) if is_array(value)

@@ -8,15 +8,31 @@
 package gateway.obligations
 
 # METADATA
+# title: What must happen, in order
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+of(call) := [] if {
+	settings := data.gateway.settings
+	properties := call.resource.properties
+	effect := properties.effect
+	limited := settings.call_limits
+	not effect in object.keys(limited)
+	sensitivity := properties.sensitivity
+	labelled := settings.labelled_sensitivities
+	not sensitivity in labelled
+} else := sort(data.gateway.obligations.required)
+
+# METADATA
 # title: The task has read something sensitive
 # description: The gateway raises the task's confidentiality to it.
 required contains {"id": "label", "properties": {"confidentiality": sensitivity}} if {
 	sensitivity := input.resource.properties.sensitivity
-	sensitivity in data.gateway.obligations.labelled_sensitivities
+	settings := data.gateway.settings
+	sensitivity in settings.labelled_sensitivities
 }
 
 # METADATA
 # title: A call with a far-reaching effect is kept short
 required contains {"id": "limit", "properties": limit} if {
-	limit := data.gateway.obligations.limits[input.resource.properties.effect]
+	settings := data.gateway.settings
+	limit := settings.call_limits[input.resource.properties.effect]
 }

@@ -9,6 +9,7 @@
 package gateway.visibility
 
 import data.gateway.denials.catalogue
+import data.gateway.denials.delegation
 import data.gateway.denials.identity
 import data.gateway.denials.tool
 import data.gateway.grants
@@ -21,10 +22,10 @@ default result := {"version": 1, "visible": []}
 
 result := {"version": 1, "visible": sort({resource.id | some resource in input.resources; _visible(resource)})} if {
 	input.version == 1
-	data.gateway.denials.identity.complete
-	data.gateway.denials.identity.in_task
-	not data.gateway.denials.identity.task_expired
-	data.gateway.denials.delegation.denials == set()
+	identity.complete(input)
+	identity.in_task(input)
+	identity.in_time(input)
+	delegation.found(input) == set()
 	every resource in input.resources {
 		tool.labelled(resource)
 	}

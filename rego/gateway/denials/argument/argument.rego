@@ -13,6 +13,17 @@ import data.gateway.lib.paths
 import data.gateway.lib.pointers
 
 # METADATA
+# title: What refuses the call
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+found(call) := set() if {
+	is_object(call.arguments)
+	call.resource.type in ["tool", "prompt"]
+	every pointer, role in call.resource.properties.roles {
+		_quiet(role, pointer, call.arguments)
+	}
+} else := data.gateway.denials.argument.denials
+
+# METADATA
 # title: The arguments are no object
 # custom:
 #   code: argument/malformed
@@ -70,6 +81,51 @@ denials contains {"code": "argument/hidden-command", "facts": [concat("", ["/arg
 	some pointer, "command" in input.resource.properties.roles
 	some text in pointers.texts(input.arguments, pointer)
 	regex.match(_hidden, text)
+}
+
+# Plain texts that no rule above holds for. What is not plain is left to those rules.
+_quiet(role, pointer, arguments) if {
+	not role in ["destination", "selector", "command"]
+} else if {
+	[before, key] := split(pointer, "/")
+	before == ""
+	not contains(key, "~")
+	_quiet_at(role, arguments, key)
+}
+
+_quiet_at(role, arguments, key) if {
+	not arguments[key]
+} else if {
+	role == "selector"
+	text := arguments[key]
+	is_string(text)
+	regex.match(`^[./]?([A-Za-z0-9_ -][./]?)*$`, text)
+} else if {
+	role == "destination"
+	networks := data.gateway.denials.argument.internal_networks
+	count(networks.v4) > 0
+	count(networks.v6) > 0
+	names := data.gateway.denials.argument.internal_names
+	every text in _listed(arguments[key]) {
+		is_string(text)
+		host := _plain_host(text)
+		not strings.any_suffix_match(host, names)
+	}
+}
+
+_listed(value) := [value] if {
+	is_string(value)
+} else := value if {
+	is_array(value)
+}
+
+# The host, after a dot, of a mail address or of a path that begins with a name and with no number.
+_plain_host(text) := host if {
+	regex.match(`^([A-Za-z0-9_+-]\.?)+@([a-z0-9-]+\.)*[a-z][a-z0-9-]*$`, text)
+	host := replace(text, "@", ".")
+} else := host if {
+	regex.match(`^([a-z0-9_-]+\.)*[a-z][a-z0-9_-]*(/([A-Za-z0-9_ -]\.?)+)*$`, text)
+	host := concat("", [".", split(text, "/")[0]])
 }
 
 _with_object(call) if is_object(call.arguments)

@@ -3,12 +3,19 @@ package gateway.denials.argument_test
 import data.gateway.denials.argument
 import data.gateway.testing.example_test as example
 
+# One look and a close one say the same.
+_denials(call) := denials if {
+	denials := argument.denials with input as call
+	found := argument.found(call) with input as call
+	found == denials
+}
+
 _codes(role, value) := example.codes(found) if {
-	found := argument.denials with input as example.changed({"/resource/properties/roles": {"/x": role}, "/arguments": {"x": value}})
+	found := _denials(example.changed({"/resource/properties/roles": {"/x": role}, "/arguments": {"x": value}}))
 }
 
 test_plain_arguments_are_not_refused if {
-	found := argument.denials with input as example.call
+	found := _denials(example.call)
 	found == set()
 	_codes("destination", ["bob@example.com", "https://docs.example/"]) == set()
 	_codes("content", "../../etc/passwd http://localhost/") == set()
@@ -17,10 +24,10 @@ test_plain_arguments_are_not_refused if {
 
 test_arguments_are_an_object if {
 	every value in [[], null, "x"] {
-		found := argument.denials with input as example.changed({"/arguments": value})
+		found := _denials(example.changed({"/arguments": value}))
 		example.codes(found) == {"argument/malformed"}
 	}
-	found := argument.denials with input as example.without("/arguments")
+	found := _denials(example.without("/arguments"))
 	example.codes(found) == {"argument/malformed"}
 }
 
@@ -47,8 +54,7 @@ test_destinations_are_not_disguised if _codes("destination", "http://0x7f000001/
 test_lost_lists_refuse if {
 	places := {"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "https://docs.example/"}}
 	every networks in [null, {}, {"v4": [], "v6": ["::1/128"]}, {"v4": ["127.0.0.0/8"]}] {
-		found := argument.denials with input as example.changed(places)
-			with data.gateway.denials.argument.internal_networks as networks
+		found := _denials(example.changed(places)) with data.gateway.denials.argument.internal_networks as networks
 		example.codes(found) == {"argument/internal-address"}
 	}
 }
@@ -56,7 +62,7 @@ test_lost_lists_refuse if {
 test_the_uri_of_a_resource_is_judged if {
 	every name, code in {"file:///a/../b": "argument/path-traversal", "http://127.0.0.1/": "argument/internal-address"} {
 		resource := object.union(example.note, {"id": concat("/", ["files", name])})
-		found := argument.denials with input as example.changed({"/resource": resource})
+		found := _denials(example.changed({"/resource": resource}))
 		found == {{"code": code, "facts": ["/resource/id"]}}
 	}
 }
@@ -65,4 +71,54 @@ test_commands_hide_nothing if {
 	every text in ["a\u001b[2K", "a\rb", "a\r", "a\u202eb", "a\u200bb", "a\u0000", "a\ufeff", "a\u00adb", "a\udb40\udc41"] {
 		_codes("command", text) == {"argument/hidden-command"}
 	}
+}
+
+test_plain_texts_pass_at_once if {
+	every role, values in {
+		"selector": ["notes/today.txt", "/etc/hosts", "./a b/c-d_e", "", 7],
+		"destination": ["bob@example.com", ["bob@example.com", "eve@a.example"], [], "reports/week.txt", "docs.example/a/b.txt", 7],
+		"content": ["../..", ["http://localhost"]],
+	} {
+		every value in values {
+			_codes(role, value) == set()
+		}
+	}
+}
+
+test_texts_that_only_seem_plain_do_not if {
+	every text, code in {
+		"localhost": "argument/internal-address",
+		"localhost/a": "argument/internal-address",
+		"a.localhost/b": "argument/internal-address",
+		"bob@localhost": "argument/internal-address",
+		"bob@a.metadata": "argument/internal-address",
+		"127.0.0.1/a": "argument/internal-address",
+		"bob@127.0.0.1": "argument/internal-address",
+		"BOB@LOCALHOST": "argument/internal-address",
+		"a/../b": "argument/path-traversal",
+		"../b": "argument/path-traversal",
+		"docs/..": "argument/path-traversal",
+	} {
+		_codes("destination", text) == {code}
+		_codes("destination", [text]) == {code}
+		_codes("destination", ["bob@example.com", text]) == {code}
+	}
+	every text in ["a/../b", "..", "../x", "a/..", "a/%2e%2e/b", "a/./../b"] {
+		_codes("selector", text) == {"argument/path-traversal"}
+	}
+	_codes("selector", "//localhost/a") == {"argument/internal-address"}
+	_codes("selector", ["a", "../b"]) == {"argument/path-traversal"}
+}
+
+test_a_pointer_of_several_steps_is_followed if {
+	arguments := {"a": {"b": "../x"}, "a/b": "plain", "c~1d": "plain", "c/d": "../y"}
+	every pointer in ["/a/b", "/c~1d"] {
+		found := _denials(example.changed({"/resource/properties/roles": {pointer: "selector"}, "/arguments": arguments}))
+		example.codes(found) == {"argument/path-traversal"}
+	}
+}
+
+test_an_argument_may_be_missing if {
+	found := _denials(example.changed({"/resource/properties/roles": {"/y": "destination", "/z": "selector", "/c": "command"}}))
+	found == set()
 }

@@ -6,6 +6,13 @@
 package gateway.denials.delegation
 
 # METADATA
+# title: What refuses the call
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+found(call) := set() if {
+	direct(call)
+} else := data.gateway.denials.delegation.denials
+
+# METADATA
 # title: The chain is not fully known
 # custom:
 #   code: delegation/incomplete
@@ -16,7 +23,7 @@ denials contains {"code": "delegation/incomplete", "facts": [
 	"/subject/properties/delegation",
 	"/subject/properties/delegation_depth",
 ]} if {
-	not direct
+	not direct(input)
 	not complete
 }
 
@@ -28,7 +35,7 @@ denials contains {"code": "delegation/incomplete", "facts": [
 #   remedy: Call from an agent that is nearer to the user.
 #   controls: [ASI03, ASI08]
 denials contains {"code": "delegation/depth", "facts": ["/subject/properties/delegation_depth"]} if {
-	not direct
+	not direct(input)
 	not within_depth
 }
 
@@ -40,7 +47,7 @@ denials contains {"code": "delegation/depth", "facts": ["/subject/properties/del
 #   remedy: Exchange the token at an issuer that writes `iss` into each `act` claim.
 #   controls: [ASI03, ASI07]
 denials contains {"code": "delegation/issuer-missing", "facts": facts} if {
-	not direct
+	not direct(input)
 	count(input.subject.properties.delegation) > 1
 	facts := [sprintf("/subject/properties/delegation/%d/issuer", [i]) |
 		some i, link in input.subject.properties.delegation
@@ -57,7 +64,7 @@ denials contains {"code": "delegation/issuer-missing", "facts": facts} if {
 #   remedy: Exchange a token of the user, so that the result names both.
 #   controls: [ASI03, NHI10]
 denials contains {"code": "delegation/user-missing", "facts": ["/subject/properties/user"]} if {
-	not direct
+	not direct(input)
 	not _for_user(input)
 }
 
@@ -84,9 +91,9 @@ within_depth if {
 
 # METADATA
 # title: The agent acts for itself
-direct if {
-	input.subject.properties.delegation == []
-	input.subject.properties.delegation_depth == 0
+direct(call) if {
+	call.subject.properties.delegation == []
+	call.subject.properties.delegation_depth == 0
 }
 
 _vouched_for(link) if _text(link.issuer)

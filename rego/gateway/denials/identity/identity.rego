@@ -6,6 +6,18 @@
 package gateway.denials.identity
 
 # METADATA
+# title: What refuses the call
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+found(call) := set() if {
+	complete(call)
+	in_task(call)
+	in_time(call)
+	call.subject.properties.auth_method != "anonymous"
+	settings := data.gateway.settings
+	call.resource.properties.effect in settings.unbound_effects
+} else := data.gateway.denials.identity.denials
+
+# METADATA
 # title: The caller is not fully known
 # custom:
 #   code: identity/incomplete
@@ -14,7 +26,7 @@ package gateway.denials.identity
 #     An operator should check the identity section of the configuration; the facts that are named are missing or
 #     malformed in what was made of the caller's credential.
 #   controls: [ASI03, MCP07, NHI4]
-denials contains {"code": "identity/incomplete", "facts": sort(_flaws)} if not complete
+denials contains {"code": "identity/incomplete", "facts": sort(_flaws)} if not complete(input)
 
 # METADATA
 # title: The call belongs to no task
@@ -23,7 +35,7 @@ denials contains {"code": "identity/incomplete", "facts": sort(_flaws)} if not c
 #   message: The call belongs to no task, and authority lives in tasks.
 #   remedy: Open a task, or call without one so that the gateway opens it.
 #   controls: [ASI03, MCP10]
-denials contains {"code": "identity/task-missing", "facts": ["/context/task"]} if not in_task
+denials contains {"code": "identity/task-missing", "facts": ["/context/task"]} if not in_task(input)
 
 # METADATA
 # title: The task is over
@@ -32,7 +44,9 @@ denials contains {"code": "identity/task-missing", "facts": ["/context/task"]} i
 #   message: The task has expired, and with it the authority of its calls.
 #   remedy: Open a new task.
 #   controls: [ASI03, NHI1]
-denials contains {"code": "identity/task-expired", "facts": ["/context/task/expires", "/context/time"]} if task_expired
+denials contains {"code": "identity/task-expired", "facts": ["/context/task/expires", "/context/time"]} if {
+	not in_time(input)
+}
 
 # METADATA
 # title: A caller without credentials wants more than a trial
@@ -69,42 +83,55 @@ denials contains {"code": "identity/unbound", "facts": [
 }
 
 # METADATA
-# scope: document
 # title: A target stays hidden from this caller
 # description: For lists. What any call to the target would be denied for by the rules above.
-hides(resource) if anonymous_beyond_trial(resource)
-
-hides(resource) if unbound_beyond_limit(resource)
+hides(resource) if {
+	anonymous_beyond_trial(resource)
+} else if {
+	unbound_beyond_limit(resource)
+}
 
 # METADATA
 # title: Every fact about the caller is there
-complete if {
-	input.subject.type == "agent"
-	is_string(input.subject.id)
-	input.subject.id != ""
-	properties := input.subject.properties
+complete(call) if {
+	subject := call.subject
+	subject.type == "agent"
+	is_string(subject.id)
+	subject.id != ""
+	properties := subject.properties
 	is_string(properties.issuer)
 	properties.issuer != ""
-	properties.auth_method in data.gateway.settings.auth_methods
-	is_boolean(properties.bound)
+	settings := data.gateway.settings
+	properties.auth_method in settings.auth_methods
+	properties.bound in [true, false]
 	is_array(properties.scopes)
 	_user(properties.user)
 }
 
 # METADATA
 # title: The call belongs to a task
-in_task if {
-	task := input.context.task
+in_task(call) if {
+	task := call.context.task
 	is_string(task.id)
 	task.id != ""
 	task.kind in ["declared", "implicit"]
 }
 
 # METADATA
-# title: The task's time is up
-task_expired if {
-	_ = input.context.task.expires
-	not _live
+# title: The task's time is not up
+# description: A task without an end has time. Of times that cannot be read, none is left.
+in_time(call) if {
+	expires := call.context.task.expires
+	now := call.context.time
+
+	# Without the Z, times of this form sort as text, fractions included.
+	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
+	regex.match(
+		`^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z ){2}$`,
+		concat(" ", [expires, now, ""]),
+	)
+} else if {
+	not _ends(call)
 }
 
 # METADATA
@@ -120,6 +147,8 @@ unbound_beyond_limit(resource) if {
 	not input.subject.properties.bound
 	not _safe_for_bearer(resource)
 }
+
+_ends(call) if _ = call.context.task.expires
 
 # Each fact that is there. What a negated call would be given must exist, or OPA skips the whole expression; so these
 # say what is known, and the rest is a flaw.
@@ -157,29 +186,25 @@ _text(value) if {
 _user(user) if {
 	user == null
 } else if {
-	_text(user.id)
+	is_string(user.id)
+	user.id != ""
 	is_array(user.groups)
 }
 
-# Without the Z, times of this form sort as text, fractions included.
-_live if {
-	expires := input.context.task.expires
-	now := input.context.time
-	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
-	every moment in [expires, now] {
-		regex.match(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$`, moment)
-	}
-}
-
 _safe_for_bearer(resource) if {
-	resource.properties.effect in data.gateway.denials.identity.unbound_effects
+	settings := data.gateway.settings
+	resource.properties.effect in settings.unbound_effects
 } else if {
 	_harmless(resource)
 }
 
 _trial(resource) if {
-	resource.properties.sensitivity in data.gateway.denials.identity.anonymous_sensitivities
+	settings := data.gateway.settings
+	resource.properties.sensitivity in settings.anonymous_sensitivities
 	_harmless(resource)
 }
 
-_harmless(resource) if resource.properties.environment in data.gateway.settings.harmless_environments
+_harmless(resource) if {
+	settings := data.gateway.settings
+	resource.properties.environment in settings.harmless_environments
+}

@@ -13,6 +13,17 @@ import data.gateway.grants.problems
 import data.gateway.lib.conditions
 
 # METADATA
+# title: What refuses the call
+# description: Nothing, if one look shows that no rule below holds; else what they say.
+found(call) := set() if {
+	resource := call.resource
+	labelled(resource)
+	within_ceiling(resource)
+	not unlabelled_exec(resource)
+	data.gateway.grants.granted
+} else := data.gateway.denials.tool.denials
+
+# METADATA
 # title: The target is not fully labelled
 # custom:
 #   code: tool/incomplete
@@ -116,26 +127,23 @@ denials contains {"code": "tool/unlabelled-exec", "facts": ["/resource/propertie
 }
 
 # METADATA
-# scope: document
 # title: A target stays hidden from this caller
 # description: For lists. What any call to the target would be denied for by the rules above, grants aside.
-hides(resource) if not labelled(resource)
-
-hides(resource) if not within_ceiling(resource)
-
-hides(resource) if unlabelled_exec(resource)
+hides(resource) if not _presentable(resource)
 
 # METADATA
 # title: Every label of a target is there
 labelled(resource) if {
+	settings := data.gateway.settings
 	properties := resource.properties
 	startswith(resource.id, concat("", [properties.upstream, "/"]))
 	resource.type in ["tool", "resource", "prompt"]
-	_text(properties.audience)
-	properties.effect in data.gateway.settings.effects
-	data.gateway.settings.sensitivities[properties.sensitivity] >= 0
+	is_string(properties.audience)
+	properties.audience != ""
+	properties.effect in settings.effects
+	settings.sensitivities[properties.sensitivity] >= 0
 	properties.trust in ["trusted", "untrusted"]
-	is_boolean(properties.egress)
+	properties.egress in [true, false]
 	is_object(properties.roles)
 }
 
@@ -143,7 +151,8 @@ labelled(resource) if {
 # title: The caller's way of proving itself is good for the effect of a target
 within_ceiling(resource) if {
 	method := input.subject.properties.auth_method
-	resource.properties.effect in data.gateway.denials.tool.effects[method]
+	settings := data.gateway.settings
+	resource.properties.effect in settings.effects_of[method]
 }
 
 # METADATA
@@ -151,6 +160,12 @@ within_ceiling(resource) if {
 unlabelled_exec(resource) if {
 	resource.properties.effect == "exec"
 	not _names_command(resource)
+}
+
+_presentable(resource) if {
+	labelled(resource)
+	within_ceiling(resource)
+	not unlabelled_exec(resource)
 }
 
 _names_command(resource) if "command" in resource.properties.roles

@@ -14,6 +14,11 @@ any_matches(patterns, text) if {
 	text in patterns
 	is_array(patterns)
 } else if {
+	# The most common pattern, and the dearest to look for in the way below.
+	"*" in patterns
+	is_array(patterns)
+	is_string(text)
+} else if {
 	is_array(patterns)
 	some pattern in patterns
 

@@ -9,13 +9,12 @@ package gateway.lib.pointers
 # description: Undefined if there is none.
 value(document, pointer) := found if {
 	# One plain step is nearly always enough, and a look-up is the fastest thing there is.
-	is_object(document)
-	startswith(pointer, "/")
-	key := substring(pointer, 1, -1)
-	not contains(key, "/")
+	[before, key] := split(pointer, "/")
+	before == ""
 	not contains(key, "~")
 	found := document[key]
 } else := found if {
+	not _absent(document, pointer)
 	startswith(pointer, "/")
 	steps := [_unescaped(step) | some step in split(substring(pointer, 1, -1), "/")]
 	walk(document, [path, found])
@@ -31,6 +30,14 @@ texts(document, pointer) := {found} if {
 } else := {text |
 	walk(value(document, pointer), [_, text])
 	is_string(text)
+}
+
+# A member that an object has not got: what the look-up did not find is nowhere else.
+_absent(document, pointer) if {
+	is_object(document)
+	[before, key] := split(pointer, "/")
+	before == ""
+	not contains(key, "~")
 }
 
 _unescaped(step) := replace(replace(step, "~1", "/"), "~0", "~")
