@@ -22,7 +22,7 @@ TOOLS = [
     for name, argument, kind in (("echo", "text", "string"), ("big", "mib", "integer"))
 ]
 SERVER = {"name": "echo", "version": "1"}
-CACHING = {"ttlMs": 0, "cacheScope": "public"}
+CACHING: dict[str, Any] = {"ttlMs": 0, "cacheScope": "public"}
 JSON = [(b"content-type", b"application/json")]
 EVENTS = [(b"content-type", b"text/event-stream")]
 CHUNK = b"x" * 65536
@@ -35,7 +35,11 @@ def result(method: str, params: dict[str, Any]) -> dict[str, Any]:
         version = params["protocolVersion"]
         return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": SERVER}
     if method == "server/discover":
-        offer = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": SERVER}
+        offer: dict[str, Any] = {
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}},
+            "serverInfo": SERVER,
+        }
         return complete | offer | CACHING
     if method == "tools/list":
         return complete | {"tools": TOOLS} | (CACHING if stateless else {})

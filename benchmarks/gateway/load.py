@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import httptools
 
-
 PATIENCE = 20.0
 """Seconds that a run waits for answers after its time; a target that gives none then ends the benchmark."""
 
