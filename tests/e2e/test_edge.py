@@ -22,6 +22,7 @@ from tests.e2e.conftest import policy
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, Sent, call, caller, entries, legacy, metric, page, until
 from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
+from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
 from tests.unit.identity.tokens import Authority, Signer, proof
@@ -45,6 +46,7 @@ def raw(gateway: GatewayProcess, method: str, path: str, body: bytes | None = No
 GOOD = call("echo").body
 
 
+@requirement("mcp/host-origin", "mcp/request-limit", "invariant/7")
 @pytest.mark.parametrize(
     ("method", "path", "headers", "body", "status", "code"),
     [
@@ -95,6 +97,7 @@ def test_what_http_alone_shows_to_be_wrong_is_refused_and_recorded(  # noqa: PLR
     assert entry["reasons"][0]["code"] == code
 
 
+@requirement("operations/in-flight")
 def test_more_calls_at_once_than_configured_are_refused(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
     setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}) + "limits: {in_flight: 1}\n"
     with running_gateway(setup, tmp_path) as gateway:
@@ -146,6 +149,7 @@ def bearing(gateway: GatewayProcess, token: str, scheme: str = "Bearer", **heade
     return Caller(gateway, headers={"authorization": f"{scheme} {token}", **headers})
 
 
+@requirement("rfc9728/challenge", "rfc9728/metadata")
 def test_a_caller_without_a_token_is_told_where_to_get_one(with_oauth: GatewayProcess):
     answer = Caller(with_oauth).call("echo")
     challenge = answer.headers["www-authenticate"]
@@ -161,6 +165,7 @@ def test_a_caller_without_a_token_is_told_where_to_get_one(with_oauth: GatewayPr
     assert document["authorization_servers"] == [ISSUER]
 
 
+@requirement("rfc6750/scope")
 def test_a_caller_that_lacks_scopes_is_told_all_of_them_at_once(signer: Signer, with_oauth: GatewayProcess):
     answer = bearing(with_oauth, signed(signer, with_oauth, scope="other")).call("echo")
 
@@ -169,6 +174,7 @@ def test_a_caller_that_lacks_scopes_is_told_all_of_them_at_once(signer: Signer, 
     assert 'scope="mcp.call mcp.read"' in answer.headers["www-authenticate"]
 
 
+@requirement("rfc8707/audience", "rfc8693/delegation")
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -188,6 +194,7 @@ def test_a_token_that_does_not_hold_is_refused(
     assert recorder.requests() == []
 
 
+@requirement("rfc9449/proof")
 def test_a_bound_token_needs_a_proof_for_each_request(signer: Signer, with_oauth: GatewayProcess, recorder: Recorder):
     key = ECKey.generate_key("P-256")
     token = signed(signer, with_oauth, cnf={"jkt": key.thumbprint()})
@@ -208,6 +215,7 @@ def test_a_bound_token_needs_a_proof_for_each_request(signer: Signer, with_oauth
     assert recorder.requests() == []
 
 
+@requirement("rfc8693/delegation")
 def test_a_delegation_is_in_the_record(signer: Signer, with_oauth: GatewayProcess):
     token = signed(signer, with_oauth, sub="user-1", act={"sub": "alice"})
 
@@ -219,6 +227,7 @@ def test_a_delegation_is_in_the_record(signer: Signer, with_oauth: GatewayProces
 # --- TLS -------------------------------------------------------------------------------------------
 
 
+@requirement("spiffe/x509")
 def test_a_workload_is_known_by_its_x509_svid(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
     """TLS with a verified client certificate, end to end; certificates of others and none at all are refused."""
     corp, other = Authority("corp", now=time.time()), Authority("other", now=time.time())
@@ -255,6 +264,7 @@ def test_a_workload_is_known_by_its_x509_svid(echo_server: ServerProcess, record
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+@requirement("operations/trace")
 def test_a_trace_passes_on_as_it_came_without_a_collector(gateway: GatewayProcess, recorder: Recorder):
     Caller(gateway).ask(call("echo"), headers={"traceparent": PARENT, "tracestate": "vendor=1"})
 
@@ -290,6 +300,7 @@ class _Collecting(BaseHTTPRequestHandler):
         """Silent."""
 
 
+@requirement("operations/trace")
 def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
@@ -322,6 +333,7 @@ def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
     assert "secret" not in lost.name
 
 
+@requirement("operations/metrics")
 def test_the_metrics_tell_what_was_decided_and_how_it_ended(gateway: GatewayProcess):
     before = metric(gateway, "opagate_calls_total", upstream="echo", effect="allow", code="allowed")
     settled = metric(gateway, "opagate_settled_total", upstream="echo", outcome="completed")
@@ -335,6 +347,7 @@ def test_the_metrics_tell_what_was_decided_and_how_it_ended(gateway: GatewayProc
     assert metric(gateway, "opagate_call_seconds_count", upstream="echo") > 0
 
 
+@requirement("operations/readiness")
 def test_readiness_follows_what_the_gateway_needs(echo_server: ServerProcess, tmp_path: Path):
     """An issuer whose keys cannot be had makes the gateway live, but not ready, and named."""
     port = free_port()

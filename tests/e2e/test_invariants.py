@@ -19,6 +19,7 @@ import pytest
 from tests.e2e.conftest import GRANTS, policy
 from tests.e2e.wire import META, Caller, Sent, call, caller, entries, legacy, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, open_config, running_gateway
+from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
 
@@ -36,6 +37,7 @@ def anyone(gateway: GatewayProcess) -> Caller:
 # --- 1 ---------------------------------------------------------------------------------------------
 
 
+@requirement("invariant/1", "mcp/bytes")
 def test_invariant_1_no_call_reaches_an_upstream_without_an_allow_for_exactly_those_bytes(
     anyone: Caller, recorder: Recorder
 ):
@@ -51,6 +53,7 @@ def test_invariant_1_no_call_reaches_an_upstream_without_an_allow_for_exactly_th
     assert entries(anyone.gateway.folder, "call")[-1]["effect"] == "allow"
 
 
+@requirement("invariant/1")
 def test_invariant_1_holds_while_the_policy_is_swapped_under_load(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
@@ -117,6 +120,7 @@ AMBIGUOUS: dict[str, tuple[bytes, dict[str, str]]] = {
 }
 
 
+@requirement("invariant/2", "mcp/one-message", "mcp/headers-agree")
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_invariant_2_what_two_readers_could_read_differently_is_refused_before_policy(
     anyone: Caller, recorder: Recorder, case: str
@@ -131,6 +135,7 @@ def test_invariant_2_what_two_readers_could_read_differently_is_refused_before_p
     assert len(entries(anyone.gateway.folder, "call")) == decided
 
 
+@requirement("invariant/2", "mcp/headers-agree")
 @pytest.mark.parametrize("name", ["mcp-name", "mcp-method", "mcp-protocol-version", "mcp-session-id", "content-type"])
 def test_invariant_2_a_routing_header_given_twice_is_refused(gateway: GatewayProcess, recorder: Recorder, name: str):
     sent = call("echo", stateless, text="x")
@@ -171,6 +176,7 @@ def traces_of(secret: str, gateway: GatewayProcess, recorder: Recorder, answers:
     return [place for place, text in places.items() if secret in text]
 
 
+@requirement("invariant/3", "mcp/no-passthrough")
 def test_invariant_3_the_agents_token_never_leaves_the_gateway(watched: GatewayProcess, recorder: Recorder):
     secret = token(watched, "alice")
     signature = secret.rpartition(".")[2]
@@ -203,6 +209,7 @@ def test_invariant_3_the_agents_token_never_leaves_the_gateway(watched: GatewayP
     assert traces_of(signature[:40], watched, recorder, [answer.body for answer in answers]) == []
 
 
+@requirement("invariant/8")
 def test_invariant_8_a_secret_in_an_argument_is_stored_and_shown_nowhere(watched: GatewayProcess, recorder: Recorder):
     """It is forwarded, for that is what the agent asked for; nothing that the gateway keeps or says has it."""
     secret = "ghp_" + hashlib.sha256(b"planted").hexdigest()[:36]
@@ -233,6 +240,7 @@ CLAIMS: list[dict[str, str]] = [
 ]
 
 
+@requirement("invariant/4")
 @pytest.mark.parametrize("headers", CLAIMS)
 def test_invariant_4_no_header_widens_what_is_allowed(bob: Caller, received: Recorder, headers: dict[str, str]):
     assert bob.ask(call("odd")).codes == ["tool/not-granted"]
@@ -244,6 +252,7 @@ def test_invariant_4_no_header_widens_what_is_allowed(bob: Caller, received: Rec
     assert received.requests() == []
 
 
+@requirement("invariant/4")
 def test_invariant_4_nothing_that_the_caller_says_of_itself_widens_what_is_allowed(bob: Caller, received: Recorder):
     meta = {
         **META,
@@ -261,6 +270,7 @@ def test_invariant_4_nothing_that_the_caller_says_of_itself_widens_what_is_allow
     assert received.requests() == []
 
 
+@requirement("invariant/4")
 def test_invariant_4_a_tool_under_another_spelling_is_another_tool(bob: Caller, received: Recorder):
     for name in ("open_a/../odd", "odd ", "ODD", "handles/open_a", "open_a\u200b", "echo/odd", "*"):
         assert bob.ask(call(name)).json["result"]["isError"], name
@@ -270,6 +280,7 @@ def test_invariant_4_a_tool_under_another_spelling_is_another_tool(bob: Caller, 
 # --- 5: see also test_protocol ---------------------------------------------------------------------
 
 
+@requirement("invariant/5")
 def test_invariant_5_what_one_principal_was_given_is_nothing_in_the_hands_of_another(
     alice: Caller, mallory: Caller, received: Recorder
 ):
@@ -302,6 +313,7 @@ def test_invariant_5_what_one_principal_was_given_is_nothing_in_the_hands_of_ano
 # --- 6 ---------------------------------------------------------------------------------------------
 
 
+@requirement("invariant/6")
 def test_invariant_6_an_absent_fact_is_never_read_as_an_innocent_one(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
@@ -320,6 +332,7 @@ def test_invariant_6_an_absent_fact_is_never_read_as_an_innocent_one(
 # --- 7 ---------------------------------------------------------------------------------------------
 
 
+@requirement("invariant/7")
 def test_invariant_7_every_refusal_is_recorded_with_its_reason(gateway: GatewayProcess, recorder: Recorder):
     bob = caller(gateway, "bob", "echo")
     answers = [
@@ -340,6 +353,7 @@ def test_invariant_7_every_refusal_is_recorded_with_its_reason(gateway: GatewayP
     assert calls(recorder) == []
 
 
+@requirement("invariant/7")
 def test_invariant_7_the_intent_is_on_the_disk_before_the_call_goes_on(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
@@ -378,6 +392,7 @@ default result := {"version": 1, "visible": []}
 """
 
 
+@requirement("invariant/9")
 def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
@@ -403,6 +418,7 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
 # --- 10: see also test_faults ----------------------------------------------------------------------
 
 
+@requirement("invariant/10")
 def test_invariant_10_when_what_decides_is_slow_the_answer_is_no(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):

@@ -15,6 +15,7 @@ from mcp.client import Client
 
 from tests.e2e.wire import Caller, Sent, call, caller, legacy, stateless
 from tests.gateway_process import GatewayProcess
+from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.handles import ODD
 
@@ -26,6 +27,7 @@ def anyone(gateway: GatewayProcess) -> Caller:
     return Caller(gateway)
 
 
+@requirement("mcp/progress", "mcp/eras")
 @pytest.mark.parametrize("mode", MODES)
 async def test_progress_reaches_the_client_with_its_own_token(gateway: GatewayProcess, mode: str):
     reports: list[float] = []
@@ -39,6 +41,7 @@ async def test_progress_reaches_the_client_with_its_own_token(gateway: GatewayPr
     assert reports == [0, 50, 100]
 
 
+@requirement("mcp/logging")
 async def test_log_messages_come_on_the_stream_of_their_call(gateway: GatewayProcess):
     logged: list[Any] = []
 
@@ -51,6 +54,7 @@ async def test_log_messages_come_on_the_stream_of_their_call(gateway: GatewayPro
     assert len(logged) == 3
 
 
+@requirement("mcp/server-requests")
 @pytest.mark.parametrize(
     ("mode", "tool"), [("legacy", "test_sampling"), ("2026-07-28", "test_input_required_result_sampling")]
 )
@@ -65,6 +69,7 @@ async def test_a_server_asks_the_clients_model(gateway: GatewayProcess, mode: st
     assert "Paris" in str(result)
 
 
+@requirement("mcp/server-requests")
 @pytest.mark.parametrize(
     ("mode", "tool"), [("legacy", "test_elicitation"), ("2026-07-28", "test_input_required_result_elicitation")]
 )
@@ -78,6 +83,7 @@ async def test_a_server_asks_the_user(gateway: GatewayProcess, mode: str, tool: 
     assert "Ada" in str(result)
 
 
+@requirement("mcp/server-requests")
 async def test_a_server_asks_for_roots(gateway: GatewayProcess):
     async def roots(context: Any) -> types.ListRootsResult:
         return types.ListRootsResult.model_validate({"roots": [{"uri": "file:///a"}, {"uri": "file:///b"}]})
@@ -88,6 +94,7 @@ async def test_a_server_asks_for_roots(gateway: GatewayProcess):
     assert "2 roots" in str(result)
 
 
+@requirement("mcp/input-required")
 async def test_a_call_that_needs_two_rounds_of_input_ends(gateway: GatewayProcess):
     async def elicit(context: Any, params: Any) -> types.ElicitResult:
         asked_for_colour = "color" in str(params.message)
@@ -99,6 +106,7 @@ async def test_a_call_that_needs_two_rounds_of_input_ends(gateway: GatewayProces
     assert "Ada likes blue." in str(result)
 
 
+@requirement("mcp/resumable")
 async def test_a_client_that_loses_its_stream_takes_it_up_again(gateway: GatewayProcess):
     logged: list[Any] = []
 
@@ -112,6 +120,7 @@ async def test_a_client_that_loses_its_stream_takes_it_up_again(gateway: Gateway
     assert logged == ["Before disconnect", "After reconnect"]
 
 
+@requirement("mcp/subscriptions")
 async def test_a_subscription_hears_of_changes(gateway: GatewayProcess):
     async with (
         Client(gateway.mcp("everything"), mode="2026-07-28") as client,
@@ -123,6 +132,7 @@ async def test_a_subscription_hears_of_changes(gateway: GatewayProcess):
     assert type(event).__name__ == "ToolsListChanged"
 
 
+@requirement("mcp/resources-prompts")
 async def test_resources_prompts_and_completions_pass(gateway: GatewayProcess):
     async with Client(gateway.mcp("everything")) as client:
         read = await client.read_resource("test://static-text")
@@ -138,6 +148,7 @@ async def test_resources_prompts_and_completions_pass(gateway: GatewayProcess):
 # --- the wire itself -------------------------------------------------------------------------------
 
 
+@requirement("mcp/cancel-disconnect")
 def test_a_stateless_client_that_leaves_cancels_the_call(anyone: Caller, recorder: Recorder):
     with anyone.open("POST", call("hold", stateless, key="leaves-stateless")) as answer:
         answer.readline()
@@ -156,6 +167,7 @@ def test_a_stateless_client_that_leaves_before_any_answer_cancels_the_call(anyon
     assert recorder.wait("disconnect", "leaves-silent")
 
 
+@requirement("mcp/cancel-notification")
 def test_a_cancellation_by_notification_reaches_the_server_as_it_was_sent(anyone: Caller, recorder: Recorder):
     sent = legacy("notifications/cancelled", None, requestId=7, reason="changed my mind")
 
@@ -164,6 +176,7 @@ def test_a_cancellation_by_notification_reaches_the_server_as_it_was_sent(anyone
     assert record["sha256"] == hashlib.sha256(sent.body).hexdigest()
 
 
+@requirement("mcp/resumable")
 def test_a_stream_of_a_session_passes_with_its_event_ids_and_ends_with_the_server(alice: Caller, received: Recorder):
     session = opened(alice)
     with alice.open("GET", headers=session | {"last-event-id": "41"}) as answer:
@@ -179,6 +192,7 @@ def test_a_stream_of_a_session_passes_with_its_event_ids_and_ends_with_the_serve
     assert ["mcp-session-id", "session-1"] in record["headers"]
 
 
+@requirement("mcp/session")
 def test_a_session_is_ended_with_delete(alice: Caller, received: Recorder):
     session = opened(alice)
 
@@ -186,6 +200,7 @@ def test_a_session_is_ended_with_delete(alice: Caller, received: Recorder):
     assert ["mcp-session-id", "session-1"] in received.requests()[-1]["headers"]
 
 
+@requirement("mcp/list-filter", "mcp/caching")
 def test_a_list_that_a_stream_replays_is_filtered(bob: Caller, received: Recorder):
     with bob.open("GET", headers=opened(bob)) as answer:
         lines = [answer.readline() for _ in range(7)]
@@ -195,6 +210,7 @@ def test_a_list_that_a_stream_replays_is_filtered(bob: Caller, received: Recorde
     assert replayed["result"]["cacheScope"] == "private"
 
 
+@requirement("mcp/pagination", "mcp/list-filter")
 @pytest.mark.parametrize("era", [legacy, stateless])
 def test_pages_keep_their_cursors_however_much_is_hidden(bob: Caller, alice: Caller, received: Recorder, era: Any):
     def pages(caller: Caller) -> list[tuple[list[str], str | None]]:
@@ -214,12 +230,14 @@ def test_pages_keep_their_cursors_however_much_is_hidden(bob: Caller, alice: Cal
     assert pages(bob) == [(["open_a"], "two"), ([], "three"), (["open_d", "task", "ask"], None)]
 
 
+@requirement("mcp/result-bytes")
 def test_a_result_comes_back_as_the_same_bytes(alice: Caller, received: Recorder):
     answer = alice.ask(Sent(call("odd").body.replace(b'"id": 7', b'"id": 77'), call("odd").headers))
 
     assert answer.body == ODD
 
 
+@requirement("mcp/keep-alive")
 def test_an_idle_stream_is_kept_alive_with_comments(anyone: Caller, recorder: Recorder):
     with anyone.open("POST", call("hold", stateless, key="kept-alive")) as answer:
         lines = [answer.readline() for _ in range(6)]
@@ -230,6 +248,7 @@ def test_an_idle_stream_is_kept_alive_with_comments(anyone: Caller, recorder: Re
     assert b'"released"' in rest
 
 
+@requirement("mcp/large")
 def test_a_hundred_megabytes_stream_through_in_little_memory(anyone: Caller):
     status = Path(f"/proc/{anyone.gateway.process.pid}/status")
 
@@ -247,6 +266,7 @@ def test_a_hundred_megabytes_stream_through_in_little_memory(anyone: Caller):
     assert resident() - before < 10 * 1024
 
 
+@requirement("mcp/no-session")
 def test_a_legacy_session_header_means_nothing_to_the_stateless_era(alice: Caller, received: Recorder):
     answer = alice.ask(call("odd", stateless), headers={"mcp-session-id": "made-up", "last-event-id": "3"})
 
@@ -255,6 +275,7 @@ def test_a_legacy_session_header_means_nothing_to_the_stateless_era(alice: Calle
     assert names.isdisjoint({"mcp-session-id", "last-event-id"})
 
 
+@requirement("mcp/subscriptions")
 def test_a_listening_stream_starts_with_its_acknowledgement(alice: Caller, received: Recorder):
     with alice.open("POST", stateless("subscriptions/listen", 31, notifications={})) as answer:
         assert answer.readline() == b"event: message\n"
@@ -275,6 +296,7 @@ def opened(caller: Caller) -> dict[str, str]:
     return {"mcp-session-id": caller.ask(sent).headers["mcp-session-id"]}
 
 
+@requirement("mcp/session", "invariant/5")
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_a_session_of_somebody_else_is_no_session(alice: Caller, mallory: Caller, received: Recorder, method: str):
     session = opened(alice)
@@ -311,6 +333,7 @@ TASK_USES = [
 ]
 
 
+@requirement("mcp/tasks", "invariant/5")
 @pytest.mark.parametrize("use", TASK_USES, ids=lambda use: f"{json.loads(use.body)['method']}")
 def test_a_task_of_somebody_else_is_no_task(alice: Caller, mallory: Caller, received: Recorder, use: Sent):
     name = f"task-{hashlib.sha256(use.body).hexdigest()[:8]}"
@@ -333,6 +356,7 @@ def test_a_task_that_nobody_was_given_is_no_task(alice: Caller, received: Record
     assert received.requests() == []
 
 
+@requirement("mcp/input-required", "invariant/5")
 def test_a_state_of_somebody_else_resumes_nothing(alice: Caller, mallory: Caller, received: Recorder):
     asked = call("ask", stateless, state="state-of-alice")
     assert alice.ask(asked).json["result"]["requestState"] == "state-of-alice"
@@ -351,6 +375,7 @@ def test_a_state_that_was_made_up_resumes_nothing(alice: Caller, received: Recor
     assert received.requests() == []
 
 
+@requirement("mcp/input-required")
 def test_each_retry_is_decided_anew(alice: Caller, bob: Caller, received: Recorder):
     """A state that was got with an allowed tool does not carry over to one that is not."""
     bob.ask(call("ask", stateless, state="state-of-bob"))

@@ -32,6 +32,7 @@ from gateway.model import (
 from gateway.pipeline import bounds, handle
 from gateway.relay import Bounds, Relay
 from gateway.transport.exchange import Exchange
+from tests.requirements import requirement
 from tests.unit.harness import URL, Back, Bench, Upstream, bench, call, message, modern, read_out, result
 
 
@@ -66,6 +67,7 @@ async def test_an_allowed_call_is_recorded_forwarded_and_settled(there: Bench):
     assert there.upstream.closed == 1
 
 
+@requirement("mcp/resources-prompts")
 @pytest.mark.parametrize(
     ("body", "action", "target"),
     [
@@ -80,6 +82,7 @@ async def test_what_moves_data_is_decided_as_a_call_is(there: Bench, body: bytes
     assert (entry["action"], entry["target"]["id"]) == (action, target)
 
 
+@requirement("mcp/tool-errors")
 async def test_a_denied_call_is_recorded_and_goes_nowhere(there: Bench):
     answer = await there.ask(call("hidden"))
 
@@ -149,6 +152,7 @@ async def test_a_call_whose_upstream_fails_is_settled_and_answered_for(
     assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
 
 
+@requirement("mcp/no-foreign-challenge")
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [call(), message("ping")])
 async def test_an_upstream_that_does_not_accept_the_gateway_does_not_challenge_the_caller(

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Disposition, UpstreamRequest
+from tests.requirements import requirement
 from tests.unit.harness import TOOLS, VERSION, Back, Bench, Upstream, bench, call
 
 JSON = st.recursive(
@@ -108,6 +109,7 @@ class Watch:
         assert self.allowed == self.forwarded
 
 
+@requirement("invariant/1")
 def test_nothing_passes_without_an_allow_on_record_whatever_is_sent_and_answered(tmp_path: Path):
     upstream = Upstream()
     watch = Watch(tmp_path)

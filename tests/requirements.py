@@ -1,0 +1,108 @@
+"""What opagate has to do, where that is said, and the mark that a test carries which shows it.
+
+`tests/test_requirements.py` holds that each requirement has a test, and that each mark names a requirement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """`source`: a section of a specification, an RFC, or a document of this project. `behaviour`: what can be seen."""
+
+    source: str
+    behaviour: str
+
+
+_MCP = "https://modelcontextprotocol.io/specification"
+_NEW = f"{_MCP}/2026-07-28"
+_OLD = f"{_MCP}/2025-11-25/basic/transports"
+_HTTP = f"{_NEW}/basic/transports/streamable-http"
+_FAULTS = "SECURITY.md, and the exceptions of gateway/errors.py"
+
+REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
+    {
+        # --- the protocol -------------------------------------------------------------------------
+        "mcp/bytes": Requirement(_HTTP, "What is allowed arrives as the bytes that were sent."),
+        "mcp/result-bytes": Requirement(_HTTP, "A result comes back as the bytes that the server sent."),
+        "mcp/eras": Requirement(f"{_NEW}/basic/versioning", "Clients of both wires are served, untranslated."),
+        "mcp/host-origin": Requirement(f"{_HTTP}#security-warning", "A foreign Host or Origin gets 403."),
+        "mcp/headers-agree": Requirement(f"{_HTTP}#server-validation", "The body decides; headers that differ are refused."),
+        "mcp/one-message": Requirement(f"{_HTTP}#sending-messages", "One message a body, readable in one way."),
+        "mcp/progress": Requirement(f"{_NEW}/basic/patterns/progress", "Progress arrives with the client's own token."),
+        "mcp/logging": Requirement(f"{_NEW}/server/utilities/logging", "Log messages come on their call's stream."),
+        "mcp/cancel-disconnect": Requirement(f"{_NEW}/basic/patterns/cancellation", "A client that leaves cancels its call."),
+        "mcp/cancel-notification": Requirement(f"{_MCP}/2025-11-25/basic/utilities/cancellation", "The notification is forwarded."),
+        "mcp/resumable": Requirement(f"{_OLD}#resumability-and-redelivery", "GET, event ids, retry and Last-Event-ID pass."),
+        "mcp/session": Requirement(f"{_OLD}#session-management", "A session is its caller's; to others it is 404."),
+        "mcp/no-session": Requirement(f"{_HTTP}#backward-compatibility", "The stateless era ignores session headers."),
+        "mcp/pagination": Requirement(f"{_NEW}/server/utilities/pagination", "Cursors are kept, also of emptied pages."),
+        "mcp/caching": Requirement(f"{_NEW}/server/utilities/caching", "A filtered list is private."),
+        "mcp/list-filter": Requirement("docs/policy/writing-policy.md, visibility", "Lists show what policy shows, replayed ones too."),
+        "mcp/subscriptions": Requirement(f"{_NEW}/basic/patterns/subscriptions", "News arrives; the acknowledgement is first."),
+        "mcp/keep-alive": Requirement(f"{_HTTP}#receiving-messages", "An idle stream gets comments between its events."),
+        "mcp/server-requests": Requirement(f"{_NEW}/client", "Sampling, elicitation and roots work on both wires."),
+        "mcp/input-required": Requirement(f"{_NEW}/basic/patterns/mrtr", "Each retry is decided anew; its state is its caller's."),
+        "mcp/tasks": Requirement("https://github.com/modelcontextprotocol/ext-tasks", "A task is its caller's in every method."),
+        "mcp/resources-prompts": Requirement(f"{_NEW}/server", "Resources, prompts and completions pass, decided as calls are."),
+        "mcp/large": Requirement(_HTTP, "A large result streams; the gateway's memory does not grow with it."),
+        "mcp/request-limit": Requirement("docs/operations.md", "A request beyond the limit gets 413."),
+        "mcp/wrong-id": Requirement("https://www.jsonrpc.org/specification#response_object", "An answer to another request is dropped."),
+        "mcp/tool-errors": Requirement(f"{_NEW}/server/tools#error-handling", "A refused tool call is a result that the model can read."),
+        # --- OAuth --------------------------------------------------------------------------------
+        "rfc9728/challenge": Requirement("RFC 9728, section 5.1", "401 names the metadata of the very resource."),
+        "rfc9728/metadata": Requirement("RFC 9728, section 3", "The metadata names the resource and its issuers."),
+        "rfc6750/scope": Requirement("RFC 6750, section 3.1", "403 insufficient_scope names all missing scopes at once."),
+        "rfc8707/audience": Requirement("RFC 8707, section 2", "A token for another audience is refused."),
+        "rfc9449/proof": Requirement("RFC 9449, section 4.3", "A bound token needs a proof, fresh, and for this request."),
+        "rfc8693/delegation": Requirement("RFC 8693, section 4.1", "The actor is the agent; a chain with strangers is refused."),
+        "mcp/no-passthrough": Requirement(f"{_NEW}/basic/authorization/security-considerations", "No token of the agent goes upstream."),
+        "mcp/no-foreign-challenge": Requirement(f"{_NEW}/basic/authorization", "An upstream's challenge is not relayed."),
+        "spiffe/x509": Requirement("SPIFFE X509-SVID, section 4", "A workload is known by its verified client certificate."),
+        # --- invariants ---------------------------------------------------------------------------
+        "invariant/1": Requirement("SECURITY.md", "No call without an allow of the current policy for those bytes."),
+        "invariant/2": Requirement("SECURITY.md", "Policy and upstream read the same call."),
+        "invariant/3": Requirement("SECURITY.md", "The agent's token never leaves the gateway."),
+        "invariant/4": Requirement("SECURITY.md", "What anybody says about itself never widens."),
+        "invariant/5": Requirement("SECURITY.md", "What belongs to one principal is nothing to another."),
+        "invariant/6": Requirement("SECURITY.md", "An absent fact is never an innocent one."),
+        "invariant/7": Requirement("SECURITY.md", "Refusals are recorded; intents are recorded first."),
+        "invariant/8": Requirement("SECURITY.md", "A secret is never stored, logged, traced or shown."),
+        "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency (in one process)."),
+        "invariant/10": Requirement("SECURITY.md", "When what decides is broken, slow or stale, the answer is no."),
+        # --- faults -------------------------------------------------------------------------------
+        "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
+        "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),
+        "fault/opa-answer": Requirement(_FAULTS, "No result, rubbish, an error or another version is a refusal."),
+        "fault/late": Requirement(_FAULTS, "An engine after its deadline is a refusal."),
+        "fault/version": Requirement(_FAULTS, "A result of an unknown version is a refusal."),
+        "fault/obligation": Requirement(_FAULTS, "An obligation that is unknown or cannot be met is a refusal."),
+        "fault/limit": Requirement(_FAULTS, "An answer beyond its limit is cut and recorded."),
+        "fault/reload": Requirement(_FAULTS, "A policy that breaks leaves the last good one in force, and says so."),
+        "fault/start": Requirement(_FAULTS, "Without a policy the gateway does not listen."),
+        "fault/journal": Requirement(_FAULTS, "A full disk: refused, nothing forwarded, until there is room."),
+        "fault/crash": Requirement(_FAULTS, "After SIGKILL the journal holds, and open calls are abandoned."),
+        "fault/upstream": Requirement(_FAULTS, "An upstream that refuses, hangs, dies or lies is answered for."),
+        "fault/client": Requirement(_FAULTS, "A client that vanishes is settled as cancelled."),
+        "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
+        # --- operations ---------------------------------------------------------------------------
+        "operations/readiness": Requirement("docs/operations.md", "/readyz names what is not ready."),
+        "operations/metrics": Requirement("docs/operations.md", "/metrics tells decisions and outcomes."),
+        "operations/trace": Requirement("https://www.w3.org/TR/trace-context/", "Traces are joined, passed on and exported."),
+        "operations/in-flight": Requirement("docs/operations.md", "More requests at once than configured get 503."),
+    }
+)  # fmt: skip
+
+
+def requirement(*names: str) -> pytest.MarkDecorator:
+    """Marks a test as one that shows these requirements. Raises `KeyError` for a name that is none."""
+    for name in names:
+        REQUIREMENTS[name]
+    return pytest.mark.requirement(*names)
