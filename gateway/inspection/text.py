@@ -12,6 +12,7 @@ from typing import Final
 
 _SIMPLE: Final = (("\\n", "\n"), ('\\"', '"'), ("\\t", "\t"), ("\\r", "\r"), ("\\/", "/"), ("\\b", "\b"), ("\\f", "\f"))
 _CODE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HIGH: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
 _BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _LONGEST: Final = 11
@@ -65,5 +66,6 @@ def unescaped(text: str) -> str:
         text = text.replace(written, meant)
     if "\\u" in text:
         text = _CODE.sub(lambda found: chr(int(found[1], 16) or 0xFFFD), text)
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if _SURROGATE.search(text) is not None:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\\")

@@ -92,8 +92,7 @@ def distinctive(text: str) -> set[bytes]:
     if b"/" in joined or b"@" in joined or b":" in joined:
         long.extend([part.strip(_EDGES) for part in set(joined.translate(_PARTS).split()) if len(part) > 4])
     found = {word[:MAX_WORD] for word in long if len(word) > 7 or (len(word) > 4 and word[-4:].isdigit())}
-    found -= COMMON
-    found -= {word for word in found if word[0] < 58 and _TIME.fullmatch(word)}
+    found = {word for word in found - COMMON if word[0] > 57 or not _TIME.fullmatch(word)}
     if [word for word in words if len(word) == 4 and word[3] < 58 and word[:2].isalpha() and word[2:].isdigit()]:
         found.update([encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)])
     return found
