@@ -1,0 +1,328 @@
+"""Formats of credentials: our rule file, and any gitleaks configuration beside it.
+
+What is read of a gitleaks file (github.com/gitleaks/gitleaks, README "Configuration"): `rules` with `id`, `regex`,
+`keywords`, `entropy`, `secretGroup`, `skipReport` and their allowlists; global allowlists, also by `targetRules`; and
+`extend.disabledRules`. `extend.useDefault` changes nothing, since our rules are always there. Files and commits are no
+notions here: `path`, `paths` and `commits` match nothing. A rule with `required` parts is tried without them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import log2
+from pathlib import Path
+from typing import Final, Literal, Protocol, cast
+
+import re2
+
+from gateway.errors import ConfigurationError
+
+OWN: Final = Path(__file__).with_name("rules.toml")
+REACH: Final = 512
+"""Bytes around a keyword in which a match of our rules begins; of other rules, whose form nobody knows, all are."""
+_MEMORY: Final = 64 * 2**20
+_HITS: Final = 256
+"""Signs of rules in one text that are told apart."""
+
+
+class Match(Protocol):
+    """What is used of a match of google-re2, on bytes."""
+
+    def span(self, group: int = 0) -> tuple[int, int]: ...
+    def start(self, group: int = 0) -> int: ...
+    def end(self, group: int = 0) -> int: ...
+    def __getitem__(self, group: int) -> bytes | None: ...
+
+
+class Pattern(Protocol):
+    """What is used of an expression of google-re2, on bytes."""
+
+    @property
+    def groups(self) -> int: ...
+    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Match | None: ...
+    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Match]: ...
+
+
+class _Options(Protocol):
+    log_errors: bool
+    max_mem: int
+
+
+class _Engine(Protocol):
+    """What is used of google-re2, which has no types."""
+
+    error: type[Exception]
+
+    def Options(self) -> _Options: ...  # noqa: N802 - its name there
+    def compile(self, pattern: str, options: _Options) -> Pattern: ...
+
+
+_RE2: Final = cast("_Engine", re2)
+
+
+def compiled(expression: str) -> Pattern:
+    """An RE2 expression for UTF-8 bytes. Raises `ValueError` with what is wrong with it."""
+    options = _RE2.Options()
+    options.log_errors = False
+    options.max_mem = _MEMORY
+    try:
+        return _RE2.compile(expression, options)
+    except _RE2.error as error:
+        detail: object = error.args[0]
+        raise ValueError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
+
+
+def escaped(word: str) -> str:
+    """A literal in an RE2 expression, which knows fewer escapes than Python's."""
+    return re.sub(r"([^\w\s-])", r"\\\1", word)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowlist:
+    """What is no credential although a rule matches. `every`: all of its conditions must hold, not one."""
+
+    regexes: tuple[Pattern, ...] = ()
+    stopwords: tuple[bytes, ...] = ()
+    target: Literal["secret", "match", "line"] = "secret"
+    every: bool = False
+    never: bool = False
+    """It also asks for a path or a commit, and all conditions must hold: it never applies."""
+
+    def allows(self, secret: bytes, match: bytes, line: bytes) -> bool:
+        if self.never:
+            return False
+        subject = {"secret": secret, "match": match, "line": line}[self.target]
+        lowered = secret.lower()
+        checks: list[bool] = []
+        if self.regexes:
+            checks.append(any(regex.search(subject) is not None for regex in self.regexes))
+        if self.stopwords:
+            checks.append(any(word in lowered for word in self.stopwords))
+        return bool(checks) and (all(checks) if self.every else any(checks))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One format. `group` holds the credential; 0 means the first group that matched, or all of the match."""
+
+    id: str
+    regex: Pattern = field(repr=False)
+    keywords: tuple[str, ...] = ()
+    entropy: float = 0.0
+    group: int = 0
+    allowlists: tuple[Allowlist, ...] = ()
+    own: bool = True
+    hint: str = ""
+    example: str = ""
+    source: str = ""
+    description: str = ""
+
+    def secret(self, match: Match) -> tuple[int, int]:
+        """Where the credential of a match is."""
+        if self.group:
+            return match.span(self.group)
+        spans = (match.span(group) for group in range(1, self.regex.groups + 1))
+        return next((span for span in spans if span[0] < span[1]), match.span())
+
+    def accepts(self, text: bytes, match: Match, span: tuple[int, int]) -> bool:
+        """Whether a match stands, by its entropy and the allowlists."""
+        secret = text[slice(*span)]
+        if self.entropy and shannon(secret) <= self.entropy:
+            return False
+        if not self.allowlists:
+            return True
+        start, end = match.span()
+        line = text[text.rfind(b"\n", 0, start) + 1 : _line_end(text, end)]
+        whole = text[start:end]
+        return not any(allowlist.allows(secret, whole, line) for allowlist in self.allowlists)
+
+
+class Ruleset:
+    """Compiled rules behind one prefilter."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules: Final = tuple(rules)
+        self.own: Final = all(rule.own for rule in self.rules)
+        """Whether these are our rules alone, whose matches begin at most `REACH` before their keyword."""
+        self._always = tuple(rule for rule in self.rules if not rule.keywords)
+        self._keywords: dict[bytes, list[Rule]] = {}
+        for rule in self.rules:
+            for keyword in rule.keywords:
+                self._keywords.setdefault(keyword.encode(), []).append(rule)
+        hints = [f"(?:{rule.hint})" for rule in self.rules if rule.hint]
+        plain = {word for rule in self.rules if not rule.hint for word in rule.keywords}
+        words = [escaped(word) for word in sorted(plain, key=len, reverse=True)]
+        self._present = compiled("(?i)" + "|".join(hints + words)) if hints or words else None
+        self._hints = [(rule, compiled(f"^(?i:{rule.hint})")) for rule in self.rules if rule.hint]
+        self._named_by = lru_cache(maxsize=1_024)(self._rules_of)
+
+    def candidates(self, text: bytes) -> list[tuple[Rule, int]]:
+        """The rules that may match in `text`, each with the place of the first sign of it."""
+        found: dict[str, tuple[Rule, int]] = {rule.id: (rule, 0) for rule in self._always}
+        hits = 0
+        position = 0
+        while self._present is not None and (match := self._present.search(text, position)) is not None:
+            start, end = match.span()
+            for rule in self._named_by(text[start:end].lower()):
+                found.setdefault(rule.id, (rule, start))
+            hits += 1
+            if hits > _HITS:
+                # Text that is full of keywords is tried whole: the same work for every rule, whatever the text.
+                return [(rule, 0) for rule in self.rules]
+            position = start + 1
+        return list(found.values())
+
+    def _rules_of(self, sign: bytes) -> tuple[Rule, ...]:
+        plain = [rule for word, rules in self._keywords.items() if word in sign for rule in rules if not rule.hint]
+        return (*plain, *(rule for rule, hint in self._hints if hint.search(sign) is not None))
+
+
+def load(*paths: Path) -> Ruleset:
+    """Our rules and those of gitleaks configurations beside them. Raises `ConfigurationError`."""
+    own, _ = _read(OWN, own=True)
+    rules = {rule.id: rule for rule in own}
+    for path in paths:
+        theirs, disabled = _read(path, own=False)
+        for name in disabled:
+            rules.pop(name, None)
+        rules.update((rule.id, rule) for rule in theirs)
+    return Ruleset(rules.values())
+
+
+def shannon(data: bytes) -> float:
+    """Bits a character."""
+    size = len(data)
+    return -sum(count / size * log2(count / size) for count in (data.count(byte) for byte in set(data)))
+
+
+def _line_end(text: bytes, start: int) -> int:
+    end = text.find(b"\n", start)
+    return len(text) if end < 0 else end
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def _read(path: Path, *, own: bool) -> tuple[list[Rule], list[str]]:
+    try:
+        document: Mapping[str, object] = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.", "Give a readable file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}.", "Give a gitleaks configuration.") from None
+    return _Reader(path, own=own).read(document)
+
+
+class _Reader:
+    """Turns a document into rules. Every problem names the file, the rule and the field."""
+
+    def __init__(self, path: Path, *, own: bool) -> None:
+        self._path = path
+        self._own = own
+
+    def read(self, document: Mapping[str, object]) -> tuple[list[Rule], list[str]]:
+        extend = self._table(document.get("extend", {}), "extend")
+        if extend.get("path") or extend.get("url"):
+            raise self._problem("extend", "names another file, which is not read", "List that file too.")
+        shared: list[tuple[frozenset[str], Allowlist]] = []
+        for table in self._allowlist_tables(document, "the file"):
+            targets = frozenset(self._texts(table, "targetRules", "the file"))
+            shared.append((targets, self._allowlist(table, "the file")))
+        rules = [
+            rule
+            for number, table in enumerate(self._tables(document.get("rules", []), "rules"), 1)
+            if (rule := self._rule(table, number, shared)) is not None
+        ]
+        return rules, self._texts(extend, "disabledRules", "extend")
+
+    def _rule(
+        self, table: Mapping[str, object], number: int, shared: list[tuple[frozenset[str], Allowlist]]
+    ) -> Rule | None:
+        name = table.get("id")
+        if not isinstance(name, str) or not name:
+            raise self._problem(f"rule {number}", "has no id", "Give it one.")
+        where = f"rule {name}"
+        expression = table.get("regex", "")
+        if not isinstance(expression, str):
+            raise self._problem(where, "has a regex that is no text", "Write an RE2 expression.")
+        if not expression or table.get("skipReport") is True:
+            return None
+        regex = self._compiled(expression, where, "regex")
+        group = table.get("secretGroup", 0)
+        if not isinstance(group, int) or not 0 <= group <= regex.groups:
+            raise self._problem(where, f"has no group {group!r} (secretGroup)", f"It has {regex.groups}.")
+        entropy = table.get("entropy", 0.0)
+        if isinstance(entropy, bool) or not isinstance(entropy, int | float):
+            raise self._problem(where, "has an entropy that is no number", "Give bits a character, as 3.5.")
+        own = [self._allowlist(item, where) for item in self._allowlist_tables(table, where)]
+        given = [allowlist for targets, allowlist in shared if not targets or name in targets]
+        return Rule(
+            id=name,
+            regex=regex,
+            keywords=tuple(word.lower() for word in self._texts(table, "keywords", where) if word),
+            entropy=float(entropy),
+            group=group,
+            allowlists=(*own, *given),
+            own=self._own,
+            hint=self._hint(table, where) if self._own else "",
+            example=str(table.get("example", "")),
+            source=str(table.get("source", "")),
+            description=str(table.get("description", "")),
+        )
+
+    def _hint(self, table: Mapping[str, object], where: str) -> str:
+        hint = str(table.get("hint", ""))
+        self._compiled(hint, where, "hint")
+        return hint
+
+    def _allowlist_tables(self, table: Mapping[str, object], where: str) -> list[Mapping[str, object]]:
+        """`allowlists`, and the older single `allowlist`."""
+        old = table.get("allowlist")
+        single = [self._table(old, f"{where}, allowlist")] if old is not None else []
+        return single + self._tables(table.get("allowlists", []), f"{where}, allowlists")
+
+    def _allowlist(self, table: Mapping[str, object], where: str) -> Allowlist:
+        target = table.get("regexTarget", "") or "secret"
+        if target not in {"secret", "match", "line"}:
+            raise self._problem(where, f"has regexTarget {target!r}", "It is secret, match or line.")
+        condition = str(table.get("condition", "") or "or").upper()
+        if condition not in {"AND", "&&", "OR", "||"}:
+            raise self._problem(where, f"has condition {condition!r}", "It is AND or OR.")
+        every = condition in {"AND", "&&"}
+        elsewhere = bool(self._texts(table, "paths", where) or self._texts(table, "commits", where))
+        return Allowlist(
+            regexes=tuple(self._compiled(item, where, "allowlist") for item in self._texts(table, "regexes", where)),
+            stopwords=tuple(word.lower().encode() for word in self._texts(table, "stopwords", where) if word),
+            target=cast("Literal['secret', 'match', 'line']", target),
+            every=every,
+            never=every and elsewhere,
+        )
+
+    def _compiled(self, expression: str, where: str, what: str) -> Pattern:
+        try:
+            return compiled(expression)
+        except ValueError as error:
+            raise self._problem(where, f"has a {what} expression that RE2 refuses: {error}", "Mend it.") from None
+
+    def _texts(self, table: Mapping[str, object], name: str, where: str) -> list[str]:
+        value = table.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
+            raise self._problem(where, f"has {name} that are no list of texts", 'Write them as ["…", "…"].')
+        return cast("list[str]", value)
+
+    def _tables(self, value: object, where: str) -> list[Mapping[str, object]]:
+        if not isinstance(value, list):
+            raise self._problem(where, "is no list of tables", "Write [[…]].")
+        return [self._table(item, where) for item in cast("list[object]", value)]
+
+    def _table(self, value: object, where: str) -> Mapping[str, object]:
+        if not isinstance(value, dict):
+            raise self._problem(where, "is no table", "Write […].")
+        return cast("Mapping[str, object]", value)
+
+    def _problem(self, where: str, what: str, remedy: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._path}: {where} {what}.", remedy)
