@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
-PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "transport", "upstream"}
+PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
 VOCABULARY = {"model", "errors", "config", "protocol"}
 """What every part may import."""
 CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "replay", "visit"}
@@ -59,6 +59,9 @@ PURE = (
     "gateway.protocol.strict",
     "gateway.replay.secrets",
     "gateway.replay.trace",
+    "gateway.tasks.contract",
+    "gateway.tasks.selection",
+    "gateway.tasks.tokens",
     "gateway.upstream.labels",
     "gateway.upstream.pins",
 )

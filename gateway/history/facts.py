@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.history.state import MAX_DESTINATIONS
+from gateway.history.state import ENDLESS
 from gateway.model import CredentialFact, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def facts(
 def _destinations(state: TaskState) -> int | None:
     if state.blind:
         return None
-    return MAX_DESTINATIONS if state.crowded else len(state.destinations)
+    return ENDLESS if state.crowded else len(state.destinations)
 
 
 def _spread(state: TaskState) -> int | None:

@@ -9,7 +9,7 @@ bound a fact becomes unknown, or counts too much. It never forgets:
 
 - A word belongs to the first untrusted result that held it. When no more words or results can be kept apart, each later
   call counts as fed by the rest (`flood`).
-- More destinations than `MAX_DESTINATIONS` count as that many.
+- More destinations than `MAX_DESTINATIONS` count as `ENDLESS`.
 - When a credential that a result revealed cannot be kept (`lost`), the origin of those not kept is unknown as a fact.
 - Words of trusted results and endorsements beyond the bound are not kept: more is asked, not less.
 
@@ -52,6 +52,8 @@ MAX_ENDORSED: Final = 4_096
 """A person would have to approve as many calls."""
 MAX_DESTINATIONS: Final = 1_024
 """Far above each limit that a policy can mean."""
+ENDLESS: Final = 2**53 - 1
+"""The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 MAX_CREDENTIALS: Final = 4_096
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""

@@ -158,7 +158,7 @@ def _dropped_from_request(name: bytes) -> bool:
     read_as = name.replace(b"_", b"-")
     if read_as in ROUTING and read_as != name:
         return True
-    return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-"))
+    return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-", b"opagate-"))
 
 
 def _connection_options(headers: Headers) -> frozenset[bytes]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from gateway.config import HistorySettings, JournalSettings
 from gateway.errors import HistoryError
 from gateway.history import History, Restored, Store, rebuild, restore, snapshot
 from gateway.history.embedded import RESIDENT
+from gateway.history.kept import Kept, row
+from gateway.history.state import TaskState
+from gateway.history.store import Checkpoint, Row
 from gateway.journal import reader
 from gateway.journal.writer import Journal
 from gateway.model import (
@@ -374,6 +378,43 @@ async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(tmp_pa
     assert "were edited" in restored.problem.message
     assert _all(after, task) == _all(before.history, task)
     assert store.load() is None
+
+
+async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_read_instead(tmp_path: Path):
+    store = Store(tmp_path, KEY)
+    store.save(Checkpoint("journal-1", 5, (Row("t", 5, b"of another version", b""),), ()))
+
+    restored = restore(_history(), store)
+
+    assert restored.problem is not None
+    assert "cannot be read" in restored.problem.message
+
+
+async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(tmp_path: Path):
+    store = Store(tmp_path, KEY)
+    made = row(Kept(Task("t", "implicit", 0), b"k", AGENT.key, 1000.0), TaskState(), str)
+    store.save(Checkpoint("journal-1", 5, (replace(made, state=b"of another version"),), ()))
+    history = _history()
+    restore(history, store)
+
+    with pytest.raises(HistoryError, match="cannot be read"):
+        history.facts(Task("t", "implicit", 0), 1000.0)
+
+
+async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Path):
+    (tmp_path / "file").touch()
+    gateway = Gateway(_history(), Record())
+    gateway.history.attach(Store(tmp_path, KEY))
+    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    writing = asyncio.create_task(
+        snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
+    )
+    await asyncio.sleep(0)
+    gateway.history.forget(10**9)
+
+    with pytest.raises(HistoryError, match="cannot be written"):
+        await writing
+    assert len(gateway.history) == 0
 
 
 async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_path: Path):

@@ -183,6 +183,7 @@ KEPT = (
         "x-forwarded-for", "x-forwarded-client-cert", "x-real-ip", "origin", "mcp-session-id", "connection", "te", "trailer",
         "transfer-encoding", "upgrade", "keep-alive", "expect", "client-cert", "x-http-method-override", "sec-fetch-site",
         "x_forwarded_for", "x_real_ip", "mcp_name", "mcp_method", "mcp-session_id", "mcp_protocol_version", "proxy_x",
+        "opagate-task", "opagate_task",
     ],
 )  # fmt: skip
 def test_what_is_the_gateways_own_affair_does_not_travel_on(name: str):

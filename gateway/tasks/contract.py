@@ -1,0 +1,202 @@
+"""The body of `POST /tasks`, strictly read. Pure: no I/O, no clock, no randomness.
+
+    {"goal": "mend the login page", "risk": "low", "tenant": "acme", "environment": "staging", "expires_in": 3600,
+     "contract": {"audiences": ["github"], "tools": ["github/*"], "destinations": ["ops@acme.example"],
+                  "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6}}}
+
+All of it is optional. What is left out narrows nothing; an empty list allows nothing. Whatever is not understood is
+refused, since a contract that is half understood would allow what its author thought forbidden.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from gateway.model import Contract, Json, JsonObject, Reason
+from gateway.protocol import strict
+
+MAX_BODY: Final = 256 * 1024
+"""Bytes."""
+MAX_GOAL: Final = 8_192
+"""Characters."""
+MAX_ITEMS: Final = 256
+MAX_TEXT: Final = 512
+MAX_LIMIT: Final = 1_000_000
+DEFAULT_EXPIRY: Final = 3_600
+MAX_EXPIRY: Final = 86_400
+"""Seconds. Authority is for a piece of work; a longer one is opened again."""
+
+LIMITS: Final = (
+    "approvals_used",
+    "audiences",
+    "audiences_in_window",
+    "call_destinations",
+    "calls",
+    "denials",
+    "depth",
+    "destinations",
+    "environments",
+    "in_flight",
+    "spread",
+    "tenants",
+    "write_audiences",
+)
+"""The facts that a contract can limit; the same as in `rego/gateway/denials/contract/data.yaml`."""
+
+Risk = Literal["low", "medium", "high"]
+_RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}
+_FIELDS: Final = ("goal", "contract", "risk", "tenant", "environment", "expires_in")
+_CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits")
+_FLOW_FIELDS: Final = ("from", "to")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_USERINFO: Final = re.compile(r"//[^/\s@]*:[^/\s@]*@")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a caller declares. `expires_in` in seconds."""
+
+    goal: str | None = None
+    contract: Contract | None = None
+    risk: Risk | None = None
+    tenant: str | None = None
+    environment: str | None = None
+    expires_in: int = DEFAULT_EXPIRY
+
+
+def read(body: bytes) -> Declaration | Reason:
+    """Read the body, or say what is wrong with which field: `task/invalid`."""
+    if len(body) > MAX_BODY:
+        return _reason(f"the body is longer than {MAX_BODY // 1024} KiB")
+    document = strict.read(body or b"{}")
+    if isinstance(document, strict.Unreadable):
+        return _reason(document.message)
+    try:
+        return _declaration(document)
+    except _Invalid as invalid:
+        return _reason(str(invalid))
+
+
+class _Invalid(Exception):
+    """Carries a sentence to `read`."""
+
+
+def _reason(problem: str) -> Reason:
+    return Reason("task/invalid", f"The task was not opened: {problem}.", "Mend that and send it again.")
+
+
+def _declaration(document: JsonObject) -> Declaration:
+    _require_known(document, _FIELDS, "the task")
+    return Declaration(
+        goal=_optional(document, "goal", "goal", _goal),
+        contract=_optional(document, "contract", "contract", _contract),
+        risk=_optional(document, "risk", "risk", _risk),
+        tenant=_optional(document, "tenant", "tenant", _text),
+        environment=_optional(document, "environment", "environment", _text),
+        expires_in=_optional(document, "expires_in", "expires_in", _expiry) or DEFAULT_EXPIRY,
+    )
+
+
+def _contract(value: Json, field: str) -> Contract:
+    fields = _object(value, field)
+    _require_known(fields, _CONTRACT_FIELDS, field)
+    audiences = _optional(fields, "audiences", f"{field}.audiences", _texts)
+    return Contract(
+        audiences=None if audiences is None else frozenset(audiences),
+        tools=_optional(fields, "tools", f"{field}.tools", _texts),
+        destinations=_optional(fields, "destinations", f"{field}.destinations", _destinations),
+        credential_flows=_optional(fields, "credential_flows", f"{field}.credential_flows", _flows) or (),
+        limits=_optional(fields, "limits", f"{field}.limits", _limits) or {},
+    )
+
+
+def _optional(fields: JsonObject, name: str, field: str, read_value: Callable[[Json, str], _Value]) -> _Value | None:
+    return read_value(fields[name], field) if name in fields else None
+
+
+def _goal(value: Json, field: str) -> str:
+    return _text(value, field, MAX_GOAL)
+
+
+def _risk(value: Json, field: str) -> Risk:
+    if not isinstance(value, str) or value not in _RISKS:
+        raise _Invalid(f"{field} is one of {', '.join(_RISKS)}")
+    return _RISKS[value]
+
+
+def _expiry(value: Json, field: str) -> int:
+    return _integer(value, field, 1, MAX_EXPIRY)
+
+
+def _text(value: Json, field: str, longest: int = MAX_TEXT) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Invalid(f"{field} is a text that is not empty")
+    if len(value) > longest:
+        raise _Invalid(f"{field} is longer than {longest} characters")
+    if _CONTROL.search(value):
+        raise _Invalid(f"{field} has control characters")
+    return value
+
+
+def _texts(value: Json, field: str) -> tuple[str, ...]:
+    return tuple(_text(item, f"{field}[{index}]") for index, item in enumerate(_list(value, field)))
+
+
+def _destinations(value: Json, field: str) -> tuple[str, ...]:
+    found = _texts(value, field)
+    for index, destination in enumerate(found):
+        if _USERINFO.search(destination):
+            raise _Invalid(f"{field}[{index}] has a password in it; write the address without")
+    return found
+
+
+def _flows(value: Json, field: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_flow(item, f"{field}[{index}]") for index, item in enumerate(_list(value, field)))
+
+
+def _flow(value: Json, field: str) -> tuple[str, str]:
+    fields = _object(value, field)
+    _require_known(fields, _FLOW_FIELDS, field)
+    if len(fields) != 2:
+        raise _Invalid(f"{field} has both from and to")
+    return _text(fields["from"], f"{field}.from"), _text(fields["to"], f"{field}.to")
+
+
+def _limits(value: Json, field: str) -> dict[str, int]:
+    fields = _object(value, field)
+    _require_known(fields, LIMITS, field)
+    return {name: _integer(limit, f"{field}.{name}", 0, MAX_LIMIT) for name, limit in fields.items()}
+
+
+def _integer(value: Json, field: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise _Invalid(f"{field} is a whole number from {least} to {most}")
+    return value
+
+
+def _object(value: Json, field: str) -> JsonObject:
+    if not isinstance(value, Mapping):
+        raise _Invalid(f"{field} is an object")
+    return value
+
+
+def _list(value: Json, field: str) -> Sequence[Json]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _Invalid(f"{field} is a list")
+    if len(value) > MAX_ITEMS:
+        raise _Invalid(f"{field} has more than {MAX_ITEMS} items")
+    return value
+
+
+def _require_known(fields: JsonObject, known: Sequence[str], where: str) -> None:
+    """Names what is not known by the nearest name that is; the unknown name itself is the caller's, and not repeated."""
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name[:MAX_TEXT], known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise _Invalid(f"{where} has a field that is not known ({hint})")

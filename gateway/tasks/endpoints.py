@@ -1,0 +1,216 @@
+"""`POST /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/complete`, `POST /tasks/{id}/cancel`, and the key of their tokens.
+
+The edge has verified the caller. A task of another caller is as unknown as one that never was. What is answered with
+success is in the journal; a task that could not be written there is ended at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.model import Json, JsonObject, Principal, Reason, ResultContent, Task, TaskReport
+from gateway.protocol.replies import Reply, printable
+from gateway.tasks.contract import Declaration, read
+from gateway.tasks.tokens import EXPIRED
+
+if TYPE_CHECKING:
+    from gateway.model import Contract
+    from gateway.tasks.tokens import TaskTokens
+
+End = Literal["completed", "cancelled"]
+
+_ID: Final = r"[A-Za-z0-9_-]{1,64}"
+_ONE: Final = re.compile(rf"/tasks/({_ID})")
+_END: Final = re.compile(rf"/tasks/({_ID})/(complete|cancel)")
+_ENDS: Final[dict[str, End]] = {"complete": "completed", "cancel": "cancelled"}
+_STATUS: Final = {
+    "task/invalid": 400,
+    "task/not-found": 404,
+    "task/unknown": 404,
+    "task/method": 405,
+    "task/ended": 409,
+    "task/expired": 410,
+}
+_NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")
+_METHOD: Final = Reason("task/method", "This page is not asked in this way.", "Use the method that Allow names.")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """A request to one of the pages. `path` is without query; `now` is in seconds since the epoch."""
+
+    method: str
+    path: str
+    body: bytes
+    principal: Principal
+    now: float
+
+
+class TaskBook(Protocol):
+    """Where tasks are kept: `history.History`."""
+
+    def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
+    def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
+    def end(self, task: Task, how: End) -> JsonObject: ...
+
+
+class TaskEndpoints:
+    """`inspect` says what a goal and the destinations of a contract hold. `append` writes to the journal."""
+
+    def __init__(
+        self,
+        book: TaskBook,
+        tokens: TaskTokens,
+        *,
+        inspect: Callable[[str | None, Contract | None], ResultContent],
+        append: Callable[[str, JsonObject], Awaitable[None]],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._book = book
+        self._tokens = tokens
+        self._inspect = inspect
+        self._append = append
+        self._new_id = new_id
+
+    async def handle(self, request: TaskRequest) -> Reply:
+        """Answer one request. Never raises for anything that a caller did, or for a journal that cannot be written."""
+        try:
+            return await self._handle(request)
+        except GatewayError as error:
+            message = f"{error.message[:1].upper()}{error.message[1:]}."
+            return _refused(Reason(error.code, message, error.remedy), 503)
+
+    def jwks(self) -> Reply:
+        """The keys of what the gateway signs, for `/.well-known/jwks.json`."""
+        return _json(200, self._tokens.jwks(), (b"cache-control", b"max-age=300"))
+
+    async def _handle(self, request: TaskRequest) -> Reply:
+        if request.path == "/tasks":
+            return await self._open(request) if request.method == "POST" else _not_allowed(b"POST")
+        if match := _ONE.fullmatch(request.path):
+            return self._report(request, match[1]) if request.method == "GET" else _not_allowed(b"GET")
+        if match := _END.fullmatch(request.path):
+            if request.method != "POST":
+                return _not_allowed(b"POST")
+            return await self._end(request, match[1], _ENDS[match[2]])
+        return _refused(_NO_PAGE)
+
+    async def _open(self, request: TaskRequest) -> Reply:
+        declared = read(request.body)
+        if isinstance(declared, Reason):
+            return _refused(declared)
+        task = _task(self._new_id(), declared, request.now)
+        fields = self._book.open(request.principal, task, self._inspect(task.goal, task.contract))
+        try:
+            await self._append("task", fields)
+        except BaseException:
+            # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
+            self._book.end(task, "cancelled")
+            raise
+        report = self._book.report(request.principal, task.id, request.now)
+        if isinstance(report, Reason):
+            return _refused(report)
+        token = self._tokens.issue(request.principal, task, request.now)
+        location = (b"location", f"/tasks/{task.id}".encode("ascii"))
+        return _json(201, {**_described(report), "token": token}, location)
+
+    def _report(self, request: TaskRequest, task_id: str) -> Reply:
+        report = self._book.report(request.principal, task_id, request.now)
+        return _refused(report) if isinstance(report, Reason) else _json(200, _described(report))
+
+    async def _end(self, request: TaskRequest, task_id: str, how: End) -> Reply:
+        """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again."""
+        report = self._book.report(request.principal, task_id, request.now)
+        if isinstance(report, Reason):
+            return _refused(report)
+        if report.status == "expired":
+            return _refused(EXPIRED)
+        if report.status not in {"open", how}:
+            return _refused(Reason("task/ended", f"This task is {report.status} already.", "Leave it at that."))
+        await self._append("task", self._book.end(report.task, how))
+        return self._report(request, task_id)
+
+
+def _task(task_id: str, declared: Declaration, now: float) -> Task:
+    opened = round(now, 3)
+    return Task(
+        id=task_id,
+        kind="declared",
+        opened=opened,
+        expires=opened + declared.expires_in,
+        goal=declared.goal,
+        risk=declared.risk,
+        tenant=declared.tenant,
+        environment=declared.environment,
+        contract=declared.contract,
+    )
+
+
+def _described(report: TaskReport) -> JsonObject:
+    task, facts = report.task, report.facts
+    described: dict[str, Json] = {
+        "id": task.id,
+        "status": report.status,
+        "opened": _time(task.opened),
+        "expires": None if task.expires is None else _time(task.expires),
+        "goal": task.goal,
+        "risk": task.risk,
+        "tenant": task.tenant,
+        "environment": task.environment,
+        "contract": None if task.contract is None else _contract(task.contract),
+        "done": _known(
+            {
+                "calls": facts.calls,
+                "in_flight": facts.in_flight,
+                "denials": facts.denials,
+                "audiences": sorted(facts.audiences),
+                "write_audiences": sorted(facts.write_audiences),
+                "destinations": facts.destinations,
+            }
+        ),
+    }
+    return _known(described)
+
+
+def _known(fields: JsonObject) -> JsonObject:
+    """Without what nobody declared or nobody knows."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _contract(contract: Contract) -> JsonObject:
+    return _known(
+        {
+            "audiences": None if contract.audiences is None else sorted(contract.audiences),
+            "tools": contract.tools,
+            "destinations": contract.destinations,
+            "credential_flows": [{"from": source, "to": to} for source, to in contract.credential_flows],
+            "limits": contract.limits,
+        }
+    )
+
+
+def _time(seconds: float) -> str:
+    """RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
+
+
+def _not_allowed(allowed: bytes) -> Reply:
+    return _refused(_METHOD, None, (b"allow", allowed))
+
+
+def _refused(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Reply:
+    shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
+    return _json(status or _STATUS[reason.code], {"error": shown}, *headers)
+
+
+def _json(status: int, body: JsonObject, *headers: tuple[bytes, bytes]) -> Reply:
+    fixed = ((b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"))
+    kept = () if any(name == b"cache-control" for name, _ in headers) else ((b"cache-control", b"no-store"),)
+    return Reply(status, (*fixed, *kept, *headers), msgspec.json.encode(body))

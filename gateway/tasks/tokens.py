@@ -1,0 +1,86 @@
+"""Task tokens: JWTs (RFC 7519) that the gateway signs, and that name a task to its own caller.
+
+A token gives nothing by itself: the caller has to prove who it is in the usual way, and the token has to be its own.
+What is accepted is exactly what is issued (RFC 8725 sections 3.1, 3.8, 3.9, 3.11): one algorithm, one key, one type, these
+claims and no others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from gateway.model import JsonObject, Reason
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey
+
+    from gateway.model import Principal, Task
+
+ALGORITHM: Final = "ES256"
+TYPE: Final = "opagate-task+jwt"
+MAX_TOKEN: Final = 4_096
+"""Characters. A longer one is refused unread."""
+
+FOREIGN: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
+EXPIRED: Final = Reason("task/expired", "This task's time is over.", "Open a new one with POST /tasks.")
+
+
+class TaskTokens:
+    """`base_url` is the gateway's public address, without a slash at its end."""
+
+    def __init__(self, key: ECKey, *, base_url: str) -> None:
+        self._key = key
+        self._kid = key.thumbprint()
+        self._issuer = base_url
+        self._audience = f"{base_url}/mcp"
+
+    def issue(self, principal: Principal, task: Task, now: float) -> str:
+        """A token that is good as long as the task. Raises `ValueError` for a task without expiry."""
+        if task.expires is None:
+            raise ValueError("a task without expiry has no token")
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": principal.key,
+            "jti": task.id,
+            "iat": int(now),
+            "exp": int(task.expires),
+        }
+        return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
+
+    def task_of(self, token: str, principal: Principal, now: float) -> str | Reason:
+        """The id of the task that the token names. `task/unknown` if it is not this gateway's or not this caller's."""
+        if len(token) > MAX_TOKEN or not token.isascii():
+            return FOREIGN
+        try:
+            read = jwt.decode(token, self._key, algorithms=[ALGORITHM])
+        except (JoseError, ValueError):
+            return FOREIGN
+        claims = read.claims
+        task, expires = claims.get("jti"), claims.get("exp")
+        expected = {"iss": self._issuer, "aud": self._audience, "sub": principal.key}
+        if read.header != self._header or {name: claims.get(name) for name in expected} != expected:
+            return FOREIGN
+        if claims.keys() != {*expected, "jti", "iat", "exp"} or not isinstance(task, str) or type(expires) is not int:
+            return FOREIGN
+        return task if now < expires else EXPIRED
+
+    def jwks(self) -> JsonObject:
+        """The public key, as a JWK Set (RFC 7517 section 5)."""
+        public = {name: str(value) for name, value in self._key.as_dict(private=False).items() if name in _PUBLIC}
+        return {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
+
+    @property
+    def _header(self) -> dict[str, str]:
+        return {"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}
+
+
+_PUBLIC: Final = frozenset({"kty", "crv", "x", "y"})
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token; task ids have no dots."""
+    return text.count(".") == 2

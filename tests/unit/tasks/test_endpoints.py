@@ -1,0 +1,276 @@
+"""With the real history and the real tokens; the journal is a list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.config import HistorySettings
+from gateway.errors import JournalError
+from gateway.history import History, Restored, rebuild
+from gateway.model import Call, CallContent, Contract, Effect, Labels, Principal, ResultContent, Sighting, Target
+from gateway.tasks.endpoints import TaskEndpoints, TaskRequest
+from gateway.tasks.tokens import TaskTokens
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey
+
+    from gateway.model import JsonObject
+    from gateway.protocol.replies import Reply
+
+BODY = {
+    "goal": "mend it",
+    "risk": "low",
+    "tenant": "acme",
+    "environment": "staging",
+    "expires_in": 100,
+    "contract": {
+        "audiences": ["b", "a"],
+        "tools": ["a/*"],
+        "destinations": ["x@a.example"],
+        "credential_flows": [{"from": "a", "to": "b"}],
+        "limits": {"destinations": 6},
+    },
+}
+
+
+class Desk:
+    """The endpoints, and what is behind them."""
+
+    def __init__(self, key: ECKey) -> None:
+        self.history = History(HistorySettings(), clock=lambda: 1000.0, owner_limit=3, conceal=str)
+        self.tokens = TaskTokens(key, base_url="https://gateway.example")
+        self.written: list[tuple[str, JsonObject]] = []
+        self.broken = False
+        self.inspected: list[tuple[str | None, Contract | None]] = []
+        self.count = 0
+        self.endpoints = TaskEndpoints(
+            self.history, self.tokens, inspect=self._inspect, append=self._append, new_id=self._new_id
+        )
+
+    def _inspect(self, goal: str | None, contract: Contract | None) -> ResultContent:
+        self.inspected.append((goal, contract))
+        return ResultContent((Sighting("fp:1", "jwt"),), frozenset({7}))
+
+    async def _append(self, kind: str, fields: JsonObject) -> None:
+        if self.broken:
+            raise JournalError("the journal cannot be written: no space", "free space")
+        self.written.append((kind, fields))
+
+    def _new_id(self) -> str:
+        self.count += 1
+        return f"task-{self.count}"
+
+    async def ask(
+        self, principal: Principal, method: str, path: str, body: object = None, now: float = 1000.0
+    ) -> tuple[int, Any]:
+        reply = await self.reply(principal, method, path, body, now)
+        return reply.status, json.loads(reply.body)
+
+    async def reply(
+        self, principal: Principal, method: str, path: str, body: object = None, now: float = 1000.0
+    ) -> Reply:
+        data = b"" if body is None else json.dumps(body).encode()
+        return await self.endpoints.handle(TaskRequest(method, path, data, principal, now))
+
+
+@pytest.fixture
+def desk(key: ECKey) -> Desk:
+    return Desk(key)
+
+
+async def test_a_task_is_opened_and_described(desk: Desk, me: Principal):
+    reply = await desk.reply(me, "POST", "/tasks", BODY)
+
+    described = json.loads(reply.body)
+    token = described.pop("token")
+    assert reply.status == 201
+    assert described == {
+        "id": "task-1",
+        "status": "open",
+        "opened": "1970-01-01T00:16:40Z",
+        "expires": "1970-01-01T00:18:20Z",
+        "goal": "mend it",
+        "risk": "low",
+        "tenant": "acme",
+        "environment": "staging",
+        "contract": {**BODY["contract"], "audiences": ["a", "b"]},  # type: ignore[dict-item] - an object
+        "done": {
+            "calls": 0,
+            "in_flight": 0,
+            "denials": 0,
+            "audiences": [],
+            "write_audiences": [],
+            "destinations": 0,
+        },
+    }
+    headers = dict(reply.headers)
+    assert (headers[b"location"], headers[b"cache-control"]) == (b"/tasks/task-1", b"no-store")
+    assert desk.tokens.task_of(token, me, 1050) == "task-1"
+    assert desk.history.select(me, "task-1", 1050) != desk.history.select(me, "task-2", 1050)
+
+
+async def test_the_least_that_can_be_declared_is_nothing(desk: Desk, me: Principal):
+    status, described = await desk.ask(me, "POST", "/tasks")
+
+    assert status == 201
+    assert not {"goal", "contract", "risk", "tenant", "environment"} & described.keys()
+
+
+async def test_what_a_goal_holds_is_known_to_history(desk: Desk, me: Principal):
+    await desk.ask(me, "POST", "/tasks", BODY)
+    task = desk.history.select(me, "task-1", 1001)
+    target = Target("tool", "a", "use", "a", labels=Labels(Effect.WRITE))
+    content = CallContent(sightings=(Sighting("fp:1", "jwt"),), authority={"/to": frozenset({7})})
+
+    known = desk.history.reserve(task, "c", Call("tools/call", target, {}), content, 1001).facts  # type: ignore[arg-type] - selected
+
+    assert desk.inspected[0][0] == "mend it"
+    assert desk.inspected[0][1] is not None
+    assert known.ungrounded == ()
+    assert known.credentials is not None
+    assert known.credentials[0].origin == "user"
+
+
+async def test_a_task_is_read_by_its_owner_only(desk: Desk, me: Principal, you: Principal):
+    await desk.ask(me, "POST", "/tasks", BODY)
+
+    status, described = await desk.ask(me, "GET", "/tasks/task-1")
+    foreign, never = await desk.ask(you, "GET", "/tasks/task-1"), await desk.ask(you, "GET", "/tasks/never")
+
+    assert (status, described["id"]) == (200, "task-1")
+    assert "token" not in described
+    assert foreign == never
+    assert (foreign[0], foreign[1]["error"]["code"]) == (404, "task/unknown")
+
+
+@pytest.mark.parametrize(("verb", "how"), [("complete", "completed"), ("cancel", "cancelled")])
+async def test_a_task_is_ended_by_its_owner(desk: Desk, me: Principal, you: Principal, verb: str, how: str):
+    await desk.ask(me, "POST", "/tasks", BODY)
+    foreign, _ = await desk.ask(you, "POST", f"/tasks/task-1/{verb}")
+
+    status, described = await desk.ask(me, "POST", f"/tasks/task-1/{verb}")
+    again, _ = await desk.ask(me, "POST", f"/tasks/task-1/{verb}")
+    other = await desk.ask(me, "POST", "/tasks/task-1/" + ("cancel" if verb == "complete" else "complete"))
+
+    assert foreign == 404
+    assert (status, described["status"], again) == (200, how, 200)
+    assert (other[0], other[1]["error"]["code"]) == (409, "task/ended")
+    assert getattr(desk.history.select(me, "task-1", 1001), "code", None) == "task/ended"
+
+
+async def test_a_task_whose_time_is_over_is_read_and_not_ended(desk: Desk, me: Principal):
+    await desk.ask(me, "POST", "/tasks", BODY)
+
+    _, described = await desk.ask(me, "GET", "/tasks/task-1", now=1100)
+    ended = await desk.ask(me, "POST", "/tasks/task-1/complete", now=1100)
+
+    assert described["status"] == "expired"
+    assert (ended[0], ended[1]["error"]["code"]) == (410, "task/expired")
+
+
+async def test_a_task_that_cannot_be_written_down_is_not_opened(desk: Desk, me: Principal):
+    desk.broken = True
+
+    refused = await desk.ask(me, "POST", "/tasks", BODY)
+
+    assert refused[0] == 503
+    assert refused[1]["error"] == {
+        "code": "journal/unavailable",
+        "message": "The journal cannot be written: no space.",
+        "remedy": "free space",
+    }
+    assert getattr(desk.history.select(me, "task-1", 1001), "code", None) == "task/ended"
+
+
+async def test_an_end_that_cannot_be_written_down_is_not_confirmed_and_can_be_asked_for_again(
+    desk: Desk, me: Principal
+):
+    await desk.ask(me, "POST", "/tasks", BODY)
+    desk.broken = True
+    refused, _ = await desk.ask(me, "POST", "/tasks/task-1/complete")
+    desk.broken = False
+
+    status, _ = await desk.ask(me, "POST", "/tasks/task-1/complete")
+
+    assert (refused, status) == (503, 200)
+    assert [fields["event"] for _, fields in desk.written] == ["opened", "ended"]
+
+
+async def test_what_is_written_down_is_enough_to_go_on_after_a_restart(desk: Desk, me: Principal, you: Principal):
+    await desk.ask(me, "POST", "/tasks", BODY)
+    await desk.ask(me, "POST", "/tasks", BODY)
+    await desk.ask(me, "POST", "/tasks/task-2/cancel")
+    entries = [
+        json.loads(json.dumps({"seq": number, "kind": kind, **fields}))
+        for number, (kind, fields) in enumerate(desk.written, 1)
+    ]
+
+    after = History(HistorySettings(), clock=lambda: 1000.0)
+    rebuild(after, entries, Restored())
+
+    assert after.select(me, "task-1", 1001) == desk.history.select(me, "task-1", 1001)
+    assert getattr(after.select(me, "task-2", 1001), "code", None) == "task/ended"
+    assert getattr(after.select(you, "task-1", 1001), "code", None) == "task/unknown"
+
+
+async def test_one_caller_cannot_take_all_the_room(desk: Desk, me: Principal, you: Principal):
+    statuses = [(await desk.ask(me, "POST", "/tasks"))[0] for _ in range(4)]
+
+    assert statuses == [201, 201, 201, 503]
+    assert (await desk.ask(you, "POST", "/tasks"))[0] == 201
+
+
+async def test_a_bad_declaration_opens_nothing(desk: Desk, me: Principal):
+    status, refused = await desk.ask(me, "POST", "/tasks", {"goals": "x"})
+
+    assert (status, refused["error"]["code"]) == (400, "task/invalid")
+    assert len(desk.history) == 0
+    assert desk.written == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/tasks", 405, b"POST"),
+        ("POST", "/tasks/task-1", 405, b"GET"),
+        ("GET", "/tasks/task-1/complete", 405, b"POST"),
+        ("POST", "/tasks/task-1/delete", 404, None),
+        ("GET", "/tasks/", 404, None),
+        ("GET", "/tasks/a/b/c", 404, None),
+        ("GET", "/tasks/..%2f", 404, None),
+        ("GET", "/tasks/" + "x" * 65, 404, None),
+        ("GET", "/tasks/task-1\n", 404, None),
+    ],
+)
+async def test_other_methods_and_pages_are_refused(  # noqa: PLR0917 - one column each
+    desk: Desk, me: Principal, method: str, path: str, status: int, allow: bytes | None
+):
+    reply = await desk.reply(me, method, path)
+
+    assert (reply.status, dict(reply.headers).get(b"allow")) == (status, allow)
+
+
+async def test_a_task_that_is_forgotten_while_it_is_written_down_is_not_confirmed(desk: Desk, me: Principal):
+    original = desk._append
+
+    async def slow(kind: str, fields: JsonObject) -> None:
+        await original(kind, fields)
+        desk.history.forget(10**9)
+
+    endpoints = TaskEndpoints(desk.history, desk.tokens, inspect=desk._inspect, append=slow, new_id=desk._new_id)
+    request = TaskRequest("POST", "/tasks", b"", me, 1000.0)
+
+    assert (await endpoints.handle(request)).status == 404
+    assert (await endpoints.handle(replace(request, path="/tasks/task-1", method="GET"))).status == 404
+
+
+def test_the_keys_are_published(desk: Desk):
+    reply = desk.endpoints.jwks()
+
+    assert reply.status == 200
+    assert json.loads(reply.body) == desk.tokens.jwks()
+    assert dict(reply.headers)[b"cache-control"] == b"max-age=300"
