@@ -1,0 +1,103 @@
+"""The way back: lists come filtered, failures come with words, the rest comes as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import HistoryFull, UpstreamBroken
+from tests.unit.harness import Back, Bench, bench, call, message, result
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with bench(tmp_path) as found:
+        yield found
+
+
+async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    there.upstream.script = lambda request: result(
+        request,
+        {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("read_file", "hidden", "ask_first")]},
+    )
+    listed = (await there.ask(message("tools/list"))).json["result"]["tools"]
+    assert [tool["name"] for tool in listed] == ["read_file", "ask_first"]
+
+    def full(*_args: Any) -> None:
+        raise HistoryFull("no room")
+
+    there.upstream.script = lambda request: result(
+        request, {"tools": [{"name": "read_file", "inputSchema": {"type": "object"}}]}
+    )
+    monkeypatch.setattr(there.gateway.history, "task", full)
+    assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
+
+
+async def test_a_list_of_tasks_shows_the_callers_own(there: Bench):
+    there.upstream.script = lambda request: result(request, {"task": {"taskId": "mine", "status": "working"}})
+    await there.ask(call())
+    there.upstream.script = lambda request: result(request, {"tasks": [{"taskId": "mine"}, {"taskId": "other"}]})
+
+    assert (await there.ask(message("tasks/list"))).json["result"]["tasks"] == [{"taskId": "mine"}]
+
+
+async def test_a_list_under_another_type_is_filtered_all_the_same(there: Bench):
+    there.upstream.script = lambda request: Back(
+        200, "text/plain", result(request, {"tools": [{"name": "hidden", "inputSchema": {}}]}).chunks
+    )
+
+    assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
+
+
+@pytest.mark.parametrize(("type", "chunks"), [("text/plain", (b"Not Found",)), (None, ())])
+async def test_an_error_of_the_http_server_passes_as_it_is(there: Bench, type: str | None, chunks: tuple[bytes, ...]):  # noqa: A002 - as Back names it
+    there.upstream.script = lambda _request: Back(404, type, chunks)
+
+    answer = await there.ask(message("tools/list"))
+
+    assert (answer.status, answer.body) == (404, b"".join(chunks))
+
+
+@pytest.mark.parametrize(
+    ("type", "chunks", "told"),
+    [
+        ("text/event-stream", (b": begun\n\n", UpstreamBroken("it died")), True),
+        ("application/json", (UpstreamBroken("it died"),), True),
+        ("application/json", (b"x" * 300_000, UpstreamBroken("it died")), False),
+        ("text/plain", (b"begun", UpstreamBroken("it died")), False),
+    ],
+)
+async def test_an_answer_that_breaks_off_ends_with_words_where_words_still_fit(
+    there: Bench,
+    type: str,  # noqa: A002 - as Back names it
+    chunks: tuple[bytes | BaseException, ...],
+    told: bool,  # noqa: FBT001 - a parameter of pytest
+):
+    there.upstream.script = lambda _request: Back(200, type, chunks)
+    answer = await there.ask(call())
+
+    assert (answer.broken is None) is told
+    if told:
+        last = json.loads(answer.body.rpartition(b"data: ")[2])
+        assert (last["id"], last["error"]["message"]) == (7, "It died.")
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+
+
+async def test_a_stream_without_a_request_that_breaks_off_has_no_words(there: Bench):
+    there.upstream.script = lambda _request: Back(200, "text/event-stream", (UpstreamBroken("it died"),))
+
+    assert (await there.ask(None)).broken is not None
+
+
+async def test_a_list_of_resources_shows_what_policy_shows(there: Bench):
+    there.upstream.script = lambda request: result(
+        request, {"resources": [{"uri": "file:///a"}, {"uri": "secret:///b"}]}
+    )
+
+    assert (await there.ask(message("resources/list"))).json["result"]["resources"] == [{"uri": "file:///a"}]

@@ -1,0 +1,82 @@
+"""The pages beside MCP, of a gateway whose parts are real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.identity.keys import KeyStatus
+from gateway.pages import pages
+from tests.unit.harness import Bench, bench
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with bench(tmp_path) as found:
+        yield found
+
+
+async def shown(there: Bench, path: str, *, draining: bool = False) -> tuple[int, Any]:
+    reply = await pages(there.configuration, there.gateway, draining=lambda: draining)[path]()
+    return reply.status, json.loads(reply.body)
+
+
+async def test_a_gateway_that_serves_is_alive_and_ready(there: Bench):
+    assert await shown(there, "/healthz") == (200, {"status": "ok"})
+    status, body = await shown(there, "/readyz")
+    assert (status, body["ready"], body["problems"], body["policy"]["engine"]) == (200, True, {}, "embedded")
+
+
+async def test_a_gateway_that_stops_is_not_ready(there: Bench):
+    assert (await shown(there, "/readyz", draining=True))[1]["problems"] == {"gateway": "it is stopping"}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "named"),
+    [
+        ("policy", {"problem": "it is broken"}, {"policy": "it is broken"}),
+        ("policy", {"ready": False}, {"policy": "no policy is in force"}),
+        ("journal", {"problem": "the disk is full"}, {"journal": "the disk is full"}),
+    ],
+)
+async def test_what_is_not_ready_is_named(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, part: str, change: dict[str, Any], named: dict[str, str]
+):
+    found = getattr(there.gateway, part)
+    status = replace(found.status(), **change)
+    monkeypatch.setattr(found, "status", lambda: status)
+
+    code, body = await shown(there, "/readyz")
+
+    assert (code, body["problems"]) == (503, named)
+
+
+async def test_an_issuer_without_keys_is_named(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    fields = dict.fromkeys(KeyStatus.__dataclass_fields__)
+    statuses = [KeyStatus(**{**fields, "issuer": f"https://{name}", "ready": name == "c", "problem": problem})  # pyright: ignore[reportArgumentType] - what the page does not read is left out
+                for name, problem in (("a", "it is away"), ("b", None), ("c", None))]  # fmt: skip
+    monkeypatch.setattr(there.gateway.identities, "status", lambda: statuses)
+
+    assert (await shown(there, "/readyz"))[1]["problems"] == {
+        "identity https://a": "it is away",
+        "identity https://b": "its keys are not known",
+    }
+
+
+async def test_each_resource_has_its_metadata(there: Bench):
+    base = "/.well-known/oauth-protected-resource"
+    for path, resource in ((f"{base}/mcp", "/mcp"), (base, "/mcp"), (f"{base}/mcp/files", "/mcp/files")):
+        status, body = await shown(there, path)
+        assert (status, body["resource"]) == (200, f"http://127.0.0.1:8080{resource}")
+
+
+async def test_metrics_are_in_the_format_of_prometheus(there: Bench):
+    reply = await pages(there.configuration, there.gateway, draining=lambda: False)["/metrics"]()
+
+    assert dict(reply.headers)[b"content-type"].startswith(b"text/plain")
+    assert b"opagate_policy_ready 1.0" in reply.body
