@@ -76,7 +76,7 @@ def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored)
     Calls that are still open then were of the gateway before, and count as settled. Raises `HistoryError` for an entry
     that is damaged.
     """
-    run = _Rebuild(history, restored.journal)
+    run = _Rebuild(history, restored)
     for entry in entries:
         run.take(entry)
     run.close()
@@ -107,10 +107,11 @@ async def snapshot(history: History, store: Store, position: Callable[[], tuple[
 class _Rebuild:
     """One run over a journal. `calls` finds the task of a call that is open."""
 
-    def __init__(self, history: History, journal: str | None) -> None:
+    def __init__(self, history: History, restored: Restored) -> None:
         self._history = history
         self._calls: dict[str, Kept] = {}
-        self.journal = journal
+        self._stored = restored.seq
+        self.journal = restored.journal
         self.seq = 0
         self.events = 0
         for kept in history.tasks():
@@ -137,6 +138,7 @@ class _Rebuild:
         """Another journal than that of the snapshots: what they know is kept, and nothing of this one is left out."""
         journal = cast("str", entry["journal"])
         if self.journal is not None and journal != self.journal:
+            self._stored = 0
             for kept in self._history.tasks():
                 kept.seq = 0
         self.journal = journal
@@ -174,7 +176,7 @@ class _Rebuild:
         kept = self._history.kept(cast("str", entry["task"]))
         if kept is None:
             declared = entry.get("declared")
-            if declared is None:
+            if declared is None or self.seq <= self._stored:
                 return
             task = read_task(declared)
             kept = Kept(task, b"", cast("str", entry["owner"]), task.opened)
@@ -186,11 +188,12 @@ class _Rebuild:
         self._fold(kept, event, kept.used)
 
     def _task(self, entry: JsonObject, fields: JsonObject, event: Reserved) -> Kept | None:
-        """The task of a call. An implicit one begins with its first call; a declared one has an entry of its own."""
+        """The task of a call. An implicit one begins with its first call; a declared one has an entry of its own. One
+        that a snapshot ought to have and has not was over by then."""
         task = cast("JsonObject", entry["task"])
         task_id = cast("str", task["id"])
         kept = self._history.kept(task_id)
-        if kept is None and "key" in fields:
+        if kept is None and "key" in fields and self.seq > self._stored:
             owner = cast("str", cast("JsonObject", entry["principal"])["key"])
             opened = cast("float", fields["opened"])
             key = bytes.fromhex(cast("str", fields["key"]))

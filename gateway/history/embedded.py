@@ -364,7 +364,8 @@ class History:
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.task.id]
         self._unused.pop(kept.task.id, None)
-        self._ids.pop(kept.key, None)
+        if self._ids.get(kept.key) == kept.task.id:
+            del self._ids[kept.key]
         if self._store is not None:
             self._gone.add(kept.task.id)
         left = self._owned[kept.owner] - 1

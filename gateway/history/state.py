@@ -183,7 +183,7 @@ def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, 
     """The untrusted results whose data is among the words. Data that goes back to where it came from is not spread,
     nor are words that the user or a trusted source wrote too."""
     index, trusted = state.tokens, state.trusted
-    numbers = {index[token] for token in index.keys() & tokens if token not in trusted}
+    numbers = {index[token] for token in tokens if token in index and token not in trusted}
     return tuple(sorted(number for number in numbers if state.results[number] != audience))
 
 
@@ -193,7 +193,7 @@ def _bounded(state: TaskState, reservation: Reserved, content: ResultContent) ->
     if not reservation.untrusted:
         fresh = content.tokens - state.trusted
         return _smallest(fresh, min(room, MAX_TRUSTED - len(state.trusted))), content.complete
-    fresh = frozenset(token for token in content.tokens if token not in state.tokens and token not in state.trusted)
+    fresh = content.tokens.difference(state.tokens).difference(state.trusted)
     if reservation.number not in state.results and len(state.results) >= MAX_RESULTS:
         room = 0
     kept = _smallest(fresh, min(room, MAX_TOKENS - len(state.tokens)))

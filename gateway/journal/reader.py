@@ -164,15 +164,27 @@ class _Check:
             self._on_progress(self._read, max(self.total, self._read))
 
 
-def entries(path: Path) -> Iterator[JsonObject]:
+def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
     """The entries of a journal, oldest first, unchecked; a last line without an end is left out.
 
+    `after` is a number whose later entries are wanted: segments that have none of them are not read, the others whole.
     Raises `JournalError` for a line that is no entry; `verify` says more about it.
     """
-    for _, file in segments(path):
+    found = segments(path)
+    while after and len(found) > 1 and _first(found[1][1]) <= after + 1:
+        del found[0]
+    for _, file in found:
         for number, line in enumerate(_raw_lines(file), 1):
             if line.endswith(b"\n"):
                 yield _entry(line, file, number)
+
+
+def _first(path: Path) -> int:
+    """The number of a segment's first entry; of one that has none yet, more than any."""
+    for line in _raw_lines(path):
+        if line.endswith(b"\n"):
+            return cast("int", _entry(line, path, 1).get("seq", 0))
+    return 2**63
 
 
 def find(path: Path, decision_id: str) -> tuple[JsonObject, ...]:

@@ -45,7 +45,7 @@ LIMITS: Final = (
     "tenants",
     "write_audiences",
 )
-"""The facts that a contract can limit; the same as in `rego/gateway/denials/contract/data.yaml`."""
+"""The facts of the session that a contract can limit. The policy refuses a contract with a limit that it does not know."""
 
 Risk = Literal["low", "medium", "high"]
 _RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}

@@ -341,6 +341,32 @@ async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twic
     assert after.facts(DECLARED, 1000.0) == before.history.facts(DECLARED, 1000.0)
 
 
+async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_the_place_of_its_successor(
+    tmp_path: Path,
+):
+    """Entries before a snapshot are read again as far as they are in the same segment."""
+    store = Store(tmp_path, KEY)
+    before = Gateway(_history(idle=10), Record())
+    before.history.attach(store)
+    old = before.history.task(AGENT, "session", 0.0)
+    before.settle(old, before.begin(old, "a", at=0.0))
+    kept = before.history.kept(old.id)
+    assert kept is not None
+    kept.used = 0.0
+    before.open(replace(DECLARED, id="over", opened=0.0, expires=1.0))
+    new = before.history.task(AGENT, "session", 10_000.0)
+    before.settle(new, before.begin(new, "b", at=10_000.0))
+    await snapshot(before.history, store, before.record.position)
+
+    after = _history(idle=10)
+    rebuild(after, before.record.entries, restore(after, store))
+
+    assert new.id != old.id
+    assert after.kept(old.id) is None
+    assert after.kept("over") is None
+    assert after.task(AGENT, "session", 10_001.0) == new
+
+
 async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Path):
     store = Store(tmp_path, KEY)
     first = Gateway(_history(), Record("journal-1"))
