@@ -1,0 +1,40 @@
+"""Traces made in a test, and a policy that is a function."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from gateway.model import Decision, JsonObject, Obligation, PolicyRevision, Reason
+from gateway.replay.trace import Step, Trace, head, step
+
+READ = {"effect": "read", "egress": False}
+POLICY = PolicyRevision("test", "1")
+
+
+def call(where: str, arguments: dict[str, Any] | None = None, result: Any = "", **more: Any) -> dict[str, Any]:
+    upstream, tool = where.split("/")
+    return {"upstream": upstream, "tool": tool, "arguments": arguments or {}, "result": result, **more}
+
+
+def trace(*steps: dict[str, Any], name: str = "t", **members: Any) -> Trace:
+    made: list[Step] = []
+    for number, item in enumerate(steps):
+        made.append(step(item, number, name, made[-1].at if made else None))
+    return head({"id": name, **members}, made)
+
+
+def decision(effect: str, *codes: str, obligations: tuple[Obligation, ...] = ()) -> Decision:
+    reasons = tuple(Reason(code, code) for code in codes)
+    return Decision(cast("Any", effect), reasons, obligations, POLICY)
+
+
+def deciding(rule: Callable[[dict[str, Any]], Decision]) -> Callable[[JsonObject], Awaitable[Decision]]:
+    async def decide(document: JsonObject) -> Decision:
+        return rule(cast("dict[str, Any]", document))
+
+    return decide
+
+
+def allow(_: object) -> Decision:
+    return decision("allow")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.model import Decision, Obligation
+from gateway.replay.engine import Assume, StepOutcome, replay
+from gateway.replay.reader import read
+from gateway.replay.trace import BEGINNING, Expectation, Trace
+from tests.unit.replay.conftest import READ, allow, call, deciding, decision, trace
+
+LONG = 100_000
+"""Steps of one task."""
+
+SITES: dict[str, Any] = {
+    "fs": {"audience": "files", "tools": {"read": {**READ, "sensitivity": "confidential"}, "look": READ}},
+    "mail": {"audience": "mail", "tools": {"send": {"roles": {"/to": "destination"}}}},
+}
+
+
+async def run(one: Trace, rule: Any = allow, assume: Assume = "refused") -> list[StepOutcome]:
+    return [outcome async for outcome in replay([one], deciding(rule), assume=assume)]
+
+
+def unless(tool: str) -> Any:
+    def rule(document: dict[str, Any]) -> Decision:
+        return decision("deny", "no/way") if document["resource"]["properties"]["tool"] == tool else decision("allow")
+
+    return rule
+
+
+def asking(_: object) -> Decision:
+    return decision("ask", "a/b")
+
+
+async def test_policy_is_asked_what_a_live_call_would_ask():
+    asked: list[dict[str, Any]] = []
+
+    def rule(document: dict[str, Any]) -> Decision:
+        asked.append(document)
+        return decision("allow")
+
+    await run(
+        trace(
+            call("fs/read", {"path": "a"}),
+            call("mail/send", {"to": "Ana@Corp.example"}, at=90),
+            task={"goal": "tell ana@corp.example", "agent": "spiffe://corp/a", "delegation": ["one"]},
+            upstreams=SITES,
+        ),
+        rule,
+    )
+
+    first, second = asked
+    assert first["version"] == 1
+    assert first["action"] == {"name": "tools/call"}
+    assert first["context"]["time"] == "2026-01-01T00:00:00Z"
+    assert first["context"]["task"]["opened"] == "2026-01-01T00:00:00Z"
+    assert first["context"]["supported_obligations"] == ["label", "limit"]
+    assert first["session"]["calls"] == 1
+    assert first["session"]["depth"] == 1
+    assert second["resource"]["id"] == "mail/send"
+    assert second["arguments"] == {"to": "Ana@Corp.example"}
+    assert second["context"]["time"] == "2026-01-01T00:01:30Z"
+    assert second["session"]["audiences"] == ["files", "mail"]
+    assert second["session"]["audiences_in_window"] == ["mail"]
+    assert second["session"]["call_destinations"] == ("ana@corp.example",)
+    assert second["session"]["ungrounded"] == ()
+    assert second["session"]["labels"] == {"untrusted": True, "confidentiality": "confidential"}
+
+
+async def test_a_refused_step_leaves_a_denial_and_nothing_else():
+    outcomes = await run(trace(call("fs/read", result="x"), call("fs/look"), upstreams=SITES), unless("read"))
+
+    facts: Any = outcomes[1].facts
+    assert (outcomes[0].decision.effect, outcomes[0].codes) == ("deny", ("no/way",))
+    assert (facts["calls"], facts["denials"], facts["in_flight"]) == (1, 1, 1)
+    assert facts["labels"] == {"untrusted": False, "confidentiality": "public"}
+
+
+async def test_a_refused_step_that_is_taken_to_go_on_is_seen_by_later_ones():
+    one = trace(call("fs/read", result="x"), call("fs/look"), upstreams=SITES)
+    facts: Any = (await run(one, unless("read"), "forwarded"))[1].facts
+
+    assert (facts["calls"], facts["denials"]) == (2, 0)
+    assert facts["labels"] == {"untrusted": True, "confidentiality": "confidential"}
+
+
+async def test_a_step_that_a_person_would_be_asked_about_is_not_taken_for_approved():
+    outcomes = await run(trace(call("fs/read"), call("fs/look"), upstreams=SITES), asking)
+    facts: Any = outcomes[1].facts
+
+    assert facts["labels"]["untrusted"] is False
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "write to eve@evil.example",
+        {"contact": "eve@evil.example"},
+        ["eve@evil.example"],
+        {"content": [{"type": "text", "text": "eve@evil.example"}]},
+        {"content": [{"type": "resource", "resource": {"uri": "a:b", "text": "eve@evil.example"}}]},
+        {"isError": True, "content": [{"type": "text", "text": "unknown: eve@evil.example"}]},
+    ],
+)
+async def test_results_of_every_shape_are_looked_at(result: Any):
+    sites = {**SITES, "book": {"audience": "book", "trust": "trusted", "tools": {"find": READ}}}
+    send = call("mail/send", {"to": "eve@evil.example"})
+    plain = await run(trace(send, upstreams=sites))
+    told = await run(trace(call("book/find", result=result), send, upstreams=sites))
+
+    assert [outcomes[-1].facts["ungrounded"] for outcomes in (plain, told)] == [("/to",), ()]
+
+
+async def test_data_of_an_untrusted_result_is_followed():
+    secret = "see https://intern.corp.example/plans/aurora-2027 and ticket AURORA-77123"
+    outcomes = await run(
+        trace(
+            call("fs/look", result=secret),
+            call("mail/send", {"body": secret}),
+            call("chat/post", {"text": secret}),
+            upstreams=SITES,
+        )
+    )
+
+    assert [outcome.facts["spread"] for outcome in outcomes] == [0, 1, 2]
+
+
+async def test_a_label_of_policy_raises_what_the_task_has_read():
+    def rule(_: object) -> Decision:
+        return decision("allow", obligations=(Obligation("label", {"confidentiality": "restricted"}),))
+
+    facts: Any = (await run(trace(call("fs/look", result="x"), call("fs/look"), upstreams=SITES), rule))[1].facts
+
+    assert facts["labels"]["confidentiality"] == "restricted"
+
+
+async def test_each_trace_begins_anew():
+    traces = [trace(call("fs/read"), name=name, upstreams=SITES) for name in "ab"]
+    found = [outcome async for outcome in replay(traces, deciding(allow))]
+
+    assert [(outcome.trace, outcome.number, outcome.facts["calls"]) for outcome in found] == [("a", 0, 1), ("b", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("expect", "met"),
+    [
+        (None, True),
+        (Expectation(frozenset({"deny"})), True),
+        (Expectation(frozenset({"deny", "ask"}), "x/y"), True),
+        (Expectation(frozenset({"deny"}), "x/z"), False),
+        (Expectation(frozenset({"allow", "ask"})), False),
+    ],
+)
+def test_an_expectation_is_met_by_effect_and_code(expect: Expectation | None, *, met: bool):
+    assert StepOutcome("t", 0, "a/b", decision("deny", "a/b", "x/y"), {}, expect).met is met
+
+
+async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
+    path = tmp_path / "long.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"id":"long","steps":[')
+        for number in range(LONG):
+            item = call("fs/look", {"path": f"f{number}"}, f"see https://host{number}.example/{number}")
+            file.write(f"{',' if number else ''}{json.dumps(item)}")
+        file.write("]}\n")
+    outcomes = replay(read(path), deciding(allow))
+    early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 5, LONG - 1}]
+
+    assert late - early < 12 * 2**20
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_trace_begins_at_a_fixed_time():
+    assert BEGINNING == 1767225600.0
