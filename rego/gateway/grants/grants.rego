@@ -58,15 +58,22 @@ designation(resource) := [field, name] if {
 # METADATA
 # title: The caller, and the place of the target, are ones that a grant is for
 open_to_caller(grant, resource) if {
+	for_agent(grant)
 	subject := input.subject
-	patterns.any_matches(grant.issuers, subject.properties.issuer)
-	patterns.any_matches(grant.agents, subject.id)
 
 	# What is left must be restrictions that are known and hold, so a misspelt field voids its grant.
 	settings := data.gateway.settings
 	every field, value in object.remove(grant, settings.grant_fields) {
 		_restriction_holds(field, value, subject.properties, resource.properties)
 	}
+}
+
+# METADATA
+# title: A grant is for the agent
+for_agent(grant) if {
+	subject := input.subject
+	patterns.any_matches(grant.issuers, subject.properties.issuer)
+	patterns.any_matches(grant.agents, subject.id)
 }
 
 # METADATA

@@ -13,6 +13,7 @@ import data.gateway.denials.delegation
 import data.gateway.denials.identity
 import data.gateway.denials.tool
 import data.gateway.grants
+import data.gateway.lib.patterns
 
 # METADATA
 # scope: document
@@ -35,11 +36,54 @@ _visible(resource) if {
 	_granted(resource)
 	not catalogue.hides(resource)
 	not identity.hides(resource)
-	not tool.hides(resource)
+	tool.within_ceiling(resource)
+	not tool.unlabelled_exec(resource)
 }
 
 _granted(resource) if {
-	some grant in grants.named(resource)
-	grants.open_to_caller(grant, resource)
+	_named(resource)
+	[field, name] := grants.designation(resource)
+	some key in [resource.properties.upstream, "*"]
+	some grant in _near[key]
+	patterns.any_matches(grant[field], name)
 	grants.covers(grant, resource)
+	grants.open_to_caller(grant, resource)
+}
+
+# A quick look, since most of a long list is granted to somebody else: some grant may name the target.
+_named(resource) if {
+	[resource.type, resource.id] in _ids
+} else if {
+	[resource.type, resource.properties.upstream] in _starred
+} else if {
+	count(_near["*"]) > 0
+}
+
+# The grants for this agent, so that those of others are not looked at for each target anew.
+_near[upstream] := near if {
+	some upstream in _upstreams
+	listed := data.gateway.grants.upstreams[upstream]
+	near := [grant | some grant in listed; grants.for_agent(grant)]
+}
+
+_upstreams contains "*"
+
+_upstreams contains resource.properties.upstream if some resource in input.resources
+
+# What their patterns name: whole ids, and kinds of target of which some pattern has a star.
+_ids contains [type, concat("/", [upstream, pattern])] if {
+	some type, field in data.gateway.settings.patterns_of
+	some upstream, list in _near
+	some grant in list
+	some pattern in grant[field]
+	is_string(pattern)
+}
+
+_starred contains [type, upstream] if {
+	some type, field in data.gateway.settings.patterns_of
+	some upstream, list in _near
+	some grant in list
+	some pattern in grant[field]
+	is_string(pattern)
+	contains(pattern, "*")
 }

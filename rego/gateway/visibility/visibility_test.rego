@@ -32,3 +32,16 @@ test_anything_malformed_hides_everything if {
 	_seen(_list([example.tool, json.remove(example.tool, ["/properties/trust"])]), {}) == []
 	_seen(object.union(_list([example.tool]), {"context": {"time": "2026-11-25T00:00:00Z"}}), {}) == []
 }
+
+test_names_patterns_and_grants_for_all_upstreams_are_seen if {
+	listed := _list([example.tool])
+	every fields in [{"tools": ["read_file"]}, {"tools": ["*_file"]}, {"tools": ["x", "*"]}] {
+		_seen(listed, fields) == ["files/read_file"]
+		everywhere := object.union(example.grant, fields)
+		found := visibility.result with input as listed with data.gateway.grants.upstreams as {"*": [everywhere]}
+		found.visible == ["files/read_file"]
+	}
+	every fields in [{"tools": ["file"]}, {"tools": ["files/read_file"]}, {"tools": [1, null]}, {"tools": "*"}, {"agents": ["b"]}] {
+		_seen(listed, fields) == []
+	}
+}

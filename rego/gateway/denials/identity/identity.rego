@@ -126,10 +126,7 @@ in_time(call) if {
 
 	# Without the Z, times of this form sort as text, fractions included.
 	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
-	regex.match(
-		`^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z ){2}$`,
-		concat(" ", [expires, now, ""]),
-	)
+	_two_times(concat(" ", [expires, now]))
 } else if {
 	not _ends(call)
 }
@@ -146,6 +143,20 @@ anonymous_beyond_trial(resource) if {
 unbound_beyond_limit(resource) if {
 	not input.subject.properties.bound
 	not _safe_for_bearer(resource)
+}
+
+# With every digit a zero, most have one of four forms; to see that is far cheaper than the expression.
+_two_times(text) if {
+	digits := {"1": "0", "2": "0", "3": "0", "4": "0", "5": "0", "6": "0", "7": "0", "8": "0", "9": "0"}
+	strings.replace_n(digits, text) in [
+		"0000-00-00T00:00:00Z 0000-00-00T00:00:00Z",
+		"0000-00-00T00:00:00Z 0000-00-00T00:00:00.000000Z",
+		"0000-00-00T00:00:00.000000Z 0000-00-00T00:00:00Z",
+		"0000-00-00T00:00:00.000000Z 0000-00-00T00:00:00.000000Z",
+	]
+} else if {
+	moment := `[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z`
+	regex.match(concat("", ["^", moment, " ", moment, "$"]), text)
 }
 
 _ends(call) if _ = call.context.task.expires

@@ -19,7 +19,7 @@ found(call) := set() if {
 	resource := call.resource
 	labelled(resource)
 	within_ceiling(resource)
-	not unlabelled_exec(resource)
+	resource.properties.effect != "exec"
 	data.gateway.grants.granted
 } else := data.gateway.denials.tool.denials
 

@@ -12,11 +12,11 @@ package gateway.lib.patterns
 # description: Undefined, not false, if the patterns are no array.
 any_matches(patterns, text) if {
 	text in patterns
-	is_array(patterns)
+	_ = patterns[0]
 } else if {
-	# The most common pattern, and the dearest to look for in the way below.
+	# The most common pattern, and the dearest to look for in the way below. Only arrays have a place 0.
 	"*" in patterns
-	is_array(patterns)
+	_ = patterns[0]
 	is_string(text)
 } else if {
 	is_array(patterns)
