@@ -11,7 +11,7 @@ import gc
 import secrets
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -22,19 +22,25 @@ from gateway.answer import append_or_say
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.config import Configuration
-from gateway.history import History
+from gateway.errors import HistoryError
+from gateway.history import History, Store, rebuild, restore, snapshot
 from gateway.identity import Identities
+from gateway.inspection.results import ResultWords
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.keys import load_key
-from gateway.journal.redaction import recorded, result_digest
+from gateway.journal.reader import entries
+from gateway.journal.redaction import concealed, recorded, result_digest
 from gateway.journal.writer import Journal
-from gateway.model import Call, JsonObject, PolicyRevision, Refusal
+from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent
 from gateway.pages import pages
-from gateway.pipeline import handle
+from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent
 from gateway.protocol.replies import Reply, render
 from gateway.relay import Hasher
+from gateway.tasks.endpoints import TaskEndpoints
+from gateway.tasks.keys import load_key as load_task_key
+from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.transport.edge import Client, Edge, Handlers
@@ -94,12 +100,17 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         await catalogue.start()
         stack.push_async_callback(catalogue.stop)
         handles = Handles(clock)
-        housekeeping = asyncio.create_task(_housekeeping(handles))
+        history = History(configuration.history, clock=clock, conceal=concealed)
+        memory = await _remembered(configuration, history, journal, subkey(key, "history"))
+        stack.push_async_callback(memory)
+        housekeeping = asyncio.create_task(_housekeeping(handles, memory))
         stack.callback(housekeeping.cancel)
+        tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
+        content_key = subkey(key, "content")
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
-            history=History(configuration.history, clock=clock),
+            history=history,
             policy=policy,
             journal=journal,
             upstreams=upstreams,
@@ -110,7 +121,15 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal),
-            content_key=subkey(key, "content"),
+            tasks=TaskEndpoints(
+                history,
+                tokens,
+                inspect=lambda goal, contract: declared_content(goal, contract, content_key),
+                append=journal.append,
+                new_id=lambda: f"task-{secrets.token_hex(12)}",
+            ),
+            task_tokens=tokens,
+            content_key=content_key,
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
         )
@@ -129,6 +148,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         configuration,
         Handlers(
             mcp=partial(handle, gateway),
+            tasks=partial(handle_task, gateway),
             refuse=partial(_refuse_early, gateway),
             pages=pages(configuration, gateway, draining=draining.is_set),
         ),
@@ -239,7 +259,36 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
     return None if configuration.tls is None else tls_context(configuration.tls)
 
 
-async def _housekeeping(handles: Handles) -> None:
+async def _remembered(
+    configuration: Configuration, history: History, journal: Journal, key: bytes
+) -> Callable[[], Awaitable[None]]:
+    """Fill history with what the gateway before this one knew. Returns what writes it down again, now and then."""
+    store = Store(configuration.state / "history", key)
+    restored = restore(history, store)
+    if restored.problem is not None:
+        log.error("history.snapshot-unused", problem=restored.problem.message)
+    rebuilt = rebuild(history, entries(configuration.journal.path, after=restored.seq), restored)
+    log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
+
+    async def write_down() -> None:
+        try:
+            await snapshot(history, store, lambda: (rebuilt.journal or "", journal.status().entries))
+        except HistoryError as error:
+            # The journal has everything: the next start only takes longer.
+            log.error("history.snapshot-failed", problem=error.message)  # noqa: TRY400 - the message says it all
+
+    return write_down
+
+
+def declared_content(goal: str | None, contract: Contract | None, key: bytes) -> ResultContent:
+    """What the user wrote down when the task was opened, which is as good as the user saying it."""
+    words = ResultWords(key, trusted=True)
+    text = " ".join((goal or "", *((contract.destinations or ()) if contract else ())))
+    return ResultContent(tokens=words.feed(text.encode()) | words.finish())
+
+
+async def _housekeeping(handles: Handles, memory: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         handles.expire()
+        await memory()

@@ -34,7 +34,15 @@ def pages(configuration: Configuration, gateway: Gateway, *, draining: Callable[
     async def metrics() -> Reply:
         return Reply(200, ((b"content-type", CONTENT_TYPE_LATEST.encode()),), gateway.metrics.exposition())
 
-    found: dict[str, Page] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+    async def jwks() -> Reply:
+        return gateway.tasks.jwks()
+
+    found: dict[str, Page] = {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": metrics,
+        "/.well-known/jwks.json": jwks,
+    }
     for upstream in (None, *configuration.upstreams):
         path = f"{_METADATA}/mcp/{upstream}" if upstream else f"{_METADATA}/mcp"
         found[path] = _document(metadata.document(configuration, upstream) or {})

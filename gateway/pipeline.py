@@ -55,6 +55,9 @@ from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.replies import Reply
 from gateway.relay import Bounds, EndedAs, Ending, Relay, Transform, finished
+from gateway.tasks.endpoints import TaskRequest
+from gateway.tasks.selection import selected
+from gateway.tasks.tokens import is_token
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Port, Visit
 
@@ -89,6 +92,18 @@ async def answered(gateway: Gateway, visit: Visit) -> Reply | Relay:
     if isinstance(outcome, Refusal):
         return await refuse(gateway, visit, outcome, principal, message)
     return outcome
+
+
+async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
+    """Take one request to `/tasks` all the way: who asks, what it says, what becomes of it."""
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.tracing.start(exchange.headers, "tasks"))
+    principal = await identify(gateway, visit)
+    if isinstance(principal, Refusal):
+        return await refuse(gateway, visit, principal)
+    body = await exchange.body() if exchange.method == "POST" else b""
+    if isinstance(body, Refusal):
+        return await refuse(gateway, visit, body, principal)
+    return await gateway.tasks.handle(TaskRequest(exchange.method, exchange.path, body, principal, visit.arrived))
 
 
 async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
@@ -206,10 +221,25 @@ async def decided(
     """Ask policy about a call, record the answer, and forward what is allowed."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
     call = gather(gateway, visit.exchange.upstream, message)
-    task = gateway.history.task(request.principal, request.session, visit.arrived)
+    task = task_of(gateway, visit, request, message)
+    if isinstance(task, Refusal):
+        return task
     case = Case(request, message, call, task)
     decision = await decide(gateway, visit, case)
     return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
+
+
+def task_of(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message) -> Task | Refusal:
+    """The task in which the call happens: the declared one that it names, else the caller's implicit one."""
+    named = selected(message, visit.exchange.headers)
+    if named is None:
+        return gateway.history.task(request.principal, request.session, visit.arrived)
+    found: str | Task | Reason = named
+    if isinstance(found, str) and is_token(found):
+        found = gateway.task_tokens.task_of(found, request.principal, visit.arrived)
+    if isinstance(found, str):
+        found = gateway.history.select(request.principal, found, visit.arrived)
+    return Refusal(403, found, RPC_REFUSED) if isinstance(found, Reason) else found
 
 
 def gather(gateway: Gateway, upstream: str, message: Message) -> Call:

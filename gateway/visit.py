@@ -14,6 +14,8 @@ from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
 from gateway.relay import Hasher
+from gateway.tasks.endpoints import TaskEndpoints
+from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Trace, Tracing
 from gateway.transport.exchange import Exchange
@@ -47,6 +49,8 @@ class Gateway:
     new_id: Callable[[], str]
     record: Callable[[Call], JsonObject]
     """A call's arguments in the form in which the journal keeps them."""
+    tasks: TaskEndpoints
+    task_tokens: TaskTokens
     content_key: bytes
     """The key of the digests that history keeps in the place of values."""
     hasher: Callable[[], Hasher | None]

@@ -113,7 +113,7 @@ _HOP_BY_HOP: Final = frozenset(
 
 _REQUEST_DROPPED: Final = _HOP_BY_HOP | {
     # The caller's identity is for this gateway alone (authorization/security-considerations.mdx).
-    b"authorization", b"dpop", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
+    b"authorization", b"dpop", b"opagate-task", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
     # The address and the origin of this hop say nothing about the next one.
     b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"origin", b"referer",
     # Asked for here, so that answers come uncompressed and can be read.

@@ -34,6 +34,7 @@ class Handlers:
     path to its GET handler, for everything that is not MCP."""
 
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
+    tasks: Callable[[Exchange], Awaitable[Answer]]
     refuse: Callable[[Refusal, Client], Awaitable[Answer]]
     pages: Mapping[str, Page]
 
@@ -73,6 +74,11 @@ class Edge:
             refusal = self._unserved(scope["method"], headers)
             if refusal is None:
                 await self._serve_mcp(scope, client, receive, send)
+        elif refusal is None and (path == "/tasks" or path.startswith("/tasks/")):
+            # Only a task that is opened has a body.
+            refusal = self._unserved(scope["method"] if path == "/tasks" else "GET", headers)
+            if refusal is None:
+                await self._serve_tasks(scope, client, receive, send)
         elif refusal is None:
             refusal = await self._serve_page(scope["method"], path, send)
         if refusal is not None:
@@ -107,15 +113,22 @@ class Edge:
         return None
 
     async def _serve_mcp(self, scope: Mapping[str, Any], client: Client, receive: Receive, send: Send) -> None:
-        exchange = Exchange(
+        exchange = self._exchange(scope, client, scope["path"].removeprefix("/mcp/"))
+        await self._delivery.converse(exchange, self._handlers.mcp, receive, send)
+
+    async def _serve_tasks(self, scope: Mapping[str, Any], client: Client, receive: Receive, send: Send) -> None:
+        await self._delivery.converse(self._exchange(scope, client, ""), self._handlers.tasks, receive, send)
+
+    def _exchange(self, scope: Mapping[str, Any], client: Client, upstream: str) -> Exchange:
+        return Exchange(
             method=scope["method"],
-            upstream=scope["path"].removeprefix("/mcp/"),
+            upstream=upstream,
             url=f"{self._base_url}{scope['path']}",
             headers=client.headers,
             client_ip=client.ip,
             certificate=scope.get("opagate.certificate"),
+            path=scope["path"],
         )
-        await self._delivery.converse(exchange, self._handlers.mcp, receive, send)
 
     def _unserved(self, method: str, headers: Headers) -> Refusal | None:
         if method not in {"POST", "GET", "DELETE"}:

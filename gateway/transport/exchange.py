@@ -15,7 +15,7 @@ async def _no_body() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One HTTP request to an MCP endpoint, checked for what HTTP alone can show, its body not yet read.
+    """One HTTP request to an MCP endpoint or to `/tasks`, checked for what HTTP alone can show, its body not yet read.
 
     `url` is the address as the client used it, without query. `certificate` is the client's, DER, verified by
     TLS. `body` reads the request's body once, or gives the refusal for one that is too large or too slow.
@@ -27,6 +27,7 @@ class Exchange:
     headers: Headers
     client_ip: str | None = None
     certificate: bytes | None = None
+    path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
 
 

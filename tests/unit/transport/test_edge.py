@@ -87,12 +87,16 @@ async def refuse(refusal: Refusal, _client: edges.Client) -> Reply:
     return rendered(refusal)
 
 
+async def no_tasks(exchange: Exchange) -> Answer:
+    return Reply(200, (), exchange.path.encode())
+
+
 async def page() -> Reply:
     return Reply(200, (), b"page")
 
 
 def client(recorder: Recorder | None = None, text: str = "") -> Client:
-    handlers = Handlers(mcp=recorder or Recorder(), refuse=refuse, pages={"/healthz": page})
+    handlers = Handlers(mcp=recorder or Recorder(), tasks=no_tasks, refuse=refuse, pages={"/healthz": page})
     return Client(Edge(configured(text), handlers))
 
 
@@ -215,7 +219,7 @@ async def test_more_requests_at_once_than_configured_are_refused():
             await held.wait()
             return self.answer
 
-    edge = Edge(configured(), Handlers(mcp=Held(), refuse=refuse, pages={}))
+    edge = Edge(configured(), Handlers(mcp=Held(), tasks=no_tasks, refuse=refuse, pages={}))
     working = [asyncio.create_task(Client(edge).ask("POST", "/mcp/files", HOST, JSON)) for _ in range(2)]
     await asyncio.sleep(0)
     third = Client(edge)
@@ -291,7 +295,7 @@ async def test_a_client_that_leaves_before_its_body_is_complete_reaches_nothing(
 async def test_draining_ends_streams_that_wait_for_news_and_lets_calls_end():
     news, call = Chunks(idle=True), Chunks()
     recorder = Recorder(news)
-    edge = Edge(configured(), Handlers(mcp=recorder, refuse=refuse, pages={}))
+    edge = Edge(configured(), Handlers(mcp=recorder, tasks=no_tasks, refuse=refuse, pages={}))
     waiting = Client(edge)
     listening = asyncio.create_task(waiting.ask("GET", "/mcp/files", HOST))
     while not waiting.sent:
@@ -340,3 +344,16 @@ async def test_other_protocols_than_http_are_ignored():
     await there.edge({"type": "websocket", "headers": []}, there.incoming.get, there._sent)
 
     assert there.sent == []
+
+
+async def test_requests_to_tasks_reach_their_own_handler():
+    assert await client().ask("POST", "/tasks", HOST, JSON) == 200
+    assert await client().ask("POST", "/tasks/task-1/complete", HOST) == 200
+    there = client()
+    assert await there.ask("GET", "/tasks/task-1", HOST) == 200
+    assert there.body == b"/tasks/task-1"
+
+
+async def test_a_task_is_opened_with_json_only():
+    assert await client().ask("POST", "/tasks", HOST) == 415
+    assert await client().ask("POST", "/tasksx", HOST, JSON) == 404
