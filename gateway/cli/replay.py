@@ -231,9 +231,13 @@ def _show_summary(totals: Totals) -> None:
 
 def _show_totals(totals: Totals, differences: int | None) -> None:
     effects = ", ".join(f"{totals.effects[effect]} {effect}" for effect in ("allow", "ask", "deny"))
-    out.print(f"{totals.steps} steps in {totals.traces} traces: {effects}.")
+    out.print(f"{_counted(totals.steps, 'step')} in {_counted(totals.traces, 'trace')}: {effects}.")
     if differences is not None:
         out.print(f"The other policy decides {differences} of them otherwise.")
     if totals.expected:
         met = totals.expected - totals.unmet
         out.print(styled("fail" if totals.unmet else "ok", f"{met} of {totals.expected} expectations are met."))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,143 @@
+"""`opagate replay` as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interaction.cli.conftest import Opagate
+
+ROOT = Path(__file__).resolve().parents[3]
+READ = {"effect": "read", "egress": False}
+GRANTS = """
+upstreams:
+  "*":
+    - {id: reads, agents: ["*"], issuers: ["*"], tools: ["read_*"]}
+"""
+
+
+def call(tool: str, effect: str | None = None, code: str | None = None) -> dict[str, Any]:
+    step: dict[str, Any] = {"upstream": "files", "tool": tool, "arguments": {"path": "a"}, "result": "text"}
+    if effect:
+        step["expect"] = {"effect": effect} if code is None else {"effect": effect, "code": code}
+    return step
+
+
+def sessions(path: Path, *traces: list[dict[str, Any]]) -> str:
+    upstreams = {"files": {"tools": {"read_file": READ, "write_file": {"effect": "write"}}}}
+    lines = [json.dumps({"id": f"s{n}", "upstreams": upstreams, "steps": steps}) for n, steps in enumerate(traces)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def grants(tmp_path: Path) -> str:
+    path = tmp_path / "grants.yaml"
+    path.write_text(GRANTS, encoding="utf-8")
+    return str(path)
+
+
+def test_each_step_is_a_line_and_the_totals_come_last(opagate: Opagate, tmp_path: Path, grants: str):
+    steps = [call("read_file", "allow"), call("write_file", "deny|ask", "tool/not-granted")]
+    done = opagate("replay", sessions(tmp_path / "t", steps, steps[:1]), "--grants", grants)
+
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "s0[0]  allow  files/read_file",
+        "s0[1]  deny   files/write_file  tool/not-granted",
+        "s1[0]  allow  files/read_file",
+        "3 steps in 2 traces: 2 allow, 0 ask, 1 deny.",
+        "3 of 3 expectations are met.",
+    ]
+
+
+def test_an_expectation_that_is_not_met_is_told_with_status_1(opagate: Opagate, tmp_path: Path, grants: str):
+    path = sessions(tmp_path / "t", [call("read_file", "ask|deny", "fan-out/audiences")])
+    plain, summary = (opagate("replay", path, "--grants", grants, *more) for more in ([], ["--summary"]))
+
+    assert (plain.status, summary.status) == (1, 1)
+    for done in (plain, summary):
+        assert "s0[0]  allow  files/read_file    expected ask or deny fan-out/audiences" in done.out.splitlines()
+        assert done.out.splitlines()[-1] == "0 of 1 expectations are met."
+
+
+def test_the_summary_counts_the_reasons(opagate: Opagate, tmp_path: Path, grants: str):
+    path = sessions(tmp_path / "t", [call("write_file"), call("write_file")], [call("write_file")])
+    done = opagate("replay", path, "--grants", grants, "--summary")
+
+    rows = [line.split() for line in done.out.splitlines()]
+    assert ["deny", "tool/not-granted", "3", "2", "s0[0]"] in rows
+    assert "s0[0]  deny" not in done.out
+
+
+def test_json_is_one_object_a_step(opagate: Opagate, tmp_path: Path, grants: str):
+    path = sessions(tmp_path / "t", [call("read_file"), call("write_file")])
+    done = opagate("replay", path, "--grants", grants, "--json")
+
+    first, second = map(json.loads, done.out.splitlines())
+    assert first.keys() == {"trace", "step", "effect", "codes", "facts"}
+    assert (first["trace"], first["step"], first["effect"], first["codes"]) == ("s0", 0, "allow", [])
+    assert (second["step"], second["effect"], second["codes"]) == (1, "deny", ["tool/not-granted"])
+    assert (first["facts"]["calls"], second["facts"]["write_audiences"]) == (1, ["files"])
+
+
+def test_two_policies_are_compared_by_what_differs(opagate: Opagate, tmp_path: Path, grants: str):
+    shutil.copytree(ROOT / "rego", tmp_path / "next")
+    wider = GRANTS.replace('tools: ["read_*"]', 'tools: ["*"], effects: [read, write]')
+    (tmp_path / "next/gateway/grants/data.yaml").write_text(wider, encoding="utf-8")
+    shutil.copytree(ROOT / "rego", tmp_path / "now")
+    shutil.copy(grants, tmp_path / "now/gateway/grants/data.yaml")
+    path = sessions(tmp_path / "t", [call("read_file"), call("write_file")])
+
+    done = opagate("replay", path, "--path", "now", "--against", "next")
+    machine = opagate("replay", path, "--path", "now", "--against", "next", "--json")
+
+    assert done.status == machine.status == 0
+    assert done.out.splitlines() == [
+        "s0[1]  files/write_file  deny tool/not-granted  →  allow",
+        "2 steps in 1 trace: 1 allow, 0 ask, 1 deny.",
+        "The other policy decides 1 of them otherwise.",
+    ]
+    (row,) = map(json.loads, machine.out.splitlines())
+    assert (row["step"], row["effect"], row["against"]["effect"]) == (1, "deny", "allow")
+
+
+def test_what_is_assumed_of_refused_steps_changes_later_ones(opagate: Opagate, tmp_path: Path, grants: str):
+    path = sessions(tmp_path / "t", [call("write_file"), call("read_file")])
+    calls = [
+        json.loads(opagate("replay", path, "--grants", grants, "--json", "--assume", how).out.splitlines()[1])["facts"]
+        for how in ("refused", "forwarded")
+    ]
+
+    assert [(facts["calls"], facts["denials"]) for facts in calls] == [(1, 1), (2, 0)]
+
+
+def test_a_bad_trace_is_told_before_anything_is_replayed(opagate: Opagate, tmp_path: Path, grants: str):
+    good = sessions(tmp_path / "good", [call("read_file")])
+    bad = sessions(tmp_path / "bad", [call("read_file")], [{**call("read_file"), "at": "hunter2"}])
+
+    for arguments in ([good, bad], [bad], [bad, "--json"]):
+        done = opagate("replay", *arguments, "--grants", grants)
+        assert (done.status, done.out) == (2, "")
+        assert done.err.startswith(f"opagate: {bad}, line 2: steps[0].at: ")
+        assert "hunter2" not in done.err
+
+
+def test_a_policy_that_cannot_be_loaded_is_told(opagate: Opagate, tmp_path: Path):
+    path = sessions(tmp_path / "t", [call("read_file")])
+    done = opagate("replay", path, "--against", str(tmp_path / "nowhere"))
+
+    assert (done.status, done.out) == (2, "")
+    assert "nowhere" in done.err
+
+
+def test_what_a_trace_calls_itself_is_no_command_to_the_terminal(opagate: Opagate, tmp_path: Path, grants: str):
+    path = tmp_path / "t"
+    path.write_text(json.dumps({"id": "a\x1b[31m", "steps": [call("read_\x1b]0;x")]}), encoding="utf-8")
+    for more in ([], ["--summary"], ["--json"]):
+        done = opagate("replay", str(path), "--grants", grants, *more)
+        assert "\x1b" not in done.out
