@@ -42,6 +42,8 @@ _MAIL: Final = {
     "list_messages": ToolLabels(effect=Effect.READ, egress=False, roles={"/folder": Role.SELECTOR}),
     "read_message": ToolLabels(effect=Effect.READ, egress=False, roles={"/message": Role.SELECTOR}),
     "send_message": ToolLabels(
+        # What it answers is a receipt.
+        sensitivity=Sensitivity.INTERNAL,
         effect=Effect.WRITE,
         egress=True,
         roles={

@@ -22,10 +22,29 @@ test_a_grant_can_ask if {
 }
 
 test_what_cannot_be_taken_back_asks if {
-	every effect in ["destructive", "mint", "exec", "other"] {
+	every effect in ["destructive", "exec", "other"] {
 		_codes({"/resource/properties/effect": effect}, {"effects": [effect]}) == {"approval/effect"}
 		_codes({"/resource/properties/effect": effect, "/context/approval": example.approval}, {"effects": [effect]}) == set()
 	}
+}
+
+test_a_credential_is_not_made_unasked if {
+	_codes({"/resource/properties/effect": "mint"}, {"effects": ["mint"]}) == {"approval/effect", "credential-chain/mint"}
+	_codes({"/resource/properties/effect": "mint", "/context/approval": example.approval}, {"effects": ["mint"]}) == set()
+}
+
+test_what_history_asks_an_approval_answers if {
+	every name, code in {"spread": "fan-out/spread", "calls": "budget/calls"} {
+		places := {concat("/", ["/session", name]): 200001}
+		_codes(places, {}) == {code}
+		every scope in ["once", "destination"] {
+			approval := object.union(example.approval, {"scope": scope})
+			_codes(object.union(places, {"/context/approval": approval}), {}) == set()
+		}
+	}
+	places := {"/session/ungrounded": ["/path"], "/session/labels": {"untrusted": true, "confidentiality": "public"}}
+	sends := object.union(places, {"/resource/properties/egress": true})
+	_codes(sends, {}) == {"toxic-flow/ungrounded"}
 }
 
 test_a_lost_list_asks if {

@@ -10,10 +10,15 @@ package gateway.decision
 
 import data.gateway.approvals
 import data.gateway.denials.argument
+import data.gateway.denials.budget
 import data.gateway.denials.catalogue
+import data.gateway.denials.contract
+import data.gateway.denials.credential_chain
 import data.gateway.denials.delegation
+import data.gateway.denials.fan_out
 import data.gateway.denials.identity
 import data.gateway.denials.tool
+import data.gateway.denials.toxic_flow
 import data.gateway.obligations
 
 # METADATA
@@ -55,12 +60,34 @@ result := _answer("allow", [], obligations.of(input)) if {
 # METADATA
 # title: Everything that refuses the call
 denials := union({
-	versions,
+	_version(input),
 	argument.found(input),
 	catalogue.found(input),
 	delegation.found(input),
 	identity.found(input),
 	tool.found(input),
+	_of_history,
+})
+
+# METADATA
+# title: What the task has done before does not hold against the call
+# description: Nor what it was declared for. True of nearly every call, and said at a glance.
+clear if {
+	toxic_flow.clear(input)
+	credential_chain.clear(input)
+	fan_out.clear(input)
+	budget.clear(input)
+	contract.clear(input)
+}
+
+_of_history := set() if {
+	clear
+} else := union({
+	budget.found(input),
+	contract.found(input),
+	credential_chain.found(input),
+	fan_out.found(input),
+	toxic_flow.found(input),
 })
 
 # METADATA
@@ -70,7 +97,9 @@ denials := union({
 #   message: The gateway asked in a version of the policy contract that this policy does not know.
 #   remedy: An operator should use a policy and a gateway of the same release.
 #   controls: [ASI02]
-versions contains {"code": "policy/version", "facts": ["/version"]} if not input.version == 1
+_version(call) := set() if {
+	call.version == 1
+} else := {{"code": "policy/version", "facts": ["/version"]}}
 
 _answer(effect, reasons, obligations) := {
 	"version": 1,

@@ -43,6 +43,15 @@ call := {
 		"tenants": ["acme"],
 		"environments": ["production"],
 		"denials": 0,
+		"audiences_in_window": ["files"],
+		"destinations": 0,
+		"call_destinations": [],
+		"depth": 0,
+		"spread": 0,
+		"credentials": [],
+		"labels": {"untrusted": false, "confidentiality": "public"},
+		"ungrounded": [],
+		"approvals_used": 0,
 	},
 }
 

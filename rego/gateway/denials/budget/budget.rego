@@ -1,0 +1,150 @@
+# METADATA
+# scope: package
+# title: What a task may use up
+# description: Counts, the call included, and the risk that the task was declared with. See docs/policy/history.md.
+# schemas:
+#   - input: schema.input
+package gateway.denials.budget
+
+import data.gateway.lib.reach
+
+# METADATA
+# title: What refuses the call
+found(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.budget.denials
+
+# METADATA
+# title: What a person has to approve
+asked(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.budget.asks
+
+# METADATA
+# title: Nothing here holds against the call
+# description: One look at all facts; see the same rule of fan_out.
+clear(call) if {
+	settings := data.gateway.settings
+	limits := settings.task_limits
+	session := call.session
+	limits.calls.soft - session.calls >= 0
+	limits.denials.soft - session.denials >= 0
+	limits.in_flight.soft - session.in_flight >= 0
+	limits.approvals_used.soft - session.approvals_used >= 0
+	not call.context.task.risk
+	object.get(call.context.task, ["contract", "limits"], {}) == {}
+}
+
+# METADATA
+# title: History does not know what the task has used up
+# custom:
+#   code: budget/incomplete
+#   message: The gateway does not know what this task has used up.
+#   remedy: An operator should check the history of the gateway.
+#   controls: [ASI08, MCP08]
+denials contains {"code": "budget/incomplete", "facts": facts} if {
+	facts := sort({concat("/", ["/session", name]) | some name in _unknown})
+	facts != []
+}
+
+# METADATA
+# title: Too many calls
+# custom:
+#   code: budget/calls
+#   message: The task has made as many calls as one task may.
+#   remedy: Finish this task and open another. A contract that says so can raise the first limit.
+#   controls: [ASI02, ASI08, ASI10]
+denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls" in _above_hard
+
+# METADATA
+# title: Too many refused calls
+# custom:
+#   code: budget/denials
+#   message: So many calls of this task were refused that it may make no more.
+#   remedy: Stop trying what is refused; find out what the task is really allowed to do, and open a new one for that.
+#   controls: [ASI02, ASI10, MCP02]
+denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if "denials" in _above_hard
+
+# METADATA
+# title: Too many calls at once
+# custom:
+#   code: budget/in-flight
+#   message: The task has as many calls open at once as one task may.
+#   remedy: Wait for answers before calling again.
+#   controls: [ASI02, ASI08]
+denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if "in_flight" in _above_hard
+
+# METADATA
+# title: Too many approvals
+# custom:
+#   code: budget/approvals
+#   message: People were asked for this task as often as they may be for one.
+#   remedy: Finish this task and open another, whose grants and contract fit what it does.
+#   controls: [ASI09]
+denials contains {"code": "budget/approvals", "facts": ["/session/approvals_used"]} if "approvals_used" in _above_hard
+
+# METADATA
+# title: The task is too risky for this to pass unseen
+# custom:
+#   code: budget/risk
+#   message: The task was declared as risky, so a person approves what it changes.
+#   remedy: Ask a person who may approve it.
+#   controls: [ASI02, ASI09]
+asks contains {"code": "budget/risk", "facts": ["/context/task/risk", "/resource/properties/effect"]} if {
+	input.context.task.risk
+	not reach.reads_only(input)
+	not _unattended(input)
+}
+
+# METADATA
+# title: A person decides whether the task may use up so much
+# description: Under the codes of the rules above, whose soft limits these are.
+asks contains {"code": code, "facts": [concat("/", ["/session", name])]} if {
+	some name in _above_soft
+	code := _codes[name]
+}
+
+_codes := {
+	"calls": "budget/calls",
+	"denials": "budget/denials",
+	"in_flight": "budget/in-flight",
+	"approvals_used": "budget/approvals",
+}
+
+_unattended(call) if {
+	call.resource.properties.effect in data.gateway.denials.budget.unattended[call.context.task.risk]
+}
+
+_sizes[name] := input.session[name] if {
+	some name in object.keys(_codes)
+	is_number(input.session[name])
+}
+
+_unknown := object.keys(_codes) - object.keys(_sizes)
+
+_above_hard := object.keys(_sizes) - _within_hard
+
+_above_soft := object.keys(_sizes) - _within_soft
+
+_within_hard contains name if {
+	some name, size in _sizes
+	_hard(name) - size >= 0
+}
+
+_within_soft contains name if {
+	some name, size in _sizes
+	_soft(name) - size >= 0
+}
+
+_hard(name) := limit if {
+	limit := data.gateway.settings.task_limits[name].hard
+	is_number(limit)
+}
+
+_soft(name) := min([limit, _hard(name)]) if {
+	limit := input.context.task.contract.limits[name]
+	is_number(limit)
+} else := limit if {
+	limit := data.gateway.settings.task_limits[name].soft
+	is_number(limit)
+}

@@ -1,0 +1,125 @@
+package gateway.denials.budget_test
+
+import data.gateway.denials.budget
+import data.gateway.testing.example_test as example
+
+_call(name, size) := example.changed({concat("/", ["/session", name]): size})
+
+_denied(call) := example.codes(found) if found := budget.denials with input as call
+
+_asked(call) := example.codes(found) if found := budget.asks with input as call
+
+_table := {
+	"calls": "budget/calls",
+	"denials": "budget/denials",
+	"in_flight": "budget/in-flight",
+	"approvals_used": "budget/approvals",
+}
+
+_limits := data.gateway.settings.task_limits
+
+test_up_to_the_soft_limit_nothing_is_asked if {
+	every name, _ in _table {
+		call := _call(name, _limits[name].soft)
+		budget.clear(call)
+		_denied(call) == set()
+		_asked(call) == set()
+	}
+}
+
+test_above_the_soft_limit_a_person_is_asked if {
+	every name, code in _table {
+		call := _call(name, _limits[name].soft + 1)
+		not budget.clear(call)
+		_asked(call) == {code}
+	}
+}
+
+test_above_the_hard_limit_nobody_can_allow_it if {
+	every name, code in _table {
+		_denied(_call(name, _limits[name].hard)) == set()
+		found := budget.denials with input as _call(name, _limits[name].hard + 1)
+		found == {{"code": code, "facts": [concat("/", ["/session", name])]}}
+	}
+}
+
+test_an_unknown_count_refuses if {
+	every name, _ in _table {
+		pointer := concat("/", ["/session", name])
+		without := example.without(pointer)
+		not budget.clear(without)
+		found := budget.denials with input as without
+		found == {{"code": "budget/incomplete", "facts": [pointer]}}
+		every value in [null, "1", []] {
+			_denied(example.changed({pointer: value})) == {"budget/incomplete"}
+		}
+	}
+}
+
+_contracted(limits, name, size) := json.patch(_call(name, size), [{
+	"op": "add",
+	"path": "/context/task/contract",
+	"value": {"credential_flows": [], "limits": limits},
+}])
+
+test_a_contract_moves_the_soft_limit_and_not_the_hard_one if {
+	_asked(_contracted({"calls": 10}, "calls", 11)) == {"budget/calls"}
+	not budget.clear(_contracted({"calls": 10}, "calls", 11))
+	_asked(_contracted({"calls": 10}, "calls", 10)) == set()
+	_asked(_contracted({"denials": 60}, "denials", 60)) == set()
+	_asked(_contracted({"denials": 1000}, "denials", 201)) == {"budget/denials"}
+	_denied(_contracted({"denials": 1000}, "denials", 201)) == {"budget/denials"}
+	_asked(_contracted({"denials": "60"}, "denials", 51)) == {"budget/denials"}
+	budget.clear(_contracted({}, "calls", 11))
+}
+
+_risky(risk, effect) := example.changed({"/context/task/risk": risk, "/resource/properties/effect": effect})
+
+test_a_risky_task_asks_for_what_it_changes if {
+	_asked(_risky("high", "read")) == set()
+	_asked(_risky("low", "destructive")) == set()
+	_asked(_risky("medium", "write")) == set()
+	every effect in ["write", "destructive", "mint", "exec", "other"] {
+		_asked(_risky("high", effect)) == {"budget/risk"}
+		not budget.clear(_risky("high", effect))
+	}
+	_asked(_risky("medium", "exec")) == {"budget/risk"}
+	_asked(_risky("unheard-of", "write")) == {"budget/risk"}
+}
+
+test_a_task_without_a_risk_asks_for_nothing_here if {
+	_asked(example.changed({"/resource/properties/effect": "write"})) == set()
+}
+
+test_a_lost_limit_refuses if {
+	every limits in [null, {}, {"calls": {"soft": "9", "hard": "9"}}] {
+		found := budget.denials with input as example.call with data.gateway.settings as _with_limits(limits)
+		"budget/calls" in example.codes(found)
+	}
+	asked := budget.asks with input as example.call with data.gateway.settings as _with_limits({"calls": {"hard": 5}})
+	"budget/calls" in example.codes(asked)
+	unattended := budget.asks with input as _risky("low", "write") with data.gateway.denials.budget.unattended as null
+	example.codes(unattended) == {"budget/risk"}
+}
+
+_with_limits(limits) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits})
+
+_found(call) := answer if answer := budget.found(call) with input as call
+
+test_found_is_what_the_rules_find if {
+	_found(example.call) == set()
+	refused := _call("calls", 2000000)
+	denials := budget.denials with input as refused
+	_found(refused) == denials
+	denials != set()
+}
+
+_wanted(call) := answer if answer := budget.asked(call) with input as call
+
+test_asked_is_what_the_rules_ask if {
+	_wanted(example.call) == set()
+	open_question := _call("calls", 200001)
+	asks := budget.asks with input as open_question
+	_wanted(open_question) == asks
+	asks != set()
+}

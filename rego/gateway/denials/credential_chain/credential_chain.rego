@@ -1,0 +1,219 @@
+# METADATA
+# scope: package
+# title: Credentials that are carried on
+# description: |
+#   `input.session.credentials` are those found in the arguments, each with the place that it came from. Showing one to
+#   the system that it came from passes. See docs/policy/history.md.
+# schemas:
+#   - input: schema.input
+package gateway.denials.credential_chain
+
+import data.gateway.lib.patterns
+import data.gateway.lib.reach
+
+# METADATA
+# title: What refuses the call
+found(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.credential_chain.denials
+
+# METADATA
+# title: What a person has to approve
+asked(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.credential_chain.asks
+
+# METADATA
+# title: Nothing here holds against the call
+# description: No credential, none to be made, and nobody to log in as. What only reads logs nobody in.
+clear(call) if {
+	call.session.credentials == []
+	call.resource.properties.effect == "read"
+} else if {
+	call.session.credentials == []
+	not call.resource.properties.effect == "mint"
+	is_object(call.arguments)
+	settings := data.gateway.settings
+	object.filter(call.arguments, settings.logins.arguments) == {}
+}
+
+# METADATA
+# title: History does not know which credentials the call carries
+# custom:
+#   code: credential-chain/incomplete
+#   message: The gateway does not know which credentials are in this call.
+#   remedy: Send smaller arguments if they are very large; else an operator should check the history of the gateway.
+#   controls: [ASI03, NHI2, MCP01]
+denials contains {"code": "credential-chain/incomplete", "facts": ["/session/credentials"]} if {
+	not _looked_at(input)
+}
+
+# METADATA
+# title: A credential of one system is shown to another
+# custom:
+#   code: credential-chain/presentation
+#   message: The call carries a credential that another system answered with.
+#   remedy: >-
+#     Use the credential only where it came from. If the task needs to carry it, open a task whose contract declares the
+#     flow from the one system to the other; a person then approves it.
+#   controls: [ASI03, NHI2, NHI9, MCP01]
+denials contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	_from_elsewhere(held)
+	not _declared(held)
+}
+
+# METADATA
+# title: A credential is about to be written down or sent out
+# custom:
+#   code: credential-chain/egress
+#   message: The call would write a credential down, or send it out, where no credential belongs.
+#   remedy: >-
+#     Leave the credential out. If the argument is meant for one, an operator can label it so in the configuration.
+#   controls: [ASI03, NHI2, MCP01, MCP10]
+denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	_misplaced(held)
+}
+
+# METADATA
+# title: A credential is made
+# custom:
+#   code: credential-chain/mint
+#   message: The call makes a credential, or would with a credential that was itself made in this task.
+#   remedy: Ask a person who may approve it. With a credential that this task made, nobody can.
+#   controls: [ASI03, ASI10, NHI5, NHI7, MCP02]
+denials contains {"code": "credential-chain/mint", "facts": [
+	"/resource/properties/effect",
+	"/session/credentials",
+]} if {
+	input.resource.properties.effect == "mint"
+	some held in input.session.credentials
+	not held.minted_in_task == false
+}
+
+# METADATA
+# title: A credential comes from too long a chain
+# custom:
+#   code: credential-chain/lineage
+#   message: The credential comes from a chain of credentials, or is one that the gateway gave to nobody.
+#   remedy: Get the credential from the user, or let the gateway issue it.
+#   controls: [ASI03, NHI5, NHI7, NHI9, MCP02]
+denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	_carried(held)
+	not _short(held)
+}
+
+# METADATA
+# title: A credential of the gateway is in the hands of an agent
+# description: |
+#   What the gateway issues, it puts into the request itself. Depth, scope, lifetime and subject of one that an agent
+#   holds are not known, so none of them is within its bounds.
+denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	held.origin.kind == "broker"
+}
+
+# METADATA
+# title: Nobody knows where a credential came from
+# custom:
+#   code: credential-chain/unknown
+#   message: The call carries a credential that neither the user nor a system gave to this task.
+#   remedy: Have the user give the credential in this task, or let the gateway issue it.
+#   controls: [ASI03, NHI2, NHI7, MCP01]
+denials contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
+	not reach.stays_inside(input)
+	some i, held in input.session.credentials
+	not _from_known(held)
+}
+
+# METADATA
+# title: A person decides on a flow that the contract declares
+asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	_from_elsewhere(held)
+	_declared(held)
+}
+
+# METADATA
+# title: A person decides on a new credential
+asks contains {"code": "credential-chain/mint", "facts": ["/resource/properties/effect"]} if {
+	input.resource.properties.effect == "mint"
+}
+
+# METADATA
+# title: A login as somebody else
+# custom:
+#   code: credential-chain/identity-switch
+#   message: The call logs in as somebody else than the user of the task.
+#   remedy: Log in as the user whom the task is for, or ask a person who may approve it.
+#   controls: [ASI03, NHI9, NHI10, MCP02]
+asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/", ["/arguments", name])]} if {
+	_logs_in
+	settings := data.gateway.settings
+	some name in settings.logins.arguments
+	value := input.arguments[name]
+	not _own_name(input, value)
+}
+
+# METADATA
+# title: A person decides on a credential that nobody gave
+asks contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
+	some i, held in input.session.credentials
+	not _from_known(held)
+}
+
+_looked_at(call) if is_array(call.session.credentials)
+
+_from_known(held) if held.origin.kind in ["result", "broker", "user"]
+
+_from_elsewhere(held) if {
+	held.origin.kind == "result"
+	not held.origin.audience == input.resource.properties.audience
+}
+
+_declared(held) if {
+	some flow in input.context.task.contract.credential_flows
+	flow.from == held.origin.audience
+	flow.to == input.resource.properties.audience
+}
+
+_misplaced(held) if {
+	held.role in ["content", "destination"]
+} else if {
+	not held.role == "credential"
+	not reach.reads_only(input)
+}
+
+# The same system may hand out one token after the other, as for the pages of a list.
+_carried(held) if {
+	_from_elsewhere(held)
+} else if {
+	input.resource.properties.effect == "mint"
+}
+
+_short(held) if {
+	data.gateway.denials.credential_chain.max_chain_depth - held.chain_depth >= 0
+}
+
+_logs_in if {
+	not input.resource.properties.effect == "read"
+	name := lower(input.resource.properties.tool)
+	settings := data.gateway.settings
+	patterns.any_matches(settings.logins.tools, name)
+} else if {
+	input.resource.properties.effect == "mint"
+	"credential" in input.resource.properties.roles
+}
+
+_own_name(call, value) if {
+	is_string(value)
+	lower(value) == lower(call.subject.properties.user.id)
+}
+
+_facts(i, held) := [concat("", ["/arguments", held.pointer]), _index(i)] if {
+	is_string(held.pointer)
+} else := ["/arguments", _index(i)]
+
+_index(i) := concat("/", ["/session/credentials", format_int(i, 10)])

@@ -1,0 +1,233 @@
+package gateway.denials.credential_chain_test
+
+import data.gateway.denials.credential_chain
+import data.gateway.testing.example_test as example
+
+_token := {
+	"fingerprint": "f1",
+	"detector": "github-token",
+	"pointer": "/token",
+	"role": "credential",
+	"origin": {"kind": "result", "audience": "files", "call": 1},
+	"chain_depth": 0,
+	"minted_in_task": false,
+}
+
+_from(origin) := json.patch(_token, [{"op": "replace", "path": "/origin", "value": origin}])
+
+_user := _from({"kind": "user"})
+
+_carrying(credentials, places) := example.changed(object.union({"/session/credentials": credentials}, places))
+
+_denied(call) := example.codes(found) if found := credential_chain.denials with input as call
+
+_asked(call) := example.codes(found) if found := credential_chain.asks with input as call
+
+_passes(call) if {
+	_denied(call) == set()
+	_asked(call) == set()
+}
+
+_sends := {"/resource/properties/effect": "write", "/resource/properties/egress": true}
+
+test_a_call_without_credentials_is_clear if {
+	credential_chain.clear(example.call)
+	writes := example.changed({"/resource/properties/effect": "write"})
+	credential_chain.clear(writes)
+	_passes(writes)
+}
+
+test_a_call_with_a_credential_is_not_clear if {
+	not credential_chain.clear(_carrying([_token], {}))
+	not credential_chain.clear(_carrying([_token], {"/resource/properties/effect": "write"}))
+	not credential_chain.clear(example.changed({"/resource/properties/effect": "mint"}))
+	not credential_chain.clear(example.changed({"/resource/properties/effect": "write", "/arguments/username": "root"}))
+	not credential_chain.clear(example.changed({"/resource/properties/effect": "write", "/arguments": []}))
+}
+
+test_unknown_credentials_refuse if {
+	call := example.without("/session/credentials")
+	not credential_chain.clear(call)
+	found := credential_chain.denials with input as call
+	found == {{"code": "credential-chain/incomplete", "facts": ["/session/credentials"]}}
+	every value in [null, {}, "none"] {
+		"credential-chain/incomplete" in _denied(example.changed({"/session/credentials": value}))
+	}
+}
+
+test_showing_it_where_it_came_from_passes if {
+	_passes(_carrying([_token], {}))
+	_passes(_carrying([_token], _sends))
+	without_role := object.remove(_token, ["role"])
+	_passes(_carrying([without_role], {}))
+	page_token := object.union(without_role, {"chain_depth": 9})
+	_passes(_carrying([page_token], {}))
+}
+
+test_what_the_user_gave_passes if {
+	_passes(_carrying([_user], {}))
+	_passes(_carrying([_user], _sends))
+}
+
+test_showing_it_to_another_system_is_refused if {
+	every origin in [{"kind": "result", "audience": "mail"}, {"kind": "result"}] {
+		_denied(_carrying([_from(origin)], {})) == {"credential-chain/presentation"}
+	}
+	found := credential_chain.denials with input as _carrying([_user, _from({"kind": "result", "audience": "mail"})], {})
+	found == {{"code": "credential-chain/presentation", "facts": ["/arguments/token", "/session/credentials/1"]}}
+	unnamed := json.remove(_carrying([_token], {}), ["/resource/properties/audience"])
+	_denied(unnamed) == {"credential-chain/presentation"}
+}
+
+_flow(from, to) := {"/context/task/contract": {"credential_flows": [{"from": from, "to": to}], "limits": {}}}
+
+test_a_declared_flow_asks_a_person if {
+	mailed := _from({"kind": "result", "audience": "mail"})
+	declared := _carrying([mailed], _flow("mail", "files"))
+	_denied(declared) == set()
+	_asked(declared) == {"credential-chain/presentation"}
+	every flow in [_flow("files", "mail"), _flow("mail", "web"), _flow("*", "*")] {
+		_denied(_carrying([mailed], flow)) == {"credential-chain/presentation"}
+	}
+	nowhere := _from({"kind": "result"})
+	_denied(_carrying([nowhere], _flow("mail", "files"))) == {"credential-chain/presentation"}
+}
+
+test_a_declared_flow_is_not_for_a_chain if {
+	deep := object.union(_from({"kind": "result", "audience": "mail"}), {"chain_depth": 2})
+	_denied(_carrying([deep], _flow("mail", "files"))) == {"credential-chain/lineage"}
+	first := object.union(deep, {"chain_depth": 1})
+	_denied(_carrying([first], _flow("mail", "files"))) == set()
+	every depth in [null, "0"] {
+		odd := object.union(deep, {"chain_depth": depth})
+		_denied(_carrying([odd], _flow("mail", "files"))) == {"credential-chain/lineage"}
+	}
+	lost := credential_chain.denials with input as _carrying([first], _flow("mail", "files"))
+		with data.gateway.denials.credential_chain.max_chain_depth as null
+	example.codes(lost) == {"credential-chain/lineage"}
+}
+
+test_a_credential_of_the_gateway_is_in_no_agents_hands if {
+	_denied(_carrying([_from({"kind": "broker", "audience": "files"})], {})) == {"credential-chain/lineage"}
+}
+
+test_content_and_destinations_hold_no_credentials if {
+	every role in ["content", "destination"] {
+		every found in [_token, _user] {
+			placed := object.union(found, {"role": role})
+			_denied(_carrying([placed], {})) == {"credential-chain/egress"}
+		}
+	}
+}
+
+test_what_writes_or_leaves_holds_credentials_in_their_place_only if {
+	every places in [
+		_sends,
+		{"/resource/properties/effect": "write"},
+		{"/resource/properties/egress": true},
+		{"/resource/properties/effect": "exec"},
+	] {
+		every found in [_token, _user] {
+			_passes(_carrying([found], places))
+			_denied(_carrying([object.remove(found, ["role"])], places)) == {"credential-chain/egress"}
+			_denied(_carrying([object.union(found, {"role": "selector"})], places)) == {"credential-chain/egress"}
+			_denied(_carrying([object.union(found, {"role": "command"})], places)) == {"credential-chain/egress"}
+		}
+	}
+}
+
+test_making_a_credential_asks if {
+	makes := {"/resource/properties/effect": "mint"}
+	_asked(_carrying([], makes)) == {"credential-chain/mint"}
+	_denied(_carrying([], makes)) == set()
+	_denied(_carrying([_user], makes)) == set()
+	_asked(_carrying([_user], {})) == set()
+}
+
+test_making_a_credential_with_one_that_was_made_here_is_refused if {
+	every minted in [true, null, "false"] {
+		made := object.union(_token, {"minted_in_task": minted})
+		_denied(_carrying([made], {"/resource/properties/effect": "mint"})) == {"credential-chain/mint"}
+		_denied(_carrying([made], {})) == set()
+	}
+	unsaid := object.remove(_token, ["minted_in_task"])
+	_denied(_carrying([unsaid], {"/resource/properties/effect": "mint"})) == {"credential-chain/mint"}
+	deep := object.union(_token, {"chain_depth": 2})
+	_denied(_carrying([deep], {"/resource/properties/effect": "mint"})) == {"credential-chain/lineage"}
+}
+
+test_a_credential_from_nowhere_asks if {
+	every origin in [{"kind": "unknown"}, {"kind": "other"}, {}] {
+		_asked(_carrying([_from(origin)], {})) == {"credential-chain/unknown"}
+		_denied(_carrying([_from(origin)], {})) == set()
+		_denied(_carrying([_from(origin)], {"/resource/properties/effect": "write"})) == set()
+	}
+}
+
+test_a_credential_from_nowhere_does_not_leave if {
+	_denied(_carrying([_from({"kind": "unknown"})], _sends)) == {"credential-chain/unknown"}
+	unlabelled := json.remove(_carrying([_from({"kind": "unknown"})], {}), ["/resource/properties/egress"])
+	_denied(unlabelled) == {"credential-chain/unknown"}
+}
+
+test_a_malformed_credential_is_one_from_nowhere if {
+	every value in ["x", {}, null] {
+		_asked(_carrying([value], {})) == {"credential-chain/unknown"}
+	}
+	placeless := object.union(_from({"kind": "broker"}), {"pointer": null})
+	found := credential_chain.denials with input as _carrying([placeless], {})
+	found == {{"code": "credential-chain/lineage", "facts": ["/arguments", "/session/credentials/0"]}}
+}
+
+_login(tool, arguments) := example.changed({
+	"/resource/properties/effect": "write",
+	"/resource/properties/tool": tool,
+	"/arguments": arguments,
+})
+
+test_a_login_as_somebody_else_asks if {
+	every tool in ["login", "user_login", "LogIn", "authenticate_user", "sudo", "assume_role"] {
+		found := credential_chain.asks with input as _login(tool, {"username": "root"})
+		found == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/username"]}}
+		not credential_chain.clear(_login(tool, {"username": "root"}))
+	}
+	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
+	nobody := json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user", "value": null}])
+	_asked(nobody) == {"credential-chain/identity-switch"}
+}
+
+test_a_login_as_oneself_passes if {
+	_passes(_login("login", {"username": "Alice", "password": "x"}))
+	_passes(_login("create_contact", {"email": "bob@example.com"}))
+	_passes(_login("login", {"site": "x"}))
+	reads := json.patch(_login("login", {"user": "bob"}), [{"op": "replace", "path": "/resource/properties/effect", "value": "read"}])
+	credential_chain.clear(reads)
+	_passes(reads)
+}
+
+test_a_tool_that_makes_credentials_of_others_asks if {
+	places := {"/resource/properties/effect": "mint", "/arguments": {"user": "root", "key": "x"}}
+	_asked(example.changed(places)) == {"credential-chain/mint"}
+	labelled := object.union(places, {"/resource/properties/roles": {"/key": "credential"}})
+	_asked(example.changed(labelled)) == {"credential-chain/mint", "credential-chain/identity-switch"}
+}
+
+_found(call) := answer if answer := credential_chain.found(call) with input as call
+
+test_found_is_what_the_rules_find if {
+	_found(example.call) == set()
+	refused := example.without("/session/credentials")
+	denials := credential_chain.denials with input as refused
+	_found(refused) == denials
+	denials != set()
+}
+
+_wanted(call) := answer if answer := credential_chain.asked(call) with input as call
+
+test_asked_is_what_the_rules_ask if {
+	_wanted(example.call) == set()
+	open_question := example.changed({"/resource/properties/effect": "mint"})
+	asks := credential_chain.asks with input as open_question
+	_wanted(open_question) == asks
+	asks != set()
+}

@@ -1,0 +1,177 @@
+package gateway.denials.fan_out_test
+
+import data.gateway.denials.fan_out
+import data.gateway.testing.example_test as example
+
+_names(size) := [format_int(i, 10) | some i in numbers.range(1, size)] if size > 0
+
+_names(0) := []
+
+_lists := {"audiences", "audiences_in_window", "write_audiences", "call_destinations", "tenants", "environments"}
+
+_value(name, size) := _names(size) if name in _lists
+
+_value(name, size) := size if not name in _lists
+
+_call(name, size) := example.changed({concat("/", ["/session", name]): _value(name, size)})
+
+_denied(name, size) := example.codes(found) if {
+	found := fan_out.denials with input as _call(name, size)
+}
+
+_asked(name, size) := example.codes(found) if {
+	found := fan_out.asks with input as _call(name, size)
+}
+
+# What each fact may be, the code that refuses it, and the soft and the hard limit.
+_table := {
+	"audiences": ["fan-out/audiences", 3, 5],
+	"audiences_in_window": ["fan-out/burst", 4, 6],
+	"write_audiences": ["fan-out/writes", 3, 4],
+	"destinations": ["fan-out/destinations", 5, 8],
+	"call_destinations": ["fan-out/destinations", 5, 20],
+	"spread": ["fan-out/spread", 1, 2],
+	"depth": ["fan-out/depth", 2, 3],
+	"tenants": ["fan-out/tenants", 1, 1],
+	"environments": ["fan-out/environments", 1, 1],
+}
+
+test_a_first_call_is_clear if {
+	fan_out.clear(example.call)
+	found := fan_out.denials with input as example.call
+	found == set()
+}
+
+test_up_to_the_soft_limit_nothing_is_asked if {
+	every name, row in _table {
+		every size in {0, row[1]} {
+			_denied(name, size) == set()
+			_asked(name, size) == set()
+			fan_out.clear(_call(name, size))
+		}
+	}
+}
+
+test_above_the_soft_limit_a_person_is_asked if {
+	every name, row in _table {
+		_asked(name, row[1] + 1) == {row[0]}
+		not fan_out.clear(_call(name, row[1] + 1))
+		_asked(name, row[2]) - {row[0]} == set()
+		_denied(name, row[2]) == set()
+	}
+}
+
+test_above_the_hard_limit_nobody_can_allow_it if {
+	every name, row in _table {
+		_denied(name, row[2] + 1) == {row[0]}
+		_denied(name, 100) == {row[0]}
+	}
+}
+
+test_the_finding_says_which_fact if {
+	found := fan_out.denials with input as _call("call_destinations", 21)
+	found == {{"code": "fan-out/destinations", "facts": ["/session/call_destinations"]}}
+	asked := fan_out.asks with input as _call("destinations", 6)
+	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"]}}
+}
+
+test_an_unknown_fact_refuses if {
+	every name, _ in object.remove(_table, ["depth"]) {
+		call := example.without(concat("/", ["/session", name]))
+		not fan_out.clear(call)
+		found := fan_out.denials with input as call
+		found == {{"code": "fan-out/incomplete", "facts": [concat("/", ["/session", name])]}}
+	}
+	nothing := fan_out.denials with input as example.without("/session")
+	example.codes(nothing) == {"fan-out/incomplete", "fan-out/depth"}
+}
+
+test_a_fact_of_another_kind_is_unknown if {
+	every name, row in _table {
+		every value in [null, true, {}, "1"] {
+			call := example.changed({concat("/", ["/session", name]): value})
+			found := fan_out.denials with input as call
+			(example.codes(found) - {"fan-out/depth"}) in [{"fan-out/incomplete"}, set()]
+			found != set()
+			row != []
+		}
+	}
+}
+
+test_an_unknown_depth_is_without_bounds if {
+	call := example.without("/session/depth")
+	not fan_out.clear(call)
+	found := fan_out.denials with input as call
+	found == {{"code": "fan-out/depth", "facts": ["/session/depth"]}}
+}
+
+_contracted(limits, name, size) := json.patch(_call(name, size), [{
+	"op": "add",
+	"path": "/context/task/contract",
+	"value": {"credential_flows": [], "limits": limits},
+}])
+
+_asked_under(limits, name, size) := example.codes(found) if {
+	found := fan_out.asks with input as _contracted(limits, name, size)
+}
+
+test_a_contract_without_limits_is_clear if fan_out.clear(_contracted({}, "audiences", 3))
+
+test_a_contract_raises_the_soft_limit if {
+	_asked_under({"audiences": 5}, "audiences", 5) == set()
+	_asked_under({"destinations": 8}, "audiences", 4) == {"fan-out/audiences"}
+}
+
+test_a_contract_lowers_the_soft_limit if {
+	_asked_under({"audiences": 1}, "audiences", 2) == {"fan-out/audiences"}
+	not fan_out.clear(_contracted({"audiences": 1}, "audiences", 2))
+}
+
+test_a_contract_never_passes_the_hard_limit if {
+	every name, row in _table {
+		found := fan_out.denials with input as _contracted({name: 1000}, name, row[2] + 1)
+		example.codes(found) == {row[0]}
+		_asked_under({name: 1000}, name, row[2] + 1) == {row[0]}
+	}
+}
+
+test_a_contract_limit_that_is_none_raises_nothing if {
+	every limit in [null, "9", [], {}] {
+		_asked_under({"audiences": limit}, "audiences", 4) == {"fan-out/audiences"}
+	}
+}
+
+test_a_lost_limit_refuses if {
+	every limits in [null, {}, {"audiences": {}}, {"audiences": {"soft": "3", "hard": "5"}}, {"audiences": {"soft": 3, "hard": null}}] {
+		found := fan_out.denials with input as example.call with data.gateway.settings as _with_limits(limits)
+		"fan-out/audiences" in example.codes(found)
+	}
+	asked := fan_out.asks with input as example.call
+		with data.gateway.settings as _with_limits({"audiences": {"hard": 5}})
+	"fan-out/audiences" in example.codes(asked)
+	lost := fan_out.found(example.call) with input as example.call
+		with data.gateway.settings as _with_limits({"audiences": {"soft": 3}})
+	"fan-out/audiences" in example.codes(lost)
+}
+
+_with_limits(limits) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits})
+
+_found(call) := answer if answer := fan_out.found(call) with input as call
+
+test_found_is_what_the_rules_find if {
+	_found(example.call) == set()
+	refused := _call("audiences", 6)
+	denials := fan_out.denials with input as refused
+	_found(refused) == denials
+	denials != set()
+}
+
+_wanted(call) := answer if answer := fan_out.asked(call) with input as call
+
+test_asked_is_what_the_rules_ask if {
+	_wanted(example.call) == set()
+	open_question := _call("audiences", 4)
+	asks := fan_out.asks with input as open_question
+	_wanted(open_question) == asks
+	asks != set()
+}

@@ -1,0 +1,150 @@
+# METADATA
+# scope: package
+# title: What untrusted data does with a task
+# description: |
+#   Untrusted data in, confidential data in, and a call that changes or sends something: two of the three may be
+#   (Meta, "Agents Rule of Two", 2025). And a value that gives authority must come from somebody who has it. See
+#   docs/policy/history.md.
+# schemas:
+#   - input: schema.input
+package gateway.denials.toxic_flow
+
+import data.gateway.lib.patterns
+import data.gateway.lib.reach
+
+# METADATA
+# title: What refuses the call
+found(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.toxic_flow.denials
+
+# METADATA
+# title: What a person has to approve
+asked(call) := set() if {
+	clear(call)
+} else := data.gateway.denials.toxic_flow.asks
+
+# METADATA
+# title: Nothing here holds against the call
+# description: Whatever the call does, the task has read nothing confidential, and every value has a source.
+clear(call) if {
+	call.session.ungrounded == []
+	labels := call.session.labels
+	labels.confidentiality in ["public", "internal"]
+	is_boolean(labels.untrusted)
+}
+
+# METADATA
+# title: History does not know what the task has read
+# custom:
+#   code: toxic-flow/incomplete
+#   message: The gateway does not know what this task has read, or where the values of this call came from.
+#   remedy: Send smaller arguments if they are very large; else an operator should check the history of the gateway.
+#   controls: [ASI01, MCP06]
+denials contains {"code": "toxic-flow/incomplete", "facts": sort(_unknown)} if _unknown != set()
+
+# METADATA
+# title: Confidential data may leave under foreign influence
+# custom:
+#   code: toxic-flow/exfiltration
+#   message: >-
+#     The task has read something untrusted and something confidential, and this call would change or send something.
+#   remedy: >-
+#     Do this in a task that has not read both. A destination that an operator or the contract of the task trusts can be
+#     approved by a person.
+#   controls: [ASI01, ASI02, ASI06, MCP06, MCP10]
+denials contains {"code": "toxic-flow/exfiltration", "facts": _toxic_facts} if {
+	_toxic
+	not _to_trusted
+}
+
+# METADATA
+# title: A person decides whether the data may go to a trusted place
+asks contains {"code": "toxic-flow/exfiltration", "facts": _toxic_facts} if {
+	_toxic
+	_to_trusted
+}
+
+# METADATA
+# title: A value of authority has no source that may give it
+# custom:
+#   code: toxic-flow/ungrounded
+#   message: >-
+#     After something untrusted was read, the call names a destination, a command or an amount that neither the goal,
+#     the contract nor a trusted source named.
+#   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
+#   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
+asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
+	not input.session.labels.untrusted == false
+	some pointer in input.session.ungrounded
+	roles := _roles(pointer)
+	not _excused(roles)
+}
+
+_toxic if {
+	not input.session.labels.untrusted == false
+	not _open
+	not reach.reads_only(input)
+}
+
+_toxic_facts := ["/session/call_destinations", "/session/labels"]
+
+_open if input.session.labels.confidentiality in ["public", "internal"]
+
+# A call that names no destination goes to its own system, which is one by itself if the call may leave it.
+_to_trusted if {
+	_named_trusted
+} else if {
+	input.session.call_destinations == []
+	reach.stays_inside(input)
+} else if {
+	input.session.call_destinations == []
+	_trusted(input.resource.properties.audience)
+}
+
+_named_trusted if {
+	destinations := input.session.call_destinations
+	is_array(destinations)
+	destinations != []
+	every destination in destinations {
+		_trusted(destination)
+	}
+}
+
+_trusted(destination) if {
+	patterns.any_matches(data.gateway.denials.toxic_flow.trusted_destinations, destination)
+} else if {
+	patterns.any_matches(input.context.task.contract.destinations, destination)
+}
+
+# The labels at or above the place.
+_roles(pointer) := {role |
+	some labelled, role in input.resource.properties.roles
+	startswith(concat("", [pointer, "/"]), concat("", [labelled, "/"]))
+}
+
+# Credentials have a family of their own. A command is run whatever the label of its tool says.
+_excused(roles) if {
+	roles == {"credential"}
+} else if {
+	roles == {"destination"}
+	_named_trusted
+} else if {
+	_without_command(roles)
+	reach.reads_only(input)
+}
+
+_without_command(roles) if {
+	roles != set()
+	not "command" in roles
+}
+
+_known contains "/session/ungrounded" if is_array(input.session.ungrounded)
+
+_known contains "/session/labels/untrusted" if is_boolean(input.session.labels.untrusted)
+
+_known contains "/session/labels/confidentiality" if {
+	data.gateway.settings.sensitivities[input.session.labels.confidentiality] >= 0
+}
+
+_unknown := {"/session/ungrounded", "/session/labels/untrusted", "/session/labels/confidentiality"} - _known

@@ -1,0 +1,169 @@
+package gateway.denials.toxic_flow_test
+
+import data.gateway.denials.toxic_flow
+import data.gateway.testing.example_test as example
+
+_labels(untrusted, confidentiality) := {"untrusted": untrusted, "confidentiality": confidentiality}
+
+_sends := {"/resource/properties/effect": "write", "/resource/properties/egress": true}
+
+_writes := {"/resource/properties/effect": "write"}
+
+_after(labels, places) := example.changed(object.union({"/session/labels": labels}, places))
+
+_to(destinations, places) := object.union({"/session/call_destinations": destinations}, places)
+
+_denied(call) := example.codes(found) if {
+	found := toxic_flow.denials with input as call with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+}
+
+_asked(call) := example.codes(found) if {
+	found := toxic_flow.asks with input as call with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+}
+
+_passes(call) if {
+	_denied(call) == set()
+	_asked(call) == set()
+}
+
+test_two_of_the_three_pass if {
+	_passes(_after(_labels(true, "restricted"), {}))
+	_passes(_after(_labels(true, "internal"), _to(["eve@evil.test"], _sends)))
+	_passes(_after(_labels(false, "restricted"), _to(["eve@evil.test"], _sends)))
+}
+
+test_what_is_open_is_clear if {
+	every confidentiality in ["public", "internal"] {
+		toxic_flow.clear(_after(_labels(true, confidentiality), _sends))
+	}
+	every confidentiality in ["confidential", "restricted", "secret", null] {
+		not toxic_flow.clear(_after(_labels(true, confidentiality), _sends))
+	}
+	not toxic_flow.clear(example.changed({"/session/ungrounded": ["/to"]}))
+}
+
+test_all_three_are_refused if {
+	every confidentiality in ["confidential", "restricted"] {
+		every places in [_sends, _writes, {"/resource/properties/egress": true}, {"/resource/properties/effect": "exec"}] {
+			call := _after(_labels(true, confidentiality), _to(["eve@evil.test"], places))
+			found := toxic_flow.denials with input as call
+			found == {{"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]}}
+		}
+	}
+}
+
+test_a_trusted_destination_asks if {
+	trusted := _after(_labels(true, "restricted"), _to(["bob@corp.example"], _sends))
+	_denied(trusted) == set()
+	_asked(trusted) == {"toxic-flow/exfiltration"}
+	mixed := _after(_labels(true, "restricted"), _to(["bob@corp.example", "eve@evil.test"], _sends))
+	_denied(mixed) == {"toxic-flow/exfiltration"}
+}
+
+_contract(destinations) := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": destinations}}
+
+test_the_contract_trusts_its_destinations if {
+	call := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), _contract(["eve@evil.test"])))
+	_denied(call) == set()
+	_asked(call) == {"toxic-flow/exfiltration"}
+	every destinations in [[], null, "eve@evil.test"] {
+		other := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), _contract(destinations)))
+		_denied(other) == {"toxic-flow/exfiltration"}
+	}
+}
+
+test_without_a_destination_the_system_is_it if {
+	_asked(_after(_labels(true, "restricted"), _writes)) == {"toxic-flow/exfiltration"}
+	_denied(_after(_labels(true, "restricted"), _writes)) == set()
+	_denied(_after(_labels(true, "restricted"), _sends)) == {"toxic-flow/exfiltration"}
+	known := toxic_flow.asks with input as _after(_labels(true, "restricted"), _sends)
+		with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
+	example.codes(known) == {"toxic-flow/exfiltration"}
+}
+
+test_unknown_destinations_are_not_trusted if {
+	every value in [null, {}, "bob@corp.example"] {
+		_denied(_after(_labels(true, "restricted"), _to(value, _writes))) == {"toxic-flow/exfiltration"}
+	}
+	without := json.remove(_after(_labels(true, "restricted"), _writes), ["/session/call_destinations"])
+	_denied(without) == {"toxic-flow/exfiltration"}
+}
+
+test_a_lost_list_trusts_nothing if {
+	every list in [null, "*", {}] {
+		found := toxic_flow.denials with input as _after(_labels(true, "restricted"), _to(["bob@corp.example"], _sends))
+			with data.gateway.denials.toxic_flow.trusted_destinations as list
+		example.codes(found) == {"toxic-flow/exfiltration"}
+	}
+}
+
+test_unknown_facts_refuse if {
+	every pointer in ["/session/labels/untrusted", "/session/labels/confidentiality", "/session/ungrounded"] {
+		call := example.without(pointer)
+		not toxic_flow.clear(call)
+		found := toxic_flow.denials with input as call
+		found == {{"code": "toxic-flow/incomplete", "facts": [pointer]}}
+		every value in [null, 1, {}, "secret"] {
+			"toxic-flow/incomplete" in _denied(example.changed({pointer: value}))
+		}
+	}
+	_denied(json.remove(_after(_labels(true, "public"), _sends), ["/session/labels"])) == {"toxic-flow/incomplete", "toxic-flow/exfiltration"}
+}
+
+_ungrounded(role, places) := _after(_labels(true, "public"), object.union(
+	{"/session/ungrounded": ["/x"], "/resource/properties/roles": {"/x": role}},
+	places,
+))
+
+test_an_ungrounded_value_asks if {
+	every role in ["destination", "amount", "command", "other"] {
+		found := toxic_flow.asks with input as _ungrounded(role, _sends)
+		found == {{"code": "toxic-flow/ungrounded", "facts": ["/arguments/x"]}}
+	}
+	_asked(_ungrounded("destination", _writes)) == {"toxic-flow/ungrounded"}
+}
+
+test_credentials_are_not_judged_here if _passes(_ungrounded("credential", _sends))
+
+test_what_only_reads_may_be_told_where if {
+	_passes(_ungrounded("destination", {}))
+	_passes(_ungrounded("amount", {}))
+	_asked(_ungrounded("command", {})) == {"toxic-flow/ungrounded"}
+	both := {"/session/ungrounded": ["/x/y"], "/resource/properties/roles": {"/x": "command", "/x/y": "destination"}}
+	_asked(_after(_labels(true, "public"), both)) == {"toxic-flow/ungrounded"}
+}
+
+test_a_place_without_a_label_has_authority if {
+	_asked(_after(_labels(true, "public"), {"/session/ungrounded": ["/xy"], "/resource/properties/roles": {"/x": "credential"}})) == {"toxic-flow/ungrounded"}
+}
+
+test_nothing_untrusted_needs_no_ground if {
+	_passes(_after(_labels(false, "public"), object.union(_sends, {"/session/ungrounded": ["/path"]})))
+}
+
+test_a_trusted_destination_is_ground_enough if {
+	_passes(_ungrounded("destination", _to(["bob@corp.example"], _sends)))
+	_asked(_ungrounded("destination", _to(["bob@corp.example", "eve@evil.test"], _sends))) == {"toxic-flow/ungrounded"}
+	_asked(_ungrounded("amount", _to(["bob@corp.example"], _sends))) == {"toxic-flow/ungrounded"}
+	_asked(_ungrounded("destination", _to([], _sends))) == {"toxic-flow/ungrounded"}
+}
+
+_found(call) := answer if answer := toxic_flow.found(call) with input as call
+
+test_found_is_what_the_rules_find if {
+	_found(example.call) == set()
+	refused := example.without("/session/labels/untrusted")
+	denials := toxic_flow.denials with input as refused
+	_found(refused) == denials
+	denials != set()
+}
+
+_wanted(call) := answer if answer := toxic_flow.asked(call) with input as call
+
+test_asked_is_what_the_rules_ask if {
+	_wanted(example.call) == set()
+	open_question := _ungrounded("command", {})
+	asks := toxic_flow.asks with input as open_question
+	_wanted(open_question) == asks
+	asks != set()
+}

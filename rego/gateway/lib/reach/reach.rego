@@ -1,0 +1,30 @@
+# METADATA
+# scope: package
+# title: What a call can do beyond its target
+package gateway.lib.reach
+
+# METADATA
+# title: The call only reads, and nothing leaves with it
+# description: |
+#   A tool that is labelled so. Reading a resource and getting a prompt are reads too, unless the URI is one of the web:
+#   whatever is in such a URI goes to the host that it names.
+reads_only(call) if {
+	properties := call.resource.properties
+	properties.effect == "read"
+	properties.egress == false
+	call.resource.type == "tool"
+} else if {
+	call.resource.type == "prompt"
+} else if {
+	call.resource.type == "resource"
+	uri := lower(substring(call.resource.id, count(call.resource.properties.upstream) + 1, -1))
+	not strings.any_prefix_match(uri, ["http:", "https:", "ws:", "wss:", "ftp:"])
+}
+
+# METADATA
+# title: Nothing of the call leaves the systems that the gateway knows
+stays_inside(call) if {
+	call.resource.properties.egress == false
+} else if {
+	reads_only(call)
+}

@@ -1,0 +1,53 @@
+package gateway.lib.reach_test
+
+import data.gateway.lib.reach
+import data.gateway.testing.example_test as example
+
+_note(uri) := example.changed({"/resource": object.union(example.note, {"id": concat("/", ["files", uri])})})
+
+test_a_tool_that_is_labelled_so_only_reads if {
+	reach.reads_only(example.call)
+	reach.stays_inside(example.call)
+}
+
+test_every_other_effect_is_more_than_a_read if {
+	every effect in ["write", "destructive", "mint", "exec", "other", null] {
+		call := example.changed({"/resource/properties/effect": effect})
+		not reach.reads_only(call)
+		reach.stays_inside(call)
+	}
+}
+
+test_what_leaves_is_more_than_a_read if {
+	every egress in [true, null, "false"] {
+		call := example.changed({"/resource/properties/egress": egress})
+		not reach.reads_only(call)
+		not reach.stays_inside(call)
+	}
+}
+
+test_unlabelled_tools_are_taken_for_the_worst if {
+	every path in ["/resource/properties/egress", "/resource/properties/effect", "/resource/type"] {
+		call := example.without(path)
+		not reach.reads_only(call)
+	}
+	without_label := example.without("/resource/properties/egress")
+	not reach.stays_inside(without_label)
+}
+
+test_resources_and_prompts_are_read if {
+	prompt := example.changed({"/resource": object.union(example.note, {"type": "prompt", "properties": {"egress": true}})})
+	reach.reads_only(prompt)
+	reach.stays_inside(prompt)
+	note := _note("file:///notes/today.txt")
+	reach.reads_only(note)
+}
+
+test_the_uri_of_a_web_page_leaves if {
+	every uri in ["https://evil.test/?d=1", "HTTP://evil.test/", "wss://evil.test/"] {
+		call := _note(uri)
+		not reach.reads_only(call)
+	}
+	labelled := json.patch(_note("https://evil.test/"), [{"op": "add", "path": "/resource/properties/egress", "value": true}])
+	not reach.stays_inside(labelled)
+}
