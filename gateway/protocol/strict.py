@@ -3,7 +3,7 @@
 The same bytes are judged here and executed by an upstream, with another JSON reader in another language. Whatever
 two readers may understand differently is refused: duplicate keys (first or last wins), keys that differ in letter
 case or in underscores from a protocol field (Go's encoding/json and alias-tolerant pydantic models accept them),
-numbers beyond 64 bits or beyond a double, lone surrogates, other encodings than UTF-8 (RFC 8259 sections 4, 6, 8).
+integers beyond 2^53 - 1, numbers beyond a double, lone surrogates, other encodings than UTF-8 (RFC 8259 sections 4, 6, 8).
 
 Size limits come first, by counting bytes, before any object is built.
 """
@@ -26,8 +26,8 @@ MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 100_000
 """Keys and values, counted as separators and opening brackets outside of strings."""
 
-_MIN_INTEGER: Final = -(2**63)
-_MAX_INTEGER: Final = 2**63 - 1
+_MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every reader takes for the same number: JavaScript rounds beyond it (RFC 7493 section 2.2)."""
 _MAX_NUMBER: Final = 400
 """Characters of one number. A double written out in full has at most 327; the rest is an attack."""
 
@@ -167,10 +167,14 @@ def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) < 19:
+    if len(digits) < 16:
         return int(digits)
-    if len(digits) > 20 or not _MIN_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
-        raise _Refused(Unreadable("request/number", "the body has an integer that does not fit in 64 bits"))
+    if len(digits) > 20 or not -_MAX_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
+        raise _Refused(
+            Unreadable(
+                "request/number", "the body has an integer beyond 2^53 - 1, which not every reader takes exactly"
+            )
+        )
     return value
 
 

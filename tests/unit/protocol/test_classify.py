@@ -117,7 +117,7 @@ def test_the_name_is_what_the_routing_header_mirrors(method: str, params: dict[s
     assert accepted(call(method, params)).name == name
 
 
-@pytest.mark.parametrize("id", [0, -1, 2**63 - 1, "", "a", "1"])
+@pytest.mark.parametrize("id", [0, -1, 2**53 - 1, "", "a", "1"])
 def test_a_string_or_integer_id_is_accepted(id: object):  # noqa: A002 - the field's own name
     assert accepted({**call(), "id": id}).id == id
 
