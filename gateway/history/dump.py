@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -31,6 +31,7 @@ def dump(state: TaskState) -> bytes:
     written["touched"] = [
         (touch.audience, touch.write, touch.tenant, touch.environment, count) for touch, count in state.touched.items()
     ]
+    written["shingles"] = {fingerprint: _pack(digests) for fingerprint, digests in state.shingles.items()}
     written["unkept"] = list(state.unkept)
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
@@ -59,6 +60,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         **plain,
         open={event.call: event for event in events if isinstance(event, Reserved)},
         touched={Touch(*values[:4]): values[4] for values in cast("Sequence[Sequence[Any]]", read["touched"])},
+        shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
         trusted=set(_unpack(read["trusted"])),
         endorsed=set(_unpack(read["endorsed"])),
@@ -72,7 +74,7 @@ def _counts(pair: Any) -> dict[int, int]:
     return dict(zip(_unpack(digests), counts, strict=True))
 
 
-def _pack(digests: set[int] | dict[int, int]) -> bytes:
+def _pack(digests: Collection[int]) -> bytes:
     return struct.pack(f"<{len(digests)}Q", *digests)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.history import dump
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.kept import Kept, row, task_fields
@@ -27,7 +27,7 @@ from gateway.history.store import digest_of
 from gateway.model import Reason, ResultContent, Sensitivity, Task, TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.config import HistorySettings
     from gateway.history.store import Row, Store
@@ -114,7 +114,7 @@ class History:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
         self._require_room(principal.key)
-        event = Opened(content.tokens, tuple(dict.fromkeys(item.fingerprint for item in content.sightings)))
+        event = Opened(content.tokens, shown(content.sightings))
         kept = Kept(task, b"", principal.key, task.opened)
         apply(self.state(kept), event)
         kept.changed = True
@@ -186,6 +186,11 @@ class History:
     ) -> SessionFacts:
         """The facts again for a call that is open, or those for a question about none. Raises `TaskExpired`."""
         return facts(self.state(self._known(task)), now, call=call, content=content, depth=depth)
+
+    def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
+        """The credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; it goes
+        on changing. Raises `TaskExpired`."""
+        return self.state(self._known(task)).shingles
 
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC

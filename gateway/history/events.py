@@ -9,12 +9,14 @@ Events hold keyed digests and fingerprints in the place of values. `fields` writ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from gateway.model import Effect, Sensitivity
 
 if TYPE_CHECKING:
-    from gateway.model import Call
+    from collections.abc import Iterable
+
+    from gateway.model import Call, Sighting
 
 NO_DIGESTS: frozenset[int] = frozenset()
 
@@ -29,13 +31,20 @@ class Touch:
     environment: str | None
 
 
+class Shown(NamedTuple):
+    """A credential that was shown to the task: its fingerprint, and digests of its parts to know it again in pieces."""
+
+    fingerprint: str
+    shingles: frozenset[int] = NO_DIGESTS
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A task was declared. `known` are the digests of the words of its goal and of its contract's destinations,
-    `credentials` the fingerprints of the credentials in them."""
+    `credentials` what is in them of credentials."""
 
     known: frozenset[int] = NO_DIGESTS
-    credentials: tuple[str, ...] = ()
+    credentials: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ class Observed:
     """
 
     call: str
-    credentials: tuple[str, ...] = ()
+    credentials: tuple[Shown, ...] = ()
     tokens: frozenset[int] = NO_DIGESTS
     complete: bool = True
     sensitivity: Sensitivity = Sensitivity.PUBLIC
@@ -106,6 +115,12 @@ class Ended:
 
 
 Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Endorsed | Ended
+
+
+def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
+    """What sightings show, each credential once."""
+    found = {item.fingerprint: Shown(item.fingerprint, item.shingles) for item in sightings}
+    return tuple(found.values())
 
 
 def touch(call: Call) -> Touch:

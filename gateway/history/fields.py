@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Touch
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Shown, Touch
 from gateway.model import Json, JsonObject, Sensitivity
 
 _Event = TypeVar("_Event")
@@ -55,7 +55,7 @@ def unpack(text: Json) -> tuple[int, ...]:
 
 
 def _opened(event: Opened) -> JsonObject:
-    return _some(known=event.known and pack(event.known), credentials=list(event.credentials))
+    return _some(known=event.known and pack(event.known), credentials=_shown(event.credentials))
 
 
 def _reserved(event: Reserved) -> JsonObject:
@@ -94,7 +94,7 @@ def _observed(event: Observed) -> JsonObject:
         "call": event.call,
         "sensitivity": event.sensitivity.value,
         **_some(
-            credentials=list(event.credentials),
+            credentials=_shown(event.credentials),
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
         ),
@@ -109,6 +109,10 @@ def _ended(event: Ended) -> JsonObject:
     return {"how": event.how}
 
 
+def _shown(credentials: tuple[Shown, ...]) -> JsonObject:
+    return {item.fingerprint: pack(item.shingles) for item in credentials}
+
+
 def _some(**fields: Json | frozenset[int]) -> JsonObject:
     """The fields that say something. An empty text does: no destinations are not unknown destinations."""
     kept = {name: value for name, value in fields.items() if isinstance(value, str) or value}
@@ -119,7 +123,7 @@ def _some(**fields: Json | frozenset[int]) -> JsonObject:
 
 
 def _read_opened(fields: JsonObject) -> Opened:
-    return Opened(frozenset(unpack(fields.get("known", ""))), _texts(fields, "credentials"))
+    return Opened(frozenset(unpack(fields.get("known", ""))), _read_shown(fields))
 
 
 def _read_reserved(fields: JsonObject) -> Reserved:
@@ -157,7 +161,7 @@ def _read_settled(fields: JsonObject) -> Settled:
 def _read_observed(fields: JsonObject) -> Observed:
     return Observed(
         _text(fields, "call"),
-        _texts(fields, "credentials"),
+        _read_shown(fields),
         frozenset(unpack(fields.get("tokens", ""))),
         not fields.get("incomplete", False),
         Sensitivity(_text(fields, "sensitivity")),
@@ -173,6 +177,13 @@ def _read_ended(fields: JsonObject) -> Ended:
     if how == "completed" or how == "cancelled":  # noqa: PLR1714 - the type checker narrows this form only
         return Ended(how)
     raise ValueError(f"a task does not end {how!r}")
+
+
+def _read_shown(fields: JsonObject) -> tuple[Shown, ...]:
+    written = fields.get("credentials", {})
+    if not isinstance(written, Mapping):
+        raise TypeError("credentials that were shown are no object")
+    return tuple(Shown(fingerprint, frozenset(unpack(shingles))) for fingerprint, shingles in written.items())
 
 
 def _text(fields: JsonObject, name: str) -> str:

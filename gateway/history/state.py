@@ -32,7 +32,9 @@ from gateway.history.events import (
     Released,
     Reserved,
     Settled,
+    Shown,
     Touch,
+    shown,
     touch,
 )
 from gateway.model import Effect, Sensitivity
@@ -54,7 +56,8 @@ MAX_DESTINATIONS: Final = 1_024
 """Far above each limit that a policy can mean."""
 ENDLESS: Final = 2**53 - 1
 """The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
-MAX_CREDENTIALS: Final = 4_096
+MAX_CREDENTIALS: Final = 1_024
+"""Each takes up to 7 KB in memory, with 64 shingles, and 700 bytes in the journal."""
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
@@ -97,6 +100,8 @@ class TaskState:
     """Calls whose arguments were not looked at whole."""
 
     credentials: dict[str, Known] = field(default_factory=dict[str, Known])
+    shingles: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    """Known credential → digests of its parts."""
     lost: bool = False
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
@@ -156,9 +161,8 @@ def observed(
     Raises `ValueError` for a call that is not open.
     """
     reservation = _open(state, call_id)
-    fresh = tuple(
-        dict.fromkeys(item.fingerprint for item in content.sightings if item.fingerprint not in state.credentials)
-    )
+    fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
+    fresh = fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
     tokens, complete = _bounded(state, reservation, content)
     return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label))
 
@@ -220,8 +224,8 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Released():
             _release(state, event)
         case Opened():
-            for fingerprint in event.credentials:
-                _keep_credential(state, fingerprint, Known("user"))
+            for shows in event.credentials:
+                _keep_credential(state, shows, Known("user"))
             state.trusted |= _smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
         case Endorsed():
             state.approvals += 1
@@ -280,9 +284,9 @@ def _observe(state: TaskState, event: Observed) -> None:
     source = _open(state, event.call)
     audience = source.touch.audience
     _label(state, source, event.sensitivity)
-    for fingerprint in event.credentials:
-        depth = _depth(state, source, fingerprint)
-        _keep_credential(state, fingerprint, Known("result", audience, source.number, depth, source.mint))
+    for shows in event.credentials:
+        depth = _depth(state, source, shows.fingerprint)
+        _keep_credential(state, shows, Known("result", audience, source.number, depth, source.mint))
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     if not source.untrusted:
         state.trusted |= event.tokens
@@ -295,12 +299,13 @@ def _observe(state: TaskState, event: Observed) -> None:
         state.unkept.add(audience)
 
 
-def _keep_credential(state: TaskState, fingerprint: str, known: Known) -> None:
+def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
     """The first place seen stays."""
-    if fingerprint in state.credentials:
+    if shows.fingerprint in state.credentials:
         return
     if len(state.credentials) < MAX_CREDENTIALS:
-        state.credentials[fingerprint] = known
+        state.credentials[shows.fingerprint] = known
+        state.shingles[shows.fingerprint] = shows.shingles
     else:
         state.lost = True
 

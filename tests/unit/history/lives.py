@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from gateway.history.events import Endorsed, Event, Opened, Released, Settled
+from gateway.history.events import Endorsed, Event, Opened, Released, Settled, Shown
 from gateway.history.state import TaskState, apply, observed, reserved
 from gateway.model import Call, CallContent, Effect, Labels, ResultContent, Sensitivity, Sighting, Target
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 DIGESTS = st.integers(0, 12) | st.integers(2**64 - 3, 2**64 - 1)
 DIGEST_SETS = st.frozensets(DIGESTS, max_size=4)
 NAMES = st.sampled_from(["s1", "s2", "s3"])
-SIGHTINGS = st.lists(st.builds(Sighting, NAMES, st.just("jwt")), max_size=2).map(tuple)
+SIGHTINGS = st.lists(
+    st.builds(Sighting, NAMES, st.just("jwt"), shingles=st.frozensets(st.integers(0, 3))), max_size=2
+).map(tuple)
 COMPLETE = st.sampled_from([True, True, True, False])
 CONTENTS = st.builds(
     CallContent,
@@ -47,7 +49,7 @@ CALLS = st.builds(
     ),
     st.just({}),
 )
-OPENED = st.builds(Opened, DIGEST_SETS, st.lists(NAMES, max_size=1).map(tuple))
+OPENED = st.builds(Opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(
     st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse"]), min_size=1, max_size=25
 )

@@ -448,6 +448,18 @@ def test_what_a_result_shows_is_in_the_facts_before_the_call_has_ended(
     assert known.labels.confidentiality is Sensitivity.RESTRICTED
 
 
+def test_the_credentials_that_a_task_was_shown_can_be_looked_for_in_its_calls(
+    history: History, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
+):
+    task = history.task(make_principal(), "s", 0)
+    history.reserve(task, "c", make_call("a"), CallContent(sightings=(Sighting("mine", "jwt", "/x"),)), 0)
+    before = dict(history.seen(task))
+    history.observe(task, "c", ResultContent((Sighting("s", "jwt", shingles=frozenset({1, 2})), Sighting("t", "jwt"))))
+
+    assert before == {}
+    assert history.seen(task) == {"s": {1, 2}, "t": frozenset()}
+
+
 def test_an_approval_endorses_values_for_the_rest_of_the_task(
     history: History, make_principal: Callable[..., Principal], make_call: Callable[..., Call]
 ):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Touch
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Shown, Touch
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, pack, to_fields, unpack
 from gateway.history.state import TaskState, apply
@@ -24,7 +24,7 @@ RESERVED = Reserved(
 )  # fmt: skip
 EVENTS: tuple[Event, ...] = (
     Opened(),
-    Opened(frozenset({1, 2}), ("fp:1",)),
+    Opened(frozenset({1, 2}), (Shown("fp:1", frozenset({3})),)),
     RESERVED,
     replace(RESERVED, destinations=None),
     replace(RESERVED, destinations=(), crowded=True),
@@ -33,7 +33,13 @@ EVENTS: tuple[Event, ...] = (
     Released("c", denied=False),
     Settled("c"),
     Observed("c"),
-    Observed("c", ("fp:1",), frozenset({0, 2**64 - 1}), complete=False, sensitivity=Sensitivity.CONFIDENTIAL),
+    Observed(
+        "c",
+        (Shown("fp:1"), Shown("fp:2", frozenset({9}))),
+        frozenset({0, 2**64 - 1}),
+        complete=False,
+        sensitivity=Sensitivity.CONFIDENTIAL,
+    ),
     Endorsed(),
     Endorsed(frozenset({5})),
     Ended("completed"),
@@ -99,6 +105,12 @@ def test_a_missing_field_is_an_error():
 def test_a_task_ends_only_in_known_ways():
     with pytest.raises(ValueError, match="does not end 'well'"):
         from_fields({"event": "ended", "how": "well"})
+
+
+@pytest.mark.parametrize("credentials", [["fp:1"], "fp:1", {"fp:1": 5}, {"fp:1": "AQ=="}])
+def test_damaged_credentials_are_an_error(credentials: Any):
+    with pytest.raises(ValueError):
+        from_fields({"event": "opened", "credentials": credentials})
 
 
 def test_unknown_fields_are_ignored():

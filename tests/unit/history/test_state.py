@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.history import state as bounds
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled, Shown
 from gateway.history.facts import facts
 from gateway.history.state import Known, TaskState, apply, observed, reserved, says_nothing
 from gateway.model import CallContent, Effect, ResultContent, Sensitivity, SessionFacts, Sighting
@@ -205,7 +205,7 @@ def test_a_credential_comes_from_the_result_that_showed_it_first(
 def test_a_credential_of_the_goal_is_the_users(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, Opened(credentials=("s",)))
+    apply(agent.state, Opened(credentials=(Shown("s"),)))
     agent.call("files", result=make_result(credentials=["s"]))
 
     known = agent.call("railway", make_content(credentials=["s"])).credentials
@@ -503,14 +503,15 @@ def _long_task(make_call: Callable[..., Call], length: int, words: int) -> TaskS
         content = CallContent({number: "d"}, (Sighting(f"fp:{number:024}", "jwt"),), tokens=frozenset({2**63 + number}))
         call = make_call(f"system-{number % 3}")
         apply(state, reserved(state, "c", call, content, number))
-        result = ResultContent((Sighting(f"fr:{number:024}", "jwt"),), frozenset(range(word, word + words)))
+        secret = Sighting(f"fr:{number:024}", "jwt", shingles=frozenset(range(word, word + 64)))
+        result = ResultContent((secret,), frozenset(range(word, word + words)))
         apply(state, observed(state, "c", result))
         apply(state, Settled("c"))
         word += words
     return state
 
 
-def test_a_task_of_100_000_events_takes_less_than_8_mb(make_call: Callable[..., Call]):
+def test_a_task_of_100_000_events_takes_less_than_16_mb(make_call: Callable[..., Call]):
     gc.collect()
     tracemalloc.start()
     try:
@@ -528,7 +529,7 @@ def test_a_task_of_100_000_events_takes_less_than_8_mb(make_call: Callable[..., 
 
     FIGURES.info("15,000 and 100,000 events take %d and %d bytes", short, long)
     assert state.settled == 33_333
-    assert long < 8 * 2**20
+    assert long < 16 * 2**20
     assert long < short * 1.5
 
 
