@@ -100,7 +100,7 @@ class _Shown:
     def finish(self) -> None:
         if self._as_json:
             return
-        if self._summary:
+        if self._summary and self.totals.codes:
             _show_summary(self.totals)
         _show_totals(self.totals, self._differences if self._compared else None)
 
