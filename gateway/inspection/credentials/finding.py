@@ -43,3 +43,15 @@ class Inspection:
 
     findings: tuple[Finding, ...] = ()
     incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A credential in a text: from `start` to `end` is what has to go to conceal it, `value` what it is known by."""
+
+    detector: str
+    kind: Kind
+    start: int
+    end: int
+    value: str = field(repr=False)
+    host: str | None = None

@@ -27,6 +27,8 @@ REACH: Final = 512
 _MEMORY: Final = 64 * 2**20
 _HITS: Final = 256
 """Signs of rules in one text that are told apart."""
+_SIGN: Final = 24
+"""Bytes of the longest keyword of ours."""
 
 
 class Match(Protocol):
@@ -157,7 +159,6 @@ class Ruleset:
         plain = {word for rule in self.rules if not rule.hint for word in rule.keywords}
         words = [escaped(word) for word in sorted(plain, key=len, reverse=True)]
         self._present = compiled("(?i)" + "|".join(hints + words)) if hints or words else None
-        self._hints = [(rule, compiled(f"^(?i:{rule.hint})")) for rule in self.rules if rule.hint]
         self._named_by = lru_cache(maxsize=1_024)(self._rules_of)
 
     def candidates(self, text: bytes) -> list[tuple[Rule, int]]:
@@ -167,7 +168,7 @@ class Ruleset:
         position = 0
         while self._present is not None and (match := self._present.search(text, position)) is not None:
             start, end = match.span()
-            for rule in self._named_by(text[start:end].lower()):
+            for rule in self._named_by(text[start : max(end, start + _SIGN)].lower()):
                 found.setdefault(rule.id, (rule, start))
             hits += 1
             if hits > _HITS:
@@ -177,8 +178,10 @@ class Ruleset:
         return list(found.values())
 
     def _rules_of(self, sign: bytes) -> tuple[Rule, ...]:
-        plain = [rule for word, rules in self._keywords.items() if word in sign for rule in rules if not rule.hint]
-        return (*plain, *(rule for rule, hint in self._hints if hint.search(sign) is not None))
+        """All whose keyword is there: at one place several may begin, and the search reports only one."""
+        return tuple(
+            {rule.id: rule for word, rules in self._keywords.items() if word in sign for rule in rules}.values()
+        )
 
 
 def load(*paths: Path) -> Ruleset:

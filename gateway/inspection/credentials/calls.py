@@ -1,0 +1,237 @@
+"""Which credentials are in the arguments of a call, where, and in which form. Pure.
+
+All strings are looked at together first, which settles nearly every call; only where something was found is it narrowed
+down to the string that holds it. A known credential that no string holds alone, but several together, has no pointer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known
+from gateway.inspection.credentials.fingerprint import Fingerprints, covered
+from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
+from gateway.inspection.credentials.named import placeholder, plausible, strength
+from gateway.model import Json, JsonObject, Role
+from gateway.protocol.strict import fold
+
+MAX_BYTES: Final = 2**20
+"""Bytes of the arguments of one call that are looked at."""
+MAX_FINDINGS: Final = 256
+MAX_WORDS: Final = 20_000
+"""Words of one call whose fingerprints are compared with those of short credentials."""
+
+_PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
+_FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
+_SHORTEST: Final = 4
+_LONGEST_SHORT: Final = 96
+
+Look = Callable[[bytes], list[Hit]]
+
+
+class Index:
+    """Known credentials, to be looked for in many texts."""
+
+    __slots__ = ("_by_gram", "_samples", "short")
+
+    def __init__(self, known: Known) -> None:
+        self._samples = {name: sample for name, sample in known.items() if sample}
+        self.short = frozenset(known) - self._samples.keys()
+        """Those without shingles: found as whole words only."""
+        self._by_gram: dict[int, list[str]] = {}
+        for name, sample in self._samples.items():
+            for gram in sample:
+                self._by_gram.setdefault(gram, []).append(name)
+
+    def __bool__(self) -> bool:
+        return bool(self._samples or self.short)
+
+    def among(self, grams: set[int]) -> set[str]:
+        """Those that are in a text with these shingles."""
+        common = grams & self._by_gram.keys()
+        names = {name for gram in common for name in self._by_gram[gram]}
+        return {name for name in names if covered(self._samples[name], common)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A string or number of the arguments, and the name that it stands under."""
+
+    pointer: str
+    name: str
+    text: bytes
+    role: Role | None
+    is_text: bool
+
+
+def inspect(
+    arguments: JsonObject, roles: Mapping[str, Role], index: Index, fingerprints: Fingerprints, look: Look | None
+) -> Inspection:
+    """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
+    leaves, complete = _leaves(arguments, roles)
+    search = _Search(index, fingerprints, look, sum(len(leaf.text) + len(leaf.name) for leaf in leaves))
+    if look is not None:
+        for leaf in leaves:
+            search.by_place(leaf)
+    search.among(leaves)
+    return Inspection(tuple(search.found.values()), search.incomplete or not complete)
+
+
+class _Search:
+    def __init__(self, index: Index, fingerprints: Fingerprints, look: Look | None, size: int) -> None:
+        self._index = index
+        self._fingerprints = fingerprints
+        self._look = look
+        self._budget = Budget(size)
+        self._words = MAX_WORDS
+        self._full = False
+        self.found: dict[tuple[str, str], Finding] = {}
+
+    @property
+    def incomplete(self) -> bool:
+        return self._budget.incomplete or self._full
+
+    def by_place(self, leaf: _Leaf) -> None:
+        """What is a credential for the name or the role that it has, unless more is known of what it is."""
+        kind = strength(leaf.name) if leaf.name else None
+        value = string(leaf.text)
+        by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
+        by_name = kind is not None and (leaf.is_text or kind == "code") and plausible(value, kind)
+        if not by_role and not by_name:
+            return
+        if self._look is not None and self._look(leaf.text):
+            return
+        detector = f"named-{kind}" if by_name else "credential-role"
+        self._add(leaf, Hit(detector, "named", 0, len(leaf.text), value), "raw")
+
+    def among(self, leaves: list[_Leaf]) -> None:
+        """What these hold, narrowed down by halves."""
+        readings = forms(_joined(leaves), self._budget).readings
+        known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
+        hits = self._look is not None and any(self._look(reading.text) for reading in readings)
+        if not (known or hits):
+            return
+        if len(self.found) >= MAX_FINDINGS:
+            self._full = True
+            return
+        if len(leaves) == 1:
+            self._settle(leaves[0], readings, known)
+            return
+        middle = len(leaves) // 2
+        self.among(leaves[:middle])
+        self.among(leaves[middle:])
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for form, names in known.items():
+            for name in sorted(names - alone):
+                self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
+
+    def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
+        for reading in readings:
+            if self._look is not None:
+                for hit in self._look(reading.text):
+                    self._add(leaf, hit, reading.name)
+        for reading in readings:
+            for name in sorted(known.get(reading.name, ())):
+                form = reading.name if name in self._whole(reading.text) else _in_pieces(reading.name)
+                self._keep(Finding(name, "seen", "seen", leaf.pointer, leaf.role, form))
+
+    def _known(self, text: bytes) -> set[str]:
+        if not self._index:
+            return set()
+        found = self._index.among(self._fingerprints.grams(text))
+        return found | (self._index.short & self._whole(text)) if self._index.short else found
+
+    def _whole(self, text: bytes) -> set[str]:
+        """The fingerprints of the words of a text, also of those that decode to one."""
+        words = {*_PARTED.findall(text), *_FINER.findall(text), *text.split(b"\0")}
+        values = {word for word in words if _SHORTEST <= len(word) <= 4 * _LONGEST_SHORT}
+        values |= {decoded for word in values if len(word) <= _LONGEST_SHORT for decoded in whole(word)}
+        if len(values) > self._words:
+            self._full = True
+            values = set(sorted(values)[: self._words])
+        self._words -= len(values)
+        return {self._fingerprints.of(string(value)) for value in values}
+
+    def _add(self, leaf: _Leaf, hit: Hit, form: str) -> None:
+        of = self._fingerprints
+        name = of.of(hit.value)
+        shingles = of.shingles(hit.value)
+        self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
+
+    def _keep(self, finding: Finding) -> None:
+        pointer = self._showable(finding.pointer)
+        self.found.setdefault((finding.fingerprint, pointer), replace(finding, pointer=pointer))
+
+    def _showable(self, pointer: str) -> str:
+        """The part of a pointer that holds no credential: the name of a member can be one."""
+        while pointer:
+            text = pointer.encode("utf-8", "surrogatepass")
+            if not (self._look is not None and self._look(text)) and not self._known(text):
+                break
+            pointer = pointer.rpartition("/")[0]
+        return pointer
+
+
+def _in_pieces(form: str) -> str:
+    return "split" if form == "raw" else f"{form}+split"
+
+
+def _joined(leaves: list[_Leaf]) -> bytes:
+    """Values first, so that the pieces of what was cut up come one after another; zero bytes part them for all else."""
+    values = [leaf.text for leaf in leaves]
+    return b"\0".join([*values, *(leaf.name.encode("utf-8", "surrogatepass") for leaf in leaves if len(leaf.name) > 7)])
+
+
+# --- the arguments ---------------------------------------------------------------------------------
+
+
+def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Leaf], bool]:
+    """All strings and numbers in document order, and whether those are all."""
+    steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+    found: list[_Leaf] = []
+    left = MAX_BYTES
+    waiting: list[tuple[Json, str, str, tuple[str, ...]]] = [(arguments, "", "", ())]
+    while waiting:
+        value, pointer, name, path = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            waiting.extend(reversed(list(_members(value, pointer, name, path))))
+        elif isinstance(value, str) or (value is not None and not isinstance(value, bool)):
+            text = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass")
+            left -= len(text) + len(name)
+            if left < 0:
+                return found, False
+            found.append(_Leaf(pointer, name, text, _role(path, steps), isinstance(value, str)))
+    return found, True
+
+
+def _members(
+    value: Mapping[str, Json] | list[Json] | tuple[Json, ...], pointer: str, name: str, path: tuple[str, ...]
+) -> Iterator[tuple[Json, str, str, tuple[str, ...]]]:
+    if isinstance(value, Mapping):
+        for member, item in value.items():
+            step = member.replace("~", "~0").replace("/", "~1")
+            yield item, f"{pointer}/{step}", member, (*path, _folded(step))
+    else:
+        for number, item in enumerate(value):
+            yield item, f"{pointer}/{number}", name, (*path, str(number))
+
+
+@lru_cache(maxsize=4_096)
+def _folded(step: str) -> str:
+    """As the most tolerant reader of an argument's name would read it."""
+    return fold(step.replace("~1", "/").replace("~0", "~"))
+
+
+def _role(path: tuple[str, ...], steps: list[tuple[tuple[str, ...], Role]]) -> Role | None:
+    """The role of the longest pointer that leads to this place or to something that it is in."""
+    best: tuple[int, Role | None] = (-1, None)
+    for pattern, role in steps:
+        if best[0] < len(pattern) <= len(path) and all(
+            step in {"*", there} for step, there in zip(pattern, path, strict=False)
+        ):
+            best = (len(pattern), role)
+    return best[1]

@@ -1,0 +1,267 @@
+"""Finds credentials in text. Pure.
+
+A value is one if a rule knows its form, if it stands under a credential's name, if it is a private key, a JWT, what
+stands in an `Authorization` header or before the `@` of a URL, or a one-time code by the words around it. Entropy alone
+never makes one. Public keys, certificates, digests, object ids, cursors, placeholders and the examples of documentation
+are none.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.inspection.credentials.calls import Index, inspect
+from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known
+from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
+from gateway.inspection.credentials.forms import string
+from gateway.inspection.credentials.named import NAMES, placeholder, plausible, strength
+from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
+from gateway.model import JsonObject, Role
+
+_EXAMPLES: Final = re.compile(
+    r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
+)
+
+
+class Detector:
+    """Rules and fingerprints of one deployment. Has no state; safe to share."""
+
+    def __init__(self, ruleset: Ruleset, fingerprints: Fingerprints) -> None:
+        self.ruleset: Final = ruleset
+        self.fingerprints: Final = fingerprints
+
+    def hits(self, text: bytes) -> list[Hit]:
+        """Every credential in a text (UTF-8), in order, none inside another."""
+        lowered = text.lower()
+        found = [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
+        for rule, first in self.ruleset.candidates(text):
+            found.extend(_by_rule(rule, text, max(0, first - REACH) if rule.own else 0))
+        found.extend(_by_name(text))
+        return _apart(found, len(text)) if len(found) > 1 else found
+
+    def find(self, text: str) -> tuple[Finding, ...]:
+        """The findings of a text as it stands."""
+        return tuple(self.finding(hit) for hit in self.hits(text.encode("utf-8", "surrogatepass")))
+
+    def inspect(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, *, new: bool = True
+    ) -> Inspection:
+        """The credentials in the arguments of a call: those that the task knows, in whatever form, and, unless `new` is
+        false, those that it does not. `known` may be an `Index`, if it is used again."""
+        index = known if isinstance(known, Index) else Index(known or {})
+        return inspect(arguments, roles, index, self.fingerprints, self.hits if new else None)
+
+    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Finding, ...]:
+        """The credentials in arguments by their form or name. What is too much to be looked at is not told from
+        nothing here; `inspect` says it."""
+        return self.inspect(arguments, roles).findings
+
+    def seen_in(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index, /) -> tuple[Finding, ...]:
+        """Those of the credentials that a task knows which are in arguments. As to limits, see `detect_arguments`."""
+        return self.inspect(arguments, roles, known, new=False).findings
+
+    def finding(self, hit: Hit) -> Finding:
+        return Finding(
+            self.fingerprints.of(hit.value),
+            hit.detector,
+            hit.kind,
+            shingles=self.fingerprints.shingles(hit.value),
+            host=hit.host,
+        )
+
+
+_ORDER: Final[dict[Kind, int]] = {
+    "private-key": 0, "presigned": 1, "format": 2, "jwt": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
+}  # fmt: skip
+
+
+def _apart(found: list[Hit], size: int) -> list[Hit]:
+    """Without those that overlap one that says more."""
+    kept: list[Hit] = []
+    taken = bytearray(size)
+    for hit in sorted(found, key=lambda hit: (_ORDER[hit.kind], hit.start - hit.end, hit.start)):
+        if taken.find(1, hit.start, hit.end) < 0:
+            taken[hit.start : hit.end] = b"\1" * (hit.end - hit.start)
+            kept.append(hit)
+    return sorted(kept, key=lambda hit: hit.start)
+
+
+def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
+    for match in rule.regex.finditer(text, position):
+        start, end = rule.secret(match)
+        if start == end or not rule.accepts(text, match, (start, end)):
+            continue
+        value = string(text[start:end])
+        if not (rule.own and _EXAMPLES.search(value)):
+            yield Hit(rule.id, "format", start, end, value)
+
+
+# --- by name ---------------------------------------------------------------------------------------
+
+
+_NAMED: Final = compiled(
+    rf"(?i)(?:{NAMES})[A-Za-z0-9_-]{{0,40}}[\"'\x60\\]{{0,6}}"
+    r"(?:\s{0,4}(?:=>|:=|=|:|>)\s{0,4}|\s{1,4}(?:is|was)\s{0,2}:?\s{1,4}|[ ])"
+)
+_VALUE: Final = re.compile(
+    rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
+)
+_NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_SEPARATOR: Final = re.compile(rb"[\"'`\\]*\s*(=>|:=|=|:|>|(?:is|was)\b|)", re.IGNORECASE)
+_NAME_LENGTH: Final = 96
+
+
+def _by_name(text: bytes) -> Iterator[Hit]:
+    position = 0
+    while (head := _NAMED.search(text, position)) is not None:
+        at, after = head.span()
+        match = _VALUE.match(text, after)
+        hit = (
+            None if match is None else _named(text, at, *match.span(match.lastindex or 0), quoted=match.lastindex != 3)
+        )
+        if hit is not None:
+            yield hit
+        # What was no value may itself begin with a name.
+        position = at + 3 if hit is None else hit.end
+
+
+def _named(text: bytes, at: int, start: int, end: int, *, quoted: bool) -> Hit | None:
+    first = at
+    while first > 0 and text[first - 1] in _NAME_PART and at - first < _NAME_LENGTH:
+        first -= 1
+    last = at
+    while last < start and text[last] in _NAME_PART:
+        last += 1
+    kind = strength(text[first:last].decode())
+    if kind is None:
+        return None
+    separator = _SEPARATOR.match(text, last)
+    sign = separator[1].lower() if separator else b""
+    if sign == b"" and not text.startswith(b"--", first):
+        return None
+    value = string(text[start:end])
+    structured = quoted or sign not in {b"is", b"was"}
+    if not quoted:
+        trimmed = value.rstrip(".!?*")
+        end, value = start + len(trimmed.encode("utf-8", "surrogatepass")), trimmed
+    if _scheme(value) or not plausible(value, kind, structured=structured):
+        return None
+    return Hit(f"named-{kind}", "named", start, end, value)
+
+
+def _scheme(value: str) -> bool:
+    """Whether it is the word before a credential in a header: the credential comes after it."""
+    return value.partition(" ")[0].lower() in {"bearer", "basic", "dpop", "token", "digest", "negotiate", "ssws"}
+
+
+# --- by what is around it --------------------------------------------------------------------------
+
+
+_PRIVATE_KEY: Final = compiled(
+    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)*"
+    r"((?:[A-Za-z][A-Za-z-]{2,20}: [^\n]{0,200}\n\s*)*[A-Za-z0-9+/=\s\\]{48,})(?:-----END [A-Z0-9 ]{1,48}-----)?"
+)
+_PUTTY: Final = compiled(r"Private-Lines: [0-9]{1,3}\s+([A-Za-z0-9+/=\s]{48,})")
+_ARMOUR: Final = re.compile(r"(?:^|\n)[A-Za-z-]+: [^\n]*|\\[nr]|[\s\\]|=+$|=.{4}$")
+_JWT: Final = compiled(
+    r"(?:^|[^A-Za-z0-9_.-])(eyJ[A-Za-z0-9_-]{8,}\.(?:eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}"
+    r"|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}))"
+)
+_JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
+_BEARER: Final = compiled(r"(?i)\b(?:bearer|dpop)[\s:]{1,4}[\"']?([A-Za-z0-9._~+/-]{16,}={0,2})")
+_BASIC: Final = compiled(r"(?i)\bbasic\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
+_USERINFO: Final = compiled(
+    r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:[^\s/\"'<>@:\x00]*:([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
+)
+_SIGNED: Final = compiled(
+    r"(?i)https?://(?:[^\s/\"'<>@\x00]*@)?([A-Za-z0-9.-]+)[^\s\"'<>?\x00]*\?[^\s\"'<>\x00]*?"
+    r"(?:x-amz-signature|x-goog-signature|x-oss-signature|q-signature|signature|sig)=([A-Za-z0-9%/+_~-]{20,}=*)"
+)
+_CODES: Final = compiled(
+    r"(?i)\b(?:one[- ]time|verification|security|log[- ]?in|sign[- ]?in|authentication|confirmation|access|2fa|mfa|two[- ]factor"
+    r"|otp|reset|passcode)\s*(?:pass)?(?:code|pin|password|otp|passcode)?(?:\s(?:is|for|to|your|you|log|sign|in|[a-z]{1,20}))*?"
+    r"\s*(?:is|are|[:=-])\s*[\"'*]{0,3}([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6})(?:[^0-9A-Za-z]|$)"
+    r"|(?:^|[^0-9A-Za-z.])([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6}) is your \S{0,24} ?\S{0,24} ?(?:code|pin|otp|passcode|password)\b"
+)
+_CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
+
+
+def _private_keys(text: bytes) -> Iterator[Hit]:
+    for expression, name in ((_PRIVATE_KEY, "private-key"), (_PUTTY, "putty-private-key")):
+        for match in expression.finditer(text):
+            value = _ARMOUR.sub("", string(text[slice(*match.span(1))]))[:LONGEST]
+            if len(value) >= 40 and any(char.isdigit() for char in value) and len(set(value)) > 15:
+                yield Hit(name, "private-key", match.start(), match.end(), value)
+
+
+def _jwts(text: bytes) -> Iterator[Hit]:
+    for match in _JWT.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        if _JWT_EXAMPLE not in value:
+            yield Hit("jwt", "jwt", start, end, value)
+
+
+def _bearers(text: bytes) -> Iterator[Hit]:
+    for match in _BEARER.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        if plausible(value, "token"):
+            yield Hit("bearer", "header", start, end, value)
+
+
+def _basics(text: bytes) -> Iterator[Hit]:
+    for match in _BASIC.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        letters = value.rstrip("=").replace("-", "+").replace("_", "/")
+        if len(letters) % 4 == 1:
+            continue
+        pair = base64.b64decode(letters + "=" * (-len(letters) % 4))
+        user, colon, password = string(pair).partition(":")
+        if colon and len(password) >= 4 and user.isprintable() and password.isprintable() and not placeholder(password):
+            yield Hit("basic", "header", start, end, password)
+
+
+def _userinfos(text: bytes) -> Iterator[Hit]:
+    for match in _USERINFO.finditer(text):
+        password = match.span(1) != (-1, -1)
+        start, end = match.span(1 if password else 2)
+        value = unquote(string(text[start:end]))
+        if not placeholder(value) and (password or plausible(value, "token")):
+            yield Hit("userinfo", "userinfo", start, end, value)
+
+
+def _signed(text: bytes) -> Iterator[Hit]:
+    for match in _SIGNED.finditer(text):
+        start, end = match.span(2)
+        value = string(text[start:end])
+        if not placeholder(value):
+            yield Hit("presigned-url", "presigned", start, end, value, string(text[slice(*match.span(1))]).lower())
+
+
+def _codes(text: bytes) -> Iterator[Hit]:
+    for match in _CODES.finditer(text):
+        start, end = match.span(1) if match.span(1) != (-1, -1) else match.span(2)
+        around = text[match.start() : match.end()]
+        if _CODE_WORD.search(around) is not None:
+            yield Hit("one-time-code", "code", start, end, string(text[start:end]))
+
+
+_LOOKS: Final[tuple[tuple[bytes, Callable[[bytes], Iterator[Hit]]], ...]] = (
+    (b"private key", _private_keys),
+    (b"private-lines", _private_keys),
+    (b"eyj", _jwts),
+    (b"bearer", _bearers),
+    (b"dpop", _bearers),
+    (b"basic", _basics),
+    (b"://", _userinfos),
+    (b"sig", _signed),
+    (b"code", _codes),
+    (b"otp", _codes),
+    (b"passcode", _codes),
+)

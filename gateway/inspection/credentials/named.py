@@ -1,0 +1,256 @@
+"""Credentials by the name that they stand under, and what is none although it stands there. Pure.
+
+Names come from configuration files, HTTP headers, query strings and command lines of many systems. A name says that
+its value is a credential only if the value could be one: not a placeholder, a reference, a word of a schema or a count.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+Strength: TypeAlias = Literal["password", "token", "code"]
+"""What a name promises: a password may be any text, a token looks random, a code is short and of digits."""
+
+NAMES: Final = (
+    r"passw(?:or)?d|passwd|passphrase|passcode|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
+    r"|signing[_-]?key|account[_-]?key|shared[_-]?key|encryption[_-]?key|master[_-]?key|auth[_-]?key|service[_-]?key"
+    r"|authorization|credential|cookie|dsn|connection[_-]?string|database[_-]?url|jwt|bearer|otp|one[_-]?time[_-]?code"
+    r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|session[_-]?key|webhook[_-]?url|license[_-]?key"
+)
+"""Of an RE2 expression: what a credential's name has in it."""
+
+_PASSWORD: Final = re.compile(r"passw(?:or)?d|passphrase|pwd$|^pwd|passcode")
+_CODE: Final = re.compile(
+    r"(?:^|[a-z])otp(?:code)?$|^otp|onetimecode|verificationcode|securitycode|mfacode|onetimepassword"
+)
+_NAME: Final = re.compile(
+    r"passw(?:or)?d|passphrase|passcode|pwd|secret|token|apikey|accesskey|privatekey|signingkey|accountkey|sharedkey"
+    r"|encryptionkey|masterkey|authkey|servicekey|authorization|credential|cookie|dsn|connectionstring|databaseurl|jwt"
+    r"|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|sessionkey|webhookurl|licensekey"
+)
+_CURSOR: Final = re.compile(
+    r"page|cursor|continu|next|prev|sync|delta|skip|resume|scroll|progress|csrf|xsrf|batch|sentinel|changetoken|listtoken"
+    r"|position|watermark|etag"
+)
+"""Tokens that mark a place in a list or in a stream, and those against forged forms, open nothing."""
+_OTHERWISE: Final = re.compile(
+    r"(?:type|count|counts|length|limit|budget|usage|size|policy|policies|hint|ttl|expiry|expires|expiresin|expiration|expiresat"
+    r"|enabled|disabled|required|optional|format|prefix|suffix|hash|hashes|hashed|digest|sha|sha1|sha256|md5|salt|url|uri|endpoint|path|file|filename|dir"
+    r"|name|names|id|ids|ref|reset|resetat|changed|changedat|updatedat|createdat|at|by|field|label|description"
+    r"|title|message|placeholder|strength|version|arn|manager|store|provider|scope|scopes|status|state|age|maxage|index|created|updated|date|time|issuer"
+    r"|validator|error|regex|pattern|rotation|lifetime|class|parser|policyname|jar|consent|banner|domain|samesite|max|min)$"
+)
+"""Ends of names that say that the value is about a credential, or where one is."""
+_STILL: Final = re.compile(r"(?:databaseurl|webhookurl|secretid|authorizationid)$")
+_COUNTED: Final = re.compile(
+    r"(?:tokens|secrets|passwords|cookies|credentials|tokenize[rd]?|tokenization|tokenid|tokenids|secretary|secretariat)$"
+    r"|^(?:max|min|num|total|input|output|prompt|completion|cached?|reasoning|used|remaining|bos|eos|pad|unk|sep|mask|cls|stop|special)tokens?"
+    r"|^public|publishable|^anon(?:ymous)?key"
+)
+
+_PLACEHOLDER: Final = re.compile(
+    r"example|placeholder|your|changeme|change[-_ ]?(?:me|it|this)|replace|insert|dummy|redacted|hidden|omitted|masked|censored"
+    r"|todo|fixme|fake|sample|foobar|lorem|not[-_ ]?(?:set|real|used)|unset|undefined|goes[-_ ]?here|my[-_]?(?:secret|token|key|password|api)"
+    r"|x{4,}|\*{3,}|\.{3,}|…|0{8,}|1234567890|(?:a1b2c3)|abcdefgh|012345678|secret[-_]?(?:key|token|here|value)$",
+    re.IGNORECASE,
+)
+_REFERENCE: Final = re.compile(
+    r"[$%@#]?[{(<\[]|\$[A-Za-z_]|%[A-Za-z_]+%|process\.env|import\.meta|os\.(?:environ|getenv)|env[.:(\[]|ENV\[|getenv|secrets?\.|vars?\."
+    r"|config\.|settings\.|self\.|this\.|data\.|local\.|module\.|params?\.|args?\.|options?\.|ctx\.|request\.|req\.|arn:aws|projects/[^/]+/secrets"
+    r"|vault:|op://|file:|ref:|ssm:|sm://|cred://|secretsmanager|!|/(?:run|etc|var|home|usr|opt|mnt|secrets|tmp|app)/|~/|\./|\.\./|[A-Za-z]:\\"
+    r"|https?://|data:|urn:|[A-Za-z_][\w.]*\(|&[a-z_]|\*[a-z_]+$",
+)
+_WORDS: Final = frozenset(
+    [
+        "string",
+        "str",
+        "text",
+        "integer",
+        "number",
+        "boolean",
+        "object",
+        "array",
+        "null",
+        "none",
+        "nil",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "required",
+        "optional",
+        "missing",
+        "invalid",
+        "valid",
+        "expired",
+        "revoked",
+        "unknown",
+        "empty",
+        "default",
+        "hidden",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "bearer",
+        "basic",
+        "user",
+        "username",
+        "admin",
+        "root",
+        "guest",
+        "public",
+        "private",
+        "test",
+        "testing",
+        "demo",
+        "value",
+        "values",
+        "here",
+        "type",
+        "types",
+        "field",
+        "input",
+        "undefined",
+        "disabled",
+        "enabled",
+        "incorrect",
+        "wrong",
+        "correct",
+        "refresh",
+        "access",
+        "implicit",
+        "authorization_code",
+        "client_credentials",
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "urn",
+        "jwt",
+        "opaque",
+        "header",
+        "cookie",
+        "cookies",
+        "session",
+        "query",
+        "body",
+        "form",
+        "email",
+        "login",
+        "logout",
+        "failed",
+        "success",
+        "error",
+        "denied",
+        "granted",
+        "unauthorized",
+        "forbidden",
+        "pass",
+        "passphrase",
+        "changeit",
+        "letmein",
+        "foo",
+        "bar",
+        "baz",
+        "qux",
+        "xxx",
+        "abc",
+        "keyboard-interactive",
+        "publickey",
+        "mandatory",
+        "sha256",
+        "sha512",
+        "sha1",
+        "md5",
+        "bcrypt",
+        "scrypt",
+        "argon2",
+        "pbkdf2",
+        "hs256",
+        "rs256",
+        "es256",
+        "eddsa",
+        "aes",
+        "rsa",
+        "ec",
+        "okp",
+        "plain",
+        "plaintext",
+        "production",
+        "staging",
+        "development",
+        "local",
+        "environment",
+        "inherit",
+        "write",
+        "read",
+        "readonly",
+        "readwrite",
+        "manual",
+        "automatic",
+        "auto",
+    ]
+)
+_IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")
+_LONGEST: Final = 4_096
+
+
+@lru_cache(maxsize=4_096)
+def strength(name: str) -> Strength | None:
+    """What `name` says of its value; `None` if nothing."""
+    plain = "".join(char for char in name.lower() if char.isalnum())[-96:]
+    if _NAME.search(plain) is None or _COUNTED.search(plain) is not None:
+        return None
+    if _OTHERWISE.search(plain) is not None and _STILL.search(plain) is None:
+        return None
+    if _CODE.search(plain) is not None:
+        return "code"
+    if _PASSWORD.search(plain) is not None:
+        return "password"
+    return None if _CURSOR.search(plain) is not None else "token"
+
+
+def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
+    """Whether a value under such a name can be a credential. `structured`: it is delimited (JSON, an assignment), so
+    that it is surely the whole value; prose asks for more."""
+    if kind == "code":
+        return 4 <= len(value) <= 12 and value.replace("-", "").replace(" ", "").isalnum() and _digits(value) > 2
+    if not 6 <= len(value) <= _LONGEST or placeholder(value):
+        return False
+    mixed = _classes(value) > 1 and _digits(value) > 0
+    spaced = any(char.isspace() for char in value)
+    if kind == "token":
+        random = value.isdigit() if len(value) >= 20 and not mixed else mixed
+        return len(value) >= 8 and not spaced and random and _IDENTIFIER.fullmatch(value) is None
+    if not structured:
+        return mixed and not spaced
+    return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4)
+
+
+def placeholder(value: str) -> bool:
+    """Whether a value stands for one: a reference, an instruction to the reader, or filling."""
+    if _REFERENCE.match(value) is not None or value.lower() in _WORDS:
+        return True
+    if len(value) <= 128 and _PLACEHOLDER.search(value) is not None:
+        return True
+    return not _varied(value)
+
+
+def _varied(value: str) -> bool:
+    """More than a few different characters: `aaaaaaaa`, `12121212` and `--------` are filling."""
+    return len(set(value)) >= min(5, max(3, len(value) // 2))
+
+
+def _digits(value: str) -> int:
+    return sum(char.isdigit() for char in value)
+
+
+def _classes(value: str) -> int:
+    return (
+        any(char.islower() for char in value)
+        + any(char.isupper() for char in value)
+        + any(char.isdigit() for char in value)
+        + any(not char.isalnum() for char in value)
+    )
