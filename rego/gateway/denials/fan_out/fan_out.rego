@@ -35,6 +35,10 @@ clear(call) if {
 	limits.call_destinations.soft - count(session.call_destinations) >= 0
 	limits.tenants.soft - count(session.tenants) >= 0
 	limits.environments.soft - count(session.environments) >= 0
+	limits.destinations.soft - session.destinations >= 0
+	limits.spread.soft - session.spread >= 0
+	limits.depth.soft - session.depth >= 0
+	object.get(call.context.task, ["contract", "limits"], {}) == {}
 
 	# Objects and texts have a count too. In the order of all values, arrays begin with `[]`, and end before `{}`.
 	every list in [
@@ -44,10 +48,6 @@ clear(call) if {
 		list >= []
 		list < {}
 	}
-	limits.destinations.soft - session.destinations >= 0
-	limits.spread.soft - session.spread >= 0
-	limits.depth.soft - session.depth >= 0
-	object.get(call.context.task, ["contract", "limits"], {}) == {}
 }
 
 # METADATA
