@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
+import msgspec
 import structlog
 
 from gateway.answer import append_or_say
@@ -24,8 +25,12 @@ from gateway.binding.sessions import Sessions
 from gateway.config import Configuration
 from gateway.errors import HistoryError
 from gateway.history import History, Store, rebuild, restore, snapshot
-from gateway.identity import Identities
-from gateway.inspection.results import ResultWords
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.keys import load_key
@@ -56,6 +61,8 @@ log = structlog.get_logger("gateway")
 _HOUSEKEEPING_SECONDS = 60.0
 _YOUNG_OBJECTS = 10_000
 """Container objects that are made before the collector looks for cycles among them: some twenty calls' worth."""
+_GOAL_LENGTH = 8192
+"""Characters of a task's goal that the journal keeps, without what looks like a credential."""
 _CUT_OFF_SECONDS = 5.0
 """How long the calls that the end of the drain cut off may take to be settled."""
 
@@ -100,13 +107,14 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         await catalogue.start()
         stack.push_async_callback(catalogue.stop)
         handles = Handles(clock)
-        history = History(configuration.history, clock=clock, conceal=concealed)
-        memory = await _remembered(configuration, history, journal, subkey(key, "history"))
+        history = History(configuration.history, clock=clock, conceal=partial(concealed, limit=_GOAL_LENGTH))
+        memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
         stack.push_async_callback(memory)
         housekeeping = asyncio.create_task(_housekeeping(handles, memory))
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         content_key = subkey(key, "content")
+        detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -124,11 +132,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             tasks=TaskEndpoints(
                 history,
                 tokens,
-                inspect=lambda goal, contract: declared_content(goal, contract, content_key),
+                inspect=lambda goal, contract: declared_content(goal, contract, content_key, detector),
                 append=journal.append,
                 new_id=lambda: f"task-{secrets.token_hex(12)}",
             ),
             task_tokens=tokens,
+            detector=detector,
             content_key=content_key,
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
@@ -260,7 +269,7 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
 
 
 async def _remembered(
-    configuration: Configuration, history: History, journal: Journal, key: bytes
+    configuration: Configuration, history: History, journal: Journal, *, key: bytes, clock: Callable[[], float]
 ) -> Callable[[], Awaitable[None]]:
     """Fill history with what the gateway before this one knew. Returns what writes it down again, now and then."""
     store = Store(configuration.state / "history", key)
@@ -273,18 +282,24 @@ async def _remembered(
     async def write_down() -> None:
         try:
             await snapshot(history, store, lambda: (rebuilt.journal or "", journal.status().entries))
+            history.shed(clock())
         except HistoryError as error:
             # The journal has everything: the next start only takes longer.
             log.error("history.snapshot-failed", problem=error.message)  # noqa: TRY400 - the message says it all
 
+    await write_down()
     return write_down
 
 
-def declared_content(goal: str | None, contract: Contract | None, key: bytes) -> ResultContent:
+def declared_content(goal: str | None, contract: Contract | None, key: bytes, detector: Detector) -> ResultContent:
     """What the user wrote down when the task was opened, which is as good as the user saying it."""
-    words = ResultWords(key, trusted=True)
-    text = " ".join((goal or "", *((contract.destinations or ()) if contract else ())))
-    return ResultContent(tokens=words.feed(text.encode()) | words.finish())
+    inspector = ResultInspector(ResultWords(key, trusted=True), Scanner(detector))
+    given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
+    found = [part for part in (inspector.feed(msgspec.json.encode(given)), inspector.finish()) if part is not None]
+    return ResultContent(
+        tuple(sighting for part in found for sighting in part.sightings),
+        frozenset(token for part in found for token in part.tokens),
+    )
 
 
 async def _housekeeping(handles: Handles, memory: Callable[[], Awaitable[None]]) -> None:

@@ -9,7 +9,8 @@ from typing import Final, Literal, Protocol
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.history import History
-from gateway.identity import Identities
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials.detect import Detector
 from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
@@ -51,6 +52,7 @@ class Gateway:
     """A call's arguments in the form in which the journal keeps them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
+    detector: Detector
     content_key: bytes
     """The key of the digests that history keeps in the place of values."""
     hasher: Callable[[], Hasher | None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration
 from gateway.cli.terminal import emit, err, out, plain, sentence, show, styled, table
 
@@ -41,7 +41,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
     Exit status 1 if an upstream could not be listed.
     """
     settings = _only(configuration(config), upstream)
-    targets, problems = asyncio.run(_listed(settings))
+    targets, problems = loop.run(_listed(settings))
     if as_json:
         emit({"tools": [_as_json(target) for target in targets], "problems": problems})
     else:
@@ -59,7 +59,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
     A tool of an upstream that has no pins at all is not a difference.
     """
     settings = _only(configuration(config), upstream)
-    changes, problems = asyncio.run(_changed(settings))
+    changes, problems = loop.run(_changed(settings))
     if as_json:
         emit({"changes": [_change_as_json(change) for change in changes], "problems": problems})
     else:
@@ -86,7 +86,7 @@ def pin(
     """
     upstream, _, tool = (what or "").partition("/")
     settings = _only(configuration(config), upstream or None)
-    asyncio.run(_pin(settings, tool or None, yes=yes))
+    loop.run(_pin(settings, tool or None, yes=yes))
 
 
 # --- what the commands do ----------------------------------------------------------------------------
@@ -95,6 +95,8 @@ def pin(
 @asynccontextmanager
 async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
     """The catalogue of these upstreams, listed once. Nothing is pinned by listing, whatever `catalogue.trust` says."""
+    import asyncio
+
     from gateway import app as composition
     from gateway.telemetry import logs
     from gateway.upstream.catalogue import Catalogue

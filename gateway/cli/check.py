@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import nullcontext
 
 import typer
 
+from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
 from gateway.cli.terminal import emit, err, out, plain, show, styled, table
 
@@ -22,7 +22,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if not path.exists():
         configuration(path)  # says that it is missing, and how to make one
     with err.status("Checking") if err.is_terminal else nullcontext():
-        found = asyncio.run(checks.run(path))
+        found = loop.run(checks.run(path))
     failed = any(item.state == "fail" for item in found)
     if as_json:
         emit({"configuration": str(path), "ok": not failed, "findings": [checks.as_json(item) for item in found]})

@@ -17,7 +17,7 @@ from gateway import config
 from gateway.cli import catalogue
 from gateway.cli.rego import grant_problems
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.identity import Identities
+from gateway.identity.identities import Identities
 from gateway.journal import keys as journal_keys
 from gateway.journal import storage
 from gateway.policy import Policy, bundle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
 from gateway.cli.terminal import emit, out, pairs, show, styled, table
 
@@ -43,7 +43,7 @@ def check(
 
     folder, granted = _folder(path, grants, config)
     with out.status("Checking the policy") if out.is_terminal else nullcontext():
-        found = asyncio.run(rego.checks(folder, granted))
+        found = loop.run(rego.checks(folder, granted))
     if as_json:
         emit(
             {
@@ -111,7 +111,7 @@ def evaluate(
     settings = policy_settings(path, grants, config)
     asked = _document(document)
     if entrypoint == "visibility":
-        visible = sorted(asyncio.run(_visible(settings, asked)))
+        visible = sorted(loop.run(_visible(settings, asked)))
         if as_json:
             emit({"visible": visible})
         else:
@@ -120,7 +120,7 @@ def evaluate(
         if not visible:
             raise typer.Exit(1)
         return
-    decision = asyncio.run(_decide(settings, asked))
+    decision = loop.run(_decide(settings, asked))
     if as_json:
         emit(_plain(decision))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, nullcontext
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 from rich.text import Text
 
+from gateway.cli import loop
 from gateway.cli.options import ConfigOption
 from gateway.cli.policy import GrantsOption, PathOption, policy_settings
 from gateway.cli.terminal import err, line, out, plain, show, styled, table
@@ -55,9 +55,9 @@ def replay(
         steps = sum(check(trace) for trace in traces)
     shown = _Shown(as_json=as_json, summary=summary)
     if against is None:
-        asyncio.run(_one(traces, chosen, assume, shown, steps))
+        loop.run(_one(traces, chosen, assume, shown, steps))
     else:
-        asyncio.run(_two(traces, chosen, PolicySettings(path=against, grants=chosen.grants), assume, shown, steps))
+        loop.run(_two(traces, chosen, PolicySettings(path=against, grants=chosen.grants), assume, shown, steps))
     shown.finish()
     if shown.totals.unmet:
         raise typer.Exit(1)

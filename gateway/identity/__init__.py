@@ -1,6 +1,1 @@
-"""Who calls: tokens and certificates to a `Principal` (phase 3 of a call)."""
-
-from gateway.identity.identities import Identities
-from gateway.identity.keys import KeyStatus
-
-__all__ = ["Identities", "KeyStatus"]
+"""Who calls: tokens and certificates to a `Principal` (phase 3 of a call). `identities.Identities` is the way in."""

@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from gateway.identity import claims as read
 from gateway.identity import jose
 from gateway.identity.outcomes import Fault, Verified
 
 if TYPE_CHECKING:
+    import structlog
+
     from gateway.identity.jose import Jws, VerificationKey
     from gateway.identity.keys import Keys
 
@@ -22,6 +22,8 @@ CACHED: Final = 60.0
 
 def _log() -> structlog.typing.FilteringBoundLogger:
     """Asked for at each use, so that it follows the configuration of the moment."""
+    import structlog  # noqa: PLC0415 - it brings asyncio, and a command such as `opagate token` never logs
+
     return structlog.get_logger("gateway.identity")
 
 

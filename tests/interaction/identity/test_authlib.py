@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 KEY: Any = authlib.JsonWebKey.generate_key("RSA", 2048, {"kid": "rsa-1", "use": "sig", "alg": "RS256"}, is_private=True)
 

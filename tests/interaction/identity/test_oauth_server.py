@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 pytestmark = pytest.mark.node
 

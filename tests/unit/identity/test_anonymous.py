@@ -9,7 +9,7 @@ from tests.unit.identity.tokens import MCP, Clock, Signer, accepted, bearer, con
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 
 @pytest.fixture

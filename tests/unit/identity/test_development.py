@@ -14,7 +14,7 @@ from tests.unit.identity.tokens import MCP, NOW, Clock, Signer, accepted, bearer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 
 @pytest.fixture

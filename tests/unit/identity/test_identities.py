@@ -8,8 +8,8 @@ from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
 from gateway.errors import IdentityUnavailable
-from gateway.identity import Identities
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
+from gateway.identity.identities import Identities
 from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
 from gateway.model import Credentials, Refusal
 from tests.unit.identity.tokens import (

@@ -25,7 +25,7 @@ from tests.unit.identity.tokens import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.unit.identity.tokens import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.identity import Identities
+    from gateway.identity.identities import Identities
 
 AGENT = "spiffe://corp/agent/triage"
 TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}

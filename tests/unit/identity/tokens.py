@@ -19,7 +19,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.config import Configuration
-from gateway.identity import Identities
+from gateway.identity.identities import Identities
 from gateway.model import Credentials, Principal, Refusal
 
 if TYPE_CHECKING:
