@@ -6,14 +6,12 @@ what is wrong with the value and the remedy.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 import yaml
@@ -29,13 +27,12 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.configuration_errors import explain, yaml_problem
 from gateway.errors import ConfigurationError
 from gateway.model import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pydantic_core import ErrorDetails
 
 # --- scalars ---------------------------------------------------------------------------------------
 
@@ -345,6 +342,14 @@ class TlsSettings(Settings):
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
 
 
+class InspectionSettings(Settings):
+    """What is looked for in calls and results."""
+
+    rules: tuple[FilePath, ...] = Field(
+        default=(), description="Files of credential formats, in gitleaks' TOML format, beside the rules that ship."
+    )
+
+
 class HistorySettings(Settings):
     """What a task has done so far."""
 
@@ -400,6 +405,9 @@ class Configuration(Settings):
         default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`."
     )
     catalogue: CatalogueSettings = Field(default=CatalogueSettings(), description="The tools and their pins.")
+    inspection: InspectionSettings = Field(
+        default=InspectionSettings(), description="What is looked for in calls and results."
+    )
     history: HistorySettings = Field(default=HistorySettings(), description="What tasks have done.")
     journal: JournalSettings = Field(default=JournalSettings(), description="The record.")
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
@@ -505,7 +513,7 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
     try:
         document: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses duplicate keys
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{name} is not YAML: {_yaml_problem(error)}", "mend the line that is named") from None
+        raise ConfigurationError(f"{name} is not YAML: {yaml_problem(error)}", "mend the line that is named") from None
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -514,7 +522,7 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
         # Sections with paths in their defaults are named, so that those are relative to the file as well.
         return Configuration.model_validate({"catalogue": {}, "journal": {}, **document}, context={"base": base})
     except ValidationError as error:
-        raise InvalidSettings(name, _explain(error)) from None
+        raise InvalidSettings(name, explain(error, Configuration)) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -531,102 +539,3 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return str(error).splitlines()[0]
-
-
-def _explain(error: ValidationError) -> tuple[str, ...]:
-    """Each problem with its field, as the file shows it. No value is quoted: one may be a secret."""
-    problems: list[str] = []
-    for item in error.errors(include_url=False):
-        location = item["loc"]
-        if item["type"] == "extra_forbidden":
-            shown, message = _place(location[:-1]) or "the top level", _unknown_key(location)
-        else:
-            shown, message = _place(location) or "the file", _problem(item)
-        problems.append(f"{shown}: {message}")
-    return tuple(problems)
-
-
-def _problem(item: ErrorDetails) -> str:
-    match item["type"]:
-        case "missing":
-            return "it is missing"
-        case "union_tag_not_found" | "union_tag_invalid":
-            return _unknown_kind(item)
-        case "model_type" | "dict_type" | "tuple_type" if item["input"] is None:
-            return "it is empty; leave the key out, or give it a value"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return "it should be a mapping of settings"
-        case "greater_than":
-            return "it should be greater than 0"
-        case _:
-            return item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-
-
-def _unknown_kind(item: ErrorDetails) -> str:
-    kinds = sorted(_kind(model) for model in _models(_annotations(item["loc"])[1]))
-    tag = item.get("ctx", {}).get("tag")
-    if tag is None:
-        return f"kind is missing; it is one of {', '.join(kinds)}"
-    return f"there is no kind {tag!r}" + _hint(difflib.get_close_matches(str(tag), kinds, n=1, cutoff=0.5), kinds)
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    key = str(location[-1])
-    known = sorted({field for model in _models(_annotations(location[:-1])[1]) for field in model.model_fields})
-    return f"there is no setting {key!r}" + _hint(difflib.get_close_matches(key, known, n=1, cutoff=0.5), known)
-
-
-def _hint(near: list[str], known: list[str]) -> str:
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(_annotations(location)[0])
-
-
-def _annotations(location: tuple[int | str, ...]) -> tuple[list[str], object]:
-    """The parts of a location that the file shows, and the annotation there. pydantic adds the tag of a discriminated
-    union, which the file has not as a key: it is left out. An upstream may well be called `opa` or `none`."""
-    here: object = Configuration
-    shown: list[str] = []
-    for part in location:
-        models = _models(here)
-        if len(models) > 1:
-            here = next((model for model in models if _kind(model) == part), here)
-            continue
-        shown.append(str(part))
-        here = _below(here, models, part)
-    return shown, here
-
-
-def _below(annotation: object, models: list[type[BaseModel]], part: int | str) -> object:
-    """The annotation of a field of a model, or of an item of a mapping or list."""
-    if models:
-        field = models[0].model_fields.get(str(part))
-        return field.annotation if field else None
-    items = [item for item in get_args(_bare(annotation)) if item is not Ellipsis]
-    return items[-1] if items else None
-
-
-def _models(annotation: object) -> list[type[BaseModel]]:
-    """The models that a value may be of, itself and not its items."""
-    bare = _bare(annotation)
-    if isinstance(bare, type) and issubclass(bare, BaseModel):
-        return [bare]
-    if get_origin(bare) in {dict, tuple}:
-        return []
-    return [model for argument in get_args(bare) if argument is not NoneType for model in _models(argument)]
-
-
-def _bare(annotation: object) -> object:
-    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
-
-
-def _kind(model: type[BaseModel]) -> str:
-    return str(get_args(model.model_fields["kind"].annotation)[0])

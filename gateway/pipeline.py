@@ -30,6 +30,7 @@ from gateway.answer import (
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
 from gateway.inspection.arguments import analyse
+from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
@@ -260,7 +261,14 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    content = analyse(call, key=gateway.content_key, goal=task.goal, contract=task.contract)
+    content = analyse(
+        call,
+        key=gateway.content_key,
+        goal=task.goal,
+        contract=task.contract,
+        detector=gateway.detector,
+        known=gateway.history.seen(task) or None,
+    )
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
@@ -336,7 +344,7 @@ def observed(gateway: Gateway, visit: Visit, case: Case, inner: Transform | None
     """What looks at the call's result on its way back."""
     trusted = case.call.target.trust == "trusted"
     return Observation(
-        ResultInspector(ResultWords(gateway.content_key, trusted=trusted)),
+        ResultInspector(ResultWords(gateway.content_key, trusted=trusted), Scanner(gateway.detector)),
         lambda content: gateway.history.observe(case.task, visit.id, content),
         partial(gateway.journal.append, "observed"),
         inner,
