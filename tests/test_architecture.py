@@ -16,13 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
-VOCABULARY = {"model", "errors", "config", "protocol"}
+VOCABULARY = {"model", "errors", "config", "configuration_errors", "protocol"}
 """What every part may import."""
 CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "replay", "visit"}
 """What may import phases, beside the commands."""
 
 PURE = (
     "gateway.model",
+    "gateway.configuration_errors",
     "gateway.errors",
     "gateway.binding.sessions",
     "gateway.history.dump",

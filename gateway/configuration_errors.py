@@ -1,0 +1,117 @@
+"""Why a configuration file was refused: each problem as a sentence that begins with its field.
+
+No value is quoted: it may be a secret that is in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What is wrong with text that is no YAML, and where."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return str(error).splitlines()[0]
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, ...]:
+    """Each problem that `root` had with a document, with its field as the file shows it."""
+    problems: list[str] = []
+    for item in error.errors(include_url=False):
+        location = item["loc"]
+        if item["type"] == "extra_forbidden":
+            shown, message = _place(root, location[:-1]) or "the top level", _unknown_key(root, location)
+        else:
+            shown, message = _place(root, location) or "the file", _problem(root, item)
+        problems.append(f"{shown}: {message}")
+    return tuple(problems)
+
+
+def _problem(root: type[BaseModel], item: ErrorDetails) -> str:
+    match item["type"]:
+        case "missing":
+            return "it is missing"
+        case "union_tag_not_found" | "union_tag_invalid":
+            return _unknown_kind(root, item)
+        case "model_type" | "dict_type" | "tuple_type" if item["input"] is None:
+            return "it is empty; leave the key out, or give it a value"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "it should be a mapping of settings"
+        case "greater_than":
+            return "it should be greater than 0"
+        case _:
+            return item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _unknown_kind(root: type[BaseModel], item: ErrorDetails) -> str:
+    kinds = sorted(_kind(model) for model in _models(_annotations(root, item["loc"])[1]))
+    tag = item.get("ctx", {}).get("tag")
+    if tag is None:
+        return f"kind is missing; it is one of {', '.join(kinds)}"
+    return f"there is no kind {tag!r}" + _hint(difflib.get_close_matches(str(tag), kinds, n=1, cutoff=0.5), kinds)
+
+
+def _unknown_key(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    key = str(location[-1])
+    known = sorted({field for model in _models(_annotations(root, location[:-1])[1]) for field in model.model_fields})
+    return f"there is no setting {key!r}" + _hint(difflib.get_close_matches(key, known, n=1, cutoff=0.5), known)
+
+
+def _hint(near: list[str], known: list[str]) -> str:
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _place(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    return ".".join(_annotations(root, location)[0])
+
+
+def _annotations(root: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], object]:
+    """The parts of a location that the file shows, and the annotation there. pydantic adds the tag of a discriminated
+    union, which the file has not as a key: it is left out. An upstream may well be called `opa` or `none`."""
+    here: object = root
+    shown: list[str] = []
+    for part in location:
+        models = _models(here)
+        if len(models) > 1:
+            here = next((model for model in models if _kind(model) == part), here)
+            continue
+        shown.append(str(part))
+        here = _below(here, models, part)
+    return shown, here
+
+
+def _below(annotation: object, models: list[type[BaseModel]], part: int | str) -> object:
+    """The annotation of a field of a model, or of an item of a mapping or list."""
+    if models:
+        field = models[0].model_fields.get(str(part))
+        return field.annotation if field else None
+    items = [item for item in get_args(_bare(annotation)) if item is not Ellipsis]
+    return items[-1] if items else None
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The models that a value may be of, itself and not its items."""
+    bare = _bare(annotation)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return [bare]
+    if get_origin(bare) in {dict, tuple}:
+        return []
+    return [model for argument in get_args(bare) if argument is not NoneType for model in _models(argument)]
+
+
+def _bare(annotation: object) -> object:
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["kind"].annotation)[0])
