@@ -105,6 +105,8 @@ class Seen(Protocol):
     def detector(self) -> str: ...
     @property
     def form(self) -> str: ...
+    @property
+    def shingles(self) -> frozenset[int]: ...
 
 
 class Scans(Protocol):
@@ -133,4 +135,7 @@ class ResultInspector:
 def _content(tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
     if not tokens and not seen:
         return None
-    return ResultContent(tuple(Sighting(item.fingerprint, item.detector, form=item.form) for item in seen), tokens)
+    sightings = tuple(
+        Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles) for item in seen
+    )
+    return ResultContent(sightings, tokens)

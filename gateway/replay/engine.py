@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from gateway.history.events import Opened, Released, Settled
+from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
 from gateway.inspection import arguments
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.model import Call, Context, Decision, Json, JsonObject, ResultContent, Sensitivity
 from gateway.policy import document
@@ -53,13 +57,17 @@ class StepOutcome:
         return self.decision.effect in self.expect.effects and self.expect.code in {None, *self.codes}
 
 
-async def replay(traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused") -> AsyncIterator[StepOutcome]:
-    """The outcome of each step, in order. `decide` is that of a `Policy`. What is kept is the state of one task.
+async def replay(
+    traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused", detector: Detector | None = None
+) -> AsyncIterator[StepOutcome]:
+    """The outcome of each step, in order. `decide` is that of a `Policy`; `detector` finds credentials, by our rules
+    unless another is given. What is kept is the state of one task.
 
     Raises `TraceInvalid` when it comes to what is wrong in a file.
     """
+    looking = detector or Detector(ruleset.load(), Fingerprints(KEY))
     for trace in traces:
-        run = _Run(trace, assume)
+        run = _Run(trace, assume, looking)
         for number, step in enumerate(trace.steps):
             yield await run.take(number, step, decide)
 
@@ -67,15 +75,23 @@ async def replay(traces: Iterable[Trace], decide: Decide, *, assume: Assume = "r
 class _Run:
     """One task from its beginning."""
 
-    def __init__(self, trace: Trace, assume: Assume) -> None:
+    def __init__(self, trace: Trace, assume: Assume, detector: Detector) -> None:
         self._trace = trace
         self._assume = assume
-        self._state = apply(TaskState(), _opened(trace))
+        self._detector = detector
+        self._state = apply(TaskState(), _opened(trace, detector))
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
-        content = arguments.analyse(call, key=KEY, goal=trace.task.goal, contract=trace.task.contract)
+        content = arguments.analyse(
+            call,
+            key=KEY,
+            goal=trace.task.goal,
+            contract=trace.task.contract,
+            detector=self._detector,
+            known=state.shingles or None,
+        )
         apply(state, reserved(state, call_id, call, content, now))
         depth = len(trace.principal.delegation)
         known = facts(state, now, call=call_id, content=content, depth=depth)
@@ -92,7 +108,8 @@ class _Run:
 
     def _answer(self, call_id: str, call: Call, result: Json, label: Sensitivity) -> None:
         """Take in what the upstream answered, as the gateway does before it passes it on."""
-        inspector = ResultInspector(ResultWords(KEY, trusted=call.target.trust == "trusted"))
+        words = ResultWords(KEY, trusted=call.target.trust == "trusted")
+        inspector = ResultInspector(words, Scanner(self._detector))
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, label)
@@ -100,12 +117,14 @@ class _Run:
                     apply(self._state, event)
 
 
-def _opened(trace: Trace) -> Opened:
+def _opened(trace: Trace, detector: Detector) -> Opened:
     """What the user gave with the goal and the contract."""
-    words = ResultWords(KEY, trusted=True)
     contract = trace.task.contract
     given = [trace.task.goal or "", *((contract.destinations or ()) if contract is not None else ())]
-    return Opened(words.feed(_encoded("\n".join(given))) | words.finish())
+    inspector = ResultInspector(ResultWords(KEY, trusted=True), Scanner(detector))
+    found = [content for content in (inspector.feed(_encoded("\n".join(given))), inspector.finish()) if content]
+    known = frozenset(token for content in found for token in content.tokens)
+    return Opened(known, shown(sighting for content in found for sighting in content.sightings))
 
 
 def _written(result: Json) -> bytes:

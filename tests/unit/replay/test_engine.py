@@ -96,6 +96,43 @@ async def test_a_step_that_a_person_would_be_asked_about_is_not_taken_for_approv
     assert facts["labels"]["untrusted"] is False
 
 
+async def test_credentials_are_known_again_by_where_they_came_from():
+    place = {"arguments": {"note": "{{secret:github:base64}}", "mine": "{{secret:stripe}}", "new": "{{secret:slack}}"}}
+    outcomes = await run(
+        trace(
+            call("fs/look", result="token: {{secret:github}}"),
+            {"upstream": "mail", "tool": "send", **place},
+            task={"goal": "use {{secret:stripe}}"},
+            upstreams=SITES,
+        )
+    )
+    found: Any = outcomes[1].facts["credentials"]
+
+    assert outcomes[0].facts["credentials"] == []
+    assert {item["pointer"]: item["origin"] for item in found} == {
+        "/note": {"kind": "result", "audience": "files", "call": 1},
+        "/mine": {"kind": "user"},
+        "/new": {"kind": "unknown"},
+    }
+
+
+async def test_a_credential_of_a_refused_step_was_never_seen():
+    steps = (call("fs/look", result="token: {{secret:github}}"), call("mail/send", {"note": "{{secret:github}}"}))
+    kinds: list[str] = []
+    for assume in ("refused", "forwarded"):
+        found: Any = (await run(trace(*steps, upstreams=SITES), unless("look"), assume))[1].facts["credentials"]
+        kinds += [item["origin"]["kind"] for item in found]
+
+    assert kinds == ["unknown", "result"]
+
+
+async def test_a_step_without_a_result_has_read_something_all_the_same():
+    silent = {"upstream": "fs", "tool": "look"}
+    facts: Any = (await run(trace(silent, call("fs/look"), upstreams=SITES)))[1].facts
+
+    assert facts["labels"] == {"untrusted": True, "confidentiality": "internal"}
+
+
 @pytest.mark.parametrize(
     "result",
     [
