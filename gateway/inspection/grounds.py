@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
 from gateway.inspection.normal import Destination, folded
 from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions
@@ -96,6 +97,7 @@ class Grounds:
     caseless: str
     mentioned: frozenset[bytes]
     amounts: frozenset[str]
+    days: frozenset[str]
     contracted: frozenset[str]
 
     def hold(self, value: Json, role: Role, limit: int) -> bool:
@@ -113,7 +115,10 @@ class Grounds:
             return (self.reach(destination) for destination in listed(text))
         if role is Role.AMOUNT:
             number = amount(text)
-            return (number in self.amounts if number is not None else stands(folded(text), self.caseless),)
+            if number is not None:
+                return (number in self.amounts,)
+            day = dates.moment(text)
+            return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
         return (stands(_spaced(text), self.exact),)
 
     def reach(self, destination: Destination) -> bool:
@@ -137,6 +142,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
         caseless=folded(text),
         mentioned=frozenset(mentions(text)) if text else frozenset(),
         amounts=frozenset(number for number in numbers if number is not None),
+        days=dates.days(text),
         contracted=distinct(contracted or ()),
     )
 

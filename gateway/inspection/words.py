@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.inspection.common_words import COMMON
+from gateway.inspection.dates import moment
 from gateway.inspection.destinations import listed, texts
 from gateway.inspection.normal import folded, normalise
 from gateway.model import Json, Role
@@ -167,7 +168,7 @@ def _words_of(text: str, role: Role) -> Iterator[str]:
     if role is Role.DESTINATION:
         yield from (destination.word.lower() for destination in listed(text))
     elif role is Role.AMOUNT:
-        yield amount(text) or folded(text)
+        yield amount(text) or moment(text) or folded(text)
     else:
         yield folded(text)
 

@@ -78,6 +78,15 @@ def test_a_contract_grounds_its_destinations_in_any_spelling():
     assert not given.hold("bob@partner.example", Role.DESTINATION, 10)
 
 
+def test_days_are_grounded_in_the_words_of_the_user():
+    given = grounds("Book the 'Grand' from the 13th to the 17th of May 2024, and a table on October 15th", None)
+
+    assert given.hold(["2024-05-13", "2024-05-17 11:00", "2031-10-15T19:00:00Z"], Role.AMOUNT, 10)
+    assert not given.hold("2024-05-14", Role.AMOUNT, 10)
+    assert not given.hold("2025-05-13", Role.AMOUNT, 10)
+    assert not given.hold("2024-05-13", Role.DESTINATION, 10)
+
+
 def test_an_amount_that_is_none_must_stand_there_as_text():
     assert grounds("transfer everything but a tenner", None).hold("a tenner", Role.AMOUNT, 10)
 

@@ -104,6 +104,7 @@ def test_an_amount_has_one_spelling(text: str, expected: str | None):
         (Role.AMOUNT, 1000, "the price is $1,000.00"),
         (Role.AMOUNT, "1'000.50", "total: 1000.50"),
         (Role.AMOUNT, 98.7, "98.70"),
+        (Role.AMOUNT, "2024-05-13 10:00", "free: 2024-05-13"),
         (Role.COMMAND, "make  test", "run: make test"),
         (Role.CREDENTIAL, "hunter2", "password: hunter2"),
     ],
