@@ -11,10 +11,10 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.configuration_values import is_loopback
 from gateway.identity import assembly, challenge, form, jose
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
-from gateway.identity.fetching import is_loopback
 from gateway.identity.outcomes import Fault, NotMine, Presented
 
 if TYPE_CHECKING:

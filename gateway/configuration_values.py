@@ -1,0 +1,133 @@
+"""The values that settings are written in: sizes, durations, paths, secrets, places. The environment is read here."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
+_SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write it like 4MiB or 512KiB")
+        return int(match[1]) * _SIZE_UNITS[match[2]]
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write it like 250ms, 5s or 10m")
+        try:
+            return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
+        except OverflowError:
+            raise ValueError(f"{value!r} is longer than a gateway can wait") from None
+    if isinstance(value, int | float):
+        raise ValueError(f"{value!r} has no unit; write it like {value}s")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
+def _secret(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a secret is written as ${NAME} or file:PATH")  # noqa: TRY004 - pydantic reports ValueError
+    if value.startswith("file:"):
+        path = _base(info) / value.removeprefix("file:")
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(f"the secret file {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ValueError(f"the secret file {path} is not UTF-8") from None
+    if _VARIABLE.fullmatch(value) is None:
+        raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
+    return _interpolate(value)
+
+
+def _interpolate(value: str) -> str:
+    def lookup(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise ValueError(f"the environment variable {match[1]} is not set")
+        return found
+
+    return _VARIABLE.sub(lookup, value)
+
+
+def _text(value: object) -> object:
+    return _interpolate(value) if isinstance(value, str) else value
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str | Path):
+        return _base(info) / Path(_interpolate(str(value))).expanduser()
+    return value
+
+
+def _location(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    text = _interpolate(value)
+    if text.startswith("file:"):
+        return f"file:{_base(info) / Path(text.removeprefix('file:')).expanduser()}"
+    if text.startswith("https://") or is_local_http(text):
+        return text
+    raise ValueError("it is no place for keys; write file:PATH or https://… (http:// only on loopback)")
+
+
+def _base(info: ValidationInfo) -> Path:
+    context = cast("Mapping[str, Path] | None", info.context)
+    return context["base"] if context else Path()
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+"""Bytes, written as `4MiB`."""
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+"""Written as `250ms`, `5s`, `10m`."""
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+"""Written as `${NAME}` or `file:PATH`; never as itself."""
+Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+"""`${NAME}` in it is replaced from the environment."""
+FilePath = Annotated[Path, BeforeValidator(_path)]
+"""Relative to the configuration file's folder."""
+
+KeyLocation = Annotated[str, BeforeValidator(_location)]
+"""`file:PATH` (relative to the configuration file's folder), or `https://…`; `http://` only on loopback."""
+
+
+def is_local_http(url: str) -> bool:
+    """Whether it is plain HTTP to this machine. What stands before an `@` is a user, not the host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
