@@ -212,22 +212,36 @@ def test_invariant_3_the_agents_token_never_leaves_the_gateway(watched: GatewayP
 @requirement("invariant/8")
 def test_invariant_8_a_secret_in_an_argument_is_stored_and_shown_nowhere(watched: GatewayProcess, recorder: Recorder):
     """It is forwarded, for that is what the agent asked for; nothing that the gateway keeps or says has it."""
+    formless = "planted-" + hashlib.sha256(b"planted").hexdigest()[:36]  # a credential's form would be refused
     secret = "ghp_" + hashlib.sha256(b"planted").hexdigest()[:36]
     good = caller(watched, "alice", "echo")
     answers = [
-        good.call("stream", note=secret),
-        good.call("die", note=secret, after=1),
-        good.call("wrong_id", note=secret),
-        good.call("status", note=secret, code=500),
+        good.call("stream", note=formless),
+        good.call("die", note=formless, after=1),
+        good.call("wrong_id", note=formless),
+        good.call("status", note=formless, code=500),
         good.ask(legacy("tools/call", name=secret, arguments={})),
         good.ask(legacy("resources/read", uri=f"https://user:{secret}@host.example/")),
         good.ask(Sent(call("echo", a=secret).body.replace(b'"id": 7', b'"id": 7, "id": 8'))),
     ]
-    assert any(secret in record["body"] for record in calls(recorder))
+    assert any(formless in record["body"] for record in calls(recorder))
     recorder.take()
-    found = traces_of(secret, watched, recorder, [answer.body for answer in answers[:4]])
+    bodies = [answer.body for answer in answers[:4]]
 
-    assert found == []
+    assert traces_of(formless, watched, recorder, bodies) == []
+    assert traces_of(secret, watched, recorder, bodies) == []
+
+
+@requirement("invariant/8")
+def test_invariant_8_a_credential_of_unknown_origin_is_neither_forwarded_nor_shown(
+    watched: GatewayProcess, recorder: Recorder
+):
+    secret = "ghp_" + hashlib.sha256(b"planted too").hexdigest()[:36]
+    answer = caller(watched, "alice", "echo").call("echo", note=f"use {secret}")
+
+    assert "credential-chain/unknown" in answer.codes
+    assert not any(secret in record["body"] for record in calls(recorder))
+    assert traces_of(secret, watched, recorder, [answer.body]) == []
 
 
 # --- 4 ---------------------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
         ("send_message", ("tool/arguments", "tool/not-granted")),
         ("delete_file", ("tool/arguments", "tool/not-granted")),
         ("format_disk", ("catalogue/unknown", "tool/not-granted")),
+        ("comment_ticket", ("credential-chain/egress", "credential-chain/presentation")),
+        ("send_message", ("credential-chain/egress", "credential-chain/presentation")),
+        ("send_message", ("fan-out/destinations", "tool/arguments", "tool/not-granted")),
     }
     assert not [step for step in steps if step.outcome == "failed"]
     assert all(step.decision and step.text for step in steps if step.outcome == "refused")
@@ -52,5 +55,6 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
         sent = str((await client.call_tool("list_messages", {"folder": "sent"})).content)
     assert "jana@example.com" in sent
     assert "example.net" not in sent
+    assert "colleague-" not in sent
     async with Client(demo["files"]) as client:
         assert not (await client.call_tool("read_file", {"path": "docs/deployment.md"})).is_error
