@@ -166,7 +166,7 @@ def engines(
         address = folder / f"{name}.sock"
         command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", path]
         processes.append(subprocess.Popen(command))
-        connections.append(_connected(address))
+        connections.append(connected(address))
         found[name] = Engines(_embedded(path), Opa(connections[-1]))
     yield found
     for connection in connections:
@@ -180,7 +180,7 @@ def _embedded(folder: Path) -> Embedded:
     return Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
 
 
-def _connected(address: Path) -> UnixConnection:
+def connected(address: Path) -> UnixConnection:
     end = time.monotonic() + 30
     while True:
         connection = UnixConnection(address)

@@ -1,0 +1,242 @@
+"""The corpus: what happened elsewhere must not pass here, in whatever disguise, and harmless work must pass untouched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gateway.config import OpaEngine, PolicySettings
+from gateway.policy import Policy, bundle
+from gateway.replay import StepOutcome, Trace, replay
+from gateway.replay.engine import Assume
+from gateway.replay.report import wanted
+from gateway.replay.trace import head, step
+from gateway.visit import SUPPORTED_OBLIGATIONS
+from tests.policy.conftest import ROOT, connected
+from tests.policy.disguises import Raw, decisive, disguised
+
+CORPUS = Path(__file__).parent / "incidents"
+GRANTS = CORPUS / "grants.yaml"
+INCIDENTS = {
+    "amazon-q",
+    "clinejection",
+    "deepseek",
+    "echoleak",
+    "github-mcp",
+    "kiro",
+    "llmjacking",
+    "mass-fan-out",
+    "moltbook",
+    "pocketos",
+    "replit",
+    "salesloft-drift",
+    "supabase-mcp",
+    "teampcp",
+    "tool-poisoning",
+    "vercel",
+}
+
+
+def raw(path: Path) -> list[Raw]:
+    return [cast("Raw", json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def loaded(trace: Raw) -> Trace:
+    after: float | None = None
+    steps: list[Any] = []
+    for number, item in enumerate(trace["steps"]):
+        steps.append(step(item, number, trace["id"], after))
+        after = steps[-1].at
+    return head({name: value for name, value in trace.items() if name != "steps"}, steps)
+
+
+TRACES = [trace for path in sorted(CORPUS.glob("*.jsonl")) for trace in raw(path)]
+ATTACKS = [trace for trace in TRACES if decisive(trace) is not None]
+BENIGN = [trace for trace in TRACES if decisive(trace) is None]
+MISSED = {
+    "mass-fan-out-spread": (
+        {"encoded as base64", "encoded as percent", "encoded as hex"},
+        "spread compares the words of a result with those of arguments as they are written",
+    ),
+    "salesloft-drift-2025-08-keys": (
+        {"split in two"},
+        "with another argument between its halves, a password of 18 characters is asked about, as one of unknown origin",
+    ),
+}
+"""Attack → the disguises of which more is expected than comes of them, and why."""
+OTHERWISE = {
+    ("amazon-q-2025-07", "other argument"): "approval/effect",
+    ("clinejection-2026-02", "other argument"): "approval/effect",
+}
+"""Disguises that are held for another reason: what stands in an unlabelled argument is no command, but the tool runs
+code whatever it is given."""
+GATED = {"benign-presigned-links": "a link that is signed for its own host counts as a credential in a destination"}
+"""Harmless traces that do not pass untouched, and why."""
+
+
+def cases() -> Iterator[Any]:
+    """Each attack in each disguise. What is expected to fail has to be taken out of `MISSED` when it no longer does."""
+    for attack in ATTACKS:
+        missed, reason = MISSED.get(attack["id"], (set[str](), ""))
+        for name, made in disguised(attack):
+            expect = made["steps"][-1]["expect"]
+            expect["code"] = OTHERWISE.get((attack["id"], name), expect["code"])
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if name in missed else []
+            yield pytest.param(made, id=f"{attack['id']}: {name}", marks=marks)
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[Policy]:
+    """The shipped policy, with the grants of the corpus."""
+    policy = await started(PolicySettings(path=ROOT / "rego", grants=GRANTS))
+    yield policy
+    await policy.stop()
+
+
+@pytest.fixture(scope="module")
+def opa_socket(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real OPA with the same policy."""
+    folder = tmp_path_factory.mktemp("corpus")
+    shutil.copytree(ROOT / "rego", folder / "rego")
+    shutil.copy(GRANTS, folder / "rego" / bundle.GRANTS)
+    address = folder / "opa.sock"
+    command = [
+        opa_path,
+        "run",
+        "--server",
+        "--addr",
+        f"unix://{address}",
+        "--log-level",
+        "error",
+        "-b",
+        folder / "rego",
+    ]
+    process = subprocess.Popen(command)
+    connected(address).close()
+    yield address
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+async def opa(opa_socket: Path) -> AsyncIterator[Policy]:
+    policy = await started(PolicySettings(engine=OpaEngine(kind="opa", url=f"unix://{opa_socket}")))
+    yield policy
+    await policy.stop()
+
+
+async def started(settings: PolicySettings) -> Policy:
+    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    await policy.start()
+    return policy
+
+
+async def outcomes(trace: Raw, policy: Policy, assume: Assume = "refused") -> list[StepOutcome]:
+    return [outcome async for outcome in replay([loaded(trace)], policy.decide, assume=assume)]
+
+
+def told(outcome: StepOutcome) -> str:
+    return f"step {outcome.number}, {outcome.tool}: {outcome.decision.effect} {' '.join(outcome.codes)}"
+
+
+def named(trace: Raw) -> str:
+    return str(trace["id"])
+
+
+@pytest.mark.parametrize("trace", ATTACKS, ids=named)
+async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: Policy):
+    for outcome in await outcomes(trace, embedded):
+        if outcome.expect is None:
+            assert outcome.decision.effect == "allow", told(outcome)
+        else:
+            assert outcome.met, f"{told(outcome)}, expected {wanted(outcome)}"
+
+
+@pytest.mark.parametrize("trace", list(cases()))
+async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Policy):
+    *before, last = await outcomes(trace, embedded)
+
+    assert {told(outcome) for outcome in before if outcome.decision.effect != "allow"} == set()
+    assert last.expect is not None
+    assert last.met, f"{told(last)}, expected {wanted(last)}"
+
+
+def harmless() -> Iterator[Any]:
+    for trace in BENIGN:
+        reason = GATED.get(trace["id"], "")
+        yield pytest.param(
+            trace, id=trace["id"], marks=[pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        )
+
+
+@pytest.mark.parametrize("trace", list(harmless()))
+async def test_harmless_work_passes_untouched(trace: Raw, embedded: Policy):
+    found = await outcomes(trace, embedded)
+
+    assert {told(outcome) for outcome in found if outcome.decision.effect != "allow" or outcome.codes} == set()
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("trace", TRACES, ids=named)
+async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Policy, opa: Policy):
+    for assume in ("refused", "forwarded"):
+        one, other = await outcomes(trace, embedded, assume), await outcomes(trace, opa, assume)
+
+        assert [(told(item), item.facts) for item in one] == [(told(item), item.facts) for item in other]
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("attack", ATTACKS, ids=named)
+async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Policy, opa: Policy):
+    for _, trace in disguised(attack):
+        one, other = await outcomes(trace, embedded), await outcomes(trace, opa)
+
+        assert list(map(told, one)) == list(map(told, other))
+
+
+@pytest.mark.parametrize(("trace", "number", "depth"), [("moltbook-2026-01", 3, 1), ("vercel-2026-04", 4, 2)])
+async def test_a_chain_of_credentials_is_followed_to_its_end(trace: str, number: int, depth: int, embedded: Policy):
+    (found,) = [item for item in TRACES if item["id"] == trace]
+
+    outcome = (await outcomes(found, embedded, "forwarded"))[number]
+
+    assert "credential-chain/presentation" in outcome.codes
+    assert max(item["chain_depth"] for item in cast("Any", outcome.facts["credentials"])) == depth
+
+
+@pytest.mark.parametrize("assume", ["refused", "forwarded"])
+async def test_an_attack_is_seen_whatever_is_assumed_of_it(assume: Assume, embedded: Policy):
+    for attack in ATTACKS:
+        found = (await outcomes(attack, embedded, assume))[decisive(attack) or 0]
+        assert found.met, f"{attack['id']}: {told(found)}"
+
+
+def test_every_incident_is_there_and_as_much_harmless_work():
+    assert {path.stem for path in CORPUS.glob("*.jsonl") if not path.stem.startswith("benign-")} == INCIDENTS
+    assert {trace["id"] for trace in BENIGN if not trace["id"].startswith("benign-")} == set()
+    assert len(BENIGN) >= len(INCIDENTS)
+    assert len({trace["id"] for trace in TRACES}) == len(TRACES)
+    assert len(list(cases())) == 7 * len(ATTACKS)
+
+
+def test_a_disguise_differs_from_the_plain_attack():
+    for attack in ATTACKS:
+        for name, made in disguised(attack):
+            number = decisive(attack) or 0
+            assert made["steps"] != attack["steps"][: number + 1], f"{attack['id']}: {name}"
+
+
+def test_no_secret_stands_in_the_corpus():
+    real = re.compile(
+        r"AKIA[A-Z2-7]{16}(?<!EXAMPLE)|gh[a-z]_\w{36}|xox[a-z]-\d|sk_live_\w{20}|PRIVATE KEY|eyJ\w{20,}\.eyJ"
+    )
+
+    assert {path.name for path in CORPUS.glob("*.jsonl") if real.search(path.read_text(encoding="utf-8"))} == set()
