@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 
 from gateway.config import OpaEngine, PolicySettings
 from gateway.policy import Policy, bundle
@@ -22,6 +23,9 @@ from gateway.replay.trace import head, step
 from gateway.visit import SUPPORTED_OBLIGATIONS
 from tests.policy.conftest import ROOT, connected
 from tests.policy.disguises import Raw, decisive, disguised
+
+ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
+"""One policy for all tests: loading it takes longer than they do."""
 
 CORPUS = Path(__file__).parent / "incidents"
 GRANTS = CORPUS / "grants.yaml"
@@ -93,7 +97,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(made, id=f"{attack['id']}: {name}", marks=marks)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedded() -> AsyncIterator[Policy]:
     """The shipped policy, with the grants of the corpus."""
     policy = await started(PolicySettings(path=ROOT / "rego", grants=GRANTS))
@@ -126,7 +130,7 @@ def opa_socket(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     process.wait()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opa(opa_socket: Path) -> AsyncIterator[Policy]:
     policy = await started(PolicySettings(engine=OpaEngine(kind="opa", url=f"unix://{opa_socket}")))
     yield policy
@@ -151,6 +155,7 @@ def named(trace: Raw) -> str:
     return str(trace["id"])
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("trace", ATTACKS, ids=named)
 async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: Policy):
     for outcome in await outcomes(trace, embedded):
@@ -160,6 +165,7 @@ async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: 
             assert outcome.met, f"{told(outcome)}, expected {wanted(outcome)}"
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("trace", list(cases()))
 async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Policy):
     *before, last = await outcomes(trace, embedded)
@@ -177,6 +183,7 @@ def harmless() -> Iterator[Any]:
         )
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("trace", list(harmless()))
 async def test_harmless_work_passes_untouched(trace: Raw, embedded: Policy):
     found = await outcomes(trace, embedded)
@@ -184,6 +191,7 @@ async def test_harmless_work_passes_untouched(trace: Raw, embedded: Policy):
     assert {told(outcome) for outcome in found if outcome.decision.effect != "allow" or outcome.codes} == set()
 
 
+@ONE_LOOP
 @pytest.mark.opa
 @pytest.mark.parametrize("trace", TRACES, ids=named)
 async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Policy, opa: Policy):
@@ -193,6 +201,7 @@ async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Policy, o
         assert [(told(item), item.facts) for item in one] == [(told(item), item.facts) for item in other]
 
 
+@ONE_LOOP
 @pytest.mark.opa
 @pytest.mark.parametrize("attack", ATTACKS, ids=named)
 async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Policy, opa: Policy):
@@ -202,6 +211,7 @@ async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Polic
         assert list(map(told, one)) == list(map(told, other))
 
 
+@ONE_LOOP
 @pytest.mark.parametrize(("trace", "number", "depth"), [("moltbook-2026-01", 3, 1), ("vercel-2026-04", 4, 2)])
 async def test_a_chain_of_credentials_is_followed_to_its_end(trace: str, number: int, depth: int, embedded: Policy):
     (found,) = [item for item in TRACES if item["id"] == trace]
@@ -212,6 +222,7 @@ async def test_a_chain_of_credentials_is_followed_to_its_end(trace: str, number:
     assert max(item["chain_depth"] for item in cast("Any", outcome.facts["credentials"])) == depth
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("assume", ["refused", "forwarded"])
 async def test_an_attack_is_seen_whatever_is_assumed_of_it(assume: Assume, embedded: Policy):
     for attack in ATTACKS:
