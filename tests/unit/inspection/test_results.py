@@ -140,6 +140,7 @@ class Credential:
     fingerprint: str = "f1"
     detector: str = "github-pat"
     form: str = "base64"
+    shingles: frozenset[int] = frozenset({1, 2})
 
 
 class Scanner:
@@ -159,7 +160,10 @@ def test_words_and_credentials_come_together():
     assert inspector.feed(b'"ghp zanzibarian"') == ResultContent(
         (Sighting("f1", "github-pat", form="base64"),), digests([b"zanzibarian"], KEY)
     )
-    assert inspector.finish() == ResultContent((Sighting("f2", "github-pat", form="base64"),))
+    last = inspector.finish()
+    assert last == ResultContent((Sighting("f2", "github-pat", form="base64"),))
+    assert last is not None
+    assert last.sightings[0].shingles == {1, 2}
 
 
 def test_without_a_scanner_there_are_words_alone():
