@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.history.state import ENDLESS
-from gateway.model import CredentialFact, SessionFacts, TaskLabels
+from gateway.model import CredentialFact, Role, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
     from gateway.history.state import TaskState
@@ -70,17 +70,25 @@ def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[Cre
     if state.lost and any(sighting.fingerprint not in state.credentials for sighting in content.sightings):
         return None
     number = state.open[call].number
-    return tuple(_credential(state, sighting, number) for sighting in content.sightings)
+    return tuple(_credential(state, sighting, number, content) for sighting in content.sightings)
 
 
-def _credential(state: TaskState, sighting: Sighting, number: int) -> CredentialFact:
+def _credential(state: TaskState, sighting: Sighting, number: int, content: CallContent) -> CredentialFact:
     known = state.credentials.get(sighting.fingerprint)
+    if known is None and _given(sighting, content):
+        return CredentialFact(sighting, "user")
     if known is None:
         first = state.presented.get(sighting.fingerprint, number)
         return CredentialFact(sighting, "unknown", origin_call=first if first < number else None)
     return CredentialFact(
         sighting, known.origin, known.audience, known.call, chain_depth=known.depth, minted_in_task=known.minted
     )
+
+
+def _given(sighting: Sighting, content: CallContent) -> bool:
+    """Whether it is a whole argument for a credential, and the goal has it word for word. No form tells that a word of
+    a goal is a password; that the call uses it as one does."""
+    return sighting.role is Role.CREDENTIAL and sighting.form == "raw" and sighting.pointer in content.grounded
 
 
 def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:

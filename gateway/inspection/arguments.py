@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar, cast
 
-from gateway.inspection.destinations import MAX_TEXT, listed, texts
+from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination
 from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
@@ -27,7 +27,9 @@ MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
 
-_AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT})
+_AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
+_TOO_MANY: Final = "\0 more links than are told apart"
+"""Stands for them. Nothing that is trusted has this word."""
 
 Known_contra = TypeVar("Known_contra", contravariant=True)
 
@@ -171,6 +173,9 @@ class _Authority:
             found = self._listed(values)
             words, given = {destination.word.lower() for destination in found}, self._given.reach
             held = all(map(given, found))
+        elif role is Role.CONTENT:
+            # What a text leads its readers to: a link, or an image that is loaded when it is shown.
+            words, held = self._links(values)
         else:
             words = set(value_words(values, role, MAX_VALUES))
             held = self._given.hold(values, role, MAX_VALUES)
@@ -178,6 +183,19 @@ class _Authority:
             self.digests[pointer] = digests(map(encoded, words), self._key)
             if held and self.complete:
                 self.grounded.add(pointer)
+
+    def _links(self, values: list[Json]) -> tuple[set[str], bool]:
+        """The hosts that the links of these texts name, and whether all of them are given."""
+        words: set[str] = set()
+        held, left = True, MAX_CHARACTERS
+        for text in texts(values):
+            for link in links(text[:left]):
+                words.add(link.word.lower())
+                held = held and self._given.reach(link)
+            left -= len(text)
+            if left < 0 or len(words) > MAX_DESTINATIONS:
+                return {*words, _TOO_MANY}, False
+        return words, held
 
     def _listed(self, values: list[Json]) -> list[Destination]:
         """The distinct destinations of these values, until the call has too many."""

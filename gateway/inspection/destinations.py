@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final, cast
 from urllib.parse import unquote
 
-from gateway.inspection.normal import MAIL, MAX_ONE, QUOTED, SCHEME_ADDRESS, Destination, normalise
+from gateway.inspection.normal import (
+    MAIL,
+    MAX_ONE,
+    QUOTED,
+    SCHEME_ADDRESS,
+    Destination,
+    DestinationKind,
+    normalise,
+)
 
 MAX_TEXT: Final = 65_536
 """Characters of one text that are taken apart. A longer one counts as one destination more."""
@@ -155,6 +163,24 @@ def _addresses(piece: str) -> list[str] | None:
 
 def _mails(text: str) -> list[str]:
     return [word for word in text.split() if "@" in word[1:]]
+
+
+_LINK: Final = re.compile(
+    r"(?:(?:https?|wss?|ftp):[/\\]+|(?<![\w:/\\])[/\\]{2}(?=[\w-]+\.)|(?<![\w@./\\-])www\.(?=\w)"
+    r"|(?<![\w@./\\-])(?=(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?::\d{1,5})?/))[^\s<>\"'`|^{}\[\]]+",
+    re.IGNORECASE | re.ASCII,
+)
+"""What a mail program, a browser or a chat makes a link or an image of: a scheme, `//`, `www.`, or a host with a path."""
+
+
+def links(text: str) -> Iterator[Destination]:
+    """The hosts of the links in a text that people or programs read. Files and other names are none."""
+    if "/" not in text and "www." not in text.lower():
+        return
+    for found in _LINK.finditer(text):
+        link = normalise(found[0].rstrip(").,;:!?*_~"))
+        if link.kind is DestinationKind.HOST or "//" in found[0]:
+            yield link
 
 
 def distinct(values: Iterable[str]) -> frozenset[str]:

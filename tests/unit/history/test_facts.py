@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Released, Reserved, Settled, Touch
+from gateway.history.events import Observed, Released, Reserved, Settled, Shown, Touch
 from gateway.history.facts import WINDOW, facts
 from gateway.history.state import TaskState, apply
-from gateway.model import CallContent, Sensitivity, SessionFacts, TaskLabels
+from gateway.model import CallContent, Role, Sensitivity, SessionFacts, Sighting, TaskLabels
 
 TOUCHES = st.builds(
     Touch,
@@ -47,6 +47,38 @@ def test_the_first_call_is_in_its_own_facts():
         ungrounded=(),
         approvals_used=0,
     )
+
+
+def test_a_credential_that_stands_in_the_goal_is_the_users():
+    state = TaskState()
+    named = Sighting("f1", "named-password", "/password", Role.CREDENTIAL)
+    elsewhere = Sighting("f1", "named-password", "/note", Role.CONTENT)
+    in_a_grounded_url = Sighting("f1", "named-password", "/url", Role.DESTINATION)
+    decoded = Sighting("f2", "named-password", "/password", Role.CREDENTIAL, form="base64")
+    _reserve(state, "c", "bank", credentials=("f1", "f2"))
+    content = CallContent(
+        sightings=(named, elsewhere, decoded, in_a_grounded_url), grounded=frozenset({"/password", "/url"})
+    )
+
+    found = facts(state, 0, call="c", content=content).credentials
+
+    assert found is not None
+    assert [credential.origin for credential in found] == ["user", "unknown", "unknown", "unknown"]
+
+
+def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
+    state = TaskState()
+    _reserve(state, "1", "files")
+    apply(state, Observed("1", (Shown("f1"),)))
+    apply(state, Settled("1"))
+    _reserve(state, "2", "bank", credentials=("f1",))
+    named = Sighting("f1", "named-password", "/password", Role.CREDENTIAL)
+    content = CallContent(sightings=(named,), grounded=frozenset({"/password"}))
+
+    found = facts(state, 0, call="2", content=content).credentials
+
+    assert found is not None
+    assert [(credential.origin, credential.origin_audience) for credential in found] == [("result", "files")]
 
 
 def test_without_a_call_only_what_was_is_in_the_facts():

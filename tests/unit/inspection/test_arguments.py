@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.arguments import MAX_DESTINATIONS, MAX_TOKENS, analyse, at, sampled
+from gateway.inspection.arguments import MAX_CHARACTERS, MAX_DESTINATIONS, MAX_TOKENS, analyse, at, sampled
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest, digests, value_digests
 from gateway.model import Call, CallContent, Contract, Json, JsonObject, Labels, Role, Sighting, Target
@@ -250,3 +250,31 @@ def test_no_arguments_are_too_odd(value: object, role: Role, goal: str | None):
     found = content(arguments, {"/to": role, "/to/*": role}, goal=goal)
 
     assert found.grounded <= found.authority.keys()
+
+
+def test_the_links_of_a_text_need_grounds_and_are_no_destinations():
+    goal = "Tell them about https://docs.example/page"
+    linked = content({"body": "see https://docs.example/other and www.evil.example"}, goal=goal)
+
+    assert linked.authority == {"/body": digests([b"docs.example", b"www.evil.example"], KEY)}
+    assert linked.grounded == frozenset()
+    assert linked.destinations == {}
+    assert content({"body": "see docs.example/other"}, goal=goal).grounded == {"/body"}
+    assert content({"body": "see nothing, bob@evil.example"}, goal=goal).authority == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        " ".join(f"https://h{number}.example/" for number in range(MAX_DESTINATIONS + 1)),
+        ["https://docs.example/", "x" * MAX_CHARACTERS],
+    ],
+)
+def test_more_links_than_are_looked_at_are_never_grounded(body: Json):
+    given = [f"https://h{number}.example/" for number in range(MAX_DESTINATIONS + 1)]
+    linked = content({"body": body}, goal="Tell them about https://docs.example/")
+
+    known = digests([*(f"h{number}.example".encode() for number in range(len(given))), b"docs.example"], KEY)
+    assert linked.complete is (not isinstance(body, list))
+    assert linked.grounded == frozenset()
+    assert not linked.authority["/body"] <= known

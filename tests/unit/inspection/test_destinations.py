@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.destinations import MAX_TEXT, distinct, listed, texts
+from gateway.inspection.destinations import MAX_TEXT, distinct, links, listed, texts
 
 
 def values(text: str) -> list[str]:
@@ -173,3 +173,20 @@ def test_a_list_of_addresses_counts_each_once_in_every_writing(pairs: list[tuple
 )
 def test_a_url_counts_as_its_host_in_every_writing(name: str, scheme: str, user: str, tail: str):
     assert distinct([f"{scheme.upper()}://{user}{name.upper()}{tail}", name, f"{name}."]) == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Check out this link: www.evil.example", {"www.evil.example"}),
+        ("![chart](https://evil.example/p?d=secret)", {"evil.example"}),
+        ("[a](//evil.example/x) and <img src='HTTP:\\\\evil.example'>", {"evil.example"}),
+        ("see evil.com/x, or (https://b.example).", {"evil.com", "b.example"}),
+        ("http://0x7f.1/ wss://a.example:8443", {"127.0.0.1", "a.example:8443"}),
+        ("https://good.example\\@evil.example/page", {"https://good.example\\@evil.example/page"}),
+        ("a/b.txt, src/main.py, and/or, 1/2, n/a, // comment, bob@example.com, v1.2/x", set[str]()),
+        ("nothing", set[str]()),
+    ],
+)
+def test_the_links_of_a_text_are_found(text: str, expected: set[str]):
+    assert {link.value for link in links(text)} == expected

@@ -70,8 +70,8 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _toxic_facts} if {
 # custom:
 #   code: toxic-flow/ungrounded
 #   message: >-
-#     After something untrusted was read, the call names a destination, a command or an amount that neither the goal,
-#     the contract nor a trusted source named.
+#     After something untrusted was read, the call names a destination, a link, a command or an amount that neither the
+#     goal, the contract nor a trusted source named.
 #   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
 #   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
 asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
@@ -131,7 +131,15 @@ _excused(roles) if {
 	_named_trusted
 } else if {
 	_without_command(roles)
+	_unread(roles)
+}
+
+# Nobody is told, or nobody who would follow a link.
+_unread(roles) if {
 	reach.reads_only(input)
+} else if {
+	roles == {"content"}
+	reach.stays_inside(input)
 }
 
 _without_command(roles) if {

@@ -123,6 +123,13 @@ test_an_ungrounded_value_asks if {
 	_asked(_ungrounded("destination", _writes)) == {"toxic-flow/ungrounded"}
 }
 
+test_the_links_of_a_text_matter_where_it_leaves if {
+	_asked(_ungrounded("content", _sends)) == {"toxic-flow/ungrounded"}
+	_asked(_ungrounded("content", _to(["bob@corp.example"], _sends))) == {"toxic-flow/ungrounded"}
+	_passes(_ungrounded("content", _writes))
+	_passes(_ungrounded("content", {}))
+}
+
 test_credentials_are_not_judged_here if _passes(_ungrounded("credential", _sends))
 
 test_what_only_reads_may_be_told_where if {
