@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known
-from gateway.inspection.credentials.fingerprint import Fingerprints, covered
+from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import placeholder, plausible, strength
 from gateway.model import Json, JsonObject, Role
@@ -59,13 +59,15 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A string or number of the arguments, and the name that it stands under."""
+    """A string or number of the arguments, the name that it stands under, and, unless it is an item of a list, that
+    name as text. What is neither string nor number is only its name."""
 
     pointer: str
     name: str
     text: bytes
     role: Role | None
     is_text: bool
+    member: bytes = b""
 
 
 def inspect(
@@ -73,7 +75,7 @@ def inspect(
 ) -> Inspection:
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
     leaves, complete = _leaves(arguments, roles)
-    search = _Search(index, fingerprints, look, sum(len(leaf.text) + len(leaf.name) for leaf in leaves))
+    search = _Search(index, fingerprints, look, sum(len(leaf.text) + len(leaf.member) for leaf in leaves))
     if look is not None:
         for leaf in leaves:
             search.by_place(leaf)
@@ -106,7 +108,10 @@ class _Search:
         if self._look is not None and self._look(leaf.text):
             return
         detector = f"named-{kind}" if by_name else "credential-role"
-        self._add(leaf, Hit(detector, "named", 0, len(leaf.text), value), "raw")
+        hit = Hit(detector, "named", 0, len(leaf.text), value)
+        self._add(
+            leaf, replace(hit, detector="one-time-code", kind="code") if by_name and kind == "code" else hit, "raw"
+        )
 
     def among(self, leaves: list[_Leaf]) -> None:
         """What these hold, narrowed down by halves."""
@@ -182,8 +187,7 @@ def _in_pieces(form: str) -> str:
 
 def _joined(leaves: list[_Leaf]) -> bytes:
     """Values first, so that the pieces of what was cut up come one after another; zero bytes part them for all else."""
-    values = [leaf.text for leaf in leaves]
-    return b"\0".join([*values, *(leaf.name.encode("utf-8", "surrogatepass") for leaf in leaves if len(leaf.name) > 7)])
+    return b"\0".join([*(leaf.text for leaf in leaves), *(leaf.member for leaf in leaves if leaf.member)])
 
 
 # --- the arguments ---------------------------------------------------------------------------------
@@ -194,30 +198,41 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
     steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
     found: list[_Leaf] = []
     left = MAX_BYTES
-    waiting: list[tuple[Json, str, str, tuple[str, ...]]] = [(arguments, "", "", ())]
+    waiting = [_Place(arguments)]
     while waiting:
-        value, pointer, name, path = waiting.pop()
+        place = waiting.pop()
+        value = place.value
         if isinstance(value, Mapping | list | tuple):
-            waiting.extend(reversed(list(_members(value, pointer, name, path))))
-        elif isinstance(value, str) or (value is not None and not isinstance(value, bool)):
-            text = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass")
-            left -= len(text) + len(name)
+            waiting.extend(reversed(list(_members(value, place))))
+        scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+        text = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass") if scalar else b""
+        member = place.name.encode("utf-8", "surrogatepass") if place.is_member and len(place.name) >= GRAM else b""
+        if text or member:
+            left -= len(text) + len(member)
             if left < 0:
                 return found, False
-            found.append(_Leaf(pointer, name, text, _role(path, steps), isinstance(value, str)))
+            role = _role(place.path, steps)
+            found.append(_Leaf(place.pointer, place.name, text, role, isinstance(value, str), member))
     return found, True
 
 
-def _members(
-    value: Mapping[str, Json] | list[Json] | tuple[Json, ...], pointer: str, name: str, path: tuple[str, ...]
-) -> Iterator[tuple[Json, str, str, tuple[str, ...]]]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    value: Json
+    pointer: str = ""
+    name: str = ""
+    path: tuple[str, ...] = ()
+    is_member: bool = False
+
+
+def _members(value: Mapping[str, Json] | list[Json] | tuple[Json, ...], above: _Place) -> Iterator[_Place]:
     if isinstance(value, Mapping):
         for member, item in value.items():
             step = member.replace("~", "~0").replace("/", "~1")
-            yield item, f"{pointer}/{step}", member, (*path, _folded(step))
+            yield _Place(item, f"{above.pointer}/{step}", member, (*above.path, _folded(step)), is_member=True)
     else:
         for number, item in enumerate(value):
-            yield item, f"{pointer}/{number}", name, (*path, str(number))
+            yield _Place(item, f"{above.pointer}/{number}", above.name, (*above.path, str(number)))
 
 
 @lru_cache(maxsize=4_096)

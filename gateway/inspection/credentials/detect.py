@@ -18,7 +18,7 @@ from gateway.inspection.credentials.calls import Index, inspect
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import NAMES, placeholder, plausible, strength
+from gateway.inspection.credentials.named import NAMES, Strength, placeholder, plausible, strength
 from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
 from gateway.model import JsonObject, Role
 
@@ -111,7 +111,12 @@ _VALUE: Final = re.compile(
     rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
 )
 _NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
-_SEPARATOR: Final = re.compile(rb"[\"'`\\]*\s*(=>|:=|=|:|>|(?:is|was)\b|)", re.IGNORECASE)
+_AROUND: Final = b" \t\r\n\f\v\"'`\\"
+_BARE: Final = 3
+"""The group of a value without quotes."""
+_DIGIT: Final = re.compile(rb"[0-9]")
+_NEAR: Final = 140
+"""Bytes in which the first digit of a random value is."""
 _NAME_LENGTH: Final = 96
 
 
@@ -119,37 +124,46 @@ def _by_name(text: bytes) -> Iterator[Hit]:
     position = 0
     while (head := _NAMED.search(text, position)) is not None:
         at, after = head.span()
-        match = _VALUE.match(text, after)
-        hit = (
-            None if match is None else _named(text, at, *match.span(match.lastindex or 0), quoted=match.lastindex != 3)
-        )
+        hit = _named(text, at, after)
         if hit is not None:
             yield hit
         # What was no value may itself begin with a name.
-        position = at + 3 if hit is None else hit.end
+        position = after if hit is None else hit.end
 
 
-def _named(text: bytes, at: int, start: int, end: int, *, quoted: bool) -> Hit | None:
+def _named(text: bytes, at: int, after: int) -> Hit | None:
+    """The value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
     first = at
     while first > 0 and text[first - 1] in _NAME_PART and at - first < _NAME_LENGTH:
         first -= 1
     last = at
-    while last < start and text[last] in _NAME_PART:
+    while last < after and text[last] in _NAME_PART:
         last += 1
     kind = strength(text[first:last].decode())
-    if kind is None:
+    sign = text[last:after].strip(_AROUND).lower()
+    if kind is None or (sign == b"" and not text.startswith(b"--", first)):
         return None
-    separator = _SEPARATOR.match(text, last)
-    sign = separator[1].lower() if separator else b""
-    if sign == b"" and not text.startswith(b"--", first):
+    if kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None:
+        return None
+    match = _VALUE.match(text, after)
+    if match is None:
+        return None
+    start, end = match.span(match.lastindex or 0)
+    if sign == b">" and not text.startswith(b"<", end):
         return None
     value = string(text[start:end])
-    structured = quoted or sign not in {b"is", b"was"}
-    if not quoted:
-        trimmed = value.rstrip(".!?*")
-        end, value = start + len(trimmed.encode("utf-8", "surrogatepass")), trimmed
+    if match.lastindex == _BARE:
+        value = value.rstrip(".!?*")
+        end = start + len(value.encode("utf-8", "surrogatepass"))
+    structured = match.lastindex != _BARE or sign.rstrip(b":") not in {b"is", b"was"}
     if _scheme(value) or not plausible(value, kind, structured=structured):
         return None
+    return _by_kind(kind, start, end, value)
+
+
+def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
+    if kind == "code":
+        return Hit("one-time-code", "code", start, end, value)
     return Hit(f"named-{kind}", "named", start, end, value)
 
 
@@ -167,9 +181,11 @@ _PRIVATE_KEY: Final = compiled(
 )
 _PUTTY: Final = compiled(r"Private-Lines: [0-9]{1,3}\s+([A-Za-z0-9+/=\s]{48,})")
 _ARMOUR: Final = re.compile(r"(?:^|\n)[A-Za-z-]+: [^\n]*|\\[nr]|[\s\\]|=+$|=.{4}$")
+_KEY_LINE: Final = re.compile(r"[A-Za-z0-9+/]{32}")
+# The last form is of one so long that its signature may be out of sight.
 _JWT: Final = compiled(
     r"(?:^|[^A-Za-z0-9_.-])(eyJ[A-Za-z0-9_-]{8,}\.(?:eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}"
-    r"|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}))"
+    r"|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{1000,}))"
 )
 _JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
 _BEARER: Final = compiled(r"(?i)\b(?:bearer|dpop)[\s:]{1,4}[\"']?([A-Za-z0-9._~+/-]{16,}={0,2})")
@@ -193,8 +209,10 @@ _CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE
 def _private_keys(text: bytes) -> Iterator[Hit]:
     for expression, name in ((_PRIVATE_KEY, "private-key"), (_PUTTY, "putty-private-key")):
         for match in expression.finditer(text):
-            value = _ARMOUR.sub("", string(text[slice(*match.span(1))]))[:LONGEST]
-            if len(value) >= 40 and any(char.isdigit() for char in value) and len(set(value)) > 15:
+            body = string(text[slice(*match.span(1))])
+            value = _ARMOUR.sub("", body)[:LONGEST]
+            # Lines of base64 are long words, prose after a mention of a key is not.
+            if len(value) >= 40 and len(set(value)) > 15 and _KEY_LINE.search(body) is not None:
                 yield Hit(name, "private-key", match.start(), match.end(), value)
 
 

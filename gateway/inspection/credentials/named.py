@@ -195,6 +195,8 @@ _WORDS: Final = frozenset(
 )
 _IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")
 _LONGEST: Final = 4_096
+_HEAD: Final = 128
+"""Characters whose kinds are counted: what a value is shows at its beginning."""
 
 
 @lru_cache(maxsize=4_096)
@@ -219,8 +221,9 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
         return 4 <= len(value) <= 12 and value.replace("-", "").replace(" ", "").isalnum() and _digits(value) > 2
     if not 6 <= len(value) <= _LONGEST or placeholder(value):
         return False
-    mixed = _classes(value) > 1 and _digits(value) > 0
-    spaced = any(char.isspace() for char in value)
+    head = value[:_HEAD]
+    mixed = _classes(head) > 1 and _digits(head) > 0
+    spaced = len(value.split()) > 1
     if kind == "token":
         random = value.isdigit() if len(value) >= 20 and not mixed else mixed
         return len(value) >= 8 and not spaced and random and _IDENTIFIER.fullmatch(value) is None
@@ -240,7 +243,7 @@ def placeholder(value: str) -> bool:
 
 def _varied(value: str) -> bool:
     """More than a few different characters: `aaaaaaaa`, `12121212` and `--------` are filling."""
-    return len(set(value)) >= min(5, max(3, len(value) // 2))
+    return len(set(value[:_HEAD])) >= min(5, max(3, len(value) // 2))
 
 
 def _digits(value: str) -> int:

@@ -34,7 +34,7 @@ _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _CUT_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
 _ESCAPES: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _REST: Final = re.compile(rb"[A-Za-z0-9._~+/=%-]*")
-_REST_OF_KEY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\[nrt])*")
+_REST_OF_KEY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\(?:[nrt]|u[0-9A-Fa-f]{4}))*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Window:
         body = raw if partial is None else raw[: partial.start(1)]
         before = plain(self._context)
         text = before + plain(body)
-        found = [(hit, form) for hit, form in self._hits(text) if hit.start >= len(before)]
+        found = self._hits(text, len(before))
         where = _Places(body, len(before))
         cut = len(body) if last else self._cut(body)
         spans: list[tuple[int, int, Hit, str]] = []
@@ -90,11 +90,12 @@ class _Window:
         return pieces
 
     def _after_rest(self, raw: bytes) -> bytes:
-        """Without what goes on from a credential that was longer than the hold."""
+        """Without what goes on from a credential that was longer than the hold. It goes on for as long as nothing else
+        has come, or no more than the beginning of an escape."""
         if self._rest is not None and (match := self._rest.match(raw)) is not None:
             self._offset += match.end()
             raw = raw[match.end() :]
-            if raw:
+            if raw and _CUT_ESCAPE.fullmatch(raw) is None:
                 self._rest = None
         return raw
 
@@ -114,16 +115,18 @@ class _Window:
             cut = cut if escape is None else escape.start(1)
         return cut
 
-    def _hits(self, text: bytes) -> list[tuple[Hit, str]]:
-        found = [(hit, "raw") for hit in self._detector.hits(text)]
+    def _hits(self, text: bytes, begin: int) -> list[tuple[Hit, str]]:
+        """What is in `text` from `begin` on."""
+        found = [(hit, "raw") for hit in self._detector.hits(text) if hit.start >= begin]
         if _LONG_RUN.search(text) is None:
             return found
-        wrapped = [(hit, "base64") for hit in self._wrapped(text)]
+        wrapped = [(hit, "base64") for hit in self._wrapped(text, begin)]
         return sorted([*found, *wrapped], key=lambda item: item[0].start) if wrapped else found
 
-    def _wrapped(self, text: bytes) -> Iterator[Hit]:
-        """The runs of base64 that hold a credential. All are decoded at once, which settles nearly every text."""
-        runs = list(_RUN.finditer(text))
+    def _wrapped(self, text: bytes, begin: int) -> Iterator[Hit]:
+        """The runs of base64 that hold a credential. All are decoded at once, which settles nearly every text. A run
+        that is cut is cut where four letters end."""
+        runs = list(_RUN.finditer(text, begin))
         if not self._detector.hits(_readable([run[0] for run in runs])):
             return
         for run in runs:

@@ -1,0 +1,1 @@
+"""Recall, false alarms and cost of the credential detector, beside other detectors, on one generated corpus."""

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.inspection.credentials.named import placeholder, plausible, strength
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("password", "password"),
+        ("DB_PASSWORD", "password"),
+        ("userPwd", "password"),
+        ("passphrase", "password"),
+        ("access_token", "token"),
+        ("X-Api-Key", "token"),
+        ("clientSecret", "token"),
+        ("AWS_SECRET_ACCESS_KEY", "token"),
+        ("Authorization", "token"),
+        ("DATABASE_URL", "token"),
+        ("SENTRY_DSN", "token"),
+        ("refreshToken", "token"),
+        ("webhook_url", "token"),
+        ("otp", "code"),
+        ("verificationCode", "code"),
+        ("mfa_code", "code"),
+    ],
+)
+def test_names_of_credentials(name: str, kind: str):
+    assert strength(name) == kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "name", "key", "id", "nextPageToken", "page_token", "continuationToken", "nextCursor", "syncToken", "progressToken",
+        "max_tokens", "completion_tokens", "tokens", "token_type", "tokenizer", "token_count", "eos_token", "public_key",
+        "publishable_key", "anon_key", "password_hash", "passwordPolicy", "secret_name", "token_url", "auth_method",
+        "tokenExpiresAt", "password_reset_at", "secretary", "csrf_token", "key_id", "api_key_id", "cookie_domain", "credentials",
+    ],
+)  # fmt: skip
+def test_names_of_other_things(name: str):
+    assert strength(name) is None
+
+
+@pytest.mark.parametrize("value", ["hunter2x", "tr0ub4dor&3", "correct horse 9", "lettersonly", "P@ss;w,rd9"])
+def test_plausible_passwords(value: str):
+    assert plausible(value, "password")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "short",
+        "string",
+        "required",
+        "must be at least 8 characters long please",
+        "no digits here",
+        "********",
+        "changeme",
+        "aaaaaaaa",
+    ],
+)
+def test_implausible_passwords(value: str):
+    assert not plausible(value, "password")
+
+
+def test_prose_asks_for_more():
+    assert plausible("hunter2x", "password", structured=False)
+    assert not plausible("lettersonly", "password", structured=False)
+    assert not plausible("correct horse 9", "password", structured=False)
+
+
+@pytest.mark.parametrize("value", ["abc123def456", "98467102938475610293", "123e4567-e89b-12d3-a456-426614174000"])
+def test_plausible_tokens(value: str):
+    assert plausible(value, "token")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "abc1",
+        "expired",
+        "getTheToken",
+        "access.token",
+        "some words 9",
+        "128000",
+        "lettersonly-all",
+        "x" * 5000 + "1",
+        "1212121212",
+    ],
+)
+def test_implausible_tokens(value: str):
+    assert not plausible(value, "token")
+
+
+@pytest.mark.parametrize(
+    ("value", "is_code"),
+    [
+        ("493817", True),
+        ("493-817", True),
+        ("A1B2C3", True),
+        ("123", False),
+        ("abcdef", False),
+        ("493817493817493817", False),
+    ],
+)
+def test_codes(value: str, is_code: bool):  # noqa: FBT001 - a column of the table
+    assert plausible(value, "code") is is_code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "<token>", "${API_KEY}", "$TOKEN", "%TOKEN%", "{{ secret }}", "process.env.TOKEN", "os.environ['X']", "secrets.X", "xxxx1234xxxx", "********",
+        "your-api-key-1", "changeme123", "example-123", "arn:aws:secretsmanager:eu:1:x", "/run/secrets/x1", "op://vault/item9", "vault:kv/a1",
+        "https://example.com/1", "[REDACTED]", "getToken(1)", "00000000", "aaaa1111", "cred://t/1", "settings.SECRET_1", "null", "file:/x/1",
+    ],
+)  # fmt: skip
+def test_placeholders_and_references(value: str):
+    assert placeholder(value)
+
+
+@pytest.mark.parametrize("value", ["abc123def456", "hunter2x", "Zm9vYmFyYmF6", "123e4567-e89b-12d3-a456-426614174000"])
+def test_values_are_no_placeholders(value: str):
+    assert not placeholder(value)
+
+
+def test_a_long_value_with_such_a_word_in_it_is_none():
+    assert not placeholder("a1B2" + "example" + "q9W8e7R6t5Y4u3I2o1P0" * 8)

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.examples import example
+from gateway.inspection.credentials.ruleset import OWN, Rule, Ruleset, compiled, escaped, load, shannon
+from tests.unit.inspection.credentials.conftest import RULES
+
+IDS = [rule.id for rule in RULES.rules]
+BY_ID = {rule.id: rule for rule in RULES.rules}
+
+
+def secrets(rule: Rule, text: bytes) -> list[bytes]:
+    return [
+        text[slice(*span)]
+        for match in rule.regex.finditer(text)
+        if rule.accepts(text, match, span := rule.secret(match))
+    ]
+
+
+def theirs(tmp_path: Path, text: str) -> Ruleset:
+    path = tmp_path / "gitleaks.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def only(rules: Ruleset, name: str) -> Rule:
+    return next(rule for rule in rules.rules if rule.id == name)
+
+
+# --- ours ------------------------------------------------------------------------------------------
+
+
+def test_there_are_at_least_eighty_providers():
+    assert len(IDS) == len(set(IDS))
+    assert len({name.partition("-")[0] for name in IDS}) >= 80
+
+
+def test_our_file_is_the_format_of_gitleaks():
+    document = tomllib.loads(OWN.read_text("utf-8"))
+
+    for rule in document["rules"]:
+        assert isinstance(rule["id"], str)
+        assert isinstance(rule["description"], str)
+        assert isinstance(rule["regex"], str)
+        assert all(word == word.lower() for word in rule["keywords"])
+        assert rule["source"].startswith("https://")
+
+
+def test_our_file_holds_no_value_of_any_rule():
+    """What is committed is a grammar; a secret scanner finds nothing in it but documented examples."""
+    text = OWN.read_bytes()
+
+    found = {name: values for name in IDS if (values := secrets(BY_ID[name], text))}
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_rule_finds_its_own_values_and_is_tried_on_them(name: str):
+    rule = BY_ID[name]
+    random = Random(name)
+    for _ in range(20):
+        value = example(rule.example, random)
+        text = f'It is "{value}" now.'.encode()
+
+        found = secrets(rule, text)
+
+        assert len(found) == 1, "one value, found once"
+        assert found[0].decode() in value
+        assert name in {candidate.id for candidate, _ in RULES.candidates(text)}
+        assert any(word.encode() in text.lower() for word in rule.keywords), "gitleaks would try it too"
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_near_miss_is_not_found(name: str):
+    rule = BY_ID[name]
+    value = example(rule.example, Random(name))
+    prefix = re.split(r"\{", rule.example)[0]
+    cut = value[: len(prefix) + 4]
+
+    assert secrets(rule, f'"{cut}"'.encode()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["github-pat", "aws-access-key-id", "digitalocean-token", "npm-token", "twilio-api-key", "shopify-token"],
+)
+@pytest.mark.parametrize("change", ["longer", "glued", "other-letter"])
+def test_a_value_of_fixed_form_is_all_or_nothing(name: str, change: str):
+    rule = BY_ID[name]
+    value = example(rule.example, Random(3))
+    text = {"longer": f"{value}0", "glued": f"x{value}", "other-letter": f"{value[:12]}!{value[13:]}"}[change]
+
+    assert secrets(rule, text.encode()) == []
+
+
+def test_two_values_side_by_side_are_both_found():
+    rule = BY_ID["github-pat"]
+    one, two = example(rule.example, Random(1)), example(rule.example, Random(2))
+
+    assert secrets(rule, f"{one},{two}".encode()) == [one.encode(), two.encode()]
+
+
+def test_text_full_of_signs_is_tried_with_every_rule():
+    text = b"akiaaaaaaaaa " * 300
+
+    assert len(RULES.candidates(text)) == len(RULES.rules)
+
+
+def test_clean_text_is_tried_with_none():
+    assert RULES.candidates(b"The quick brown fox jumps over the lazy dog. " * 90) == []
+
+
+# --- theirs ----------------------------------------------------------------------------------------
+
+
+THEIRS = """
+[extend]
+useDefault = true
+disabledRules = ["npm-token"]
+
+[[rules]]
+id = "acme-token"
+description = "Acme"
+regex = '''(?i)(acme)_([a-z0-9]{16})'''
+keywords = ["ACME_"]
+secretGroup = 2
+entropy = 2.5
+
+  [[rules.allowlists]]
+  condition = "AND"
+  regexTarget = "match"
+  regexes = ['''^acme_test''']
+  stopwords = ["test"]
+"""
+
+
+def test_a_gitleaks_file_is_loaded_beside_ours(tmp_path: Path):
+    rules = theirs(tmp_path, THEIRS)
+    rule = only(rules, "acme-token")
+
+    assert not rules.own
+    assert len(rules.rules) == len(RULES.rules)
+    assert "npm-token" not in {rule.id for rule in rules.rules}
+    assert secrets(rule, b"acme_q8s7d6f5g4h3j2k1") == [b"q8s7d6f5g4h3j2k1"]
+    assert ("acme-token", 5) in {(rule.id, at) for rule, at in rules.candidates(b"say: ACME_q8s7d6f5g4h3j2k1")}
+
+
+def test_entropy_and_allowlists_of_a_rule_are_heeded(tmp_path: Path):
+    rule = only(theirs(tmp_path, THEIRS), "acme-token")
+
+    assert secrets(rule, b"acme_aaaaaaaaaaaaaaab") == []
+    assert secrets(rule, b"acme_test6f5g4h3j2k1q") == []
+    assert secrets(rule, b"acme_q8test6f5g4h3j2k") != [], "both conditions must hold"
+
+
+@pytest.mark.parametrize(
+    ("allowlist", "text", "allowed"),
+    [
+        ("regexes = ['''^q8''']", "acme_q8s7d6f5g4h3j2k1", True),
+        ("regexes = ['''^z''']", "acme_q8s7d6f5g4h3j2k1", False),
+        ("stopwords = ['D6F5']", "acme_q8s7d6f5g4h3j2k1", True),
+        ("regexTarget = 'line'\nregexes = ['''nosec''']", "a\nacme_q8s7d6f5g4h3j2k1 # nosec\nb", True),
+        ("regexTarget = 'line'\nregexes = ['''nosec''']", "nosec\nacme_q8s7d6f5g4h3j2k1\nnosec", False),
+        ("paths = ['''.*''']", "acme_q8s7d6f5g4h3j2k1", False),
+        ("commits = ['abc']\nregexes = ['''^q8''']", "acme_q8s7d6f5g4h3j2k1", True),
+        ("condition = '&&'\npaths = ['''.*''']\nregexes = ['''^q8''']", "acme_q8s7d6f5g4h3j2k1", False),
+        ("condition = '||'\nregexes = ['''^z''']\nstopwords = ['q8']", "acme_q8s7d6f5g4h3j2k1", True),
+    ],
+)
+def test_allowlists(tmp_path: Path, allowlist: str, text: str, allowed: bool):  # noqa: FBT001 - a column of the table
+    for table in ("[[allowlists]]", "[allowlist]"):
+        written = (
+            f"{table}\n{allowlist}\n\n[[rules]]\nid = 'acme'\nregex = '''acme_([a-z0-9]{{16}})'''\nkeywords = []\n"
+        )
+        rule = only(theirs(tmp_path, written), "acme")
+
+        assert (secrets(rule, text.encode()) == []) is allowed
+
+
+def test_a_global_allowlist_can_name_its_rules(tmp_path: Path):
+    written = """
+[[allowlists]]
+targetRules = ["one"]
+stopwords = ["a"]
+[[rules]]
+id = "one"
+regex = "x(a+)"
+[[rules]]
+id = "two"
+regex = "x(a+)"
+[rules.allowlist]
+regexes = ["b"]
+"""
+    rules = theirs(tmp_path, written)
+
+    assert secrets(only(rules, "one"), b"xaa") == []
+    assert secrets(only(rules, "two"), b"xaa") == [b"aa"]
+
+
+def test_a_rule_without_keywords_is_always_tried(tmp_path: Path):
+    rules = theirs(tmp_path, "[[rules]]\nid = 'any'\nregex = 'zz+'\n")
+
+    assert [rule.id for rule, _ in rules.candidates(b"nothing")] == ["any"]
+    assert secrets(only(rules, "any"), b"a zzz") == [b"zzz"], "without groups the match is the credential"
+
+
+def test_of_several_groups_the_first_that_matched_is_the_credential(tmp_path: Path):
+    rules = theirs(tmp_path, "[[rules]]\nid = 'any'\nregex = '(?:a(x+)|b(y+))'\n")
+
+    assert secrets(only(rules, "any"), b"byy") == [b"yy"]
+
+
+def test_rules_of_files_alone_and_rules_that_report_nothing_are_left_out(tmp_path: Path):
+    rules = theirs(
+        tmp_path, "[[rules]]\nid = 'file'\npath = 'id_rsa'\n[[rules]]\nid = 'part'\nregex = 'x'\nskipReport = true\n"
+    )
+
+    assert not {"file", "part"} & {rule.id for rule in rules.rules}
+
+
+def test_a_set_without_keywords_and_an_empty_one_work():
+    assert Ruleset([]).candidates(b"x") == []
+    assert len(Ruleset([Rule("a", compiled("x"))]).candidates(b"x")) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("not toml", "is not TOML"),
+        ("rules = 3", "rules is no list of tables"),
+        ("rules = [3]", "rules is no table"),
+        ("[[rules]]\nregex = 'x'", "rule 1 has no id"),
+        ("[[rules]]\nid = 'a'\nregex = 3", "rule a has a regex that is no text"),
+        ("[[rules]]\nid = 'a'\nregex = '(?<=x)y'", "rule a has a regex expression that RE2 refuses"),
+        ("[[rules]]\nid = 'a'\nregex = '(x)'\nsecretGroup = 2", "rule a has no group 2"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nsecretGroup = 'b'", "rule a has no group 'b'"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nentropy = 'high'", "rule a has an entropy that is no number"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nentropy = true", "rule a has an entropy that is no number"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = 'k'", "rule a has keywords that are no list of texts"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = [1]", "rule a has keywords that are no list of texts"),
+        (
+            "[[rules]]\nid = 'a'\nregex = 'x'\n[[rules.allowlists]]\nregexTarget = 'file'",
+            "rule a has regexTarget 'file'",
+        ),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\n[[rules.allowlists]]\ncondition = 'XOR'", "rule a has condition 'XOR'"),
+        (
+            "[[rules]]\nid = 'a'\nregex = 'x'\n[[rules.allowlists]]\nregexes = ['(']",
+            "rule a has a allowlist expression",
+        ),
+        ("[allowlist]\nregexes = ['(']", "the file has a allowlist expression"),
+        ("allowlist = 3", "the file, allowlist is no table"),
+        ("[extend]\npath = 'other.toml'", "extend names another file"),
+        ("extend = 3", "extend is no table"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_rule_and_the_problem(tmp_path: Path, written: str, problem: str):
+    with pytest.raises(ConfigurationError) as refused:
+        theirs(tmp_path, written)
+
+    assert problem in refused.value.message
+    assert "gitleaks.toml" in refused.value.message
+    assert refused.value.remedy
+
+
+def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        load(tmp_path / "binary.toml")
+
+
+def test_literals_are_escaped_for_re2():
+    assert compiled(escaped("a.b$c+(d)-e_f")).search(b"xa.b$c+(d)-e_f") is not None
+    assert compiled(escaped("a.b")).search(b"axb") is None
+
+
+def test_entropy_is_in_bits_a_character():
+    assert shannon(b"aaaa") == 0
+    assert shannon(b"abcd") == 2
+    assert ruleset.shannon(b"aabb") == 1
