@@ -1,0 +1,172 @@
+"""What the pages say is so: links lead somewhere, snippets parse, and nothing that people can use is left out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+import typer
+import yaml
+
+from gateway import config
+from gateway.cli import app, rego
+from gateway.config import Configuration
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INDENTED: Final = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
+_LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+
+
+class Snippet(NamedTuple):
+    page: str
+    language: str
+    text: str
+
+
+def snippets() -> Iterator[Snippet]:
+    for page in PAGES:
+        for language, text in _FENCED.findall(page.read_text("utf-8")):
+            yield Snippet(str(page.relative_to(ROOT)), language, text)
+
+
+def yaml_snippets() -> list[Snippet]:
+    return [item for item in snippets() if item.language == "yaml"]
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    lines = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page: Path):
+    text = _FENCED.sub("", page.read_text("utf-8"))
+    dead: list[str] = []
+    for link in _LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            dead.append(link)
+
+    assert dead == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached: set[Path] = set()
+    following = [ROOT / "README.md"]
+    while following:
+        page = following.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        for link in _LINK.findall(page.read_text("utf-8")):
+            target = (page.parent / link.partition("#")[0]).resolve()
+            if target.is_dir():
+                following += target.glob("*.md")
+            elif target.suffix == ".md" and target.is_file():
+                following.append(target)
+
+    assert {str(page.relative_to(ROOT)) for page in PAGES if page not in reached} == set()
+
+
+def commands(parent: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, command in parent.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name))
+
+
+def test_every_command_is_documented():
+    page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    found = list(commands(typer.main.get_command(app)))
+
+    assert len(found) > 10
+    assert [name for name in found if f"## opagate {name}\n" not in page] == []
+
+
+def test_every_command_that_a_page_names_exists():
+    known = {"opagate", *commands(typer.main.get_command(app))}
+    groups = {name.split()[0] for name in known if " " in name}
+    wrong: list[str] = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        code = "\n".join([*re.findall(r"`([^`]+)`", text), *re.findall(r"^ {4}(.*)$", text, re.MULTILINE)])
+        code += "\n".join(item.text for item in snippets() if item.page == str(page.relative_to(ROOT)))
+        for first, second in re.findall(r"(?:^|\$\()opagate ([a-z]+)(?: ([a-z]+)\b)?", code, re.MULTILINE):
+            named = f"{first} {second}" if first in groups and second else first
+            if named not in known | groups:
+                wrong.append(f"{page.name}: opagate {named}")
+
+    assert wrong == []
+
+
+def test_every_setting_is_documented():
+    page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
+
+    assert [name for name in Configuration.model_fields if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("snippet", yaml_snippets(), ids=lambda snippet: snippet.page)
+def test_yaml_in_a_page_is_a_configuration_or_grants_without_a_fault(
+    snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    document: dict[str, Any] = yaml.safe_load(snippet.text)
+    upstreams = document.get("upstreams", {})
+    if any(isinstance(item, list) for item in upstreams.values()):
+        (tmp_path / "grants.yaml").write_text(snippet.text, encoding="utf-8")
+
+        assert rego.grant_problems(rego.bundle.read(ROOT / "rego", tmp_path / "grants.yaml")) == []
+        return
+    for name in re.findall(r"\$\{(\w+)\}", snippet.text):
+        monkeypatch.setenv(name, "x")
+
+    config.parse(snippet.text, base=tmp_path, name=snippet.page)
+
+
+def test_there_is_yaml_to_look_at():
+    assert {"README.md", "docs/policy/grants.md"} <= {item.page for item in yaml_snippets()}
+
+
+def test_the_python_of_the_pages_compiles():
+    found = [item for item in snippets() if item.language == "python"]
+
+    assert found
+    for item in found:
+        compile(item.text, item.page, "exec")
+
+
+def test_the_rule_that_the_page_makes_works(tmp_path: Path):
+    page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
+    blocks = [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in _INDENTED.findall(page)]
+    rule = next(block for block in blocks if "package gateway.denials.tickets\n" in block)
+    test = next(block for block in blocks if "package gateway.denials.tickets_test\n" in block)
+    glance = next(block for block in blocks if "found(call) := set() if" in block)
+    folder = tmp_path / "rego"
+    shutil.copytree(ROOT / "rego", folder)
+    family = folder / "gateway/denials/tickets"
+    family.mkdir()
+    (family / "tickets.rego").write_text(f"{rule}\n{glance}", encoding="utf-8")
+    (family / "tickets_test.rego").write_text(test, encoding="utf-8")
+    decision = folder / "gateway/decision/decision.rego"
+    text = decision.read_text("utf-8")
+    line = next(block.strip() for block in blocks if block.strip() == "data.gateway.denials.tickets.denials,")
+    decision.write_text(
+        text.replace("\tcatalogue.found(input),\n", f"\tcatalogue.found(input),\n\t{line}\n", 1), "utf-8"
+    )
+
+    tests = [item for item in rego.embedded_tests(folder, None) if ".tickets_test." in item.name]
+
+    assert decision.read_text("utf-8") != text
+    assert [(item.name.rpartition(".")[2], item.passed, item.detail) for item in tests] == [
+        ("test_an_implicit_task_closes_no_tickets", True, "")
+    ]

@@ -1,0 +1,33 @@
+"""What the project says it depends on is locked: a fresh machine installs the lock files and nothing else."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def names(requirements: list[str]) -> set[str]:
+    found = (re.match(r"[A-Za-z0-9._-]+", line) for line in requirements)
+    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+
+
+@pytest.mark.parametrize(
+    ("file", "declared"),
+    [
+        ("run.txt", PROJECT["project"]["dependencies"]),
+        ("test.txt", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"]),
+        ("lint.txt", PROJECT["dependency-groups"]["lint"]),
+        ("build.txt", PROJECT["dependency-groups"]["build"]),
+    ],
+)
+def test_each_declared_dependency_is_locked_with_its_hashes(file: str, declared: list[str]):
+    locked = (ROOT / "requirements" / file).read_text("utf-8")
+    pinned = re.findall(r"^([A-Za-z0-9._-]+)(?:\[\S+\])?==.*\\\n    --hash=sha256:", locked, re.MULTILINE)
+
+    assert names(declared) - names(pinned) == set()
