@@ -105,7 +105,8 @@ def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
 
 _NAMED: Final = compiled(
     rf"(?i)(?:{NAMES})[A-Za-z0-9_-]{{0,40}}[\"'\x60\\]{{0,6}}"
-    r"(?:\s{0,4}(?:=>|:=|=|:|>)\s{0,4}|\s{1,4}(?:is|was)\s{0,2}:?\s{1,4}|[ ])"
+    r"(?:\s{0,4}(?:=>|:=|=|:|>)\s{0,4}|\s{1,4}(?:is|was)\s{0,2}:?\s{1,4})"
+    rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
 _VALUE: Final = re.compile(
     rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
@@ -141,7 +142,7 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
         last += 1
     kind = strength(text[first:last].decode())
     sign = text[last:after].strip(_AROUND).lower()
-    if kind is None or (sign == b"" and not text.startswith(b"--", first)):
+    if kind is None:
         return None
     if kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None:
         return None
