@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar, cast
 
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.grounds import Grounds, grounds
-from gateway.inspection.normal import Destination
+from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
 from gateway.model import Call, CallContent, Contract, Json, JsonObject, Role, Sighting
 from gateway.protocol.strict import fold
@@ -47,15 +47,27 @@ class Found(Protocol):
     def role(self) -> Role | None: ...
     @property
     def form(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def host(self) -> str | None: ...
+
+
+class Finds(Protocol):
+    """All that was found in arguments; `incomplete` if there was more than could be looked at."""
+
+    @property
+    def findings(self) -> Sequence[Found]: ...
+    @property
+    def incomplete(self) -> bool: ...
 
 
 class Detects(Protocol[Known_contra]):
     """Finds credentials: by their form, and, given what a task has seen, those again in whatever disguise."""
 
-    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Found, ...]: ...
-    def seen_in(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known_contra, /
-    ) -> tuple[Found, ...]: ...
+    def inspect(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known_contra | None = None, /
+    ) -> Finds: ...
 
 
 def analyse(
@@ -71,12 +83,10 @@ def analyse(
     `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing."""
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations)
-    sightings: tuple[Sighting, ...] = ()
+    sightings, seen_whole = (), True
     if detector is not None:
-        found = detector.detect_arguments(call.arguments, roles)
-        if known is not None:
-            found = (*found, *detector.seen_in(call.arguments, roles, known))
-        sightings = _sightings(found)
+        found = detector.inspect(call.arguments, roles, known)
+        sightings, seen_whole = _sightings(found.findings, call.arguments), not found.incomplete
     authority = _authority(call.arguments, roles, key, given)
     text, whole = _text(call.arguments)
     return CallContent(
@@ -85,19 +95,31 @@ def analyse(
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
         tokens=sampled(digests(distinctive(text), key)),
-        complete=authority.complete and whole,
+        complete=authority.complete and whole and seen_whole,
     )
 
 
-def _sightings(found: tuple[Found, ...]) -> tuple[Sighting, ...]:
-    """Each once: what is found by its form and again as known is one sighting."""
+def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting, ...]:
+    """Each once: what is found by its form and again as known is one sighting. A link that is only shown to the host
+    that signed it is none."""
+    home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
     seen = {
         (item.fingerprint, item.pointer, item.form): Sighting(
             item.fingerprint, item.detector, item.pointer, item.role, item.form
         )
         for item in reversed(found)
+        if (item.fingerprint, item.pointer) not in home
     }
     return tuple(reversed(seen.values()))
+
+
+def _goes_home(item: Found, arguments: JsonObject) -> bool:
+    """A signed link, and nothing beside it, in the place that says where the call goes."""
+    if item.kind != "presigned" or item.role is not Role.DESTINATION or item.host is None:
+        return False
+    values = at(arguments, item.pointer)
+    link = values[0] if len(values) == 1 else None
+    return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
 
 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:

@@ -180,19 +180,26 @@ class Finding:
     detector: str = "github-pat"
     pointer: str = "/body"
     role: Role | None = Role.CONTENT
+    kind: str = "format"
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    findings: tuple[Finding, ...]
+    incomplete: bool = False
 
 
 class Detector:
     """Finds `ghp`, and again whatever it is told of."""
 
-    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Finding, ...]:
+    def inspect(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: frozenset[str] | None = None, /
+    ) -> Inspection:
         assert roles == ROLES
-        return (Finding("f1"),) if "ghp" in str(arguments["body"]) else ()
-
-    def seen_in(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: frozenset[str], /
-    ) -> tuple[Finding, ...]:
-        return tuple(Finding(fingerprint) for fingerprint in sorted(known)) if arguments and roles else ()
+        new = (Finding("f1"),) if "ghp" in str(arguments["body"]) else ()
+        again = tuple(Finding(fingerprint) for fingerprint in sorted(known or ()))
+        return Inspection((*new, *again), incomplete="too much" in str(arguments["body"]))
 
 
 def test_credentials_become_sightings_each_once():
@@ -204,8 +211,55 @@ def test_credentials_become_sightings_each_once():
     )
 
     assert first.sightings == (Sighting("f1", "github-pat", "/body", Role.CONTENT),)
+    assert first.complete
     assert {sighting.fingerprint for sighting in again.sightings} == {"f1", "f2"}
     assert len(again.sightings) == 2
+
+
+def test_what_a_detector_could_not_look_at_whole_is_not_complete():
+    found = analyse(call({"body": "too much"}), key=KEY, goal=None, contract=None, detector=Detector())
+
+    assert not found.complete
+
+
+LINK = "https://bucket.example/report?X-Amz-Signature=0123"
+
+
+class Signed:
+    """Finds a signed link wherever it is asked to look."""
+
+    def __init__(self, pointer: str, role: Role | None, host: str | None = "bucket.example") -> None:
+        self.finding = Finding("f1", detector="presigned-url", pointer=pointer, role=role, kind="presigned", host=host)
+
+    def inspect(
+        self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: frozenset[str] | None = None, /
+    ) -> Inspection:
+        return Inspection((self.finding, Finding("f1", kind="seen", pointer=self.finding.pointer)))
+
+
+def signed(arguments: JsonObject, detector: Signed) -> tuple[Sighting, ...]:
+    return analyse(call(arguments), key=KEY, goal=None, contract=None, detector=detector).sightings
+
+
+def test_a_signed_link_that_is_where_the_call_goes_is_no_credential_there():
+    assert signed({"to": LINK}, Signed("/to", Role.DESTINATION)) == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "detector"),
+    [
+        ({"body": LINK}, Signed("/body", Role.CONTENT)),
+        ({"other": LINK}, Signed("/other", None)),
+        ({"to": f"see {LINK}"}, Signed("/to", Role.DESTINATION)),
+        ({"to": [LINK, "https://evil.example"]}, Signed("/to/0", Role.DESTINATION, "other.example")),
+        ({"to": LINK.replace("bucket.example", "bucket.example@evil.example")}, Signed("/to", Role.DESTINATION)),
+        ({"to": f"https://evil.example/?next={LINK}"}, Signed("/to", Role.DESTINATION)),
+        ({"to": LINK}, Signed("/to", Role.DESTINATION, None)),
+        ({"to": LINK.replace("https", "http")}, Signed("/to", Role.DESTINATION)),
+    ],
+)
+def test_a_signed_link_anywhere_else_is_one(arguments: JsonObject, detector: Signed):
+    assert signed(arguments, detector) != ()
 
 
 HOSTILE: list[JsonObject] = [
