@@ -16,6 +16,7 @@ from cryptography import x509
 from gateway import config
 from gateway.cli import catalogue
 from gateway.cli.rego import grant_problems
+from gateway.cli.terminal import revised
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal import keys as journal_keys
@@ -143,7 +144,7 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     if status.problem is not None or not status.ready:
         yield Finding("fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle")
         return
-    yield Finding("ok", "policy", f"{status.name}, revision {status.revision}, {status.engine} engine")
+    yield Finding("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
     if section.engine.kind != "embedded":
         return
     folder = section.path or shipped()

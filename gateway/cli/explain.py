@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import emit, out, pairs, plain, sentence, show, styled
+from gateway.cli.terminal import emit, out, pairs, plain, revised, sentence, show, styled
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -197,7 +197,7 @@ def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
 
     name, then = decision["policy"]["name"], decision["policy"]["revision"]
     out.print()
-    out.print(f"policy {name}, revision {then}", style="dim", markup=False)
+    out.print(f"policy {revised(name, then)}", style="dim", markup=False)
     if settings.policy.engine.kind != "embedded":
         return
     folder: Path = settings.policy.path or shipped()

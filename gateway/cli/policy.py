@@ -13,7 +13,7 @@ import typer
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
-from gateway.cli.terminal import emit, out, pairs, show, styled, table
+from gateway.cli.terminal import emit, out, pairs, revised, show, styled, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,20 +155,23 @@ def _document(path: Path) -> JsonObject:
     """Raises `PolicyInput`."""
     from gateway.errors import PolicyInput
 
+    shown = "on standard input" if str(path) == "-" else path
     try:
         text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         found: object = json.loads(text)
     except OSError as error:
-        raise PolicyInput(f"the policy input {path} cannot be read: {error.strerror}", "name a readable file") from None
+        raise PolicyInput(
+            f"the policy input {shown} cannot be read: {error.strerror}", "name a readable file"
+        ) from None
     except UnicodeDecodeError:
-        raise PolicyInput(f"the policy input {path} is not UTF-8", "save it as UTF-8") from None
+        raise PolicyInput(f"the policy input {shown} is not UTF-8", "save it as UTF-8") from None
     except json.JSONDecodeError as error:
         raise PolicyInput(
-            f"the policy input {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
+            f"the policy input {shown} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
             "mend it there; rego/schemas/input.json describes it",
         ) from None
     if not isinstance(found, dict):
-        raise PolicyInput(f"the policy input {path} is not an object", "rego/schemas/input.json describes it")
+        raise PolicyInput(f"the policy input {shown} is not an object", "rego/schemas/input.json describes it")
     return cast("JsonObject", found)
 
 
@@ -241,6 +244,8 @@ def _show_tests(embedded: Sequence[Test], opa: Sequence[Test] | None, failed: Se
     for name in failed:
         if name not in own:
             out.print(styled("fail", "FAIL"), f"{name}: in OPA", markup=False)
+    if opa is None and own:
+        out.print("Where the engines differ, OPA is right: `make tools`, or put opa on the path, and test again.")
     if not embedded:
         out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
 
@@ -266,4 +271,4 @@ def _show_decision(decision: Decision) -> None:
         show(rows)
     for obligation in decision.obligations:
         out.print(f"obligation {obligation.id} {json.dumps(obligation.properties)}", markup=False)
-    out.print(f"policy {decision.policy.name}, revision {decision.policy.revision}", style="dim", markup=False)
+    out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)

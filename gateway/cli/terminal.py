@@ -121,6 +121,11 @@ def show(renderable: object) -> None:
     out.print(renderable, soft_wrap=False, markup=False)
 
 
+def revised(policy: str, revision: str) -> str:
+    """A policy and its revision. An OPA that reads a folder knows of none."""
+    return f"{policy}, revision {revision}" if revision else f"{policy}, without a revision"
+
+
 def plain(text: str) -> Text:
     """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
     from gateway.upstream.pins import visible

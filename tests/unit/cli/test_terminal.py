@@ -43,3 +43,8 @@ def test_json_escapes_what_is_not_ascii(capsys: pytest.CaptureFixture[str]):
     terminal.emit({"a": "\x1b\u202e"})
 
     assert capsys.readouterr().out == '{\n  "a": "\\u001b\\u202e"\n}\n'
+
+
+def test_a_policy_without_a_revision_is_said_to_have_none():
+    assert terminal.revised("opagate", "ac3a641e") == "opagate, revision ac3a641e"
+    assert terminal.revised("opagate", "") == "opagate, without a revision"

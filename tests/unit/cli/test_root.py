@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import typer
+
+from gateway.cli import root
+from gateway.cli.terminal import ReaderGone
+from gateway.errors import ConfigurationError
+
+Status = Callable[..., int]
+
+
+@pytest.fixture
+def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Status:
+    """Runs the command line in an empty folder, and gives its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["opagate", *words])
+        with pytest.raises(SystemExit) as ended:
+            root.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    return run
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes whatever command there is fail in this way."""
+
+    def fail(error: BaseException) -> None:
+        def app(**_: object) -> NoReturn:
+            raise error
+
+        monkeypatch.setattr(root, "app", app)
+        monkeypatch.setattr(root, "_drop_output", lambda: None)  # it would close what pytest writes to
+
+    return fail
+
+
+def test_the_version_is_printed_and_all_is_well(status: Status, capsys: pytest.CaptureFixture[str]):
+    assert status("--version") == 0
+    assert capsys.readouterr().out.startswith("opagate ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("serv",), "serv"),
+        (("token",), "see `opagate token --help`"),
+        (("token", "--agent", "x", "--tll", "1h"), "--tll"),
+        (("token", "--agent", "x"), "there is no configuration file gateway.yaml"),
+        (("token", "--agent", "x", "--group", "g"), "add --user"),
+        (("explain", "x", "--config", "elsewhere.yaml"), "there is no configuration file elsewhere.yaml"),
+    ],
+)
+def test_wrong_usage_and_missing_files_are_told_in_a_sentence(
+    words: tuple[str, ...], said: str, status: Status, capsys: pytest.CaptureFixture[str]
+):
+    assert status(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_a_negative_answer_is_one(status: Status, tmp_path: Path):
+    (tmp_path / "gateway.yaml").write_text("lisen: x\n", encoding="utf-8")
+
+    assert status("check") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (ConfigurationError("the file is odd", "mend it"), 2, "the file is odd"),
+        (PermissionError(13, "Permission denied", "/srv/x"), 2, "/srv/x: Permission denied"),
+        (typer.Abort(), 1, "nothing was done"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_each_failure_has_its_status(
+    error: BaseException,
+    expected: int,
+    said: str,
+    status: Status,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    failing(error)
+
+    assert status() == expected
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ReaderGone(), BrokenPipeError(32, "Broken pipe")])
+def test_a_reader_who_leaves_is_no_failure_to_speak_of(
+    error: BaseException,
+    status: Status,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    failing(error)
+
+    assert status() == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_defect_is_told_by_type_and_place_and_never_by_its_text(
+    status: Status, failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+):
+    failing(ValueError("Bearer s3cret"))
+
+    assert status() == 2
+    said = capsys.readouterr().err
+    assert "ValueError at test_root.py:" in said
+    assert "s3cret" not in said

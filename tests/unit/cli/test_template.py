@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gateway import config
+from gateway.cli import rego, template
+from gateway.policy import bundle
+from gateway.policy.policy import shipped
+
+IMPORTED = {
+    "github": {"url": "https://mcp.github.example/mcp", "audience": "mcp.github.example"},
+    "no": {"command": ["npx", "-y", "x: y"], "audience": "no"},
+}
+
+
+def test_the_example_is_a_configuration_whose_upstream_is_this_python(tmp_path: Path):
+    settings = config.parse(template.configuration(None), base=tmp_path)
+
+    assert list(settings.upstreams) == ["files"]
+    assert settings.upstreams["files"].command == (sys.executable, "-m", "gateway.demo.files", "--stdio")
+    assert settings.policy.grants == tmp_path / "grants.yaml"
+
+
+def test_imported_upstreams_are_read_as_they_were_given(tmp_path: Path):
+    settings = config.parse(template.configuration(IMPORTED), base=tmp_path)
+
+    assert list(settings.upstreams) == ["github", "no"]
+    assert settings.upstreams["github"].url == "https://mcp.github.example/mcp"
+    assert settings.upstreams["no"].command == ("npx", "-y", "x: y")
+
+
+@pytest.mark.parametrize("upstreams", [None, {}, {"github": {}, "files": {}}], ids=["example", "none", "imported"])
+def test_grants_can_be_read_in_full(upstreams: dict[str, object] | None, tmp_path: Path):
+    path = tmp_path / "grants.yaml"
+    path.write_text(template.grants(upstreams), encoding="utf-8")
+
+    assert rego.grant_problems(bundle.read(shipped(), path)) == []
+
+
+def test_nobody_may_call_what_was_imported():
+    assert yaml.safe_load(template.grants({"github": {}, "files": {}})) == {"upstreams": {"github": [], "files": []}}
+
+
+def test_no_upstreams_are_still_a_configuration(tmp_path: Path):
+    assert config.parse(template.configuration({}), base=tmp_path).upstreams == {}
