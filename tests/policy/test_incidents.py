@@ -82,6 +82,8 @@ OTHERWISE = {
 }
 """Disguises that are held for another reason: what stands in an unlabelled argument is no command, but the tool runs
 code whatever it is given."""
+
+
 def cases() -> Iterator[Any]:
     """Each attack in each disguise. What is expected to fail has to be taken out of `MISSED` when it no longer does."""
     for attack in ATTACKS:
