@@ -19,7 +19,7 @@ from gateway.inspection.credentials.named import placeholder, plausible, strengt
 from gateway.model import Json, JsonObject, Role
 from gateway.protocol.strict import fold
 
-MAX_BYTES: Final = 2**20
+MAX_BYTES: Final = 256 * 2**10
 """Bytes of the arguments of one call that are looked at."""
 MAX_FINDINGS: Final = 256
 MAX_WORDS: Final = 20_000
@@ -120,8 +120,7 @@ class _Search:
         hits = self._look is not None and any(self._look(reading.text) for reading in readings)
         if not (known or hits):
             return
-        if len(self.found) >= MAX_FINDINGS:
-            self._full = True
+        if self._full:
             return
         if len(leaves) == 1:
             self._settle(leaves[0], readings, known)
@@ -137,7 +136,7 @@ class _Search:
     def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
         for reading in readings:
             if self._look is not None:
-                for hit in self._look(reading.text):
+                for hit in self._look(reading.text)[: MAX_FINDINGS + 1]:
                     self._add(leaf, hit, reading.name)
         for reading in readings:
             for name in sorted(known.get(reading.name, ())):
@@ -168,6 +167,9 @@ class _Search:
         self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
 
     def _keep(self, finding: Finding) -> None:
+        if len(self.found) >= MAX_FINDINGS:
+            self._full = True
+            return
         pointer = self._showable(finding.pointer)
         self.found.setdefault((finding.fingerprint, pointer), replace(finding, pointer=pointer))
 

@@ -91,6 +91,12 @@ def test_tokens_are_found_as_jwt():
     assert [name for name, _ in found(f'"{jwe}"')] == ["jwt"]
 
 
+def test_a_stateless_installation_token_is_found_whole():
+    token = f"ghs_123456_eyJhbGciOiJFUzI1NiJ9.eyJ{'Ab3-' * 90}.{'Ef5_' * 20}-"
+
+    assert found(f"Use {token}. Then go on.") == [("github-server-to-server", token)]
+
+
 def test_a_presigned_url_says_for_which_host():
     text = "https://bucket.s3.amazonaws.com/k?X-Amz-Expires=60&X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
 
