@@ -13,6 +13,7 @@ from gateway.cli.terminal import ReaderGone
 from gateway.errors import ConfigurationError
 
 Status = Callable[..., int]
+Failed = Callable[[BaseException], int]
 
 
 @pytest.fixture
@@ -31,15 +32,16 @@ def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Status:
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes whatever command there is fail in this way."""
+def failed(status: Status, monkeypatch: pytest.MonkeyPatch) -> Failed:
+    """The exit status when whatever command there is fails in this way."""
 
-    def fail(error: BaseException) -> None:
+    def fail(error: BaseException) -> int:
         def app(**_: object) -> NoReturn:
             raise error
 
         monkeypatch.setattr(root, "app", app)
         monkeypatch.setattr(root, "_drop_output", lambda: None)  # it would close what pytest writes to
+        return status()
 
     return fail
 
@@ -89,35 +91,25 @@ def test_each_failure_has_its_status(
     error: BaseException,
     expected: int,
     said: str,
-    status: Status,
-    failing: Callable[[BaseException], None],
+    failed: Failed,
     capsys: pytest.CaptureFixture[str],
 ):
-    failing(error)
-
-    assert status() == expected
+    assert failed(error) == expected
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ReaderGone(), BrokenPipeError(32, "Broken pipe")])
 def test_a_reader_who_leaves_is_no_failure_to_speak_of(
     error: BaseException,
-    status: Status,
-    failing: Callable[[BaseException], None],
+    failed: Failed,
     capsys: pytest.CaptureFixture[str],
 ):
-    failing(error)
-
-    assert status() == 141
+    assert failed(error) == 141
     assert capsys.readouterr().err == ""
 
 
-def test_a_defect_is_told_by_type_and_place_and_never_by_its_text(
-    status: Status, failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
-):
-    failing(ValueError("Bearer s3cret"))
-
-    assert status() == 2
+def test_a_defect_is_told_by_type_and_place_and_never_by_its_text(failed: Failed, capsys: pytest.CaptureFixture[str]):
+    assert failed(ValueError("Bearer s3cret")) == 2
     said = capsys.readouterr().err
     assert "ValueError at test_root.py:" in said
     assert "s3cret" not in said
