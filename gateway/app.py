@@ -40,7 +40,7 @@ from gateway.journal.writer import Journal
 from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent
 from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
-from gateway.policy import Policy, PolicyEvent
+from gateway.policy import Policy, PolicyEvent, PolicyStatus
 from gateway.protocol.replies import Reply, render
 from gateway.relay import Hasher
 from gateway.tasks.endpoints import TaskEndpoints
@@ -79,33 +79,15 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.push_async_callback(journal.close)
         notes = Notes(journal, metrics)
         stack.push_async_callback(notes.written)
-        policy = Policy.build(
-            configuration.policy,
-            supported=frozenset(SUPPORTED_OBLIGATIONS),
-            clock=clock,
-            on_event=partial(_policy_event, notes),
-        )
-        await policy.start()
-        stack.push_async_callback(policy.stop)
-        metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
-        status = policy.status()
-        revision = PolicyRevision(status.name, status.revision)
-        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision))
+        policy = await _policy(stack, configuration, notes, clock)
+        await journal.append("start", start_entry(version("opagate"), configuration.listen, _revision(policy.status())))
         identities = Identities.build(configuration, clock=clock)
         await identities.start()
         stack.push_async_callback(identities.stop)
         upstreams = ports(configuration, clock)
         for port in upstreams.values():
             stack.push_async_callback(port.aclose)
-        catalogue = Catalogue(
-            configuration.upstreams,
-            configuration.catalogue,
-            upstreams,
-            clock=clock,
-            on_change=lambda change: _definition_event(notes, catalogue, change),
-        )
-        await catalogue.start()
-        stack.push_async_callback(catalogue.stop)
+        catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         handles = Handles(clock)
         history = History(configuration.history, clock=clock, conceal=partial(concealed, limit=_GOAL_LENGTH))
         memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
@@ -129,19 +111,64 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal),
-            tasks=TaskEndpoints(
-                history,
-                tokens,
-                inspect=lambda goal, contract: declared_content(goal, contract, content_key, detector),
-                append=journal.append,
-                new_id=lambda: f"task-{secrets.token_hex(12)}",
-            ),
+            tasks=_tasks(history, tokens, journal, partial(declared_content, key=content_key, detector=detector)),
             task_tokens=tokens,
             detector=detector,
             content_key=content_key,
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
         )
+
+
+async def _policy(
+    stack: AsyncExitStack, configuration: Configuration, notes: Notes, clock: Callable[[], float]
+) -> Policy:
+    """The policy, in force, and watched by a metric."""
+    policy = Policy.build(
+        configuration.policy,
+        supported=frozenset(SUPPORTED_OBLIGATIONS),
+        clock=clock,
+        on_event=partial(_policy_event, notes),
+    )
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    notes.metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
+    return policy
+
+
+async def _catalogue(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    upstreams: dict[str, HttpUpstream | StdioUpstream],
+    notes: Notes,
+    clock: Callable[[], float],
+) -> Catalogue:
+    """The upstreams' tools, listed again and again, with what changes noted."""
+    catalogue = Catalogue(
+        configuration.upstreams,
+        configuration.catalogue,
+        upstreams,
+        clock=clock,
+        on_change=lambda change: _definition_event(notes, catalogue, change),
+    )
+    await catalogue.start()
+    stack.push_async_callback(catalogue.stop)
+    return catalogue
+
+
+def _revision(status: PolicyStatus) -> PolicyRevision:
+    return PolicyRevision(status.name, status.revision)
+
+
+def _tasks(
+    history: History,
+    tokens: TaskTokens,
+    journal: Journal,
+    inspect: Callable[[str | None, Contract | None], ResultContent],
+) -> TaskEndpoints:
+    return TaskEndpoints(
+        history, tokens, inspect=inspect, append=journal.append, new_id=lambda: f"task-{secrets.token_hex(12)}"
+    )
 
 
 async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -222,7 +249,7 @@ def _policy_event(notes: Notes, event: PolicyEvent) -> None:
     status = event.status
     notes.metrics.policy_reloads.labels(event.kind).inc()
     if event.kind == "loaded":
-        notes.write("policy", lambda: policy_entry(PolicyRevision(status.name, status.revision)))
+        notes.write("policy", lambda: policy_entry(_revision(status)))
         log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
     else:
         log.error(
