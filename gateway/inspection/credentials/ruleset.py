@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import log2
 from pathlib import Path
@@ -22,6 +22,8 @@ import re2
 from gateway.errors import ConfigurationError
 
 OWN: Final = Path(__file__).with_name("rules.toml")
+GRAMMAR: Final = Path(__file__).with_name("grammar.toml")
+"""What our rules have beside: strict readers of gitleaks files refuse fields that they do not know."""
 REACH: Final = 512
 """Bytes around a keyword in which a match of our rules begins; of other rules, whose form nobody knows, all are."""
 _MEMORY: Final = 64 * 2**20
@@ -120,7 +122,6 @@ class Rule:
     own: bool = True
     hint: str = ""
     example: str = ""
-    source: str = ""
     description: str = ""
 
     def secret(self, match: Match) -> tuple[int, int]:
@@ -187,7 +188,8 @@ class Ruleset:
 def load(*paths: Path) -> Ruleset:
     """Our rules and those of gitleaks configurations beside them. Raises `ConfigurationError`."""
     own, _ = _read(OWN, own=True)
-    rules = {rule.id: rule for rule in own}
+    grammar = cast("dict[str, dict[str, str]]", tomllib.loads(GRAMMAR.read_text("utf-8")))
+    rules = {rule.id: replace(rule, **grammar[rule.id]) for rule in own}
     for path in paths:
         theirs, disabled = _read(path, own=False)
         for name in disabled:
@@ -271,16 +273,8 @@ class _Reader:
             group=group,
             allowlists=(*own, *given),
             own=self._own,
-            hint=self._hint(table, where) if self._own else "",
-            example=str(table.get("example", "")),
-            source=str(table.get("source", "")),
             description=str(table.get("description", "")),
         )
-
-    def _hint(self, table: Mapping[str, object], where: str) -> str:
-        hint = str(table.get("hint", ""))
-        self._compiled(hint, where, "hint")
-        return hint
 
     def _allowlist_tables(self, table: Mapping[str, object], where: str) -> list[Mapping[str, object]]:
         """`allowlists`, and the older single `allowlist`."""

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.examples import example
-from gateway.inspection.credentials.ruleset import OWN, Rule, Ruleset, compiled, escaped, load, shannon
+from gateway.inspection.credentials.ruleset import GRAMMAR, OWN, Rule, Ruleset, compiled, escaped, load, shannon
 from tests.unit.inspection.credentials.conftest import RULES
 
 IDS = [rule.id for rule in RULES.rules]
@@ -43,15 +43,20 @@ def test_there_are_at_least_eighty_providers():
     assert len({name.partition("-")[0] for name in IDS}) >= 80
 
 
-def test_our_file_is_the_format_of_gitleaks():
+def test_our_file_is_the_format_of_gitleaks_and_nothing_else():
     document = tomllib.loads(OWN.read_text("utf-8"))
 
+    assert document.keys() == {"title", "allowlist", "rules"}
     for rule in document["rules"]:
-        assert isinstance(rule["id"], str)
-        assert isinstance(rule["description"], str)
-        assert isinstance(rule["regex"], str)
+        assert rule.keys() == {"id", "description", "regex", "keywords"}
         assert all(word == word.lower() for word in rule["keywords"])
-        assert rule["source"].startswith("https://")
+
+
+def test_each_rule_names_the_page_that_it_was_written_from():
+    sources = re.findall(r"^# source: https://\S+\n\[\[rules\]\]\nid = \"(.+)\"$", OWN.read_text("utf-8"), re.MULTILINE)
+
+    assert sources == IDS
+    assert tomllib.loads(GRAMMAR.read_text("utf-8")).keys() == set(IDS)
 
 
 def test_our_file_holds_no_value_of_any_rule():
