@@ -328,7 +328,8 @@ class CallContent:
 
     `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
     maps the pointer of each destination, command, credential and amount argument to the digests of its values, and that
-    of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract. `tokens` are the digests of distinctive words in all arguments.
+    of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract.
+    `tokens` are the digests of distinctive words in all arguments.
     `complete` is false when the arguments were too much to be looked at whole.
     """
 

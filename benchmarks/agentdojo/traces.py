@@ -104,10 +104,17 @@ def _trusting(tools: dict[str, Any]) -> None:
     tools["calendar"]["trust"] = tools["slack"]["trust"] = "trusted"
 
 
+def _confidential(tools: dict[str, Any]) -> None:
+    for upstream in ("mail", "calendar", "drive"):
+        for labels in tools[upstream]["tools"].values():
+            labels["sensitivity"] = "confidential"
+
+
 VARIANTS: Final[Mapping[str, tuple[str, Callable[[dict[str, Any]], None]]]] = {
     "amounts": ("amounts of payments are labelled too", _amounts),
     "times": ("times of events are not labelled", _times),
     "pages": ("reading a web page is no egress", _pages),
+    "confidential": ("mail, calendar and drive are confidential", _confidential),
     "trusting": ("calendar and Slack are trusted, free texts and all", _trusting),
 }
 """What an operator might label otherwise: the report measures each."""
