@@ -405,10 +405,10 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
 class _Loader(yaml.SafeLoader):
     """YAML in which a key given twice is an error: the second would silently win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as PyYAML calls it
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key: object = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            key: object = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
             if isinstance(key, str):
                 if key in seen:
                     raise yaml.constructor.ConstructorError(

@@ -155,7 +155,7 @@ class _Frame:
     routing: Routing
 
 
-def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int | None = None) -> Refusal:  # noqa: A002
+def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int | None = None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
     rule = RULES[code]
     reason = Reason(code, rule.message.format(detail), rule.remedy)
     return Refusal(status or rule.status, reason, rule.rpc_code, id=id)
@@ -210,7 +210,7 @@ def _reply_envelope(document: JsonObject) -> Kind | Fault:
 # --- 4 and 5: the era ------------------------------------------------------------------------------
 
 
-def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None) -> Era | Refusal:  # noqa: A002
+def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
     meta = cast("JsonObject", params.get("_meta", {}))
     if _VERSION_META in meta:
         return _declared_era(meta[_VERSION_META], routing, id)
@@ -227,7 +227,7 @@ def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None)
     return Era.STATELESS
 
 
-def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002
+def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
     """The era of a message whose body names its version: stateless, or none."""
     if not isinstance(version, str):
         return _refusal("request/params", f"{_VERSION_META} is not a string", id)
@@ -240,14 +240,14 @@ def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Er
     return _unsupported(version, STATELESS_VERSIONS, id)
 
 
-def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002
+def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
     rule = RULES["request/version"]
     reason = Reason("request/version", rule.message.format("the gateway cannot classify it"), rule.remedy)
     data = {"supported": list(supported), "requested": version}
     return Refusal(rule.status, reason, rule.rpc_code, data=data, id=id)
 
 
-def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002
+def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002 - as JSON-RPC calls it
     if era is Era.STATELESS:
         return _refusal("request/response", "Clients of this protocol version do not send responses")
     if routing.method is not None or routing.name is not None:

@@ -31,7 +31,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self._certificate is not None:
-            self.scope["opagate.certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
+            self.scope["opagate.certificate"] = self._certificate  # type: ignore[typeddict-unknown-key] - an extension of ours
 
 
 class Server(uvicorn.Server):

@@ -328,7 +328,7 @@ async def test_a_cancellation_of_nothing_is_forwarded_and_changes_nothing(make: 
 async def test_a_response_to_no_request_is_logged_and_dropped(make: Make):
     client = await connected(make)
     with capture_logs() as logs:
-        reply = await client.call(1, [result(77), result("1"), result(77), result(1)])  # type: ignore[arg-type]
+        reply = await client.call(1, [result(77), result("1"), result(77), result(1)])  # type: ignore[arg-type] - ids that no request has
 
     assert (await json_of(reply))["id"] == 1
     assert [(e["event"], e["so_far"]) for e in logs] == [

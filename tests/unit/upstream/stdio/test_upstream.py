@@ -194,7 +194,7 @@ async def test_nothing_of_the_http_request_reaches_the_child(
     await client.call(1)
     (child,) = client.upstream._spawner._children
 
-    seen = [Path(f"/proc/{child.pid}/{name}").read_bytes() for name in ("environ", "cmdline")]  # noqa: ASYNC240
+    seen = [Path(f"/proc/{child.pid}/{name}").read_bytes() for name in ("environ", "cmdline")]  # noqa: ASYNC240 - proc is no disk
     seen.append((tmp_path / "record").read_bytes())
     assert not any(b"t0ken" in data or b"alice" in data for data in seen)
     assert seen[1].rstrip(b"\0").split(b"\0") == [part.encode() for part in PUPPET]
