@@ -77,6 +77,13 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "invariant/8": Requirement("SECURITY.md", "A secret is never stored, logged, traced or shown."),
         "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency (in one process)."),
         "invariant/10": Requirement("SECURITY.md", "When what decides is broken, slow or stale, the answer is no."),
+        # --- history ------------------------------------------------------------------------------
+        "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
+        "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, in any disguise."),
+        "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
+        "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
+        "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),
+        "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),

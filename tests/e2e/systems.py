@@ -1,0 +1,206 @@
+"""A gateway before many systems, and an agent that works in one task of it: what history is tested with.
+
+Three server processes play the systems. What arrives at any of them is looked at after each call.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from joserfc import jwt
+
+from gateway.identity import development
+from tests.e2e.wire import Answer, Caller, Sent, call, legacy, token
+from tests.gateway_process import GatewayProcess
+from tests.servers.echo import Recorder
+from tests.servers.serving import running
+
+LABELS: Final = """
+      read: {effect: read, egress: false, sensitivity: internal}
+      confidential: {effect: read, egress: false, sensitivity: confidential}
+      write: {effect: write, egress: false, sensitivity: internal, roles: {/body: content}}
+      send: {effect: write, egress: true, sensitivity: internal, roles: {/to: destination, /cc: destination, \
+/bcc: destination, /body: content}}
+      post: {effect: write, egress: true, sensitivity: internal}
+      use: {effect: write, egress: false, sensitivity: internal, roles: {/token: credential}}
+      push: {effect: write, egress: true, sensitivity: internal, roles: {/token: credential}}
+      mint: {effect: mint, egress: false, sensitivity: internal, roles: {/token: credential}}
+      login: {effect: write, egress: false, sensitivity: internal}
+      pay: {effect: write, egress: true, sensitivity: internal, roles: {/to: destination, /amount: amount}}
+      run: {effect: exec, egress: false, sensitivity: internal, roles: {/command: command}}
+      hold: {effect: read, egress: false, sensitivity: internal}
+"""
+SYSTEMS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("crm", "billing", "chat", "files", "search", "tickets", "vault"), "environment: test"),
+    "mail": "environment: test, trust: trusted",
+    "wiki": "environment: test, trust: trusted",
+    "acme": "environment: test, tenant: acme",
+    "globex": "environment: test, tenant: globex",
+    "staging": "environment: staging",
+}
+"""Name → what is declared of it. Each is an audience of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A call that reached a system."""
+
+    system: str
+    tool: str
+    arguments: Mapping[str, Any]
+    authorized: bool
+    """Whether it came with an `Authorization` header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The processes that play the systems."""
+
+    recorders: tuple[Recorder, ...]
+
+    def of(self, system: str) -> Recorder:
+        return self.recorders[list(SYSTEMS).index(system) % len(self.recorders)]
+
+    def take(self) -> list[Arrived]:
+        """The calls that arrived anywhere since the last time."""
+        records = [record for recorder in self.recorders for record in recorder.take()]
+        return [
+            _arrived(record) for record in records if record["event"] == "request" and "tools/call" in record["body"]
+        ]
+
+    def config(self, policy: Path, more: str = "") -> str:
+        """A configuration with all systems, for tokens of the development issuer."""
+        lines = ["identity: [{kind: development}]"]
+        lines += [f"policy: {{engine: {{kind: embedded, deadline: 5s}}, path: '{policy}'}}", "upstreams:"]
+        for name, declared in SYSTEMS.items():
+            lines += [f"  {name}:", f"    url: '{self.of(name).origin}/mcp?system={name}'", f"    audience: {name}"]
+            lines += [*(f"    {part}" for part in declared.split(", ")), f"    tools:{LABELS}"]
+        return "\n".join(lines) + f"\n{more}\n"
+
+
+@contextmanager
+def servers(folder: Path, count: int = 3) -> Generator[Servers]:
+    with ExitStack() as stack:
+        processes = [stack.enter_context(running("tests.e2e.desk", folder / f"desk-{n}.log")) for n in range(count)]
+        yield Servers(tuple(Recorder(process.origin) for process in processes))
+
+
+def _arrived(record: Mapping[str, Any]) -> Arrived:
+    params = json.loads(record["body"])["params"]
+    (system,) = urllib.parse.parse_qs(record["query"])["system"]
+    authorized = any(name == "authorization" for name, _ in record["headers"])
+    return Arrived(system, params["name"], params.get("arguments") or {}, authorized)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One token, so one implicit task; or a declared task of it, which `headers` name."""
+
+    gateway: GatewayProcess
+    servers: Servers
+    headers: Mapping[str, str]
+    era: Callable[..., Sent] = legacy
+
+    def call(self, system: str, tool: str, **arguments: Any) -> Answer:
+        """One call, whatever becomes of it."""
+        return Caller(self.gateway, system, self.headers).ask(call(tool, self.era, **arguments))
+
+    def passes(self, system: str, tool: str, **arguments: Any) -> None:
+        """A call that is answered by its system, and arrived there as it was sent, and nowhere else."""
+        self.servers.take()
+        answer = self.call(system, tool, **arguments)
+        assert "isError" not in answer.json["result"], answer.body
+        assert self.servers.take() == [Arrived(system, tool, arguments, authorized=False)]
+
+    def denied(self, codes: Sequence[str], system: str, tool: str, **arguments: Any) -> Answer:
+        """A call that is refused, whoever would approve, for exactly these reasons, and that arrived nowhere."""
+        return self._refused("deny", codes, system, tool, arguments)
+
+    def asked(self, codes: Sequence[str], system: str, tool: str, **arguments: Any) -> Answer:
+        """A call that waits for a person, for exactly these reasons, and that arrived nowhere."""
+        return self._refused("ask", codes, system, tool, arguments)
+
+    def _refused(
+        self, effect: str, codes: Sequence[str], system: str, tool: str, arguments: Mapping[str, Any]
+    ) -> Answer:
+        self.servers.take()
+        answer = self.call(system, tool, **arguments)
+        assert self.servers.take() == []
+        decision = answer.json["result"]["_meta"]["io.opagate/decision"]
+        reasons = [reason for reason in decision["reasons"] if reason["code"] != "approval/unavailable"]
+        assert (decision["effect"], {reason["code"] for reason in reasons}) == (effect, set(codes)), answer.body
+        assert answer.json["result"]["isError"] is True
+        shown = (f"[{reasons[0]['code']}]", reasons[0]["message"], reasons[0]["remedy"])
+        assert all(part in answer.text for part in shown), answer.text
+        return answer
+
+    def reads(self, *systems: str) -> None:
+        """Touch systems, one after the other."""
+        for system in systems:
+            self.passes(system, "read")
+
+    def declare(self, **declared: Any) -> Agent:
+        """The same caller, in a task that it declares."""
+        status, task = self.tasks("", **declared)
+        assert status == 201, task
+        return self.within(task["id"])
+
+    def within(self, task: str) -> Agent:
+        return replace(self, headers={**self.headers, "opagate-task": task})
+
+    @property
+    def task(self) -> str:
+        return self.headers["opagate-task"]
+
+    def tasks(self, path: str, **body: Any) -> tuple[int, Any]:
+        """Status and document of `POST /tasks<path>`."""
+        headers = {"authorization": self.headers["authorization"], "content-type": "application/json"}
+        request = urllib.request.Request(
+            f"{self.gateway.origin}/tasks{path}", json.dumps(body).encode(), headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+
+def agent(gateway: GatewayProcess, servers: Servers, name: str = "alice-agent", **more: Any) -> Agent:
+    """An agent with a fresh token: its implicit task has done nothing yet."""
+    return Agent(gateway, servers, {"authorization": f"Bearer {token(gateway, name, **more)}"})
+
+
+def delegated(gateway: GatewayProcess, servers: Servers, links: int) -> Agent:
+    """An agent that acts for a user through so many hands (RFC 8693 section 4.1)."""
+    act: dict[str, Any] = {}
+    for number in range(links, 0, -1):
+        act = {"sub": f"agent-{number}", "iss": development.ISSUER, **({"act": act} if act else {})}
+    now = int(time.time())
+    claims = {"iss": development.ISSUER, "sub": "ada", "aud": f"{gateway.origin}/mcp", "iat": now, "exp": now + 300}
+    claims |= {"jti": f"chain-{links}-{time.monotonic_ns()}", "act": act}
+    key = development.load_key(gateway.folder / "state")
+    header = {"alg": development.ALGORITHM, "typ": "at+jwt"}
+    made = jwt.encode(header, claims, key, algorithms=[development.ALGORITHM])
+    return Agent(gateway, servers, {"authorization": f"Bearer {made}"})
+
+
+def many(domain: str, count: int, first: int = 0) -> list[str]:
+    """So many addresses."""
+    return [f"person{number}@{domain}" for number in range(first, first + count)]
+
+
+def spellings(address: str) -> Iterator[str]:
+    """One mail address as eight texts."""
+    local, _, domain = address.partition("@")
+    yield from (address, address.upper(), f"  {address} ", f"Somebody <{address}>", f"mailto:{address}")
+    yield from (f"{local}@{domain.title()}", f"<{address}>", f"{local}@{domain}.")
