@@ -214,8 +214,10 @@ class _Authority:
             for link in links(text[:left]):
                 words.add(link.word.lower())
                 held = held and self._given.reach(link)
+                if len(words) > MAX_DESTINATIONS:
+                    return {*words, _TOO_MANY}, False
             left -= len(text)
-            if left < 0 or len(words) > MAX_DESTINATIONS:
+            if left < 0:
                 return {*words, _TOO_MANY}, False
         return words, held
 

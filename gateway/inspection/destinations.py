@@ -175,9 +175,16 @@ _LINK: Final = re.compile(
 
 def links(text: str) -> Iterator[Destination]:
     """The hosts of the links in a text that people or programs read. Files and other names are none."""
-    if "/" not in text and "www." not in text.lower():
+    if "/" not in text and "\\" not in text and "www." not in text.lower():
         return
-    for found in _LINK.finditer(text):
+    # Words first: the expression takes seven times as long as parting a text of plain words does.
+    for word in dict.fromkeys(text.split()):
+        if "/" in word or "\\" in word or ("." in word and "www." in word.lower()):
+            yield from _links(word)
+
+
+def _links(word: str) -> Iterator[Destination]:
+    for found in _LINK.finditer(word):
         link = normalise(found[0].rstrip(").,;:!?*_~"))
         if link.kind is DestinationKind.HOST or "//" in found[0]:
             yield link

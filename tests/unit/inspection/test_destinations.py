@@ -184,7 +184,7 @@ def test_a_url_counts_as_its_host_in_every_writing(name: str, scheme: str, user:
         ("see evil.com/x, or (https://b.example).", {"evil.com", "b.example"}),
         ("http://0x7f.1/ wss://a.example:8443", {"127.0.0.1", "a.example:8443"}),
         ("https://good.example\\@evil.example/page", {"https://good.example\\@evil.example/page"}),
-        ("a/b.txt, src/main.py, and/or, 1/2, n/a, // comment, bob@example.com, v1.2/x", set[str]()),
+        ("a/b.txt, src/main.py, and/or, 1/2, n/a, // comment, bob@example.com, v1.2/x, lib.rs/x, www.", set[str]()),
         ("nothing", set[str]()),
     ],
 )
