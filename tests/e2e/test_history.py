@@ -50,11 +50,19 @@ def ada(one: GatewayProcess, systems: Servers) -> Agent:
 
 @pytest.fixture
 def roomy(systems: Servers, tmp_path: Path) -> Generator[Agent]:
-    """An agent of a gateway whose operator lets tasks reach more systems, and lets credentials be made unattended."""
+    """An agent of a gateway whose operator lets tasks reach more systems and destinations, and lets credentials be made
+    unattended: there the limits that lie behind can be seen."""
     policy = open_policy(tmp_path)
     settings = policy / "gateway/settings/data.yaml"
-    text = settings.read_text("utf-8").replace("  audiences: {soft: 3, hard: 5}", "  audiences: {soft: 20, hard: 20}")
-    settings.write_text(text.replace("effects_without_approval: [", "effects_without_approval: [mint, "), "utf-8")
+    text = settings.read_text("utf-8")
+    for shipped, own in (
+        ("  audiences: {soft: 3, hard: 5}", "  audiences: {soft: 20, hard: 20}"),
+        ("  destinations: {soft: 5, hard: 8}", "  destinations: {soft: 99, hard: 99}"),
+        ("effects_without_approval: [", "effects_without_approval: [mint, "),
+    ):
+        assert text.count(shipped) == 1
+        text = text.replace(shipped, own)
+    settings.write_text(text, "utf-8")
     chain = policy / "gateway/denials/credential_chain/credential_chain.rego"
     before, rule, after = chain.read_text("utf-8").partition("# title: A person decides on a new credential\n")
     assert rule
@@ -117,6 +125,16 @@ def test_six_destinations_of_one_call_are_asked_about_and_21_refused(ada: Agent)
     other.asked(["fan-out/destinations"], "mail", "send", to="; ".join(many("corp.example", 6)))
     other.denied(["fan-out/destinations"], "mail", "send", to=many("corp.example", 21))
     other.passes("mail", "send", to=many("corp.example", 5))
+
+
+@requirement("history/fan-out")
+def test_a_call_has_a_limit_of_its_own_where_tasks_may_have_more_destinations(roomy: Agent):
+    roomy.passes("mail", "send", to=many("corp.example", 5))
+    roomy.asked(["fan-out/destinations"], "mail", "send", to=many("corp.example", 6))
+    roomy.passes("mail", "send", to=many("corp.example", 5, first=5))
+    task = roomy.declare(contract={"limits": {"call_destinations": 99}})
+    task.passes("mail", "send", to=many("corp.example", 20))
+    task.denied(["fan-out/destinations"], "mail", "send", to=many("corp.example", 21))
 
 
 @requirement("history/fan-out")
