@@ -27,9 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
     parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each target is measured at each concurrency")
     options = parser.parse_args()
     os.sched_setaffinity(0, {targets.LOAD_CORE})
-    rounds, seconds = (1, 1.5) if options.quick else (5, 3.0)
+    rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), rounds=rounds, seconds=seconds, without=options.without)
         text = report(measured)

@@ -67,7 +67,7 @@ class History:
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
         conceal: Callable[[str], str] = lambda _goal: "",
         limit: int = 20_000,
-        owner_limit: int = 1_000,
+        owner_limit: int = 5_000,
     ) -> None:
         self._idle = settings.idle.total_seconds()
         self._clock = clock

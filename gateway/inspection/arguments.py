@@ -51,6 +51,8 @@ class Found(Protocol):
     def kind(self) -> str: ...
     @property
     def host(self) -> str | None: ...
+    @property
+    def shingles(self) -> frozenset[int]: ...
 
 
 class Finds(Protocol):
@@ -105,7 +107,7 @@ def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting,
     home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
     seen = {
         (item.fingerprint, item.pointer, item.form): Sighting(
-            item.fingerprint, item.detector, item.pointer, item.role, item.form
+            item.fingerprint, item.detector, item.pointer, item.role, item.form, item.shingles
         )
         for item in reversed(found)
         if (item.fingerprint, item.pointer) not in home

@@ -182,6 +182,7 @@ class Finding:
     role: Role | None = Role.CONTENT
     kind: str = "format"
     host: str | None = None
+    shingles: frozenset[int] = frozenset({7})
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ def test_credentials_become_sightings_each_once():
     )
 
     assert first.sightings == (Sighting("f1", "github-pat", "/body", Role.CONTENT),)
+    assert first.sightings[0].shingles == frozenset({7})
     assert first.complete
     assert {sighting.fingerprint for sighting in again.sightings} == {"f1", "f2"}
     assert len(again.sightings) == 2
