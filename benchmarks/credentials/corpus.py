@@ -347,7 +347,7 @@ def _lock_file(random: Random) -> str:
                 {
                     f"node_modules/{name}": {
                         "version": "1.2.3",
-                        "resolved": f"https://registry.npmjs.org/{name}/-/{name}-1.2.3.tgz",
+                        "resolved": f"https://registry.example/{name}/-/{name}-1.2.3.tgz",
                         "integrity": f"sha512-{_b64(random, 64)}",
                     }
                 }
