@@ -2,8 +2,8 @@
 
 Each row has a keyed MAC (HMAC-SHA256, FIPS 198-1) over all that is in it, and the checkpoint one over the rows that
 there are: who can write the file but cannot read the key can make none that passes, and can neither remove nor bring
-back a single row. While the gateway runs, it knows which state each task has. As with the journal, the whole file can be put back to an earlier copy; then the journal says what
-came after. All of a checkpoint is one transaction.
+back a single row. While the gateway runs, it knows which state each task has. As with the journal, the whole file can
+be put back to an earlier copy; then the journal says what came after. All of a checkpoint is one transaction.
 
 Safe to use from one thread at a time.
 """
@@ -11,18 +11,22 @@ Safe to use from one thread at a time.
 from __future__ import annotations
 
 import hmac
+import json
 import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.errors import HistoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+Item = TypeVar("Item")
 
 _SCHEMA: Final = """
 pragma journal_mode = wal;
@@ -31,6 +35,13 @@ create table if not exists tasks (id text primary key, seq integer not null, met
 create table if not exists checkpoints (one integer primary key check (one = 1), journal text not null,
   seq integer not null, mac blob not null);
 """
+
+
+_MACS: Final = "select json_group_array(json_array(id, hex(mac))) from (select id, mac from tasks order by id)"
+
+# SQLite lets go of the interpreter at each step, and a busy event loop is slow to give it back: a statement for each row
+# took minutes. 900 is under every build's limit of values.
+_AT_ONCE: Final = 900 // 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +150,14 @@ class Store:
     def _save(self, database: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         database.executescript(_SCHEMA)
         with database:
-            database.executemany("delete from tasks where id = ?", ((task_id,) for task_id in checkpoint.gone))
-            database.executemany(
-                "insert or replace into tasks values (?, ?, ?, ?, ?, ?)", map(self._row, checkpoint.rows)
-            )
-            macs = database.execute("select id, mac from tasks order by id").fetchall()
+            for gone in _batched(checkpoint.gone):
+                database.execute(f"delete from tasks where id in ({_list(len(gone))})", gone)  # noqa: S608 - only marks
+            for rows in _batched(checkpoint.rows):
+                marks = ", ".join([f"({_list(6)})"] * len(rows))
+                values = tuple(chain.from_iterable(map(self._row, rows)))
+                database.execute(f"insert or replace into tasks values {marks}", values)  # noqa: S608 - only marks
+            (listed,) = database.execute(_MACS).fetchone()
+            macs = ((task_id, bytes.fromhex(mac)) for task_id, mac in json.loads(listed))
             mac = self._checkpoint_mac(checkpoint.journal, checkpoint.seq, macs)
             database.execute(
                 "insert or replace into checkpoints values (1, ?, ?, ?)", (checkpoint.journal, checkpoint.seq, mac)
@@ -179,6 +193,16 @@ class Store:
             f"the snapshots {self.path} were edited: {what}",
             f"find out who did; then remove {self.path}, and the journal is read instead",
         )
+
+
+def _batched(items: tuple[Item, ...]) -> Iterator[tuple[Item, ...]]:
+    """The same items, as many as one statement takes."""
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
+
+
+def _list(count: int) -> str:
+    """So many parameters."""
+    return ", ".join("?" * count)
 
 
 def _framed(part: bytes) -> bytes:

@@ -51,6 +51,21 @@ def test_a_checkpoint_replaces_and_removes(store: Store):
     assert store.state("t2", digest_of(b"later")) == b"later"
 
 
+def test_a_checkpoint_of_any_size_is_written_and_removed(store: Store):
+    rows = tuple(Row(f"task-{number:04}", 9, b"meta", f"state {number}".encode()) for number in range(1000))
+
+    store.save(Checkpoint("journal", 9, rows, ("t1", "t2")))
+    written = store.load()
+    store.save(Checkpoint("journal", 10, (), tuple(row.id for row in rows[:-1])))
+    left = store.load()
+
+    assert written is not None
+    assert [task.id for task in written.tasks] == [row.id for row in rows]
+    assert left is not None
+    assert [task.id for task in left.tasks] == ["task-0999"]
+    assert store.state("task-0999", digest_of(b"state 999")) == b"state 999"
+
+
 def test_only_the_owner_can_read_it(store: Store):
     assert store.path.stat().st_mode & 0o077 == 0
     assert store.path.parent.stat().st_mode & 0o077 == 0
