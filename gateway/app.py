@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
-import msgspec
 import structlog
 
 from gateway.answer import append_or_say
@@ -29,8 +28,7 @@ from gateway.identity.identities import Identities
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.stream import Scanner
-from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.inspector import Inspector
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.keys import load_key
@@ -95,8 +93,8 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         housekeeping = asyncio.create_task(_housekeeping(handles, memory))
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
-        content_key = subkey(key, "content")
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
+        inspector = Inspector(subkey(key, "content"), detector)
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -111,10 +109,9 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal),
-            tasks=_tasks(history, tokens, journal, partial(declared_content, key=content_key, detector=detector)),
+            tasks=_tasks(history, tokens, journal, inspector.declared),
             task_tokens=tokens,
-            detector=detector,
-            content_key=content_key,
+            inspector=inspector,
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
         )
@@ -316,17 +313,6 @@ async def _remembered(
 
     await write_down()
     return write_down
-
-
-def declared_content(goal: str | None, contract: Contract | None, key: bytes, detector: Detector) -> ResultContent:
-    """What the user wrote down when the task was opened, which is as good as the user saying it."""
-    inspector = ResultInspector(ResultWords(key, trusted=True), Scanner(detector))
-    given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
-    found = [part for part in (inspector.feed(msgspec.json.encode(given)), inspector.finish()) if part is not None]
-    return ResultContent(
-        tuple(sighting for part in found for sighting in part.sightings),
-        frozenset(token for part in found for token in part.tokens),
-    )
 
 
 async def _housekeeping(handles: Handles, memory: Callable[[], Awaitable[None]]) -> None:

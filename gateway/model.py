@@ -343,7 +343,8 @@ class CallContent:
 
 @dataclass(frozen=True, slots=True)
 class ResultContent:
-    """What a part of a result held. Folded before that part reaches the caller."""
+    """What a part of a result held. Folded before that part reaches the caller. `complete` is false when there was more
+    in it than could be told apart."""
 
     sightings: tuple[Sighting, ...] = ()
     tokens: frozenset[int] = frozenset()

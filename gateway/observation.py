@@ -7,13 +7,22 @@ from collections.abc import Awaitable, Callable
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.results import ResultInspector
-from gateway.model import JsonObject, ResultContent
+from gateway.model import Decision, JsonObject, ResultContent, Sensitivity
 from gateway.relay import Transform
 
 Fold = Callable[[ResultContent], JsonObject | None]
 """Folds a part of a result into the task; gives the fields of its `observed` entry, if it says anything new."""
 Record = Callable[[JsonObject], Awaitable[None]]
 """Writes an `observed` entry. Raises `JournalError`."""
+
+
+def label(decision: Decision) -> Sensitivity:
+    """The highest confidentiality that policy lays on the result, by the obligation `label`."""
+    ranks = list(Sensitivity)
+    named = [
+        Sensitivity(str(item.properties["confidentiality"])) for item in decision.obligations if item.id == "label"
+    ]
+    return max(named, key=ranks.index, default=Sensitivity.PUBLIC)
 
 
 class Observation:

@@ -29,9 +29,6 @@ from gateway.answer import (
 )
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
-from gateway.inspection.arguments import analyse
-from gateway.inspection.credentials.stream import Scanner
-from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
     Call,
@@ -50,7 +47,7 @@ from gateway.model import (
     UpstreamReply,
     UpstreamRequest,
 )
-from gateway.observation import Observation
+from gateway.observation import Observation, label
 from gateway.policy import document
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
@@ -261,14 +258,7 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    content = analyse(
-        call,
-        key=gateway.content_key,
-        goal=task.goal,
-        contract=task.contract,
-        detector=gateway.detector,
-        known=gateway.history.seen(task) or None,
-    )
+    content = gateway.inspector.call(call, task, gateway.history.seen(task))
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
@@ -328,7 +318,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
 
     try:
         reply, left = await sent(visit.exchange.upstream, port, case.request, bounds(decision))
-        settlement = Settlement(settle, left, gateway.hasher(), partial(observed, gateway, visit, case))
+        settlement = Settlement(settle, left, gateway.hasher(), partial(observed, gateway, visit, case, decision))
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         ended: EndedAs = "failed"
@@ -340,12 +330,11 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         raise
 
 
-def observed(gateway: Gateway, visit: Visit, case: Case, inner: Transform | None) -> Observation:
+def observed(gateway: Gateway, visit: Visit, case: Case, decision: Decision, inner: Transform | None) -> Observation:
     """What looks at the call's result on its way back."""
-    trusted = case.call.target.trust == "trusted"
     return Observation(
-        ResultInspector(ResultWords(gateway.content_key, trusted=trusted), Scanner(gateway.detector)),
-        lambda content: gateway.history.observe(case.task, visit.id, content),
+        gateway.inspector.result(case.call.target),
+        partial(gateway.history.observe, case.task, visit.id, label=label(decision)),
         partial(gateway.journal.append, "observed"),
         inner,
     )

@@ -10,7 +10,7 @@ from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.history import History
 from gateway.identity.identities import Identities
-from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.inspector import Inspector
 from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
@@ -52,9 +52,7 @@ class Gateway:
     """A call's arguments in the form in which the journal keeps them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
-    detector: Detector
-    content_key: bytes
-    """The key of the digests that history keeps in the place of values."""
+    inspector: Inspector
     hasher: Callable[[], Hasher | None]
     """The digest of a result, if the journal keeps one."""
     style: Literal["result", "protocol"]

@@ -84,6 +84,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
+        # --- replay -------------------------------------------------------------------------------
+        "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),

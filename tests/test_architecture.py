@@ -40,6 +40,7 @@ PURE = (
     "gateway.inspection.destinations",
     "gateway.inspection.grounds",
     "gateway.inspection.hosts",
+    "gateway.inspection.inspector",
     "gateway.inspection.normal",
     "gateway.inspection.results",
     "gateway.inspection.text",

@@ -90,7 +90,8 @@ class Settled:
 class Observed:
     """A part of a call's result. Made by `state.observed`, which leaves out what is known already.
 
-    `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more.
+    `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
+    also have shown credentials that are not in `credentials`.
     """
 
     call: str
@@ -98,6 +99,7 @@ class Observed:
     tokens: frozenset[int] = NO_DIGESTS
     complete: bool = True
     sensitivity: Sensitivity = Sensitivity.PUBLIC
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

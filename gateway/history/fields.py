@@ -97,6 +97,7 @@ def _observed(event: Observed) -> JsonObject:
             credentials=_shown(event.credentials),
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
+            lost=event.lost,
         ),
     }
 
@@ -165,6 +166,7 @@ def _read_observed(fields: JsonObject) -> Observed:
         frozenset(unpack(fields.get("tokens", ""))),
         not fields.get("incomplete", False),
         Sensitivity(_text(fields, "sensitivity")),
+        bool(fields.get("lost", False)),
     )
 
 

@@ -10,7 +10,7 @@ bound a fact becomes unknown, or counts too much. It never forgets:
 - A word belongs to the first untrusted result that held it. When no more words or results can be kept apart, each later
   call counts as fed by the rest (`flood`).
 - More destinations than `MAX_DESTINATIONS` count as `ENDLESS`.
-- When a credential that a result revealed cannot be kept (`lost`), the origin of those not kept is unknown as a fact.
+- When a credential that a result revealed cannot be kept, or was not told apart from others (`lost`), the origin of those not kept is unknown as a fact.
 - Words of trusted results and endorsements beyond the bound are not kept: more is asked, not less.
 
 The sets of systems, tenants and environments need no bound: there are no more than the configuration has.
@@ -164,7 +164,8 @@ def observed(
     fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
     fresh = fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
     tokens, complete = _bounded(state, reservation, content)
-    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label))
+    lost = not content.complete and not state.lost
+    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label), lost)
 
 
 def says_nothing(state: TaskState, event: Observed) -> bool:
@@ -174,6 +175,7 @@ def says_nothing(state: TaskState, event: Observed) -> bool:
     return not (
         event.tokens
         or event.credentials
+        or event.lost
         or (reservation.untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
         or _RANK[event.sensitivity] > _RANK[state.confidentiality]
     )
@@ -287,6 +289,7 @@ def _observe(state: TaskState, event: Observed) -> None:
     for shows in event.credentials:
         depth = _depth(state, source, shows.fingerprint)
         _keep_credential(state, shows, Known("result", audience, source.number, depth, source.mint))
+    state.lost |= event.lost
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     if not source.untrusted:
         state.trusted |= event.tokens

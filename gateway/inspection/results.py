@@ -112,6 +112,8 @@ class Seen(Protocol):
 class Scans(Protocol):
     """Finds credentials in a result while it streams."""
 
+    @property
+    def incomplete(self) -> bool: ...
     def feed(self, chunk: bytes, /) -> Sequence[Seen]: ...
     def finish(self) -> Sequence[Seen]: ...
 
@@ -122,20 +124,23 @@ class ResultInspector:
     def __init__(self, words: ResultWords, scanner: Scans | None = None) -> None:
         self._words = words
         self._scanner = scanner
+        self._told = False
 
     def feed(self, chunk: bytes) -> ResultContent | None:
-        """What this chunk adds, to be folded before the chunk goes on; `None` for nothing."""
-        return _content(self._words.feed(chunk), self._scanner.feed(chunk) if self._scanner is not None else ())
+        """What this chunk adds, to be folded before the chunk goes on; `None` for nothing. That there are more
+        credentials than the scanner tells apart is news too, once."""
+        return self._content(self._words.feed(chunk), self._scanner.feed(chunk) if self._scanner is not None else ())
 
     def finish(self) -> ResultContent | None:
         """What the end adds."""
-        return _content(self._words.finish(), self._scanner.finish() if self._scanner is not None else ())
+        return self._content(self._words.finish(), self._scanner.finish() if self._scanner is not None else ())
 
-
-def _content(tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
-    if not tokens and not seen:
-        return None
-    sightings = tuple(
-        Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles) for item in seen
-    )
-    return ResultContent(sightings, tokens)
+    def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
+        complete = self._told or self._scanner is None or not self._scanner.incomplete
+        if not tokens and not seen and complete:
+            return None
+        self._told = self._told or not complete
+        sightings = tuple(
+            Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles) for item in seen
+        )
+        return ResultContent(sightings, tokens, complete)

@@ -13,13 +13,12 @@ from typing import Final, Literal, cast
 from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
-from gateway.inspection import arguments
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.stream import Scanner
-from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.inspector import Inspector
 from gateway.model import Call, Context, Decision, Json, JsonObject, ResultContent, Sensitivity
+from gateway.observation import label
 from gateway.policy import document
 from gateway.replay.trace import BEGINNING, Expectation, Step, Trace
 from gateway.visit import SUPPORTED_OBLIGATIONS
@@ -65,9 +64,9 @@ async def replay(
 
     Raises `TraceInvalid` when it comes to what is wrong in a file.
     """
-    looking = detector or Detector(ruleset.load(), Fingerprints(KEY))
+    inspector = Inspector(KEY, detector or Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
-        run = _Run(trace, assume, looking)
+        run = _Run(trace, assume, inspector)
         for number, step in enumerate(trace.steps):
             yield await run.take(number, step, decide)
 
@@ -75,23 +74,17 @@ async def replay(
 class _Run:
     """One task from its beginning."""
 
-    def __init__(self, trace: Trace, assume: Assume, detector: Detector) -> None:
+    def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
         self._trace = trace
         self._assume = assume
-        self._detector = detector
-        self._state = apply(TaskState(), _opened(trace, detector))
+        self._inspector = inspector
+        given = inspector.declared(trace.task.goal, trace.task.contract)
+        self._state = apply(TaskState(), Opened(given.tokens, shown(given.sightings)))
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
-        content = arguments.analyse(
-            call,
-            key=KEY,
-            goal=trace.task.goal,
-            contract=trace.task.contract,
-            detector=self._detector,
-            known=state.shingles or None,
-        )
+        content = self._inspector.call(call, trace.task, state.shingles)
         apply(state, reserved(state, call_id, call, content, now))
         depth = len(trace.principal.delegation)
         known = facts(state, now, call=call_id, content=content, depth=depth)
@@ -99,32 +92,21 @@ class _Run:
         asked = document.decision(trace.principal, call, context, known)
         decision = await decide(asked)
         if decision.allowed or self._assume == "forwarded":
-            self._answer(call_id, call, step.result, _label(decision))
+            self._answer(call_id, call, step.result, label(decision))
             apply(state, Settled(call_id))
         else:
             apply(state, Released(call_id, denied=True))
         session = cast("JsonObject", asked["session"])
         return StepOutcome(trace.id, number, call.target.id, decision, session, step.expect)
 
-    def _answer(self, call_id: str, call: Call, result: Json, label: Sensitivity) -> None:
+    def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in what the upstream answered, as the gateway does before it passes it on."""
-        words = ResultWords(KEY, trusted=call.target.trust == "trusted")
-        inspector = ResultInspector(words, Scanner(self._detector))
+        inspector = self._inspector.result(call.target)
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
-                event = observed(self._state, call_id, content, label)
+                event = observed(self._state, call_id, content, least)
                 if not says_nothing(self._state, event):
                     apply(self._state, event)
-
-
-def _opened(trace: Trace, detector: Detector) -> Opened:
-    """What the user gave with the goal and the contract."""
-    contract = trace.task.contract
-    given = [trace.task.goal or "", *((contract.destinations or ()) if contract is not None else ())]
-    inspector = ResultInspector(ResultWords(KEY, trusted=True), Scanner(detector))
-    found = [content for content in (inspector.feed(_encoded("\n".join(given))), inspector.finish()) if content]
-    known = frozenset(token for content in found for token in content.tokens)
-    return Opened(known, shown(sighting for content in found for sighting in content.sightings))
 
 
 def _written(result: Json) -> bytes:
@@ -143,12 +125,3 @@ def _written(result: Json) -> bytes:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _label(decision: Decision) -> Sensitivity:
-    """The highest confidentiality that policy lays on the result."""
-    ranks = list(Sensitivity)
-    named = [
-        Sensitivity(str(item.properties["confidentiality"])) for item in decision.obligations if item.id == "label"
-    ]
-    return max(named, key=ranks.index, default=Sensitivity.PUBLIC)

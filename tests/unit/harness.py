@@ -29,6 +29,7 @@ upstreams:
     - {id: all, agents: ["*"], issuers: ["*"], tools: ["read_*", "stop_*"], resources: ["file:///*"], prompts: [hello]}
     - {id: ask, agents: ["*"], issuers: ["*"], tools: [ask_first], approval: true}
 """
+READING = "{effect: read, egress: false, sensitivity: internal}"
 TOOLS = ("read_file", "read_more", "stop_file", "ask_first", "hidden")
 
 
@@ -155,14 +156,17 @@ async def read_out(answer: Any) -> Answer:
 
 
 @asynccontextmanager
-async def bench(folder: Path, upstream: Upstream | None = None, more: str = "") -> AsyncGenerator[Bench]:
-    """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here."""
+async def bench(
+    folder: Path, upstream: Upstream | None = None, more: str = "", labels: str = READING
+) -> AsyncGenerator[Bench]:
+    """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here, `labels` are
+    those of every tool."""
     port = upstream or Upstream()
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     text = (
         "identity: [{kind: anonymous}]\npolicy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
         "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n    tools:\n"
-        "      '*': {effect: read, egress: false, sensitivity: internal}\n"
+        f"      '*': {labels}\n"
         "state: state\n" + more
     )
     configuration = config.parse(text, base=folder)

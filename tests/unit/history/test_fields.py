@@ -39,6 +39,7 @@ EVENTS: tuple[Event, ...] = (
         frozenset({0, 2**64 - 1}),
         complete=False,
         sensitivity=Sensitivity.CONFIDENTIAL,
+        lost=True,
     ),
     Endorsed(),
     Endorsed(frozenset({5})),

@@ -478,6 +478,28 @@ def test_a_part_that_says_nothing_new_need_not_be_written(agent: Agent, make_res
         assert (apply(agent.state, event) == before) is nothing
 
 
+def test_a_result_with_more_credentials_than_are_told_apart_makes_the_origin_of_others_unknown(
+    agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
+):
+    agent.call("files", result=make_result(credentials=["told"]))
+    agent.call("files", result=make_result(credentials=["first"], complete=False), trusted=True)
+
+    assert agent.call("mail", make_content(credentials=["another"])).credentials is None
+    held = agent.call("mail", make_content(credentials=["told", "first"])).credentials
+    assert held is not None
+    assert [credential.origin for credential in held] == ["result", "result"]
+
+
+def test_a_result_with_more_words_than_are_kept_leaves_the_origin_of_credentials_known(
+    agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
+):
+    agent.call("files", result=make_result(range(bounds.MAX_RESULT_TOKENS + 1)))
+
+    held = agent.call("mail", make_content(credentials=["another"])).credentials
+    assert held is not None
+    assert [credential.origin for credential in held] == ["unknown"]
+
+
 def test_a_higher_label_is_news(agent: Agent, make_result: Callable[..., ResultContent]):
     call_id, _ = agent.begin("a", trusted=True)
     apply(agent.state, observed(agent.state, call_id, make_result()))

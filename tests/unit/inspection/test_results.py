@@ -144,9 +144,12 @@ class Credential:
 
 
 class Scanner:
-    """Finds the word `ghp`, and one credential more at the end."""
+    """Finds the word `ghp`, and one credential more at the end. Of a `flood` it cannot tell all."""
+
+    incomplete = False
 
     def feed(self, chunk: bytes, /) -> Sequence[Credential]:
+        self.incomplete = self.incomplete or b"flood" in chunk
         return [Credential()] if b"ghp" in chunk else []
 
     def finish(self) -> Sequence[Credential]:
@@ -164,6 +167,16 @@ def test_words_and_credentials_come_together():
     assert last == ResultContent((Sighting("f2", "github-pat", form="base64"),))
     assert last is not None
     assert last.sightings[0].shingles == {1, 2}
+
+
+def test_that_there_are_more_credentials_than_are_told_apart_is_said_once():
+    inspector = ResultInspector(ResultWords(KEY, trusted=False), Scanner())
+
+    assert inspector.feed(b'"flood"') == ResultContent(complete=False)
+    assert inspector.feed(b'"flood"') is None
+    last = inspector.finish()
+    assert last is not None
+    assert last.complete
 
 
 def test_without_a_scanner_there_are_words_alone():

@@ -1,0 +1,47 @@
+"""All that is looked for, with the rules and keys of one deployment: in a call, in its result, in what a task declares.
+
+The gateway and a replay look through one of these, so that they see the same. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.inspection.arguments import analyse
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.model import Call, CallContent, Contract, ResultContent, Target, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Inspector:
+    """`key` is the deployment's, for the digests that history keeps in the place of values; `detector` finds
+    credentials. Has no state; safe to share."""
+
+    key: bytes = field(repr=False)
+    detector: Detector
+
+    def call(self, call: Call, task: Task, seen: Mapping[str, frozenset[int]]) -> CallContent:
+        """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
+        again in any form."""
+        return analyse(
+            call, key=self.key, goal=task.goal, contract=task.contract, detector=self.detector, known=seen or None
+        )
+
+    def result(self, target: Target) -> ResultInspector:
+        """What looks at one result of `target` while it streams."""
+        return ResultInspector(ResultWords(self.key, trusted=target.trust == "trusted"), Scanner(self.detector))
+
+    def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:
+        """What the user wrote down when a task was opened, which is as good as the user saying it."""
+        inspector = ResultInspector(ResultWords(self.key, trusted=True), Scanner(self.detector))
+        given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
+        found = [part for part in (inspector.feed(json.dumps(given).encode()), inspector.finish()) if part is not None]
+        return ResultContent(
+            tuple(sighting for part in found for sighting in part.sightings),
+            frozenset(token for part in found for token in part.tokens),
+            all(part.complete for part in found),
+        )

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.examples import example
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.inspector import Inspector
+from gateway.inspection.words import digests, distinctive, mentions
+from gateway.model import Call, CallContent, Contract, JsonObject, Labels, ResultContent, Role, Target, Task
+
+KEY = b"k" * 32
+RULES = ruleset.load()
+SECRET = example(next(rule.example for rule in RULES.rules if rule.id == "github-pat"), Random(7))
+INSPECTOR = Inspector(KEY, Detector(RULES, Fingerprints(b"f" * 32)))
+FINGERPRINT = INSPECTOR.detector.find(SECRET)[0]
+TARGET = Target("tool", "mail", "send", "mail", labels=Labels(roles={"/to": Role.DESTINATION}))
+TASK = Task("t", "implicit", 0.0)
+
+
+def look(
+    arguments: JsonObject,
+    task: Task = TASK,
+    seen: Mapping[str, frozenset[int]] | None = None,
+    inspector: Inspector = INSPECTOR,
+) -> CallContent:
+    return inspector.call(Call("tools/call", TARGET, arguments), task, seen or {})
+
+
+def read(data: bytes, target: Target = TARGET, inspector: Inspector = INSPECTOR) -> ResultContent:
+    looking = inspector.result(target)
+    parts = [part for part in (looking.feed(data), looking.finish()) if part is not None]
+    return ResultContent(
+        tuple(sighting for part in parts for sighting in part.sightings),
+        frozenset(token for part in parts for token in part.tokens),
+    )
+
+
+def test_the_goal_and_the_contract_of_a_task_ground_a_call():
+    arguments = {"to": "ana@corp.example"}
+
+    assert not look(arguments).grounded
+    assert look(arguments, replace(TASK, goal="tell ana@corp.example")).grounded == {"/to"}
+    contract = Contract(destinations=("ana@corp.example",))
+    assert look(arguments, replace(TASK, contract=contract)).grounded == {"/to"}
+
+
+def test_a_credential_is_found_by_its_form_and_again_in_any_form_once_it_was_seen():
+    shown = {FINGERPRINT.fingerprint: FINGERPRINT.shingles}
+    halves = {"one": SECRET[:22], "two": SECRET[22:]}
+
+    assert [item.fingerprint for item in look({"body": f"use {SECRET}"}).sightings] == [FINGERPRINT.fingerprint]
+    assert look(halves).sightings == ()
+    assert {item.fingerprint for item in look(halves, seen=shown).sightings} == {FINGERPRINT.fingerprint}
+
+
+def test_the_digests_are_of_the_key():
+    arguments = {"to": "ana@corp.example", "body": "zanzibarian"}
+
+    other = look(arguments, inspector=Inspector(b"o" * 32, INSPECTOR.detector))
+    assert look(arguments).tokens.isdisjoint(other.tokens)
+    assert look(arguments).destinations.keys().isdisjoint(other.destinations)
+
+
+def test_of_a_result_words_and_credentials_are_kept_by_whether_it_is_trusted():
+    text = f"zanzibarian of ana@corp.example {base64.b64encode(SECRET.encode()).decode()}"
+    data = json.dumps({"text": text}).encode()
+
+    untrusted, trusted = read(data), read(data, replace(TARGET, trust="trusted"))
+    assert digests(distinctive("zanzibarian"), KEY) <= untrusted.tokens
+    assert digests(mentions("ana@corp.example"), KEY) <= trusted.tokens
+    assert untrusted.tokens != trusted.tokens
+    for content in (untrusted, trusted):
+        assert [(item.fingerprint, item.form) for item in content.sightings] == [(FINGERPRINT.fingerprint, "base64")]
+    assert read(data, inspector=Inspector(b"o" * 32, INSPECTOR.detector)).tokens.isdisjoint(untrusted.tokens)
+
+
+@pytest.mark.parametrize("goal", ['tell "ana@corp.example"\nof é\ud800', "line\nana@corp.example"])
+def test_what_a_task_declares_is_as_good_as_the_user_saying_it(goal: str):
+    content = INSPECTOR.declared(f"{goal} {SECRET}", Contract(destinations=("bob@corp.example",)))
+
+    assert digests(mentions("ana@corp.example"), KEY) <= content.tokens
+    assert digests(mentions("bob@corp.example"), KEY) <= content.tokens
+    assert [item.fingerprint for item in content.sightings] == [FINGERPRINT.fingerprint]
+    assert INSPECTOR.declared(None, None) == ResultContent()
