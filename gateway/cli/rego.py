@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -17,7 +18,7 @@ import regorus
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.policy import annotations, bundle, datafile, dialect, fixtures
 from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.embedded import Embedded, Entrypoint, trees
 
 _PROGRAM_SECONDS: Final = 120
 _TEST = re.compile(r"^(?:todo_)?test_\w+")
@@ -92,8 +93,9 @@ class _Untimed:
 def _dialect(folder: Path, grants: Path | None) -> Check:
     begun = time.monotonic()
     try:
-        engine = _engine(bundle.read(folder, grants), {})
-        found = [f"{item.message}; {item.remedy}" for item in dialect.problems(engine.get_ast_as_json())]
+        loaded = bundle.read(folder, grants)
+        _engine(loaded, {})
+        found = [f"{item.message}; {item.remedy}" for item in dialect.problems(partial(trees, loaded.modules))]
     except PolicyError as error:
         return Check("both engines agree", skipped=f"it cannot be loaded: {error.message}")
     return _check("both engines agree", found, begun)

@@ -16,7 +16,7 @@ for a few constructs, and cannot be interrupted. So a policy is looked through b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -74,21 +74,25 @@ class Problem:
     remedy: str
 
 
-def require(ast: str) -> None:
+Trees = Callable[[], Iterable[str]]
+"""Gives the syntax trees of a policy's modules, as the engine's `get_ast_as_json` writes them. It is called twice, so
+that one tree at a time is in memory: decoded, a policy takes a hundred times the room of its text."""
+
+
+def require(trees: Trees) -> None:
     """Raises `PolicyBroken` for the first of the `problems`, and says how many there are."""
-    found = problems(ast)
+    found = problems(trees)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise PolicyBroken(found[0].message + more, found[0].remedy)
 
 
-def problems(ast: str) -> list[Problem]:
-    """All that is wrong in the syntax trees of a policy's modules, as the engine's `get_ast_as_json` writes them."""
-    modules = [_module(item) for item in msgspec.json.decode(ast)]
+def problems(trees: Trees) -> list[Problem]:
+    """All that is wrong in the syntax trees of a policy's modules."""
     names: dict[str, set[str]] = {}
     functions: set[str] = set()
     certain: set[str] = set()
-    for module in modules:
+    for module in _modules(trees):
         for rule in module.rules:
             name, kind = _defined(rule)
             names.setdefault(module.package, set()).add(name.partition(".")[0])
@@ -97,13 +101,18 @@ def problems(ast: str) -> list[Problem]:
             elif kind in {"Default", "Set"}:
                 certain.add(f"{module.package}.{name}")
     found: list[Problem] = []
-    for module in modules:
+    for module in _modules(trees):
         own = names.get(module.package, set())
         found += [
             Problem(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
             for problem in (*_problems(module, own, functions), *_negations(module, own, functions, certain))
         ]
     return list(dict.fromkeys(found))
+
+
+def _modules(trees: Trees) -> Iterator[_Module]:
+    for tree in trees():
+        yield from map(_module, msgspec.json.decode(tree, type=list[Any]))
 
 
 def _module(item: dict[str, Any]) -> _Module:

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, Literal, Protocol, cast
 
 import msgspec
@@ -104,15 +105,27 @@ class Embedded:
             raise _evaluation_failure(error) from None
 
 
+def _new() -> _Engine:
+    return cast("_Engine", regorus.Engine())  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - untyped
+
+
+def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The syntax tree of each module, for `dialect`. Each comes from an engine of its own, which is gone with it."""
+    for name, text in modules:
+        engine = _new()
+        engine.add_policy(name, text)
+        yield engine.get_ast_as_json()
+
+
 def _load(bundle: Bundle) -> _Engine:
-    engine = cast("_Engine", regorus.Engine())  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - untyped
+    engine = _new()
     try:
         for name, text in bundle.modules:
             engine.add_policy(name, text)
         engine.add_data_json(bundle.data)
-        dialect.require(engine.get_ast_as_json())
+        dialect.require(partial(trees, bundle.modules))
         _require_roots(engine, bundle)
-        _require_entrypoints(engine)
+        _compile(engine)
     except PolicyError:
         raise
     except BaseException as error:
@@ -131,13 +144,12 @@ def _require_roots(engine: _Engine, bundle: Bundle) -> None:
             raise PolicyBroken(f"the package {package} is outside the roots of .manifest", "add it to roots")
 
 
-def _require_entrypoints(engine: _Engine) -> None:
-    """Evaluates both entrypoints on an empty input in a copy: this compiles all rules, and finds unsafe variables,
-    recursion and conflicts that parsing does not."""
-    trial = engine.clone()
-    trial.set_input_json("{}")
+def _compile(engine: _Engine) -> None:
+    """Evaluates both entrypoints on an empty input. This compiles all rules, and finds unsafe variables, recursion and
+    conflicts that parsing does not. Clones share what was compiled; of an engine that was not, each compiles its own."""
+    engine.set_input_json("{}")
     for rule in _RULES.values():
-        trial.eval_rule_as_json(rule)
+        engine.eval_rule_as_json(rule)
 
 
 def _decoded(text: str) -> object:

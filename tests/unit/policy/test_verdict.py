@@ -223,7 +223,7 @@ def _reason_ok(item: Any) -> bool:
 
 
 def _obligation_ok(item: Any, supported: frozenset[str]) -> bool:
-    if not _is(item, dict) or item.get("id") not in supported or not _is(item.get("properties"), dict):
+    if not _is(item, dict) or item.get("id") not in list(supported) or not _is(item.get("properties"), dict):
         return False
     properties = item["properties"]
     levels = ("public", "internal", "confidential", "restricted")
