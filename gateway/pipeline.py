@@ -27,7 +27,7 @@ from gateway.answer import (
     relay,
     values_of,
 )
-from gateway.errors import GatewayError, IdentityUnavailable, UpstreamTimeout, UpstreamUnauthorized
+from gateway.errors import GatewayError, IdentityUnavailable, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
@@ -389,13 +389,20 @@ def _is_stateless(message: Message | None) -> bool:
 
 
 async def _accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
-    """An answer, unless it says that the gateway's own credential is not accepted. Such an answer is not passed on:
-    its challenge names the upstream, and would send the caller to fetch a token for it."""
+    """An answer that may be passed on. One that says that the gateway's own credential is not accepted may not: its
+    challenge names the upstream, and would send the caller to fetch a token for it. Nor one that is compressed, for
+    nobody can look into it; the gateway asks for none that is."""
     if reply.status in {401, 403}:
         await reply.close()
         raise UpstreamUnauthorized(
             f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
             "have the operator check the upstream's credential",
+        )
+    if any(coding.strip().lower() != "identity" for coding in values_of(reply.headers, b"content-encoding")):
+        await reply.close()
+        raise UpstreamBroken(
+            f"upstream {upstream} compressed its answer, though it was asked not to, so it cannot be looked into",
+            "have the operator turn compression off there",
         )
     return reply
 

@@ -41,6 +41,7 @@ class Back:
     type: str | None = "application/json"
     chunks: tuple[bytes | BaseException, ...] = ()
     session: str | None = None
+    encoding: str | None = None
 
 
 Script: TypeAlias = Callable[[UpstreamRequest], "Back | BaseException"]
@@ -66,6 +67,8 @@ class Upstream:
         headers: Headers = () if back.type is None else ((b"content-type", back.type.encode()),)
         if back.session is not None:
             headers += ((b"mcp-session-id", back.session.encode()),)
+        if back.encoding is not None:
+            headers += ((b"content-encoding", back.encoding.encode()),)
         return UpstreamReply(back.status, headers, self._chunks(back.chunks), self._close)
 
     async def _chunks(self, chunks: Sequence[bytes | BaseException]) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,21 @@ async def test_the_callers_own_token_does_not_travel_inside_a_call(there: Bench,
 
     assert answer.codes == ["request/own-token"]
     assert there.upstream.sent == []
+
+
+@pytest.mark.parametrize("body", [call(), message("ping"), None])
+async def test_an_answer_that_cannot_be_looked_into_is_not_passed_on(there: Bench, body: bytes | None):
+    there.upstream.script = lambda _request: Back(chunks=(gzip.compress(b"{}"),), encoding="gzip")
+    answer = await there.ask(body)
+
+    assert (answer.status, answer.codes) == (502, ["upstream/broken"])
+    assert there.upstream.closed == 1
+
+
+async def test_an_answer_that_says_that_it_is_not_compressed_is_passed_on(there: Bench):
+    there.upstream.script = lambda request: result(request, {"content": []}, encoding="Identity")
+
+    assert (await there.ask(call())).status == 200
 
 
 async def test_a_trace_is_joined_and_passed_on(there: Bench):
