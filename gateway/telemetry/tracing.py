@@ -1,4 +1,4 @@
-"""Traces that join the caller's and go on to the upstream (W3C Trace Context; OpenTelemetry).
+"""Traces that join the caller's and go on to the upstream (W3C Trace Context).
 
 Without a configured exporter nothing is recorded: the caller's `traceparent` is passed on as it came, so that a
 trace does not end at the gateway.
@@ -10,16 +10,12 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
-
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
+from typing import TYPE_CHECKING, Final
 
 from gateway.model import Headers
+
+if TYPE_CHECKING:
+    from gateway.telemetry.spans import Recording, Spans
 
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE: Final = b"0" * 32
@@ -32,48 +28,41 @@ class Trace:
 
     trace_id: str
     traceparent: bytes | None
-    span: Span | None = None
+    recording: Recording | None = None
 
     def end(self, attributes: Mapping[str, str | int], *, failed: bool) -> None:
         """Finish the span, if one is recorded. `attributes` hold names and codes only."""
-        if self.span is None:
-            return
-        self.span.set_attributes(dict(attributes))
-        if failed:
-            self.span.set_status(StatusCode.ERROR)
-        self.span.end()
+        if self.recording is not None:
+            self.recording.end(attributes, failed=failed)
 
 
 class Tracing:
     """Starts the trace of each request."""
 
-    def __init__(self, exporter: SpanExporter | None) -> None:
-        self._provider: TracerProvider | None = None
-        if exporter is not None:
-            self._provider = TracerProvider(resource=Resource.create({"service.name": "opagate"}))
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
-            self._tracer = self._provider.get_tracer("opagate")
+    def __init__(self, spans: Spans | None) -> None:
+        self._spans = spans
 
     @classmethod
     def build(cls, endpoint: str | None) -> Tracing:
-        return cls(OTLPSpanExporter(endpoint=endpoint) if endpoint else None)
+        if endpoint is None:
+            return cls(None)
+        from gateway.telemetry.spans import Spans  # noqa: PLC0415 - it takes 4 MB, which only who collects spans pays
+
+        return cls(Spans.to(endpoint))
 
     def start(self, headers: Headers, name: str) -> Trace:
         """Join the caller's trace, or begin one."""
         sent = next((value for key, value in headers if key == b"traceparent"), None)
         parent = _parse(sent)
-        if self._provider is None:
+        if self._spans is None:
             return Trace(parent[0].decode() if parent else secrets.token_hex(16), sent if parent else None)
-        context = trace.set_span_in_context(NonRecordingSpan(_span_context(*parent))) if parent else None
-        span = self._tracer.start_span(name, context=context, kind=SpanKind.SERVER)
-        here = span.get_span_context()
-        outgoing = f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}".encode()
-        return Trace(f"{here.trace_id:032x}", outgoing, span)
+        recording = self._spans.start(parent, name)
+        return Trace(recording.trace_id, recording.traceparent, recording)
 
     def stop(self) -> None:
         """Send what is still to be sent."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        if self._spans is not None:
+            self._spans.stop()
 
 
 def _parse(value: bytes | None) -> tuple[bytes, bytes, bytes] | None:
@@ -81,9 +70,3 @@ def _parse(value: bytes | None) -> tuple[bytes, bytes, bytes] | None:
     if match is None or match[1] == _NO_TRACE or match[2] == _NO_SPAN:
         return None
     return match[1], match[2], match[3]
-
-
-def _span_context(trace_id: bytes, span_id: bytes, flags: bytes) -> SpanContext:
-    return SpanContext(
-        trace_id=int(trace_id, 16), span_id=int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
-    )
