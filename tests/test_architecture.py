@@ -16,7 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
-VOCABULARY = {"model", "errors", "config", "configuration_errors", "configuration_values", "protocol"}
+VOCABULARY = {
+    "model",
+    "errors",
+    "config",
+    "configuration_errors",
+    "configuration_values",
+    "key_files",
+    "protocol",
+    "signing_keys",
+}
 """What every part may import."""
 CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "replay", "visit"}
 """What may import phases, beside the commands."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
 
-from gateway.errors import ConfigurationError
+from gateway import signing_keys
 from gateway.identity import claims, jose, signed
 from gateway.identity.outcomes import NOT_MINE, Fault
 from gateway.model import AuthMethod
@@ -21,6 +17,8 @@ from gateway.model import AuthMethod
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from joserfc.jwk import ECKey
 
     from gateway.identity.delegation import Trust
     from gateway.identity.outcomes import NotMine, Presented, Verified
@@ -63,22 +61,7 @@ class DevelopmentAuthenticator:
 
 def load_key(state: Path) -> ECKey:
     """The development key of a state folder, made when there is none. Raises `ConfigurationError`."""
-    path = state / KEY_FILE
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        _create(path)
-        pem = _read(path)
-        key = ECKey.import_key(pem)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the development key {path} cannot be read or written: {error.strerror}",
-            "make the folder writable, or name another one with state:",
-        ) from error
-    except (JoseError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{path} is not a private key", "delete it; a new one is made") from error
-    if not key.is_private or key.curve_name != "P-256":
-        raise ConfigurationError(f"{path} is not a P-256 private key", "delete it; a new one is made")
-    return key
+    return signing_keys.load(state / KEY_FILE, "the development key", remedy="delete it; a new one is made")
 
 
 def issue(
@@ -118,32 +101,3 @@ def fingerprint(key: ECKey) -> str:
     """For people: which development key this is."""
     public = json.dumps(key.as_dict(private=False), sort_keys=True).encode()
     return hashlib.sha256(public).hexdigest()[:16]
-
-
-def _create(path: Path) -> None:
-    """Make the key file, complete or not at all: it is linked into place, and an existing one is left alone."""
-    if path.exists():
-        return
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    pem = ECKey.generate_key("P-256").as_pem(private=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            # Another process was first; its key is as good.
-            return
-    finally:
-        fresh.unlink()
-
-
-def _read(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            raise ConfigurationError(f"others can read the development key {path}", f"chmod 600 {path}")
-        return file.read()

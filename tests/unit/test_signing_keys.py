@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from gateway import signing_keys
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_key_is_made_once_and_read_again(tmp_path: Path):
+    made = signing_keys.load(tmp_path / "key.pem", "the test's key", remedy="mend it")
+
+    assert made.curve_name == "P-256"
+    assert signing_keys.load(tmp_path / "key.pem", "the test's key", remedy="mend it").as_dict() == made.as_dict()
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path):
+    signing_keys.load(tmp_path / "key.pem", "the test's key", remedy="mend it")
+    (tmp_path / "key.pem").chmod(0o640)
+
+    with pytest.raises(ConfigurationError, match="others may use the test's key"):
+        signing_keys.load(tmp_path / "key.pem", "the test's key", remedy="mend it")
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        b"",
+        b"no key",
+        ECKey.generate_key("P-384").as_pem(private=True),
+        ECKey.generate_key("P-256").as_pem(private=False),
+        RSAKey.generate_key(2048).as_pem(private=True),
+        OKPKey.generate_key("Ed25519").as_pem(private=True),
+    ],
+    ids=["empty", "text", "P-384", "public", "RSA", "Ed25519"],
+)
+def test_what_is_no_private_p256_key_is_refused_and_not_replaced(tmp_path: Path, pem: bytes):
+    path = tmp_path / "key.pem"
+    path.write_bytes(pem)
+    path.chmod(0o600)
+
+    with pytest.raises(ConfigurationError, match=r"the test's key .*key\.pem is not a (P-256 )?private key") as caught:
+        signing_keys.load(path, "the test's key", remedy="mend it")
+    assert caught.value.remedy == "mend it"
+    assert path.read_bytes() == pem
