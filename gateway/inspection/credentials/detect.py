@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -33,14 +33,20 @@ class Detector:
     def __init__(self, ruleset: Ruleset, fingerprints: Fingerprints) -> None:
         self.ruleset: Final = ruleset
         self.fingerprints: Final = fingerprints
+        signs = [_NAMED_SIGN, *_SIGNS] if ruleset.signs is None else [ruleset.signs, _NAMED_SIGN, *_SIGNS]
+        self._signs = compiled(_any_of(signs), groups=False)
 
     def hits(self, text: bytes) -> list[Hit]:
         """Every credential in a text (UTF-8), in order, none inside another."""
-        lowered = text.lower()
-        found = [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
-        for rule, first in self.ruleset.candidates(text):
-            found.extend(_by_rule(rule, text, max(0, first - REACH) if rule.own else 0))
-        found.extend(_by_name(text))
+        # One pass for all that is looked for settles nearly every text.
+        sign = self._signs.search(text)
+        if sign is None and not self.ruleset.always:
+            return []
+        first = len(text) if sign is None else sign.start()
+        found = _by_context(text) if _CONTEXT.search(text, first) is not None else []
+        for rule, at in self.ruleset.candidates(text, first):
+            found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
+        found.extend(_by_name(text, first))
         return _apart(found, len(text)) if len(found) > 1 else found
 
     def find(self, text: str) -> tuple[Finding, ...]:
@@ -103,11 +109,12 @@ def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
 # --- by name ---------------------------------------------------------------------------------------
 
 
-_NAMED: Final = compiled(
+_NAMED_SIGN: Final = (
     rf"(?i)(?:{NAMES})[A-Za-z0-9_-]{{0,40}}[\"'\x60\\]{{0,6}}"
     r"(?:\s{0,4}(?:=>|:=|=|:|>)\s{0,4}|\s{1,4}(?:is|was)\s{0,2}:?\s{1,4})"
     rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
+_NAMED: Final = compiled(_NAMED_SIGN)
 _VALUE: Final = re.compile(
     rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
 )
@@ -121,8 +128,7 @@ _NEAR: Final = 140
 _NAME_LENGTH: Final = 96
 
 
-def _by_name(text: bytes) -> Iterator[Hit]:
-    position = 0
+def _by_name(text: bytes, position: int) -> Iterator[Hit]:
     while (head := _NAMED.search(text, position)) is not None:
         at, after = head.span()
         hit = _named(text, at, after)
@@ -198,12 +204,13 @@ _SIGNED: Final = compiled(
     r"(?i)https?://(?:[^\s/\"'<>@\x00]*@)?([A-Za-z0-9.-]+)[^\s\"'<>?\x00]*\?[^\s\"'<>\x00]*?"
     r"(?:x-amz-signature|x-goog-signature|x-oss-signature|q-signature|signature|sig)=([A-Za-z0-9%/+_~-]{20,}=*)"
 )
-_CODES: Final = compiled(
+_CODES_SIGN: Final = (
     r"(?i)\b(?:one[- ]time|verification|security|log[- ]?in|sign[- ]?in|authentication|confirmation|access|2fa|mfa|two[- ]factor"
     r"|otp|reset|passcode)\s*(?:pass)?(?:code|pin|password|otp|passcode)?(?:\s(?:is|for|to|your|you|log|sign|in|[a-z]{1,20}))*?"
     r"\s*(?:is|are|[:=-])\s*[\"'*]{0,3}([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6})(?:[^0-9A-Za-z]|$)"
     r"|(?:^|[^0-9A-Za-z.])([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6}) is your \S{0,24} ?\S{0,24} ?(?:code|pin|otp|passcode|password)\b"
 )
+_CODES: Final = compiled(_CODES_SIGN)
 _CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
 
 
@@ -271,6 +278,11 @@ def _codes(text: bytes) -> Iterator[Hit]:
             yield Hit("one-time-code", "code", start, end, string(text[start:end]))
 
 
+def _by_context(text: bytes) -> list[Hit]:
+    lowered = text.lower()
+    return [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
+
+
 _LOOKS: Final[tuple[tuple[bytes, Callable[[bytes], Iterator[Hit]]], ...]] = (
     (b"private key", _private_keys),
     (b"private-lines", _private_keys),
@@ -284,3 +296,22 @@ _LOOKS: Final[tuple[tuple[bytes, Callable[[bytes], Iterator[Hit]]], ...]] = (
     (b"otp", _codes),
     (b"passcode", _codes),
 )
+
+_SIGNS: Final = (
+    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY",
+    r"Private-Lines: [0-9]",
+    r"eyJ[A-Za-z0-9_-]{8}",
+    r"(?i)(?:bearer|dpop)[\s:]{1,4}[\"']?[A-Za-z0-9._~+/-]{16}",
+    r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}",
+    r"://[^\s/\"'<>@\x00]{3,}@",
+    r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}",
+    _CODES_SIGN,
+)
+"""What stands in whatever one of these looks finds, so that a text without it is not looked at by them."""
+
+
+def _any_of(expressions: Iterable[str]) -> str:
+    return "|".join(f"(?:{expression})" for expression in expressions)
+
+
+_CONTEXT: Final = compiled(_any_of(_SIGNS), groups=False)

@@ -21,14 +21,24 @@ ROUNDS: Final = 2
 BUDGET: Final = 4 * 2**20
 """Bytes of decoded text that one inspection may look at, beside a few times the size of what it looks at."""
 PER_BYTE: Final = 24
-_READABLE: Final = compiled(r"[\t\n\r\x20-\x7e\x{a1}-\x{d7ff}\x{e000}-\x{10ffff}]{8,}")
+_TEXT: Final = r"[\t\n\r\x20-\x7e\x{a1}-\x{d7ff}\x{e000}-\x{10ffff}]{8,}"
+_READABLE: Final = compiled(_TEXT)
 _WIDE: Final = compiled(r"(?:[\t\n\r\x20-\x7e]\x00){6,}")
+_READABLE_OR_WIDE: Final = compiled(rf"{_TEXT}|(?:\x00[\t\n\r\x20-\x7e]){{3}}\x00")
+"""Text, or what tells that there is UTF-16. Neither can hide the other: zero is no text."""
 _PERCENT: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{8,}")
-_HEX: Final = re.compile(rb"[0-9A-Fa-f]{16,}")
+_NOT_BASE64: Final = bytes(code if re.match(rb"[A-Za-z0-9+/]", bytes([code])) else 32 for code in range(256))
+_NOT_HEX: Final = bytes(code if re.match(rb"[A-Fa-f0-9]", bytes([code])) else 32 for code in range(256))
+_SHORTEST_BASE64: Final = 10
+"""Letters that decode to eight bytes, the least that is looked at."""
+_SHORTEST_HEX: Final = 16
+_FILL: Final = (b"", b"AAA", b"AA", b"A")
+"""What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
 _HEX_RUN: Final = compiled(r"[0-9A-Fa-f]{16}")
 _HEX_MARKS: Final = re.compile(rb"0[xX](?=[0-9A-Fa-f]{2})|\\x(?=[0-9A-Fa-f]{2})|[\s:,;-]")
-_HEX_MARKED: Final = compiled(r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}")
+_MARKED: Final = r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}"
+_HEX_MARKED: Final = compiled(_MARKED)
+_HEX_SIGN: Final = compiled(rf"[0-9A-Fa-f]{{16}}|{_MARKED}")
 _SPACE: Final = b" \t\r\n\f\v"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
@@ -117,19 +127,49 @@ def _base64(text: bytes) -> Iterator[bytes]:
     it hide anything."""
     standard = text.translate(_STANDARD)
     packed = _LINES.sub(b"", standard).translate(None, _SPACE)
-    runs = _BASE64.findall(packed)
-    parts = [_decoded64([run[start:] for run in runs]) for start in range(4)]
+    runs = _runs(packed, _NOT_BASE64, _SHORTEST_BASE64)
+    if not runs:
+        return
+    parts = _aligned(runs)
     if packed != standard:
-        parts.append(_decoded64(_BASE64.findall(standard)))
-    yield from _joined(text for part in parts for text in _readable(part))
+        parts.append(_decoded64(_runs(standard, _NOT_BASE64, _SHORTEST_BASE64)))
+    yield from _joined(_readable(parts))
+
+
+def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
+    """The runs of certain letters; `others` is a table that makes white space of what is none of these."""
+    return [run for run in text.translate(others).split() if len(run) >= shortest]
 
 
 def _decoded64(runs: list[bytes]) -> bytes:
     """All runs decoded in one go, with zero bytes between them."""
-    return base64.b64decode(b"AAAA".join([run + b"A" * (-len(run) % 4) for run in runs]))
+    return base64.b64decode(b"AAAA".join([_filled(run) for run in runs]))
+
+
+def _aligned(runs: list[bytes]) -> list[bytes]:
+    """All runs without none, one, two and three of their first letters, each decoded in one go with zero bytes between.
+
+    Decoded once: what the others give are the same bits, moved by six a letter, less those of the letters left out.
+    """
+    whole = _decoded64(runs)
+    size = len(whole)
+    bits = int.from_bytes(whole, "big")
+    inside = int.from_bytes(b"\0\0\0".join([b"\xff" * ((len(run) + 3) // 4 * 3) for run in runs]), "big")
+    fill = -len(runs[-1]) % 4
+    found = [whole]
+    for start in range(1, 4):
+        moved = (bits & inside >> 6 * start) << 6 * start
+        found.append(moved.to_bytes(size, "big")[: size - 3 * (fill + start > 3)])
+    return found
+
+
+def _filled(run: bytes) -> bytes:
+    return run + _FILL[len(run) & 3]
 
 
 def _hex(text: bytes) -> Iterator[bytes]:
+    if _HEX_SIGN.search(text) is None:
+        return
     if _HEX_RUN.search(text) is not None:
         yield from _joined(_hex_runs(text))
     if _HEX_MARKED.search(text) is not None:
@@ -137,10 +177,10 @@ def _hex(text: bytes) -> Iterator[bytes]:
 
 
 def _hex_runs(text: bytes) -> Iterator[bytes]:
-    runs = [run.decode() for run in _HEX.findall(text)]
-    for start in (0, 1):
-        parts = [run[start : len(run) - (len(run) - start) % 2] for run in runs]
-        yield from _readable(bytes.fromhex("00".join(parts)))
+    runs = [run.decode() for run in _runs(text, _NOT_HEX, _SHORTEST_HEX)]
+    return _readable(
+        [bytes.fromhex("00".join([run[start : len(run) - (len(run) - start) % 2] for run in runs])) for start in (0, 1)]
+    )
 
 
 _DECODINGS: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
@@ -152,12 +192,19 @@ _DECODINGS: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = 
 )
 
 
-def _readable(data: bytes) -> Iterator[bytes]:
-    """The parts of decoded bytes that read as text, also as UTF-16."""
-    for match in _WIDE.finditer(data):
-        yield data[slice(*match.span())].replace(b"\0", b"")
-    for match in _READABLE.finditer(data):
-        yield data[slice(*match.span())]
+def _readable(parts: list[bytes]) -> Iterator[bytes]:
+    """The pieces of decoded bytes that read as text, also as UTF-16."""
+    # 0xFF is in nothing that reads as text.
+    together = b"\xff".join(parts)
+    pieces = [together[slice(*match.span())] for match in _READABLE_OR_WIDE.finditer(together)]
+    if not any(piece[0] == 0 for piece in pieces):
+        yield from pieces
+        return
+    for part in parts:
+        for match in _WIDE.finditer(part):
+            yield part[slice(*match.span())].replace(b"\0", b"")
+        for match in _READABLE.finditer(part):
+            yield part[slice(*match.span())]
 
 
 def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:

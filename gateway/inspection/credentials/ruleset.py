@@ -47,6 +47,8 @@ class Pattern(Protocol):
 
     @property
     def groups(self) -> int: ...
+    @property
+    def pattern(self) -> str: ...
     def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Match | None: ...
     def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Match]: ...
 
@@ -54,6 +56,7 @@ class Pattern(Protocol):
 class _Options(Protocol):
     log_errors: bool
     max_mem: int
+    never_capture: bool
 
 
 class _Engine(Protocol):
@@ -68,11 +71,13 @@ class _Engine(Protocol):
 _RE2: Final = cast("_Engine", re2)
 
 
-def compiled(expression: str) -> Pattern:
-    """An RE2 expression for UTF-8 bytes. Raises `ValueError` with what is wrong with it."""
+def compiled(expression: str, *, groups: bool = True) -> Pattern:
+    """An RE2 expression for UTF-8 bytes; without `groups` it tells only where it matches, which costs less. Raises
+    `ValueError` with what is wrong with it."""
     options = _RE2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
+    options.never_capture = not groups
     try:
         return _RE2.compile(expression, options)
     except _RE2.error as error:
@@ -159,14 +164,17 @@ class Ruleset:
         hints = [f"(?:{rule.hint})" for rule in self.rules if rule.hint]
         plain = {word for rule in self.rules if not rule.hint for word in rule.keywords}
         words = [escaped(word) for word in sorted(plain, key=len, reverse=True)]
-        self._present = compiled("(?i)" + "|".join(hints + words)) if hints or words else None
+        self.signs: Final = "(?i)" + "|".join(hints + words) if hints or words else None
+        """An expression that matches, or begins to match, wherever a rule with keywords may."""
+        self.always: Final = bool(self._always)
+        """Whether some rules have no keyword, and may match anywhere."""
+        self._present = compiled(self.signs, groups=False) if self.signs is not None else None
         self._named_by = lru_cache(maxsize=1_024)(self._rules_of)
 
-    def candidates(self, text: bytes) -> list[tuple[Rule, int]]:
-        """The rules that may match in `text`, each with the place of the first sign of it."""
+    def candidates(self, text: bytes, position: int = 0) -> list[tuple[Rule, int]]:
+        """The rules that may match in `text`, each with the place of the first sign of it. Before `position` is none."""
         found: dict[str, tuple[Rule, int]] = {rule.id: (rule, 0) for rule in self._always}
         hits = 0
-        position = 0
         while self._present is not None and (match := self._present.search(text, position)) is not None:
             start, end = match.span()
             for rule in self._named_by(text[start : max(end, start + _SIGN)].lower()):

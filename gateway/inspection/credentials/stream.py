@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,10 +28,33 @@ MAX_FINDINGS: Final = 4_096
 _PARTING: Final = (b'"', b" ", b"\n", b"'")
 _PEM_START: Final = b"-----BEGIN"
 _PEM_END: Final = b"-----END"
+_ESCAPE: Final = 5
+"""Bytes of the longest escape that is not whole."""
 _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _READABLE: Final = compiled(r"[\t\n\r\x20-\x7e]{8,}")
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_ALPHABET: Final = (*string.ascii_uppercase, *string.ascii_lowercase, *string.digits, r"+\-", "/_")
+"""The letters of six bits each, in both alphabets (RFC 4648 sections 4 and 5)."""
+
+
+def _letters(accepted: Callable[[int], bool]) -> str:
+    """The letters whose six bits may be so, as a class of an expression."""
+    return f"[{''.join(letter for bits, letter in enumerate(_ALPHABET) if accepted(bits))}]"
+
+
+def _readable_base64() -> str:
+    """Matches in whatever decodes to eight readable bytes. Of four letters the first has the upper six bits of a byte,
+    the second the upper four of the next one, the third the upper two of the last."""
+    first = _letters(lambda bits: 8 <= bits < 32 or bits in {2, 3})
+    second = _letters(lambda bits: bits & 15 in {0, 2, 3, 4, 5, 6, 7})
+    third = _letters(lambda bits: bits & 3 < 2)
+    four = f"{first}{second}{third}{_letters(lambda _: True)}"
+    after_one, after_two = four[len(first) :], four[len(first) + len(second) :]
+    return f"{four}{four}{first}{second}|{after_one}{four}{first}{second}{third}|{after_two}{four}{four}{first}"
+
+
+_WRAPPED: Final = compiled(_readable_base64())
 _CUT_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
 _ESCAPES: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _REST: Final = re.compile(rb"[A-Za-z0-9._~+/=%-]*")
@@ -64,8 +88,7 @@ class _Window:
         if not raw:
             self._held: bytes = b""
             return []
-        partial = None if last else _CUT_ESCAPE.search(raw, max(0, len(raw) - HOLD))
-        body = raw if partial is None else raw[: partial.start(1)]
+        body = raw if last else raw[: _begun(raw)]
         before = plain(self._context)
         text = before + plain(body)
         found = self._hits(text, len(before))
@@ -118,7 +141,7 @@ class _Window:
     def _hits(self, text: bytes, begin: int) -> list[tuple[Hit, str]]:
         """What is in `text` from `begin` on."""
         found = [(hit, "raw") for hit in self._detector.hits(text) if hit.start >= begin]
-        if _LONG_RUN.search(text) is None:
+        if _WRAPPED.search(text, begin) is None or _LONG_RUN.search(text) is None:
             return found
         wrapped = [(hit, "base64") for hit in self._wrapped(text, begin)]
         return sorted([*found, *wrapped], key=lambda item: item[0].start) if wrapped else found
@@ -258,6 +281,16 @@ class Concealer:
             elif piece.raw:
                 out.append(json.dumps(self._handle_for(finding, piece.hit.value))[1:-1].encode())
         return b"".join(out), tuple(findings)
+
+
+def _begun(raw: bytes) -> int:
+    """Where an escape begins that the end of `raw` cuts off, or the length of `raw`."""
+    at = raw.rfind(b"\\", max(0, len(raw) - _ESCAPE))
+    if at < 0:
+        return len(raw)
+    earliest = max(0, len(raw) - HOLD)
+    found = _CUT_ESCAPE.search(raw, earliest + len(raw[earliest : at + 1].rstrip(b"\\")))
+    return len(raw) if found is None else found.start(1)
 
 
 def plain(raw: bytes) -> bytes:

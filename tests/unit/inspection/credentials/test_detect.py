@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
-from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials import detect, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from tests.unit.inspection.credentials.conftest import RULES
@@ -56,6 +56,30 @@ def found(text: str) -> list[tuple[str, str]]:
 )
 def test_credentials_by_name_and_place(text: str, detector: str, value: str):
     assert found(text) == [(detector, value)]
+
+
+LOOKS = {
+    "private-key": detect._PRIVATE_KEY,
+    "putty": detect._PUTTY,
+    "jwt": detect._JWT,
+    "bearer": detect._BEARER,
+    "basic": detect._BASIC,
+    "userinfo": detect._USERINFO,
+    "signed": detect._SIGNED,
+    "code": detect._CODES,
+    "named": detect._NAMED,
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_an_expression_finds_has_a_sign(look: str, data: st.DataObject):
+    text = data.draw(st.from_regex(LOOKS[look].pattern.replace("{1000,}", "{40,}"))).encode("utf-8", "surrogatepass")
+    if LOOKS[look].search(text) is not None:
+        sign = DETECTOR._signs.search(b"~ " + text)
+        assert sign is not None
+        assert look == "named" or detect._CONTEXT.search(b"~ " + text, sign.start()) is not None
 
 
 @pytest.mark.parametrize(

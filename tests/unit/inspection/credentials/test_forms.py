@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.inspection.credentials import forms as module
 from gateway.inspection.credentials.forms import BUDGET, Budget, forms, string, unescaped, whole
 
 VALUE = b"hunter2-Correct_Horse+battery/9="
@@ -63,6 +64,19 @@ HEX = VALUE.hex().encode()
 )
 def test_each_way_of_writing_is_undone(written: bytes, form: str):
     assert form in found(written)
+
+
+LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", min_size=10, max_size=60)
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_what_is_decoded_at_every_alignment_is_as_if_decoded_run_by_run(texts: list[str]):
+    runs = [text.encode() for text in texts]
+    for start, decoded in enumerate(module._aligned(runs)):
+        rest = [run[start:] for run in runs]
+        one_by_one = b"".join(base64.b64decode(run + b"A" * (-len(run) % 4)) for run in rest)
+        assert decoded.replace(b"\0", b"") == one_by_one.replace(b"\0", b"")
 
 
 def test_clean_prose_has_one_reading():

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import time
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -222,6 +223,19 @@ def test_a_wrapped_credential_after_a_long_image_is_found():
         assert KEYED.of(VALUE) in {
             item.fingerprint for item in scanned(*(raw[at : at + size] for at in range(0, len(raw), size)))
         }
+
+
+@given(
+    before=st.binary(max_size=40),
+    after=st.binary(max_size=40),
+    encode=st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_credential_anywhere_in_wrapped_bytes_is_found(before: bytes, after: bytes, encode: Callable[[bytes], bytes]):
+    encoded = encode(before + b" password=hunter2xyz\n" + after)
+    scanner = Scanner(DETECTOR)
+    found = [*scanner.feed(b'{"text":"' + encoded + b'"}'), *scanner.finish()]
+    assert DETECTOR.fingerprints.of("hunter2xyz") in {finding.fingerprint for finding in found}
 
 
 def test_ten_megabytes_are_scanned_in_seconds():
