@@ -28,6 +28,7 @@ from gateway.identity.identities import Identities
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
@@ -87,7 +88,10 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             stack.push_async_callback(port.aclose)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         handles = Handles(clock)
-        history = History(configuration.history, clock=clock, conceal=partial(concealed, limit=_GOAL_LENGTH))
+        origins = Origins()
+        history = History(
+            configuration.history, clock=clock, conceal=partial(concealed, limit=_GOAL_LENGTH), origins=origins
+        )
         memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
         stack.push_async_callback(memory)
         housekeeping = asyncio.create_task(_housekeeping(handles, memory))
@@ -112,6 +116,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             tasks=_tasks(history, tokens, journal, inspector.declared),
             task_tokens=tokens,
             inspector=inspector,
+            origins=origins,
             hasher=_hasher(configuration, journal),
             style=configuration.errors,
         )

@@ -311,7 +311,8 @@ class Sighting:
 
     `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
     how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
-    digests of its pieces, by which it is known again when it is cut up.
+    digests of its pieces, by which it is known again when it is cut up. `ordinary`: ordinary text may have the same value
+    in it, so that meeting it beside arguments proves nothing.
     """
 
     fingerprint: str
@@ -320,6 +321,7 @@ class Sighting:
     role: Role | None = None
     form: str = "raw"
     shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
+    ordinary: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

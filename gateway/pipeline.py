@@ -16,6 +16,7 @@ from typing import Final, Literal, cast
 
 import structlog
 
+from gateway import foreign
 from gateway.answer import (
     RPC_REFUSED,
     Settlement,
@@ -145,12 +146,10 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     session = own_session(gateway, exchange, principal, message)
     if isinstance(session, Refusal):
         return session
-    if message is not None and not owns_handles(gateway, exchange.upstream, principal, message):
-        return _refusal(
-            400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
-        )
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message, session)
+    if (refused := barred(gateway, exchange.upstream, request)) is not None:
+        return refused
     if message is not None and message.disposition is Disposition.DECIDE:
         return await decided(gateway, visit, port, request, message)
     return await passed(gateway, visit, port, request)
@@ -181,6 +180,16 @@ def own_session(
     if session is None or len(sealed) > 1:
         return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
     return session
+
+
+def barred(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Why this must not reach the upstream, whatever policy would say of it."""
+    message = request.message
+    if message is not None and not owns_handles(gateway, upstream, request.principal, message):
+        return _refusal(
+            400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
+        )
+    return foreign.refusal(gateway, upstream, request)
 
 
 def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message: Message) -> bool:
@@ -334,7 +343,9 @@ def observed(gateway: Gateway, visit: Visit, case: Case, decision: Decision, inn
     """What looks at the call's result on its way back."""
     return Observation(
         gateway.inspector.result(case.call.target),
-        partial(gateway.history.observe, case.task, visit.id, label=label(decision)),
+        lambda content: gateway.history.observe(
+            case.task, visit.id, foreign.marked(gateway, case.request, content), label=label(decision)
+        ),
         partial(gateway.journal.append, "observed"),
         inner,
     )

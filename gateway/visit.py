@@ -10,6 +10,7 @@ from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.history import History
 from gateway.identity.identities import Identities
+from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
@@ -53,6 +54,8 @@ class Gateway:
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
+    origins: Origins
+    """Whose tasks were shown which credentials by which systems. Told by `history`."""
     hasher: Callable[[], Hasher | None]
     """The digest of a result, if the journal keeps one."""
     style: Literal["result", "protocol"]

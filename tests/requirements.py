@@ -80,6 +80,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         # --- history ------------------------------------------------------------------------------
         "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
         "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, in any disguise."),
+        "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),

@@ -27,7 +27,7 @@ VOCABULARY = {
     "signing_keys",
 }
 """What every part may import."""
-CONDUCTORS = {"answer", "app", "observation", "pages", "pipeline", "replay", "visit"}
+CONDUCTORS = {"answer", "app", "foreign", "observation", "pages", "pipeline", "replay", "visit"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -39,6 +39,7 @@ PURE = (
     "gateway.history.events",
     "gateway.history.facts",
     "gateway.history.fields",
+    "gateway.history.origins",
     "gateway.history.state",
     "gateway.identity.claims",
     "gateway.identity.challenge",
@@ -47,6 +48,7 @@ PURE = (
     "gateway.inspection.arguments",
     "gateway.inspection.common_words",
     "gateway.inspection.destinations",
+    "gateway.inspection.elsewhere",
     "gateway.inspection.grounds",
     "gateway.inspection.hosts",
     "gateway.inspection.inspector",
@@ -60,6 +62,7 @@ PURE = (
     "gateway.inspection.credentials.fingerprint",
     "gateway.inspection.credentials.forms",
     "gateway.inspection.credentials.named",
+    "gateway.inspection.credentials.origins",
     "gateway.inspection.credentials.stream",
     "gateway.journal.chain",
     "gateway.journal.entry",

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
+from gateway import foreign
 from gateway.errors import GatewayError
 from gateway.policy import annotations, bundle, contract, verdict
 
@@ -99,6 +100,13 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
     lines += ["", "## policy", "", "Given by the gateway itself, when policy could not decide.", ""]
     lines += ["| code | what |", "|---|---|"]
     lines += [f"| `{code}` | {_cell(what)} |" for code, what in verdict.FAILURES.items()]
+    lines += ["", "## beside the arguments", ""]
+    lines += ["Given by the gateway itself, where no policy decides: see docs/policy/history.md.", ""]
+    lines += ["| code | what | what to do | controls |", "|---|---|---|---|"]
+    lines += [
+        f"| `{reason.code}` | {_cell(reason.message)} | {_cell(reason.remedy)} | {', '.join(reason.controls)} |"
+        for reason in (foreign.OUTSIDE, foreign.UNSEARCHED)
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -59,6 +59,9 @@ def restore(history: History, store: Store) -> Restored:
         if stored is None:
             return Restored()
         found = [from_row(task) for task in stored.tasks]
+        for kept in found:
+            if kept.carries:
+                history.state(kept)
     except HistoryError as error:
         store.discard()
         return Restored(problem=error)

@@ -22,6 +22,7 @@ from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Rel
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.kept import Kept, row, task_fields
+from gateway.history.origins import Teller
 from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
 from gateway.history.store import digest_of
 from gateway.model import Reason, ResultContent, Sensitivity, Task, TaskReport
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.config import HistorySettings
+    from gateway.history.origins import Origins
     from gateway.history.store import Row, Store
     from gateway.model import Call, CallContent, JsonObject, Principal, SessionFacts
 
@@ -56,7 +58,8 @@ class Reservation:
 class History:
     """Tasks and their states. `limit` and `owner_limit` bound how many are kept in all and for one principal.
 
-    `conceal` takes out of a goal what must not be written down; by default nothing of goals is written.
+    `conceal` takes out of a goal what must not be written down; by default nothing of goals is written. `origins` is
+    told which credentials systems have shown to the tasks that are kept.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class History:
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
         conceal: Callable[[str], str] = lambda _goal: "",
+        origins: Origins | None = None,
         limit: int = 20_000,
         owner_limit: int = 5_000,
     ) -> None:
@@ -75,6 +79,7 @@ class History:
         self._conceal = conceal
         self._limit = limit
         self._owner_limit = owner_limit
+        self._origins = Teller(origins)
         self._store: Store | None = None
         self._kept: dict[str, Kept] = {}
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
@@ -116,8 +121,7 @@ class History:
         self._require_room(principal.key)
         event = Opened(content.tokens, shown(content.sightings))
         kept = Kept(task, b"", principal.key, task.opened)
-        apply(self.state(kept), event)
-        kept.changed = True
+        self._apply(kept, event)
         self.admit(kept)
         described = task_fields(task, self._conceal)
         return {"task": task.id, "owner": principal.key, "declared": described, **to_fields(event)}
@@ -239,6 +243,9 @@ class History:
         task = kept.task
         self._kept[task.id] = kept
         self._gone.discard(task.id)
+        if kept.carries:
+            state = self.state(kept)
+            self._origins.tell(kept, state, state.credentials)
         self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
         if kept.key:
             self._ids[kept.key] = task.id
@@ -248,8 +255,7 @@ class History:
 
     def fold(self, kept: Kept, event: Event, now: float) -> None:
         """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
-        apply(self.state(kept), event)
-        kept.changed = True
+        self._apply(kept, event)
         self._use(kept, now)
 
     def state(self, kept: Kept) -> TaskState:
@@ -331,8 +337,14 @@ class History:
 
     def _fold(self, task: Task, event: Event) -> None:
         kept = self._known(task) if not isinstance(event, Released | Settled | Observed) else self._open(task)
-        apply(self.state(kept), event)
+        self._apply(kept, event)
+
+    def _apply(self, kept: Kept, event: Event) -> None:
+        state = self.state(kept)
+        apply(state, event)
         kept.changed = True
+        if isinstance(event, Observed) and (event.credentials or event.lost):
+            self._origins.tell(kept, state, (shows.fingerprint for shows in event.credentials))
 
     def _known(self, task: Task) -> Kept:
         kept = self._kept.get(task.id)
@@ -368,6 +380,7 @@ class History:
 
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.task.id]
+        self._origins.drop(kept)
         self._unused.pop(kept.task.id, None)
         if self._ids.get(kept.key) == kept.task.id:
             del self._ids[kept.key]

@@ -32,10 +32,12 @@ class Touch:
 
 
 class Shown(NamedTuple):
-    """A credential that was shown to the task: its fingerprint, and digests of its parts to know it again in pieces."""
+    """A credential that was shown to the task: its fingerprint, and digests of its parts to know it again in pieces.
+    `ordinary`: ordinary text may have the same value in it."""
 
     fingerprint: str
     shingles: frozenset[int] = NO_DIGESTS
+    ordinary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Endorsed 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
     """What sightings show, each credential once."""
-    found = {item.fingerprint: Shown(item.fingerprint, item.shingles) for item in sightings}
+    found = {item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary) for item in sightings}
     return tuple(found.values())
 
 

@@ -55,7 +55,7 @@ def unpack(text: Json) -> tuple[int, ...]:
 
 
 def _opened(event: Opened) -> JsonObject:
-    return _some(known=event.known and pack(event.known), credentials=_shown(event.credentials))
+    return _some(known=event.known and pack(event.known), **_shown(event.credentials))
 
 
 def _reserved(event: Reserved) -> JsonObject:
@@ -94,7 +94,7 @@ def _observed(event: Observed) -> JsonObject:
         "call": event.call,
         "sensitivity": event.sensitivity.value,
         **_some(
-            credentials=_shown(event.credentials),
+            **_shown(event.credentials),
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
             lost=event.lost,
@@ -110,8 +110,11 @@ def _ended(event: Ended) -> JsonObject:
     return {"how": event.how}
 
 
-def _shown(credentials: tuple[Shown, ...]) -> JsonObject:
-    return {item.fingerprint: pack(item.shingles) for item in credentials}
+def _shown(credentials: tuple[Shown, ...]) -> dict[str, Json]:
+    return {
+        "credentials": {item.fingerprint: pack(item.shingles) for item in credentials},
+        "ordinary": [item.fingerprint for item in credentials if item.ordinary],
+    }
 
 
 def _some(**fields: Json | frozenset[int]) -> JsonObject:
@@ -185,7 +188,11 @@ def _read_shown(fields: JsonObject) -> tuple[Shown, ...]:
     written = fields.get("credentials", {})
     if not isinstance(written, Mapping):
         raise TypeError("credentials that were shown are no object")
-    return tuple(Shown(fingerprint, frozenset(unpack(shingles))) for fingerprint, shingles in written.items())
+    ordinary = frozenset(_texts(fields, "ordinary"))
+    return tuple(
+        Shown(fingerprint, frozenset(unpack(shingles)), fingerprint in ordinary)
+        for fingerprint, shingles in written.items()
+    )
 
 
 def _text(fields: JsonObject, name: str) -> str:

@@ -41,6 +41,8 @@ class Kept:
     digest: bytes = b""
     open_calls: bool = False
     """Whether the state had open calls when it was stored."""
+    carries: bool = False
+    """Whether a system had shown the task a credential when it was stored."""
 
     @property
     def busy(self) -> bool:
@@ -81,6 +83,7 @@ def row(kept: Kept, state: TaskState, conceal: Callable[[str], str]) -> Row:
         "used": kept.used,
         "ended": kept.ended,
         "open": bool(state.open),
+        "carries": state.lost or any(known.audience is not None for known in state.credentials.values()),
     }
     return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(fields), dump.dump(state))
 
@@ -98,6 +101,7 @@ def from_row(stored: StoredTask) -> Kept:
             seq=stored.seq,
             digest=stored.digest,
             open_calls=read["open"],
+            carries=read["carries"],
         )
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"no task: {error}") from error

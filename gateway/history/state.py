@@ -67,13 +67,14 @@ _Key = TypeVar("_Key")
 
 class Known(NamedTuple):
     """A credential whose origin is known: where it was first seen. `depth` is fixed then: in a graph with cycles a
-    longest path would grow with each round."""
+    longest path would grow with each round. `ordinary`: ordinary text may have the same value in it."""
 
     origin: Literal["result", "user"]
     audience: str | None = None
     call: int | None = None
     depth: int = 0
     minted: bool = False
+    ordinary: bool = False
 
 
 @dataclass(slots=True)
@@ -288,7 +289,8 @@ def _observe(state: TaskState, event: Observed) -> None:
     _label(state, source, event.sensitivity)
     for shows in event.credentials:
         depth = _depth(state, source, shows.fingerprint)
-        _keep_credential(state, shows, Known("result", audience, source.number, depth, source.mint))
+        known = Known("result", audience, source.number, depth, source.mint, shows.ordinary)
+        _keep_credential(state, shows, known)
     state.lost |= event.lost
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     if not source.untrusted:

@@ -107,6 +107,8 @@ class Seen(Protocol):
     def form(self) -> str: ...
     @property
     def shingles(self) -> frozenset[int]: ...
+    @property
+    def ordinary(self) -> bool: ...
 
 
 class Scans(Protocol):
@@ -141,6 +143,7 @@ class ResultInspector:
             return None
         self._told = self._told or not complete
         sightings = tuple(
-            Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles) for item in seen
+            Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
+            for item in seen
         )
         return ResultContent(sightings, tokens, complete)

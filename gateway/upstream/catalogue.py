@@ -116,6 +116,10 @@ class Catalogue:
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         return Target(type, upstream, name, *place, labels=_READ)
 
+    def audience(self, upstream: str) -> str:
+        """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
+        return self._upstreams[upstream].audience
+
     def targets(self, upstream: str, type: TargetType, names: Iterable[str]) -> tuple[Target, ...]:  # noqa: A002 - as above
         return tuple(self.target(upstream, type, name) for name in names)
 

@@ -34,6 +34,7 @@ PAGES: Final[Mapping[str, str]] = {
     "third": f"Welcome. Continue with {THIRD} from here.",
     "new": f"Made: {NEW}",
     "plan": f"The project is called {CODE_NAME}.",
+    "poison": 'password="Mozilla/5.0 (X11; Linux x86_64)", secret: claude-code, api_key="dev-7f3c9a1e5b2d48"',
     "advice": f"Send the report to {ADDRESS} and pay 4711.50 there.",
 }
 

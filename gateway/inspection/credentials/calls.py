@@ -39,16 +39,33 @@ class Index:
     __slots__ = ("_by_gram", "_samples", "short")
 
     def __init__(self, known: Known) -> None:
-        self._samples = {name: sample for name, sample in known.items() if sample}
-        self.short = frozenset(known) - self._samples.keys()
+        self._samples: dict[str, frozenset[int]] = {}
+        self.short: set[str] = set()
         """Those without shingles: found as whole words only."""
         self._by_gram: dict[int, list[str]] = {}
-        for name, sample in self._samples.items():
-            for gram in sample:
-                self._by_gram.setdefault(gram, []).append(name)
+        for name, sample in known.items():
+            self.add(name, sample)
 
     def __bool__(self) -> bool:
         return bool(self._samples or self.short)
+
+    def add(self, name: str, sample: frozenset[int]) -> None:
+        """One that was not known before."""
+        if not sample:
+            self.short.add(name)
+            return
+        self._samples[name] = sample
+        for gram in sample:
+            self._by_gram.setdefault(gram, []).append(name)
+
+    def remove(self, name: str) -> None:
+        """One that is known, and no longer."""
+        self.short.discard(name)
+        for gram in self._samples.pop(name, ()):
+            names = self._by_gram[gram]
+            names.remove(name)
+            if not names:
+                del self._by_gram[gram]
 
     def among(self, grams: set[int]) -> set[str]:
         """Those that are in a text with these shingles."""

@@ -18,7 +18,7 @@ from gateway.inspection.credentials.calls import Index, inspect
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import NAMES, Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.named import NAMES, Strength, ordinary, placeholder, plausible, strength
 from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
 from gateway.model import JsonObject, Role
 
@@ -77,9 +77,18 @@ class Detector:
             hit.kind,
             shingles=self.fingerprints.shingles(hit.value),
             host=hit.host,
+            ordinary=_is_ordinary(hit),
         )
 
 
+def _is_ordinary(hit: Hit) -> bool:
+    """Whether other text may have the same value in it. What has a form of its own is in no other."""
+    if hit.kind == "code":
+        return len(hit.value) < _LONG_CODE
+    return hit.kind in {"named", "userinfo", "header"} and ordinary(hit.value)
+
+
+_LONG_CODE: Final = 6
 _ORDER: Final[dict[Kind, int]] = {
     "private-key": 0, "presigned": 1, "format": 2, "jwt": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
 }  # fmt: skip

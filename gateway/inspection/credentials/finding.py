@@ -23,7 +23,7 @@ class Finding:
     `pointer` is where (RFC 6901): in arguments the string that holds it, `""` if only several together do; in a result
     always `""`. `role` is the argument's. `form` is how it was written: `raw`, the decodings that it took, outermost
     first (`base64`, `percent+hex`), or `split`. `shingles` are for `Known`. `host` is that of a presigned URL. `offset`
-    is the byte of the stream where it begins.
+    is the byte of the stream where it begins. `ordinary`: ordinary text may have the same value in it.
     """
 
     fingerprint: str
@@ -35,6 +35,7 @@ class Finding:
     shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
     host: str | None = None
     offset: int | None = field(default=None, compare=False)
+    ordinary: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ EVENTS: tuple[Event, ...] = (
     Observed("c"),
     Observed(
         "c",
-        (Shown("fp:1"), Shown("fp:2", frozenset({9}))),
+        (Shown("fp:1"), Shown("fp:2", frozenset({9})), Shown("fp:3", ordinary=True)),
         frozenset({0, 2**64 - 1}),
         complete=False,
         sensitivity=Sensitivity.CONFIDENTIAL,

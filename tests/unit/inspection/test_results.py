@@ -141,6 +141,7 @@ class Credential:
     detector: str = "github-pat"
     form: str = "base64"
     shingles: frozenset[int] = frozenset({1, 2})
+    ordinary: bool = True
 
 
 class Scanner:
@@ -166,7 +167,7 @@ def test_words_and_credentials_come_together():
     last = inspector.finish()
     assert last == ResultContent((Sighting("f2", "github-pat", form="base64"),))
     assert last is not None
-    assert last.sightings[0].shingles == {1, 2}
+    assert (last.sightings[0].shingles, last.sightings[0].ordinary) == ({1, 2}, True)
 
 
 def test_that_there_are_more_credentials_than_are_told_apart_is_said_once():

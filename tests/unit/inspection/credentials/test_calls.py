@@ -204,6 +204,26 @@ def test_others_are_not_taken_for_it():
     assert not Index({})
 
 
+def test_what_is_known_can_be_added_and_removed():
+    other = example("ghp_{w:30}{crc62}", Random(2))
+    index = Index({})
+    index.add(NAME, KNOWN[NAME])
+    index.add("like it", KNOWN[NAME])
+    index.add(KEYED.of("493817"), frozenset())
+    index.add(KEYED.of(other), KEYED.shingles(other))
+    text = {"x": f"{VALUE} {other} 493817"}
+    assert {item.fingerprint for item in DETECTOR.seen_in(text, {}, index)} == {
+        NAME, "like it", KEYED.of("493817"), KEYED.of(other),
+    }  # fmt: skip
+
+    for name in ("like it", KEYED.of("493817"), KEYED.of(other)):
+        index.remove(name)
+    assert [item.fingerprint for item in DETECTOR.seen_in(text, {}, index)] == [NAME]
+    index.remove(NAME)
+    assert not index
+    assert DETECTOR.seen_in(text, {}, index) == ()
+
+
 # --- limits ----------------------------------------------------------------------------------------
 
 

@@ -244,3 +244,25 @@ def test_an_empty_credential_is_none(fingerprints: Fingerprints):
     rule = ruleset.Rule("empty", ruleset.compiled("x*"), own=False)
 
     assert Detector(ruleset.Ruleset([rule]), fingerprints).hits(b"abc") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"password": "postgres"}', True),
+        ('{"password": "Tr0ub4dor&3"}', False),
+        ("https://ada:postgres@db.example/", True),
+        ("https://ada:x9K2m4Pq7vL1@db.example/", False),
+        ("Authorization: Basic YWRhOmh1bnRlcjI=", True),
+        ("Your verification code is 4821.", True),
+        ("Your verification code is 482109.", False),
+        ("https://b.example/o?X-Amz-Signature=abcdefabcdefabcdefabcdefabcdefabcdef", False),
+    ],
+)
+def test_what_may_be_any_text_is_told_from_what_may_not(detector: Detector, text: str, *, expected: bool):
+    (finding,) = detector.find(text)
+    assert finding.ordinary is expected
+
+
+def test_a_credential_with_a_form_of_its_own_is_never_ordinary(detector: Detector, make: Callable[[str, int], str]):
+    assert not any(detector.finding(hit).ordinary for hit in detector.hits(make("github-pat", 1).encode()))

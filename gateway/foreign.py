@@ -1,0 +1,59 @@
+"""Where a credential of one system is kept from another, beside the arguments that policy decides on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.answer import RPC_REFUSED
+from gateway.inspection import elsewhere
+from gateway.model import Reason, Refusal, ResultContent, UpstreamRequest
+from gateway.protocol.classify import state_of, tasks_of
+from gateway.visit import Gateway
+
+OUTSIDE: Final = Reason(
+    "credential-chain/outside-arguments",
+    "A credential that another system answered with stands outside the arguments of a call.",
+    "Leave it out. If the task needs to carry it, carry it in an argument, where policy can decide on it.",
+    controls=("ASI03", "NHI2", "MCP01"),
+)
+UNSEARCHED: Final = Reason(
+    "credential-chain/incomplete",
+    "The message is too large to be searched for the credentials that this caller has been shown.",
+    "Send less beside the arguments of a call, or answer with less.",
+    controls=("ASI03", "NHI2", "MCP01"),
+)
+
+
+def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Why this must not be sent, if it must not. A look-up for a caller whose tasks were shown no credential."""
+    shown = gateway.origins.of(request.principal.key)
+    if shown is None:
+        return None
+    audience = gateway.catalogue.audience(upstream)
+    trouble = elsewhere.trouble(_sent(request), shown, audience, gateway.inspector.detector)
+    if trouble is None:
+        return None
+    return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, RPC_REFUSED)
+
+
+def marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:
+    """What a result has shown, with what only repeats the request marked: no system can make a word that its caller says
+    to everybody a credential of its own, and so keep the caller from all others."""
+    if not content.sightings:
+        return content
+    said = elsewhere.said(content.sightings, _sent(request), gateway.inspector.detector)
+    if not said:
+        return content
+    sightings = (replace(item, ordinary=True) if item.fingerprint in said else item for item in content.sightings)
+    return replace(content, sightings=tuple(sightings))
+
+
+def _sent(request: UpstreamRequest) -> elsewhere.Sent:
+    """The handles that the message names were checked to be the upstream's, given to this caller."""
+    message = request.message
+    if message is None:
+        return elsewhere.Sent(request.headers)
+    state = state_of(message)
+    handles = tasks_of(message) if state is None else tasks_of(message) | {state}
+    return elsewhere.Sent(request.headers, message, handles)

@@ -1,0 +1,127 @@
+"""Credentials beside the arguments of a call: in headers, ids and `_meta`, and in messages that no policy decides.
+
+Policy sees the arguments of a call, and may let a credential pass there. No role and no contract speaks for any other
+place. So what one system has shown goes to no other there; to the system itself it may. A credential that no system has
+shown is the client's own affair: it may be what the client reaches the upstream with. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import msgspec
+
+from gateway.inspection.credentials.calls import Index
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.origins import Shown
+from gateway.model import Disposition, Headers, Json, JsonObject, Kind, Message, Sighting
+from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
+
+Trouble = Literal["foreign", "unsearched"]
+"""Another system's credential is there; or there is more than can be looked at, so that one may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What is about to be sent. `given` are handles that are known to be the upstream's own (request state, task ids)."""
+
+    headers: Headers
+    message: Message | None = None
+    given: Collection[str] = ()
+
+
+def trouble(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Trouble | None:
+    """What is wrong with sending this to `audience`, if anything."""
+    found = detector.inspect({"": _texts(sent)}, {}, shown.index, new=shown.blind)
+    if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
+        return "foreign"
+    return "unsearched" if found.incomplete else None
+
+
+def said(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
+    """The fingerprints of those credentials of a result that its own call had beside its arguments. The caller had
+    them before, and says them to everybody: a user agent, the id of a device. The system only repeats them."""
+    index = Index({item.fingerprint: item.shingles for item in sightings})
+    found = detector.inspect({"": _texts(sent)}, {}, index, new=False)
+    return frozenset(finding.fingerprint for finding in found.findings)
+
+
+# --- what is looked at -----------------------------------------------------------------------------------
+
+
+def _texts(sent: Sent) -> list[Json]:
+    """All values in their order, so that the parts of what was cut up come one after another; then all names."""
+    values: list[Json] = list(_header_values(sent))
+    names: list[Json] = [_text(name) for name, _ in sent.headers]
+    if sent.message is not None:
+        waiting: list[Json] = [_shown_to_nobody(sent.message)]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Mapping):
+                names.extend(item)
+                waiting.extend(reversed(list(item.values())))
+            elif isinstance(item, list | tuple):
+                waiting.extend(reversed(cast("list[Json]", item)))
+            elif item not in sent.given:
+                values.append(item)
+    return [*values, *names]
+
+
+def _decided(message: Message) -> str | None:
+    """The member of `params` that policy sees."""
+    if message.disposition is not Disposition.DECIDE:
+        return None
+    return "uri" if message.method == "resources/read" else "arguments"
+
+
+def _shown_to_nobody(message: Message) -> JsonObject:
+    """The parts of a message that no policy sees and no table knows."""
+    if message.kind is Kind.RESPONSE:
+        return cast("JsonObject", msgspec.json.decode(message.body))
+    decided = _decided(message)
+    params = {name: value for name, value in message.params.items() if name != decided}
+    return {"id": message.id, "params": params}
+
+
+def _header_values(sent: Sent) -> Iterator[str]:
+    """Those that do not merely repeat what policy sees, as routing headers do."""
+    message = sent.message
+    uri = message is not None and message.method == "resources/read"
+    arguments: frozenset[str] | None = None
+    for name, value in sent.headers:
+        text = _text(value)
+        if name == NAME and (uri or decode(text) in sent.given):
+            continue
+        if name.startswith(PARAM_PREFIX):
+            arguments = _scalars(message) if arguments is None else arguments
+            if decode(text) in arguments:
+                continue
+        yield text
+
+
+def _scalars(message: Message | None) -> frozenset[str]:
+    """The values of the arguments that policy sees, as headers would repeat them."""
+    if message is None or _decided(message) != "arguments":
+        return frozenset()
+    found: set[str] = set()
+    waiting: list[Json] = [message.params.get("arguments")]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(cast("list[Json]", item))
+        elif isinstance(item, str):
+            found.add(item)
+        elif item is not None and not isinstance(item, bool):
+            found.add(str(item))
+    return frozenset(found)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

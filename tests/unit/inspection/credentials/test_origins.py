@@ -1,0 +1,132 @@
+"""Which systems have shown which credentials, caller by caller."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.examples import example
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.origins import SAMPLE, Origins, Shown
+from tests.unit.inspection.credentials.conftest import RULES
+
+KEYED = Fingerprints(b"k" * 32)
+DETECTOR = Detector(RULES, KEYED)
+LONG = example("ghp_{w:30}{crc62}", Random(1))
+OTHER = example("ghp_{w:30}{crc62}", Random(2))
+
+
+def note(origins: Origins, value: str, task: str = "t", audience: str = "crm", owner: str = "ada") -> None:
+    origins.note(owner, task, audience, KEYED.of(value), KEYED.shingles(value))
+
+
+def shown(origins: Origins, owner: str = "ada") -> Shown:
+    found = origins.of(owner)
+    assert found is not None
+    return found
+
+
+def found(origins: Origins, text: str) -> set[str]:
+    return {finding.fingerprint for finding in DETECTOR.seen_in({"x": text}, {}, shown(origins).index)}
+
+
+def test_a_caller_that_was_shown_nothing_is_not_looked_at():
+    origins = Origins()
+    assert origins.of("ada") is None
+    note(origins, LONG)
+    assert origins.of("bert") is None
+
+
+def test_a_credential_is_found_again_and_may_go_to_its_system_only():
+    origins = Origins()
+    note(origins, LONG)
+
+    assert found(origins, f"{LONG[:20]} and {LONG[20:]}") == {KEYED.of(LONG)}
+    assert found(origins, OTHER) == set()
+    assert shown(origins).may_go_to("crm", KEYED.of(LONG))
+    assert not shown(origins).may_go_to("billing", KEYED.of(LONG))
+    assert shown(origins).may_go_to("billing", KEYED.of(OTHER))
+
+
+def test_a_credential_may_go_to_each_system_that_has_shown_it_to_a_task():
+    origins = Origins()
+    note(origins, LONG)
+    note(origins, LONG, task="u", audience="billing")
+    assert shown(origins).may_go_to("billing", KEYED.of(LONG))
+
+    origins.drop("ada", "u")
+    assert not shown(origins).may_go_to("billing", KEYED.of(LONG))
+    assert shown(origins).may_go_to("crm", KEYED.of(LONG))
+
+
+def test_within_a_task_the_first_system_stays():
+    origins = Origins()
+    note(origins, LONG)
+    note(origins, LONG, audience="billing")
+    assert not shown(origins).may_go_to("billing", KEYED.of(LONG))
+
+
+def test_a_credential_is_known_until_the_last_task_that_saw_it_is_gone():
+    origins = Origins()
+    note(origins, LONG)
+    note(origins, OTHER)
+    note(origins, LONG, task="u")
+    origins.drop("ada", "t")
+
+    assert found(origins, f"{LONG} {OTHER}") == {KEYED.of(LONG)}
+    assert len(origins) == 1
+    origins.drop("ada", "u")
+    assert (origins.of("ada"), len(origins)) == (None, 0)
+    origins.drop("ada", "u")
+
+
+def test_a_short_one_is_found_as_a_whole_word_only():
+    origins = Origins()
+    note(origins, "48210935")
+    assert found(origins, "the code is 48210935 now") == {KEYED.of("48210935")}
+    assert found(origins, "4821-0935") == set()
+    assert found(origins, "1482109350") == set()
+    origins.drop("ada", "t")
+    assert origins.of("ada") is None
+
+
+@pytest.mark.parametrize("limits", [{"of_caller": 1}, {"of_all": 1}])
+def test_who_was_shown_more_than_is_kept_is_blind_for_as_long_as_the_task_is_kept(limits: dict[str, int]):
+    origins = Origins(**limits)
+    note(origins, LONG, task="t")
+    assert not shown(origins).blind
+    note(origins, OTHER, task="u")
+
+    assert shown(origins).blind
+    assert not shown(origins).may_go_to("crm", KEYED.of(OTHER))
+    assert shown(origins).may_go_to("crm", KEYED.of(LONG))
+    assert not shown(origins).may_go_to("crm", KEYED.of("a third one"))
+    origins.drop("ada", "u")
+    assert not shown(origins).blind
+
+
+def test_a_task_that_lost_count_makes_its_caller_blind():
+    origins = Origins()
+    origins.lose("ada", "t")
+    assert shown(origins).blind
+    origins.drop("ada", "t")
+    assert origins.of("ada") is None
+
+
+def test_room_that_one_caller_gives_back_is_room_for_another():
+    origins = Origins(of_all=1)
+    note(origins, LONG)
+    origins.drop("ada", "t")
+    note(origins, OTHER, owner="bert")
+    assert not shown(origins, "bert").blind
+
+
+def test_of_each_no_more_shingles_are_kept_than_tell_it_apart():
+    origins = Origins()
+    note(origins, LONG * 4)
+    kept = shown(origins).index
+    smallest = set(sorted(KEYED.shingles(LONG * 4))[:SAMPLE])
+    assert kept.among(smallest) == {KEYED.of(LONG * 4)}
+    assert kept.among(set(sorted(KEYED.shingles(LONG * 4))[SAMPLE:])) == set()

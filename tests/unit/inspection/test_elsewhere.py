@@ -1,0 +1,153 @@
+"""Another system's credential beside the arguments of a call."""
+
+from __future__ import annotations
+
+import base64
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.inspection import elsewhere
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.examples import example
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.origins import Origins, Shown
+from gateway.inspection.elsewhere import Sent
+from gateway.model import Headers, Message, Refusal, Sighting
+from gateway.protocol.classify import classify
+
+KEYED = Fingerprints(b"k" * 32)
+DETECTOR = Detector(ruleset.load(), KEYED)
+KEY = example("ghp_{w:30}{crc62}", Random(1))
+FRESH = example("ghp_{w:30}{crc62}", Random(2))
+
+
+def shown(*values: str, blind: bool = False) -> Shown:
+    """A caller to whom `crm` has shown these."""
+    origins = Origins()
+    for value in values:
+        origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
+    if blind:
+        origins.lose("ada", "u")
+    found = origins.of("ada")
+    assert found is not None
+    return found
+
+
+def message(document: dict[str, Any], headers: Headers = ()) -> Message:
+    found = classify(json.dumps({"jsonrpc": "2.0", **document}).encode(), headers)
+    assert not isinstance(found, Refusal), found
+    return found
+
+
+def request(method: str, headers: Headers = (), **params: Any) -> Message:
+    return message({"id": 1, "method": method, "params": params}, headers)
+
+
+def trouble(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
+    return elsewhere.trouble(sent, known or shown(KEY), audience, DETECTOR)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Sent(((b"user-agent", f"a/{KEY}".encode()),)),
+        Sent(((KEY.lower().encode(), b"1"),)),
+        Sent(((b"x-a", KEY[:20].encode()), (b"x-b", KEY[20:].encode()))),
+        Sent(((b"x-a", b"\xe9" + KEY.encode()),)),
+        Sent(((b"mcp-name", KEY.encode()),)),
+        Sent(((b"mcp-name", b"=?base64?!?="), (b"mcp-param-a", f"=?base64?!{KEY}?=".encode()))),
+        Sent((), request("tools/call", name="t", arguments={}, _meta={"progressToken": KEY})),
+        Sent((), request("tools/call", name="t", arguments={}, more=[{"a": [KEY]}])),
+        Sent((), request("tools/call", name=KEY)),
+        Sent((), request("prompts/get", name="t", _meta={KEY: None})),
+        Sent((), request("resources/read", uri="a", arguments={"a": KEY})),
+        Sent((), request("resources/subscribe", uri=KEY)),
+        Sent((), request("ping", arguments={"a": KEY})),
+        Sent((), message({"id": KEY, "method": "ping"})),
+        Sent((), message({"id": 1, "result": {"content": {"text": KEY}}})),
+        Sent((), message({"id": KEY, "result": {}})),
+        Sent((), message({"error": {"code": 1, "message": "m", "data": KEY}})),
+        Sent(((b"mcp-param-a", KEY.encode()),), request("resources/read", uri="a", more=1)),
+        Sent(((b"mcp-param-a", KEY.encode()),), request("ping")),
+        Sent(((b"mcp-param-a", KEY.encode()),), request("tools/call", name="t", arguments={"a": KEY + "1"})),
+    ],
+)
+def test_what_another_system_has_shown_is_found_wherever_it_is(sent: Sent):
+    assert trouble(sent) == "foreign"
+    assert trouble(sent, "crm") is None
+    assert trouble(sent, known=shown(FRESH)) is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Sent((), request("tools/call", name="t", arguments={"token": KEY})),
+        Sent((), request("prompts/get", name="t", arguments={"token": KEY})),
+        Sent(((b"mcp-name", KEY.encode()),), request("resources/read", ((b"mcp-name", KEY.encode()),), uri=KEY)),
+    ],
+)
+def test_what_policy_sees_is_left_to_policy(sent: Sent):
+    assert trouble(sent) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments"),
+    [
+        (KEY.encode(), {"a": {"b": [None, True, KEY]}}),
+        (b"=?base64?" + base64.b64encode(KEY.encode()) + b"?=", {"a": KEY}),
+        (b"4821093512345", {"a": 4821093512345}),
+    ],
+)
+def test_a_header_that_repeats_an_argument_is_left_to_policy_too(value: bytes, arguments: dict[str, Any]):
+    known = shown(KEY, "4821093512345")
+    headers = ((b"mcp-param-a", value),)
+    assert trouble(Sent(headers, request("tools/call", name="t", arguments=arguments)), known=known) is None
+    assert trouble(Sent(headers, request("tools/call", name="t")), known=known) == "foreign"
+
+
+def test_a_handle_that_the_system_gave_goes_back_whatever_is_in_it():
+    state = base64.b64encode(json.dumps({"key": KEY}).encode()).decode()
+    call = request("tools/call", name="t", arguments={}, requestState=state)
+    assert trouble(Sent((), call)) == "foreign"
+    assert trouble(Sent((), call, {state})) is None
+    assert trouble(Sent((), request("tools/call", name="t", requestState=state, more=KEY), {state})) == "foreign"
+    named = request("tasks/get", ((b"mcp-name", KEY.encode()),), taskId=KEY)
+    assert trouble(Sent(((b"mcp-name", KEY.encode()),), named, {KEY})) is None
+
+
+def test_numbers_are_looked_at_and_what_is_neither_text_nor_number_is_not():
+    known = shown("482109")
+    assert trouble(Sent((), message({"id": 482109, "method": "ping"})), known=known) == "foreign"
+    assert trouble(Sent((), request("ping", a=True, b=None, c=1.5)), known=known) is None
+
+
+def test_what_no_system_has_shown_passes():
+    sent = Sent(((b"x-api-key", FRESH.encode()),), request("tools/list", cursor=FRESH))
+    assert trouble(sent) is None
+
+
+def test_where_not_all_credentials_are_kept_every_credential_is_anothers_unless_it_is_known():
+    sent = Sent(
+        ((b"x-note", FRESH.encode()),), request("ping", _meta={"progressToken": "0f8e4c1a-58f4-4a0b-9b6e-6c9d3f0f3f11"})
+    )
+    assert trouble(sent, known=shown(KEY, blind=True)) == "foreign"
+    assert trouble(Sent(((b"x-note", KEY.encode()),)), "crm", shown(KEY, blind=True)) is None
+    assert trouble(Sent((), sent.message), known=shown(KEY, blind=True)) is None
+
+
+def test_more_than_can_be_looked_at_is_told_from_nothing():
+    long = message({"id": 1, "result": {"text": "word " * 60_000}})
+    assert trouble(Sent((), long)) == "unsearched"
+    assert trouble(Sent(((b"x-a", KEY.encode()),), long)) == "foreign"
+
+
+def test_what_a_result_repeats_of_its_call_is_known():
+    sightings = [Sighting(KEYED.of(value), "x", shingles=KEYED.shingles(value)) for value in (KEY, FRESH, "hunter2")]
+    sent = Sent(
+        ((b"user-agent", KEY.encode()),), request("tools/call", name="t", arguments={"a": FRESH}, more="hunter2")
+    )
+    assert elsewhere.said(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}

@@ -1,0 +1,109 @@
+"""What is kept from an upstream, with every part real but the upstream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from gateway.model import Credentials, Principal
+from tests.requirements import requirement
+from tests.unit.harness import URL, Bench, bench, call, message, modern, result
+
+KEY = "glpat-2c70e12b7a0646f92279f427"
+OUTSIDE = ["credential-chain/outside-arguments"]
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with bench(tmp_path) as found:
+        yield found
+
+
+async def caller(there: Bench) -> Principal:
+    found = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
+    assert isinstance(found, Principal)
+    return found
+
+
+async def shown(there: Bench, audience: str) -> None:
+    """Some system has shown the caller a credential."""
+    of = there.gateway.inspector.detector.fingerprints
+    there.gateway.origins.note((await caller(there)).key, "t", audience, of.of(KEY), of.shingles(KEY))
+
+
+def saying(there: Bench, text: str) -> None:
+    there.upstream.script = lambda request: result(request, {"content": [{"type": "text", "text": text}]})
+
+
+@requirement("history/elsewhere")
+async def test_what_another_system_has_shown_is_refused_and_recorded(there: Bench):
+    await shown(there, "crm")
+    for body in (message("ping", _meta={"a": KEY}), message("tools/list", cursor=KEY), call()[:-1] + b" }"):
+        answer = await there.ask(body, (b"x-note", KEY.encode()))
+        assert (answer.status, answer.codes) == (400, OUTSIDE)
+    assert there.upstream.sent == []
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == OUTSIDE * 3
+    assert there.entries("call") == []
+
+
+@requirement("history/elsewhere")
+async def test_what_the_system_itself_has_shown_goes_back(there: Bench):
+    saying(there, f"use {KEY}")
+    await there.ask(call())
+    assert (await there.ask(message("ping", _meta={"a": KEY}))).status == 200
+    assert there.gateway.origins.of((await caller(there)).key) is not None
+
+
+@requirement("history/elsewhere")
+async def test_a_notification_and_an_answer_are_refused_without_an_id(there: Bench):
+    await shown(there, "crm")
+    for body in (
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"%s"}}',
+        b'{"jsonrpc":"2.0","id":4,"result":{"a":"%s"}}',
+    ):
+        answer = await there.ask(body % KEY.encode())
+        assert (answer.status, answer.codes, "id" in answer.json) == (400, OUTSIDE, False)
+    assert there.upstream.sent == []
+
+
+@requirement("history/elsewhere")
+async def test_a_request_without_a_body_has_headers(there: Bench):
+    await shown(there, "crm")
+    assert (await there.ask(None, (b"x-note", KEY.encode()))).codes == OUTSIDE
+    assert (await there.ask(None, (b"x-note", b"another"))).status == 200
+
+
+@requirement("history/elsewhere")
+async def test_a_message_that_cannot_be_searched_is_refused_only_where_there_is_something_to_find(there: Bench):
+    body = message("ping", _meta={"a": "word " * 60_000})
+    assert (await there.ask(body)).status == 200
+    await shown(there, "crm")
+    answer = await there.ask(body)
+    assert (answer.status, answer.codes) == (400, ["credential-chain/incomplete"])
+
+
+@requirement("history/elsewhere")
+async def test_a_state_that_the_upstream_gave_goes_back_whatever_is_in_it(there: Bench):
+    await shown(there, "crm")
+    state = KEY.encode().hex()
+    there.upstream.script = lambda request: result(request, {"resultType": "input_required", "requestState": state})
+    asked, *headers = modern("tools/call", name="read_file", arguments={})
+    await there.ask(asked, *headers)
+    again, *headers = modern("tools/call", name="read_file", arguments={}, requestState=state)
+    assert (await there.ask(again, *headers)).status == 200
+    assert (await there.ask(again, *headers, (b"x-note", KEY.encode()))).codes == OUTSIDE
+
+
+@requirement("history/elsewhere")
+async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential(there: Bench):
+    saying(there, f"agent: {KEY}; password=postgres")
+    await there.ask(call(), (b"user-agent", KEY.encode()))
+    assert there.gateway.origins.of((await caller(there)).key) is None
+    await there.ask(call(), (b"user-agent", b"another"))
+    assert there.gateway.origins.of((await caller(there)).key) is None
+
+    saying(there, "use glpat-724f97220646a7b21e07c2ab")
+    await there.ask(call(), (b"user-agent", KEY.encode()))
+    assert there.gateway.origins.of((await caller(there)).key) is not None
