@@ -273,7 +273,7 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
         asked = gateway.clock()
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         seconds = gateway.clock() - asked
-        entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call))
+        entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call), counted.facts)
         await recorded(gateway, visit, {**entry, "history": counted.fields}, allowed=decision.allowed)
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)

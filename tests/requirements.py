@@ -87,6 +87,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         # --- replay -------------------------------------------------------------------------------
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
+        "explain/causes": Requirement("docs/operations.md", "A decision names the earlier calls that made its facts."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),

@@ -41,6 +41,7 @@ PURE = (
     "gateway.history.fields",
     "gateway.history.origins",
     "gateway.history.state",
+    "gateway.history.trail",
     "gateway.identity.claims",
     "gateway.identity.challenge",
     "gateway.identity.delegation",

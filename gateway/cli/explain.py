@@ -1,21 +1,27 @@
-"""`opagate explain`: a recorded decision, with the rule that made it."""
+"""`opagate explain`: a recorded decision, with the rules that made it and the calls that made what they saw."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from gateway.cli.facts import Facts, facts_of
 from gateway.cli.options import ConfigOption, JsonOption, configuration
 from gateway.cli.terminal import emit, out, pairs, plain, revised, sentence, show, styled
+from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.model import JsonObject
+    from gateway.history.trail import Cause, Told
     from gateway.policy.annotations import Annotation
+
+_CAUSES: Final = 20
+"""Of the calls that made a fact, so many are shown."""
 
 
 def explain(
@@ -23,28 +29,67 @@ def explain(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell a recorded decision: who asked for what, which rule answered, why, and what would make it pass."""
-    from gateway.journal import reader
+    """Tell a recorded decision: who asked for what, which rule answered, on which facts, which earlier calls made them,
+    and what would make it pass."""
+    from gateway.journal import keys, reader
 
     settings = configuration(config)
-    entries = [cast("dict[str, Any]", entry) for entry in reader.find(settings.journal.path, decision_id)]
-    if not entries:
+    key = keys.read_key(settings.state)
+    entries = [cast("dict[str, Any]", entry) for entry in reader.find(settings.journal.path, decision_id, key=key)]
+    decision = next((entry for entry in entries if entry["kind"] in {"call", "refused"}), None)
+    if decision is None:
         sentence(
             f"there is no decision {decision_id!r} in {settings.journal.path}",
             "see `opagate journal tail` for the latest ones, and --config for another gateway",
         )
         raise typer.Exit(1)
-    decision = entries[0]
-    rules = _rules(settings)
-    reasons = [_reason(item, rules, decision) for item in decision.get("reasons") or ()]
-    settled = next((entry for entry in entries[1:] if entry["kind"] in {"settled", "abandoned"}), None)
+    told = _told(decision, settings.journal.path, key)
+    settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
+    try:
+        _tell(settings, decision, settled, told, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Without the journal's key nothing has shown that the entry is as it was written.
+        raise JournalError(f"the entry of {decision_id} is damaged: {error}", "run `opagate journal verify`") from error
+
+
+def _tell(
+    settings: Configuration,
+    decision: dict[str, Any],
+    settled: dict[str, Any] | None,
+    told: Told | None,
+    *,
+    as_json: bool,
+) -> None:
+    facts, rules = facts_of(decision, told), _rules(settings)
+    reasons = [_reason(item, rules, facts) for item in decision.get("reasons") or ()]
     if as_json:
-        emit({"decision": decision, "reasons": reasons, "settled": settled})
+        missing = None if told is None else told.missing
+        emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing})
         return
     _show(decision, settled)
     for reason in reasons:
-        _show_reason(reason)
+        _show_reason(reason, facts)
+    if told is not None and told.missing:
+        out.print()
+        out.print(
+            f"Earlier calls of the task that are not in this journal: {told.missing}. They may have added.",
+            style="yellow",
+        )
     _show_policy(decision, settings)
+
+
+def _told(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Told | None:
+    """What the task had done by then. `None` for a request that policy never saw. Raises `GatewayError`."""
+    if "history" not in decision:
+        return None
+    from gateway.history.trail import Trail
+    from gateway.journal import reader
+
+    trail = Trail(decision)
+    for entry in reader.task(journal, decision["task"]["id"], key=key):
+        if not trail.take(entry):
+            break
+    return trail.told()
 
 
 def _rules(settings: Configuration) -> dict[str, Annotation]:
@@ -60,7 +105,7 @@ def _rules(settings: Configuration) -> dict[str, Annotation]:
         return {}
 
 
-def _reason(recorded: Mapping[str, Any], rules: Mapping[str, Annotation], decision: JsonObject) -> dict[str, Any]:
+def _reason(recorded: Mapping[str, Any], rules: Mapping[str, Annotation], facts: Facts) -> dict[str, Any]:
     from gateway.policy import verdict
 
     code = str(recorded["code"])
@@ -72,46 +117,13 @@ def _reason(recorded: Mapping[str, Any], rules: Mapping[str, Annotation], decisi
         "remedy": rule.remedy if rule else None,
         "controls": list(rule.controls) if rule else [],
         "rule": {"file": rule.file, "line": rule.line} if rule else None,
-        "facts": {pointer: fact(decision, pointer) for pointer in recorded.get("facts") or ()},
+        "facts": {pointer: facts.value(pointer) for pointer in recorded.get("facts") or ()},
+        "made_by": {
+            pointer: [{**asdict(cause.call), "how": cause.how} for cause in causes]
+            for pointer in recorded.get("facts") or ()
+            if (causes := facts.causes(pointer))
+        },
     }
-
-
-def fact(decision: JsonObject, pointer: str) -> object:
-    """What the journal kept of a fact that a reason points at in the policy input; `None` if nothing.
-
-    `pointer` is a JSON pointer (RFC 6901) into the policy input.
-    """
-    for prefix, place in _KEPT:
-        if pointer == prefix or pointer.startswith(f"{prefix}/"):
-            return _at(cast("Any", decision), (*place, *_steps(pointer.removeprefix(prefix))))
-    return None
-
-
-_KEPT = (
-    ("/resource/properties", ("target",)),
-    ("/resource", ("target",)),
-    ("/arguments", ("arguments",)),
-    ("/subject/properties", ("principal",)),
-    ("/subject", ("principal",)),
-    ("/context/client", ("client",)),
-    ("/context/task", ("task",)),
-)
-"""Where in the policy input, and where in a `call` entry."""
-
-
-def _steps(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-
-
-def _at(value: Any, steps: tuple[str, ...]) -> object:
-    for step in steps:
-        if isinstance(value, Mapping):
-            value = cast("Mapping[str, Any]", value).get(step)
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(cast("list[Any]", value)):
-            value = cast("list[Any]", value)[int(step)]
-        else:
-            return None
-    return cast("object", value)
 
 
 # --- for people --------------------------------------------------------------------------------------
@@ -171,7 +183,7 @@ def _outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> 
     return f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
 
 
-def _show_reason(reason: Mapping[str, Any]) -> None:
+def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
     out.print()
     out.print(styled("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
     rows = pairs()
@@ -182,10 +194,23 @@ def _show_reason(reason: Mapping[str, Any]) -> None:
         rows.add_row("rule", f"{reason['rule']['file']}:{reason['rule']['line']}")
     if reason["controls"]:
         rows.add_row("controls", ", ".join(reason["controls"]))
-    for pointer, value in reason["facts"].items():
-        shown = "(the journal does not keep it)" if value is None else json.dumps(value, ensure_ascii=False)
-        rows.add_row("fact", plain(f"{pointer} = {shown}"))
+    for pointer in reason["facts"]:
+        rows.add_row("fact", plain(f"{pointer} = {facts.words(pointer)}"))
+        for label, text in _made(facts.causes(pointer), str(facts.known["id"])):
+            rows.add_row(label, plain(text))
     show(rows)
+
+
+def _made(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
+    """The calls that made a fact."""
+    for cause in causes[:_CAUSES]:
+        call = cause.call
+        if call.id == own:
+            yield "  this call", cause.how
+        else:
+            yield f"  call {call.number}", f"{call.target} {cause.how}, {call.time} [{call.id}]"
+    if len(causes) > _CAUSES:
+        yield "", f"and {len(causes) - _CAUSES} more, which --json tells"
 
 
 def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.model import (
         Call,
         Context,
+        CredentialFact,
         Decision,
         Json,
         JsonObject,
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
         Principal,
         Reason,
         Refusal,
+        SessionFacts,
         Target,
         Task,
     )
 
 _ACTORS: Final = 16
+_SIGHTINGS: Final = 64
 
 
 class Outcome(StrEnum):
@@ -63,8 +66,10 @@ def call_entry(  # noqa: PLR0917 - the stages of a call, in their order
     decision: Decision,
     context: Context,
     arguments_record: JsonObject,
+    facts: SessionFacts,
 ) -> JsonObject:
-    """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`."""
+    """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`; of the
+    `facts` is kept what the events of history do not say."""
     return {
         "id": decision_id,
         "effect": decision.effect,
@@ -76,6 +81,7 @@ def call_entry(  # noqa: PLR0917 - the stages of a call, in their order
         "action": call.action,
         "target": _target(call.target),
         "arguments": arguments_record,
+        **_found(facts),
         "client": _client(context.client_ip, context.client_name),
         "trace_id": context.trace_id,
     }
@@ -175,8 +181,37 @@ def _target(target: Target) -> JsonObject:
         "audience": target.audience,
         "tenant": target.tenant,
         "environment": target.environment,
+        "trust": target.trust,
         "effect": target.labels.effect.value,
+        "egress": target.labels.egress,
+        "sensitivity": target.labels.sensitivity.value,
+        "roles": {pointer: role.value for pointer, role in target.labels.roles.items()},
         "pin": None if target.pin is None else target.pin.value,
+    }
+
+
+def _found(facts: SessionFacts) -> JsonObject:
+    """What the arguments hold, as far as it concerns a rule: which credentials and where, and which values came from
+    nobody who may give them. What is not known is `null`, what there is not is left out."""
+    found: dict[str, Json] = {}
+    if facts.credentials is None:
+        found["credentials"] = None
+    elif facts.credentials:
+        found["credentials"] = [_seen(fact) for fact in facts.credentials[:_SIGHTINGS]]
+    if facts.ungrounded != ():
+        found["ungrounded"] = None if facts.ungrounded is None else list(facts.ungrounded)
+    return {"found": found} if found else {}
+
+
+def _seen(fact: CredentialFact) -> JsonObject:
+    sighting = fact.sighting
+    return {
+        "fingerprint": sighting.fingerprint,
+        "detector": sighting.detector,
+        "pointer": concealed(sighting.pointer),
+        "role": None if sighting.role is None else sighting.role.value,
+        "form": sighting.form,
+        "origin": fact.origin,
     }
 
 

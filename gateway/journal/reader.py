@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -10,6 +11,7 @@ import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE, Chain
+from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import segment_path, segments
 from gateway.journal.verification import Fault, Place, Position, Problem, follow, lost
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.model import JsonObject
 
+_ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
 _MAX_PROBLEMS: Final = 100
 _PROGRESS_STEP: Final = 2**20
 _PAUSE: Final = 0.2
@@ -187,15 +190,50 @@ def _first(path: Path) -> int:
     return 2**63
 
 
-def find(path: Path, decision_id: str) -> tuple[JsonObject, ...]:
-    """The entries about one decision, oldest first; none if it is not in the journal. Raises `JournalError`."""
-    mark = msgspec.json.encode(decision_id)
+def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[JsonObject, ...]:
+    """The entries about one decision, oldest first; none if it is not in the journal.
+
+    With the deployment's journal key (`keys.read_key`) each of them is checked. Raises `JournalError`, also for one that
+    is not as it was written.
+    """
+    mark, chain = msgspec.json.encode(decision_id), None if key is None else Chain.of(key)
     return tuple(
         entry
         for _, file in segments(path)
         for number, line in enumerate(_raw_lines(file), 1)
-        if mark in line and line.endswith(b"\n") and (entry := _entry(line, file, number)).get("id") == decision_id
+        if mark in line
+        and line.endswith(b"\n")
+        and (entry := _checked(line, file, number, chain)).get("id") == decision_id
     )
+
+
+def task(path: Path, task_id: str, *, key: bytes | None = None) -> Iterator[JsonObject]:
+    """The entries about one task and the outcomes of its calls, oldest first, checked as in `find`. What is kept are
+    the ids of its open calls. Raises `JournalError`."""
+    mark, chain, calls = msgspec.json.encode(task_id), None if key is None else Chain.of(key), set[str]()
+    for _, file in segments(path):
+        for number, line in enumerate(_raw_lines(file), 1):
+            if not line.endswith(b"\n") or not (mark in line or (calls and _ENDS.search(line))):
+                continue
+            entry = _checked(line, file, number, chain)
+            if _is_of(entry, task_id, calls):
+                yield entry
+
+
+def _is_of(entry: JsonObject, task_id: str, calls: set[str]) -> bool:
+    """Whether an entry is about the task. `calls` are those of it that are open, and is kept so."""
+    if (call := opened_by(str(entry.get("kind")), entry)) is None:
+        ended = closed_by(str(entry.get("kind")), entry)
+        if ended is not None:
+            known = ended in calls
+            calls.discard(ended)
+            return known
+    named = entry.get("task")
+    if (named.get("id") if isinstance(named, dict) else named) != task_id:
+        return False
+    if call is not None:
+        calls.add(call)
+    return True
 
 
 def _sleep() -> bool:
@@ -280,6 +318,12 @@ def _unreadable(path: Path, error: OSError) -> JournalError:
     return JournalError(
         f"the journal segment {path} cannot be read: {error.strerror}", "run this as the gateway's user"
     )
+
+
+def _checked(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonObject:
+    if chain is not None and not chain.intact(line[:-1]):
+        raise JournalError(f"{path}, line {number} is not as it was written", "run `opagate journal verify`")
+    return _entry(line, path, number)
 
 
 def _entry(line: bytes, path: Path, number: int) -> JsonObject:

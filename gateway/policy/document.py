@@ -45,7 +45,7 @@ def decision(principal: Principal, call: Call, context: Context, facts: SessionF
         "resource": _resource(call.target),
         "arguments": call.arguments,
         "context": _context(context),
-        "session": _session(facts),
+        "session": session(facts),
     }
 
 
@@ -56,7 +56,7 @@ def visibility(principal: Principal, targets: Sequence[Target], context: Context
         "subject": _subject(principal),
         "resources": [_resource(target) for target in targets],
         "context": _context(context),
-        "session": _session(facts),
+        "session": session(facts),
     }
 
 
@@ -187,7 +187,8 @@ def _contract(contract: Contract) -> JsonObject:
     return described
 
 
-def _session(facts: SessionFacts) -> JsonObject:
+def session(facts: SessionFacts) -> JsonObject:
+    """What a task has done, as policy is told of it."""
     described: dict[str, Json] = {
         "calls": facts.calls,
         "in_flight": facts.in_flight,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from gateway.journal.entry import (
     Outcome,
@@ -18,6 +20,7 @@ from gateway.model import (
     AuthMethod,
     Call,
     Context,
+    CredentialFact,
     Decision,
     Disposition,
     Effect,
@@ -31,6 +34,9 @@ from gateway.model import (
     Principal,
     Reason,
     Refusal,
+    Role,
+    SessionFacts,
+    Sighting,
     Target,
     Task,
     User,
@@ -52,10 +58,12 @@ TARGET = Target(
     "https://api.github",
     "acme",
     "production",
-    labels=Labels(Effect.WRITE),
+    labels=Labels(Effect.WRITE, roles={"/body": Role.CONTENT}),
     pin=Pin.MATCH,
 )
 TASK = Task("task-1", "implicit", 0.0, goal=f"use {SECRET}")
+NOTHING = frozenset[str]()
+FACTS = SessionFacts(1, 1, NOTHING, NOTHING, NOTHING, NOTHING, 0, credentials=(), ungrounded=())
 REVISION = PolicyRevision("rego", "r1")
 
 
@@ -66,10 +74,12 @@ def decision(effect: str = "allow") -> Decision:
     return Decision("deny", (reason,), (), REVISION)
 
 
-def call_fields(target: Target = TARGET, effect: str = "allow", client_name: str | None = "cursor"):
+def call_fields(
+    target: Target = TARGET, effect: str = "allow", client_name: str | None = "cursor", facts: SessionFacts = FACTS
+) -> Any:
     context = Context(0.0, "trace-1", "127.0.0.1", client_name, TASK)
     call = Call("tools/call", target, {"token": SECRET})
-    return call_entry("d-1", PRINCIPAL, call, TASK, decision(effect), context, {"mode": "none"})
+    return call_entry("d-1", PRINCIPAL, call, TASK, decision(effect), context, {"mode": "none"}, facts)
 
 
 def test_a_call_says_who_what_for_which_task_and_under_which_policy():
@@ -97,7 +107,11 @@ def test_a_call_says_who_what_for_which_task_and_under_which_policy():
             "audience": "https://api.github",
             "tenant": "acme",
             "environment": "production",
+            "trust": "untrusted",
             "effect": "write",
+            "egress": True,
+            "sensitivity": "internal",
+            "roles": {"/body": "content"},
             "pin": "match",
         },
         "arguments": {"mode": "none"},
@@ -110,6 +124,38 @@ def test_a_refused_call_says_why():
     assert call_fields(effect="deny")["reasons"] == [
         {"code": "fan-out/audiences", "message": "Too many systems.", "facts": ["/session/audiences"]}
     ]
+
+
+def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
+    held = CredentialFact(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), "user")
+    facts = replace(
+        FACTS, credentials=(held, CredentialFact(Sighting("f2", "pem", f"/{SECRET}"), "unknown")), ungrounded=("/to",)
+    )
+
+    found = call_fields(facts=facts)["found"]
+    assert found["ungrounded"] == ["/to"]
+    assert found["credentials"][0] == {
+        "fingerprint": "f1",
+        "detector": "jwt",
+        "pointer": "/token",
+        "role": "credential",
+        "form": "base64",
+        "origin": "user",
+    }
+    assert SECRET not in json.dumps(found)
+
+
+def test_what_was_not_looked_at_whole_is_null_in_the_record():
+    assert call_fields(facts=replace(FACTS, credentials=None, ungrounded=None))["found"] == {
+        "credentials": None,
+        "ungrounded": None,
+    }
+
+
+def test_of_very_many_credentials_the_first_are_recorded():
+    held = tuple(CredentialFact(Sighting(f"f{number}", "jwt"), "unknown") for number in range(1000))
+
+    assert len(call_fields(facts=replace(FACTS, credentials=held))["found"]["credentials"]) == 64
 
 
 def test_a_secret_in_a_name_that_the_caller_chose_is_not_recorded():
@@ -206,7 +252,11 @@ def test_a_target_without_a_definition_has_no_pin():
         "audience": "files",
         "tenant": None,
         "environment": None,
+        "trust": "untrusted",
         "effect": "write",
+        "egress": True,
+        "sensitivity": "internal",
+        "roles": {},
         "pin": None,
     }
     assert pin_entry(resource, "ff")["state"] is None

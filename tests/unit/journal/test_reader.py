@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import JournalError
 from gateway.journal import reader
 from gateway.journal.chain import MAX_LINE, Chain
-from gateway.journal.reader import entries, find, tail
 from gateway.journal.verification import Fault
 
 if TYPE_CHECKING:
@@ -366,153 +364,3 @@ async def test_a_line_that_is_being_written_is_waited_for(open_journal: Callable
 
     assert (result.ok, result.entries, result.stopped) == (True, 3, False)
     await journal.close()
-
-
-async def test_entries_are_listed_oldest_first_over_segments(
-    write_journal: Callable[..., Awaitable[str]], folder: Path
-):
-    await write_journal(10, segment=SMALL)
-    with files(folder)[-1].open("ab") as file:
-        file.write(b'{"seq":')
-
-    listed = list(entries(folder))
-
-    assert [entry["revision"] for entry in listed if entry["kind"] == "policy"] == [str(n) for n in range(10)]
-    assert [entry["seq"] for entry in listed] == list(range(1, len(listed) + 1))
-
-
-async def test_segments_without_wanted_entries_are_not_read(write_journal: Callable[..., Awaitable[str]], folder: Path):
-    await write_journal(30, segment=1000)
-    everything = [cast("int", entry["seq"]) for entry in entries(folder)]
-    firsts = [next(iter(file.read_bytes().split(b"\n"))) for file in files(folder)]
-    assert len(firsts) > 3
-    for file, first in zip(files(folder)[:2], firsts, strict=False):
-        file.write_bytes(first + b"\nnot to be read\n")
-    third = json.loads(firsts[2])["seq"]
-
-    for after in (third - 1, third, everything[-1], everything[-1] + 100):
-        wanted = [cast("int", entry["seq"]) for entry in entries(folder, after=after)]
-
-        assert wanted == everything[len(everything) - len(wanted) :]
-        assert wanted[0] in {json.loads(line)["seq"] for line in firsts}
-        assert wanted[0] <= after + 1 or after >= everything[-1]
-    with pytest.raises(JournalError):
-        list(entries(folder, after=third - 2))
-
-
-async def test_an_empty_last_segment_hides_nothing(write_journal: Callable[..., Awaitable[str]], folder: Path):
-    await write_journal(3)
-    (folder / "00000002.jsonl").touch()
-
-    assert list(entries(folder, after=4)) == list(entries(folder))
-
-
-@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"\xff\n"])
-async def test_a_line_that_is_no_entry_is_an_error(
-    write_journal: Callable[..., Awaitable[str]], folder: Path, line: bytes
-):
-    await write_journal(1)
-    with (folder / "00000001.jsonl").open("ab") as file:
-        file.write(line)
-
-    with pytest.raises(JournalError, match="line 4 is no journal entry"):
-        list(entries(folder))
-
-
-async def test_everything_about_a_decision_is_found(open_journal: Callable[..., Journal], folder: Path):
-    journal = open_journal(segment=SMALL)
-    for number in range(10):
-        await journal.append("call", {"id": f"d-{number}", "effect": "allow"})
-    await journal.append("settled", {"id": "d-3", "outcome": "completed"})
-    await journal.append("policy", {"name": "d-3"})
-    await journal.close()
-
-    assert [entry["kind"] for entry in find(folder, "d-3")] == ["call", "settled"]
-    assert find(folder, "d-99") == ()
-    assert find(folder, 'd"3') == ()
-
-
-def begin(folder: Path) -> None:
-    folder.mkdir()
-
-
-async def test_a_journal_is_followed_over_segments(
-    write_journal: Callable[..., Awaitable[str]], folder: Path, tmp_path: Path
-):
-    """A journal that is written bit by bit is seen whole, whatever the bits are."""
-    await write_journal(20, segment=SMALL, path=tmp_path / "whole")
-    begin(folder)
-    bits = (
-        (path.name, path.read_bytes()[at : at + 97]) for path in files(tmp_path / "whole") for at in range(0, 900, 97)
-    )
-
-    def wait() -> bool:
-        for name, bit in bits:
-            if bit:
-                with (folder / name).open("ab") as file:
-                    file.write(bit)
-                return True
-        return False
-
-    assert list(tail(folder, wait=wait)) == list(entries(tmp_path / "whole"))
-
-
-def test_a_journal_that_has_not_begun_is_waited_for(tmp_path: Path):
-    turns = iter([True, True, False])
-
-    def wait() -> bool:
-        (tmp_path / "00000001.jsonl").write_bytes(b'{"seq":1}\n{"seq":2')
-        return next(turns)
-
-    assert list(tail(tmp_path, wait=wait)) == [{"seq": 1}]
-    assert list(tail(tmp_path / ".", wait=lambda: False)) == [{"seq": 1}]
-
-
-def test_following_nothing_ends(tmp_path: Path):
-    assert list(tail(tmp_path, wait=lambda: False)) == []
-
-
-def test_following_sleeps_between_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        (tmp_path / "00000001.jsonl").write_bytes(b'{"seq":1}\n')
-
-    monkeypatch.setattr("gateway.journal.reader.time.sleep", sleep)
-
-    assert next(tail(tmp_path)) == {"seq": 1}
-    assert slept == [0.2]
-
-
-def test_a_segment_that_cannot_be_read_is_said_to_be_so(tmp_path: Path):
-    (tmp_path / "00000001.jsonl").mkdir()
-
-    with pytest.raises(JournalError, match="cannot be read: Is a directory"):
-        verify(tmp_path, key=KEY)
-    (tmp_path / "00000001.jsonl").rmdir()
-    (tmp_path / "00000001.jsonl").symlink_to("none")
-    with pytest.raises(JournalError, match="cannot be read: No such file"):
-        verify(tmp_path, key=KEY)
-
-
-def test_a_disk_that_fails_while_reading_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Failing:
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return None
-
-        def readline(self, _: int) -> bytes:
-            raise OSError(5, "Input/output error")
-
-    (tmp_path / "00000001.jsonl").touch()
-
-    def opened(_path: Path) -> Failing:
-        return Failing()
-
-    monkeypatch.setattr("gateway.journal.reader._opened", opened)
-
-    with pytest.raises(JournalError, match="Input/output error"):
-        list(entries(tmp_path))

@@ -160,7 +160,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
 
     session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, facts))["session"]
 
-    assert {name: session[name] for name in session.keys() - {*_read(document._session(FACTS))}} == {
+    assert {name: session[name] for name in session.keys() - {*_read(document.session(FACTS))}} == {
         "audiences_in_window": ["x", "y"],
         "destinations": 7,
         "call_destinations": ["a@b.example"],

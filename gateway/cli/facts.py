@@ -1,0 +1,124 @@
+"""What policy was told before a recorded decision, from the record: the value of a fact, and the calls that made it.
+
+Facts are named by JSON pointers (RFC 6901) into the policy input, as a rule's `facts` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from gateway.history.trail import Cause, Told
+    from gateway.model import JsonObject
+
+_KEPT: Final = (
+    ("/resource/properties", ("target",)),
+    ("/resource", ("target",)),
+    ("/arguments", ("arguments", "value")),
+    ("/subject/properties", ("principal",)),
+    ("/subject", ("principal",)),
+    ("/context/client", ("client",)),
+    ("/context/task", ("task",)),
+    ("/session", ("session",)),
+)
+"""Where in the policy input, and where in what is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of one decision. `known` is its entry with what was declared of its task, and what its task had done as `session`;
+    `told` is `None` for a request that policy never saw."""
+
+    known: JsonObject
+    told: Told | None = None
+
+    def value(self, pointer: str) -> object:
+        """What the record has of a fact; `None` if nothing. Of the destinations of a call it has the number."""
+        for prefix, place in _KEPT:
+            if pointer == prefix or pointer.startswith(f"{prefix}/"):
+                return _at(cast("Any", self.known), (*place, *_steps(pointer.removeprefix(prefix))))
+        return None
+
+    def causes(self, pointer: str) -> tuple[Cause, ...]:
+        """The calls that made a fact, oldest first, the one that was decided included."""
+        if self.told is None:
+            return ()
+        if pointer.startswith("/arguments/"):
+            return self.told.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
+        member = pointer.removeprefix("/session/")
+        while member not in self.told.causes and "/" in member:
+            member = member.rpartition("/")[0]
+        return self.told.causes.get(member, ())
+
+    def words(self, pointer: str) -> str:
+        """A fact, for people: its value, or what there is to say of one whose value the record has not."""
+        value = self.value(pointer)
+        if value is None:
+            return self._remark(pointer)
+        if pointer == "/session/call_destinations":
+            return f"{cast('Mapping[str, int]', value)['count']}, of which the journal keeps digests"
+        if pointer.startswith("/session/credentials/") and isinstance(value, Mapping):
+            return _credential(cast("Mapping[str, Any]", value))
+        return json.dumps(value, ensure_ascii=False)
+
+    def _remark(self, pointer: str) -> str:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        place = pointer.removeprefix("/arguments")
+        held = [item for item in found.get("credentials") or () if item["pointer"] == place]
+        if place != pointer and held:
+            return ", ".join(f"a credential ({item['detector']}, {item['form']})" for item in held)
+        if self._is_ungrounded(pointer):
+            return "a value that neither the task nor a trusted source named"
+        if pointer.startswith("/session/"):
+            return "unknown"
+        return "(the journal does not keep it)"
+
+    def _is_ungrounded(self, pointer: str) -> bool:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        return pointer.startswith("/arguments/") and pointer.removeprefix("/arguments") in (
+            found.get("ungrounded") or ()
+        )
+
+
+def facts_of(decision: JsonObject, told: Told | None) -> Facts:
+    """The facts of a recorded decision. `told` is from its task's trail."""
+    if told is None:
+        return Facts(decision)
+    from gateway.policy import document
+
+    session: dict[str, object] = {**document.session(told.facts)}
+    if told.destinations is not None:
+        session["call_destinations"] = {"count": told.destinations}
+    task = {**cast("JsonObject", decision["task"]), **told.declared}
+    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), told)
+
+
+def _credential(held: Mapping[str, Any]) -> str:
+    """`origin` is where it came from as far as the task knows."""
+    origin = held["origin"]
+    source = {
+        "result": f"from a result of {origin.get('audience')}",
+        "user": "from the user",
+        "broker": "issued by the gateway",
+    }.get(origin["kind"], "of unknown origin")
+    chain = f", {held['chain_depth']} more credentials before it" if held["chain_depth"] else ""
+    minted = ", made in this task" if held["minted_in_task"] else ""
+    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}"
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _at(value: Any, steps: tuple[str, ...]) -> object:
+    for step in steps:
+        if isinstance(value, Mapping):
+            value = cast("Mapping[str, Any]", value).get(step)
+        elif isinstance(value, list | tuple) and step.isdigit() and int(step) < len(cast("list[Any]", value)):
+            value = cast("list[Any]", value)[int(step)]
+        else:
+            return None
+    return cast("object", value)

@@ -1,0 +1,71 @@
+"""`opagate explain` on the record that the scripted agent leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interaction.cli.conftest import Opagate
+from tests.requirements import requirement
+
+
+@pytest.fixture
+def refused(opagate: Opagate) -> dict[str, str]:
+    """Reason code → the id of the first decision with it; of the tour, whose record is in `state`."""
+    done = opagate("up", "--once", "--state", "state", "--json")
+    steps: list[dict[str, Any]] = [json.loads(line) for line in done.out.splitlines()][:-1]
+    found: dict[str, str] = {}
+    for step in steps:
+        for code in step["codes"]:
+            found.setdefault(code, step["decision"])
+    return found
+
+
+@requirement("explain/causes")
+def test_the_earlier_calls_that_made_a_fact_are_named(opagate: Opagate, refused: dict[str, str]):
+    carried = opagate("explain", refused["credential-chain/presentation"], "--json").json
+    assert carried["missing"] == 0
+    reason = next(reason for reason in carried["reasons"] if reason["code"] == "credential-chain/presentation")
+    assert reason["facts"]["/session/credentials/0"]["origin"]["audience"] == "files.example.com"
+    (shown,) = reason["made_by"]["/session/credentials/0"]
+    assert (shown["target"], shown["how"]) == ("files/read_file", "showed the credential in its result")
+    people = opagate("explain", refused["credential-chain/presentation"]).out
+    assert f"files/read_file showed the credential in its result, {shown['time']} [{shown['id']}]" in people
+    assert "in /comment, from a result of files.example.com" in people
+
+    spread = opagate("explain", refused["fan-out/destinations"], "--json").json
+    reason = next(reason for reason in spread["reasons"] if reason["code"] == "fan-out/destinations")
+    assert reason["facts"]["/session/destinations"] == 25
+    first, own = reason["made_by"]["/session/destinations"]
+    assert (first["target"], own["id"]) == ("mail/send_message", spread["decision"]["id"])
+    assert "this call  was the first to reach 24 destinations" in opagate("explain", own["id"]).out
+
+    assert "ghp_" not in people + json.dumps(carried)
+
+
+def test_a_journal_that_was_edited_is_a_sentence(opagate: Opagate, refused: dict[str, str], tmp_path: Path):
+    decision = refused["credential-chain/presentation"]
+    (segment,) = (tmp_path / "state/journal").glob("*.jsonl")
+    whole = segment.read_bytes()
+    origin = whole.index(b'"kind":"observed"')
+    segment.write_bytes(whole[:origin] + whole[origin:].replace(b'"event":"observed"', b'"event":"obsessed"', 1))
+    edited = opagate("explain", decision)
+    assert (edited.status, edited.out) == (2, "")
+    assert "is not as it was written" in edited.err
+    assert "opagate journal verify" in edited.err
+
+    (tmp_path / "state/journal-key").unlink()
+    keyless = opagate("explain", decision)
+    assert (keyless.status, "there is no event 'obsessed'" in keyless.err) == (2, True)
+    at = whole.index(f'"id":"{decision}"'.encode())
+    segment.write_bytes(whole[:at] + whole[at:].replace(b'"client":{', b'"client":7,"x":{', 1))
+    damaged = opagate("explain", decision)
+    assert (damaged.status, "is damaged" in damaged.err) == (2, True)
+
+    segment.write_bytes(b"".join(line for line in whole.splitlines(keepends=True) if b'"number":3,' not in line))
+    shorter = opagate("explain", decision)
+    assert shorter.status == 0
+    assert "Earlier calls of the task that are not in this journal: 1" in shorter.out

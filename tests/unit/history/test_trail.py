@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import HistorySettings
+from gateway.errors import HistoryError
+from gateway.history import History
+from gateway.history.trail import DENIALS, Told, Trail
+from gateway.journal.entry import call_entry
+from gateway.model import (
+    AuthMethod,
+    Call,
+    CallContent,
+    Context,
+    Contract,
+    Decision,
+    Effect,
+    Labels,
+    PolicyRevision,
+    Principal,
+    ResultContent,
+    Role,
+    Sensitivity,
+    SessionFacts,
+    Sighting,
+    Target,
+    Task,
+)
+from tests.requirements import requirement
+from tests.unit.history.lives import CALLS, CONTENTS, RESULTS
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DataObject
+
+    from gateway.model import JsonObject
+
+AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
+REVISION = PolicyRevision("test", "1")
+DAMAGES: list[dict[str, Any]] = [
+    {"history": None},
+    {"history": {"event": "settled", "call": "c1"}},
+    {"target": {}},
+    {"principal": None},
+    {"found": {"credentials": [{}]}},
+    {"found": {"ungrounded": 1}},
+]
+
+
+def target(audience: str, effect: Effect = Effect.READ, **more: Any) -> Target:
+    labels = Labels(effect, sensitivity=more.pop("sensitivity", Sensitivity.INTERNAL))
+    return Target("tool", audience, "use", audience, labels=labels, **more)
+
+
+def holding(*names: str, pointer: str = "/body") -> CallContent:
+    return CallContent(sightings=tuple(Sighting(name, "jwt", pointer) for name in names))
+
+
+def showing(*names: str, tokens: frozenset[int] = frozenset()) -> ResultContent:
+    return ResultContent(tuple(Sighting(name, "jwt") for name in names), tokens)
+
+
+@dataclass
+class Session:
+    """A task at a gateway: history, and the journal as the pipeline writes it."""
+
+    history: History = field(
+        default_factory=lambda: History(HistorySettings(idle=timedelta(days=1)), clock=lambda: 0.0, conceal=str)
+    )
+    entries: list[JsonObject] = field(default_factory=list[Any])
+    facts: dict[str, SessionFacts] = field(default_factory=dict[str, SessionFacts])
+    now: float = 1000.0
+    task: Task = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.task = self.history.task(AGENT, None, self.now)
+
+    def write(self, kind: str, fields: JsonObject) -> None:
+        entry = {"seq": len(self.entries) + 1, "time": f"T{len(self.entries) + 1}", "kind": kind, **fields}
+        self.entries.append(json.loads(json.dumps(entry)))
+
+    def count(self, to: Target, content: CallContent | None = None) -> tuple[str, JsonObject]:
+        """Reserve a call; its entry is to be written."""
+        self.now += 1
+        call, call_id = Call("tools/call", to, {}), f"c{len(self.facts) + 1}"
+        content = content if content is not None else CallContent()
+        counted = self.history.reserve(self.task, call_id, call, content, self.now, depth=0)
+        self.facts[call_id] = counted.facts
+        context = Context(self.now, "0", None, None, self.task)
+        decision = Decision("allow", (), (), REVISION)
+        entry = call_entry(call_id, AGENT, call, self.task, decision, context, {"mode": "none"}, counted.facts)
+        return call_id, {**entry, "history": counted.fields}
+
+    def begin(self, to: Target, content: CallContent | None = None) -> str:
+        call_id, entry = self.count(to, content)
+        self.write("call", entry)
+        return call_id
+
+    def show(self, call_id: str, result: ResultContent) -> None:
+        fields = self.history.observe(self.task, call_id, result)
+        if fields is not None:
+            self.write("observed", fields)
+
+    def settle(self, call_id: str) -> None:
+        self.history.settle(self.task, call_id)
+        self.write("settled", {"id": call_id})
+
+    def call(self, to: Target, content: CallContent | None = None, result: ResultContent | None = None) -> str:
+        call_id = self.begin(to, content)
+        self.show(call_id, result or ResultContent())
+        self.settle(call_id)
+        return call_id
+
+    def deny(self, to: Target, content: CallContent | None = None) -> str:
+        call_id, entry = self.count(to, content)
+        self.write("call", {**entry, "effect": "deny"})
+        self.history.release(self.task, call_id, denied=True)
+        return call_id
+
+    def told(self, call_id: str, entries: list[JsonObject] | None = None) -> Told:
+        trail = Trail(next(entry for entry in self.entries if entry.get("id") == call_id))
+        for entry in self.entries if entries is None else entries:
+            if not trail.take(entry):
+                break
+        return trail.told()
+
+    def causes(self, call_id: str, fact: str) -> list[tuple[str, str]]:
+        return [(cause.call.id, cause.how) for cause in self.told(call_id).causes.get(fact, ())]
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+# --- the facts ---------------------------------------------------------------------------------------
+
+
+def _step(data: DataObject, session: Session, opened: list[str]) -> None:
+    match data.draw(st.sampled_from(["begin", "begin", "deny", "show", "show", "settle", "endorse"])):
+        case "begin":
+            opened.append(session.begin(data.draw(CALLS).target, data.draw(CONTENTS)))
+        case "deny":
+            session.deny(data.draw(CALLS).target, data.draw(CONTENTS))
+        case "endorse":
+            session.write("task", session.history.endorse(session.task, data.draw(st.frozensets(st.integers(0, 9)))))
+        case "show" if opened:
+            session.show(data.draw(st.sampled_from(opened)), data.draw(RESULTS))
+        case "settle" if opened:
+            session.settle(opened.pop(data.draw(st.integers(0, len(opened) - 1))))
+        case _:
+            pass
+
+
+@given(st.data())
+def test_the_facts_are_those_of_the_decision(data: DataObject):
+    session, opened = Session(), list[str]()
+    for _ in range(data.draw(st.integers(1, 20))):
+        _step(data, session, opened)
+
+    for call_id, then in session.facts.items():
+        told = session.told(call_id)
+        assert told.facts == replace(then, call_destinations=None)
+        assert told.destinations == (None if then.call_destinations is None else told.destinations)
+        assert told.missing == 0
+
+
+def test_a_credential_that_the_user_gave_stays_one(session: Session):
+    item = Sighting("s", "named", "/token", Role.CREDENTIAL)
+    last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))
+
+    held = session.told(last).facts.credentials
+    assert held is not None
+    assert [(credential.sighting, credential.origin) for credential in held] == [(item, "user")]
+
+
+def test_what_was_declared_is_told():
+    session = Session()
+    session.task = Task("t-1", "declared", 1000.0, 2000.0, "mend it", contract=Contract(frozenset({"a"})))
+    session.write("task", session.history.open(AGENT, session.task, ResultContent()))
+    call_id = session.begin(target("a"))
+
+    declared: Any = session.told(call_id).declared
+    assert declared["goal"] == "mend it"
+    assert declared["contract"]["audiences"] == ["a"]
+
+
+def test_calls_at_the_same_time_are_told_though_their_entries_come_later(session: Session):
+    """The facts were those of the moment when the call was counted."""
+    slow, entry = session.count(target("a"))
+    quick = session.begin(target("b"))
+    after, later = session.count(target("c"))
+    session.write("call", later)
+    session.write("call", entry)
+    session.settle(slow)
+    session.settle(quick)
+
+    assert session.told(quick).facts == replace(session.facts[quick], call_destinations=None)
+    assert session.causes(quick, "audiences") == [
+        (slow, "was the first to touch a"),
+        (quick, "was the first to touch b"),
+    ]
+    assert session.causes(quick, "in_flight") == [(slow, "was open"), (quick, "was open")]
+    assert session.told(after).facts.audiences == {"a", "b", "c"}
+
+
+def test_nothing_is_read_beyond_what_matters(session: Session):
+    calls = [session.call(target("a")) for _ in range(3)]
+    trail = Trail(next(entry for entry in session.entries if entry.get("id") == calls[1]))
+
+    taken = [trail.take(entry) for entry in session.entries]
+    assert taken.index(False) == next(n for n, entry in enumerate(session.entries) if entry.get("id") == calls[1])
+
+
+def test_calls_that_the_journal_has_no_more_are_counted(session: Session):
+    session.call(target("a"))
+    session.call(target("b"))
+    last = session.call(target("c"))
+
+    told = session.told(last, [entry for entry in session.entries if entry.get("id") != "c1"])
+    assert told.missing == 1
+    assert told.facts.audiences == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"history": None},
+        {"history": {"event": "settled", "call": "c1"}},
+        {"history": {"event": "reserved", "call": "c1"}},
+        {"target": None},
+        {"seq": None},
+    ],
+)
+def test_a_damaged_entry_of_an_earlier_call_is_a_sentence(session: Session, damage: dict[str, Any]):
+    session.call(target("a"), holding("s"))
+    other = session.begin(target("b"))
+
+    with pytest.raises(HistoryError, match="of the journal cannot be read"):
+        session.told(other, [{**session.entries[0], **damage}])
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+def test_a_damaged_entry_of_the_decision_is_a_sentence(session: Session, damage: dict[str, Any]):
+    session.call(target("a"), holding("s"))
+
+    with pytest.raises(HistoryError, match="entry 1 of the journal cannot be read"):
+        Trail({**session.entries[0], **damage}).told()
+
+
+# --- what made them ----------------------------------------------------------------------------------
+
+
+@requirement("explain/causes")
+def test_fan_out_names_the_calls_that_first_touched_each_system(session: Session):
+    session.call(target("a"))
+    session.call(target("a", Effect.WRITE, tenant="x", environment="test"))
+    session.deny(target("d", Effect.WRITE))
+    session.call(target("b"))
+    last = session.deny(target("c", Effect.WRITE, tenant="x"))
+
+    assert session.causes(last, "audiences") == [
+        ("c1", "was the first to touch a"),
+        ("c4", "was the first to touch b"),
+        (last, "was the first to touch c"),
+    ]
+    assert session.causes(last, "write_audiences") == [
+        ("c2", "was the first to change a"),
+        (last, "was the first to change c"),
+    ]
+    assert session.causes(last, "tenants") == [("c2", "was the first in tenant x")]
+    assert session.causes(last, "environments") == [("c2", "was the first in environment test")]
+    assert [
+        (cause.call.number, cause.call.time, cause.call.target) for cause in session.told(last).causes["audiences"]
+    ][:2] == [(1, "T1", "a/use"), (4, "T7", "b/use")]
+
+
+def test_a_burst_names_the_latest_calls_within_the_window(session: Session):
+    session.call(target("old"))
+    session.now += 100
+    session.call(target("a"))
+    session.call(target("a"))
+    last = session.deny(target("b"))
+
+    assert session.causes(last, "audiences_in_window") == [("c3", "touched a"), (last, "touched b")]
+
+
+def test_destinations_are_counted_by_the_call_that_first_reached_them(session: Session):
+    session.call(target("a"), CallContent(destinations={1: "x"}))
+    session.call(target("a"), CallContent(destinations={1: "x"}))
+    last = session.deny(target("a"), CallContent(destinations={1: "x", 2: "y", 3: "z"}))
+
+    assert session.causes(last, "destinations") == [
+        ("c1", "was the first to reach one destination"),
+        (last, "was the first to reach 2 destinations"),
+    ]
+    assert session.told(last).destinations == 3
+
+
+@requirement("explain/causes")
+def test_a_credential_names_the_call_whose_result_showed_it_and_what_led_there(session: Session):
+    session.call(target("vault"), result=showing("first"))
+    session.call(target("vault"), result=showing("other"))
+    session.call(target("vault"), holding("first"), showing("second", "first"))
+    last = session.deny(target("mail"), holding("second", "other"))
+
+    assert session.causes(last, "credentials/0") == [
+        ("c1", "showed a credential that was used on the way there"),
+        ("c3", "showed the credential in its result"),
+    ]
+    assert session.causes(last, "credentials/1") == [("c2", "showed the credential in its result")]
+
+
+def test_credentials_that_lead_to_one_another_end(session: Session):
+    session.call(target("a"), holding("two"), showing("one"))
+    session.call(target("a"), holding("one"), showing("two"))
+    last = session.deny(target("b"), holding("one"))
+
+    assert len(session.causes(last, "credentials/0")) == 2
+
+
+def test_a_credential_of_unknown_origin_names_the_call_that_first_had_it(session: Session):
+    session.call(target("a"), holding("s"))
+    last = session.deny(target("b"), holding("s", "t"))
+
+    assert session.causes(last, "credentials/0") == [("c1", "was the first to carry it")]
+    assert session.causes(last, "credentials/1") == []
+
+
+@requirement("explain/causes")
+def test_toxic_flow_names_the_first_untrusted_and_the_most_confidential_read(session: Session):
+    session.call(target("wiki", trust="trusted"))
+    session.call(target("issues"))
+    session.call(target("issues"))
+    session.call(target("crm", trust="trusted", sensitivity=Sensitivity.CONFIDENTIAL))
+    last = session.deny(target("mail"))
+
+    assert session.causes(last, "labels/untrusted") == [("c2", "was the first to read something untrusted")]
+    assert session.causes(last, "labels/confidentiality") == [("c4", "was the first to read something so confidential")]
+    assert [call for call, _ in session.causes(last, "labels")] == ["c2", "c4"]
+    assert [call for call, _ in session.causes(last, "ungrounded")] == ["c2"]
+
+
+def test_what_a_call_reads_while_it_is_open_counts(session: Session):
+    reading = session.begin(target("issues"))
+    session.show(reading, ResultContent())
+    last = session.deny(target("mail"))
+
+    assert [call for call, _ in session.causes(last, "labels/untrusted")] == [reading]
+
+
+@requirement("explain/causes")
+def test_spread_names_the_result_and_where_its_words_went(session: Session):
+    session.call(target("issues"), result=showing(tokens=frozenset({1})))
+    session.call(target("chat"), CallContent(tokens=frozenset({1})))
+    session.call(target("chat"), CallContent(tokens=frozenset({1})))
+    last = session.deny(target("mail"), CallContent(tokens=frozenset({1})))
+
+    assert session.causes(last, "spread") == [
+        ("c1", "read the untrusted data"),
+        ("c2", "carried words of it to chat"),
+        (last, "carried words of it to mail"),
+    ]
+
+
+def test_spread_of_what_is_not_kept_apart_names_what_may_have_carried_it(session: Session):
+    session.call(target("issues"), result=ResultContent(complete=False))
+    session.call(target("chat"), CallContent(tokens=frozenset({1})))
+    last = session.deny(target("mail"), CallContent(tokens=frozenset({2})))
+
+    assert session.causes(last, "spread") == [
+        ("c1", "read more of issues than is kept apart"),
+        ("c2", "may have carried it to chat"),
+        (last, "may have carried it to mail"),
+    ]
+
+
+def test_of_the_refused_calls_the_latest_are_named(session: Session):
+    for _ in range(DENIALS + 2):
+        session.deny(target("a"))
+    last = session.deny(target("a"))
+
+    told = session.causes(last, "denials")
+    assert [call for call, _ in told] == [f"c{number}" for number in range(3, DENIALS + 3)]
+    assert session.told(last).facts.denials == DENIALS + 2
+
+
+def test_an_entry_that_comes_twice_changes_nothing(session: Session):
+    """As after a crash between two writes."""
+    session.call(target("a"))
+    last = session.deny(target("b"))
+    entries = [{**entry, "seq": 1} for entry in session.entries for _ in range(2)]
+
+    told = session.told(last, entries)
+    assert told.facts.audiences == {"a", "b"}
+    assert [cause.call.id for cause in told.causes["labels/untrusted"]] == ["c1"]
