@@ -75,7 +75,7 @@ class SpiffeIdentity(Settings):
     trust_domain: str = Field(pattern=r"^[a-z0-9._-]{1,255}$", description="Without `spiffe://`.")
     bundle: KeyLocation = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
     audience: Text | None = Field(default=None, description="By default `<public_url>/mcp`.")
-    x509: bool = Field(default=False, description="Accept client certificates (needs `tls`).")
+    x509: bool = Field(default=False, description="Accept client certificates (needs `tls.client_ca`).")
 
 
 class DevelopmentIdentity(Settings):
@@ -250,6 +250,10 @@ class HistorySettings(Settings):
 
     store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
     idle: Duration = Field(default=timedelta(minutes=30), description="How long an unused implicit task lives.")
+    tasks: int = Field(
+        default=20_000, gt=0, description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten."
+    )
+    tasks_per_caller: int = Field(default=5_000, gt=0, description="The same for the tasks of one caller.")
 
 
 class JournalSettings(Settings):
@@ -353,8 +357,11 @@ class Configuration(Settings):
                     f"identity kind {identity.kind!r} is for loopback only, and listen is {self.listen!r};"
                     " configure a jwt or spiffe identity, or listen on 127.0.0.1"
                 )
-            if identity.kind == "spiffe" and identity.x509 and self.tls is None:
-                raise ValueError("identity kind 'spiffe' with x509 needs tls: client certificates come with TLS only")
+            if identity.kind == "spiffe" and identity.x509 and (self.tls is None or self.tls.client_ca is None):
+                raise ValueError(
+                    "identity kind 'spiffe' with x509 needs tls.client_ca: without it no client is asked for its"
+                    " certificate; name a PEM file of the trust domain's authorities there"
+                )
         return self
 
 

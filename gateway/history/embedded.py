@@ -56,7 +56,7 @@ class Reservation:
 
 
 class History:
-    """Tasks and their states. `limit` and `owner_limit` bound how many are kept in all and for one principal.
+    """Tasks and their states, as many as the settings allow in all and for one principal.
 
     `conceal` takes out of a goal what must not be written down; by default nothing of goals is written. `origins` is
     told which credentials systems have shown to the tasks that are kept.
@@ -70,15 +70,13 @@ class History:
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
         conceal: Callable[[str], str] = lambda _goal: "",
         origins: Origins | None = None,
-        limit: int = 20_000,
-        owner_limit: int = 5_000,
     ) -> None:
         self._idle = settings.idle.total_seconds()
         self._clock = clock
         self._new_id = new_id
         self._conceal = conceal
-        self._limit = limit
-        self._owner_limit = owner_limit
+        self._limit = settings.tasks
+        self._owner_limit = settings.tasks_per_caller
         self._origins = Teller(origins)
         self._store: Store | None = None
         self._kept: dict[str, Kept] = {}
@@ -366,11 +364,13 @@ class History:
         owned = self._owned.get(owner, 0)
         if owned >= self._owner_limit:
             raise HistoryFull(
-                f"the caller has {owned} tasks, as many as one may have", "end sessions, or wait until some are idle"
+                f"the caller has {owned} tasks, as many as one may have",
+                "end sessions, wait until some are idle, or have the operator raise history.tasks_per_caller",
             )
         if len(self._kept) >= self._limit:
             raise HistoryFull(
-                f"the gateway keeps {len(self._kept)} tasks, as many as it can", "try again when some are idle"
+                f"the gateway keeps {len(self._kept)} tasks, as many as it may",
+                "try again when some are idle, or have the operator raise history.tasks",
             )
 
     def _use(self, kept: Kept, now: float) -> None:

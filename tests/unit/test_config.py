@@ -191,8 +191,14 @@ def test_what_is_no_place_for_keys_at_all_is_refused():
         ),
         (
             "identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]",
-            "the file: identity kind 'spiffe' with x509 needs tls",
+            "the file: identity kind 'spiffe' with x509 needs tls.client_ca",
         ),
+        (
+            "{tls: {certificate: c, key: k}, identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]}",
+            "the file: identity kind 'spiffe' with x509 needs tls.client_ca",
+        ),
+        ("history: {tasks: 0}", "history.tasks: it should be greater than 0"),
+        ("history: {tasks_per_caller: -1}", "history.tasks_per_caller: it should be greater than 0"),
         ("state: 5", "state: Input is not a valid path"),
         ("listen: nowhere", "listen: it is not an address"),
         ("listen: '127.0.0.1:99999'", "listen: it is not an address"),
@@ -205,7 +211,7 @@ def test_a_rule_that_is_broken_is_told(text: str, said: str):
 
 def test_labels_and_addresses_are_read():
     settings = parse(
-        "listen: '[::1]:9000'\ntls: {certificate: c, key: k}\nupstreams: {a: {command: [x], audience: x,"
+        "listen: '[::1]:9000'\ntls: {certificate: c, key: k, client_ca: a}\nupstreams: {a: {command: [x], audience: x,"
         " tools: {'send_*': {effect: write, roles: {/to: destination}}}}}\n"
         "identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]"
     )

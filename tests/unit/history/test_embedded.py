@@ -42,11 +42,9 @@ def clock() -> Clock:
 def history(clock: Clock) -> History:
     numbers = itertools.count(1)
     return History(
-        HistorySettings(idle=timedelta(seconds=IDLE)),
+        HistorySettings(idle=timedelta(seconds=IDLE), tasks=4, tasks_per_caller=3),
         clock=clock,
         new_id=lambda: f"task-{next(numbers)}",
-        limit=4,
-        owner_limit=3,
     )
 
 
@@ -263,7 +261,7 @@ def test_task_ids_are_not_to_be_guessed(make_principal: Callable[..., Principal]
 
 
 def test_an_idle_task_takes_less_than_2_kb(make_principal: Callable[..., Principal], clock: Clock):
-    history = History(HistorySettings(), clock=clock, limit=5000, owner_limit=5000)
+    history = History(HistorySettings(tasks=5000), clock=clock)
     principal = make_principal()
     gc.collect()
     tracemalloc.start()
