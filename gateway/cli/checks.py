@@ -21,15 +21,16 @@ from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal import keys as journal_keys
 from gateway.journal import storage
-from gateway.policy import Policy, bundle
+from gateway.policy import Policy, bundle, grants
 from gateway.policy.policy import shipped
+from gateway.policy.server import Server
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
 from gateway.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
-    from gateway.config import Configuration, TlsSettings
+    from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
     from gateway.model import Target
     from gateway.upstream.catalogue import UpstreamStatus
 
@@ -133,6 +134,11 @@ async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
 
 async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     section = settings.policy
+    problems = [] if section.engine.kind == "opa" else _own_grants(section)
+    for problem in problems:
+        yield Finding("fail", "grants", problem, grants.REMEDY)
+    if problems:
+        return
     try:
         policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
         await policy.start()
@@ -145,15 +151,40 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
         yield Finding("fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle")
         return
     yield Finding("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
-    if section.engine.kind != "embedded":
+    if section.engine.kind == "opa":
+        async for finding in _opa_grants(section.engine):
+            yield finding
+    else:
+        yield Finding("ok", "grants", f"{_grants_file(section)} can be read in full")
+
+
+def _grants_file(section: PolicySettings) -> str:
+    return str(section.grants or (section.path or shipped()) / bundle.GRANTS)
+
+
+def _own_grants(section: PolicySettings) -> list[str]:
+    """What is wrong with the grants. What else is wrong with the policy shows when it is loaded."""
+    try:
+        found = grant_problems(bundle.read(section.path or shipped(), section.grants))
+    except GatewayError:
+        return []
+    return [f"{_grants_file(section)}: {problem}" for problem in found]
+
+
+async def _opa_grants(engine: OpaEngine) -> AsyncIterator[Finding]:
+    """OPA takes its policy as it is: whoever loads it there has to see to its grants."""
+    server = Server(engine)
+    try:
+        problems = await server.grant_problems()
+    except GatewayError as error:
+        yield _failed("grants", error)
         return
-    folder = section.path or shipped()
-    where = str(section.grants or folder / bundle.GRANTS)
-    problems = grant_problems(bundle.read(folder, section.grants))
+    finally:
+        await server.aclose()
     for problem in problems:
-        yield Finding("fail", "grants", f"{where}: {problem}", "mend the grant: as it is, it grants nothing")
+        yield Finding("fail", "grants", f"in OPA: {problem}", grants.REMEDY)
     if not problems:
-        yield Finding("ok", "grants", f"{where} can be read in full")
+        yield Finding("ok", "grants", "those in OPA can be read in full")
 
 
 def _lock(settings: Configuration) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, cast
 import regorus
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import annotations, bundle, datafile, dialect, fixtures
+from gateway.policy import annotations, bundle, datafile, dialect, fixtures, grants
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint, trees
 
@@ -56,6 +56,7 @@ class _Engine(Protocol):
     def add_data_json(self, data: str) -> None: ...
     def eval_rule_as_json(self, rule: str) -> str: ...
     def get_ast_as_json(self) -> str: ...
+    def get_packages(self) -> list[str]: ...
 
 
 # --- checks ------------------------------------------------------------------------------------------
@@ -128,19 +129,11 @@ def _granted(folder: Path, grants: Path | None) -> Check:
 
 
 def grant_problems(loaded: Bundle) -> list[str]:
-    """What is wrong with the grants, each in a sentence: a grant that cannot be read in full is void.
-
-    A policy that has no `data.gateway.grants.problems.found` has nothing to say. Raises `PolicyBroken`.
-    """
-    if not any(name.startswith("gateway/grants/problems") for name, _ in loaded.modules):
+    """What is wrong with the grants, each in a sentence. Raises `PolicyBroken`."""
+    engine = _engine(loaded, {})
+    if grants.PACKAGE not in engine.get_packages():
         return []
-    answer = _evaluated(_engine(loaded, {}), "data.gateway.grants.problems.found")
-    if isinstance(answer, str):
-        return [f"the grants could not be looked through: {answer}"]
-    return sorted(
-        f"upstream {item['upstream']!r}, grant {item['index'] + 1}: {item['problem']}"
-        for item in cast("list[dict[str, Any]]", answer)
-    )
+    return grants.sentences(_evaluated(engine, grants.RULE))
 
 
 def _check(name: str, findings: Sequence[str], begun: float) -> Check:

@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
+from gateway.policy import grants
 from gateway.policy.embedded import Entrypoint
 
 MAX_ANSWER: Final = 4 * 2**20
@@ -54,6 +55,12 @@ class Server:
                 f"OPA has no answer at gateway/{entrypoint}/result", "load the policy into OPA, with a `default` result"
             )
         return answer["result"]
+
+    async def grant_problems(self) -> list[str]:
+        """What OPA's policy says is wrong with its grants, each in a sentence. Raises a `PolicyError`."""
+        status, body = await self._ask("GET", f"{self._base}/v1/{grants.RULE.replace('.', '/')}")
+        _require_ok(status, body)
+        return grants.sentences(_object(body).get("result", []))
 
     async def require_ready(self) -> None:
         """Raises a `PolicyError` unless OPA says that its bundles and plugins are active."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import ipaddress
+import shutil
 import socket as sockets
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -269,6 +270,30 @@ async def test_a_token_that_opa_asks_for_is_sent(start: Start, policy: Path, mon
     assert "status 401" in decision.reasons[0].message
 
 
+async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path, start: Start, tmp_path: Path):
+    folder = tmp_path / "own"
+    shutil.copytree(shipped(), folder)
+    grants = "upstreams: {files: [{id: a, agents: [b], issuers: [c], tolls: [d]}]}\n"
+    (folder / bundle.GRANTS).write_text(grants, encoding="utf-8")
+    start(f"unix://{socket}", "--bundle", folder)
+
+    server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+    async with _started(f"unix://{socket}"):
+        assert await server.grant_problems() == [
+            "upstream 'files', grant 1: one of tools, resources and prompts is needed",
+            "upstream 'files', grant 1: there is no field \"tolls\"",
+        ]
+    await server.aclose()
+
+
+async def test_an_opa_whose_policy_says_nothing_of_grants_has_no_problems(socket: Path, start: Start, policy: Path):
+    start(f"unix://{socket}", "--bundle", policy)
+    server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+    async with _started(f"unix://{socket}"):
+        assert await server.grant_problems() == []
+    await server.aclose()
+
+
 async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: Path, start: Start):
     folder = shipped()
     if not (folder / "gateway/decision").is_dir():
@@ -279,6 +304,7 @@ async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: 
     async with _started(f"unix://{socket}") as asked:
         assert asked.status().ready, asked.status().problem
         server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+        assert await server.grant_problems() == []
         for question in (*fixtures.CALLS, fixtures.HOSTILE):
             data = document.encode(question)
             assert await server.evaluate("decision", data) == await embedded.evaluate("decision", data)

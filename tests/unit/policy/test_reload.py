@@ -15,6 +15,13 @@ Tree = Callable[[dict[str, str]], Path]
 
 AGENT = json.dumps({"subject": {"id": "spiffe://corp/agent/triage"}}).encode()
 EMPTY_GRANTS = {"gateway/grants/data.yaml": "agents: []\n"}
+PROBLEMS = """package gateway.grants.problems
+
+found contains {"upstream": "files", "index": i, "problem": sprintf("no agent %q", [agent])} if {
+	some i, agent in data.gateway.grants.agents
+	startswith(agent, "x")
+}
+"""
 BROKEN = {"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}
 
 
@@ -130,6 +137,39 @@ async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
     assert not await opened.look()
     assert problem in str(opened.problem)
     assert await _effect(opened) == "allow"
+
+
+async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
+    folder = Folder(
+        tree({"gateway/grants/problems/problems.rego": PROBLEMS}), None, deadline=60.0, monotonic=lambda: 0.0
+    )
+    await folder.open()
+    tree({"gateway/grants/data.yaml": "agents: [spiffe://corp/agent/other, xb, xa]\n"})
+    await folder.look()
+
+    assert not await folder.look()
+    assert folder.problem is not None
+    assert "rego/gateway/grants/data.yaml: upstream 'files', grant 2: no agent \"xb\" (and 1 more)" in folder.problem
+    assert "the policy before it stays in force" in folder.problem
+    assert await _effect(folder) == "allow"
+
+
+async def test_grants_with_problems_in_a_file_of_their_own_are_refused_at_the_start(tree: Tree, tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("agents: [xa]\n", encoding="utf-8")
+    folder = tree({"gateway/grants/problems/problems.rego": PROBLEMS})
+
+    with pytest.raises(PolicyBroken, match=r"^/.*mine\.yaml: upstream 'files', grant 1: no agent") as raised:
+        await Folder(folder, mine, deadline=60.0, monotonic=lambda: 0.0).open()
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize("rule", ["found := 1", "found := {1}", "found := x if { x := 1 / data.nope }"])
+async def test_a_policy_that_cannot_say_what_is_wrong_with_its_grants_is_refused(tree: Tree, rule: str):
+    folder = tree({"gateway/grants/problems/problems.rego": f"package gateway.grants.problems\n\n{rule}\n"})
+
+    with pytest.raises(PolicyBroken):
+        await Folder(folder, None, deadline=60.0, monotonic=lambda: 0.0).open()
 
 
 async def test_a_broken_policy_cannot_be_opened(tree: Tree):
