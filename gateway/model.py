@@ -331,8 +331,10 @@ class CallContent:
     `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
     maps the pointer of each destination, command, credential and amount argument to the digests of its values, and that
     of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract.
-    `tokens` are the digests of distinctive words in all arguments.
-    `complete` is false when the arguments were too much to be looked at whole.
+    `tokens` are the digests of distinctive words in all arguments. `links` maps the pointer of the call's only argument
+    to the digest of the web address that it is, if it is one that can be followed. `own` says that the call may change
+    something or has a text that the goal does not name, `directed` that it reads something untrusted by what the goal
+    names. `complete` is false when the arguments were too much to be looked at whole.
     """
 
     destinations: Mapping[int, str] = field(default_factory=dict[int, str])
@@ -341,16 +343,20 @@ class CallContent:
     grounded: frozenset[str] = frozenset()
     tokens: frozenset[int] = frozenset()
     complete: bool = True
+    links: Mapping[str, int] = field(default_factory=dict[str, int])
+    own: bool = False
+    directed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ResultContent:
     """What a part of a result held. Folded before that part reaches the caller. `complete` is false when there was more
-    in it than could be told apart."""
+    in it than could be told apart; `links` are the digests of the web addresses that stand in it whole."""
 
     sightings: tuple[Sighting, ...] = ()
     tokens: frozenset[int] = frozenset()
     complete: bool = True
+    links: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +405,8 @@ class SessionFacts:
     labels: TaskLabels | None = None
     ungrounded: tuple[str, ...] | None = None
     """Pointers of authority-bearing arguments whose values came from no trusted source."""
+    followed: tuple[str, ...] | None = None
+    """Pointers of destinations that are links which the task was pointed at, and all that the call says."""
     approvals_used: int | None = None
 
 

@@ -342,7 +342,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
 def observed(gateway: Gateway, visit: Visit, case: Case, decision: Decision, inner: Transform | None) -> Observation:
     """What looks at the call's result on its way back."""
     return Observation(
-        gateway.inspector.result(case.call.target),
+        gateway.inspector.result(case.call, case.task),
         lambda content: gateway.history.observe(
             case.task, visit.id, foreign.marked(gateway, case.request, content), label=label(decision)
         ),

@@ -13,11 +13,11 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model import Sensitivity
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
-    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "credentials", "lost",
+    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "credentials", "lost",
     "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
@@ -35,6 +35,8 @@ def dump(state: TaskState) -> bytes:
     written["unkept"] = list(state.unkept)
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
+    written["links"] = _pack(state.links)
+    written["followed"] = (_pack(state.followed), list(state.followed.values()))
     written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
     written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
     return msgspec.msgpack.encode(written)
@@ -64,6 +66,8 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         unkept=set(read["unkept"]),
         trusted=set(_unpack(read["trusted"])),
         endorsed=set(_unpack(read["endorsed"])),
+        links=set(_unpack(read["links"])),
+        followed=_counts(read["followed"]),
         destinations=_counts(read["destinations"]),
         tokens=_counts(read["tokens"]),
     )

@@ -56,7 +56,9 @@ class Reserved:
     `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
     `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
     are kept apart. `fed` are the numbers of the untrusted results whose data is in the arguments; `flooded`: it may also
-    be data of results that are not kept whole. `mint`, `untrusted` and `sensitivity` are of what the call will reveal.
+    be data of results that are not kept whole. `links` are the links of results that the call follows; `own`: it says something else
+    that the goal does not. `mint`, `untrusted`
+    and `sensitivity` are of what the call will reveal; `directed`: links in it may be followed.
     """
 
     call: str
@@ -71,6 +73,9 @@ class Reserved:
     credentials: tuple[str, ...] = ()
     fed: tuple[int, ...] = ()
     flooded: bool = False
+    links: tuple[int, ...] = ()
+    own: bool = False
+    directed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class Observed:
     complete: bool = True
     sensitivity: Sensitivity = Sensitivity.PUBLIC
     lost: bool = False
+    links: frozenset[int] = NO_DIGESTS
 
 
 @dataclass(frozen=True, slots=True)

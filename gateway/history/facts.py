@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.history.state import ENDLESS
+from gateway.history.state import ENDLESS, MAX_LINKS
 from gateway.model import CredentialFact, Role, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def facts(
         credentials=None if whole is None or call is None else _credentials(state, call, whole),
         labels=TaskLabels(state.untrusted, state.confidentiality),
         ungrounded=None if whole is None else _ungrounded(state, whole),
+        followed=None if whole is None else _followed(state, whole),
         approvals_used=state.approvals,
     )
 
@@ -100,3 +101,11 @@ def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:
             and not all(digest in state.trusted or digest in state.endorsed for digest in digests)
         )
     )
+
+
+def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
+    """A link is followed once, whether or not the call before has ended. Where there are many to choose from, which one
+    is read says something itself."""
+    if len(state.links) > MAX_LINKS:
+        return ()
+    return tuple(sorted(pointer for pointer, link in content.links.items() if state.followed.get(link) == 1))

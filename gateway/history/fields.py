@@ -77,6 +77,9 @@ def _reserved(event: Reserved) -> JsonObject:
             credentials=list(event.credentials),
             fed=list(event.fed),
             flooded=event.flooded,
+            links=event.links and pack(event.links),
+            own=event.own,
+            directed=event.directed,
         ),
     }
 
@@ -98,6 +101,7 @@ def _observed(event: Observed) -> JsonObject:
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
             lost=event.lost,
+            links=event.links and pack(event.links),
         ),
     }
 
@@ -151,6 +155,9 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         credentials=_texts(fields, "credentials"),
         fed=tuple(_whole(number) for number in cast("Sequence[Json]", fed)),
         flooded=bool(fields.get("flooded", False)),
+        links=unpack(fields.get("links", "")),
+        own=bool(fields.get("own", False)),
+        directed=bool(fields.get("directed", False)),
     )
 
 
@@ -170,6 +177,7 @@ def _read_observed(fields: JsonObject) -> Observed:
         not fields.get("incomplete", False),
         Sensitivity(_text(fields, "sensitivity")),
         bool(fields.get("lost", False)),
+        frozenset(unpack(fields.get("links", ""))),
     )
 
 

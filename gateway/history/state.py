@@ -58,6 +58,9 @@ ENDLESS: Final = 2**53 - 1
 """The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 MAX_CREDENTIALS: Final = 1_024
 """Each takes up to 7 KB in memory, with 64 shingles, and 700 bytes in the journal."""
+MAX_LINKS: Final = 6
+"""Links that a task may be pointed at before none of them is followed any more. Which of them are read, each once, in which
+order and with which of two schemes, is one of 75,973 ways: 16 bits, less than a code of six digits."""
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
@@ -124,6 +127,14 @@ class TaskState:
     unkept: set[str] = field(default_factory=set[str])
     """Audiences of the results that are not kept whole."""
 
+    links: set[int] = field(default_factory=set[int])
+    """Links in untrusted results that the goal pointed at, while the task had said nothing of its own that could have come
+    back; one more than `MAX_LINKS` says that there are too many."""
+    followed: dict[int, int] = field(default_factory=dict[int, int])
+    """Link → calls that follow it."""
+    spoken: int = 0
+    """Calls that said something which the goal does not."""
+
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
 
@@ -137,6 +148,7 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
     touched = touch(call)
     whole = content is not None and content.complete
     digests = tuple(sorted(content.destinations)) if content is not None and whole else None
+    links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
     crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
     return Reserved(
         call=call_id,
@@ -151,6 +163,9 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
         credentials=_fingerprints(content),
         fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS),
         flooded=bool(state.unkept) and not (content is not None and whole and content.tokens <= state.trusted),
+        links=links,
+        own=(content is None or content.own) and not links,
+        directed=content is not None and content.directed,
     )
 
 
@@ -166,7 +181,9 @@ def observed(
     fresh = fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
     tokens, complete = _bounded(state, reservation, content)
     lost = not content.complete and not state.lost
-    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label), lost)
+    links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
+    links = _smallest(links, MAX_LINKS + 1 - len(state.links))
+    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label), lost=lost, links=links)
 
 
 def says_nothing(state: TaskState, event: Observed) -> bool:
@@ -177,6 +194,7 @@ def says_nothing(state: TaskState, event: Observed) -> bool:
         event.tokens
         or event.credentials
         or event.lost
+        or event.links
         or (reservation.untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
         or _RANK[event.sensitivity] > _RANK[state.confidentiality]
     )
@@ -254,6 +272,9 @@ def _reserve(state: TaskState, event: Reserved) -> None:
         _feed(state, number, audience)
     if event.flooded:
         _add(state.flood, audience)
+    state.spoken += event.own
+    for link in event.links:
+        _add(state.followed, link)
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
@@ -272,6 +293,9 @@ def _release(state: TaskState, event: Released) -> None:
         _unfeed(state, number, audience)
     if taken.flooded:
         _take(state.flood, audience)
+    state.spoken -= taken.own
+    for link in taken.links:
+        _take(state.followed, link)
     state.denials += event.denied
 
 
@@ -293,6 +317,7 @@ def _observe(state: TaskState, event: Observed) -> None:
         _keep_credential(state, shows, known)
     state.lost |= event.lost
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
+    state.links |= event.links
     if not source.untrusted:
         state.trusted |= event.tokens
         return

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar, cast
 
+from gateway.inspection import follow
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
-from gateway.model import Call, CallContent, Contract, Json, JsonObject, Role, Sighting
+from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Role, Sighting
 from gateway.protocol.strict import fold
 
 MAX_DESTINATIONS: Final = 1_000
@@ -26,6 +28,11 @@ MAX_CHARACTERS: Final = 262_144
 MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
+
+MAX_LOOKED_UP: Final = 32
+"""Values of a call for which it is asked whether the goal names them all."""
+_MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
+"""The name of a parameter. Any other may be a text that somebody chose."""
 
 _AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
 _TOO_MANY: Final = "\0 more links than are told apart"
@@ -90,6 +97,8 @@ def analyse(
         found = detector.inspect(call.arguments, roles, known)
         sightings, seen_whole = _sightings(found.findings, call.arguments), not found.incomplete
     authority = _authority(call.arguments, roles, key, given)
+    link = follow.said(call)
+    named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
     return CallContent(
         destinations=authority.destinations,
@@ -98,6 +107,9 @@ def analyse(
         grounded=frozenset(authority.grounded),
         tokens=sampled(digests(distinctive(text), key)),
         complete=authority.complete and whole and seen_whole,
+        links={} if link is None else {link[0]: digest(link[1], key)},
+        own=named is False,
+        directed=named is True and follow.sends(call, goal),
     )
 
 
@@ -245,6 +257,29 @@ def _authority(arguments: JsonObject, roles: Mapping[str, Role], key: bytes, giv
     for pointer, role in roles.items():
         if role in _AUTHORITY and (values := at(arguments, pointer)):
             found.add(pointer, role, values)
+    return found
+
+
+def _named(arguments: JsonObject, given: Grounds) -> bool | None:
+    """Whether the goal names each text of the arguments; `None` if there is none."""
+    found: bool | None = None
+    waiting: list[Json] = [arguments]
+    left = MAX_LOOKED_UP
+    while waiting:
+        item = waiting.pop()
+        left -= 1
+        if isinstance(item, Mapping):
+            waiting.extend(item.values())
+            if not all(map(_MEMBER.fullmatch, item)):
+                return False
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, str):
+            if not given.name(follow.link(item) or item):
+                return False
+            found = True
+        if left < 0:
+            return False
     return found
 
 

@@ -87,6 +87,13 @@ _NOTHING: Final = frozenset(
     ]
 )
 """Words that stand in any sentence, and name nobody."""
+_NAMES: Final = 3
+"""Letters of a word that names something."""
+_RUN_ON: Final = re.compile(
+    rf"(?<=[a-z0-9])\.(?=(?:{'|'.join(sorted(word.title() for word in _NOTHING if len(word) > 2 and word != 'you'))})(?![\w./@:-]))"
+)
+"""The end of a sentence without a space after it: `see our-company.example.They know more`. None of these words is a
+top-level domain; those of two letters may be, and `you` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,11 @@ class Grounds:
             return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
         return (stands(_spaced(text), self.exact),)
 
+    def name(self, text: str) -> bool:
+        """Whether the goal names what a text is, in a word or several that say something."""
+        word = folded(text)
+        return len(word) >= _NAMES and word not in _NOTHING and stands(word, self.caseless)
+
     def reach(self, destination: Destination) -> bool:
         """Whether a destination is given."""
         if destination.value in self.contracted:
@@ -135,7 +147,7 @@ class Grounds:
 def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
     """The grounds of a task: `goal` in its user's words, `contracted` the destinations of its contract. Remembered,
     since each call of a task asks for the same."""
-    text = (goal or "")[:MAX_GOAL]
+    text = _RUN_ON.sub(". ", (goal or "")[:MAX_GOAL])
     numbers = (amount(match) for match in _AMOUNT.findall(PHONES.sub(" ", ACCOUNTS.sub(" ", text))))
     return Grounds(
         exact=_spaced(text),

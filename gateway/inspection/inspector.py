@@ -9,11 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.model import Call, CallContent, Contract, ResultContent, Target, Task
+from gateway.model import Call, CallContent, Contract, ResultContent, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,10 @@ class Inspector:
             call, key=self.key, goal=task.goal, contract=task.contract, detector=self.detector, known=seen or None
         )
 
-    def result(self, target: Target) -> ResultInspector:
-        """What looks at one result of `target` while it streams."""
-        return ResultInspector(ResultWords(self.key, trusted=target.trust == "trusted"), Scanner(self.detector))
+    def result(self, call: Call, task: Task) -> ResultInspector:
+        """What looks at the result of a call while it streams."""
+        trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
+        return ResultInspector(ResultWords(self.key, trusted=trusted, links=links), Scanner(self.detector))
 
     def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:
         """What the user wrote down when a task was opened, which is as good as the user saying it."""

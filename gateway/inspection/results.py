@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from gateway.inspection import follow
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model import ResultContent, Sighting
@@ -30,11 +31,14 @@ _SPACES: Final = (" ", "\t", "<")
 
 class ResultWords:
     """The words of one result, chunk by chunk. Of an untrusted one, what tells that data came from it (spread); of a
-    trusted one, the values that it gives authority to (grounding)."""
+    trusted one, the values that it gives authority to (grounding). With `links`, also the addresses that an untrusted
+    one sends its reader to."""
 
-    def __init__(self, key: bytes, *, trusted: bool) -> None:
+    def __init__(self, key: bytes, *, trusted: bool, links: bool = False) -> None:
         self._key = key
         self._trusted = trusted
+        self._follows = links and not trusted
+        self._links: frozenset[int] = frozenset()
         self._limit = MAX_MENTIONS if trusted else MAX_WORDS
         self._text = Unescaper()
         self._tail = ""
@@ -51,6 +55,11 @@ class ResultWords:
         added = self._more(self._text.finish())
         rest, self._tail = self._tail, ""
         return added | self._keep(rest)
+
+    def links(self) -> frozenset[int]:
+        """The digests of the links that have come up since this was last asked."""
+        found, self._links = self._links, frozenset()
+        return found
 
     def _more(self, text: str) -> frozenset[int]:
         if self._skipping:
@@ -79,6 +88,8 @@ class ResultWords:
         if not text:
             return frozenset()
         words = mentions(text) if self._trusted else distinctive(text)
+        if self._follows:
+            self._links |= digests(follow.written(text), self._key)
         fresh = digests(words, self._key) - self._kept
         if self._highest is not None:
             highest = self._highest
@@ -139,11 +150,12 @@ class ResultInspector:
 
     def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
-        if not tokens and not seen and complete:
+        links = self._words.links()
+        if not tokens and not seen and not links and complete:
             return None
         self._told = self._told or not complete
         sightings = tuple(
             Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
             for item in seen
         )
-        return ResultContent(sightings, tokens, complete)
+        return ResultContent(sightings, tokens, complete, links)

@@ -177,6 +177,7 @@ class Session(Closed):
     credentials: list[Credential] | UnsetType = UNSET
     labels: ReadLabels | UnsetType = UNSET
     ungrounded: list[str] | UnsetType = UNSET
+    followed: list[str] | UnsetType = UNSET
     approvals_used: Count | UnsetType = UNSET
 
 

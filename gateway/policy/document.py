@@ -211,6 +211,7 @@ def session(facts: SessionFacts) -> JsonObject:
         "depth": facts.depth,
         "spread": facts.spread,
         "ungrounded": facts.ungrounded,
+        "followed": facts.followed,
         "approvals_used": facts.approvals_used,
     }
     described.update((name, value) for name, value in plain.items() if value is not None)

@@ -101,7 +101,7 @@ class _Run:
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in what the upstream answered, as the gateway does before it passes it on."""
-        inspector = self._inspector.result(call.target)
+        inspector = self._inspector.result(call, self._trace.task)
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, least)

@@ -37,6 +37,7 @@ LABELS: Final = """
       login: {effect: write, egress: false, sensitivity: internal}
       pay: {effect: write, egress: true, sensitivity: internal, roles: {/to: destination, /amount: amount}}
       run: {effect: exec, egress: false, sensitivity: internal, roles: {/command: command}}
+      fetch: {effect: read, egress: true, sensitivity: internal, roles: {/url: destination}}
       hold: {effect: read, egress: false, sensitivity: internal}
 """
 SYSTEMS: Final[Mapping[str, str]] = {

@@ -438,6 +438,28 @@ def test_what_the_goal_or_a_trusted_source_named_is_grounded(ada: Agent):
     other.passes("crm", "send", to=ADDRESS, body="hello")
 
 
+@requirement("history/toxic-flow")
+def test_a_link_that_the_goal_points_at_is_followed_once_and_says_nothing_else(ada: Agent):
+    ungrounded, task = ["toxic-flow/ungrounded"], ada.declare(goal="Look through the reading list")
+    task.passes("chat", "read", page="reading")
+    task.asked(ungrounded, "search", "fetch", url="https://www.news.test/?q=what-you-know")
+    task.asked(ungrounded, "search", "fetch", url="https://blog.test/?q=what-you-know")
+    task.asked(ungrounded, "search", "fetch", url="https://blog.test/today", note="what you know")
+    task.passes("search", "fetch", url="https://www.news.test/")
+    task.passes("search", "fetch", url="https://blog.test/today")
+    task.asked(ungrounded, "search", "fetch", url="https://blog.test/today")
+    task.asked(ungrounded, "search", "send", to="www.news.test")
+
+
+@requirement("history/toxic-flow")
+def test_of_links_to_choose_from_and_those_that_the_goal_does_not_point_at_none_is_followed(ada: Agent):
+    for goal in ("Learn the alphabet", "Look through the reading list"):
+        task = ada.declare(goal=goal)
+        task.passes("chat", "read", page="alphabet")
+        task.asked(["toxic-flow/ungrounded"], "search", "fetch", url="https://leak.test/s")
+        task.asked(["toxic-flow/ungrounded"], "search", "fetch", url="https://leak.test/a")
+
+
 # --- what a task may use up ---------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ OPTIONAL = {
     "/context/task/opened": "only its end decides",
     "/context/trace_id": "for the record",
     "/resource/properties/annotations": "the upstream's own words",
+    "/session/followed": "it only ever excuses",
     "/resource/properties/environment": "absent counts as production, where reading and writing are not refused",
     "/resource/properties/tenant": "absent is no tenant; grants for tenants do not hold",
     "/resource/properties/tool": "the id has the name",

@@ -30,9 +30,12 @@ CONTENTS = st.builds(
     authority=st.dictionaries(st.sampled_from(["/to", "/cc"]), DIGEST_SETS, max_size=2),
     tokens=DIGEST_SETS,
     complete=COMPLETE,
+    links=st.dictionaries(st.just("/url"), DIGESTS, max_size=1),
+    own=st.booleans(),
+    directed=st.booleans(),
 )
 MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
-RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE)
+RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE, DIGEST_SETS)
 CALLS = st.builds(
     Call,
     st.just("tools/call"),

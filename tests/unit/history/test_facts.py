@@ -45,6 +45,7 @@ def test_the_first_call_is_in_its_own_facts():
         credentials=(),
         labels=TaskLabels(untrusted=False, confidentiality=Sensitivity.PUBLIC),
         ungrounded=(),
+        followed=(),
         approvals_used=0,
     )
 
@@ -86,6 +87,7 @@ def test_without_a_call_only_what_was_is_in_the_facts():
 
     assert (known.calls, known.in_flight, known.audiences) == (0, 0, frozenset())
     assert (known.credentials, known.call_destinations, known.ungrounded, known.depth) == (None, None, None, None)
+    assert known.followed is None
 
 
 def test_a_system_leaves_the_window_when_its_last_call_began_long_enough_ago():

@@ -21,6 +21,7 @@ TOUCH = Touch("a", write=True, tenant="acme", environment="staging")
 RESERVED = Reserved(
     "c", 3, 12.345, TOUCH, mint=True, untrusted=False, sensitivity=Sensitivity.RESTRICTED, destinations=(1, 2**64 - 1),
     credentials=("fp:1",), fed=(1, 2), flooded=True,
+    links=(7,), own=True, directed=True,
 )  # fmt: skip
 EVENTS: tuple[Event, ...] = (
     Opened(),
@@ -40,6 +41,7 @@ EVENTS: tuple[Event, ...] = (
         complete=False,
         sensitivity=Sensitivity.CONFIDENTIAL,
         lost=True,
+        links=frozenset({3, 2**64 - 1}),
     ),
     Endorsed(),
     Endorsed(frozenset({5})),

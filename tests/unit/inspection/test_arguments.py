@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.arguments import MAX_CHARACTERS, MAX_DESTINATIONS, MAX_TOKENS, analyse, at, sampled
+from gateway.inspection.arguments import (
+    MAX_CHARACTERS,
+    MAX_DESTINATIONS,
+    MAX_LOOKED_UP,
+    MAX_TOKENS,
+    analyse,
+    at,
+    sampled,
+)
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest, digests, value_digests
-from gateway.model import Call, CallContent, Contract, Json, JsonObject, Labels, Role, Sighting, Target
+from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Labels, Role, Sighting, Target
 
 KEY = b"k" * 32
 ROLES = {"/to": Role.DESTINATION, "/cc": Role.DESTINATION, "/bcc": Role.DESTINATION, "/body": Role.CONTENT}
@@ -334,3 +342,70 @@ def test_more_links_than_are_looked_at_are_never_grounded(body: Json):
     assert linked.complete is (not isinstance(body, list))
     assert linked.grounded == frozenset()
     assert not linked.authority["/body"] <= known
+
+
+# --- what the goal names -------------------------------------------------------------------------------
+
+GOAL = "Summarise what Bob wrote in general, and www.site.example/news"
+READS = Labels(effect=Effect.READ, roles={"/channel": Role.SELECTOR, "/url": Role.DESTINATION})
+
+
+def said(arguments: JsonObject, labels: Labels = READS, goal: str | None = GOAL) -> tuple[bool, bool]:
+    """Whether a call says something of its own, and whether it reads what the goal points at."""
+    made = Call("tools/call", Target("tool", "chat", "read", "chat", labels=labels), arguments)
+    found = analyse(made, key=KEY, goal=goal, contract=None)
+    return found.own, found.directed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channel": "general"},
+        {"channel": "General", "limit": 50, "threads": True, "before": None},
+        {"url": "www.site.example/news"},
+        {"url": "https://www.site.example/news"},
+        {"channel": ["general", "Bob"]},
+    ],
+)
+def test_a_read_by_what_the_goal_names_is_directed(arguments: JsonObject):
+    assert said(arguments) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channel": "random"},
+        {"channel": "general", "note": "secret"},
+        {"channel": "general", "filter": {"by": ["secret"]}},
+        {"channel": "general", "secret.example/4711": 1},
+        {"url": "www.site.example/news/secret"},
+        {"url": "www.site.example/news?q=secret"},
+        {"channel": "in"},
+        {"channel": ["general"] * MAX_LOOKED_UP},
+    ],
+)
+def test_a_text_that_the_goal_does_not_name_is_the_tasks_own(arguments: JsonObject):
+    assert said(arguments) == (True, False)
+
+
+def test_a_read_without_a_text_says_nothing_and_points_nowhere():
+    assert said({}) == (False, False)
+    assert said({"limit": 5, "flags": [True, {}]}) == (False, False)
+
+
+def test_a_call_that_may_change_something_always_says_something():
+    assert said({"channel": "general"}, Labels(effect=Effect.WRITE)) == (True, False)
+    assert said({}, Labels(effect=Effect.EXEC)) == (True, False)
+
+
+def test_without_a_goal_nothing_is_pointed_at():
+    assert said({"channel": "general"}, goal=None) == (True, False)
+
+
+def test_a_call_that_is_a_link_is_known_by_its_digest():
+    call_of = Call(
+        "tools/call", Target("tool", "web", "get", "web", labels=READS), {"url": "https://www.site.example/"}
+    )
+
+    assert analyse(call_of, key=KEY, goal=None, contract=None).links == {"/url": digest("www.site.example", KEY)}
+    assert content({"to": "www.site.example", "body": "hello"}).links == {}

@@ -11,6 +11,28 @@ GOAL = (
 )
 
 
+@pytest.mark.parametrize("value", ["our-company.example", "https://our-company.example/a"])
+def test_a_sentence_may_end_without_a_space(value: str):
+    given = grounds("Post it on our-company.example.They asked for it.", None)
+
+    assert given.hold(value, Role.DESTINATION, 10)
+
+
+@pytest.mark.parametrize("goal", ["a.example.them", "a.example.You", "a.example.In", "a.example.They.example"])
+def test_what_may_be_a_name_is_no_end_of_a_sentence(goal: str):
+    given = grounds(f"write to {goal} at once", None)
+
+    assert not given.hold("a.example", Role.DESTINATION, 10)
+    assert given.hold(goal, Role.DESTINATION, 10)
+
+
+def test_a_goal_names_what_its_words_say():
+    given = grounds("Read the General channel and www.site.example.", None)
+
+    assert all(map(given.name, ["general", "the  general CHANNEL", "www.site.example"]))
+    assert not any(map(given.name, ["", "the", "re", "site.example/secret", "gener", "other"]))
+
+
 @pytest.mark.parametrize(
     ("role", "value"),
     [

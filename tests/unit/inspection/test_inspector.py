@@ -14,7 +14,7 @@ from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.words import digests, distinctive, mentions
-from gateway.model import Call, CallContent, Contract, JsonObject, Labels, ResultContent, Role, Target, Task
+from gateway.model import Call, CallContent, Contract, Effect, JsonObject, Labels, ResultContent, Role, Target, Task
 
 KEY = b"k" * 32
 RULES = ruleset.load()
@@ -34,12 +34,15 @@ def look(
     return inspector.call(Call("tools/call", TARGET, arguments), task, seen or {})
 
 
-def read(data: bytes, target: Target = TARGET, inspector: Inspector = INSPECTOR) -> ResultContent:
-    looking = inspector.result(target)
+def read(
+    data: bytes, target: Target = TARGET, inspector: Inspector = INSPECTOR, goal: str | None = None
+) -> ResultContent:
+    looking = inspector.result(Call("tools/call", target, {}), replace(TASK, goal=goal))
     parts = [part for part in (looking.feed(data), looking.finish()) if part is not None]
     return ResultContent(
         tuple(sighting for part in parts for sighting in part.sightings),
         frozenset(token for part in parts for token in part.tokens),
+        links=frozenset(link for part in parts for link in part.links),
     )
 
 
@@ -80,6 +83,13 @@ def test_of_a_result_words_and_credentials_are_kept_by_whether_it_is_trusted():
     for content in (untrusted, trusted):
         assert [(item.fingerprint, item.form) for item in content.sightings] == [(FINGERPRINT.fingerprint, "base64")]
     assert read(data, inspector=Inspector(b"o" * 32, INSPECTOR.detector)).tokens.isdisjoint(untrusted.tokens)
+
+
+def test_links_are_looked_for_in_what_is_read_for_a_goal():
+    data, reads = b'"see www.site.example "', replace(TARGET, labels=Labels(effect=Effect.READ))
+
+    assert read(data, reads, goal="look").links == digests({b"www.site.example"}, KEY)
+    assert read(data, reads).links == read(data, goal="look").links == frozenset()
 
 
 @pytest.mark.parametrize("goal", ['tell "ana@corp.example"\nof é\ud800', "line\nana@corp.example"])

@@ -199,3 +199,32 @@ def test_the_values_of_a_trusted_text_are_its_mentions():
     text = "alpha, beta\ngamma"
 
     assert streamed(text.encode(), 3, trusted=True) == digests(mentions(text), KEY)
+
+
+# --- links -------------------------------------------------------------------------------------------
+
+
+def sent(data: bytes, size: int, *, trusted: bool = False, links: bool = True) -> frozenset[int]:
+    words = ResultWords(KEY, trusted=trusted, links=links)
+    inspector = ResultInspector(words)
+    parts = [inspector.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    return frozenset(link for part in (*parts, inspector.finish()) if part is not None for link in part.links)
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 10_000])
+def test_links_are_found_whole_however_the_result_is_cut(size: int):
+    text = 'See www.a.example.\nOr "https://b.example/x" - not https://c.example/?q=1, nor file.py' + " filler" * 300
+
+    assert sent(message(text), size) == digests({b"www.a.example", b"b.example/x"}, KEY)
+
+
+def test_links_are_looked_for_only_where_they_count():
+    assert sent(message("see www.a.example"), 64, links=False) == frozenset()
+    assert sent(message("see www.a.example"), 64, trusted=True) == frozenset()
+
+
+def test_a_result_of_nothing_but_a_link_is_news():
+    words = ResultWords(KEY, trusted=False, links=True)
+    ResultInspector(words).feed(b'"a.ex/b ')
+
+    assert ResultInspector(words).feed(b'www.example.org/ "') is not None

@@ -155,6 +155,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
         ),
         labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.CONFIDENTIAL),
         ungrounded=("/to",),
+        followed=("/url",),
         approvals_used=4,
     )
 
@@ -187,6 +188,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
         ],
         "labels": {"untrusted": True, "confidentiality": "confidential"},
         "ungrounded": ["/to"],
+        "followed": ["/url"],
         "approvals_used": 4,
     }
 
@@ -331,6 +333,7 @@ SESSIONS = st.builds(
     credentials=st.none() | st.lists(CREDENTIALS, max_size=2).map(tuple),
     labels=st.none() | st.builds(TaskLabels, st.booleans(), st.sampled_from(Sensitivity)),
     ungrounded=st.none() | LISTS,
+    followed=st.none() | LISTS,
     approvals_used=st.none() | COUNTS,
 )
 CALLS = st.builds(

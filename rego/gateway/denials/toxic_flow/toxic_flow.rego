@@ -79,6 +79,7 @@ asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/argument
 	some pointer in input.session.ungrounded
 	roles := _roles(pointer)
 	not _excused(roles)
+	not _followed(pointer, roles)
 }
 
 _toxic if {
@@ -132,6 +133,16 @@ _excused(roles) if {
 } else if {
 	_without_command(roles)
 	_unread(roles)
+}
+
+# Whoever reads a page tells its host which page, and no more, where the address is one that the task was pointed at and
+# all that the call says.
+_followed(pointer, roles) if {
+	data.gateway.settings.follow_links == true
+	roles == {"destination"}
+	pointer in input.session.followed
+	input.resource.type == "tool"
+	input.resource.properties.effect == "read"
 }
 
 # Nobody is told, or nobody who would follow a link.

@@ -140,6 +140,36 @@ test_what_only_reads_may_be_told_where if {
 	_asked(_after(_labels(true, "public"), both)) == {"toxic-flow/ungrounded"}
 }
 
+_fetches := {"/resource/properties/egress": true, "/session/followed": ["/x"]}
+
+test_a_link_that_the_task_was_pointed_at_may_be_read if {
+	_passes(_ungrounded("destination", _fetches))
+	every places in [
+		{"/session/followed": []},
+		{"/session/followed": ["/y"]},
+		{"/session/followed": null},
+		{"/resource/properties/effect": "write"},
+		{"/resource/properties/effect": "exec"},
+		{"/resource/type": "resource", "/resource/id": "files/https://news.test/today"},
+	] {
+		_asked(_ungrounded("destination", object.union(_fetches, places))) == {"toxic-flow/ungrounded"}
+	}
+	_asked(_ungrounded("destination", {"/resource/properties/egress": true})) == {"toxic-flow/ungrounded"}
+	every role in ["amount", "command", "content", "selector"] {
+		_asked(_ungrounded(role, _fetches)) == {"toxic-flow/ungrounded"}
+	}
+	found := toxic_flow.asks with input as _ungrounded("destination", _fetches) with data.gateway.settings.follow_links as false
+	example.codes(found) == {"toxic-flow/ungrounded"}
+}
+
+test_a_link_is_not_read_once_something_confidential_was if {
+	_denied(_after(_labels(true, "confidential"), object.union(_fetches, {
+		"/session/ungrounded": ["/x"],
+		"/session/call_destinations": ["news.test"],
+		"/resource/properties/roles": {"/x": "destination"},
+	}))) == {"toxic-flow/exfiltration"}
+}
+
 test_a_place_without_a_label_has_authority if {
 	_asked(_after(_labels(true, "public"), {"/session/ungrounded": ["/xy"], "/resource/properties/roles": {"/x": "credential"}})) == {"toxic-flow/ungrounded"}
 }

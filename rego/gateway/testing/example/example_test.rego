@@ -51,6 +51,7 @@ call := {
 		"credentials": [],
 		"labels": {"untrusted": false, "confidentiality": "public"},
 		"ungrounded": [],
+		"followed": [],
 		"approvals_used": 0,
 	},
 }
