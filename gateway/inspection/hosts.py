@@ -135,7 +135,7 @@ def domain(text: str) -> str | None:
     if "%" in text:
         try:
             text = unquote_to_bytes(text).decode()
-        except UnicodeDecodeError:
+        except UnicodeError:
             return None
     if text.isascii():
         name = text.lower()

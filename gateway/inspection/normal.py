@@ -60,6 +60,9 @@ def normalise(text: str) -> Destination:
         return Destination(DestinationKind.NAME, f"{text[:64]}… ({len(text)} characters, {digest})")
     if MAIL.fullmatch(text):
         return Destination(DestinationKind.MAIL, text.lower().rstrip("."))
+    link = _PLAIN_LINK.fullmatch(text)
+    if link is not None and "xn--" not in text:
+        return Destination(DestinationKind.HOST, link[1].lower())
     found = _normalised(text)
     # Folding and decoding may leave what is plainly an address, and that is what a receiver that does so reads.
     plain = text.isascii() and text.isprintable() and "%" not in text
@@ -74,6 +77,10 @@ MAIL: Final = re.compile(
     r"[a-z0-9!#$&'*+=?^_`{|}~.-]+@(?:[a-z0-9_](?:[a-z0-9_-]*)\.)+[a-z]{2,63}\.?", re.IGNORECASE | re.ASCII
 )
 QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_PLAIN_LINK: Final = re.compile(
+    r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})(?:[/?#][!-$&-~]*)?", re.IGNORECASE | re.ASCII
+)
+"""What nearly all links look like: nothing in their host can be read in two ways, and no percent sign hides anything."""
 _SIGN: Final = re.compile(r"[#@][\w.-][\w .@-]*")
 _NUMBER_FORMS: Final = re.compile(
     r"(?P<plus>(?:\+|00)[\d ()./-]{7,24})|(?P<area>\(\d{2,5}\)[\d ./-]{5,16})|(?P<groups>\d{2,}(?:[ -]\d{2,})+)"

@@ -10,7 +10,7 @@ import codecs
 import re
 from typing import Final
 
-_SIMPLE: Final = (("\\n", "\n"), ('\\"', '"'), ("\\t", "\t"), ("\\r", "\r"), ("\\/", "/"), ("\\b", "\b"), ("\\f", "\f"))
+_SIMPLE: Final = (("\\t", "\t"), ("\\r", "\r"), ("\\/", "/"), ("\\b", "\b"), ("\\f", "\f"))
 _CODE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HIGH: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
@@ -61,11 +61,16 @@ def unescaped(text: str) -> str:
     """A text with its JSON escapes read. A backslash before anything else stays what it is."""
     if "\\" not in text:
         return text
-    text = text.replace("\\\\", "\0")
+    text = text.replace("\\\\", "\0").replace("\\n", "\n").replace('\\"', '"')
+    return (_rarely(text) if "\\" in text else text).replace("\0", "\\")
+
+
+def _rarely(text: str) -> str:
+    """The escapes that are few in most texts."""
     for written, meant in _SIMPLE:
         text = text.replace(written, meant)
     if "\\u" in text:
         text = _CODE.sub(lambda found: chr(int(found[1], 16) or 0xFFFD), text)
         if _SURROGATE.search(text) is not None:
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\\")
+    return text

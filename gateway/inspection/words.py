@@ -11,9 +11,13 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from struct import pack, unpack
 from typing import Final
 
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
 from gateway.inspection.common_words import COMMON
+from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.dates import moment
 from gateway.inspection.destinations import listed, texts
 from gateway.inspection.normal import folded, normalise
@@ -27,33 +31,51 @@ MAX_VALUE: Final = 64
 # --- digests ---------------------------------------------------------------------------------------
 
 
+_BLOCK: Final = 16
+
+
 @lru_cache(maxsize=8)
-def _keyed(key: bytes) -> hashlib.blake2b:
+def _keyed(key: bytes) -> tuple[hashlib.blake2b, CipherContext]:
+    """For words of more than a block, and for those of at most one. Blocks are independent, so that one context serves
+    for all."""
     if not key:
         raise ValueError("digests of words need a key")
-    return hashlib.blake2b(digest_size=8, key=key[:64], person=b"opagate/words")
+    long = hashlib.blake2b(digest_size=8, key=key[:64], person=b"opagate/words")
+    derived = hashlib.blake2b(digest_size=32, key=key[:64], person=b"opagate/words/16").digest()
+    return long, Cipher(algorithms.AES256(derived), modes.ECB()).encryptor()  # noqa: S305 - independent on purpose
 
 
 def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
-    """The keyed 64-bit digest of each word (BLAKE2b, RFC 7693 section 2.9).
+    """The keyed 64-bit digest of each word: of one of up to 16 bytes, filled up with zeros, half of its block under
+    AES-256 (FIPS 197), of others BLAKE2b (RFC 7693 section 2.9). Both are pseudo-random functions: without the key
+    nobody can make a digest, or tell from one what the word was.
 
-    Of 64 bits, a task of a million words meets a chance collision once in 30,000,000 tasks. Copying the keyed state
-    measured 0.37 µs a word, HMAC-SHA-256 1.3 µs. `key` is up to 64 bytes; it is the deployment's and never empty.
+    Of 64 bits, a task of a million words meets a chance collision once in 30,000,000 tasks. All blocks at once measured
+    0.05 µs a word, copying the keyed state of BLAKE2b 0.37 µs, HMAC-SHA-256 1.3 µs. `key` is up to 64 bytes; it is the
+    deployment's and never empty.
     """
-    keyed = _keyed(key)
-    found: list[int] = []
-    for word in words:
-        state = keyed.copy()
-        state.update(word)
-        found.append(int.from_bytes(state.digest(), "big"))
-    return frozenset(found)
+    keyed, blocks = _keyed(key)
+    words = list(words)
+    short = [word for word in words if len(word) <= _BLOCK]
+    if b"\0" in b"".join(short):
+        # Filled up, it would be the word without its last zeros.
+        short = [word for word in short if b"\0" not in word]
+    encrypted = blocks.update(pack(f"{_BLOCK}s" * len(short), *short))
+    found = frozenset(unpack("<" + "Q8x" * len(short), encrypted))
+    if len(short) == len(words):
+        return found
+    return found.union([_of_long(word, keyed) for word in words if len(word) > _BLOCK or b"\0" in word])
+
+
+def _of_long(word: bytes, keyed: hashlib.blake2b) -> int:
+    state = keyed.copy()
+    state.update(word)
+    return int.from_bytes(state.digest(), "big")
 
 
 def digest(word: str, key: bytes) -> int:
     """The keyed digest of one word."""
-    state = _keyed(key).copy()
-    state.update(encoded(word))
-    return int.from_bytes(state.digest(), "big")
+    return next(iter(digests((encoded(word),), key)))
 
 
 def encoded(word: str) -> bytes:
@@ -88,13 +110,16 @@ def distinctive(text: str) -> set[bytes]:
         lowered = _without(lowered, _TYPOGRAPHY, " ")
     words = set(lowered.encode("utf-8", "surrogatepass").translate(_WORDS).split())
     # Most words are short and end in a letter (a byte above `:`): they are left out before anything else is done.
-    long = [word.strip(_EDGES) for word in words if len(word) > 7 or (len(word) > 4 and word[-1] < 59)]
+    kept = [word for word in words if len(word) > 7 or (len(word) > 3 and word[-1] < 59)]
+    if not kept:
+        return set()
+    long = [word.strip(_EDGES) for word in kept]
     joined = b" ".join(long)
     if b"/" in joined or b"@" in joined or b":" in joined:
         long.extend([part.strip(_EDGES) for part in set(joined.translate(_PARTS).split()) if len(part) > 4])
     found = {word[:MAX_WORD] for word in long if len(word) > 7 or (len(word) > 4 and word[-4:].isdigit())}
     found = {word for word in found - COMMON if word[0] > 57 or not _TIME.fullmatch(word)}
-    if [word for word in words if len(word) == 4 and word[3] < 58 and word[:2].isalpha() and word[2:].isdigit()]:
+    if [word for word in kept if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()]:
         found.update([encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)])
     return found
 
@@ -113,6 +138,8 @@ def _without(text: str, marks: str, instead: str) -> str:
 _MONEY: Final = re.compile(
     r"(?:[A-Za-z]{3}|[$€£¥₹])?\s?([+-]?)\s?(?:[$€£¥₹]\s?)?(\d[\d., '_\u00a0\u2009\u202f\u2019]{0,60})\s?(?:[A-Za-z]{3}|[$€£¥₹%])?"
 )
+_NUMBER: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,7}))?[.,']{0,9}")
+"""Digits, as nearly all amounts are written, and the marks of the sentence around them."""
 _GROUPS: Final = re.compile(r"[ '_\u00a0\u2009\u202f\u2019]")
 _MISGROUPED: Final = re.compile(r"[.,]\d{0,2}[.,]|[.,]\d{4,}[.,]")
 """Groups are of three digits: `1.2.3` is no amount."""
@@ -123,6 +150,10 @@ def amount(text: str) -> str | None:
 
     A single comma before exactly three digits groups; a single point is decimal.
     """
+    plain = _NUMBER.fullmatch(text)
+    if plain is not None:
+        whole, fraction = plain[1].lstrip("0") or "0", (plain[2] or "").rstrip("0")
+        return f"{whole}.{fraction}" if fraction else whole
     found = _MONEY.fullmatch(text.strip())
     if found is None:
         return _decimal(text.strip()) if "e" in text.lower() else None
@@ -179,37 +210,97 @@ def value_digests(value: Json, role: Role, key: bytes, *, limit: int = 1_000) ->
 
 
 _PARTED: Final = '\r\t"[]{}|;<>`\u201c\u201d'
+_LINES: Final = bytes(10 if chr(code) in _PARTED else code for code in range(256))
 _BULLET: Final = " -*•·>.,!?()'#@"
+_PLAIN_BULLET: Final = _BULLET.replace("•", "").replace("·", "")
+"""Those of ASCII, which are several times faster to look for."""
+_UNEVEN: Final = b"\v\f\x1c\x1d\x1e\x1f"
+"""White space that is neither a space nor the end of a line, in ASCII."""
 _DIGITS: Final = re.compile(r"\d[\d.,']*")
+_NOT_DIGITS: Final = bytes(code if chr(code) in "0123456789.,'" else 32 for code in range(256))
 _PHONE: Final = re.compile(r"[+(\d][\d ()./-]{6,}")
 PHONES: Final = re.compile(r"(?<!\w)[+(]\d[\d ()./-]{5,22}\d(?!\w)")
+_PHONES: Final = compiled(r"\B[+(]\d[\d ()./-]{5,22}\d\b")
+"""`PHONES` for ASCII, in a tenth of its time."""
+_ACCOUNT: Final = compiled(r"\b[A-Za-z]{2}\d{2}(?: [A-Za-z0-9]{4}){2}")
+_ITSELF: Final = re.compile(r"(?!00)[0-9]+(?:\.[0-9]+)?")
+"""Digits that are their own normal form."""
 
 
 def mentions(text: str) -> set[bytes]:
     """The values that a text gives: each short field, line, list item and quoted text of it, each address and each
     amount, in the spelling of `value_words`. For trusted results and goals; plain words of running prose are not among
     them, and neither are the parts of an address."""
-    lines = _without(text, _PARTED, "\n").replace(", ", "\n").replace(": ", "\n").replace(" - ", "\n").split("\n")
-    short = {segment for line in lines if line and len(segment := line.strip(_BULLET)) <= MAX_VALUE}
-    found = {folded(segment) for segment in short}
-    found.update(normalise(part).word.lower() for part in short if part[-1:].isdigit() and _PHONE.fullmatch(part))
-    found.update(_single(text))
-    found.update([normalise(match).word for match in PHONES.findall(text)])
-    if [word for word in text.split() if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()]:
-        found.update([match.replace(" ", "").lower() for match in ACCOUNTS.findall(text)])
-    found.update(number for match in set(_DIGITS.findall(text)) if (number := amount(match)) is not None)
-    found.discard("")
-    return {encoded(value) for value in found}
+    short = _fields(text)
+    found = _all_folded(short)
+    phones = [
+        part
+        for part in short
+        if len(part) > 6 and part[-1].isdigit() and _PHONE.fullmatch(part) and not _ITSELF.fullmatch(part)
+    ]
+    found.update([encoded(normalise(part).word.lower()) for part in phones])
+    found.update(map(encoded, _single(text)))
+    found.update([encoded(normalise(match).word) for match in _phones(text)])
+    if _has_account(text):
+        found.update([encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)])
+    found.update([number.encode() for match in _numbers(text) if (number := amount(match)) is not None])
+    found.discard(b"")
+    return found
+
+
+def _fields(text: str) -> set[str]:
+    """Short fields, lines, list items and quoted texts; those of ASCII in lower case."""
+    plain = text.isascii()
+    parted = text.lower().encode().translate(_LINES).decode() if plain else _without(text, _PARTED, "\n")
+    bullets = _PLAIN_BULLET if plain else _BULLET
+    lines = parted.replace(", ", "\n").replace(": ", "\n").replace(" - ", "\n").split("\n")
+    return {segment for line in set(lines) if line and len(segment := line.strip(bullets)) <= MAX_VALUE}
+
+
+def _all_folded(texts: set[str]) -> set[bytes]:
+    """Each text folded: together, where case is all that folding can change."""
+    plain = [text for text in texts if text.isascii()]
+    together = "\n".join(plain).lower().encode()
+    if b"  " in together or len(together.translate(None, _UNEVEN)) < len(together):
+        return {encoded(folded(text)) for text in texts}
+    found = set(together.split(b"\n"))
+    if len(plain) < len(texts):
+        found.update([encoded(folded(text)) for text in texts if not text.isascii()])
+    return found
+
+
+def _phones(text: str) -> list[str]:
+    if text.isascii():
+        return [text[slice(*match.span())] for match in _PHONES.finditer(text.encode())]
+    return PHONES.findall(text)
+
+
+def _has_account(text: str) -> bool:
+    if text.isascii() and _ACCOUNT.search(text.encode()) is None:
+        return False
+    return any(len(word) == 4 and word[:2].isalpha() and word[2:].isdigit() for word in text.split())
+
+
+def _numbers(text: str) -> set[str]:
+    if not text.isascii():
+        return set(_DIGITS.findall(text))
+    return {number.lstrip(".,'") for number in set(text.encode().translate(_NOT_DIGITS).decode().split())}
 
 
 def _single(text: str) -> Iterator[str]:
     """Addresses, paths, hosts and identifiers among the words of a text. What is plainly in normal form is not parsed."""
-    for word in {word.strip("\"'<>()[]{},;.:!?`*") for word in text.split() if not word.isalpha()}:
+    for word in {word.strip("\"'<>()[]{},;.:!?`*") for word in set(text.split()) if not word.isalpha()}:
         if word.isalpha() or not 1 < len(word) <= MAX_WORD:
+            continue
+        if not ("@" in word or "/" in word or "." in word or ":" in word) and word.isascii():
+            if word[-4:].isdigit() and _NAME.fullmatch(word):
+                yield word.lower()
             continue
         plain = _PLAIN.fullmatch(word)
         if plain is None:
-            if "@" in word or "/" in word or "." in word or ":" in word:
+            if _MOMENT.fullmatch(word):
+                yield word.lower()
+            elif "@" in word or "/" in word or "." in word or ":" in word:
                 yield from (destination.word.lower() for destination in listed(word))
         elif plain[1] is not None:
             yield plain[1].lower().removesuffix(".")
@@ -217,6 +308,11 @@ def _single(text: str) -> Iterator[str]:
             yield word.lower()
 
 
+_NAME: Final = re.compile(r"[A-Za-z0-9+_-]+")
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?", re.IGNORECASE | re.ASCII
+)
+"""Dates with times are names as they stand, although they look like a host and its port."""
 _PLAIN: Final = re.compile(
     r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}\.?)(?:[/?#][^\\,;]*)?"
     r"|(?:[a-z0-9+_-]+\.)*[a-z0-9+_-]+(?:@(?:[a-z0-9-]+\.)+[a-z]{2,})?|(?:/[a-z0-9_-][a-z0-9._-]*)+",

@@ -298,9 +298,9 @@ def plain(raw: bytes) -> bytes:
     if b"\\" not in raw:
         return raw
     # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
-    text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n").replace(b"\\/", b"/")
+    text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n")
     if b"\\" in text:
-        text = unescaped(text)
+        text = unescaped(text.replace(b"\\/", b"/"))
     return text.replace(b"\xff", b"\\")
 
 

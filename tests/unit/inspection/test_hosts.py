@@ -113,7 +113,21 @@ def test_what_is_no_url_is_none(text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a" * 1_001, "a b", "[::1", "ex\x00ample", "1.2.3.999", "0x", "09.1", "-1.2.3.4", "1_0.1", "[1.2.3.4]", "."],
+    [
+        "",
+        "a" * 1_001,
+        "a b",
+        "[::1",
+        "ex\x00ample",
+        "1.2.3.999",
+        "0x",
+        "09.1",
+        "-1.2.3.4",
+        "1_0.1",
+        "[1.2.3.4]",
+        ".",
+        "a%41\ud800",
+    ],
 )
 def test_what_cannot_be_a_host_is_none(text: str):
     assert hosts.host(text) in {None, "0.0.0.0"} if text == "0x" else hosts.host(text) is None

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.inspection import hosts
 from gateway.inspection.normal import MAX_ONE, DestinationKind, folded, normalise
 
 FORMS = [
@@ -92,3 +93,16 @@ def test_a_normal_form_of_anything_is_its_own(text: str):
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str):
     assert folded(folded(text)) == folded(text)
+
+
+LINKS = st.from_regex(
+    r"https?://[a-zA-Z0-9-]{1,5}(\.[a-z0-9-]{1,5}){0,3}\.?[a-z0-9:@\\]{0,4}([/?#][!-~]{0,20})?", fullmatch=True
+)
+
+
+@given(LINKS)
+def test_a_link_leads_to_the_host_of_its_url(text: str):
+    found, link = hosts.url(text), normalise(text)
+
+    if found is not None and found.reached is not None and "." in found.reached and "%" not in text:
+        assert link.value == found.reached

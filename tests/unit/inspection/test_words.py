@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import random
 import string
+from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.inspection.common_words import COMMON
@@ -25,6 +26,19 @@ def test_a_digest_is_keyed_and_has_64_bits():
 def test_a_digest_without_a_key_is_refused():
     with pytest.raises(ValueError, match="need a key"):
         digest("word", b"")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20))
+def test_every_word_has_one_digest_whatever_comes_with_it(words: list[bytes]):
+    together = digests(words, KEY)
+
+    assert together == frozenset().union(*(digests([word], KEY) for word in words))
+    assert len(together) == len(set(words))
+
+
+@pytest.mark.parametrize("word", [b"", b"bob", b"b" * 15])
+def test_zeros_at_the_end_make_another_word(word: bytes):
+    assert len(digests([word, word + b"\0", word + b"\0\0"], KEY)) == 3
 
 
 @pytest.mark.parametrize(
@@ -174,3 +188,26 @@ def test_what_is_taken_for_plain_is_what_parsing_gives(word: str):
     parsed = {destination.word.lower() for destination in listed(bare)} if len(bare) > 1 else set[str]()
 
     assert {item.encode() for item in parsed} <= mentions(f"{'prose ' * 12}{word} {'prose ' * 12}")
+
+
+ODD = st.text("aZ09 .,:;'\"-_+()/@#*\n\t\v\x1c!?<>[]{}%\\T", max_size=60)
+PLAIN = st.sampled_from([
+    "bob@corp.example", "https://Evil.example/x?d=1", "https://a.b.example:8080/", "2026-11-25T01:20:00Z", "2026-11-25T01:20",
+    "GB82 WEST 1234 5698 7654 32", "+49 (0)30 123456", "1,000.50", "007", "12345678.", "00 12 34 56 78", "/etc/hosts", "1.2.3.4",
+    "12-34-567", "Name: Bob", "a - b", '"quoted"', "12345.67,", "9'999", "192.168.1.1/x", "x-1234", "v1.2", "1234567.1234",
+])  # fmt: skip
+
+
+@given(st.lists(PLAIN | ODD, max_size=8), st.sampled_from([" ", "\n", ", ", '","', ""]))
+@settings(deadline=None)
+def test_a_text_of_ascii_gives_what_it_gives_among_others(parts: list[str], between: str):
+    text = between.join(parts)
+
+    assert mentions(f"{text}\n\u00e9") == mentions(text) | {"\u00e9".encode()}
+
+
+@given(st.integers(0, 10**19), st.none() | st.integers(0, 10**6), st.sampled_from(["", ".", ",", ".'", "..."]))
+def test_digits_are_the_amount_that_they_say(whole: int, fraction: int | None, marks: str):
+    text = f"{whole}" if fraction is None else f"{whole}.{fraction}"
+
+    assert amount(f"{text}{marks}") == format(Decimal(text).normalize(), "f")
