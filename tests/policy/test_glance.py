@@ -31,6 +31,7 @@ GLANCES = {
     r"\bapprovals\.needed\(input\)": "data.gateway.approvals.required",
     r"\bobligations\.of\(input\)": "sort(data.gateway.obligations.required)",
     r"(?m)^clear if \{$": "clear if {\n\tfalse",
+    r"(?m)^\tinput\.version == 1\n\tdata\.gateway\.grants\.granted == \"at once\"$": "\tfalse",
     r"(?m)^\t_named\(resource\)$": "",
 }
 """The glances where they are used, and what stands there instead without them."""

@@ -16,17 +16,22 @@ import data.gateway.lib.patterns
 # title: Some grant holds for the call
 # description: Either one that asks for no approval (`at once`), or one that does (`after approval`).
 granted := "at once" if {
-	resource := input.resource
-	[field, name] := designation(resource)
+	is_object(input.arguments)
+	[field, name, effect] := designation(input.resource)
 	upstreams := data.gateway.grants.upstreams
-	some key in [resource.properties.upstream, "*"]
+	some key in [input.resource.properties.upstream, "*"]
 	some grant in upstreams[key]
 	not grant.approval
+	effect in object.get(grant, "effects", ["read"])
 	patterns.any_matches(grant[field], name)
-	covers_effect(grant, resource)
-	covers_sensitivity(grant, resource)
-	open_to_caller(grant, resource)
-	conditions.hold(grant, input.arguments)
+	subject := input.subject
+	patterns.any_matches(grant.agents, subject.id)
+	patterns.any_matches(grant.issuers, subject.properties.issuer)
+	settings := data.gateway.settings
+	ranks := settings.sensitivities
+	ranks[input.resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
+	rest := object.remove(grant, settings.grant_fields)
+	_rest_holds(grant, rest)
 } else := "after approval" if {
 	some grant in named(input.resource)
 	grant.approval == true
@@ -39,7 +44,7 @@ granted := "at once" if {
 # title: The grants that name a target
 # description: Those for its upstream and those for all upstreams (`*`), in the order of the file.
 named(resource) := [grant |
-	[field, name] := designation(resource)
+	[field, name, _] := designation(resource)
 	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
 	some grant in upstreams[key]
@@ -48,8 +53,17 @@ named(resource) := [grant |
 
 # METADATA
 # title: How grants name a target
-# description: The field of a grant that has the patterns for its kind, and the name that they are compared with.
-designation(resource) := [field, name] if {
+# description: |
+#   The field of a grant that has the patterns for its kind, the name that they are compared with, and the effect that a
+#   grant has to cover: reading a resource and getting a prompt are reads.
+designation(resource) := [field, name, effect] if {
+	resource.type == "tool"
+	effect := resource.properties.effect
+	settings := data.gateway.settings
+	field := settings.patterns_of.tool
+	name := substring(resource.id, count(resource.properties.upstream) + 1, -1)
+} else := [field, name, "read"] if {
+	resource.type in ["resource", "prompt"]
 	settings := data.gateway.settings
 	field := settings.patterns_of[resource.type]
 	name := substring(resource.id, count(resource.properties.upstream) + 1, -1)
@@ -59,21 +73,17 @@ designation(resource) := [field, name] if {
 # title: The caller, and the place of the target, are ones that a grant is for
 open_to_caller(grant, resource) if {
 	for_agent(grant)
-	subject := input.subject
-
-	# What is left must be restrictions that are known and hold, so a misspelt field voids its grant.
 	settings := data.gateway.settings
-	every field, value in object.remove(grant, settings.grant_fields) {
-		_restriction_holds(field, value, subject.properties, resource.properties)
-	}
+	rest := object.remove(grant, settings.grant_fields)
+	_restrictions_hold(rest, resource)
 }
 
 # METADATA
 # title: A grant is for the agent
 for_agent(grant) if {
 	subject := input.subject
-	patterns.any_matches(grant.issuers, subject.properties.issuer)
 	patterns.any_matches(grant.agents, subject.id)
+	patterns.any_matches(grant.issuers, subject.properties.issuer)
 }
 
 # METADATA
@@ -85,13 +95,10 @@ covers(grant, resource) if {
 
 # METADATA
 # title: A grant covers the effect of a target
-# description: Reading a resource and getting a prompt are reads. A grant that names no effects covers reads only.
+# description: A grant that names no effects covers reads only.
 covers_effect(grant, resource) if {
-	resource.type == "tool"
-	resource.properties.effect in object.get(grant, "effects", ["read"])
-} else if {
-	resource.type in ["resource", "prompt"]
-	"read" in object.get(grant, "effects", ["read"])
+	[_, _, effect] := designation(resource)
+	effect in object.get(grant, "effects", ["read"])
 }
 
 # METADATA
@@ -101,6 +108,22 @@ covers_sensitivity(grant, resource) if {
 	settings := data.gateway.settings
 	ranks := settings.sensitivities
 	ranks[resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
+}
+
+# What is left of a grant for a call.
+_rest_holds(grant, rest) if {
+	rest == {}
+} else if {
+	_restrictions_hold(rest, input.resource)
+	conditions.hold(grant, input.arguments)
+}
+
+# What is left must be restrictions that are known and hold, so a misspelt field voids its grant.
+_restrictions_hold(rest, resource) if {
+	subject := input.subject
+	every field, value in rest {
+		_restriction_holds(field, value, subject.properties, resource.properties)
+	}
 }
 
 _restriction_holds("users", value, subject, _) if patterns.any_matches(value, subject.user.id)

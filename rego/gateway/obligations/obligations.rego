@@ -15,7 +15,8 @@ of(call) := [] if {
 	properties := call.resource.properties
 	effect := properties.effect
 	limited := settings.call_limits
-	not effect in object.keys(limited)
+	not limited[effect]
+	not limited[effect] == false
 	sensitivity := properties.sensitivity
 	labelled := settings.labelled_sensitivities
 	not sensitivity in labelled

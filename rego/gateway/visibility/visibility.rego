@@ -42,7 +42,7 @@ _visible(resource) if {
 
 _granted(resource) if {
 	_named(resource)
-	[field, name] := grants.designation(resource)
+	[field, name, _] := grants.designation(resource)
 	some key in [resource.properties.upstream, "*"]
 	some grant in _near[key]
 	patterns.any_matches(grant[field], name)

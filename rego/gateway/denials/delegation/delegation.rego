@@ -9,7 +9,9 @@ package gateway.denials.delegation
 # title: What refuses the call
 # description: Nothing, if one look shows that no rule below holds; else what they say.
 found(call) := set() if {
-	direct(call)
+	properties := call.subject.properties
+	properties.delegation == []
+	properties.delegation_depth == 0
 } else := data.gateway.denials.delegation.denials
 
 # METADATA

@@ -9,12 +9,27 @@ package gateway.denials.identity
 # title: What refuses the call
 # description: Nothing, if one look shows that no rule below holds; else what they say.
 found(call) := set() if {
-	complete(call)
-	in_task(call)
-	in_time(call)
-	call.subject.properties.auth_method != "anonymous"
 	settings := data.gateway.settings
 	call.resource.properties.effect in settings.unbound_effects
+	properties := call.subject.properties
+	properties.auth_method in settings.auth_methods
+	properties.auth_method != "anonymous"
+	properties.bound in [true, false]
+	_user(properties.user)
+	call.subject.type == "agent"
+	task := call.context.task
+	task.kind in ["declared", "implicit"]
+	in_time(call)
+
+	# In the order of all values, a text that is not empty comes after the empty one and before all lists.
+	call.subject.id > ""
+	call.subject.id < []
+	properties.issuer > ""
+	properties.issuer < []
+	task.id > ""
+	task.id < []
+	properties.scopes >= []
+	properties.scopes < {}
 } else := data.gateway.denials.identity.denials
 
 # METADATA
@@ -121,14 +136,15 @@ in_task(call) if {
 # title: The task's time is not up
 # description: A task without an end has time. Of times that cannot be read, none is left.
 in_time(call) if {
+	not call.context.task.expires
+	not call.context.task.expires == false
+} else if {
 	expires := call.context.task.expires
 	now := call.context.time
 
 	# Without the Z, times of this form sort as text, fractions included.
 	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
 	_two_times(concat(" ", [expires, now]))
-} else if {
-	not _ends(call)
 }
 
 # METADATA
@@ -158,8 +174,6 @@ _two_times(text) if {
 	moment := `[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z`
 	regex.match(concat("", ["^", moment, " ", moment, "$"]), text)
 }
-
-_ends(call) if _ = call.context.task.expires
 
 # Each fact that is there. What a negated call would be given must exist, or OPA skips the whole expression; so these
 # say what is known, and the rest is a flaw.

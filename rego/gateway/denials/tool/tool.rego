@@ -16,11 +16,11 @@ import data.gateway.lib.conditions
 # title: What refuses the call
 # description: Nothing, if one look shows that no rule below holds; else what they say.
 found(call) := set() if {
+	data.gateway.grants.granted
 	resource := call.resource
+	resource.properties.effect != "exec"
 	labelled(resource)
 	within_ceiling(resource)
-	resource.properties.effect != "exec"
-	data.gateway.grants.granted
 } else := data.gateway.denials.tool.denials
 
 # METADATA
@@ -138,8 +138,8 @@ labelled(resource) if {
 	properties := resource.properties
 	startswith(resource.id, concat("", [properties.upstream, "/"]))
 	resource.type in ["tool", "resource", "prompt"]
-	is_string(properties.audience)
-	properties.audience != ""
+	properties.audience > ""
+	properties.audience < []
 	properties.effect in settings.effects
 	settings.sensitivities[properties.sensitivity] >= 0
 	properties.trust in ["trusted", "untrusted"]

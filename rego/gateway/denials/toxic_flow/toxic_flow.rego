@@ -31,7 +31,7 @@ clear(call) if {
 	call.session.ungrounded == []
 	labels := call.session.labels
 	labels.confidentiality in ["public", "internal"]
-	is_boolean(labels.untrusted)
+	labels.untrusted in [true, false]
 }
 
 # METADATA
