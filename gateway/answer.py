@@ -11,7 +11,7 @@ import structlog
 
 from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
 from gateway.inspection.answers import Answers, failure_response
-from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages
+from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Rewrites, Texts
 from gateway.journal.entry import refused_entry
 from gateway.journal.writer import Journal
 from gateway.model import (
@@ -53,6 +53,8 @@ class Settlement:
     bounds: Bounds = NO_BOUNDS
     hasher: Hasher | None = None
     observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
+    rewrite: Rewrites | None = None
+    """What conceals the credentials of the answer, if that is to be."""
 
 
 def relay(
@@ -72,7 +74,7 @@ def relay(
         headers=_answer_headers(gateway, upstream, principal, reply),
         on_end=settlement.settle,
         on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
-        transform=settlement.observe(_transform(answers, reply)),
+        transform=settlement.observe(_transform(answers, reply, settlement.rewrite)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         idle=message is None or message.method == "subscriptions/listen",
@@ -172,15 +174,15 @@ def measured(gateway: Gateway, visit: Visit, ending: Ending) -> None:
     )
 
 
-def _transform(answers: Answers, reply: UpstreamReply) -> Transform | None:
+def _transform(answers: Answers, reply: UpstreamReply, rewrite: Rewrites | None) -> Transform | None:
     unseen = answers.may_pass_unseen
     hold = HOLD if unseen else HOLD_LISTS
     if is_event_stream(reply.headers):
-        return EventMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
+        return EventMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words, rewrite=rewrite)
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
     if _media_type(reply.headers) == "application/json" or (not unseen and reply.status < 300):
-        return JsonMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words)
-    return None
+        return JsonMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words, rewrite=rewrite)
+    return None if rewrite is None else Texts(rewrite)
 
 
 def is_event_stream(headers: Headers) -> bool:

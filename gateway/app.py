@@ -21,6 +21,7 @@ import structlog
 from gateway.answer import append_or_say
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
+from gateway.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.errors import HistoryError
 from gateway.history import History, Store, rebuild, restore, snapshot
@@ -88,13 +89,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             stack.push_async_callback(port.aclose)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         handles = Handles(clock)
-        origins = Origins()
-        history = History(
-            configuration.history, clock=clock, conceal=partial(concealed, limit=_GOAL_LENGTH), origins=origins
-        )
+        origins, vault = Origins(), Vault(secrets.token_urlsafe)
+        hide = partial(concealed, limit=_GOAL_LENGTH)
+        history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
         memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
         stack.push_async_callback(memory)
-        housekeeping = asyncio.create_task(_housekeeping(handles, memory))
+        housekeeping = asyncio.create_task(_housekeeping(memory, lambda: _forgotten(handles, vault, history, clock)))
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
@@ -108,6 +108,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             upstreams=upstreams,
             sessions=Sessions(subkey(key, "sessions")),
             handles=handles,
+            vault=vault,
             metrics=metrics,
             tracing=tracing,
             clock=clock,
@@ -320,8 +321,14 @@ async def _remembered(
     return write_down
 
 
-async def _housekeeping(handles: Handles, memory: Callable[[], Awaitable[None]]) -> None:
+def _forgotten(handles: Handles, vault: Vault, history: History, clock: Callable[[], float]) -> None:
+    """Let go of what is too old, also if nobody calls."""
+    handles.expire()
+    vault.retain(partial(history.is_open, now=clock()))
+
+
+async def _housekeeping(memory: Callable[[], Awaitable[None]], forget: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        handles.expire()
+        forget()
         await memory()

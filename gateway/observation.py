@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.results import ResultInspector
-from gateway.model import Decision, JsonObject, ResultContent, Sensitivity
+from gateway.model import Decision, JsonObject, ResultContent, Sensitivity, Sighting
 from gateway.relay import Transform
 
 Fold = Callable[[ResultContent], JsonObject | None]
@@ -26,13 +26,23 @@ def label(decision: Decision) -> Sensitivity:
 
 
 class Observation:
-    """A transform that changes nothing itself: it looks, folds and records, and lets `inner` do the rest."""
+    """A transform that changes nothing itself: it looks, folds and records, and lets `inner` do the rest. `concealed`
+    says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
+    to the task, also if it was recognised only there."""
 
-    def __init__(self, inspector: ResultInspector, fold: Fold, record: Record, inner: Transform | None) -> None:
+    def __init__(
+        self,
+        inspector: ResultInspector,
+        fold: Fold,
+        record: Record,
+        inner: Transform | None,
+        concealed: Callable[[], tuple[Sighting, ...]] = tuple,
+    ) -> None:
         self._inspector = inspector
         self._fold = fold
         self._record = record
         self._inner = inner
+        self._concealed = concealed
         self._begun = False
 
     async def feed(self, chunk: bytes) -> bytes:
@@ -41,13 +51,18 @@ class Observation:
             # That something was read at all is news: of whom, and how sensitive it may be.
             self._begun = True
             await self._take(content or ResultContent())
-        return await self._inner.feed(chunk) if self._inner is not None else chunk
+        return await self._passed(await self._inner.feed(chunk)) if self._inner is not None else chunk
 
     async def finish(self) -> bytes:
         content = self._inspector.finish()
         if content is not None:
             await self._take(content)
-        return await self._inner.finish() if self._inner is not None else b""
+        return await self._passed(await self._inner.finish()) if self._inner is not None else b""
+
+    async def _passed(self, out: bytes) -> bytes:
+        if sightings := self._concealed():
+            await self._take(ResultContent(sightings))
+        return out
 
     async def _take(self, content: ResultContent) -> None:
         fields = self._fold(content)

@@ -28,8 +28,10 @@ from gateway.answer import (
     relay,
     values_of,
 )
+from gateway.concealing import concealment, demanded, readable, sightings
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
+from gateway.inspection.concealment import Concealment
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
     Call,
@@ -199,14 +201,23 @@ def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message:
     return all(gateway.handles.belongs(upstream, handle, principal) for handle in handles)
 
 
-async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay:
+async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
     """Pass on what needs no decision."""
 
     async def settle(ending: Ending) -> None:
         measured(gateway, visit, ending)
 
-    reply = await _accepted(visit.exchange.upstream, await port.send(request))
-    return relay(gateway, visit, request, reply, Settlement(settle))
+    upstream, rewrite = visit.exchange.upstream, None
+    if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
+        # It may answer again, or at last, a call whose answer was to be concealed.
+        task = task_of(gateway, visit, request, request.message)
+        if isinstance(task, Refusal):
+            return task
+        rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", "").audience)
+    reply = await _accepted(upstream, await port.send(request))
+    if rewrite is not None:
+        await readable(upstream, reply)
+    return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite))
 
 
 # --- what policy decides -----------------------------------------------------------------------------
@@ -236,7 +247,7 @@ async def decided(
     return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
 
 
-def task_of(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message) -> Task | Refusal:
+def task_of(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message | None) -> Task | Refusal:
     """The task in which the call happens: the declared one that it names, else the caller's implicit one."""
     named = selected(message, visit.exchange.headers)
     if named is None:
@@ -311,6 +322,10 @@ def denied(decision: Decision) -> Refusal:
 
 async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
+    upstream, target = visit.exchange.upstream, case.call.target
+    rewrite = concealment(gateway, case.task, target.audience) if demanded(decision) else None
+    if rewrite is not None:
+        gateway.vault.conceal(case.request.principal.key, upstream)
 
     async def settle(ending: Ending) -> None:
         gateway.history.settle(case.task, visit.id)
@@ -321,13 +336,17 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             status=ending.status,
             size=ending.size,
             result=ending.digest,
+            concealed=None if rewrite is None else rewrite.count,
         )
         await append_or_say(gateway, "settled", entry)
         measured(gateway, visit, ending)
 
     try:
-        reply, left = await sent(visit.exchange.upstream, port, case.request, bounds(decision))
-        settlement = Settlement(settle, left, gateway.hasher(), partial(observed, gateway, visit, case, decision))
+        reply, left = await sent(upstream, port, case.request, bounds(decision))
+        if rewrite is not None:
+            await readable(upstream, reply)
+        seen = partial(observed, gateway, visit, case, decision, rewrite)
+        settlement = Settlement(settle, left, gateway.hasher(), seen, rewrite)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         ended: EndedAs = "failed"
@@ -339,7 +358,14 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         raise
 
 
-def observed(gateway: Gateway, visit: Visit, case: Case, decision: Decision, inner: Transform | None) -> Observation:
+def observed(  # noqa: PLR0917 - all but the last are given beforehand
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    decision: Decision,
+    rewrite: Concealment | None,
+    inner: Transform | None,
+) -> Observation:
     """What looks at the call's result on its way back."""
     return Observation(
         gateway.inspector.result(case.call, case.task),
@@ -348,6 +374,7 @@ def observed(gateway: Gateway, visit: Visit, case: Case, decision: Decision, inn
         ),
         partial(gateway.journal.append, "observed"),
         inner,
+        tuple if rewrite is None else partial(sightings, rewrite),
     )
 
 
@@ -416,6 +443,12 @@ async def _accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
             "have the operator turn compression off there",
         )
     return reply
+
+
+def _may_answer_a_call(request: UpstreamRequest) -> bool:
+    return request.method == "GET" or (
+        request.message is not None and request.message.disposition is not Disposition.FILTER
+    )
 
 
 def _milliseconds(gateway: Gateway, visit: Visit) -> float:

@@ -8,6 +8,7 @@ from typing import Final, Literal, Protocol
 
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
+from gateway.binding.vault import Vault
 from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.origins import Origins
@@ -23,7 +24,7 @@ from gateway.telemetry.tracing import Trace, Tracing
 from gateway.transport.exchange import Exchange
 from gateway.upstream.catalogue import Catalogue
 
-SUPPORTED_OBLIGATIONS: Final = ("label", "limit")
+SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "label", "limit")
 """The obligations that this gateway carries out. Any other makes an `allow` a refusal."""
 
 
@@ -45,6 +46,7 @@ class Gateway:
     upstreams: Mapping[str, Port]
     sessions: Sessions
     handles: Handles
+    vault: Vault
     metrics: Metrics
     tracing: Tracing
     clock: Callable[[], float]

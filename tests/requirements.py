@@ -88,6 +88,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         # --- replay -------------------------------------------------------------------------------
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
         "explain/causes": Requirement("docs/operations.md", "A decision names the earlier calls that made its facts."),
+        # --- concealment --------------------------------------------------------------------------
+        "conceal/results": Requirement("docs/policy/concealment.md", "A credential reaches the agent as a handle, in every form of answer."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),

@@ -27,7 +27,7 @@ VOCABULARY = {
     "signing_keys",
 }
 """What every part may import."""
-CONDUCTORS = {"answer", "app", "foreign", "observation", "pages", "pipeline", "replay", "visit"}
+CONDUCTORS = {"answer", "app", "concealing", "foreign", "observation", "pages", "pipeline", "replay", "visit"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -48,6 +48,7 @@ PURE = (
     "gateway.identity.metadata",
     "gateway.inspection.arguments",
     "gateway.inspection.common_words",
+    "gateway.inspection.concealment",
     "gateway.inspection.destinations",
     "gateway.inspection.elsewhere",
     "gateway.inspection.grounds",
@@ -77,6 +78,7 @@ PURE = (
     "gateway.protocol.listing",
     "gateway.protocol.methods",
     "gateway.protocol.replies",
+    "gateway.protocol.scalars",
     "gateway.protocol.sse",
     "gateway.protocol.strict",
     "gateway.replay.secrets",

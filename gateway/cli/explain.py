@@ -161,7 +161,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         yield "arguments", json.dumps(decision["arguments"], ensure_ascii=False)
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
-    yield "settled", _outcome(decision, settled)
+    yield "settled", outcome(decision, settled)
 
 
 def _named(name: object) -> str:
@@ -174,13 +174,15 @@ def _what(decision: Mapping[str, Any]) -> str:
     return f"{decision.get('method') or 'a request'} {decision.get('name') or ''}".rstrip()
 
 
-def _outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> str:
+def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> str:
+    """How a call ended, for people."""
     if settled is None:
         return "not yet" if decision.get("effect") == "allow" else "it was not forwarded"
     if settled["kind"] == "abandoned":
         return "unknown: the gateway ended before the answer did"
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
-    return f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    return shown if "concealed" not in settled else f"{shown}; {settled['concealed']} credentials concealed"
 
 
 def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:

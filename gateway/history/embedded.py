@@ -59,7 +59,8 @@ class History:
     """Tasks and their states, as many as the settings allow in all and for one principal.
 
     `conceal` takes out of a goal what must not be written down; by default nothing of goals is written. `origins` is
-    told which credentials systems have shown to the tasks that are kept.
+    told which credentials systems have shown to the tasks that are kept, `on_end` of each task that was ended or is no
+    longer kept.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class History:
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
         conceal: Callable[[str], str] = lambda _goal: "",
         origins: Origins | None = None,
+        on_end: Callable[[str], None] = lambda _task_id: None,
     ) -> None:
         self._idle = settings.idle.total_seconds()
         self._clock = clock
         self._new_id = new_id
         self._conceal = conceal
+        self._on_end = on_end
         self._limit = settings.tasks
         self._owner_limit = settings.tasks_per_caller
         self._origins = Teller(origins)
@@ -153,6 +156,7 @@ class History:
         event = Ended(how)
         self._fold(task, event)
         self._known(task).ended = how
+        self._on_end(task.id)
         return {"task": task.id, **to_fields(event)}
 
     # --- calls ---------------------------------------------------------------------------------------
@@ -208,6 +212,13 @@ class History:
             return None
         self._fold(task, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
+
+    def is_open(self, task_id: str, now: float) -> bool:
+        """Whether the task may still make calls, or has one that goes on."""
+        kept = self._kept.get(task_id)
+        if kept is None:
+            return False
+        return kept.busy or (kept.status(now) == "open" and (not kept.key or now - kept.used <= self._idle))
 
     def endorse(self, task: Task, values: frozenset[int]) -> JsonObject:
         """An approval was used, and these values (digests, as in `CallContent.authority`) are good from now on.
@@ -381,6 +392,7 @@ class History:
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.task.id]
         self._origins.drop(kept)
+        self._on_end(kept.task.id)
         self._unused.pop(kept.task.id, None)
         if self._ids.get(kept.key) == kept.task.id:
             del self._ids[kept.key]

@@ -96,14 +96,18 @@ def settled_entry(
     size: int = 0,
     result: str | None = None,
     reason: str | None = None,
+    concealed: int | None = None,
 ) -> JsonObject:
-    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `reason` the code of what failed;
-    no status and no digest are left out."""
+    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, both of what the caller got;
+    `reason` is the code of what failed, `concealed` the number of credentials that handles took the place of, if they
+    had to. What is not there is left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
     if result:
         fields["result"] = result
+    if concealed is not None:
+        fields["concealed"] = concealed
     if reason is not None:
         fields["reason"] = reason
     fields["duration_ms"] = round(duration_ms, 3)

@@ -110,6 +110,39 @@ def _parsed(raw: bytes, block: bytes) -> Event:
     return Event(raw, b"\n".join(data) if data else None, kind or b"message", identifier)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the data of an event stands: for each of its lines, where it begins in the data and in the event."""
+
+    steps: tuple[tuple[int, int], ...]
+
+    def raw(self, place: int) -> int:
+        """From a place in the data to the one in the event."""
+        data, raw = next(step for step in reversed(self.steps) if step[0] <= place)
+        return raw + place - data
+
+
+def places(raw: bytes, data: bytes) -> Places:
+    """Of a whole event and its data."""
+    found, size = _places(raw, len(_BOM) if raw.startswith(_BOM) else 0)
+    # Only at the beginning of the stream is a byte order mark none of the line.
+    return Places(found if size == len(data) else _places(raw, 0)[0])
+
+
+def _places(raw: bytes, start: int) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Where the lines of data begin, and how long they are together."""
+    steps: list[tuple[int, int]] = []
+    size = -1
+    for match in _BREAK.finditer(raw, start):
+        name, _, value = raw[start : match.start()].partition(b":")
+        if name == b"data":
+            held = value.removeprefix(b" ")
+            steps.append((size + 1, match.start() - len(held)))
+            size += len(held) + 1
+        start = match.end()
+    return tuple(steps), size
+
+
 def encode(data: bytes, id: bytes | None = None) -> bytes:  # noqa: A002 - the field's own name
     """One event that carries `data`, whose line breaks become further data lines."""
     head = b"" if id is None else b"id: " + _BREAK.sub(b"", id).replace(b"\0", b"") + b"\n"

@@ -138,12 +138,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml and wants every tool pinned."""
+    """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml, wants every tool pinned and
+    conceals what some results hold."""
     strict = tmp_path_factory.mktemp("policies") / "strict"
     shutil.copytree(ROOT / "rego", strict)
     shutil.copy(FIXTURES / "grants.yaml", strict / bundle.GRANTS)
     catalogue = strict / "gateway/denials/catalogue/data.yaml"
     catalogue.write_text("unpinned: deny\n", encoding="utf-8")
+    settings = strict / "gateway/settings/data.yaml"
+    text = settings.read_text("utf-8")
+    settings.write_text(text.replace("\nconcealed: []\n", "\nconcealed: [files/stat_*]\n"), "utf-8")
     return {"shipped": ROOT / "rego", "strict": strict}
 
 

@@ -1,4 +1,4 @@
-"""Finds, and on demand replaces, the credentials of a result while it streams: JSON text or server-sent events.
+"""Finds the credentials of a result, and where they are, while it streams: JSON text or server-sent events.
 
 JSON's escapes are undone on the way, so that neither `\\u0041` nor a PEM block with `\\n` hides anything. A credential
 that straddles chunks is found: what may still become one is held, at most `HOLD` bytes. Base64 is looked into where it
@@ -8,17 +8,16 @@ comes in runs. Pure.
 from __future__ import annotations
 
 import base64
-import json
 import re
 import string
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Finding, Hit, Kind
+from gateway.inspection.credentials.finding import Finding, Hit
+from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import unescaped
-from gateway.inspection.credentials.ruleset import REACH, compiled
+from gateway.inspection.credentials.ruleset import REACH, Ruleset, compiled
 
 HOLD: Final = 4_096
 """Bytes that are held back at most. A longer credential is known by its beginning."""
@@ -56,25 +55,49 @@ def _readable_base64() -> str:
 
 _WRAPPED: Final = compiled(_readable_base64())
 _CUT_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
-_ESCAPES: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_ESCAPES: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL
+)
+"""A pair of surrogates is one character: its escapes are undone together."""
 _REST: Final = re.compile(rb"[A-Za-z0-9._~+/=%-]*")
 _REST_OF_KEY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\(?:[nrt]|u[0-9A-Fa-f]{4}))*")
 
 
+class Detects(Protocol):
+    """What finds credentials in a text: a `Detector`, or one that is told of more or of less."""
+
+    @property
+    def ruleset(self) -> Ruleset: ...
+    @property
+    def fingerprints(self) -> Fingerprints: ...
+    def hits(self, text: bytes) -> list[Hit]: ...
+    def finding(self, hit: Hit) -> Finding: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a hit is in what is held, and the form in which it was found. `cut`: it may go on beyond what is held."""
+
+    start: int
+    end: int
+    hit: Hit
+    form: str
+    cut: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of the stream that may go on. `hit` is set where it is a credential, found in `form`."""
+    """A part of the stream that may go on. `places` are those of the credentials that it holds, none if it holds none."""
 
     raw: bytes
     offset: int
-    hit: Hit | None = None
-    form: str = "raw"
+    places: tuple[_Place, ...] = ()
 
 
 class _Window:
     """What of the stream is looked at: some of what has gone on already, for context, and what is held."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._reach = REACH if detector.ruleset.own else HOLD
         self._context: bytes = b""
@@ -94,19 +117,22 @@ class _Window:
         found = self._hits(text, len(before))
         where = _Places(body, len(before))
         cut = len(body) if last else self._cut(body)
-        spans: list[tuple[int, int, Hit, str]] = []
+        places: list[_Place] = []
         for hit, form in found:
             start, end = where.raw(hit.start), where.raw(hit.end)
-            if not last and hit.end == len(text) and start > len(body) - HOLD:
-                cut = min(cut, start)
+            goes_on = hit.end == len(text) and not last
+            if goes_on and start > len(body) - HOLD and not any(place.cut for place in places):
+                # It waits for the rest of it, and so does what overlaps it.
+                cut = min([cut, start, *(place.start for place in places if place.end > start)])
+                places = [place for place in places if place.end <= cut]
                 break
             if start >= cut:
                 break
             cut = max(cut, end)
-            spans.append((start, end, hit, form))
-            if hit.end == len(text) and not last:
+            places.append(_Place(start, end, hit, form, goes_on))
+            if goes_on:
                 self._rest = _REST_OF_KEY if hit.kind == "private-key" else _REST
-        pieces = self._pieces(raw, cut, spans)
+        pieces = self._pieces(raw, cut, places)
         self._context = (self._context + raw[:cut])[-self._reach :] if cut else self._context
         self._held = raw[cut:]
         self._offset += cut
@@ -156,20 +182,29 @@ class _Window:
             for hit in self._detector.hits(_readable([run[0]])):
                 yield replace(hit, start=run.start(), end=run.end())
 
-    def _pieces(self, raw: bytes, cut: int, spans: list[tuple[int, int, Hit, str]]) -> list[_Piece]:
+    def _pieces(self, raw: bytes, cut: int, places: list[_Place]) -> list[_Piece]:
+        """What goes on, in parts that hold a credential and parts that do not. What overlaps is one part."""
         pieces: list[_Piece] = []
         position = 0
-        for start, end, hit, form in spans:
-            if start < position:
-                pieces.append(_Piece(b"", self._offset + start, hit, form))
-                continue
+        for start, end, together in _merged(places):
             if start > position:
                 pieces.append(_Piece(raw[position:start], self._offset + position))
-            pieces.append(_Piece(raw[start:end], self._offset + start, hit, form))
+            pieces.append(_Piece(raw[start:end], self._offset + start, together))
             position = end
         if position < cut:
             pieces.append(_Piece(raw[position:cut], self._offset + position))
         return pieces
+
+
+def _merged(places: list[_Place]) -> list[tuple[int, int, tuple[_Place, ...]]]:
+    merged: list[tuple[int, int, tuple[_Place, ...]]] = []
+    for place in places:
+        if merged and place.start < merged[-1][1]:
+            start, end, together = merged[-1]
+            merged[-1] = (start, max(end, place.end), (*together, place))
+        else:
+            merged.append((place.start, place.end, (place,)))
+    return merged
 
 
 class _Places:
@@ -207,7 +242,7 @@ class _Places:
 class Scanner:
     """Told of the bytes of one result as they pass; says which credentials are in it, each once."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._window = _Window(detector)
         self._told: set[str] = set()
@@ -223,64 +258,70 @@ class Scanner:
         return self._findings(self._window.feed(b"", last=True))
 
     def _findings(self, pieces: list[_Piece]) -> tuple[Finding, ...]:
-        return tuple(
-            finding
-            for piece in pieces
-            if piece.hit is not None and (finding := self._finding(piece.hit, piece)) is not None
-        )
+        found = (self._finding(finding) for piece in pieces for finding in _findings(self._detector, piece))
+        return tuple(finding for finding in found if finding is not None)
 
-    def _finding(self, hit: Hit, piece: _Piece) -> Finding | None:
-        name = self._detector.fingerprints.of(hit.value)
-        if name in self._told:
+    def _finding(self, finding: Finding) -> Finding | None:
+        if finding.fingerprint in self._told:
             return None
         if len(self._told) >= MAX_FINDINGS:
             self.incomplete = True
             return None
-        self._told.add(name)
-        return replace(self._detector.finding(hit), form=piece.form, offset=piece.offset)
+        self._told.add(finding.fingerprint)
+        return finding
 
 
-class Concealer:
-    """Replaces the credentials of one result by handles while it passes.
+def _findings(detector: Detects, piece: _Piece) -> tuple[Finding, ...]:
+    """The credentials of a part of the stream."""
+    begin = piece.offset - min((place.start for place in piece.places), default=0)
+    return tuple(
+        replace(detector.finding(place.hit), form=place.form, offset=begin + place.start) for place in piece.places
+    )
 
-    `handle_for` is given each finding and its value, and answers with what stands in its place (`cred://…`). What is of
-    a kind in `spare` stays: a link that is signed for its own host does no good as a handle.
-    """
 
-    def __init__(
-        self,
-        detector: Detector,
-        handle_for: Callable[[Finding, str], str],
-        *,
-        spare: frozenset[Kind] = frozenset({"presigned"}),
-    ) -> None:
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A part of a result that holds credentials. `start` is its first byte in the result; `whole` is false if it was
+    longer than what is held, so that `raw` is only its beginning."""
+
+    start: int
+    raw: bytes = field(repr=False)
+    findings: tuple[Finding, ...]
+    whole: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.raw)
+
+
+def spots(detector: Detects, document: bytes) -> tuple[Spot, ...]:
+    """Where credentials are in a document that is there whole."""
+    pieces = _Window(detector).feed(document, last=True)
+    return tuple(_spot(detector, piece) for piece in pieces if piece.places)
+
+
+def _spot(detector: Detects, piece: _Piece) -> Spot:
+    whole = not any(place.cut for place in piece.places)
+    return Spot(piece.offset, piece.raw, _findings(detector, piece), whole)
+
+
+class Spotter:
+    """Takes one result apart while it passes, into what goes on as it is and the spots between."""
+
+    def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._window = _Window(detector)
-        self._handle_for = handle_for
-        self._spare = spare
 
-    def feed(self, chunk: bytes) -> tuple[bytes, tuple[Finding, ...]]:
-        """What may go on, with handles in the place of credentials; and the credentials that were in it."""
-        return self._concealed(self._window.feed(chunk))
+    def feed(self, chunk: bytes) -> list[bytes | Spot]:
+        """What may go on."""
+        return self._parts(self._window.feed(chunk))
 
-    def finish(self) -> tuple[bytes, tuple[Finding, ...]]:
+    def finish(self) -> list[bytes | Spot]:
         """The rest."""
-        return self._concealed(self._window.feed(b"", last=True))
+        return self._parts(self._window.feed(b"", last=True))
 
-    def _concealed(self, pieces: list[_Piece]) -> tuple[bytes, tuple[Finding, ...]]:
-        out: list[bytes] = []
-        findings: list[Finding] = []
-        for piece in pieces:
-            if piece.hit is None:
-                out.append(piece.raw)
-                continue
-            finding = replace(self._detector.finding(piece.hit), form=piece.form, offset=piece.offset)
-            findings.append(finding)
-            if piece.hit.kind in self._spare:
-                out.append(piece.raw)
-            elif piece.raw:
-                out.append(json.dumps(self._handle_for(finding, piece.hit.value))[1:-1].encode())
-        return b"".join(out), tuple(findings)
+    def _parts(self, pieces: list[_Piece]) -> list[bytes | Spot]:
+        return [_spot(self._detector, piece) if piece.places else piece.raw for piece in pieces]
 
 
 def _begun(raw: bytes) -> int:

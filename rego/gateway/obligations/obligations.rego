@@ -7,6 +7,8 @@
 #   - input: schema.input
 package gateway.obligations
 
+import data.gateway.lib.patterns
+
 # METADATA
 # title: What must happen, in order
 # description: Nothing, if one look shows that no rule below holds; else what they say.
@@ -20,6 +22,7 @@ of(call) := [] if {
 	sensitivity := properties.sensitivity
 	labelled := settings.labelled_sensitivities
 	not sensitivity in labelled
+	shown(call)
 } else := sort(data.gateway.obligations.required)
 
 # METADATA
@@ -32,8 +35,32 @@ required contains {"id": "label", "properties": {"confidentiality": sensitivity}
 }
 
 # METADATA
+# title: Credentials in the result are kept from the agent
+# description: |
+#   It gets handles in their place, which the gateway puts back where they came from. Without a list of whose results
+#   are concealed, all are.
+required contains {"id": "conceal_credentials", "properties": {}} if {
+	not shown(input)
+}
+
+# METADATA
 # title: A call with a far-reaching effect is kept short
 required contains {"id": "limit", "properties": limit} if {
 	settings := data.gateway.settings
 	limit := settings.call_limits[input.resource.properties.effect]
+}
+
+# METADATA
+# title: The result is shown as it is
+shown(call) if {
+	settings := data.gateway.settings
+	settings.concealed == []
+	is_object(call)
+} else if {
+	settings := data.gateway.settings
+	concealed := settings.concealed
+	is_array(concealed)
+	id := call.resource.id
+	is_string(id)
+	not patterns.any_matches(concealed, id)
 }

@@ -483,3 +483,33 @@ def test_a_state_that_is_nowhere_is_an_error(history: History, make_principal: C
         history.facts(task, 0)
     assert caught.value.code == "history/unavailable"
     assert history.shed(10**9) == 0
+
+
+# --- the end of a task ---------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_task_is_told_whichever_it_is(clock: Clock, make_principal: Callable[..., Principal]):
+    ended: list[str] = []
+    history = History(HistorySettings(idle=timedelta(seconds=IDLE)), clock=clock, on_end=ended.append)
+    implicit = history.task(make_principal(), None, 0.0)
+    declared = Task("d-1", "declared", 0.0, expires=10.0)
+    history.open(make_principal(), declared, ResultContent())
+    history.end(declared, "completed")
+    assert ended == ["d-1"]
+    history.forget(IDLE + 1)
+    assert ended == ["d-1", implicit.id]
+
+
+def test_a_task_is_open_until_it_is_over_and_its_calls_have_ended(
+    history: History, make_call: Callable[..., Call], make_principal: Callable[..., Principal]
+):
+    idle, busy = (history.task(make_principal(), session, 0.0) for session in ("a", "b"))
+    history.reserve(busy, "c-1", make_call(), None, 0.0)
+    declared = Task("d-1", "declared", 0.0, expires=10.0)
+    history.open(make_principal(), declared, ResultContent())
+
+    assert all(history.is_open(task.id, 9.0) for task in (idle, busy, declared))
+    assert [history.is_open(task.id, IDLE + 1) for task in (idle, busy, declared)] == [False, True, False]
+    assert not history.is_open("nothing", 0.0)
+    history.end(declared, "cancelled")
+    assert not history.is_open("d-1", 1.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.inspection.messages import EventMessages, JsonMessages
+from gateway.inspection.messages import EventMessages, JsonMessages, Texts
 
 
 async def keep(data: bytes) -> bytes | None:
@@ -28,7 +28,7 @@ def nothing() -> bytes | None:
     return None
 
 
-async def run(messages: JsonMessages | EventMessages, *chunks: bytes) -> bytes:
+async def run(messages: JsonMessages | EventMessages | Texts, *chunks: bytes) -> bytes:
     passed = [await messages.feed(chunk) for chunk in chunks]
     return b"".join(passed) + await messages.finish()
 
@@ -108,3 +108,53 @@ async def test_last_words_end_a_stream():
     messages = EventMessages(drop, hold=1000, unseen=True, last_words=lambda: b"{}")
 
     assert await run(messages, b"data: {}\n\n") == b"data: {}\n\n"
+
+
+class Marks:
+    """Rewrites what it is given so that one sees as what."""
+
+    def document(self, data: bytes) -> bytes:
+        return b"d(" + data + b")"
+
+    def event(self, raw: bytes, data: bytes) -> bytes:
+        return b"e(" + raw + data + b")"
+
+    def part(self, chunk: bytes) -> bytes:
+        return b"p(" + chunk + b")"
+
+    def end(self) -> bytes:
+        return b"."
+
+    def text(self, chunk: bytes) -> bytes:
+        return b"t(" + chunk + b")"
+
+    def text_end(self) -> bytes:
+        return b"!"
+
+
+async def test_what_goes_on_of_a_json_answer_is_rewritten():
+    whole = JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewrite=Marks())
+    large = JsonMessages(keep, hold=2, unseen=True, last_words=nothing, rewrite=Marks())
+    dropped = JsonMessages(drop, hold=99, unseen=True, last_words=lambda: b"own", rewrite=Marks())
+
+    assert await run(whole, b"{", b"}") == b"d({})"
+    assert await run(large, b"ab", b"cd", b"ef") == b"p(abcd)p(ef)."
+    assert await run(dropped, b"{}") == b"own"
+
+
+async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_not():
+    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, rewrite=Marks())
+
+    assert await run(messages, b"data: a\n\n", b": note\n\n", b"data: 0123456789", b"0\n\ndata: b\n\ndata: c") == (
+        b".e(data: a\n\na).: note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)."
+    )
+
+
+async def test_last_words_come_after_what_is_left_of_a_large_event():
+    messages = EventMessages(drop, hold=4, unseen=True, last_words=lambda: b"own", rewrite=Marks())
+
+    assert await run(messages, b"data: a") == b"p(data: a).data: own\n\n"
+
+
+async def test_an_answer_of_another_type_is_rewritten_as_text():
+    assert await run(Texts(Marks()), b"a", b"b") == b"t(a)t(b)!"

@@ -180,6 +180,11 @@ def test_an_outcome_closes_a_call():
     assert closed_by("call", {"id": "d-1"}) is None
 
 
+def test_an_outcome_says_how_many_credentials_were_concealed_if_any_had_to_be():
+    assert settled_entry("d-1", Outcome.COMPLETED, duration_ms=1.0, concealed=0)["concealed"] == 0
+    assert "concealed" not in settled_entry("d-1", Outcome.COMPLETED, duration_ms=1.0)
+
+
 def test_an_outcome_says_how_it_ended():
     fields = settled_entry(
         "d-1",

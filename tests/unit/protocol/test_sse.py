@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.sse import KEEP_ALIVE, Event, Splitter, encode
+from gateway.protocol.sse import KEEP_ALIVE, Event, Splitter, encode, places
 
 
 def events(*chunks: bytes, limit: int = 1000) -> list[Event]:
@@ -174,3 +174,19 @@ def test_an_id_cannot_break_out_of_its_line():
 
 def test_the_keep_alive_carries_nothing():
     assert data(KEEP_ALIVE) == [None]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("head", [b"", b"event: a\n", b"\xef\xbb\xbf", b"\xef\xbb\xbfdata: x\n"])
+def test_each_place_in_the_data_is_found_in_the_event(end: bytes, head: bytes):
+    raw = (head + b"data: ab\nid: 7\ndata:cd\ndata\ndata:  e\n: data: z\n\n").replace(b"\n", end)
+    for first in (b"", b"data: first\n\n"):
+        found = events(first + raw)[-1]
+        assert found.data is not None
+        where = places(raw, found.data)
+        lines = found.data.split(b"\n")
+        assert lines[-3:] == [b"cd", b"", b" e"]
+        begin = 0
+        for line in lines:
+            assert raw[where.raw(begin) : where.raw(begin + len(line))] == line
+            begin += len(line) + 1

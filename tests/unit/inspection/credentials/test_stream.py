@@ -16,7 +16,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.stream import HOLD, Concealer, Scanner, plain
+from gateway.inspection.credentials.stream import HOLD, Scanner, Spot, Spotter, plain, spots
 from tests.unit.inspection.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)
@@ -49,9 +49,16 @@ def scanned(*chunks: bytes) -> list[Finding]:
 
 
 def concealed(*chunks: bytes, detector: Detector = DETECTOR) -> tuple[bytes, list[Finding]]:
-    concealer = Concealer(detector, lambda finding, _value: f"cred://task/{finding.fingerprint}")
-    parts = [concealer.feed(chunk) for chunk in chunks] + [concealer.finish()]
-    return b"".join(part for part, _ in parts), [item for _, items in parts for item in items]
+    spotter = Spotter(detector)
+    parts = [part for chunk in chunks for part in spotter.feed(chunk)] + spotter.finish()
+    passed = [
+        part if isinstance(part, bytes) else f"cred://task/{part.findings[0].fingerprint}".encode() for part in parts
+    ]
+    return b"".join(passed), [item for part in parts if isinstance(part, Spot) for item in part.findings]
+
+
+def size(parts: list[bytes | Spot]) -> int:
+    return sum(len(part if isinstance(part, bytes) else part.raw) for part in parts)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -109,34 +116,45 @@ def test_two_credentials_in_one_run_of_base64_are_one_handle_and_two_findings():
     assert passed.count(b"cred://") == 1
 
 
-def test_a_handle_is_escaped_as_json():
-    concealer = Concealer(DETECTOR, lambda _finding, _value: 'a"b\\')
+def test_a_spot_is_where_the_credential_is_as_it_is_written():
+    raw = DOCUMENTS["escaped"].encode()
+    (spot,) = spots(DETECTOR, raw)
 
-    passed = concealer.feed(json.dumps({"t": VALUE}).encode())[0] + concealer.finish()[0]
-
-    assert json.loads(passed) == {"t": 'a"b\\'}
-
-
-def test_the_handle_is_asked_for_with_the_value():
-    asked: list[str] = []
-    concealer = Concealer(DETECTOR, lambda _finding, value: asked.append(value) or "h")
-
-    concealer.feed(DOCUMENTS["escaped"].encode())
-    concealer.finish()
-
-    assert asked == [VALUE]
+    assert plain(spot.raw).decode() == VALUE
+    assert raw[spot.start : spot.end] == spot.raw
+    assert (spot.whole, [item.fingerprint for item in spot.findings]) == (True, [KEYED.of(VALUE)])
+    assert VALUE not in repr(spot)
 
 
-def test_presigned_links_stay_unless_asked_for():
-    url = "https://b.example/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
-    raw = json.dumps({"url": url}).encode()
+@pytest.mark.parametrize("before", ["\U0001f600 ", "\U0001f600\U0001f600 \\ \u00e9 ", '"\n'])
+def test_escapes_before_a_credential_do_not_move_where_it_is(before: str):
+    raw = json.dumps({"a": f"{before}{VALUE} after"}).encode()
 
-    passed, found = concealed(raw)
-    assert passed == raw
-    assert (found[0].kind, found[0].host) == ("presigned", "b.example")
+    for cut in range(len(raw) + 1):
+        passed, found = concealed(raw[:cut], raw[cut:])
 
-    every = Concealer(DETECTOR, lambda _finding, _value: "handle", spare=frozenset())
-    assert b"=handle" in every.feed(raw)[0] + every.finish()[0]
+        assert json.loads(passed) == {"a": f"{before}cred://task/{found[0].fingerprint} after"}, cut
+
+
+def test_what_overlaps_is_one_spot():
+    """Of a run of base64 that begins within another credential nothing passes either."""
+    inner = base64.b64encode(f"..{VALUE}..".encode()).decode()
+    raw = json.dumps({"password": f"pass,{inner}"}).encode()
+
+    for cut in range(len(raw) + 1):
+        passed, _ = concealed(raw[:cut], raw[cut:])
+
+        assert inner[8:40].encode() not in passed
+        assert len(json.loads(passed)) == 1
+
+
+def test_a_credential_longer_than_the_hold_is_a_spot_that_is_not_whole():
+    spotter = Spotter(DETECTOR)
+    raw = json.dumps({"k": LONG_PEM}).encode()
+    parts = [part for at in range(0, len(raw), 500) for part in spotter.feed(raw[at : at + 500])] + spotter.finish()
+
+    assert [part.whole for part in parts if isinstance(part, Spot)] == [False]
+    assert [spot.whole for spot in spots(DETECTOR, raw)] == [True]
 
 
 @pytest.mark.parametrize("size", [1, 100, 1000, 4096, 10_000, 100_000])
@@ -204,15 +222,13 @@ def test_any_order_of_parts_in_any_chunks_hides_nothing(parts: list[bytes], size
     ids=["prose", "image", "word", "escapes", "begins"],
 )
 def test_no_more_than_the_hold_is_held(document: bytes):
-    concealer = Concealer(DETECTOR, lambda _finding, _value: "h")
+    spotter = Spotter(DETECTOR)
     given_, passed = 0, 0
     for at in range(0, len(document), 8_192):
         chunk = document[at : at + 8_192]
-        out, found = concealer.feed(chunk)
-        given_, passed = given_ + len(chunk), passed + len(out)
-        assert found == ()
+        given_, passed = given_ + len(chunk), passed + size(spotter.feed(chunk))
         assert given_ - passed <= HOLD + 8
-    assert passed + len(concealer.finish()[0]) == given_
+    assert passed + size(spotter.finish()) == given_
 
 
 def test_a_wrapped_credential_after_a_long_image_is_found():

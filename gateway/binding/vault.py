@@ -1,0 +1,126 @@
+"""Credentials that agents know by handles only: `cred://<task>/<id>` → the text that stood there.
+
+In memory alone: never written, logged or shown. Of one task and one audience each; gone when the task ends, and with
+the process. `<task>` is a name made for this, so that a handle tells nothing of the task's own. What is full keeps no
+more, and whoever has something to conceal must withhold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.model import Sighting
+
+PER_TASK: Final = 1_024
+"""Handles of one task."""
+TASK_BYTES: Final = 2**20
+"""Bytes of the texts of one task."""
+IN_ALL: Final = 65_536
+ALL_BYTES: Final = 64 * 2**20
+
+_TASK_BYTES: Final = 8
+_ID_BYTES: Final = 16
+"""128 random bits: nobody guesses one."""
+_CALLERS: Final = 100_000
+"""Callers whose answers are concealed and told apart; beyond it those of all are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concealed:
+    """What a handle stands for. `text` is what stood there, or `None` if it was too long to be seen whole. `sightings`
+    are the credentials in it."""
+
+    handle: str
+    audience: str
+    sightings: tuple[Sighting, ...]
+    text: str | None = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The handles of one task."""
+
+    name: str
+    size: int = 0
+    by_handle: dict[str, Concealed] = field(default_factory=dict[str, Concealed])
+    by_text: dict[tuple[str, str], Concealed] = field(default_factory=dict[tuple[str, str], Concealed])
+
+
+class Vault:
+    """`new_id` makes so many random bytes into letters, digits, `-` and `_`."""
+
+    def __init__(
+        self,
+        new_id: Callable[[int], str],
+        *,
+        per_task: int = PER_TASK,
+        task_bytes: int = TASK_BYTES,
+        in_all: int = IN_ALL,
+        all_bytes: int = ALL_BYTES,
+    ) -> None:
+        self._new_id = new_id
+        self._limits = (per_task, task_bytes, in_all, all_bytes)
+        self._tasks: dict[str, _Kept] = {}
+        self._concealing: set[tuple[str, str]] = set()
+        self._count = 0
+        self._size = 0
+
+    def conceal(self, owner: str, upstream: str) -> None:
+        """Note that an answer of this upstream to this caller is concealed: from now on whatever it is answered there,
+        for what was withheld from one answer may come again in another (a stream that is taken up, the result of a
+        task of the protocol)."""
+        if len(self._concealing) < _CALLERS:
+            self._concealing.add((owner, upstream))
+
+    def conceals(self, owner: str, upstream: str) -> bool:
+        """Whether that is so."""
+        return (owner, upstream) in self._concealing or len(self._concealing) >= _CALLERS
+
+    def __len__(self) -> int:
+        return self._count
+
+    def keep(self, task_id: str, audience: str, sightings: tuple[Sighting, ...], text: str | None) -> str | None:
+        """The handle of a text that `audience` showed to a task: the same for the same text. `None` if there is no room
+        for another."""
+        kept = self._tasks.get(task_id)
+        if kept is not None and text is not None and (known := kept.by_text.get((audience, text))) is not None:
+            return known.handle
+        size = 0 if text is None else len(text.encode("utf-8", "surrogatepass"))
+        if not self._has_room(kept, size):
+            return None
+        if kept is None:
+            kept = self._tasks[task_id] = _Kept(self._new_id(_TASK_BYTES))
+        made = Concealed(f"cred://{kept.name}/{self._new_id(_ID_BYTES)}", audience, sightings, text)
+        kept.by_handle[made.handle] = made
+        if text is not None:
+            kept.by_text[audience, text] = made
+        kept.size += size
+        self._size += size
+        self._count += 1
+        return made.handle
+
+    def find(self, task_id: str, handle: str) -> Concealed | None:
+        """What a handle stands for, if it was made in this task."""
+        kept = self._tasks.get(task_id)
+        return None if kept is None else kept.by_handle.get(handle)
+
+    def drop(self, task_id: str) -> None:
+        """Forget all of a task. Safe for one that has nothing here."""
+        kept = self._tasks.pop(task_id, None)
+        if kept is not None:
+            self._count -= len(kept.by_handle)
+            self._size -= kept.size
+
+    def retain(self, is_open: Callable[[str], bool]) -> None:
+        """Forget the tasks that are no longer open. Called now and then."""
+        for task_id in [task_id for task_id in self._tasks if not is_open(task_id)]:
+            self.drop(task_id)
+
+    def _has_room(self, kept: _Kept | None, size: int) -> bool:
+        per_task, task_bytes, in_all, all_bytes = self._limits
+        if self._count >= in_all or self._size + size > all_bytes:
+            return False
+        count, held = (0, 0) if kept is None else (len(kept.by_handle), kept.size)
+        return count < per_task and held + size <= task_bytes
