@@ -22,7 +22,7 @@ of(call) := [] if {
 	sensitivity := properties.sensitivity
 	labelled := settings.labelled_sensitivities
 	not sensitivity in labelled
-	shown(call)
+	settings.concealed == []
 } else := sort(data.gateway.obligations.required)
 
 # METADATA
