@@ -39,12 +39,12 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
     refused = {(step.attempt.tool, step.codes) for step in steps if step.outcome == "refused"}
     assert refused == {
         ("export_customers", ("tool/not-granted",)),
-        ("send_message", ("tool/arguments", "tool/not-granted")),
-        ("delete_file", ("tool/arguments", "tool/not-granted")),
+        ("send_message", ("tool/arguments",)),
+        ("delete_file", ("tool/arguments",)),
         ("format_disk", ("catalogue/unknown", "tool/not-granted")),
         ("comment_ticket", ("credential-chain/egress", "credential-chain/presentation")),
         ("send_message", ("credential-chain/egress", "credential-chain/presentation")),
-        ("send_message", ("fan-out/destinations", "tool/arguments", "tool/not-granted")),
+        ("send_message", ("fan-out/destinations", "tool/arguments")),
     }
     assert not [step for step in steps if step.outcome == "failed"]
     assert all(step.decision and step.text for step in steps if step.outcome == "refused")

@@ -90,6 +90,7 @@ _quiet(role, pointer, arguments) if {
 	[before, key] := split(pointer, "/")
 	before == ""
 	not contains(key, "~")
+	key != "*"
 	_quiet_at(role, arguments, key)
 }
 

@@ -118,6 +118,20 @@ test_a_pointer_of_several_steps_is_followed if {
 	}
 }
 
+test_a_wildcard_is_every_item_or_member if {
+	every pointer, value in {"/x/*": ["a", "../b"], "/*": "../b", "/x/*/p": {"k": {"p": ["../b"]}}, "/*/*": {"k": "../b"}} {
+		roles := {pointer: "selector"}
+		found := _denials(example.changed({"/resource/properties/roles": roles, "/arguments": {"x": value}}))
+		example.codes(found) == {"argument/path-traversal"}
+	}
+	hidden := example.changed({"/resource/properties/roles": {"/*": "command"}, "/arguments": {"x": "a\rb"}})
+	found := _denials(hidden)
+	example.codes(found) == {"argument/hidden-command"}
+	plain := example.changed({"/resource/properties/roles": {"/x/*": "selector"}, "/arguments": {"x": ["a", "b/c"], "y": "../d"}})
+	none := _denials(plain)
+	none == set()
+}
+
 test_an_argument_may_be_missing if {
 	found := _denials(example.changed({"/resource/properties/roles": {"/y": "destination", "/z": "selector", "/c": "command"}}))
 	found == set()

@@ -2,8 +2,8 @@
 # scope: package
 # title: Denials about what is called
 # description: |
-#   Labels, grants and ceilings. `tool/not-granted` comes with every call that no grant holds for; the rules that
-#   follow it say what was nearest, and run only then.
+#   Labels, grants and ceilings. A call that no grant holds for is refused with `tool/not-granted`, or, if a grant
+#   would hold but for the arguments, with `tool/arguments` in its place. The other rules say what was nearest.
 # schemas:
 #   - input: schema.input
 package gateway.denials.tool
@@ -43,6 +43,7 @@ denials contains {"code": "tool/incomplete", "facts": sort(_flaws)} if not _labe
 #   controls: [ASI02, ASI03, MCP02, NHI5]
 denials contains {"code": "tool/not-granted", "facts": ["/resource/id", "/subject/id"]} if {
 	not data.gateway.grants.granted
+	_short_of_arguments == set()
 }
 
 # METADATA
@@ -82,10 +83,7 @@ denials contains {"code": "tool/sensitivity", "facts": ["/resource/properties/se
 #   controls: [ASI02, MCP02]
 denials contains {"code": "tool/arguments", "facts": facts} if {
 	not data.gateway.grants.granted
-	some grant in _near
-	grants.covers(grant, input.resource)
-	facts := _uncovered(grant)
-	facts != []
+	some facts in _short_of_arguments
 }
 
 # METADATA
@@ -216,6 +214,15 @@ _text(value) if {
 _near contains grant if {
 	some grant in grants.named(input.resource)
 	grants.open_to_caller(grant, input.resource)
+}
+
+# The arguments that stand in the way, for each grant that would hold but for them. A void grant never would.
+_short_of_arguments contains facts if {
+	some grant in _near
+	grants.covers(grant, input.resource)
+	facts := _uncovered(grant)
+	facts != []
+	problems.of(grant) == set()
 }
 
 _uncovered(grant) := sort({concat("", ["/arguments", pointer]) |

@@ -26,7 +26,9 @@ test_without_a_grant_nothing_passes if {
 test_the_nearest_grant_explains if {
 	_codes({"/resource/properties/effect": "write"}, {}) == {"tool/not-granted", "tool/effect"}
 	_codes({"/resource/properties/sensitivity": "restricted"}, {}) == {"tool/not-granted", "tool/sensitivity"}
-	_codes({}, {"when": {"/path": {"equals": "x"}}}) == {"tool/not-granted", "tool/arguments"}
+	_codes({}, {"when": {"/path": {"equals": "x"}}}) == {"tool/arguments"}
+	_codes({}, {"arguments": ["other"]}) == {"tool/arguments"}
+	_codes({"/resource/properties/effect": "write"}, {"arguments": ["other"]}) == {"tool/not-granted", "tool/effect"}
 	_codes({}, {"agents": ["other"], "when": {"/path": {"equals": "x"}}}) == {"tool/not-granted"}
 }
 
@@ -40,7 +42,19 @@ test_the_arguments_that_stand_in_the_way_are_named if {
 	{"code": "tool/arguments", "facts": ["/arguments/more"]} in second
 }
 
-test_a_void_grant_is_named if _codes({}, {"scope": ["x"]}) == {"tool/not-granted", "tool/grant-void"}
+test_a_grant_that_would_hold_but_for_the_arguments_speaks_for_all if {
+	near := object.union(example.grant, {"when": {"/path": {"equals": "x"}}})
+	far := object.union(example.grant, {"agents": ["other"]})
+	every grants in [[near, far], [far, near]] {
+		found := _denials(example.call) with data.gateway.grants.upstreams as {"files": grants}
+		example.codes(found) == {"tool/arguments"}
+	}
+}
+
+test_a_void_grant_is_named if {
+	_codes({}, {"scope": ["x"]}) == {"tool/not-granted", "tool/grant-void"}
+	_codes({}, {"when": {"/path": {"equal": "x"}}}) == {"tool/not-granted", "tool/grant-void"}
+}
 
 test_each_missing_label_is_named if {
 	every label in ["audience", "effect", "sensitivity", "trust", "egress", "roles"] {

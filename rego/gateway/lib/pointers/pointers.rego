@@ -16,20 +16,36 @@ value(document, pointer) := found if {
 } else := found if {
 	not _absent(document, pointer)
 	startswith(pointer, "/")
-	steps := [_unescaped(step) | some step in split(substring(pointer, 1, -1), "/")]
+	steps := _steps(pointer)
 	walk(document, [path, found])
 	_same(path, steps)
 }
 
 # METADATA
-# title: Every text at or below the place that a pointer names
-# description: A set. A list of recipients gives each recipient, an object the text of its members.
-texts(document, pointer) := {found} if {
+# title: Every text at or below the places that a role's pointer names
+# description: |
+#   A set. A list of recipients gives each recipient, an object the text of its members. Beside RFC 6901: a step `*` is
+#   every item or member, as it is for the gateway's history.
+texts(document, pointer) := found if {
+	_has_wildcard(pointer)
+	steps := _steps(pointer)
+	found := {text |
+		walk(document, [path, text])
+		is_string(text)
+		_leads_through(path, steps)
+	}
+} else := {found} if {
 	found := value(document, pointer)
 	is_string(found)
 } else := {text |
 	walk(value(document, pointer), [_, text])
 	is_string(text)
+}
+
+_has_wildcard(pointer) if {
+	contains(pointer, "/*")
+	startswith(pointer, "/")
+	"*" in split(pointer, "/")
 }
 
 # A member that an object has not got: what the look-up did not find is nowhere else.
@@ -40,6 +56,8 @@ _absent(document, pointer) if {
 	not contains(key, "~")
 }
 
+_steps(pointer) := [_unescaped(step) | some step in split(substring(pointer, 1, -1), "/")]
+
 _unescaped(step) := replace(replace(step, "~1", "/"), "~0", "~")
 
 _same(path, steps) if {
@@ -47,6 +65,20 @@ _same(path, steps) if {
 	every i, key in path {
 		_same_step(key, steps[i])
 	}
+}
+
+# A way to a place at or below one of those that the steps name.
+_leads_through(path, steps) if {
+	count(path) >= count(steps)
+	every i, step in steps {
+		_one_of_those(path[i], step)
+	}
+}
+
+_one_of_those(key, step) if {
+	step == "*"
+} else if {
+	_same_step(key, step)
 }
 
 _same_step(key, step) if {

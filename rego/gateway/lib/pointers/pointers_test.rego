@@ -30,6 +30,38 @@ test_texts if {
 	pointers.texts(_document, "/x") == set()
 }
 
+test_a_wildcard_is_every_item_or_member if {
+	places := {
+		"cmds": ["a", ["b", {"x": "c"}]], "by": {"one": {"cmd": "d", "n": 1}, "two": {"cmd": "e"}, "a/b": {"cmd": "f"}},
+		"*": "star", "s*": "g", "text": "h",
+	}
+	every pointer, found in {
+		"/cmds/*": {"a", "b", "c"},
+		"/cmds/*/0": {"b"},
+		"/cmds/*/*": {"b", "c"},
+		"/by/*/cmd": {"d", "e", "f"},
+		"/by/a~1b/*": {"f"},
+		"/*/*/cmd": {"d", "e", "f"},
+		"/*": {"a", "b", "c", "d", "e", "f", "star", "g", "h"},
+		"/s*": {"g"},
+		"/text/*": set(),
+		"/text": {"h"},
+		"/none/*": set(),
+		"/*/none": set(),
+		"*": set(),
+		"cmds/*": set(),
+	} {
+		pointers.texts(places, pointer) == found
+	}
+	pointers.texts(["a", "b"], "/*") == {"a", "b"}
+	pointers.texts("a", "/*") == set()
+}
+
+test_a_wildcard_names_no_single_value if {
+	pointers.value({"*": 1, "a": 2}, "/*") == 1
+	not _exists_in({"a": 2}, "/*")
+}
+
 _exists(pointer) if _exists_in(_document, pointer)
 
 _exists_in(document, pointer) if {
