@@ -7,10 +7,10 @@ down to the string that holds it. A known credential that no string holds alone,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known
 from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered
@@ -67,15 +67,14 @@ class Index:
             if not names:
                 del self._by_gram[gram]
 
-    def among(self, grams: set[int]) -> set[str]:
+    def among(self, grams: Iterable[int]) -> set[str]:
         """Those that are in a text with these shingles."""
-        common = grams & self._by_gram.keys()
+        common = self._by_gram.keys() & grams
         names = {name for gram in common for name in self._by_gram[gram]}
         return {name for name in names if covered(self._samples[name], common)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     """A string or number of the arguments, the name that it stands under, and, unless it is an item of a list, that
     name as text. What is neither string nor number is only its name."""
 
@@ -117,6 +116,8 @@ class _Search:
     def by_place(self, leaf: _Leaf) -> None:
         """What is a credential for the name or the role that it has, unless more is known of what it is."""
         kind = strength(leaf.name) if leaf.name else None
+        if kind is None and leaf.role is not Role.CREDENTIAL:
+            return
         value = string(leaf.text)
         by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
         by_name = kind is not None and (leaf.is_text or kind == "code") and plausible(value, kind)
@@ -235,8 +236,7 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
     return found, True
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     value: Json
     pointer: str = ""
     name: str = ""

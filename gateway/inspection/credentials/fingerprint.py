@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from typing import Final
 
@@ -52,18 +52,18 @@ class Fingerprints:
     def shingles(self, value: str) -> frozenset[int]:
         """What is kept of a value to know it again in pieces. Empty for one of less than eight letters and digits."""
         data = distinguishing(normalised(value)[:LONGEST]).encode("utf-8", "surrogatepass")
-        return frozenset(nsmallest(SAMPLE, self.grams(data)))
+        return frozenset(nsmallest(SAMPLE, set(self.grams(data))))
 
-    def grams(self, text: bytes) -> set[int]:
-        """The keyed shingles of a text, all of them."""
+    def grams(self, text: bytes) -> Sequence[int]:
+        """The keyed shingles of a text, all of them in order."""
         letters = text.lower().translate(None, _NOT_ALNUM)
         count = len(letters) - GRAM + 1
         if count < 1:
-            return set()
+            return ()
         blocks = bytearray(count * _BLOCK)
         for place in range(GRAM):
             blocks[place::_BLOCK] = letters[place : place + count]
-        return set(memoryview(self._cipher.encryptor().update(bytes(blocks))).cast("Q")[::2])
+        return memoryview(self._cipher.encryptor().update(blocks)).cast("Q")[::2].tolist()
 
 
 def covered(sample: frozenset[int], grams: Iterable[int]) -> bool:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.inspection.credentials.fingerprint import shown
@@ -47,16 +46,14 @@ _SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f
 _LINES: Final = re.compile(rb"\\[nrt]")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """One reading of a text, and the decodings that it took, outermost first."""
 
     text: bytes
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forms:
+class Forms(NamedTuple):
     readings: tuple[Form, ...]
     incomplete: bool
 
