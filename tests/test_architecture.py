@@ -68,6 +68,7 @@ PURE = (
     "gateway.inspection.credentials.stream",
     "gateway.journal.chain",
     "gateway.journal.entry",
+    "gateway.journal.floor",
     "gateway.journal.redaction",
     "gateway.policy.annotations",
     "gateway.policy.document",

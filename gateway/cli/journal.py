@@ -16,6 +16,7 @@ import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import emit, err, line, note, out, pairs, require_reader, sentence, show, styled, table
+from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
 
 _POLL_SECONDS = 0.2
+_KEPT_SECONDS = 2 * 86_400
+"""A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
 
 
 @app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
 def verify(
     head: Annotated[
         str | None, typer.Option(help="A head noted earlier: the journal must hold the line that it belongs to.")
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="A folder of segments that were archived, in the place of the journal.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -40,13 +46,13 @@ def verify(
     from gateway.journal import keys, reader
 
     settings = configuration(config)
-    key = keys.read_key(settings.state)
+    key, folder = keys.read_key(settings.state), path or settings.journal.path
     with _progress("Checking the journal") as advance:
-        found = reader.verify(settings.journal.path, key=key, head=head, on_progress=advance)
+        found = reader.verify(folder, key=key, head=head, on_progress=advance)
     if as_json:
         emit({"ok": found.ok, **asdict(found)})
     else:
-        _show(found, settings.journal.path)
+        _show(found, folder)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -116,6 +122,40 @@ def tail(
             put(entry)
         else:
             latest.append(entry)
+
+
+@app.command("prune", epilog="Example: opagate journal prune --before 90d --archive /mnt/archive/opagate")
+def prune(
+    before: Annotated[str, typer.Option(help="Segments all of whose entries are older: RFC 3339, a date, or 90d.")],
+    archive: Annotated[Path | None, typer.Option(help="Where they go. Without it they are removed for good.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them for good.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the oldest segments go. What stays can be verified as before. May run beside the gateway."""
+    from gateway.journal import keys, retention
+    from gateway.journal.chain import timestamp
+
+    now = time.time()
+    oldest = moment(before, now=now)
+    if oldest > now - _KEPT_SECONDS:
+        raise typer.BadParameter("the last two days are kept: tasks that are open may have begun then")
+    if archive is None and not yes:
+        raise typer.BadParameter("the entries would be gone for good; name an --archive folder, or add --yes")
+    settings = configuration(config)
+    key = keys.read_key(settings.state)
+    if key is None:
+        raise JournalError(f"there is no journal key in {settings.state}", "name the gateway's configuration")
+    done = retention.prune(
+        settings.journal.path, key=key, before=timestamp(oldest), time=timestamp(now), archive=archive
+    )
+    if as_json:
+        emit(asdict(done))
+        return
+    where = f"moved to {archive}" if archive else "removed"
+    note(f"{done.segments} segments ({done.bytes} bytes) {where}")
+    if done.floor is not None:
+        note(f"the journal begins after entry {done.floor.seq} now")
 
 
 @contextmanager

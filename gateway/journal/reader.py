@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 import msgspec
 
 from gateway.errors import JournalError
+from gateway.journal import floor as floors
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import segment_path, segments
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gateway.journal.floor import Floor
     from gateway.model import JsonObject
 
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
@@ -67,6 +69,7 @@ def verify(
     check = _Check(Chain.of(key), head, on_progress, pause)
     found = segments(path)
     check.total = sum(_size(file) for _, file in found)
+    check.begin(path, found[0][0] if found else 1)
     for index, (number, file) in enumerate(found):
         check.segment(number, file, last=index == len(found) - 1)
     return check.result(path)
@@ -95,6 +98,22 @@ class _Check:
         self._read = 0
         self.total = 0
 
+    def begin(self, folder: Path, first: int) -> None:
+        """Begin where a pruned journal does. Segments below the floor are those that could not be removed."""
+        line = _floor_line(folder)
+        if line is None:
+            return
+        floor = floors.read(self._chain, line)
+        if floor is None:
+            message = "it is not what was written with this key: nobody can say which segments were pruned"
+            self._report(Problem(Fault.EDITED, floors.FILE, 1, message))
+        elif first <= floor.segment:
+            self._position, self._expected = lost(Position(journal=floor.journal)), first
+        else:
+            self._position = Position(floor.seq, floor.link, floor.journal)
+            self._expected = floor.segment + 1
+            self._line_seen(floor.link)
+
     def segment(self, number: int, path: Path, *, last: bool) -> None:
         if number != self._expected:
             first, until = self._expected, number - 1
@@ -118,7 +137,7 @@ class _Check:
         if self._segments == 0:
             self._report(Problem(Fault.MISSING_SEGMENT, path.name, 0, "there is no journal in this folder"))
         if self._head is not None:
-            message = "no line has the expected head: the end was cut off or rewritten, or this is another journal"
+            message = "no line has the expected head: the end was cut off or rewritten, it was pruned, or this is another journal"
             self._report(Problem(Fault.HEAD_MISSING, path.name, 0, message))
         if self._on_progress is not None:
             self._on_progress(self._read, max(self.total, self._read))
@@ -140,9 +159,12 @@ class _Check:
         if problem is not None:
             self._report(problem)
             return problem.fault
-        if self._position.link == self._head:
-            self._head = None
+        self._line_seen(self._position.link)
         return None
+
+    def _line_seen(self, link: str | None) -> None:
+        if link == self._head:
+            self._head = None
 
     def _unfinished(self, line: bytes, place: Place, *, last: bool) -> None:
         self._progress(len(line))
@@ -167,6 +189,31 @@ class _Check:
             self._on_progress(self._read, max(self.total, self._read))
 
 
+def floor_of(folder: Path, chain: Chain) -> Floor | None:
+    """Where a pruned journal begins, `None` if it was not pruned. Raises `JournalError` if the file cannot be read; one
+    that this key did not write is none, and `verify` says so."""
+    line = _floor_line(folder)
+    return None if line is None else floors.read(chain, line)
+
+
+def _floor_line(folder: Path) -> bytes | None:
+    path = folder / floors.FILE
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_LINE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def lines_of(path: Path) -> Iterator[JsonObject]:
+    """The entries of one segment, unchecked. Raises `JournalError`."""
+    for number, line in enumerate(_raw_lines(path), 1):
+        if line.endswith(b"\n"):
+            yield _entry(line, path, number)
+
+
 def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
     """The entries of a journal, oldest first, unchecked; a last line without an end is left out.
 
@@ -177,17 +224,12 @@ def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
     while after and len(found) > 1 and _first(found[1][1]) <= after + 1:
         del found[0]
     for _, file in found:
-        for number, line in enumerate(_raw_lines(file), 1):
-            if line.endswith(b"\n"):
-                yield _entry(line, file, number)
+        yield from lines_of(file)
 
 
 def _first(path: Path) -> int:
     """The number of a segment's first entry; of one that has none yet, more than any."""
-    for line in _raw_lines(path):
-        if line.endswith(b"\n"):
-            return cast("int", _entry(line, path, 1).get("seq", 0))
-    return 2**63
+    return next((cast("int", entry.get("seq", 0)) for entry in lines_of(path)), 2**63)
 
 
 def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[JsonObject, ...]:

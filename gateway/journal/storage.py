@@ -3,6 +3,7 @@
 <journal>/lock                held while a gateway writes
 <journal>/00000001.jsonl      segments, in order
 <journal>/00000001.jsonl.torn what a crash left of a last line, moved aside
+<journal>/floor.json          where the journal begins, if its first segments were pruned
 """
 
 from __future__ import annotations

@@ -1,0 +1,151 @@
+"""Letting the oldest segments of a journal go, so that what stays can still be verified.
+
+Only whole segments go, in their order, and only out of a journal in which nothing is wrong. The floor (see `floor`) is on
+disk before the first of them is removed; a crash in between leaves segments below the floor, which the next run removes.
+The last segment always stays, so that this may run beside the gateway.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
+
+from gateway.errors import JournalError
+from gateway.journal import floor as floors
+from gateway.journal import reader
+from gateway.journal.chain import Chain
+from gateway.journal.floor import Floor
+from gateway.journal.storage import Disk, segments, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+
+_LOCK = "prune.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went: how many segments, and of how many bytes; and where the journal begins now."""
+
+    segments: int
+    bytes: int
+    floor: Floor | None
+
+
+def prune(
+    folder: Path, *, key: bytes, before: str, time: str, archive: Path | None = None, disk: Disk | None = None
+) -> Pruned:
+    """Let the segments go all of whose entries are from earlier than `before`; with `archive`, into that folder.
+
+    `before` and `time`, which is now, are as `chain.timestamp` gives them. Raises `JournalError` if something is wrong
+    with the journal, and when a file cannot be read, written or removed.
+    """
+    disk = disk or Disk()
+    try:
+        with _alone(folder):
+            return _pruned(folder, Chain.of(key), key, before, time, archive, disk)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {folder} cannot be pruned: {error.strerror}: {error.filename}",
+            "run this as the gateway's user, with room for the archive",
+        ) from error
+
+
+def _pruned(  # noqa: PLR0917 - the parts of one step
+    folder: Path, chain: Chain, key: bytes, before: str, time: str, archive: Path | None, disk: Disk
+) -> Pruned:
+    verified = reader.verify(folder, key=key)
+    if not verified.ok:
+        raise JournalError(
+            f"the journal {folder} is not as it was written: {verified.problems[0].message}",
+            "run `opagate journal verify`: pruning could take away what shows who changed it",
+        )
+    found, floor = segments(folder), reader.floor_of(folder, chain)
+    going = _older(found, before, 0 if floor is None else floor.segment)
+    if not going:
+        return Pruned(0, 0, floor)
+    if archive is not None:
+        _archive(going, archive, None if floor is None else floors.written(chain, floor), disk)
+    heading = next(reader.lines_of(found[len(going)][1]))
+    below = Floor(
+        cast("str", heading["journal"]),
+        going[-1][0],
+        cast("int", heading["seq"]) - 1,
+        cast("str", heading["prev"]),
+        time,
+    )
+    size = sum(path.stat().st_size for _, path in going)
+    _write(folder, floors.written(chain, below if floor is None or floor.segment < below.segment else floor), disk)
+    for _, path in going:
+        path.unlink()
+    disk.sync_folder(folder)
+    return Pruned(len(going), size, reader.floor_of(folder, chain))
+
+
+def _older(found: Sequence[tuple[int, Path]], before: str, floor: int) -> list[tuple[int, Path]]:
+    """The first segments whose successor was begun before that time, so that nothing in them is later, and those that
+    an earlier run could not remove."""
+    going: list[tuple[int, Path]] = []
+    for (number, path), (_, successor) in pairwise(found):
+        begun = next((cast("str", entry["time"]) for entry in reader.lines_of(successor)), before)
+        if number > floor and begun >= before:
+            break
+        going.append((number, path))
+    return going
+
+
+def _archive(going: Sequence[tuple[int, Path]], archive: Path, floor: bytes | None, disk: Disk) -> None:
+    """Copies, for their owner only, on disk before anything is removed. One that is there already must be the same. An
+    archive that begins after the journal did has the floor that it begins at, and is verified like a journal."""
+    archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if floor is not None and not segments(archive):
+        _write(archive, floor, disk)
+    for _, path in going:
+        target = archive / path.name
+        if target.exists():
+            if target.read_bytes() != path.read_bytes():
+                raise JournalError(f"{target} is there already, with other content", "name another folder")
+            continue
+        fresh = target.with_name(f".{target.name}.new")
+        fresh.unlink(missing_ok=True)
+        descriptor = disk.create(fresh)
+        with os.fdopen(descriptor, "wb") as copy, path.open("rb") as original:
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            disk.sync(descriptor)
+        fresh.rename(target)
+    disk.sync_folder(archive)
+
+
+def _write(folder: Path, line: bytes, disk: Disk) -> None:
+    """The floor, whole or as it was."""
+    fresh = folder / f".{floors.FILE}.new"
+    fresh.unlink(missing_ok=True)
+    descriptor = disk.create(fresh)
+    try:
+        write_all(disk, descriptor, line)
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+    fresh.rename(folder / floors.FILE)
+    disk.sync_folder(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"the journal {folder} is being pruned already", "wait until that is done") from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""`opagate journal prune`, in the process of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import root
+from gateway.config import JournalSettings
+from gateway.journal.keys import load_key
+from gateway.journal.storage import segments
+from gateway.journal.writer import Journal
+
+DAY = 86_400.0
+Opagate = Callable[..., int]
+
+
+@pytest.fixture
+def opagate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opagate:
+    """Runs a command in a folder with a configuration; its exit status."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gateway.yaml").write_text("journal: {path: journal}\n", "utf-8")
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["opagate", "journal", *words, "--config", "gateway.yaml"])
+        with pytest.raises(SystemExit) as ended:
+            root.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A journal of entries from ten days ago until now, in many segments."""
+    settings = JournalSettings.model_validate({"path": tmp_path / "journal", "fsync": "never", "segment": 900})
+    now = time.time()
+    hours = iter(range(1000))
+
+    async def written() -> None:
+        journal = Journal.open(
+            settings, key=load_key(tmp_path / "state"), clock=lambda: now - 10 * DAY + next(hours) * 3600
+        )
+        for number in range(230):
+            await journal.append("policy", {"name": "p", "revision": str(number)})
+        await journal.close()
+
+    asyncio.run(written())
+    return tmp_path / "journal"
+
+
+def test_old_segments_go_into_the_archive_and_both_can_be_verified(
+    opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    count = len(segments(folder))
+
+    assert opagate("prune", "--before", "5d", "--archive", "kept", "--json") == 0
+
+    done = json.loads(capsys.readouterr().out)
+    assert 0 < done["segments"] < count
+    assert done["floor"]["segment"] == done["segments"]
+    assert len(segments(folder)) == count - done["segments"]
+    assert opagate("verify") == 0
+    assert opagate("verify", "--path", "kept") == 0
+
+
+def test_nothing_is_removed_for_good_without_a_word(opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]):
+    count = len(segments(folder))
+
+    assert opagate("prune", "--before", "5d") == 2
+    assert "gone for good" in capsys.readouterr().err
+    assert len(segments(folder)) == count
+
+    assert opagate("prune", "--before", "5d", "--yes") == 0
+    assert "the journal begins after entry" in capsys.readouterr().err
+    assert len(segments(folder)) < count
+    assert opagate("verify") == 0
+
+
+@pytest.mark.parametrize("before", ["47h", "1s"])
+def test_what_open_tasks_may_have_done_stays(
+    opagate: Opagate, folder: Path, before: str, capsys: pytest.CaptureFixture[str]
+):
+    count = len(segments(folder))
+
+    assert opagate("prune", "--before", before, "--yes") == 2
+    assert "the last two days are kept" in capsys.readouterr().err
+    assert len(segments(folder)) == count
+
+
+def test_without_the_key_nothing_is_pruned(
+    opagate: Opagate, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "state/journal-key").unlink()
+
+    assert opagate("prune", "--before", "5d", "--yes") == 2
+    assert "there is no journal key" in capsys.readouterr().err
+    assert not (folder / "floor.json").exists()
+
+
+def test_a_journal_with_nothing_old_is_left_as_it_is(
+    opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert opagate("prune", "--before", "30d", "--yes") == 0
+    assert "0 segments" in capsys.readouterr().err
+    assert not (folder / "floor.json").exists()
