@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 GENESIS: Final = "0" * 64
 """The `prev` of the first line of a journal."""
@@ -45,11 +45,25 @@ def subkey(key: bytes, purpose: str) -> bytes:
     return hmac.digest(key, b"opagate journal " + purpose.encode(), "sha256")
 
 
+class _Hash(Protocol):
+    """What `hashlib` and `hmac` have in common."""
+
+    def copy(self) -> _Hash: ...
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Chain:
     """The links of one journal. `key` is the chain's own key, or `None` for plain SHA-256; see `of`."""
 
     key: bytes | None
+    _start: _Hash = field(init=False, compare=False)
+    """The state in which each link begins, with the key taken in: copying it costs less than beginning anew."""
+
+    def __post_init__(self) -> None:
+        start = hashlib.sha256() if self.key is None else hmac.new(self.key, digestmod="sha256")
+        object.__setattr__(self, "_start", start)
 
     @classmethod
     def of(cls, key: bytes | None) -> Chain:
@@ -67,12 +81,14 @@ class Chain:
 
     def link(self, line: bytes) -> str:
         """64 hex digits over a whole line without its newline."""
-        if self.key is None:
-            return hashlib.sha256(line).hexdigest()
-        return hmac.digest(self.key, line, "sha256").hex()
+        return self._over(line).hexdigest()
 
     def line(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> bytes:
         """The bytes of a line, without a newline. `fields` is a JSON object, encoded."""
+        return self.linked(seq, time, kind, fields, prev)[0]
+
+    def linked(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> tuple[bytes, str]:
+        """The same, and the link of that line. Both hashes begin with the same bytes, which are hashed once."""
         inner = b"," + fields[1:-1] if len(fields) > len(b"{}") else b""
         covered = b'{"seq":%d,"time":"%b","kind":"%b"%b,"prev":"%b"' % (
             seq,
@@ -81,16 +97,21 @@ class Chain:
             inner,
             prev.encode(),
         )
-        return b'%b,"check":"%b"}' % (covered, self._check(covered))
+        state = self._over(covered)
+        tail = b'%b%b"}' % (_CHECK, state.hexdigest()[:_CHECK_LENGTH].encode())
+        state.update(tail)
+        return covered + tail, state.hexdigest()
 
     def intact(self, line: bytes) -> bool:
         """Whether a line's `check` is the one that its bytes demand."""
         covered = line[:-_TAIL_LENGTH]
-        expected = b'%b%b"}' % (_CHECK, self._check(covered))
+        expected = b'%b%b"}' % (_CHECK, self.link(covered)[:_CHECK_LENGTH].encode())
         return hmac.compare_digest(line[-_TAIL_LENGTH:], expected)
 
-    def _check(self, covered: bytes) -> bytes:
-        return self.link(covered)[:_CHECK_LENGTH].encode()
+    def _over(self, data: bytes) -> _Hash:
+        state = self._start.copy()
+        state.update(data)
+        return state
 
 
 def timestamp(seconds: float) -> str:

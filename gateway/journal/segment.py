@@ -6,8 +6,7 @@ Nothing here waits; `writer` decides when, and what is told to whom.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -26,8 +25,7 @@ _OVERHEAD: Final = 256
 """Bytes of a line beside its kind and fields, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """An entry that waits to be written. `fields` is encoded; `opens` and `closes` are call ids."""
 
     kind: str
@@ -113,11 +111,11 @@ class Appender:
         lines: list[bytes] = []
         size, seq, link = self.size, self.seq, self.link
         for entry in entries:
-            line = self._chain.line(seq + 1, time, entry.kind, entry.fields, link)
+            line, following = self._chain.linked(seq + 1, time, entry.kind, entry.fields, link)
             if size + len(line) >= self._limit and self._lines + len(lines) > 1:
                 break
             lines.append(line)
-            size, seq, link = size + len(line) + 1, seq + 1, self._chain.link(line)
+            size, seq, link = size + len(line) + 1, seq + 1, following
         if not lines:
             self._next_segment(time)
             return 0
@@ -151,7 +149,7 @@ class Appender:
             self._sync_last(self._fd)
         number = self.number + 1
         path = segment_path(self._folder, number)
-        line = self._chain.line(self.seq + 1, time, "segment", self._heading(number), self.link)
+        line, link = self._chain.linked(self.seq + 1, time, "segment", self._heading(number), self.link)
         fd = self._disk.create(path)
         try:
             write_all(self._disk, fd, line + b"\n")
@@ -164,7 +162,7 @@ class Appender:
             raise
         self.close()
         self._fd, self._lines, self.number = fd, 1, number
-        self.size, self.seq, self.link = len(line) + 1, self.seq + 1, self._chain.link(line)
+        self.size, self.seq, self.link = len(line) + 1, self.seq + 1, link
 
     def _sync_last(self, fd: int) -> None:
         try:

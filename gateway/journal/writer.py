@@ -4,10 +4,10 @@
     await journal.append("call", entry.call_entry(...))
     await journal.close()
 
-Entries of one turn of the event loop are written together, in the order of their appends. With `fsync: always` they are
-on disk when `append` returns; a worker thread waits for the disk, and entries that come meanwhile share the next wait.
-With `interval` they are on disk a second later, with `never` when the system likes: these survive a crash of the
-gateway, not of the machine.
+Entries are written in the order of their appends. With `fsync: always` they are on disk when `append` returns: those of
+one turn of the event loop are written together, a worker thread waits for the disk, and entries that come meanwhile share
+the next wait. With `interval` they are on disk a second later, with `never` when the system likes: these survive a crash
+of the gateway, not of the machine, and are written at once, since to wait for others of the turn costs more than a write.
 """
 
 from __future__ import annotations
@@ -145,6 +145,9 @@ class Journal:
         A caller that is cancelled while it waits does not take its entry back.
         """
         entry = self._pending(kind, fields)
+        if self._fsync != "always" and self._syncing is None and not self._queue:
+            self._write(entry)
+            return
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._queue.append((entry, future))
@@ -206,11 +209,7 @@ class Journal:
         if self._syncing is not None or not self._queue:
             return
         batch, self._queue = self._queue, []
-        number = self._appender.number
-        written, error = self._appender.append([entry for entry, _ in batch], timestamp(self._clock()))
-        self._problem = error
-        if self._appender.number != number:
-            _log.info("journal segment begun", extra={"segment": self._appender.number, "head": self._appender.link})
+        written, error = self._appended([entry for entry, _ in batch])
         if error is not None:
             for _, future in batch[written:]:
                 _fail(future, error)
@@ -220,7 +219,26 @@ class Journal:
             return
         for future in waiting:
             _resolve(future)
-        if self._fsync == "interval" and waiting and self._timer is None:
+        if waiting:
+            self._sync_soon()
+
+    def _write(self, entry: Pending) -> None:
+        """Write one entry. Raises `JournalError`."""
+        _, error = self._appended((entry,))
+        if error is not None:
+            raise JournalError(error.message, error.remedy)
+        self._sync_soon()
+
+    def _appended(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
+        appender = self._appender
+        number = appender.number
+        written, self._problem = appender.append(entries, timestamp(self._clock()))
+        if appender.number != number:
+            _log.info("journal segment begun", extra={"segment": appender.number, "head": appender.link})
+        return written, self._problem
+
+    def _sync_soon(self) -> None:
+        if self._fsync == "interval" and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._sync)
 
     def _sync(self, waiting: Sequence[asyncio.Future[None]] = ()) -> None:

@@ -39,6 +39,22 @@ def test_a_link_with_a_key_is_an_hmac_under_the_chains_own_key():
     assert Chain.of(KEY).link(line) == hmac.new(subkey(KEY, "chain"), line, "sha256").hexdigest()
 
 
+@given(st.binary(max_size=40).map(bytes.hex), st.booleans())
+def test_what_is_hashed_once_is_what_is_hashed_apart(text: str, keyed: bool):  # noqa: FBT001 - a drawn value
+    key = subkey(KEY, "chain")
+
+    def link(data: bytes) -> str:
+        return hmac.new(key, data, "sha256").hexdigest() if keyed else hashlib.sha256(data).hexdigest()
+
+    line, after = Chain.of(KEY if keyed else None).linked(
+        1, "t", "policy", json.dumps({"name": text}).encode(), GENESIS
+    )
+    covered, check = line[:-44], json.loads(line)["check"]
+
+    assert line == covered + b',"check":"%b"}' % check.encode()
+    assert (check, after) == (link(covered)[:32], link(line))
+
+
 def test_chains_are_told_apart_by_name_and_key_id():
     plain, one, other = Chain.of(None), Chain.of(KEY), Chain.of(b"o" * 32)
 
