@@ -13,11 +13,14 @@ import ssl
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
+from gateway.http1 import address
+from gateway.http1.client import Client
+from gateway.http1.connection import Response
+from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
 from gateway.policy import grants
 from gateway.policy.embedded import Entrypoint
 
@@ -33,21 +36,22 @@ class Server:
     """A client of one OPA. `evaluate` may be called by many tasks at once."""
 
     def __init__(self, settings: OpaEngine) -> None:
-        """Raises `PolicyBroken` if the certificate authorities cannot be read."""
+        """Raises `PolicyBroken` if the certificate authorities or the address cannot be used."""
         self._deadline = settings.deadline.total_seconds()
         parts = urlsplit(settings.url)
-        self._socket = parts.path if parts.scheme == "unix" else None
-        self._base = "http://opa" if self._socket else settings.url.rstrip("/")
-        self._tls = _tls(settings) if parts.scheme == "https" else None
-        self._headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        self._address = address.of_socket(parts.path, "opa") if parts.scheme == "unix" else _address(settings)
+        self._base = b"" if parts.scheme == "unix" else self._address.target.rstrip(b"/")
+        self._tls = _tls(settings) if self._address.tls else None
+        self._headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
         if settings.token is not None:
-            self._headers["authorization"] = f"Bearer {settings.token.get_secret_value()}"
-        self._session: aiohttp.ClientSession | None = None
+            self._headers.append((b"authorization", b"Bearer " + settings.token.get_secret_value().encode()))
+        self._client: Client | None = None
+        self._places = asyncio.Semaphore(_CONNECTIONS)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         """OPA's answer to one input, decoded. Raises a `PolicyError`."""
-        url = f"{self._base}/v1/data/gateway/{entrypoint}/result?strict-builtin-errors=true"
-        status, body = await self._ask("POST", url, b'{"input":' + document + b"}")
+        target = b"/v1/data/gateway/%b/result?strict-builtin-errors=true" % entrypoint.encode()
+        status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}")
         _require_ok(status, body)
         answer = _object(body)
         if "result" not in answer:
@@ -58,19 +62,19 @@ class Server:
 
     async def grant_problems(self) -> list[str]:
         """What OPA's policy says is wrong with its grants, each in a sentence. Raises a `PolicyError`."""
-        status, body = await self._ask("GET", f"{self._base}/v1/{grants.RULE.replace('.', '/')}")
+        status, body = await self._ask(b"GET", b"/v1/" + grants.RULE.replace(".", "/").encode())
         _require_ok(status, body)
         return grants.sentences(_object(body).get("result", []))
 
     async def require_ready(self) -> None:
         """Raises a `PolicyError` unless OPA says that its bundles and plugins are active."""
-        status, _ = await self._ask("GET", f"{self._base}/health?bundles&plugins")
+        status, _ = await self._ask(b"GET", b"/health?bundles&plugins")
         if status != 200:
             raise PolicyUnavailable(f"OPA is not ready (status {status})", "see OPA's log for the bundle that fails")
 
     async def revision(self) -> str:
         """The revisions of the bundles in force, as OPA reports them; empty if its policy has none."""
-        status, body = await self._ask("GET", f"{self._base}/v1/data/gateway/policy?provenance=true")
+        status, body = await self._ask(b"GET", b"/v1/data/gateway/policy?provenance=true")
         _require_ok(status, body)
         try:
             reported = msgspec.convert(_object(body).get("provenance"), _Provenance)
@@ -80,50 +84,38 @@ class Server:
         return "+".join(revisions) or reported.revision
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
-    async def _ask(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    async def _ask(self, method: bytes, target: bytes, body: bytes | None = None) -> tuple[int, bytes]:
         try:
-            async with asyncio.timeout(self._deadline):
-                try:
-                    return await self._exchange(method, url, body)
-                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                    return await self._exchange(method, url, body)
-        except TimeoutError:
+            async with asyncio.timeout(self._deadline), self._places:
+                return await self._exchange(method, self._base + target, body)
+        except (TimeoutError, AnswerTimeout, ConnectTimeout):
             raise PolicyLate(
                 f"OPA did not answer within {self._deadline * 1000:.0f} ms",
                 "look at OPA's load, or raise policy.engine.deadline",
             ) from None
-        except aiohttp.ClientResponseError:
+        except Malformed:
             raise PolicyMalformed("OPA's answer is not HTTP", "check that policy.engine.url is OPA's") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise PolicyUnavailable(f"OPA cannot be reached ({type(error).__name__})", _START) from None
+        except ExchangeError as error:
+            raise PolicyUnavailable(f"OPA cannot be reached: {error}", _START) from None
 
-    async def _exchange(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes]:
-        session = self._opened()
-        async with session.request(method, url, data=body, headers=self._headers, allow_redirects=False) as response:
+    async def _exchange(self, method: bytes, target: bytes, body: bytes | None) -> tuple[int, bytes]:
+        if self._client is None:
+            self._client = Client(self._address, connect=self._deadline, tls=self._tls)
+        # Asking changes nothing in OPA, so it may be done again.
+        response = await self._client.request(
+            method, self._headers, body, within=self._deadline, target=target, again=True
+        )
+        try:
             content = await _bounded(response)
             if response.status == 200 and body is not None:
                 _require_json(response)
             return response.status, content
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = (
-                aiohttp.UnixConnector(path=self._socket, limit=_CONNECTIONS)
-                if self._socket
-                else aiohttp.TCPConnector(ssl=self._tls or True, limit=_CONNECTIONS)
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+        finally:
+            response.close()
 
 
 class _BundleRevision(msgspec.Struct):
@@ -135,6 +127,15 @@ class _Provenance(msgspec.Struct):
     revision: str = ""
 
 
+def _address(settings: OpaEngine) -> address.Address:
+    try:
+        return address.of_url(settings.url)
+    except ValueError as error:
+        raise PolicyBroken(
+            f"policy.engine.url cannot be used: {error}", "write unix:///path, https://host, or http:// on loopback"
+        ) from None
+
+
 def _tls(settings: OpaEngine) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=settings.ca)
@@ -144,18 +145,21 @@ def _tls(settings: OpaEngine) -> ssl.SSLContext:
         ) from None
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > MAX_ANSWER:
-            response.close()
+async def _bounded(response: Response) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER:
             raise PolicyMalformed(f"OPA's answer is larger than {MAX_ANSWER >> 20} MiB", _CONTRACT)
-    return bytes(content)
+    return b"".join(pieces)
 
 
-def _require_json(response: aiohttp.ClientResponse) -> None:
-    if response.content_type != "application/json" or "content-encoding" in response.headers:
+def _require_json(response: Response) -> None:
+    types = [value for name, value in response.headers if name == b"content-type"]
+    plain = len(types) == 1 and types[0].partition(b";")[0].strip().lower() == b"application/json"
+    if not plain or any(name == b"content-encoding" for name, _ in response.headers):
         raise PolicyMalformed("OPA's answer is not plain JSON", "check that policy.engine.url is OPA's")
 
 

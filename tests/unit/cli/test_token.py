@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SLOW_TO_LOAD = ("aiohttp", "asyncio", "httpx2", "mcp", "regorus", "structlog", "uvicorn")
+SLOW_TO_LOAD = ("asyncio", "httptools", "httpx2", "mcp", "regorus", "structlog", "uvicorn")
 """None of them makes a token, and each would be waited for."""
 
 

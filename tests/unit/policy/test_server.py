@@ -228,11 +228,37 @@ async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Pa
 
 
 async def test_a_server_that_keeps_closing_is_asked_twice_and_no_more(socket: Path):
-    async with _peer(socket, None, None, _result(1)) as peer, _client(socket) as client:
+    async with _peer(socket, _result(1), None, None, _result(2)) as peer, _client(socket) as client:
+        await client.evaluate("decision", b"{}")
         with pytest.raises(PolicyUnavailable, match="cannot be reached"):
             await client.evaluate("decision", b"{}")
 
-    assert len(peer.requests) == 2
+    assert len(peer.requests) == 3
+
+
+async def test_a_user_in_the_address_is_refused():
+    with pytest.raises(PolicyBroken, match=r"policy\.engine\.url cannot be used: it names a user"):
+        Server(OpaEngine(kind="opa", url="https://user:secret@opa.example"))
+
+
+async def test_a_path_in_the_address_comes_before_opas_own():
+    peer = Peer()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer.requests.append(await _request(reader))
+        writer.write(_result(1))
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/opa/"
+    client = Server(OpaEngine(kind="opa", url=url))
+    assert await client.evaluate("decision", b"{}") == 1
+    await client.aclose()
+    listening.close()
+
+    assert peer.requests[0].startswith(
+        b"POST /opa/v1/data/gateway/decision/result?strict-builtin-errors=true HTTP/1.1\r\n"
+    )
 
 
 async def test_no_server_is_unavailable(socket: Path):

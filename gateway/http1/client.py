@@ -1,0 +1,154 @@
+"""Requests to one address, over connections that are kept.
+
+A request is sent once. It is sent again only if the caller says that it may be, and only if a connection that was kept
+turned out to be closed before anything of an answer had come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.http1.address import Address
+from gateway.http1.connection import Connection, Response
+from gateway.http1.dialling import connected
+from gateway.http1.failures import AnswerTimeout, Lost, Unsendable
+
+IDLE_SECONDS: Final = 4.0
+"""How long an unused connection is kept: common servers close theirs after 5 s, and a request that is sent into a
+closing connection is lost."""
+
+_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n)*+")
+"""Lines of which none can be read as anything but one header field (RFC 9110 section 5)."""
+
+
+class Client:
+    """Use it from one event loop. `connect`: seconds until there is a connection. `tls` is used where the address wants
+    TLS. There is no limit to the connections: who sends bounds what is sent at once."""
+
+    def __init__(self, address: Address, *, connect: float, tls: ssl.SSLContext | None = None) -> None:
+        self._address = address
+        self._connect = connect
+        self._tls = tls
+        self._kept: dict[Connection, None] = {}
+        """Connections that carry nothing, the one that was used last at the end."""
+        self._open: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._host = b" HTTP/1.1\r\nhost: " + address.authority + b"\r\n"
+
+    async def request(
+        self,
+        method: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | None = None,
+        *,
+        within: float,
+        target: bytes | None = None,
+        again: bool = False,
+    ) -> Response:
+        """Send a request; the answer, when its head is there. `within`: seconds until then, connecting included.
+
+        `target` is the address's own, if not given. `headers` are without Host and Content-Length, which are written
+        here. `again`: the request may be sent a second time. Raises an `ExchangeError`.
+        """
+        loop = asyncio.get_running_loop()
+        head = self._head(method, target or self._address.target, headers, body)
+        now = loop.time()
+        connection = self._unused(now)
+        if connection is not None:
+            try:
+                return await _answered(loop, connection, head, body, now + within)
+            except Lost as lost:
+                if lost.begun or not again:
+                    raise
+        connection = await self._fresh(min(self._connect, within))
+        return await _answered(loop, connection, head, body, now + within)
+
+    async def aclose(self) -> None:
+        """End every connection, and the exchanges that they carry, for good."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        self._emptied = asyncio.get_running_loop().create_future()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            await self._emptied
+
+    def _head(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes | None) -> bytes:
+        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+        # One line for each field: a line that a value smuggled in would be one too many.
+        if _FIELDS.fullmatch(fields) is None or fields.count(b"\n") != len(headers):
+            raise Unsendable("a header of the request cannot be sent")
+        length = b"" if body is None else b"content-length: %d\r\n" % len(body)
+        return b"%b %b%b%b%b\r\n" % (method, target, self._host, length, fields)
+
+    def _unused(self, now: float) -> Connection | None:
+        """The connection that was used last, if there is one that can be used."""
+        while self._kept:
+            connection, _ = self._kept.popitem()
+            if now - connection.free_since < IDLE_SECONDS and connection.usable():
+                return connection
+            connection.close()
+        return None
+
+    async def _fresh(self, within: float) -> Connection:
+        connection = Connection(self)
+        await connected(self._address, connection, tls=self._tls, within=within)
+        return connection
+
+    # --- for the connections -----------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+        if self._emptied is not None:
+            connection.abort()
+
+    def freed(self, connection: Connection) -> None:
+        self._kept[connection] = None
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+
+    def lost(self, connection: Connection) -> None:
+        self._kept.pop(connection, None)
+        self._open.discard(connection)
+        if self._emptied is not None and not self._open and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for too long."""
+        self._sweeping = None
+        loop = asyncio.get_running_loop()
+        for connection in tuple(self._kept):
+            left = connection.free_since + IDLE_SECONDS - loop.time()
+            if left > 0:
+                self._sweeping = loop.call_later(left, self._sweep)
+                return
+            del self._kept[connection]
+            connection.close()
+
+
+async def _answered(
+    loop: asyncio.AbstractEventLoop, connection: Connection, head: bytes, body: bytes | None, deadline: float
+) -> Response:
+    waiter = connection.send(head, body or b"")
+    timer = loop.call_at(deadline, _overdue, connection, waiter)
+    try:
+        return await waiter
+    except asyncio.CancelledError:
+        if waiter.cancelled():
+            connection.give_up(waiter)
+        elif waiter.exception() is None:
+            # The answer has come, and nobody is there to close it.
+            waiter.result().close()
+        raise
+    finally:
+        timer.cancel()
+
+
+def _overdue(connection: Connection, waiter: asyncio.Future[Response]) -> None:
+    connection.give_up(waiter, AnswerTimeout("no answer in time"))

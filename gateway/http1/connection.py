@@ -1,0 +1,223 @@
+"""One connection, which carries one exchange at a time.
+
+It is used again only after an answer that ended as it said, when all of the request was sent and nothing came after
+the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, Final, Protocol, cast
+
+from gateway.http1.failures import ExchangeError, Lost, Malformed
+from gateway.http1.reading import Reading
+from gateway.model import Headers
+
+HIGH_WATER: Final = 128 * 2**10
+"""Bytes of a body that wait to be taken before the peer is made to wait. One more read may come on top."""
+
+
+class Response:
+    """An answer whose head has arrived. It is iterated once, for the body as it comes; a cancelled read can be taken
+    up again. Iterating raises `Lost` or `Malformed` if the body does not end as it should. `close` must follow."""
+
+    __slots__ = ("_connection", "_ended", "_error", "_reading", "_waiter", "headers", "status")
+
+    def __init__(self, connection: Connection, reading: Reading) -> None:
+        self.status = reading.status
+        self.headers: Headers = reading.headers
+        self._connection = connection
+        self._reading = reading
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._error: ExchangeError | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        reading = self._reading
+        while not reading.pieces:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        taken = reading.pieces[0] if len(reading.pieces) == 1 else b"".join(reading.pieces)
+        reading.pieces.clear()
+        reading.size = 0
+        self._connection.taken(self)
+        return taken
+
+    def close(self) -> None:
+        """Give up what has not arrived. Safe to call at any time, and again."""
+        if not self._ended and self._error is None:
+            self.fail(Lost("the exchange was given up", begun=True))
+            self._connection.leave(self)
+
+    def arrived(self) -> None:
+        """Called by the connection, as are the two below."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def end(self) -> None:
+        self._ended = True
+        self.arrived()
+
+    def fail(self, error: ExchangeError) -> None:
+        self._error = error
+        self.arrived()
+
+
+class Owner(Protocol):
+    """Whom a connection tells what becomes of it: once that it is open, each time that it can carry another exchange,
+    and once, if it ever was open, that it is no more."""
+
+    def opened(self, connection: Connection) -> None: ...
+    def freed(self, connection: Connection) -> None: ...
+    def lost(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """To be given to a loop, which connects it."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.free_since = 0.0
+        """Loop time at which the last exchange ended."""
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", None)
+        self._poll: Any = None
+        self._reading: Reading | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+        self._response: Response | None = None
+        self._paused = False
+
+    # --- for the client ----------------------------------------------------------------------------
+
+    def usable(self) -> bool:
+        """Whether a request can be sent. A peer that has closed, or that has said something unasked, is found out also
+        when the event loop has not come to it yet: a request sent to it would be lost, or take for its answer what was
+        said before."""
+        return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
+
+    def send(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
+        """Begin an exchange. The future fails with `Lost` or `Malformed`; whoever does not wait for it calls
+        `give_up`."""
+        waiter: asyncio.Future[Response] = self._loop.create_future()
+        if self._transport.is_closing():
+            # It was lost as soon as it was there, and nobody tells a second time.
+            waiter.set_exception(Lost("the connection was closed", begun=False))
+            return waiter
+        self._reading, self._waiter = Reading(), waiter
+        if len(body) < HIGH_WATER:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        return waiter
+
+    def give_up(self, waiter: asyncio.Future[Response], error: ExchangeError | None = None) -> None:
+        """End the exchange that `send` gave this future for, unless its answer has come. The connection may carry
+        another exchange by now, which is none of the caller's affair."""
+        if waiter is self._waiter:
+            self.abort(error)
+
+    def abort(self, error: ExchangeError | None = None) -> None:
+        """End the connection at once, and with it the exchange that it carries, if there is one."""
+        self._transport.abort()
+        self._fail(error or Lost("the exchange was given up", begun=True))
+
+    def close(self) -> None:
+        """End a connection that carries nothing."""
+        self._transport.close()
+
+    # --- for the response --------------------------------------------------------------------------
+
+    def taken(self, response: Response) -> None:
+        if self._paused and response is self._response:
+            self._resume()
+
+    def leave(self, response: Response) -> None:
+        if response is self._response:
+            self.abort()
+
+    # --- for the transport -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("socket")
+        if peer.family != getattr(socket, "AF_UNIX", None):
+            # A stream of events may be silent for hours; one whose peer has vanished must end some day.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(peer.fileno(), select.POLLIN)
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        reading = self._reading
+        if reading is None:
+            # Nothing was asked.
+            self._transport.abort()
+            return
+        reading.feed(data)
+        if reading.status and self._waiter is not None:
+            if self._waiter.done():
+                self.abort()
+                return
+            self._response = Response(self, reading)
+            self._waiter.set_result(self._response)
+            self._waiter = None
+        if reading.fault is not None:
+            self.abort(Malformed(reading.fault))
+        elif reading.complete:
+            self._finish(reading)
+        elif self._response is not None:
+            self._response.arrived()
+            if reading.size > HIGH_WATER and not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reading, response = self._reading, self._response
+        if reading is not None and response is not None and reading.until_closed and exc is None:
+            self._response = None
+            response.end()
+        self._fail(Lost("the connection was closed", begun=reading is not None and reading.begun))
+        self._owner.lost(self)
+
+    def _finish(self, reading: Reading) -> None:
+        response = cast("Response", self._response)
+        self._reading = self._response = None
+        reading.close()
+        response.end()
+        transport = self._transport
+        unsent = transport.get_write_buffer_size() > 0
+        if reading.keep_alive and not reading.excess and not unsent and not transport.is_closing():
+            if self._paused:
+                self._resume()
+            self.free_since = self._loop.time()
+            self._owner.freed(self)
+        else:
+            transport.abort()
+
+    def _fail(self, error: ExchangeError) -> None:
+        waiter, response, reading = self._waiter, self._response, self._reading
+        self._waiter = self._response = self._reading = None
+        if reading is not None:
+            reading.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        if response is not None:
+            response.fail(error)
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
