@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Final, cast
 
 import structlog
@@ -17,7 +16,7 @@ import structlog
 from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.model import Headers, Reason, Refusal
-from gateway.transport.exchange import Answer, Exchange, Stream
+from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from gateway.transport.keepalive import KeepAlive
 
 log = structlog.get_logger("gateway.transport")
@@ -37,7 +36,6 @@ class Delivery:
     """Carries exchanges, and counts them."""
 
     def __init__(self, limits: Limits) -> None:
-        self._request_bytes = limits.request_bytes
         self._keep_alive = limits.keep_alive.total_seconds()
         self._idle: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -58,23 +56,19 @@ class Delivery:
             await asyncio.wait(self._working, timeout=within)
 
     async def converse(
-        self, exchange: Exchange, handle: Callable[[Exchange], Awaitable[Answer | Stream]], receive: Receive, send: Send
+        self,
+        exchange: Exchange,
+        handle: Callable[[Exchange], Awaitable[Answer | Stream]],
+        presence: Presence,
+        send: Send,
     ) -> None:
         """Answer one exchange; stop working on it when the client leaves."""
-        presence = _Presence(receive)
+        if presence.gone:
+            return
         worker = cast("asyncio.Task[Any]", asyncio.current_task())
         self._working.add(worker)
+        presence.watch(worker.cancel)
         try:
-            if exchange.method == "POST":
-
-                async def body() -> bytes | Refusal:
-                    content = await read_body(exchange.headers, receive, self._request_bytes)
-                    presence.watch()
-                    return content
-
-                exchange = replace(exchange, body=body)
-            else:
-                presence.watch()
             answer = await handle(exchange)
             if hasattr(answer, "body"):
                 await send_answer(send, cast("Answer", answer))
@@ -91,15 +85,15 @@ class Delivery:
             log.exception("defect", method=exchange.method)
             raise
         finally:
+            presence.unwatch()
             self._working.discard(worker)
-            presence.leave()
 
     async def _send_stream(self, stream: Stream, send: Send) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         if self._draining and stream.idle:
             await stream.close()
             await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
-            await send({"type": "http.response.body", "body": b""})
+            await send(_END)
             return
         if stream.idle:
             self._idle.add(task)
@@ -108,75 +102,99 @@ class Delivery:
         except asyncio.CancelledError:
             if not (self._draining and stream.idle):
                 raise
-            await send({"type": "http.response.body", "body": b""})
+            await send(_END)
         finally:
             self._idle.discard(task)
             await stream.close()
 
     async def _pump(self, stream: Stream, send: Send) -> None:
-        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
-        keep_alive = KeepAlive(send, self._keep_alive) if is_event_stream(stream.headers) else None
+        if is_event_stream(stream.headers):
+            await self._pump_events(stream, send)
+            return
         try:
-            async for chunk in stream:
-                if keep_alive is not None:
-                    await keep_alive.passing(chunk)
+            chunk = await anext(stream, None)
+        except UpstreamError:
+            # The upstream broke off before anything of the body. See below.
+            await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
+            return
+        if stream.whole:
+            await send_whole(send, stream.status, stream.headers, chunk or b"")
+            return
+        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
+        try:
+            while chunk is not None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk = await anext(stream, None)
         except UpstreamError:
             # The upstream broke off in mid-body. Returning without completing the answer makes the server
             # close the connection, which is what the client would have seen from the upstream itself.
             return
+        await send(_END)
+
+    async def _pump_events(self, stream: Stream, send: Send) -> None:
+        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
+        keep_alive = KeepAlive(send, self._keep_alive)
+        try:
+            async for chunk in stream:
+                await keep_alive.passing(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except UpstreamError:
+            # As above.
+            return
         finally:
-            if keep_alive is not None:
-                await keep_alive.stop()
-        await send({"type": "http.response.body", "body": b""})
+            await keep_alive.stop()
+        await send(_END)
 
 
-class _Presence:
-    """Whether the client is still there. Cancels the task that works for it when it leaves."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._worker = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self.gone = False
-
-    def watch(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        if self._worker is not None:
-            self._worker.cancel()
-
-    def leave(self) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
+_END: Final = {"type": "http.response.body", "body": b""}
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | Refusal:
-    """The whole body, at most `limit` bytes, or the refusal to read it."""
+    """The whole body, at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
     declared = next((value for name, value in headers if name == b"content-length"), b"0")
     if int(declared) > limit:
         return _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
+    reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
+    # Not `asyncio.timeout`, which costs several times as much, and the body is nearly always there already.
+    timer = asyncio.get_running_loop().call_later(BODY_SECONDS, reader.stop)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunks.append(message.get("body", b""))
-                more = message.get("more_body", False)
-                size += len(chunks[-1])
-                if size > limit:
-                    return _too_large(limit)
-    except TimeoutError:
+        return await _read(receive, limit)
+    except asyncio.CancelledError:
+        if not reader.stopped or reader.task.uncancel() > 0:
+            raise
         reason = Reason("request/slow", "The request's body did not arrive in time.", "Send it without pausing.")
         return Refusal(status=408, reason=reason, rpc_code=-32600)
+    finally:
+        timer.cancel()
+
+
+class _Reader:
+    """A task that reads, and that can be stopped."""
+
+    __slots__ = ("stopped", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.task.cancel()
+
+
+async def _read(receive: Receive, limit: int) -> bytes | Refusal:
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        size += len(chunks[-1])
+        if size > limit:
+            return _too_large(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -195,6 +213,12 @@ def is_event_stream(headers: Headers) -> bool:
 
 async def send_answer(send: Send, answer: Answer) -> None:
     """Send a complete answer."""
-    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send_whole(send, answer.status, answer.headers, answer.body)
+
+
+async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send an answer whose body is known, with its length, unless it is one that has none (RFC 9110 section 8.6)."""
+    if status not in {204, 304}:
+        headers = (*headers, (b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

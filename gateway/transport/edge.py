@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.config import Configuration
 from gateway.model import Headers, Reason, Refusal
-from gateway.transport.delivery import Delivery, Receive, Send, send_answer
+from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_answer
 from gateway.transport.exchange import Answer, Exchange, Stream
 
 Page = Callable[[], Awaitable[Answer]]
+
+_JUDGED: Final = frozenset({b"host", b"origin", b"content-type", b"content-encoding"})
+"""The headers that are looked at here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Edge:
     def __init__(self, configuration: Configuration, handlers: Handlers) -> None:
         self._handlers = handlers
         self._delivery = Delivery(configuration.limits)
+        self._request_bytes = configuration.limits.request_bytes
         self._in_flight_limit = configuration.limits.in_flight
         self._base_url = configuration.base_url
         self._hosts = allowed_hosts(configuration)
@@ -69,16 +74,19 @@ class Edge:
         headers: Headers = tuple(scope["headers"])
         path: str = scope["path"]
         client = Client(scope["client"][0] if scope.get("client") else None, headers)
-        refusal = self._foreign(headers)
+        judged = tuple(field for field in headers if field[0] in _JUDGED)
+        refusal = self._foreign(judged)
         if refusal is None and path.startswith("/mcp/"):
-            refusal = self._unserved(scope["method"], headers)
+            refusal = self._unserved(scope["method"], judged)
             if refusal is None:
-                await self._serve_mcp(scope, client, receive, send)
+                exchange = self._exchange(scope, client, path.removeprefix("/mcp/"), receive)
+                await self._delivery.converse(exchange, self._handlers.mcp, scope["opagate.presence"], send)
         elif refusal is None and (path == "/tasks" or path.startswith("/tasks/")):
             # Only a task that is opened has a body.
-            refusal = self._unserved(scope["method"] if path == "/tasks" else "GET", headers)
+            refusal = self._unserved(scope["method"] if path == "/tasks" else "GET", judged)
             if refusal is None:
-                await self._serve_tasks(scope, client, receive, send)
+                exchange = self._exchange(scope, client, "", receive)
+                await self._delivery.converse(exchange, self._handlers.tasks, scope["opagate.presence"], send)
         elif refusal is None:
             refusal = await self._serve_page(scope["method"], path, send)
         if refusal is not None:
@@ -112,14 +120,7 @@ class Edge:
         await send_answer(send, await page())
         return None
 
-    async def _serve_mcp(self, scope: Mapping[str, Any], client: Client, receive: Receive, send: Send) -> None:
-        exchange = self._exchange(scope, client, scope["path"].removeprefix("/mcp/"))
-        await self._delivery.converse(exchange, self._handlers.mcp, receive, send)
-
-    async def _serve_tasks(self, scope: Mapping[str, Any], client: Client, receive: Receive, send: Send) -> None:
-        await self._delivery.converse(self._exchange(scope, client, ""), self._handlers.tasks, receive, send)
-
-    def _exchange(self, scope: Mapping[str, Any], client: Client, upstream: str) -> Exchange:
+    def _exchange(self, scope: Mapping[str, Any], client: Client, upstream: str, receive: Receive) -> Exchange:
         return Exchange(
             method=scope["method"],
             upstream=upstream,
@@ -128,6 +129,7 @@ class Edge:
             client_ip=client.ip,
             certificate=scope.get("opagate.certificate"),
             path=scope["path"],
+            body=partial(read_body, client.headers, receive, self._request_bytes),
         )
 
     def _unserved(self, method: str, headers: Headers) -> Refusal | None:

@@ -31,6 +31,29 @@ class Exchange:
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
 
 
+class Presence:
+    """Whether the client of one connection is still there. The server tells it; whoever works for the client is told."""
+
+    __slots__ = ("_leaving", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self._leaving: Callable[[], object] | None = None
+
+    def watch(self, leaving: Callable[[], object]) -> None:
+        """Have `leaving` called when the client leaves. One at a time: a connection carries one exchange at a time."""
+        self._leaving = leaving
+
+    def unwatch(self) -> None:
+        self._leaving = None
+
+    def leave(self) -> None:
+        """The client has left."""
+        self.gone = True
+        if self._leaving is not None:
+            self._leaving()
+
+
 class Answer(Protocol):
     """A complete answer."""
 
@@ -45,7 +68,7 @@ class Answer(Protocol):
 class Stream(Protocol):
     """An answer whose body is still arriving. It is iterated once, and `close` is called in any case, whether it
     was read to its end or the client left before; a cancellation does not cut `close` short. `idle` tells that it waits for news rather than for the result of
-    a call: such streams are ended first when the gateway drains."""
+    a call: such streams are ended first when the gateway drains. `whole` tells, after a chunk, that it was the last."""
 
     @property
     def status(self) -> int: ...
@@ -53,6 +76,9 @@ class Stream(Protocol):
     def headers(self) -> Headers: ...
     @property
     def idle(self) -> bool: ...
+    @property
+    def whole(self) -> bool: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def __anext__(self) -> bytes: ...
     async def close(self) -> None: ...

@@ -1,5 +1,5 @@
-"""uvicorn, run with what opagate needs of it: a clear sentence when the address is taken, the client's
-certificate in the scope, and a drain on SIGTERM in which no call is lost."""
+"""uvicorn, run with what opagate needs of it: a clear sentence when the address is taken, the client's certificate and
+whether it is still there in the scope, and a drain on SIGTERM in which no call is lost."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
+from gateway.transport.exchange import Presence
+from gateway.transport.gathering import Gathering
 
 
 class _Protocol(HttpToolsProtocol):
-    """Puts the verified client certificate, DER, into the scope: uvicorn does not."""
-
-    _certificate: bytes | None = None
+    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificate, DER."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(Gathering(transport))
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self._certificate = tls.getpeercert(binary_form=True)
+        self._presence = Presence()
+        self._extensions: dict[str, Any] = {
+            "opagate.presence": self._presence,
+            "opagate.certificate": tls.getpeercert(binary_form=True) if tls is not None else None,
+        }
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._presence.leave()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._certificate is not None:
-            self.scope["opagate.certificate"] = self._certificate  # type: ignore[typeddict-unknown-key] - an extension of ours
+        self.scope.update(self._extensions)  # type: ignore[typeddict-item] - extensions of ours
 
 
 class Server(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -52,7 +53,9 @@ class Opa:
         self.process = process
 
     def hang(self) -> None:
+        """Returns when all of its threads have stopped."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def wake(self) -> None:
         self.process.send_signal(signal.SIGCONT)

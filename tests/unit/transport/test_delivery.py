@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from gateway.errors import UpstreamBroken
 from gateway.model import Headers, Refusal
 from gateway.transport import delivery
 from gateway.transport.delivery import Delivery, read_body
-from gateway.transport.exchange import Exchange
+from gateway.transport.exchange import Exchange, Presence
 
 EVENTS: Headers = ((b"content-type", b"text/event-stream"),)
 
@@ -28,6 +30,7 @@ class Stream:
         self.idle = idle
         self.headers = headers
         self.closed = 0
+        self.whole = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -46,10 +49,20 @@ class Stream:
         self.closed += 1
 
 
+class Whole(Stream):
+    """A stream that knows when it has given its last chunk."""
+
+    async def __anext__(self) -> bytes:
+        chunk = await super().__anext__()
+        self.whole = not self.chunks
+        return chunk
+
+
 class Wire:
-    """The two ends that a server hands to an application."""
+    """What a server hands to an application."""
 
     def __init__(self, *received: dict[str, Any]) -> None:
+        self.presence = Presence()
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         for message in received:
             self.incoming.put_nowait(message)
@@ -66,14 +79,15 @@ class Wire:
 
     async def converse(self, found: Delivery, stream: Any, method: str = "GET") -> None:
         async def handle(exchange: Exchange) -> Any:
-            if method == "POST":
-                await exchange.body()
+            await exchange.body()
             if isinstance(stream, Exception):
                 raise stream
             return stream
 
         exchange = Exchange(method, "files", "http://127.0.0.1/mcp/files", ())
-        await found.converse(exchange, handle, self.incoming.get, self.send)
+        if method == "POST":
+            exchange = replace(exchange, body=partial(read_body, (), self.incoming.get, 100))
+        await found.converse(exchange, handle, self.presence, self.send)
 
 
 def fresh(**limits: str) -> Delivery:
@@ -88,8 +102,50 @@ async def test_a_stream_is_sent_chunk_by_chunk_and_closed():
     assert stream.closed == 1
 
 
-async def test_a_stream_that_breaks_off_is_not_completed():
-    wire, stream = Wire(), Stream(b"a", UpstreamBroken("it died"), headers=EVENTS)
+@pytest.mark.parametrize("chunks", [(b"ab",), ()])
+async def test_an_answer_that_is_there_at_once_is_sent_with_its_length(chunks: tuple[bytes, ...]):
+    wire, stream = Wire(), Whole(*chunks)
+    stream.whole = not chunks
+    await wire.converse(fresh(), stream)
+
+    body = b"".join(chunks)
+    assert wire.sent == [
+        {"type": "http.response.start", "status": 200, "headers": ((b"content-length", b"%d" % len(body)),)},
+        {"type": "http.response.body", "body": body},
+    ]
+    assert stream.closed == 1
+
+
+async def test_an_answer_without_a_body_by_its_status_has_no_length():
+    wire, stream = Wire(), Whole()
+    stream.status, stream.whole = 204, True
+    await wire.converse(fresh(), stream)
+
+    assert wire.sent[0]["headers"] == ()
+
+
+async def test_events_are_never_sent_with_a_length_and_their_head_does_not_wait():
+    wire, stream = Wire(), Whole(asyncio.Event(), headers=EVENTS)
+    working = asyncio.create_task(wire.converse(fresh(), stream))
+    await wire.begun.wait()
+    assert wire.sent == [{"type": "http.response.start", "status": 200, "headers": EVENTS}]
+    wire.presence.leave()
+    await working
+
+    assert stream.closed == 1
+
+
+@pytest.mark.parametrize("headers", [EVENTS, ()])
+async def test_a_stream_that_breaks_off_before_its_body_is_not_completed(headers: Headers):
+    wire, stream = Wire(), Stream(UpstreamBroken("it died"), headers=headers)
+    await wire.converse(fresh(), stream)
+
+    assert [message["type"] for message in wire.sent] == ["http.response.start"]
+
+
+@pytest.mark.parametrize("headers", [EVENTS, ()])
+async def test_a_stream_that_breaks_off_within_its_body_is_not_completed(headers: Headers):
+    wire, stream = Wire(), Stream(b"a", UpstreamBroken("it died"), headers=headers)
     await wire.converse(fresh(), stream)
 
     assert wire.sent[-1] == {"type": "http.response.body", "body": b"a", "more_body": True}
@@ -101,11 +157,38 @@ async def test_a_client_that_leaves_ends_the_work_for_it():
     working = asyncio.create_task(wire.converse(found, stream))
     await wire.begun.wait()
     assert found.in_flight == 1
-    wire.incoming.put_nowait({"type": "http.disconnect"})
+    wire.presence.leave()
     await working
 
     assert stream.closed == 1
     assert found.in_flight == 0
+
+
+async def test_a_client_that_has_left_already_gets_no_work_done():
+    wire, stream = Wire(), Stream(b"a")
+    wire.presence.leave()
+    await wire.converse(fresh(), stream)
+
+    assert (wire.sent, stream.closed) == ([], 0)
+
+
+async def test_a_client_that_leaves_after_its_answer_disturbs_nothing():
+    wire = Wire()
+    await wire.converse(fresh(), Stream(b"a"))
+    wire.presence.leave()
+    await asyncio.sleep(0)
+
+    assert wire.complete
+
+
+async def test_a_client_that_leaves_while_its_body_is_read_is_no_error():
+    wire = Wire({"type": "http.request", "body": b"{", "more_body": True})
+    working = asyncio.create_task(wire.converse(fresh(), Stream(), "POST"))
+    await asyncio.sleep(0)
+    wire.presence.leave()
+    await working
+
+    assert wire.sent == []
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error():
@@ -166,3 +249,11 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytes
 
     assert isinstance(found, Refusal)
     assert (found.status, found.reason.code) == (408, "request/slow")
+
+
+async def test_a_reader_that_is_cancelled_is_not_told_that_its_body_was_slow():
+    reading = asyncio.create_task(read_body((), Wire().incoming.get, 100))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading

@@ -15,7 +15,7 @@ from gateway.model import Headers, Refusal
 from gateway.protocol.replies import Reply, render
 from gateway.transport import edge as edges
 from gateway.transport.edge import Edge, Handlers
-from gateway.transport.exchange import Answer, Exchange, Stream
+from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 
 HOST = (b"host", b"127.0.0.1:8080")
 JSON = (b"content-type", b"application/json")
@@ -32,6 +32,7 @@ class Client:
     edge: Edge
     sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     incoming: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue[dict[str, Any]])
+    presence: Presence = field(default_factory=Presence)
 
     async def ask(self, method: str, path: str, *headers: tuple[bytes, bytes], body: bytes = b"") -> int:
         self.incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -39,7 +40,8 @@ class Client:
         return self.status
 
     async def send(self, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
-        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("127.0.0.1", 5)}
+        scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "client": ("127.0.0.1", 5)}
+        scope |= {"headers": headers, "opagate.presence": self.presence}
         await self.edge(scope, self.incoming.get, self._sent)
 
     async def _sent(self, message: dict[str, Any]) -> None:
@@ -47,6 +49,7 @@ class Client:
 
     def leave(self) -> None:
         self.incoming.put_nowait({"type": "http.disconnect"})
+        self.presence.leave()
 
     @property
     def status(self) -> int:
@@ -239,6 +242,7 @@ class Chunks:
         self.status = 200
         self.headers = headers
         self.idle = idle
+        self.whole = False
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.closed = asyncio.Event()
 

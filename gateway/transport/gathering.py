@@ -1,0 +1,67 @@
+"""A transport that writes once what was written in one turn of the event loop.
+
+A server writes an answer's head, its body and its end one after the other; each write would be a system call, which
+costs more than everything else that is done to an answer here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+_MOST: Final = 64 * 2**10
+"""Bytes that are held back at most, so that flow control has its say in the middle of a turn too."""
+
+
+class Gathering(asyncio.Transport):
+    """In the place of another transport, which it writes to at the end of the turn."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._held: list[bytes | bytearray | memoryview[Any]] = []
+        self._size = 0
+        # Asked many times for each request, and the same here as there.
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.is_reading = transport.is_reading
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if not data:
+            return
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > _MOST:
+            self._flush()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        for data in list_of_data:
+            self.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._held.clear()
+        self._size = 0
+        self._transport.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size() + self._size
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._size = 0
+        self._transport.write(data)
