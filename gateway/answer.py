@@ -122,7 +122,7 @@ async def refuse(
             principal=principal,
             message=message,
         )
-        await append_or_say(gateway, "refused", entry)
+        await record_refusal(gateway, entry, refusal, known=principal is not None)
     visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
     log.info("refused", id=visit.id, code=refusal.reason.code, upstream=visit.upstream, status=refusal.status)
     return render(refusal, message, decision_id=visit.id, style=gateway.style)
@@ -156,6 +156,14 @@ class Recording(Protocol):
     def journal(self) -> Journal: ...
     @property
     def metrics(self) -> Metrics: ...
+
+
+async def record_refusal(gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool) -> None:
+    """Record a request that policy never saw. Of callers that nobody knows so many a minute; the rest is counted."""
+    if (rest := gateway.flood.rest()) is not None:
+        await append_or_say(gateway, "flood", rest)
+    if known or gateway.flood.admits(refusal.reason.code):
+        await append_or_say(gateway, "refused", entry)
 
 
 async def append_or_say(recording: Recording, kind: str, entry: JsonObject) -> None:

@@ -18,7 +18,7 @@ from importlib.metadata import version
 
 import structlog
 
-from gateway.answer import append_or_say
+from gateway.answer import append_or_say, record_refusal
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -33,6 +33,7 @@ from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
+from gateway.journal.flood import Flood
 from gateway.journal.keys import load_key
 from gateway.journal.reader import entries
 from gateway.journal.redaction import concealed, recorded, result_digest
@@ -88,13 +89,19 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         for port in upstreams.values():
             stack.push_async_callback(port.aclose)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
+        flood = Flood(configuration.journal.refusals, clock)
+        stack.callback(partial(_note_flood, notes, flood, last=True))
         handles = Handles(clock)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         hide = partial(concealed, limit=_GOAL_LENGTH)
         history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
         memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
         stack.push_async_callback(memory)
-        housekeeping = asyncio.create_task(_housekeeping(memory, lambda: _forgotten(handles, vault, history, clock)))
+        housekeeping = asyncio.create_task(
+            _housekeeping(
+                memory, lambda: _forgotten(handles, vault, history, clock), partial(_note_flood, notes, flood)
+            )
+        )
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
@@ -105,6 +112,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             history=history,
             policy=policy,
             journal=journal,
+            flood=flood,
             upstreams=upstreams,
             sessions=Sessions(subkey(key, "sessions")),
             handles=handles,
@@ -240,6 +248,12 @@ class Notes:
         await append_or_say(self, kind, entry())
 
 
+def _note_flood(notes: Notes, flood: Flood, *, last: bool = False) -> None:
+    rest = flood.rest(last=last)
+    if rest is not None:
+        notes.write("flood", lambda: rest)
+
+
 def _definition_event(notes: Notes, catalogue: Catalogue, change: Change) -> None:
     notes.metrics.definitions.labels(change.upstream, change.kind).inc()
     digest = change.new.digest if isinstance(change.new, Definition) else ""
@@ -266,7 +280,7 @@ async def _refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> R
     gateway.metrics.refused(code)
     trace = gateway.tracing.start(client.headers, "refused")
     entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
-    await append_or_say(gateway, "refused", entry)
+    await record_refusal(gateway, entry, refusal, known=False)
     trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
     log.info("refused", id=decision_id, code=code, status=refusal.status)
     return render(refusal, None, decision_id=decision_id, style=gateway.style)
@@ -327,8 +341,9 @@ def _forgotten(handles: Handles, vault: Vault, history: History, clock: Callable
     vault.retain(partial(history.is_open, now=clock()))
 
 
-async def _housekeeping(memory: Callable[[], Awaitable[None]], forget: Callable[[], None]) -> None:
+async def _housekeeping(memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        forget()
+        for chore in chores:
+            chore()
         await memory()

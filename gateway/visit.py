@@ -13,6 +13,7 @@ from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
+from gateway.journal.flood import Flood
 from gateway.journal.writer import Journal
 from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
@@ -43,6 +44,8 @@ class Gateway:
     history: History
     policy: Policy
     journal: Journal
+    flood: Flood
+    """Which refusals of callers that nobody knows are recorded one by one."""
     upstreams: Mapping[str, Port]
     sessions: Sessions
     handles: Handles

@@ -72,6 +72,7 @@ PURE = (
     "gateway.journal.chain",
     "gateway.journal.entry",
     "gateway.journal.floor",
+    "gateway.journal.flood",
     "gateway.journal.redaction",
     "gateway.policy.annotations",
     "gateway.policy.document",

@@ -244,6 +244,9 @@ def _details(fields: dict[str, Any]) -> Iterator[str]:
     codes = [str(reason["code"]) for reason in fields.get("reasons") or ()]
     if codes:
         yield ", ".join(codes)
+    if isinstance(fields.get("codes"), dict):
+        yield f"{fields['count']} more refusals:"
+        yield ", ".join(f"{code} {count}" for code, count in cast("dict[str, Any]", fields["codes"]).items())
     if "duration_ms" in fields:
         yield f"{fields['duration_ms']} ms"
     if fields.get("id"):

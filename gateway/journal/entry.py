@@ -8,6 +8,7 @@
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, duration_ms |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
+| `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `policy` | a policy came into force | name, revision |
 | `pin` | a tool's definition was pinned or has changed | target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |

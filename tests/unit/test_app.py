@@ -13,7 +13,7 @@ from gateway import app, config
 from gateway.errors import ConfigurationError, PolicyBroken
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
-from tests.unit.harness import TOOLS, Back, Upstream, bench, message, result
+from tests.unit.harness import TOOLS, Back, Upstream, bench, call, message, result
 
 
 async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
@@ -101,3 +101,32 @@ async def test_no_answer_is_an_answer_of_the_upstream_too(tmp_path: Path):
     async with bench(tmp_path, Upstream(script=lambda _request: Back(202, None))) as there:
         notification = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
         assert (await there.ask(notification)).status == 202
+
+
+async def test_refusals_of_callers_that_nobody_knows_do_not_fill_the_journal_and_are_all_counted(tmp_path: Path):
+    stranger = (b"authorization", b"Bearer nobody")
+    async with bench(tmp_path, more="journal: {refusals: 2}\n") as there:
+        for _ in range(5):
+            assert (await there.ask(call(), stranger)).status == 401
+        assert (await there.ask(b"{")).status == 400
+        counted = there.gateway.metrics.exposition().decode()
+
+    codes = [entry["reasons"][0]["code"] for entry in there.entries("refused")]
+    (flood,) = there.entries("flood")
+    assert codes == ["identity/malformed", "identity/malformed", "request/json"], "a known caller's is recorded"
+    assert (flood["count"], flood["codes"]) == (3, {"identity/malformed": 3})
+    assert 'opagate_refusals_total{code="identity/malformed"} 5.0' in counted
+
+
+async def test_after_a_flood_its_rest_comes_before_the_next_refusal(tmp_path: Path):
+    now = 1_800_000_000.0
+    async with bench(tmp_path, more="journal: {refusals: 1}\n") as there:
+        there.gateway.flood._clock = lambda: now  # the flood's own minute, and no other clock
+        for _ in range(3):
+            await there.ask(call(), (b"authorization", b"Bearer nobody"))
+        now += 60
+        await there.ask(call(), (b"authorization", b"Bearer nobody"))
+
+        (flood,) = there.entries("flood")
+        assert flood["count"] == 2
+        assert [entry["seq"] for entry in there.entries("refused")] == [flood["seq"] - 1, flood["seq"] + 1]
