@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.history import history
 from benchmarks.gateway.load import run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.report import Measured, picture, ratios, table
@@ -44,9 +45,12 @@ def main() -> None:
         print(text)
         resources = memory(Path(folder) / "memory", quick=options.quick)
         print(resources)
+        os.sched_setaffinity(0, {targets.TARGET_CORE})
+        past = history(Path(folder) / "history", quick=options.quick)
+        print(past)
     if not options.quick:
         DOCS.mkdir(exist_ok=True)
-        (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{resources}\n")
+        (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{resources}\n\n{past}\n")
         (DOCS / "latency.svg").write_text(picture(measured, 1))
 
 

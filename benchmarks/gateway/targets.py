@@ -128,20 +128,26 @@ _ACCEPT = (("content-type", "application/json"), ("accept", "application/json, t
 
 def stateless_call(url: str, token: str | None = None) -> Request:
     """A `tools/call` of the 2026-07-28 wire."""
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    params = {"name": "echo", "arguments": {"text": TEXT}, "_meta": meta}
-    headers = (
+    return Request(url, stateless_headers(token), stateless_body({"text": TEXT}), TEXT.encode())
+
+
+def stateless_headers(token: str | None) -> tuple[tuple[str, str], ...]:
+    return (
         *_ACCEPT,
         ("mcp-protocol-version", "2026-07-28"),
         ("mcp-method", "tools/call"),
         ("mcp-name", "echo"),
         *((("authorization", f"Bearer {token}"),) if token else ()),
     )
-    return Request(url, headers, _message("tools/call", params, 1), TEXT.encode())
+
+
+def stateless_body(arguments: object) -> bytes:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    return _message("tools/call", {"name": "echo", "arguments": arguments, "_meta": meta}, 1)
 
 
 def session_call(url: str) -> Request:
