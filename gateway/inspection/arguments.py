@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar, cast
 from gateway.inspection import follow
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.grounds import Grounds, grounds
+from gateway.inspection.hidden import readings
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
 from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Role, Sighting
@@ -105,7 +106,7 @@ def analyse(
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
-        tokens=sampled(digests(distinctive(text), key)),
+        tokens=sampled(digests(_words(text), key)),
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
@@ -134,6 +135,12 @@ def _goes_home(item: Found, arguments: JsonObject) -> bool:
     values = at(arguments, item.pointer)
     link = values[0] if len(values) == 1 else None
     return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
+
+
+def _words(text: str) -> set[bytes]:
+    """The words by which data is known again, encoded ones too."""
+    words, hidden = distinctive(text), readings(text)
+    return words | distinctive(hidden) if hidden else words
 
 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:

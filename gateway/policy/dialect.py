@@ -11,6 +11,9 @@ for a few constructs, and cannot be interrupted. So a policy is looked through b
 - no `not` around an operand that may be undefined (`not is_array(input.x)`, `not input.x > 3`): without `x` this holds
   here and is undefined in OPA, so a guard against a missing fact would guard nothing. `not input.x`, `not input.x == 1`
   and `not present`, with `present if is_array(input.x)`, mean the same in both;
+- no paths of `json.remove` and `json.filter` but those that are written out, without a slash at the beginning and without
+  `~`: only OPA reads them as JSON pointers, so that what is to be removed would stay here;
+- no rule as the value of `with`: an expression that reads the same rule has no value here;
 - no import whose name a rule of the package also has, and no quoted package parts.
 """
 
@@ -44,6 +47,7 @@ BUILTINS = frozenset(
     """.split()  # noqa: SIM905 - a list of a hundred quoted names is harder to read
 )
 
+_PATHS = frozenset({"json.filter", "json.remove"})
 _NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in name) | {
     *("crypto", "graphql", "http", "io", "numbers", "opa", "providers", "rand", "rego", "units", "uri", "uuid", "yaml")
 }
@@ -155,9 +159,11 @@ def _problems(module: _Module, names: set[str], functions: set[str]) -> Iterator
     for node in _nodes(module.rules):
         if "fcn" in node:
             yield from _call(node["fcn"], module, functions)
+            if _resolved(node["fcn"], module, functions) in _PATHS:
+                yield from _paths(node)
         elif "with_mods" in node:
             for modifier in cast("list[Any]", node["with_mods"]):
-                yield from _with(modifier, module, functions)
+                yield from _with(modifier, module, names, functions)
 
 
 def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
@@ -185,7 +191,28 @@ def _call(function: dict[str, Any], module: _Module, functions: set[str]) -> Ite
         )
 
 
-def _with(modifier: dict[str, Any], module: _Module, functions: set[str]) -> Iterator[_Problem]:
+def _paths(call: dict[str, Any]) -> Iterator[_Problem]:
+    """Paths as text that the engines take in the same way; paths as lists they all do."""
+    given: dict[str, Any] = call["params"][-1]
+    written = given.get("Array") or given.get("Set")
+    if written is not None and all("Array" in item or _plain(item) for item in written["items"]):
+        return
+    yield _Problem(
+        _line(call["fcn"]),
+        "these paths may mean others here than in OPA",
+        'write them out where they are used, as `"a/b"` or `["a", "b"]`, or use object.remove',
+    )
+
+
+def _plain(path: dict[str, Any]) -> bool:
+    string = path.get("String") or path.get("RawString")
+    if string is None:
+        return False
+    text: str = string["value"]
+    return not text.startswith("/") and "~" not in text and "\\" not in text
+
+
+def _with(modifier: dict[str, Any], module: _Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
     """`with` may replace values of input and data, but not functions: the new one could be a built-in by another name."""
     replaced = _resolved(modifier["refr"], module, functions)
     if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
@@ -196,6 +223,12 @@ def _with(modifier: dict[str, Any], module: _Module, functions: set[str]) -> Ite
     name = _resolved(value, module, functions)
     if name in functions or name in BUILTINS or name.partition(".")[0] in _NAMESPACES:
         yield _Problem(_line(value), "`with` puts a function in the place of a value", "give it a value")
+    elif name.partition(".")[0] in names | {"data"}:
+        yield _Problem(
+            _line(value),
+            "`with` takes a rule or data for its value, which leaves what also reads it without a value here",
+            "give it a variable that has the value",
+        )
 
 
 def _resolved(reference: dict[str, Any], module: _Module, functions: set[str]) -> str:

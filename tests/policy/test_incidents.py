@@ -66,10 +66,6 @@ TRACES = [trace for path in sorted(CORPUS.glob("*.jsonl")) for trace in raw(path
 ATTACKS = [trace for trace in TRACES if decisive(trace) is not None]
 BENIGN = [trace for trace in TRACES if decisive(trace) is None]
 MISSED = {
-    "mass-fan-out-spread": (
-        {"encoded as base64", "encoded as percent", "encoded as hex"},
-        "spread compares the words of a result with those of arguments as they are written",
-    ),
     "salesloft-drift-2025-08-keys": (
         {"split in two"},
         "with another argument between its halves, a password of 18 characters is asked about, as one of unknown origin",

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import rego
 from tests.policy.conftest import ROOT
-
-pytestmark = pytest.mark.opa
 
 
 def _module() -> Any:
@@ -32,11 +31,13 @@ def broken(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "rego", tmp_path / "rego"))
 
 
+@pytest.mark.opa
 @pytest.mark.parametrize("name", CHECKS.CHECKS)
 def test_the_shipped_policy_passes(name: str, opa_path: Path, regal_path: Path):
     assert CHECKS.CHECKS[name](ROOT / "rego") == []
 
 
+@pytest.mark.opa
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -55,6 +56,7 @@ def test_a_broken_file_is_found(name: str, text: str, broken: Path, opa_path: Pa
     assert CHECKS.CHECKS[name](broken)
 
 
+@pytest.mark.opa
 def test_a_misspelt_input_field_is_found(broken: Path, opa_path: Path):
     rules = broken / "gateway/denials/identity/identity.rego"
     rules.write_text(rules.read_text().replace("input.subject.id", "input.subject.identity", 1), encoding="utf-8")
@@ -62,6 +64,7 @@ def test_a_misspelt_input_field_is_found(broken: Path, opa_path: Path):
     assert any("identity" in finding for finding in CHECKS.compiled(broken))
 
 
+@pytest.mark.opa
 @pytest.mark.parametrize(
     ("grant", "problem"),
     [
@@ -80,3 +83,10 @@ def test_a_malformed_grant_is_found(grant: str, problem: str, broken: Path, opa_
     (broken / "gateway/grants/data.yaml").write_text(f"upstreams:\n  files:\n    - {grant}\n", encoding="utf-8")
 
     assert any(problem in finding for finding in CHECKS.granted(broken))
+
+
+def test_the_tests_of_the_shipped_policy_pass_in_the_embedded_engine_too():
+    found = rego.embedded_tests(ROOT / "rego", None)
+
+    assert [f"{test.name}: {test.detail}" for test in found if not test.passed] == []
+    assert len(found) > 200

@@ -20,6 +20,7 @@ granted := "at once" if {
 	[field, name, effect] := designation(input.resource)
 	upstreams := data.gateway.grants.upstreams
 	some key in [input.resource.properties.upstream, "*"]
+	is_array(upstreams[key])
 	some grant in upstreams[key]
 	not grant.approval
 	effect in object.get(grant, "effects", ["read"])
@@ -47,6 +48,7 @@ named(resource) := [grant |
 	[field, name, _] := designation(resource)
 	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
+	is_array(upstreams[key])
 	some grant in upstreams[key]
 	patterns.any_matches(grant[field], name)
 ]

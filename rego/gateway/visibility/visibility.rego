@@ -63,6 +63,7 @@ _named(resource) if {
 _near[upstream] := near if {
 	some upstream in _upstreams
 	listed := data.gateway.grants.upstreams[upstream]
+	is_array(listed)
 	near := [grant | some grant in listed; grants.for_agent(grant)]
 }
 
@@ -75,6 +76,7 @@ _ids contains [type, concat("/", [upstream, pattern])] if {
 	some type, field in data.gateway.settings.patterns_of
 	some upstream, list in _near
 	some grant in list
+	is_array(grant[field])
 	some pattern in grant[field]
 	is_string(pattern)
 }
@@ -83,6 +85,7 @@ _starred contains [type, upstream] if {
 	some type, field in data.gateway.settings.patterns_of
 	some upstream, list in _near
 	some grant in list
+	is_array(grant[field])
 	some pattern in grant[field]
 	is_string(pattern)
 	contains(pattern, "*")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Mapping
@@ -409,3 +410,9 @@ def test_a_call_that_is_a_link_is_known_by_its_digest():
 
     assert analyse(call_of, key=KEY, goal=None, contract=None).links == {"/url": digest("www.site.example", KEY)}
     assert content({"to": "www.site.example", "body": "hello"}).links == {}
+
+
+def test_encoded_words_are_known_again():
+    encoded_text = base64.b64encode(b"the zanzibarian ledger").decode()
+
+    assert digests({b"zanzibarian"}, KEY) <= content({"body": f"see {encoded_text}"}).tokens

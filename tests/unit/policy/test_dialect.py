@@ -111,6 +111,17 @@ def test_a_builtin_that_is_not_listed_is_refused_wherever_it_is_called(call: str
         ("x if { data.a with input.b as data.gateway.lib.hosts.flat }", "function in the place of a value"),
         ("x if { data.a with input.b as time[input.c] }", "function in the place of a value"),
         ("x if { data.gateway.lib.hosts.flat(1) with net.cidr_contains as true }", "`with` replaces a function"),
+        ("own := 1\nx if { data.gateway.lib.hosts.flat(own) with input as own }", "`with` takes a rule"),
+        ("import data.gateway.y\nx if { data.gateway.lib.hosts.flat(y.z) with input as y.z }", "`with` takes a rule"),
+        ("x if { data.gateway.lib.hosts.flat(data.y) with data.z as data.y }", "`with` takes a rule"),
+        ('x := json.remove(input, ["/a/b"])', "paths may mean others"),
+        ('x := json.filter(input, {"a", "/b"})', "paths may mean others"),
+        ("x := json.remove(input, [`/a`])", "paths may mean others"),
+        ('x := json.remove(input, ["a/b~1c"])', "paths may mean others"),
+        (r'x := json.remove(input, ["\u002fa"])', "paths may mean others"),
+        ("x := json.remove(input, input.paths)", "paths may mean others"),
+        ("x := json.remove(input, [input.path])", "paths may mean others"),
+        ('x := json.remove(input, [concat("", ["/", "a"])])', "paths may mean others"),
     ],
 )
 def test_what_the_two_engines_do_not_share_is_refused(text: str, problem: str):
@@ -125,6 +136,15 @@ def test_a_quoted_package_part_is_refused():
 
 def test_an_alias_after_text_beyond_ascii_is_read_right():
     _require(LIB, "# ä€𝄞\npackage gateway.x\nimport data.gateway.lib.hosts as host\n")
+
+
+def test_paths_that_both_engines_take_alike_may_be_removed():
+    _require("""package gateway.x
+
+x := json.remove(input, ["a/b", ["a", input.x], `c`])
+y := json.filter(input, {"a"})
+z := json.remove(input, [])
+""")
 
 
 @pytest.mark.parametrize("name", sorted(dialect.BUILTINS))

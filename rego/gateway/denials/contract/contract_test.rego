@@ -60,7 +60,7 @@ test_only_the_destinations_that_it_names if {
 }
 
 test_unknown_destinations_are_outside if {
-	call := json.remove(_under({"destinations": ["*"]}), ["/session/call_destinations"])
+	call := example.lacking(_under({"destinations": ["*"]}), "/session/call_destinations")
 	_denied(call) == {"contract/destination"}
 }
 
@@ -84,7 +84,7 @@ test_a_task_stays_in_its_environment if {
 	staging := example.changed({"/context/task/environment": "staging"})
 	not contract.clear(staging)
 	_denied(staging) == {"contract/environment"}
-	undeclared := json.remove(staging, ["/resource/properties/environment"])
+	undeclared := example.lacking(staging, "/resource/properties/environment")
 	_denied(undeclared) == set()
 }
 
@@ -93,7 +93,7 @@ test_a_task_stays_with_its_tenant if {
 	other := example.changed({"/context/task/tenant": "other"})
 	not contract.clear(other)
 	_denied(other) == {"contract/tenant"}
-	undeclared := json.remove(other, ["/resource/properties/tenant"])
+	undeclared := example.lacking(other, "/resource/properties/tenant")
 	_denied(undeclared) == set()
 }
 

@@ -58,7 +58,7 @@ denials contains {"code": "credential-chain/incomplete", "facts": ["/session/cre
 #     flow from the one system to the other; a person then approves it.
 #   controls: [ASI03, NHI2, NHI9, MCP01]
 denials contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	_from_elsewhere(held)
 	not _declared(held)
 }
@@ -72,7 +72,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 #     Leave the credential out. If the argument is meant for one, an operator can label it so in the configuration.
 #   controls: [ASI03, NHI2, MCP01, MCP10]
 denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	_misplaced(held)
 }
 
@@ -88,7 +88,7 @@ denials contains {"code": "credential-chain/mint", "facts": [
 	"/session/credentials",
 ]} if {
 	input.resource.properties.effect == "mint"
-	some held in input.session.credentials
+	some held in _held
 	not held.minted_in_task == false
 }
 
@@ -100,7 +100,7 @@ denials contains {"code": "credential-chain/mint", "facts": [
 #   remedy: Get the credential from the user, or let the gateway issue it.
 #   controls: [ASI03, NHI5, NHI7, NHI9, MCP02]
 denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	_carried(held)
 	not _short(held)
 }
@@ -111,7 +111,7 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 #   What the gateway issues, it puts into the request itself. Depth, scope, lifetime and subject of one that an agent
 #   holds are not known, so none of them is within its bounds.
 denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	held.origin.kind == "broker"
 }
 
@@ -124,14 +124,14 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 #   controls: [ASI03, NHI2, NHI7, MCP01]
 denials contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
 	not reach.stays_inside(input)
-	some i, held in input.session.credentials
+	some i, held in _held
 	not _from_known(held)
 }
 
 # METADATA
 # title: A person decides on a flow that the contract declares
 asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	_from_elsewhere(held)
 	_declared(held)
 }
@@ -160,7 +160,7 @@ asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/",
 # METADATA
 # title: A person decides on a credential that nobody gave
 asks contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
-	some i, held in input.session.credentials
+	some i, held in _held
 	not _from_known(held)
 }
 
@@ -186,6 +186,8 @@ _misplaced(held) if {
 	not reach.reads_only(input)
 }
 
+_held := input.session.credentials if is_array(input.session.credentials)
+
 # The same system may hand out one token after the other, as for the pages of a list.
 _carried(held) if {
 	_from_elsewhere(held)
@@ -194,7 +196,10 @@ _carried(held) if {
 }
 
 _short(held) if {
-	data.gateway.denials.credential_chain.max_chain_depth - held.chain_depth >= 0
+	longest := data.gateway.denials.credential_chain.max_chain_depth
+	is_number(longest)
+	is_number(held.chain_depth)
+	longest - held.chain_depth >= 0
 }
 
 _logs_in if {

@@ -75,7 +75,7 @@ test_showing_it_to_another_system_is_refused if {
 	}
 	found := credential_chain.denials with input as _carrying([_user, _from({"kind": "result", "audience": "mail"})], {})
 	found == {{"code": "credential-chain/presentation", "facts": ["/arguments/token", "/session/credentials/1"]}}
-	unnamed := json.remove(_carrying([_token], {}), ["/resource/properties/audience"])
+	unnamed := example.lacking(_carrying([_token], {}), "/resource/properties/audience")
 	_denied(unnamed) == {"credential-chain/presentation"}
 }
 
@@ -166,7 +166,7 @@ test_a_credential_from_nowhere_asks if {
 
 test_a_credential_from_nowhere_does_not_leave if {
 	_denied(_carrying([_from({"kind": "unknown"})], _sends)) == {"credential-chain/unknown"}
-	unlabelled := json.remove(_carrying([_from({"kind": "unknown"})], {}), ["/resource/properties/egress"])
+	unlabelled := example.lacking(_carrying([_from({"kind": "unknown"})], {}), "/resource/properties/egress")
 	_denied(unlabelled) == {"credential-chain/unknown"}
 }
 

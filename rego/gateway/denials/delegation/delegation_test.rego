@@ -57,7 +57,7 @@ test_a_chain_begins_with_a_user if {
 		found := _denials(chain)
 		example.codes(found) == {"delegation/user-missing"}
 	}
-	found := _denials(json.remove(_chain(_links(1)), ["/subject/properties/user"]))
+	found := _denials(example.lacking(_chain(_links(1)), "/subject/properties/user"))
 	example.codes(found) == {"delegation/user-missing"}
 }
 

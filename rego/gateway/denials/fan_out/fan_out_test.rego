@@ -19,6 +19,10 @@ _denied(name, size) := example.codes(found) if {
 	found := fan_out.denials with input as _call(name, size)
 }
 
+_refused(call) := example.codes(found) if {
+	found := fan_out.denials with input as call
+}
+
 _asked(name, size) := example.codes(found) if {
 	found := fan_out.asks with input as _call(name, size)
 }
@@ -89,10 +93,9 @@ test_an_unknown_fact_refuses if {
 test_a_fact_of_another_kind_is_unknown if {
 	every name, row in _table {
 		every value in [null, true, {}, "1"] {
-			call := example.changed({concat("/", ["/session", name]): value})
-			found := fan_out.denials with input as call
-			(example.codes(found) - {"fan-out/depth"}) in [{"fan-out/incomplete"}, set()]
-			found != set()
+			codes := _refused(example.changed({concat("/", ["/session", name]): value}))
+			(codes - {"fan-out/depth"}) in [{"fan-out/incomplete"}, set()]
+			codes != set()
 			row != []
 		}
 	}
@@ -143,15 +146,18 @@ test_a_contract_limit_that_is_none_raises_nothing if {
 
 test_a_lost_limit_refuses if {
 	every limits in [null, {}, {"audiences": {}}, {"audiences": {"soft": "3", "hard": "5"}}, {"audiences": {"soft": 3, "hard": null}}] {
-		found := fan_out.denials with input as example.call with data.gateway.settings as _with_limits(limits)
-		"fan-out/audiences" in example.codes(found)
+		"fan-out/audiences" in _refused_within(limits)
 	}
 	asked := fan_out.asks with input as example.call
 		with data.gateway.settings as _with_limits({"audiences": {"hard": 5}})
 	"fan-out/audiences" in example.codes(asked)
-	lost := fan_out.found(example.call) with input as example.call
-		with data.gateway.settings as _with_limits({"audiences": {"soft": 3}})
+	call := example.call
+	lost := fan_out.found(call) with input as call with data.gateway.settings as _with_limits({"audiences": {"soft": 3}})
 	"fan-out/audiences" in example.codes(lost)
+}
+
+_refused_within(limits) := example.codes(found) if {
+	found := fan_out.denials with input as example.call with data.gateway.settings as _with_limits(limits)
 }
 
 _with_limits(limits) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits})

@@ -141,6 +141,8 @@ in_time(call) if {
 } else if {
 	expires := call.context.task.expires
 	now := call.context.time
+	is_string(expires)
+	is_string(now)
 
 	# Without the Z, times of this form sort as text, fractions included.
 	trim_suffix(now, "Z") < trim_suffix(expires, "Z")

@@ -97,7 +97,7 @@ test_anonymous_callers_reach_nothing_in_production if {
 }
 
 test_an_undeclared_environment_counts_as_production if {
-	anonymous := json.remove(example.changed(_anonymous), ["/resource/properties/environment"])
+	anonymous := example.lacking(example.changed(_anonymous), "/resource/properties/environment")
 	found := _denials(anonymous)
 	example.codes(found) == {"identity/anonymous"}
 }

@@ -85,7 +85,7 @@ test_unknown_destinations_are_not_trusted if {
 	every value in [null, {}, "bob@corp.example"] {
 		_denied(_after(_labels(true, "restricted"), _to(value, _writes))) == {"toxic-flow/exfiltration"}
 	}
-	without := json.remove(_after(_labels(true, "restricted"), _writes), ["/session/call_destinations"])
+	without := example.lacking(_after(_labels(true, "restricted"), _writes), "/session/call_destinations")
 	_denied(without) == {"toxic-flow/exfiltration"}
 }
 
@@ -107,7 +107,7 @@ test_unknown_facts_refuse if {
 			"toxic-flow/incomplete" in _denied(example.changed({pointer: value}))
 		}
 	}
-	_denied(json.remove(_after(_labels(true, "public"), _sends), ["/session/labels"])) == {"toxic-flow/incomplete", "toxic-flow/exfiltration"}
+	_denied(example.lacking(_after(_labels(true, "public"), _sends), "/session/labels")) == {"toxic-flow/incomplete", "toxic-flow/exfiltration"}
 }
 
 _ungrounded(role, places) := _after(_labels(true, "public"), object.union(

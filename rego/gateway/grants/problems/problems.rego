@@ -31,8 +31,10 @@ found contains {"upstream": "", "index": 0, "problem": "upstreams is missing, or
 
 found contains {"upstream": upstream, "index": i, "problem": sprintf("the id %q is given twice", [grant.id])} if {
 	some upstream, list in data.gateway.grants.upstreams
+	is_array(list)
 	some i, grant in list
 	some other_upstream, other_list in data.gateway.grants.upstreams
+	is_array(other_list)
 	some j, other in other_list
 	[upstream, i] != [other_upstream, j]
 	grant.id == other.id
@@ -74,12 +76,14 @@ _lists(grant) := union({
 	},
 	{sprintf("%s: %q has more than one *", [field, pattern]) |
 		some field in (object.keys(grant) & _patterns)
+		is_array(grant[field])
 		some pattern in grant[field]
 		is_string(pattern)
 		count(split(pattern, "*")) > 2
 	},
 	{sprintf("%s: there is no %q", [field, item]) |
 		some field, known in _closed
+		is_array(grant[field])
 		some item in grant[field]
 		is_string(item)
 		not item in known
@@ -101,10 +105,12 @@ _ranked(grant) if data.gateway.settings.sensitivities[object.get(grant, "sensiti
 
 _conditions(grant) := union({
 	{sprintf("when: %q is not a JSON pointer; write it like /to", [pointer]) |
+		is_object(grant.when)
 		some pointer, _ in grant.when
 		not startswith(pointer, "/")
 	},
 	{sprintf("when %s: %s", [pointer, problem]) |
+		is_object(grant.when)
 		some pointer, condition in grant.when
 		some problem in _condition(condition)
 	},

@@ -21,7 +21,9 @@ any_matches(patterns, text) if {
 	text < []
 } else if {
 	is_array(patterns)
+	is_string(text)
 	some pattern in patterns
+	is_string(pattern)
 
 	# A pattern without a star has no second part, one with two stars a third: neither matches here.
 	[head, tail] := split(pattern, "*")

@@ -103,7 +103,10 @@ changed(places) := json.patch(call, [operation |
 	operation := {"op": "add", "path": path, "value": value}
 ])
 
-without(path) := json.remove(call, [path])
+without(path) := lacking(call, path)
+
+# A document without a place. Only OPA takes a path that begins with a slash.
+lacking(document, path) := json.remove(document, [trim_prefix(path, "/")])
 
 # The grants of the files upstream, the example with some fields changed.
 granted(fields) := {"files": [object.union(grant, fields)]}

@@ -1,0 +1,32 @@
+"""What a text says in base64, hex or percent signs, so that data that goes on encoded is known for what it is. Pure.
+
+Only words that look encoded are decoded, by the same forms as credentials are: ordinary arguments have none, and cost one
+look. What is encoded in pieces of fewer letters than `SHORTEST` is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.inspection.credentials.forms import Budget, forms, string
+
+SHORTEST: Final = 16
+"""Letters of a run that may be base64 or hex: twelve characters, or eight."""
+MAX_ENCODED: Final = 65_536
+"""Characters of one call's arguments that are decoded."""
+
+_SIGN: Final = re.compile(
+    rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|(?<![A-Za-z0-9+/_-])(?=[a-z/_+-]*[A-Z0-9])[A-Za-z0-9+/_-]{{{SHORTEST}}}",
+    re.ASCII,
+)
+"""Of sixteen letters of base64, all are small ones or marks in one text of 500,000; words and paths often are."""
+
+
+def readings(text: str) -> str:
+    """What the encoded words of a text say, in each way in which they can be read; empty for most texts."""
+    found = [word for word in text.split() if len(word) >= SHORTEST and _SIGN.search(word) is not None]
+    if not found:
+        return ""
+    data = "\n".join(found)[:MAX_ENCODED].encode("utf-8", "surrogatepass")
+    return "\n".join([string(form.text) for form in forms(data, Budget(len(data))).readings[1:]])
