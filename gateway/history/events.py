@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 NO_DIGESTS: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(NamedTuple):
     """What a call touches: the system, whether it may change it, and where the system belongs."""
 
     audience: str
@@ -49,8 +48,7 @@ class Opened:
     credentials: tuple[Shown, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
+class Reserved(NamedTuple):
     """A call is about to be decided. Made by `state.reserved`.
 
     `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
@@ -78,16 +76,14 @@ class Reserved:
     directed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(NamedTuple):
     """A reserved call did not go on; `denied` if policy refused it."""
 
     call: str
     denied: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """A reserved call went on and has ended, in whatever way."""
 
     call: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.history.state import ENDLESS, MAX_LINKS
 from gateway.model import CredentialFact, Role, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
+    from gateway.history.events import Touch
     from gateway.history.state import TaskState
     from gateway.model import CallContent, Sighting
 
@@ -30,26 +32,49 @@ def facts(
     that was not looked at whole is unknown.
     """
     whole = content if content is not None and content.complete else None
+    reach = _reach(tuple(state.touched))
     return SessionFacts(
         calls=state.settled + len(state.open),
         in_flight=len(state.open),
-        audiences=frozenset(touch.audience for touch in state.touched),
-        write_audiences=frozenset(touch.audience for touch in state.touched if touch.write),
-        tenants=frozenset(touch.tenant for touch in state.touched if touch.tenant is not None),
-        environments=frozenset(touch.environment for touch in state.touched if touch.environment is not None),
+        audiences=reach.audiences,
+        write_audiences=reach.written,
+        tenants=reach.tenants,
+        environments=reach.environments,
         denials=state.denials,
-        audiences_in_window=frozenset(name for name, at in state.last.items() if now - at <= WINDOW)
-        | state.busy.keys(),
+        audiences_in_window=frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)]),
         destinations=_destinations(state),
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
         depth=depth,
         spread=_spread(state),
         credentials=None if whole is None or call is None else _credentials(state, call, whole),
-        labels=TaskLabels(state.untrusted, state.confidentiality),
+        labels=_labels(state.untrusted, state.confidentiality),
         ungrounded=None if whole is None else _ungrounded(state, whole),
         followed=None if whole is None else _followed(state, whole),
         approvals_used=state.approvals,
     )
+
+
+class _Reach(NamedTuple):
+    """What a task has touched, in sets."""
+
+    audiences: frozenset[str]
+    written: frozenset[str]
+    tenants: frozenset[str]
+    environments: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def _reach(touched: tuple[Touch, ...]) -> _Reach:
+    """Most calls touch what the calls before did."""
+    return _Reach(
+        frozenset(touch.audience for touch in touched),
+        frozenset(touch.audience for touch in touched if touch.write),
+        frozenset(touch.tenant for touch in touched if touch.tenant is not None),
+        frozenset(touch.environment for touch in touched if touch.environment is not None),
+    )
+
+
+_labels = lru_cache(TaskLabels)
 
 
 def _destinations(state: TaskState) -> int | None:
@@ -62,6 +87,8 @@ def _spread(state: TaskState) -> int | None:
     """The widest of the results that are kept apart, and the widest that one of the others can be."""
     if state.blind:
         return None
+    if not state.unkept and not state.widths:
+        return 0
     unkept = max((len(state.flood.keys() - {source}) for source in state.unkept), default=0)
     return max(unkept, max(state.widths, default=0))
 
@@ -93,6 +120,8 @@ def _given(sighting: Sighting, content: CallContent) -> bool:
 
 
 def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:
+    if not content.authority:
+        return ()
     return tuple(
         sorted(
             pointer
@@ -106,6 +135,6 @@ def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
     """A link is followed once, whether or not the call before has ended. Where there are many to choose from, which one
     is read says something itself."""
-    if len(state.links) > MAX_LINKS:
+    if not content.links or len(state.links) > MAX_LINKS:
         return ()
     return tuple(sorted(pointer for pointer, link in content.links.items() if state.followed.get(link) == 1))

@@ -38,6 +38,8 @@ def from_fields(fields: JsonObject) -> Event:
 def pack(digests: Iterable[int]) -> str:
     """Digests in ascending order."""
     ordered = sorted(digests)
+    if not ordered:
+        return ""
     return base64.b64encode(struct.pack(f"<{len(ordered)}Q", *ordered)).decode("ascii")
 
 
@@ -60,28 +62,34 @@ def _opened(event: Opened) -> JsonObject:
 
 def _reserved(event: Reserved) -> JsonObject:
     touch = event.touch
-    return {
+    fields: dict[str, Json] = {
         "call": event.call,
         "number": event.number,
         "at": event.at,
         "audience": touch.audience,
         "sensitivity": event.sensitivity.value,
-        **_some(
-            write=touch.write,
-            tenant=touch.tenant,
-            environment=touch.environment,
-            mint=event.mint,
-            trusted=not event.untrusted,
-            destinations=None if event.destinations is None else pack(event.destinations),
-            crowded=event.crowded,
-            credentials=list(event.credentials),
-            fed=list(event.fed),
-            flooded=event.flooded,
-            links=event.links and pack(event.links),
-            own=event.own,
-            directed=event.directed,
-        ),
     }
+    if touch.write:
+        fields["write"] = True
+    if touch.tenant is not None:
+        fields["tenant"] = touch.tenant
+    if touch.environment is not None:
+        fields["environment"] = touch.environment
+    if event.destinations is not None:
+        fields["destinations"] = pack(event.destinations)
+    if not event.untrusted:
+        fields["trusted"] = True
+    if event.credentials:
+        fields["credentials"] = list(event.credentials)
+    if event.fed:
+        fields["fed"] = list(event.fed)
+    if event.links:
+        fields["links"] = pack(event.links)
+    fields.update((name, True) for name in _FLAGS if getattr(event, name))
+    return fields
+
+
+_FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed")
 
 
 def _released(event: Released) -> JsonObject:
