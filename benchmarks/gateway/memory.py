@@ -76,8 +76,12 @@ async def _ask(
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     if " 200 " not in lines[0]:
         raise SystemExit(f"{method} was answered with {lines[0]}")
-    await reader.readuntil(b"0\r\n\r\n")
-    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    answer = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    if (length := answer.get("content-length")) is not None:
+        await reader.readexactly(int(length))
+    else:
+        await reader.readuntil(b"0\r\n\r\n")
+    return answer
 
 
 def _stream(target: targets.Target, mib: int) -> float:
