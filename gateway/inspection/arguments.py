@@ -230,9 +230,13 @@ class _Authority:
     def _links(self, values: list[Json]) -> tuple[set[str], bool]:
         """The hosts that the links of these texts name, and whether all of them are given."""
         words: set[str] = set()
+        seen: set[str] = set()
         held, left = True, MAX_CHARACTERS
         for text in texts(values):
             for link in links(text[:left]):
+                if link.value in seen:
+                    continue
+                seen.add(link.value)
                 words.add(link.word.lower())
                 held = held and self._given.reach(link)
                 if len(words) > MAX_DESTINATIONS:
@@ -297,16 +301,16 @@ def _text(arguments: JsonObject) -> tuple[str, bool]:
     waiting: list[Json] = [arguments]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, Mapping):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
-        elif isinstance(item, str):
+        if isinstance(item, str):
             if len(item) > left:
                 return "\n".join([*parts, item[:left]]), False
             left -= len(item) + 1
             parts.append(item)
+        elif isinstance(item, Mapping):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
         elif item is not None and not isinstance(item, bool):
             parts.append(repr(item))
     return "\n".join(parts), True

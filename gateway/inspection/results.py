@@ -91,6 +91,8 @@ class ResultWords:
         if self._follows:
             self._links |= digests(follow.written(text), self._key)
         fresh = digests(words, self._key) - self._kept
+        if not fresh:
+            return fresh
         if self._highest is not None:
             highest = self._highest
             fresh = frozenset(value for value in fresh if value < highest)

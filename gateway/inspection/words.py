@@ -55,7 +55,8 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     deployment's and never empty.
     """
     keyed, blocks = _keyed(key)
-    words = list(words)
+    if not (words := list(words)):
+        return frozenset()
     short = [word for word in words if len(word) <= _BLOCK]
     if b"\0" in b"".join(short):
         # Filled up, it would be the word without its last zeros.

@@ -221,11 +221,13 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
     waiting = [_Place(arguments)]
     while waiting:
         place = waiting.pop()
-        value = place.value
-        if isinstance(value, Mapping | list | tuple):
+        value, text = place.value, b""
+        if isinstance(value, str):
+            text = value.encode("utf-8", "surrogatepass")
+        elif isinstance(value, Mapping | list | tuple):
             waiting.extend(reversed(list(_members(value, place))))
-        scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
-        text = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass") if scalar else b""
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            text = repr(value).encode()
         member = place.name.encode("utf-8", "surrogatepass") if place.is_member and len(place.name) >= GRAM else b""
         if text or member:
             left -= len(text) + len(member)

@@ -33,11 +33,17 @@ _SHORTEST_BASE64: Final = 10
 _SHORTEST_HEX: Final = 16
 _FILL: Final = (b"", b"AAA", b"AA", b"A")
 """What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
-_HEX_RUN: Final = compiled(r"[0-9A-Fa-f]{16}")
+_HEX_CHARACTER: Final = (
+    "(?:[2-7]h|0[9AaDd]|[CcDd]h[89ABab]h|[Ee]h[89ABab]h[89ABab]h|[Ff]h[89ABab]h[89ABab]h[89ABab]h)"
+).replace("h", "[0-9A-Fa-f]")
+"""What a character of text in UTF-8 looks like."""
+_HEX: Final = rf"{_HEX_CHARACTER}{{8}}|(?:{_HEX_CHARACTER}00){{5}}{_HEX_CHARACTER}"
+_HEX_TEXT: Final = compiled(_HEX)
+"""Matches in whatever decodes to text, also as UTF-16: digests hardly ever do."""
 _HEX_MARKS: Final = re.compile(rb"0[xX](?=[0-9A-Fa-f]{2})|\\x(?=[0-9A-Fa-f]{2})|[\s:,;-]")
 _MARKED: Final = r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}"
 _HEX_MARKED: Final = compiled(_MARKED)
-_HEX_SIGN: Final = compiled(rf"[0-9A-Fa-f]{{16}}|{_MARKED}")
+_HEX_SIGN: Final = compiled(rf"{_HEX}|{_MARKED}")
 _SPACE: Final = b" \t\r\n\f\v"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
@@ -167,7 +173,7 @@ def _filled(run: bytes) -> bytes:
 def _hex(text: bytes) -> Iterator[bytes]:
     if _HEX_SIGN.search(text) is None:
         return
-    if _HEX_RUN.search(text) is not None:
+    if _HEX_TEXT.search(text) is not None:
         yield from _joined(_hex_runs(text))
     if _HEX_MARKED.search(text) is not None:
         yield from _joined(_hex_runs(_HEX_MARKS.sub(b"", text)))

@@ -66,6 +66,21 @@ def test_each_way_of_writing_is_undone(written: bytes, form: str):
     assert form in found(written)
 
 
+@given(st.text(min_size=8, max_size=12), st.sampled_from(["utf-8", "utf-16-le"]), st.sampled_from(["", "a", "a1"]))
+@settings(max_examples=300, deadline=None)
+def test_hex_of_whatever_reads_as_text_is_undone(text: str, encoding: str, glued: str):
+    data = text.encode(encoding, "surrogatepass")
+    written = glued.encode() + data.hex().encode()
+
+    pieces = [piece for start in (0, 1) for piece in module._readable([bytes.fromhex(_even(written[start:]))])]
+
+    assert readings(b"~" + written).get("hex", b"").split(b"\n") == (b"\n".join(pieces)).split(b"\n")
+
+
+def _even(digits: bytes) -> str:
+    return digits[: len(digits) // 2 * 2].decode()
+
+
 LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", min_size=10, max_size=60)
 
 
