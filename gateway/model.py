@@ -286,7 +286,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded."""
+    """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
+    in them stand for (docs/design/0005-handles.md)."""
 
     action: Literal["tools/call", "resources/read", "prompts/get"]
     target: Target
@@ -312,7 +313,8 @@ class Sighting:
     `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
     how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
     digests of its pieces, by which it is known again when it is cut up. `ordinary`: ordinary text may have the same value
-    in it, so that meeting it beside arguments proves nothing.
+    in it, so that meeting it beside arguments proves nothing. `handle`: a handle stands for it, which is of this
+    audience.
     """
 
     fingerprint: str
@@ -322,6 +324,7 @@ class Sighting:
     form: str = "raw"
     shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
     ordinary: bool = field(default=False, compare=False)
+    handle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

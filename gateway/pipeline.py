@@ -28,7 +28,7 @@ from gateway.answer import (
     relay,
     values_of,
 )
-from gateway.concealing import concealment, demanded, readable, sightings
+from gateway.concealing import Presented, concealment, demanded, presented, readable, sightings
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
 from gateway.inspection.concealment import Concealment
@@ -231,6 +231,7 @@ class Case:
     message: Message
     call: Call
     task: Task
+    presented: Presented
 
 
 async def decided(
@@ -242,7 +243,10 @@ async def decided(
     task = task_of(gateway, visit, request, message)
     if isinstance(task, Refusal):
         return task
-    case = Case(request, message, call, task)
+    handles = presented(gateway, request, message, call, task)
+    if isinstance(handles, Refusal):
+        return handles
+    case = Case(request, message, call, task, handles)
     decision = await decide(gateway, visit, case)
     return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
 
@@ -278,11 +282,12 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    content = gateway.inspector.call(call, task, gateway.history.seen(task))
+    content = gateway.inspector.call(call, task, gateway.history.seen(task), case.presented.stand_ins())
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
+        decision = case.presented.judged(decision, call.target.audience)
         seconds = gateway.clock() - asked
         entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call), counted.facts)
         await recorded(gateway, visit, {**entry, "history": counted.fields}, allowed=decision.allowed)
@@ -323,8 +328,9 @@ def denied(decision: Decision) -> Refusal:
 async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
     upstream, target = visit.exchange.upstream, case.call.target
-    rewrite = concealment(gateway, case.task, target.audience) if demanded(decision) else None
-    if rewrite is not None:
+    rewrite, values = None, case.presented.values
+    if demanded(decision) or values:
+        rewrite = concealment(gateway, case.task, target.audience, values)
         gateway.vault.conceal(case.request.principal.key, upstream)
 
     async def settle(ending: Ending) -> None:
@@ -337,12 +343,13 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             size=ending.size,
             result=ending.digest,
             concealed=None if rewrite is None else rewrite.count,
+            put_back=case.presented.count,
         )
         await append_or_say(gateway, "settled", entry)
         measured(gateway, visit, ending)
 
     try:
-        reply, left = await sent(upstream, port, case.request, bounds(decision))
+        reply, left = await sent(upstream, port, case.presented.outgoing, bounds(decision))
         if rewrite is not None:
             await readable(upstream, reply)
         seen = partial(observed, gateway, visit, case, decision, rewrite)

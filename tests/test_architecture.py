@@ -55,6 +55,7 @@ PURE = (
     "gateway.inspection.destinations",
     "gateway.inspection.elsewhere",
     "gateway.inspection.grounds",
+    "gateway.inspection.handles",
     "gateway.inspection.hosts",
     "gateway.inspection.inspector",
     "gateway.inspection.normal",

@@ -182,6 +182,8 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
         return "unknown: the gateway ended before the answer did"
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
     shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    if "put_back" in settled:
+        shown += f"; {settled['put_back']} handles put back"
     return shown if "concealed" not in settled else f"{shown}; {settled['concealed']} credentials concealed"
 
 

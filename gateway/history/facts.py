@@ -10,7 +10,7 @@ from gateway.model import CredentialFact, Role, SessionFacts, TaskLabels
 
 if TYPE_CHECKING:
     from gateway.history.events import Touch
-    from gateway.history.state import TaskState
+    from gateway.history.state import Known, TaskState
     from gateway.model import CallContent, Sighting
 
 WINDOW: Final = 60.0
@@ -98,7 +98,24 @@ def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[Cre
     if state.lost and any(sighting.fingerprint not in state.credentials for sighting in content.sightings):
         return None
     number = state.open[call].number
-    return tuple(_credential(state, sighting, number, content) for sighting in content.sightings)
+    found: list[CredentialFact] = []
+    for sighting in content.sightings:
+        known = state.credentials.get(sighting.fingerprint)
+        if sighting.handle is not None:
+            found.append(_by_handle(sighting, sighting.handle, known))
+        # What another system has shown first stays that system's, though it stands behind a handle of this one.
+        if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
+            found.append(_credential(state, sighting, number, content))
+    return tuple(found)
+
+
+def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:
+    """A credential behind a handle is that of the audience which the handle is of. One that came outside of a call has
+    no place in the history of the task: the worst is assumed of how it came about."""
+    if known is None:
+        return CredentialFact(sighting, "result", audience, chain_depth=ENDLESS, minted_in_task=True)
+    call = known.call if known.audience == audience else None
+    return CredentialFact(sighting, "result", audience, call, chain_depth=known.depth, minted_in_task=known.minted)
 
 
 def _credential(state: TaskState, sighting: Sighting, number: int, content: CallContent) -> CredentialFact:

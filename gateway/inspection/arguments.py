@@ -61,6 +61,8 @@ class Found(Protocol):
     def host(self) -> str | None: ...
     @property
     def shingles(self) -> frozenset[int]: ...
+    @property
+    def handle(self) -> str | None: ...
 
 
 class Finds(Protocol):
@@ -120,7 +122,13 @@ def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting,
     home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
     seen = {
         (item.fingerprint, item.pointer, item.form): Sighting(
-            item.fingerprint, item.detector, item.pointer, item.role, item.form, item.shingles
+            item.fingerprint,
+            item.detector,
+            item.pointer,
+            item.role,
+            item.form,
+            item.shingles,
+            handle=item.handle,
         )
         for item in reversed(found)
         if (item.fingerprint, item.pointer) not in home

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.model import Call, CallContent, Contract, ResultContent, Task
+from gateway.model import Call, CallContent, Contract, JsonObject, ResultContent, Role, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,22 @@ class Inspector:
     key: bytes = field(repr=False)
     detector: Detector
 
-    def call(self, call: Call, task: Task, seen: Mapping[str, frozenset[int]]) -> CallContent:
+    def call(
+        self,
+        call: Call,
+        task: Task,
+        seen: Mapping[str, frozenset[int]],
+        handles: Mapping[str, StandIn] = MappingProxyType({}),
+    ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
-        again in any form."""
+        again in any form; `handles` the handles in the arguments, and what they stand for."""
         return analyse(
-            call, key=self.key, goal=task.goal, contract=task.contract, detector=self.detector, known=seen or None
+            call,
+            key=self.key,
+            goal=task.goal,
+            contract=task.contract,
+            detector=_Knowing(self.detector, handles) if handles else self.detector,
+            known=seen or None,
         )
 
     def result(self, call: Call, task: Task) -> ResultInspector:
@@ -47,3 +60,14 @@ class Inspector:
             frozenset(token for part in found for token in part.tokens),
             all(part.complete for part in found),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Knowing:
+    """A detector that knows what handles stand for."""
+
+    detector: Detector
+    handles: Mapping[str, StandIn]
+
+    def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
+        return self.detector.inspect(arguments, roles, known, handles=self.handles)

@@ -98,10 +98,11 @@ def settled_entry(
     result: str | None = None,
     reason: str | None = None,
     concealed: int | None = None,
+    put_back: int = 0,
 ) -> JsonObject:
     """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, both of what the caller got;
     `reason` is the code of what failed, `concealed` the number of credentials that handles took the place of, if they
-    had to. What is not there is left out."""
+    had to; `put_back` the number of handles in the call whose values were sent. What is not there is left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
@@ -109,6 +110,8 @@ def settled_entry(
         fields["result"] = result
     if concealed is not None:
         fields["concealed"] = concealed
+    if put_back:
+        fields["put_back"] = put_back
     if reason is not None:
         fields["reason"] = reason
     fields["duration_ms"] = round(duration_ms, 3)

@@ -141,7 +141,8 @@ class Origin(Closed):
 
 
 class Credential(Closed):
-    """A credential in this call, by its keyed fingerprint; `pointer` says in which argument."""
+    """A credential in this call, by its keyed fingerprint; `pointer` says in which argument. `handle`: it stands there
+    as a handle, which the gateway puts back for the audience that it came from and for no other."""
 
     fingerprint: str
     detector: str
@@ -149,6 +150,7 @@ class Credential(Closed):
     origin: Origin
     chain_depth: Count
     minted_in_task: bool
+    handle: bool
     role: Role | UnsetType = UNSET
 
 

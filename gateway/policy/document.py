@@ -232,6 +232,7 @@ def _credential(fact: CredentialFact) -> JsonObject:
         "origin": origin,
         "chain_depth": fact.chain_depth,
         "minted_in_task": fact.minted_in_task,
+        "handle": sighting.handle is not None,
     }
     if sighting.role is not None:
         described["role"] = sighting.role

@@ -85,6 +85,14 @@ def decode(value: str) -> str | None:
     return text if base64.b64encode(data).decode() == payload else None
 
 
+def encode(text: str) -> bytes:
+    """A header value that says `text` ("Value Encoding"): as it is if it can be, else with the Base64 sentinel."""
+    value = text.encode("utf-8", "surrogatepass")
+    if _VISIBLE.fullmatch(value) and value.strip(b" \t") == value and _SENTINEL.fullmatch(text) is None:
+        return value
+    return b"=?base64?" + base64.b64encode(value) + b"?="
+
+
 def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:
     """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry them; elsewhere they may,
     and must then be right, because a party between here and the upstream may route on them all the same."""

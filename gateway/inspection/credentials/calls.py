@@ -7,12 +7,12 @@ down to the string that holds it. A known credential that no string holds alone,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known
+from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
 from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import placeholder, plausible, strength
@@ -29,6 +29,8 @@ _PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
 _FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
 _SHORTEST: Final = 4
 _LONGEST_SHORT: Final = 96
+_HANDLE: Final = b"<placeholder>"
+"""What stands in the place of a handle where credentials are looked for: no rule takes it for one."""
 
 Look = Callable[[bytes], list[Hit]]
 
@@ -86,12 +88,19 @@ class _Leaf(NamedTuple):
     member: bytes = b""
 
 
-def inspect(
-    arguments: JsonObject, roles: Mapping[str, Role], index: Index, fingerprints: Fingerprints, look: Look | None
+def inspect(  # noqa: PLR0917 - what is looked through, what for, and with what
+    arguments: JsonObject,
+    roles: Mapping[str, Role],
+    index: Index,
+    fingerprints: Fingerprints,
+    look: Look | None,
+    handles: Mapping[str, StandIn],
 ) -> Inspection:
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
     leaves, complete = _leaves(arguments, roles)
     search = _Search(index, fingerprints, look, sum(len(leaf.text) + len(leaf.member) for leaf in leaves))
+    if handles:
+        leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
         for leaf in leaves:
             search.by_place(leaf)
@@ -112,6 +121,17 @@ class _Search:
     @property
     def incomplete(self) -> bool:
         return self._budget.incomplete or self._full
+
+    def by_handle(self, leaf: _Leaf, handles: Mapping[str, StandIn]) -> _Leaf:
+        """What handles stand for here; and the rest, in which they are no credentials themselves."""
+        text = leaf.text
+        for handle, held in handles.items():
+            if handle.encode() in text:
+                text = text.replace(handle.encode(), _HANDLE)
+                for name, detector in held.credentials:
+                    found = Finding(name, detector, "seen", leaf.pointer, leaf.role, "handle", handle=held.audience)
+                    self._keep(found)
+        return leaf if text is leaf.text else leaf._replace(text=text)
 
     def by_place(self, leaf: _Leaf) -> None:
         """What is a credential for the name or the role that it has, unless more is known of what it is."""
@@ -254,6 +274,12 @@ def _members(value: Mapping[str, Json] | list[Json] | tuple[Json, ...], above: _
     else:
         for number, item in enumerate(value):
             yield _Place(item, f"{above.pointer}/{number}", above.name, (*above.path, str(number)))
+
+
+def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
+    """The role of a place in the arguments."""
+    steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+    return _role(tuple(_folded(str(step).replace("~", "~0").replace("/", "~1")) for step in path), steps)
 
 
 @lru_cache(maxsize=4_096)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
 from gateway.inspection.credentials.calls import Index, inspect
-from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known
+from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.named import NAMES, Strength, ordinary, placeholder, plausible, strength
@@ -54,12 +55,19 @@ class Detector:
         return tuple(self.finding(hit) for hit in self.hits(text.encode("utf-8", "surrogatepass")))
 
     def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, *, new: bool = True
+        self,
+        arguments: JsonObject,
+        roles: Mapping[str, Role],
+        known: Known | Index | None = None,
+        *,
+        new: bool = True,
+        handles: Mapping[str, StandIn] = MappingProxyType({}),
     ) -> Inspection:
         """The credentials in the arguments of a call: those that the task knows, in whatever form, and, unless `new` is
-        false, those that it does not. `known` may be an `Index`, if it is used again."""
+        false, those that it does not. `known` may be an `Index`, if it is used again. `handles` are the handles in the
+        arguments, and what each stands for."""
         index = known if isinstance(known, Index) else Index(known or {})
-        return inspect(arguments, roles, index, self.fingerprints, self.hits if new else None)
+        return inspect(arguments, roles, index, self.fingerprints, self.hits if new else None, handles)
 
     def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Finding, ...]:
         """The credentials in arguments by their form or name. What is too much to be looked at is not told from

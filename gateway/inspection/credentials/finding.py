@@ -17,6 +17,14 @@ Known: TypeAlias = Mapping[str, frozenset[int]]
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """What a handle in arguments stands for: credentials, by fingerprint and detector, that `audience` has shown."""
+
+    audience: str
+    credentials: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One credential in arguments or in a result.
 
@@ -24,6 +32,7 @@ class Finding:
     always `""`. `role` is the argument's. `form` is how it was written: `raw`, the decodings that it took, outermost
     first (`base64`, `percent+hex`), or `split`. `shingles` are for `Known`. `host` is that of a presigned URL. `offset`
     is the byte of the stream where it begins. `ordinary`: ordinary text may have the same value in it.
+    `handle`: a handle stands there for it (its form is `handle`), which is of this audience.
     """
 
     fingerprint: str
@@ -36,6 +45,7 @@ class Finding:
     host: str | None = None
     offset: int | None = field(default=None, compare=False)
     ordinary: bool = field(default=False, compare=False)
+    handle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,4 +15,5 @@ def test_an_outcome_says_what_was_concealed():
     }
 
     assert outcome({}, settled) == "completed after 2.5 ms, 10 bytes, HTTP 200"
+    assert "; 1 handles put back; 0 credentials" in outcome({}, {**settled, "put_back": 1, "concealed": 0})
     assert outcome({}, {**settled, "concealed": 2}).endswith("; 2 credentials concealed")

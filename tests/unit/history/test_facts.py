@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Observed, Released, Reserved, Settled, Shown, Touch
+from gateway.history.events import Observed, Opened, Released, Reserved, Settled, Shown, Touch
 from gateway.history.facts import WINDOW, facts
-from gateway.history.state import TaskState, apply
+from gateway.history.state import ENDLESS, TaskState, apply
 from gateway.model import CallContent, Role, Sensitivity, SessionFacts, Sighting, TaskLabels
 
 TOUCHES = st.builds(
@@ -143,3 +143,43 @@ def test_facts_are_those_of_the_calls_that_were_not_taken_back(history: list[tup
     assert known.tenants == {touch.tenant for touch in counted} - {None}
     assert known.environments == {touch.environment for touch in counted} - {None}
     assert known.denials == sum(end == "deny" for _, end in history)
+
+
+# --- handles -------------------------------------------------------------------------------------------
+
+
+def _presented(state: TaskState, handle: str) -> list[tuple[str, str | None, int | None, int]]:
+    _reserve(state, "c-2", "billing", credentials=("f1",))
+    content = CallContent(sightings=(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "handle", handle=handle),))
+    found = facts(state, 0, call="c-2", content=content).credentials
+    assert found is not None
+    return [(item.origin, item.origin_audience, item.origin_call, item.chain_depth) for item in found]
+
+
+def _shown(audience: str) -> TaskState:
+    state = TaskState()
+    _reserve(state, "c-1", audience)
+    return apply(state, Observed("c-1", credentials=(Shown("f1"),)))
+
+
+def test_a_credential_behind_a_handle_is_of_the_audience_of_the_handle():
+    assert _presented(_shown("crm"), "crm") == [("result", "crm", 1, 0)]
+
+
+def test_what_another_system_has_shown_first_is_that_ones_too():
+    assert _presented(_shown("mail"), "crm") == [("result", "crm", None, 0), ("result", "mail", 1, 0)]
+
+
+def test_of_a_handle_that_came_outside_of_calls_the_worst_is_assumed():
+    state = TaskState()
+    assert _presented(state, "crm") == [("result", "crm", None, ENDLESS)]
+    content = CallContent(sightings=(Sighting("f1", "jwt", handle="crm"),))
+    known = facts(state, 0, call="c-2", content=content).credentials
+    assert known is not None
+    assert [fact.minted_in_task for fact in known] == [True]
+
+
+def test_a_handle_for_what_the_user_gave_is_still_of_its_audience():
+    state = apply(TaskState(), Opened(credentials=(Shown("f1"),)))
+
+    assert _presented(state, "crm") == [("result", "crm", None, 0)]

@@ -192,6 +192,7 @@ class Finding:
     kind: str = "format"
     host: str | None = None
     shingles: frozenset[int] = frozenset({7})
+    handle: str | None = None
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
                 "origin": {"kind": "result", "audience": "https://api.github.example", "call": 3},
                 "chain_depth": 2,
                 "minted_in_task": True,
+                "handle": False,
             },
             {
                 "fingerprint": "fp:2",
@@ -184,6 +185,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
                 "origin": {"kind": "unknown"},
                 "chain_depth": 0,
                 "minted_in_task": False,
+                "handle": False,
             },
         ],
         "labels": {"untrusted": True, "confidentiality": "confidential"},

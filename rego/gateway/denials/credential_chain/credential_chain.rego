@@ -55,7 +55,7 @@ denials contains {"code": "credential-chain/incomplete", "facts": ["/session/cre
 #   message: The call carries a credential that another system answered with.
 #   remedy: >-
 #     Use the credential only where it came from. If the task needs to carry it, open a task whose contract declares the
-#     flow from the one system to the other; a person then approves it.
+#     flow from the one system to the other; a person then approves it. A handle (cred://…) is of use nowhere else.
 #   controls: [ASI03, NHI2, NHI9, MCP01]
 denials contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
 	some i, held in _held
@@ -173,7 +173,9 @@ _from_elsewhere(held) if {
 	not held.origin.audience == input.resource.properties.audience
 }
 
+# A handle is put back nowhere else, whatever the contract says.
 _declared(held) if {
+	held.handle == false
 	some flow in input.context.task.contract.credential_flows
 	flow.from == held.origin.audience
 	flow.to == input.resource.properties.audience

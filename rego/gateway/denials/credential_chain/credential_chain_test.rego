@@ -11,6 +11,7 @@ _token := {
 	"origin": {"kind": "result", "audience": "files", "call": 1},
 	"chain_depth": 0,
 	"minted_in_task": false,
+	"handle": false,
 }
 
 _from(origin) := json.patch(_token, [{"op": "replace", "path": "/origin", "value": origin}])
@@ -29,6 +30,18 @@ _passes(call) if {
 }
 
 _sends := {"/resource/properties/effect": "write", "/resource/properties/egress": true}
+
+test_a_handle_goes_nowhere_else_whatever_the_contract_says if {
+	elsewhere := _from({"kind": "result", "audience": "mail", "call": 1})
+	flow := {"/context/task/contract": {"credential_flows": [{"from": "mail", "to": "files"}], "limits": {}}}
+	_denied(_carrying([elsewhere], flow)) == set()
+	every handle in [true, null] {
+		held := object.union(elsewhere, {"handle": handle})
+		_denied(_carrying([held], flow)) == {"credential-chain/presentation"}
+	}
+	_denied(_carrying([object.remove(elsewhere, ["handle"])], flow)) == {"credential-chain/presentation"}
+	_passes(_carrying([object.union(_token, {"handle": true})], {}))
+}
 
 test_a_call_without_credentials_is_clear if {
 	credential_chain.clear(example.call)

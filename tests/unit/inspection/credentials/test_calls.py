@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
 from gateway.inspection.credentials import calls, forms
-from gateway.inspection.credentials.calls import Index
+from gateway.inspection.credentials.calls import Index, role_at
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
-from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.finding import Finding, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.model import Json, Role
 from tests.unit.inspection.credentials.conftest import RULES
@@ -289,3 +289,48 @@ def test_no_benign_text_is_called_one_in_any_form():
     ]
 
     assert alarms == []
+
+
+# --- handles -------------------------------------------------------------------------------------------
+
+HANDLE = "cred://AAAAAAAAAAA/BBBBBBBBBBBBBBBBBBBBBB"
+STANDS_FOR = {HANDLE: StandIn("crm", (("f1", "github-pat"), ("f2", "jwt")))}
+
+
+@pytest.mark.parametrize("text", [HANDLE, f"Bearer {HANDLE}", f'{{"token": "{HANDLE}"}}'])
+def test_a_handle_is_what_it_stands_for_and_no_credential_of_its_own(text: str):
+    roles = {"/token": Role.CREDENTIAL}
+    found = DETECTOR.inspect({"token": text, "n": {"password": "plain"}}, roles, handles=STANDS_FOR).findings
+
+    assert [(item.fingerprint, item.detector, item.pointer, item.role) for item in found] == [
+        ("f1", "github-pat", "/token", Role.CREDENTIAL),
+        ("f2", "jwt", "/token", Role.CREDENTIAL),
+    ]
+    assert {(item.form, item.handle, item.kind) for item in found} == {("handle", "crm", "seen")}
+
+
+def test_a_credential_beside_a_handle_is_found_all_the_same():
+    found = DETECTOR.inspect({"a": f"{HANDLE} and {VALUE}"}, {}, handles=STANDS_FOR).findings
+
+    assert {item.fingerprint for item in found} == {"f1", "f2", DETECTOR.fingerprints.of(VALUE)}
+
+
+def test_where_a_handle_stands_is_not_told_with_a_credential():
+    found = DETECTOR.inspect({VALUE: {"x": HANDLE}}, {}, handles=STANDS_FOR).findings
+
+    assert VALUE not in str([item.pointer for item in found])
+
+
+def test_the_role_of_a_place_is_that_of_the_longest_pointer_in_any_spelling():
+    roles = {
+        "/auth": Role.CREDENTIAL,
+        "/auth/note": Role.CONTENT,
+        "/items/*/key": Role.CREDENTIAL,
+        "/a~1b": Role.AMOUNT,
+    }
+
+    assert role_at(("Auth", "token"), roles) is Role.CREDENTIAL
+    assert role_at(("auth", "note", 3), roles) is Role.CONTENT
+    assert role_at(("items", 7, "key"), roles) is Role.CREDENTIAL
+    assert role_at(("a/b",), roles) is Role.AMOUNT
+    assert role_at(("other",), roles) is None

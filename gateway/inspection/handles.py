@@ -1,0 +1,118 @@
+"""Handles in the arguments of a call, and the call with what they stand for in their place.
+
+A handle is put back as the text that stood in a result, within the JSON string that holds it; all other bytes of the
+body stay as they were. Policy has seen the handle, so the value must not change what policy has judged: one that is
+more than a plain word is put back only where it is all that an argument labelled `credential` says. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.inspection.credentials.stream import plain
+from gateway.model import Headers, Role
+from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
+from gateway.protocol.scalars import Edit, Scalar, edited, scalars, text_of
+
+_MARK: Final = re.compile(r"cred://(?=[A-Za-z0-9_-])", re.IGNORECASE)
+_HANDLE: Final = re.compile(r"cred://[A-Za-z0-9_-]{11}/[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
+_BEFORE: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]{0,31} )?")
+_WORD: Final = re.compile(r"[A-Za-z0-9_~+=-]+(?:\.[A-Za-z0-9_~+=-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A string that holds handles: where it is in the body, what it says, and where they are in it."""
+
+    scalar: Scalar
+    text: str
+    handles: tuple[tuple[int, int], ...]
+
+    def named(self) -> Iterator[str]:
+        """The handles."""
+        return (self.text[start:end] for start, end in self.handles)
+
+    def restored(self, values: Mapping[str, str]) -> str:
+        """The text with their values in their place."""
+        parts: list[str] = []
+        position = 0
+        for start, end in self.handles:
+            parts += [self.text[position:start], values[self.text[start:end]]]
+            position = end
+        return "".join([*parts, self.text[position:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """There is a handle, or what looks like one, where none can be put back."""
+
+    message: str
+
+
+def places(body: bytes, decided: str) -> tuple[Place, ...] | Misplaced:
+    """The handles of a call. `body` is its message, strictly read; `decided` the member of `params` that policy sees.
+
+    Every `cred://` that a word follows is a handle, in any spelling of JSON.
+    """
+    if not _may_hold(body):
+        return ()
+    found: list[Place] = []
+    for scalar in scalars(body):
+        text = "" if scalar.kind == "other" else text_of(body[scalar.start : scalar.end])
+        marks = [match.start() for match in _MARK.finditer(text)]
+        if not marks:
+            continue
+        if scalar.path[:2] != ("params", decided):
+            return Misplaced("A handle stands outside of the arguments, where none is put back.")
+        if scalar.kind == "name":
+            return Misplaced("A handle stands in the name of an argument, where none is put back.")
+        handles = [match.span() for mark in marks if (match := _HANDLE.match(text, mark)) is not None]
+        if len(handles) != len(marks):
+            return Misplaced("An argument holds something like a handle that is none.")
+        found.append(Place(scalar, text, tuple(handles)))
+    return tuple(found)
+
+
+def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, uri: bool = False) -> bool:
+    """Whether a value may be put in the place of the handle at `span`, so that what policy has judged stays true."""
+    start, end = span
+    before = place.text[:start]
+    alone = _BEFORE.fullmatch(before) is not None and end == len(place.text)
+    if role is Role.CREDENTIAL and alone:
+        return True
+    if _WORD.fullmatch(value) is None:
+        return False
+    asks, _, since = before.rpartition("?")
+    within = "//" not in since
+    if uri:
+        return bool(asks) and within
+    return alone or (role is Role.CREDENTIAL and within)
+
+
+def restored(body: bytes, found: tuple[Place, ...], values: Mapping[str, str]) -> bytes:
+    """The body with the values in the place of their handles."""
+    return edited(
+        body,
+        [Edit(place.scalar.start, place.scalar.end, json.dumps(place.restored(values)).encode()) for place in found],
+    )
+
+
+def mirrored(headers: Headers, found: tuple[Place, ...], values: Mapping[str, str]) -> Headers:
+    """The headers that repeat a string which holds a handle, made to repeat what it says now."""
+    said = {place.text: place.restored(values) for place in found}
+
+    def now(name: bytes, value: bytes) -> bytes:
+        if name != NAME and not name.startswith(PARAM_PREFIX):
+            return value
+        text = decode(value.decode("latin-1").strip(" \t"))
+        return encode(said[text]) if text in said else value
+
+    return tuple((name, now(name, value)) for name, value in headers)
+
+
+def _may_hold(body: bytes) -> bool:
+    return b"cred://" in body.lower() or (b"\\" in body and b"cred://" in plain(body).lower())
