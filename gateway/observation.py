@@ -18,6 +18,8 @@ Record = Callable[[JsonObject], Awaitable[None]]
 
 def label(decision: Decision) -> Sensitivity:
     """The highest confidentiality that policy lays on the result, by the obligation `label`."""
+    if not decision.obligations:
+        return Sensitivity.PUBLIC
     ranks = list(Sensitivity)
     named = [
         Sensitivity(str(item.properties["confidentiality"])) for item in decision.obligations if item.id == "label"

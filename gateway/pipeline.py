@@ -27,6 +27,7 @@ from gateway.answer import (
     refuse,
     relay,
     values_of,
+    without,
 )
 from gateway.concealing import Presented, concealment, demanded, presented, readable, sightings
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
@@ -55,7 +56,7 @@ from gateway.policy import document
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.replies import Reply
-from gateway.relay import Bounds, EndedAs, Ending, Relay, Transform, finished
+from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
 from gateway.tasks.endpoints import TaskRequest
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
@@ -159,11 +160,12 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
 
 def forwardable(visit: Visit, message: Message | None) -> Headers:
     """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
-    dropped = {b"traceparent"} if visit.trace.traceparent is not None else set[bytes]()
+    headers, traceparent = forwardable_request(visit.exchange.headers), visit.trace.traceparent
     if _is_stateless(message):
-        dropped.add(b"last-event-id")
-    headers = tuple(item for item in forwardable_request(visit.exchange.headers) if item[0] not in dropped)
-    return headers if visit.trace.traceparent is None else (*headers, (b"traceparent", visit.trace.traceparent))
+        headers = without(headers, b"last-event-id")
+    if traceparent is None:
+        return headers
+    return (*without(headers, b"traceparent"), (b"traceparent", traceparent))
 
 
 def own_session(
@@ -391,6 +393,8 @@ class Overdue(UpstreamTimeout):
 
 async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bounds) -> tuple[UpstreamReply, Bounds]:
     """The answer, as far as it has begun, and what is left of the bounds for the rest of it."""
+    if allowed.seconds is None:
+        return await _accepted(upstream, await port.send(request)), allowed
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
@@ -401,12 +405,13 @@ async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bou
             f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
             "ask for less, or have the operator raise the limit",
         ) from None
-    left = None if allowed.seconds is None else allowed.seconds - (loop.time() - began)
-    return reply, replace(allowed, seconds=left)
+    return reply, replace(allowed, seconds=allowed.seconds - (loop.time() - began))
 
 
 def bounds(decision: Decision) -> Bounds:
     """What the `limit` obligation asks for. Of several, the tightest."""
+    if not decision.obligations:
+        return NO_BOUNDS
     limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
     seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
     sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]

@@ -239,6 +239,8 @@ def _look_alike(value: object, known: tuple[frozenset[str], frozenset[str]]) -> 
     if not isinstance(value, dict):
         return None
     exact, folded = known
+    if exact.issuperset(cast("Iterable[str]", value)):
+        return None
     for key in cast("Iterable[str]", value):
         if key not in exact and fold(key) in folded:
             return Unreadable(

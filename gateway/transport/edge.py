@@ -74,7 +74,7 @@ class Edge:
         headers: Headers = tuple(scope["headers"])
         path: str = scope["path"]
         client = Client(scope["client"][0] if scope.get("client") else None, headers)
-        judged = tuple(field for field in headers if field[0] in _JUDGED)
+        judged = tuple([field for field in headers if field[0] in _JUDGED])
         refusal = self._foreign(judged)
         if refusal is None and path.startswith("/mcp/"):
             refusal = self._unserved(scope["method"], judged)
@@ -151,7 +151,7 @@ class Edge:
 
 def values(headers: Headers, name: bytes) -> tuple[str, ...]:
     """All values of one header, in lower case."""
-    return tuple(value.decode("latin-1").strip().lower() for key, value in headers if key == name)
+    return tuple([value.decode("latin-1").strip().lower() for key, value in headers if key == name])
 
 
 def allowed_hosts(configuration: Configuration) -> frozenset[str]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -211,3 +212,33 @@ def test_authorities_that_cannot_be_read_are_a_fault_of_the_configuration(tmp_pa
     (tmp_path / "ca.pem").write_text("not a certificate", "utf-8")
     with pytest.raises(ConfigurationError, match=r"upstreams\.files\.ca"):
         HttpUpstream("files", configured("https://files.example/mcp", ca=str(tmp_path / "ca.pem")), limits())
+
+
+def test_a_user_in_the_url_is_a_fault_of_the_configuration_and_is_not_repeated():
+    with pytest.raises(ConfigurationError, match=r"upstreams\.files\.url cannot be used: it names a user") as raised:
+        HttpUpstream("files", configured("https://user:s3cret@files.example/mcp"), limits())
+
+    assert "s3cret" not in raised.value.message + raised.value.remedy
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_only_a_call_is_never_sent_twice(method: Literal["GET", "DELETE", "POST"]):
+    """A kept connection that the upstream closes as the next request comes."""
+    peer = Peer(OK)
+    async with upstream(peer) as there:
+        reply = await there.send(request())
+        assert b"".join([chunk async for chunk in reply.chunks]) == b"{}"
+        peer.answer, peer.close = None, True
+        asking = asyncio.create_task(
+            there.send(UpstreamRequest(method, (), WHO, request().message if method == "POST" else None))
+        )
+        while len(peer.received) < 2:
+            await asyncio.sleep(0)
+        peer.answer, peer.close = OK, False
+        if method == "POST":
+            with pytest.raises(UpstreamBroken):
+                await asking
+        else:
+            await (await asking).close()
+
+    assert len(peer.received) == (2 if method == "POST" else 3)
