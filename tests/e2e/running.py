@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -77,8 +78,11 @@ class Opa:
         until(lambda: _is_healthy(self.socket))
 
     def signal(self, number: int) -> None:
+        """A process that is to stop has stopped when this returns, with all of its threads."""
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitpid(self.process.pid, os.WUNTRACED)
 
     def kill(self) -> None:
         if self.process is not None:

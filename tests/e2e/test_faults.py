@@ -163,7 +163,7 @@ _changes := {
 	"string": {"effect": "Allow"},
 	"boolean": {"effect": true},
 	"unknown": {"obligations": [{"id": "dance", "properties": {}}]},
-	"unsupported": {"obligations": [{"id": "conceal_credentials", "properties": {}}]},
+	"unsupported": {"obligations": [{"id": "redact", "properties": {"pointers": ["/text"]}}]},
 	"size": {"obligations": [{"id": "limit", "properties": {"max_bytes": 1024}}]},
 	"time": {"obligations": [{"id": "limit", "properties": {"timeout_seconds": 1}}]},
 	"nothing": {"obligations": [{"id": "limit", "properties": {}}]},
