@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from gateway.inspection.credentials.forms import Budget, forms, string
+from gateway.inspection.credentials.ruleset import compiled
 
 SHORTEST: Final = 16
 """Letters of a run that may be base64 or hex: twelve characters, or eight."""
@@ -21,10 +22,14 @@ _SIGN: Final = re.compile(
     re.ASCII,
 )
 """Of sixteen letters of base64, all are small ones or marks in one text of 500,000; words and paths often are."""
+_ANY: Final = compiled(rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|[A-Za-z0-9+/_-]{{{SHORTEST}}}")
+"""What is in every text that has a sign: one look at all words in the time of a few."""
 
 
 def readings(text: str) -> str:
     """What the encoded words of a text say, in each way in which they can be read; empty for most texts."""
+    if _ANY.search(text.encode("utf-8", "surrogatepass")) is None:
+        return ""
     found = [word for word in text.split() if len(word) >= SHORTEST and _SIGN.search(word) is not None]
     if not found:
         return ""
