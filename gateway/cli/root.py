@@ -1,22 +1,14 @@
-"""The root command, and the one place where a failure becomes a sentence and an exit status.
-
-Exit status: 0, 1 for a negative answer (a refused call, a broken journal), 2 for wrong usage or a failure; as shells
-have it, 130 after Ctrl-C and 141 when the reader of the output has gone.
-"""
+"""The root command."""
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from gateway.cli import catalogue, check, explain, init, journal, policy, replay, serve, token, up
-from gateway.cli.terminal import ReaderGone, complain, err, sentence
-from gateway.errors import GatewayError
+from gateway.cli.running import run
 
 app = typer.Typer(
     name="opagate",
@@ -68,48 +60,4 @@ def root(
 
 def main() -> None:
     """Run the command line; never print a traceback."""
-    sys.exit(_run())
-
-
-def _run() -> int:
-    try:
-        status = int(app(prog_name="opagate", standalone_mode=False) or 0)
-        sys.stdout.flush()
-    except (ReaderGone, BrokenPipeError):
-        _drop_output()
-        return 141
-    except GatewayError as error:
-        complain(error)
-    except typer.TyperException as error:
-        _misused(error)
-    except typer.Abort:
-        sentence("nothing was done")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        _drop_output()
-        where = f"{error.filename}: " if error.filename else ""
-        sentence(f"{where}{error.strerror or type(error).__name__}", "see that the file or address can be used")
-    except Exception as error:  # noqa: BLE001 - a defect is told by type and place: its text may hold a secret
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        sentence(f"this is a defect in opagate: {type(error).__name__} at {place}", "please report it")
-    else:
-        return status
-    return 2
-
-
-def _drop_output() -> None:
-    """What is still buffered would be written at exit, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _misused(error: typer.TyperException) -> None:
-    context = getattr(error, "ctx", None)
-    message = str(getattr(error, "format_message", error.__str__)())
-    if type(error).__name__ == "NoArgsIsHelpError":
-        err.print(message, markup=False)
-        return
-    command = context.command_path if context else "opagate"
-    sentence(message[:1].lower() + message[1:].rstrip("."), f"see `{command} --help`")
+    sys.exit(run(app, "opagate", sys.argv[1:]))

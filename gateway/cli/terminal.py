@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.running import ReaderGone
 from gateway.errors import GatewayError
 
 _WIDE: Final = 160
@@ -37,10 +38,6 @@ _STYLES: Final = {
     "removed": "red",
     "upstream-failed": "red",
 }
-
-
-class ReaderGone(Exception):
-    """Whoever read standard output has closed it, as `head` does. `root.main` ends the program quietly."""
 
 
 class _Console(Console):

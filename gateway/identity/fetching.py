@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
-
 from gateway.configuration_values import is_loopback
 from gateway.identity.jose import load_object, text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx2
 
 MAX_BYTES: Final = 2**20
 DEADLINE: Final = 5.0
@@ -155,6 +155,8 @@ class Fetcher:
 
     async def get(self, url: str) -> bytes:
         """The body of a 200 answer. Raises `LoadError`."""
+        import httpx2  # noqa: PLC0415 - it takes 2 MB, for those whose keys are fetched
+
         try:
             async with asyncio.timeout(DEADLINE):
                 return await self._follow(url)
@@ -182,6 +184,8 @@ class Fetcher:
     async def _once(self, url: str) -> bytes | str:
         """The body, or the place that a redirect names."""
         if self._client is None:
+            import httpx2  # noqa: PLC0415 - as above
+
             # The environment is not consulted: `config` alone reads it.
             self._client = httpx2.AsyncClient(follow_redirects=False, timeout=DEADLINE, trust_env=False)
         headers = {"accept": "application/json", "accept-encoding": "identity"}

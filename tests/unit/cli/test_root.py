@@ -8,8 +8,8 @@ from typing import NoReturn
 import pytest
 import typer
 
-from gateway.cli import root
-from gateway.cli.terminal import ReaderGone
+from gateway.cli import root, running
+from gateway.cli.running import ReaderGone
 from gateway.errors import ConfigurationError
 
 Status = Callable[..., int]
@@ -40,7 +40,7 @@ def failed(status: Status, monkeypatch: pytest.MonkeyPatch) -> Failed:
             raise error
 
         monkeypatch.setattr(root, "app", app)
-        monkeypatch.setattr(root, "_drop_output", lambda: None)  # it would close what pytest writes to
+        monkeypatch.setattr(running, "_drop_output", lambda: None)  # it would close what pytest writes to
         return status()
 
     return fail

@@ -1,0 +1,79 @@
+"""A command line, run: the one place where a failure becomes a sentence and an exit status.
+
+Exit status: 0, 1 for a negative answer (a refused call, a broken journal), 2 for wrong usage or a failure; as shells
+have it, 130 after Ctrl-C and 141 when the reader of the output has gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from gateway.errors import GatewayError
+
+
+class ReaderGone(Exception):
+    """Whoever read standard output has closed it, as `head` does. The program ends quietly."""
+
+
+def run(app: typer.Typer, name: str, words: Sequence[str]) -> int:
+    """Run a command line; never print a traceback."""
+    try:
+        status = int(app(args=list(words), prog_name=name, standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - what is none of ours is raised again
+        return _status(error)
+    return status
+
+
+def _status(error: BaseException) -> int:
+    # What prints takes 4 MB, and a gateway that serves prints nothing.
+    from gateway.cli.terminal import complain, sentence
+
+    match error:
+        case ReaderGone() | BrokenPipeError():
+            _drop_output()
+            return 141
+        case KeyboardInterrupt():
+            return 130
+        case typer.Abort():
+            sentence("nothing was done")
+            return 1
+        case GatewayError():
+            complain(error)
+        case typer.TyperException():
+            _misused(error)
+        case OSError():
+            _drop_output()
+            where = f"{error.filename}: " if error.filename else ""
+            sentence(f"{where}{error.strerror or type(error).__name__}", "see that the file or address can be used")
+        case Exception():
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(frame.filename).name}:{frame.lineno}"
+            # A defect is told by type and place: its text may hold a secret.
+            sentence(f"this is a defect in opagate: {type(error).__name__} at {place}", "please report it")
+        case _:
+            raise error
+    return 2
+
+
+def _drop_output() -> None:
+    """What is still buffered would be written at exit, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _misused(error: typer.TyperException) -> None:
+    from gateway.cli.terminal import err, sentence
+
+    context = getattr(error, "ctx", None)
+    message = str(getattr(error, "format_message", error.__str__)())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        err.print(message, markup=False)
+        return
+    command = context.command_path if context else "opagate"
+    sentence(message[:1].lower() + message[1:].rstrip("."), f"see `{command} --help`")
