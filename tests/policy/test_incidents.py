@@ -65,13 +65,6 @@ def loaded(trace: Raw) -> Trace:
 TRACES = [trace for path in sorted(CORPUS.glob("*.jsonl")) for trace in raw(path)]
 ATTACKS = [trace for trace in TRACES if decisive(trace) is not None]
 BENIGN = [trace for trace in TRACES if decisive(trace) is None]
-MISSED = {
-    "salesloft-drift-2025-08-keys": (
-        {"split in two"},
-        "with another argument between its halves, a password of 18 characters is asked about, as one of unknown origin",
-    ),
-}
-"""Attack → the disguises of which more is expected than comes of them, and why."""
 OTHERWISE = {
     ("amazon-q-2025-07", "other argument"): "approval/effect",
     ("clinejection-2026-02", "other argument"): "approval/effect",
@@ -81,14 +74,12 @@ code whatever it is given."""
 
 
 def cases() -> Iterator[Any]:
-    """Each attack in each disguise. What is expected to fail has to be taken out of `MISSED` when it no longer does."""
+    """Each attack in each disguise."""
     for attack in ATTACKS:
-        missed, reason = MISSED.get(attack["id"], (set[str](), ""))
         for name, made in disguised(attack):
             expect = made["steps"][-1]["expect"]
             expect["code"] = OTHERWISE.get((attack["id"], name), expect["code"])
-            marks = [pytest.mark.xfail(reason=reason, strict=True)] if name in missed else []
-            yield pytest.param(made, id=f"{attack['id']}: {name}", marks=marks)
+            yield pytest.param(made, id=f"{attack['id']}: {name}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
-from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered
+from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import placeholder, plausible, strength
 from gateway.model import Json, JsonObject, Role
@@ -24,6 +24,11 @@ MAX_BYTES: Final = 256 * 2**10
 MAX_FINDINGS: Final = 256
 MAX_WORDS: Final = 20_000
 """Words of one call whose fingerprints are compared with those of short credentials."""
+
+MAX_PIECES: Final = 24
+"""Arguments of which each is tried as the continuation of each other."""
+_REACH: Final = GRAM - 1
+"""Letters on either side of a cut that are in a shingle with one on the other side."""
 
 _PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
 _FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
@@ -69,6 +74,10 @@ class Index:
             if not names:
                 del self._by_gram[gram]
 
+    def touches(self, grams: Iterable[int]) -> bool:
+        """Whether a text with these shingles has any of one of them."""
+        return not self._by_gram.keys().isdisjoint(grams)
+
     def among(self, grams: Iterable[int]) -> set[str]:
         """Those that are in a text with these shingles."""
         common = self._by_gram.keys() & grams
@@ -105,6 +114,7 @@ def inspect(  # noqa: PLR0917 - what is looked through, what for, and with what
         for leaf in leaves:
             search.by_place(leaf)
     search.among(leaves)
+    search.across(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not complete)
 
 
@@ -170,6 +180,23 @@ class _Search:
         for form, names in known.items():
             for name in sorted(names - alone):
                 self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
+
+    def across(self, leaves: list[_Leaf]) -> None:
+        """Known ones that are cut in pieces with other arguments between them, or in another order: the shingles where
+        the end of one argument would meet the beginning of any other, beside those within them."""
+        if not self._index or not 2 < len(leaves) <= MAX_PIECES:
+            return
+        ends = [(text[:_REACH], text[-_REACH:]) for leaf in leaves if (text := letters(leaf.text))]
+        met = [
+            tail + head for one, (_, tail) in enumerate(ends) for other, (head, _) in enumerate(ends) if one != other
+        ]
+        across = self._fingerprints.grams(b"".join(met))
+        if not self._index.touches(across):
+            return
+        grams = [*self._fingerprints.grams(_joined(leaves)), *across]
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for name in sorted(self._index.among(grams) - alone):
+            self._keep(Finding(name, "seen", "seen", form="split"))
 
     def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
         for reading in readings:

@@ -56,14 +56,19 @@ class Fingerprints:
 
     def grams(self, text: bytes) -> Sequence[int]:
         """The keyed shingles of a text, all of them in order."""
-        letters = text.lower().translate(None, _NOT_ALNUM)
-        count = len(letters) - GRAM + 1
+        counted = letters(text)
+        count = len(counted) - GRAM + 1
         if count < 1:
             return ()
         blocks = bytearray(count * _BLOCK)
         for place in range(GRAM):
-            blocks[place::_BLOCK] = letters[place : place + count]
+            blocks[place::_BLOCK] = counted[place : place + count]
         return memoryview(self._cipher.encryptor().update(blocks)).cast("Q")[::2].tolist()
+
+
+def letters(text: bytes) -> bytes:
+    """The letters and digits of a text, of which shingles are made."""
+    return text.lower().translate(None, _NOT_ALNUM)
 
 
 def covered(sample: frozenset[int], grams: Iterable[int]) -> bool:

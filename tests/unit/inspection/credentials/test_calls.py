@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import string
 import time
 from collections.abc import Callable, Mapping
 from itertools import product
@@ -177,6 +178,52 @@ def test_pieces_in_several_arguments_have_no_pointer_and_no_role():
     (found,) = DETECTOR.seen_in({"a": VALUE[:20], "b": VALUE[20:]}, {"/a": Role.CONTENT}, KNOWN)
 
     assert (found.pointer, found.role, found.form) == ("", None, "split")
+
+
+PASSWORD = "Vq7-tR2x_Lm9zKd4Wb"
+SHORT = {KEYED.of(PASSWORD): KEYED.shingles(PASSWORD)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"a": PASSWORD[:9], "note": "hello there", "b": PASSWORD[9:]},
+        {"b": PASSWORD[9:], "note": "hello there", "a": PASSWORD[:9]},
+        {"a": PASSWORD[:6], "n": 1, "c": PASSWORD[12:], "m": "x", "b": PASSWORD[6:12]},
+        {"a": f"we begin with {PASSWORD[:9]}", "note": {"x": ["hello", "there"]}, "b": f"{PASSWORD[9:]} and so on"},
+        {"a": PASSWORD[:9], "b": PASSWORD[9:], **{f"x{number}": "hello" for number in range(calls.MAX_PIECES - 2)}},
+    ],
+)
+def test_pieces_of_a_short_one_are_known_with_others_between_them(arguments: dict[str, Json]):
+    assert seen(arguments, SHORT) == [("seen", "", "split")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"a": PASSWORD[:9], "note": "hello there", "b": "another value"},
+        {"a": PASSWORD[:6], "note": "hello there", "b": PASSWORD[12:]},
+        {"a": PASSWORD[:9], "note": True, "b": None},
+    ],
+)
+def test_a_piece_of_a_short_one_is_not_the_whole(arguments: dict[str, Json]):
+    assert seen(arguments, SHORT) == []
+
+
+def test_pieces_among_many_arguments_cost_no_more():
+    many: dict[str, Json] = {f"x{number}": f"hello {number}" for number in range(calls.MAX_PIECES)}
+
+    assert seen({"a": PASSWORD[:9], **many, "b": PASSWORD[9:]}, SHORT) == []
+
+
+def test_harmless_arguments_beside_one_another_are_no_pieces():
+    """1,060 calls of six texts, with 200 passwords known that nobody would guess. docs/credentials.md publishes it."""
+    chance, texts = Random(5), [text for _, text in negatives(Random(3), 400)]
+    passwords = ["".join(chance.choices(string.ascii_letters + string.digits, k=10 + at % 15)) for at in range(200)]
+    index = Index({KEYED.of(password): KEYED.shingles(password) for password in passwords})
+    cases = [{f"a{at}": text for at, text in enumerate(texts[first : first + 6])} for first in range(0, 6_360, 6)]
+
+    assert [case for case in cases if DETECTOR.inspect(case, {}, index).findings] == []
 
 
 def test_a_known_one_that_is_found_by_its_form_is_one_finding():
