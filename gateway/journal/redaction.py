@@ -85,9 +85,12 @@ def recorded(arguments: JsonObject, mode: Literal["digest", "full", "none"], *, 
     canonical = _canonical(arguments)
     record: dict[str, Json] = {
         "mode": "digest",
-        "digest": hmac.digest(key, canonical, "sha256").hex(),
+        "digest": _digest(key, canonical),
         "bytes": len(canonical),
-        "names": [_safe_name(name, key) for name in sorted(arguments)[:_NAMES]],
+        "names": [
+            _short_name(name, key) if len(name) <= _NAME_LENGTH else _safe_name(name, key)
+            for name in sorted(arguments)[:_NAMES]
+        ],
     }
     if mode == "full" and len(canonical) <= FULL_LIMIT:
         record["mode"] = "full"
@@ -146,6 +149,22 @@ def _safe_key(name: str, key: bytes) -> str:
 def _safe_name(name: str, key: bytes) -> str:
     """Argument names are the caller's too: what does not look like a name is not recorded as one."""
     return _safe_key(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
+
+
+# The arguments of a tool have the same names in each call.
+_short_name = lru_cache(maxsize=4096)(_safe_name)
+
+
+@lru_cache(maxsize=8)
+def _begun(key: bytes) -> hmac.HMAC:
+    """An HMAC with the key taken in, to be copied: that costs less than beginning anew."""
+    return hmac.new(key, digestmod="sha256")
+
+
+def _digest(key: bytes, data: bytes) -> str:
+    digest = _begun(key).copy()
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def _names_credential(name: str) -> bool:

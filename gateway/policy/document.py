@@ -33,6 +33,7 @@ VERSION = 1
 _LAST_TIME = 253402300799.0
 """9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
 
+_PLAIN = (str, bool, type(None))
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
 
 
@@ -89,7 +90,7 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 def _require_exact(value: Json) -> None:
     """Looks only at the parts that hold what callers and upstreams wrote. Concrete types come first: this is on the
     path of every call, and asking for `Mapping` costs as much as encoding a small document."""
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, _PLAIN):
         return
     if isinstance(value, int):
         if not _LEAST <= value <= _GREATEST:
@@ -99,7 +100,7 @@ def _require_exact(value: Json) -> None:
             raise PolicyInput("the call holds a number that is not finite", "send numbers that JSON can write")
     else:
         for item in value.values() if isinstance(value, dict) or isinstance(value, Mapping) else value:  # noqa: SIM101 - see above
-            if not isinstance(item, str):
+            if not isinstance(item, _PLAIN):
                 _require_exact(item)
 
 
@@ -166,8 +167,14 @@ def _task(task: Task) -> JsonObject:
     described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
     if task.expires is not None:
         described["expires"] = _cached(task.expires)
-    optional = {"goal": task.goal, "risk": task.risk, "tenant": task.tenant, "environment": task.environment}
-    described.update((name, value) for name, value in optional.items() if value is not None)
+    if task.goal is not None:
+        described["goal"] = task.goal
+    if task.risk is not None:
+        described["risk"] = task.risk
+    if task.tenant is not None:
+        described["tenant"] = task.tenant
+    if task.environment is not None:
+        described["environment"] = task.environment
     if task.contract is not None:
         described["contract"] = _contract(task.contract)
     return described

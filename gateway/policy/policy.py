@@ -7,7 +7,6 @@ changes every `reload`.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -156,7 +155,7 @@ class Policy:
         policy = decision.policy
         name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
         revision = self._source.revision or policy.revision or "unknown"
-        return dataclasses.replace(decision, policy=PolicyRevision(name, revision))
+        return Decision(decision.effect, decision.reasons, decision.obligations, PolicyRevision(name, revision))
 
     async def _watching(self) -> None:
         problem = self._source.problem

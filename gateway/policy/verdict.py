@@ -63,11 +63,8 @@ def read(answer: object, supported: frozenset[str]) -> Decision:
         return refused("policy/obligation", problem, _UNSUPPORTED, policy)
     return Decision(
         effect=result.effect,
-        reasons=tuple(
-            Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts))
-            for item in result.reasons
-        ),
-        obligations=tuple(Obligation(item.id, item.properties) for item in result.obligations),
+        reasons=tuple(map(_reason, result.reasons)),
+        obligations=tuple(map(_obligation, result.obligations)),
         policy=policy,
     )
 
@@ -92,12 +89,20 @@ def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNO
     return Decision("deny", (Reason(code, message, remedy),), (), policy)
 
 
+def _reason(item: contract.Reason) -> Reason:
+    return Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts))
+
+
+def _obligation(item: contract.Obligation) -> Obligation:
+    return Obligation(item.id, item.properties)
+
+
 def _result(answer: object) -> contract.Result:
     _require_version(answer)
     result = msgspec.convert(answer, contract.Result)
     if result.effect != "allow" and not result.reasons:
         raise msgspec.ValidationError(f"effect is {result.effect!r} and there is no reason - at `$.reasons`")
-    if any(item.code.endswith("\n") for item in result.reasons):
+    if result.reasons and any(item.code.endswith("\n") for item in result.reasons):
         # A `$` in Python matches before a last line break too; in JSON Schema it does not.
         raise msgspec.ValidationError("a code ends with a line break - at `$.reasons[...].code`")
     return result
