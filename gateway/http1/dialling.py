@@ -74,24 +74,27 @@ def interleaved(places: Iterable[Place]) -> list[Place]:
 async def raced(places: Sequence[Place]) -> socket.socket:
     """The first socket that connects. The next address is tried when one fails, or after `STAGGER`, beside those that
     are still being tried. Raises what the last one that failed raised."""
-    trying: set[asyncio.Task[socket.socket]] = set()
-    error: OSError | None = None
+    tried: list[asyncio.Task[socket.socket]] = []
+    won: asyncio.Task[socket.socket] | None = None
+    error: OSError = OSError(0, "its name has no address")
     left = list(places)
     try:
-        while left or trying:
+        while left or any(not task.done() for task in tried):
             if left:
-                trying.add(asyncio.ensure_future(_opened(left.pop(0))))
-            done, trying = await asyncio.wait(
-                trying, timeout=STAGGER if left else None, return_when=asyncio.FIRST_COMPLETED
-            )
+                tried.append(asyncio.ensure_future(_opened(left.pop(0))))
+            trying = [task for task in tried if not task.done()]
+            done, _ = await asyncio.wait(trying, timeout=STAGGER if left else None, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 try:
-                    return task.result()
+                    found = task.result()
                 except OSError as failure:
                     error = failure
-        raise error or OSError(0, "its name has no address")
+                else:
+                    won = task
+                    return found
+        raise error
     finally:
-        await _given_up(trying)
+        await _given_up([task for task in tried if task is not won])
 
 
 async def _opened(place: Place) -> socket.socket:
@@ -106,9 +109,9 @@ async def _opened(place: Place) -> socket.socket:
     return found
 
 
-async def _given_up(trying: set[asyncio.Task[socket.socket]]) -> None:
-    for task in trying:
+async def _given_up(tasks: Sequence[asyncio.Task[socket.socket]]) -> None:
+    for task in tasks:
         task.cancel()
-    for task in trying:
+    for task in tasks:
         with suppress(asyncio.CancelledError, OSError):
             (await task).close()

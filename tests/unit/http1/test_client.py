@@ -368,6 +368,19 @@ async def test_an_unused_connection_is_closed_after_a_while(monkeypatch: pytest.
         assert not client._open
 
 
+async def test_a_connection_that_was_used_meanwhile_is_kept_for_longer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(clients, "IDLE_SECONDS", 0.05)
+    async with serving(OK) as peer, asking(peer.url) as client:
+        await ask(client)
+        [connection] = client._open
+        first, connection.free_since = client._sweeping, connection.free_since + 0.2
+        async with asyncio.timeout(20):
+            while client._sweeping is first:
+                await asyncio.sleep(0)
+        assert client._open
+        await peer.until(lambda: peer.left == 1)
+
+
 async def test_a_connection_that_was_unused_for_too_long_is_not_used(monkeypatch: pytest.MonkeyPatch):
     async with serving(OK, OK) as peer, asking(peer.url) as client:
         await ask(client)

@@ -56,6 +56,17 @@ async def test_the_next_address_is_tried_beside_one_that_is_silent(monkeypatch: 
             assert found.getpeername() == good
 
 
+async def test_of_two_that_connect_at_once_one_is_kept_and_the_other_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dialling, "STAGGER", 0.0)
+    async with serving() as peer:
+        good = ("127.0.0.1", int(peer.url.split(":")[2].split("/")[0]))
+        with await raced([(V4, good)] * 8) as found:
+            assert found.getpeername() == good
+            async with asyncio.timeout(20):
+                while peer.connections == 0 or peer.left < peer.connections - 1:
+                    await asyncio.sleep(0)
+
+
 async def test_when_no_address_answers_the_last_failure_is_told(unused_tcp_port: int):
     with pytest.raises(ConnectionRefusedError):
         await raced([(V4, ("127.0.0.1", unused_tcp_port))] * 2)

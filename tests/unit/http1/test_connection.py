@@ -1,0 +1,191 @@
+"""What a connection does with what a transport tells it, in an order that sockets rarely show."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.http1.connection import HIGH_WATER, Connection
+from gateway.http1.failures import Lost
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Wire(asyncio.Transport):
+    """A transport that only notes what is asked of it."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        super().__init__()
+        self.peer = peer
+        self.calls: list[str] = []
+        self.unsent = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.peer if name == "socket" else default
+
+    def write(self, data: Any) -> None:
+        self.calls.append("write")
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.calls.append("writelines")
+
+    def is_closing(self) -> bool:
+        return "abort" in self.calls or "close" in self.calls
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def opened(self, connection: Connection) -> None:
+        self.told.append("opened")
+
+    def freed(self, connection: Connection) -> None:
+        self.told.append("freed")
+
+    def lost(self, connection: Connection) -> None:
+        self.told.append("lost")
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+async def wire(ends: tuple[socket.socket, socket.socket]) -> Wire:
+    return Wire(ends[0])
+
+
+@pytest.fixture
+async def owner() -> Owner:
+    return Owner()
+
+
+@pytest.fixture
+async def connection(wire: Wire, owner: Owner) -> Connection:
+    found = Connection(owner)
+    found.connection_made(wire)
+    return found
+
+
+async def test_it_carries_one_exchange_after_another(connection: Connection, wire: Wire, owner: Owner):
+    for _ in range(2):
+        waiter = connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
+        connection.data_received(OK)
+        assert b"".join([piece async for piece in await waiter]) == b"{}"
+
+    assert owner.told == ["opened", "freed", "freed"]
+    assert wire.calls == ["write", "write"]
+
+
+async def test_a_large_body_is_not_copied_into_one_piece(connection: Connection, wire: Wire):
+    connection.send(b"head", b"x" * HIGH_WATER)
+
+    assert wire.calls == ["writelines"]
+
+
+async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: Connection, wire: Wire, owner: Owner):
+    waiter = connection.send(b"head", b"")
+    waiter.cancel()
+    connection.data_received(OK)
+    connection.give_up(waiter)
+
+    assert wire.calls == ["write", "abort"]
+    assert owner.told == ["opened"]
+
+
+async def test_giving_up_an_exchange_that_is_over_does_not_end_the_next_one(connection: Connection, wire: Wire):
+    first = connection.send(b"head", b"")
+    connection.data_received(OK)
+    connection.send(b"head", b"")
+    connection.give_up(first)
+
+    assert "abort" not in wire.calls
+
+
+async def test_a_body_that_waits_too_long_to_be_taken_stops_the_reading(
+    connection: Connection, wire: Wire, owner: Owner
+):
+    size = HIGH_WATER + 1
+    waiter = connection.send(b"head", b"")
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+    response = await waiter
+    assert wire.calls == ["write", "pause"]
+    assert await anext(aiter(response)) == b"x" * size
+    assert wire.calls == ["write", "pause", "resume"]
+    connection.data_received(b"x")
+    assert owner.told == ["opened", "freed"]
+
+
+async def test_a_connection_that_is_free_is_read_again(connection: Connection, wire: Wire, owner: Owner):
+    """Else its end would not be noticed. What was read before the pause took effect ended the answer."""
+    size = HIGH_WATER + 1
+    connection.send(b"head", b"")
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+    connection.data_received(b"x")
+
+    assert wire.calls == ["write", "pause", "resume"]
+    assert owner.told == ["opened", "freed"]
+
+
+async def test_a_request_that_is_not_sent_in_full_ends_it_with_its_answer(
+    connection: Connection, wire: Wire, owner: Owner
+):
+    waiter = connection.send(b"head", b"")
+    wire.unsent = 1
+    connection.data_received(OK)
+
+    assert b"".join([piece async for piece in await waiter]) == b"{}"
+    assert wire.calls == ["write", "abort"]
+    assert owner.told == ["opened"]
+
+
+async def test_what_is_said_unasked_ends_it(connection: Connection, wire: Wire):
+    connection.data_received(b"\r\n")
+
+    assert wire.calls == ["abort"]
+
+
+async def test_a_peer_that_has_said_something_or_gone_is_not_asked(
+    connection: Connection, ends: tuple[socket.socket, socket.socket]
+):
+    assert connection.usable()
+    ends[1].send(b"x")
+    assert not connection.usable()
+
+
+async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connection: Connection, wire: Wire):
+    connection.close()
+    with pytest.raises(Lost) as lost:
+        await connection.send(b"head", b"")
+
+    assert not lost.value.begun
+    assert wire.calls == ["close"]
+
+
+async def test_losing_it_without_an_exchange_tells_the_owner_alone(connection: Connection, owner: Owner):
+    connection.connection_lost(None)
+
+    assert owner.told == ["opened", "lost"]
