@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.history.events import Reserved, Touch
+from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model import Sensitivity
@@ -64,9 +64,9 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         touched={Touch(*values[:4]): values[4] for values in cast("Sequence[Sequence[Any]]", read["touched"])},
         shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
-        trusted=set(_unpack(read["trusted"])),
-        endorsed=set(_unpack(read["endorsed"])),
-        links=set(_unpack(read["links"])),
+        trusted=set(_unpack(read["trusted"])) or NO_DIGESTS,
+        endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,
+        links=set(_unpack(read["links"])) or NO_DIGESTS,
         followed=_counts(read["followed"]),
         destinations=_counts(read["destinations"]),
         tokens=_counts(read["tokens"]),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from gateway.history.events import (
     NO_DIGESTS,
@@ -66,6 +66,8 @@ MAX_PRESENTED: Final = 1_024
 
 _RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity)}
 _Key = TypeVar("_Key")
+Grown: TypeAlias = set[_Key] | frozenset[_Key]
+"""A set that is made when it first has something in it: most tasks never need one, and an empty one takes 216 bytes."""
 
 
 class Known(NamedTuple):
@@ -110,8 +112,8 @@ class TaskState:
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
 
-    trusted: set[int] = field(default_factory=set[int])
-    endorsed: set[int] = field(default_factory=set[int])
+    trusted: Grown[int] = NO_DIGESTS
+    endorsed: Grown[int] = NO_DIGESTS
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])
@@ -124,10 +126,10 @@ class TaskState:
     """Number of audiences → results that went to so many."""
     flood: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → calls after a result that is not kept whole."""
-    unkept: set[str] = field(default_factory=set[str])
+    unkept: Grown[str] = frozenset()
     """Audiences of the results that are not kept whole."""
 
-    links: set[int] = field(default_factory=set[int])
+    links: Grown[int] = NO_DIGESTS
     """Links in untrusted results that the goal pointed at, while the task had said nothing of its own that could have come
     back; one more than `MAX_LINKS` says that there are too many."""
     followed: dict[int, int] = field(default_factory=dict[int, int])
@@ -227,6 +229,16 @@ def _bounded(state: TaskState, reservation: Reserved, content: ResultContent) ->
     return kept, content.complete and len(kept) == len(fresh)
 
 
+def _grown(have: Grown[_Key], more: frozenset[_Key]) -> Grown[_Key]:
+    """With more in it: the same set, unless it was none yet. A copy for each event would cost more than the event."""
+    if not more:
+        return have
+    if isinstance(have, set):
+        have |= more
+        return have
+    return set(have | more)
+
+
 def _smallest(tokens: frozenset[int], room: int) -> frozenset[int]:
     return tokens if len(tokens) <= room else frozenset(nsmallest(room, tokens))
 
@@ -249,10 +261,12 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Opened():
             for shows in event.credentials:
                 _keep_credential(state, shows, Known("user"))
-            state.trusted |= _smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+            known = _smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+            state.trusted = _grown(state.trusted, known)
         case Endorsed():
             state.approvals += 1
-            state.endorsed |= _smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+            values = _smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+            state.endorsed = _grown(state.endorsed, values)
         case Ended():
             state.ended = event.how
     return state
@@ -319,16 +333,16 @@ def _observe(state: TaskState, event: Observed) -> None:
         _keep_credential(state, shows, known)
     state.lost |= event.lost
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
-    state.links |= event.links
+    state.links = _grown(state.links, event.links)
     if not source.untrusted:
-        state.trusted |= event.tokens
+        state.trusted = _grown(state.trusted, event.tokens)
         return
     if event.tokens:
         state.results[source.number] = audience
     for token in event.tokens:
         state.tokens.setdefault(token, source.number)
     if not event.complete:
-        state.unkept.add(audience)
+        state.unkept = _grown(state.unkept, frozenset({audience}))
 
 
 def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
