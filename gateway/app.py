@@ -31,6 +31,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.flood import Flood
@@ -38,7 +39,7 @@ from gateway.journal.keys import load_key
 from gateway.journal.reader import entries
 from gateway.journal.redaction import concealed, recorded, result_digest
 from gateway.journal.writer import Journal
-from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent
+from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent, Target
 from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent, PolicyStatus
@@ -105,7 +106,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
-        inspector = Inspector(subkey(key, "content"), detector)
+        inspector = Inspector(subkey(key, "content"), detector, _suppressions(configuration, metrics))
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -165,6 +166,22 @@ async def _catalogue(
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
     return catalogue
+
+
+def _suppressions(configuration: Configuration, metrics: Metrics) -> Suppressions:
+    """Each is counted when it is applied, and told of the first time."""
+    rules, told = configuration.inspection.suppressions, set[int]()
+
+    def used(number: int, target: Target) -> None:
+        metrics.suppressed.labels(target.upstream).inc()
+        if number not in told:
+            told.add(number)
+            rule = rules[number]
+            log.info("credential.suppressed", upstream=target.upstream, number=number, until=str(rule.until))
+
+    return Suppressions(
+        [Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in rules], used
+    )
 
 
 def _revision(status: PolicyStatus) -> PolicyRevision:

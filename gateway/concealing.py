@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.binding.vault import Concealed, Vault
     from gateway.inspection.credentials.finding import Finding
     from gateway.inspection.handles import Place
-    from gateway.model import Call
+    from gateway.model import Call, Target
     from gateway.visit import Gateway
 
 OBLIGATION: Final = "conceal_credentials"
@@ -34,12 +34,14 @@ def demanded(decision: Decision) -> bool:
     return any(item.id == OBLIGATION for item in decision.obligations)
 
 
-def concealment(gateway: Gateway, task: Task, audience: str, values: tuple[str, ...] = ()) -> Concealment:
-    """What rewrites one answer of `audience` to a call of `task`. `values` were put back in the call: they do not come
-    back, whether or not they look like credentials there."""
+def concealment(gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = ()) -> Concealment:
+    """What rewrites one answer to a call of `task`. `values` were put back in the call: they do not come back, whether
+    or not they look like credentials there."""
     detector = gateway.inspector.detector
     looking = Recalling(detector, values) if values else detector
-    return Concealment(looking, partial(_keep, gateway.vault, task.id, audience))
+    quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
+    keep = partial(_keep, gateway.vault, task.id, target.audience)
+    return Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen))
 
 
 def sightings(concealed: Concealment) -> tuple[Sighting, ...]:

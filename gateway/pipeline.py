@@ -215,7 +215,7 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
         task = task_of(gateway, visit, request, request.message)
         if isinstance(task, Refusal):
             return task
-        rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", "").audience)
+        rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await _accepted(upstream, await port.send(request))
     if rewrite is not None:
         await readable(upstream, reply)
@@ -284,7 +284,8 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    content = gateway.inspector.call(call, task, gateway.history.seen(task), case.presented.stand_ins())
+    quiet = gateway.inspector.suppressions.of(call.target, visit.arrived)
+    content = gateway.inspector.call(call, task, gateway.history.seen(task), case.presented.stand_ins(), quiet=quiet)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
@@ -332,7 +333,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     upstream, target = visit.exchange.upstream, case.call.target
     rewrite, values = None, case.presented.values
     if demanded(decision) or values:
-        rewrite = concealment(gateway, case.task, target.audience, values)
+        rewrite = concealment(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(case.request.principal.key, upstream)
 
     async def settle(ending: Ending) -> None:
@@ -377,7 +378,12 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
 ) -> Observation:
     """What looks at the call's result on its way back."""
     return Observation(
-        gateway.inspector.result(case.call, case.task),
+        gateway.inspector.result(
+            case.call,
+            case.task,
+            quiet=gateway.inspector.suppressions.of(case.call.target, visit.arrived),
+            seen=gateway.history.seen(case.task),
+        ),
         lambda content: gateway.history.observe(
             case.task, visit.id, foreign.marked(gateway, case.request, content), label=label(decision)
         ),

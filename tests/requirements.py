@@ -91,6 +91,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         # --- concealment --------------------------------------------------------------------------
         "conceal/results": Requirement("docs/policy/concealment.md", "A credential reaches the agent as a handle, in every form of answer."),
         "conceal/handles": Requirement("docs/policy/concealment.md", "A handle is put back where it came from, and nowhere else."),
+        "inspection/suppressions": Requirement("docs/credentials.md#false-alarms", "A false alarm is none until a date."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),

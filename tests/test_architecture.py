@@ -60,6 +60,7 @@ PURE = (
     "gateway.inspection.inspector",
     "gateway.inspection.normal",
     "gateway.inspection.results",
+    "gateway.inspection.suppressions",
     "gateway.inspection.text",
     "gateway.inspection.words",
     "gateway.inspection.credentials.calls",

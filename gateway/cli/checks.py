@@ -64,7 +64,7 @@ async def run(path: Path) -> list[Finding]:
     found += [*_listen(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    found += _lock(settings)
+    found += [*_suppressions(settings), *_lock(settings)]
     found += [item async for item in _upstreams(settings)]
     return [*found, *_journal(settings)]
 
@@ -185,6 +185,24 @@ async def _opa_grants(engine: OpaEngine) -> AsyncIterator[Finding]:
         yield Finding("fail", "grants", f"in OPA: {problem}", grants.REMEDY)
     if not problems:
         yield Finding("ok", "grants", "those in OPA can be read in full")
+
+
+def _suppressions(settings: Configuration) -> Iterator[Finding]:
+    """Those that no longer hold, and those that can hold for nothing."""
+    from fnmatch import fnmatchcase
+
+    today = datetime.now(UTC).date()
+    for number, rule in enumerate(settings.inspection.suppressions):
+        what = f"inspection.suppressions.{number}"
+        if rule.until < today:
+            yield Finding(
+                "warn",
+                what,
+                f"it ended on {rule.until}: what it covered counts as a credential again",
+                "look at it once more, then give it a new date or remove it",
+            )
+        if not any(fnmatchcase(name, rule.upstream) for name in settings.upstreams):
+            yield Finding("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
 
 
 def _lock(settings: Configuration) -> Iterator[Finding]:

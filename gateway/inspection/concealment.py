@@ -49,11 +49,15 @@ _WRITTEN_OUT: Final = re.compile(r"\\([nr])")
 
 
 class Concealment:
-    """The rewriting of one answer. Raises `UpstreamBroken` for what cannot be concealed."""
+    """The rewriting of one answer. `none` says what is taken for no credential. Raises `UpstreamBroken` for what cannot
+    be concealed."""
 
-    def __init__(self, detector: Detects, keep: Keep) -> None:
+    def __init__(
+        self, detector: Detects, keep: Keep, *, none: Callable[[Finding], bool] = lambda _finding: False
+    ) -> None:
         self._detector = detector
         self._keep = keep
+        self._none = none
         self._spotter: Spotter | None = None
         self._inside = False
         self._fresh: list[Finding] = []
@@ -158,7 +162,7 @@ class Concealment:
 
     def _handle(self, findings: tuple[Finding, ...], held: bytes | None) -> str | None:
         """What stands in the place of these, or `None` if they stay."""
-        if all(finding.kind in SPARED for finding in findings):
+        if all(finding.kind in SPARED or self._none(finding) for finding in findings):
             return None
         text = None if held is None else string(held)
         if text is not None and all(finding.kind == "private-key" for finding in findings):

@@ -6,16 +6,17 @@ The gateway and a replay look through one of these, so that they see the same. P
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Inspection, Known, StandIn
+from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.suppressions import Quiet, Suppressions
 from gateway.model import Call, CallContent, Contract, JsonObject, ResultContent, Role, Task
 
 
@@ -26,6 +27,7 @@ class Inspector:
 
     key: bytes = field(repr=False)
     detector: Detector
+    suppressions: Suppressions = field(default_factory=Suppressions)
 
     def call(
         self,
@@ -33,22 +35,31 @@ class Inspector:
         task: Task,
         seen: Mapping[str, frozenset[int]],
         handles: Mapping[str, StandIn] = MappingProxyType({}),
+        *,
+        quiet: Quiet | None = None,
     ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
-        again in any form; `handles` the handles in the arguments, and what they stand for."""
+        again in any form; `handles` the handles in the arguments, and what they stand for. `quiet` says what is taken
+        for no credential (`suppressions.of`)."""
         return analyse(
             call,
             key=self.key,
             goal=task.goal,
             contract=task.contract,
-            detector=_Knowing(self.detector, handles) if handles else self.detector,
+            detector=_Knowing(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=seen or None,
         )
 
-    def result(self, call: Call, task: Task) -> ResultInspector:
-        """What looks at the result of a call while it streams."""
+    def result(
+        self, call: Call, task: Task, *, quiet: Quiet | None = None, seen: Container[str] = ()
+    ) -> ResultInspector:
+        """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`."""
         trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
-        return ResultInspector(ResultWords(self.key, trusted=trusted, links=links), Scanner(self.detector))
+        return ResultInspector(ResultWords(self.key, trusted=trusted, links=links), self._scanner(quiet, seen))
+
+    def _scanner(self, quiet: Quiet | None, seen: Container[str]) -> Scanner | _Quieted:
+        scanner = Scanner(self.detector)
+        return _Quieted(scanner, quiet, seen) if quiet else scanner
 
     def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:
         """What the user wrote down when a task was opened, which is as good as the user saying it."""
@@ -64,10 +75,36 @@ class Inspector:
 
 @dataclass(frozen=True, slots=True)
 class _Knowing:
-    """A detector that knows what handles stand for."""
+    """A detector that knows what handles stand for, and what is taken for no credential."""
 
     detector: Detector
     handles: Mapping[str, StandIn]
+    quiet: Quiet | None
+    seen: Container[str]
 
     def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
-        return self.detector.inspect(arguments, roles, known, handles=self.handles)
+        found = self.detector.inspect(arguments, roles, known, handles=self.handles)
+        return replace(found, findings=_loud(found.findings, self.quiet, self.seen)) if self.quiet else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Quieted:
+    """A scanner without what is taken for no credential."""
+
+    scanner: Scanner
+    quiet: Quiet
+    seen: Container[str]
+
+    @property
+    def incomplete(self) -> bool:
+        return self.scanner.incomplete
+
+    def feed(self, chunk: bytes, /) -> tuple[Finding, ...]:
+        return _loud(self.scanner.feed(chunk), self.quiet, self.seen)
+
+    def finish(self) -> tuple[Finding, ...]:
+        return _loud(self.scanner.finish(), self.quiet, self.seen)
+
+
+def _loud(found: tuple[Finding, ...], quiet: Quiet, seen: Container[str]) -> tuple[Finding, ...]:
+    return tuple(item for item in found if not quiet.covers(item, seen))

@@ -41,6 +41,12 @@ class Metrics:
         self.journal_failures = Counter(
             "opagate_journal_failures", "Entries that could not be written.", registry=self.registry
         )
+        self.suppressed = Counter(
+            "opagate_suppressed",
+            "Findings that a suppression took for no credential.",
+            ("upstream",),
+            registry=self.registry,
+        )
         self.policy_reloads = Counter(
             "opagate_policy_reloads", "Attempts to load a policy.", ("result",), registry=self.registry
         )

@@ -483,3 +483,14 @@ async def test_a_credential_too_long_to_be_kept_whole_is_not_put_back(concealed:
 
     assert answer.codes == ["credential-chain/handle"]
     assert "more than could be kept" in answer.json["result"]["content"][0]["text"]
+
+
+async def test_what_is_taken_for_no_credential_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rule = "{upstream: files, detector: github-pat, until: 2999-12-31, reason: made up}"
+    async with bench(tmp_path, more=f"inspection: {{suppressions: [{rule}]}}\n") as there:
+        deciding(there, ALLOW, monkeypatch)
+        answering(there, {"a": VALUE, "password": "hunter2x!"})
+        shown = (await there.ask(call())).json["result"]
+
+        assert shown["a"] == VALUE
+        assert shown["password"].startswith("cred://")

@@ -221,3 +221,37 @@ def test_labels_and_addresses_are_read():
     assert (settings.host, settings.port, settings.base_url) == ("::1", 9000, "https://[::1]:9000")
     assert parse("public_url: https://gateway.example/").base_url == "https://gateway.example"
     assert parse("").base_url == "http://127.0.0.1:8080"
+
+
+# --- suppressions --------------------------------------------------------------------------------------
+
+SUPPRESSED = "inspection:\n  suppressions:\n    - {upstream: files, detector: named-password, until: 2026-12-31, reason: fixtures}\n"
+
+
+def test_a_suppression_holds_until_the_end_of_its_last_day(tmp_path: Path):
+    (rule,) = config.parse(SUPPRESSED, base=tmp_path).inspection.suppressions
+
+    assert rule.ends == 1798761600.0  # 2027-01-01T00:00:00Z
+    assert (rule.tool, rule.detector, rule.reason) == (None, "named-password", "fixtures")
+
+
+@pytest.mark.parametrize(
+    ("was", "instead", "problem"),
+    [
+        (", until: 2026-12-31", "", "inspection.suppressions.0.until: it is missing"),
+        (", reason: fixtures", "", "inspection.suppressions.0.reason: it is missing"),
+        ("reason: fixtures", "reason: ''", "inspection.suppressions.0.reason"),
+        ("until: 2026-12-31", "until: never", "inspection.suppressions.0.until"),
+        (", detector: named-password", "", "inspection.suppressions.0: it would cover everything of the upstream"),
+        ("detector: named-password", "pointer: body", "inspection.suppressions.0: pointer is not a JSON pointer"),
+        ("detector:", "detecter:", "there is no setting 'detecter'; did you mean 'detector'?"),
+    ],
+)
+def test_a_suppression_without_an_end_a_reason_or_a_subject_is_refused(
+    tmp_path: Path, was: str, instead: str, problem: str
+):
+    assert was in SUPPRESSED
+    with pytest.raises(ConfigurationError) as refused:
+        config.parse(SUPPRESSED.replace(was, instead), base=tmp_path)
+
+    assert problem in refused.value.message

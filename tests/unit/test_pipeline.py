@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.inspection.credentials.examples import example
 from gateway.model import (
     Credentials,
     Decision,
@@ -376,3 +378,25 @@ def test_of_several_limits_the_tightest_holds():
     assert bounds(allow(label)) == Bounds(None, None)
     several = (label, limit(timeout_seconds=9, max_bytes=5), limit(timeout_seconds=3), limit(max_bytes=7))
     assert bounds(allow(*several)) == Bounds(3, 5)
+
+
+@requirement("inspection/suppressions")
+@pytest.mark.parametrize(("until", "found"), [("2999-12-31", 0), ("2026-01-01", 1)])
+async def test_a_suppression_holds_until_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: str, found: int
+):
+    rule = f"{{upstream: files, detector: github-pat, until: {until}, reason: made up}}"
+    async with bench(tmp_path, more=f"inspection: {{suppressions: [{rule}]}}\n") as there:
+        asked: list[Any] = []
+
+        async def decide(document: JsonObject) -> Decision:
+            asked.append(document)
+            return allow()
+
+        monkeypatch.setattr(there.gateway.policy, "decide", decide)
+        value = example("ghp_{w:30}{crc62}", Random(1))
+        await there.ask(call(text=value))
+
+        assert len(asked[0]["session"]["credentials"]) == found
+        counted = b'opagate_suppressed_total{upstream="files"} 1.0' in there.gateway.metrics.exposition()
+        assert counted is not bool(found)

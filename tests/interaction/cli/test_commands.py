@@ -102,6 +102,29 @@ def test_the_check_says_what_is_wrong_where_and_how_to_mend_it(opagate: Opagate,
     assert "1 has no unit" in invalid.out
 
 
+def test_suppressions_that_are_over_or_cover_nothing_are_told(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    path = tmp_path / "gateway.yaml"
+    rules = [
+        "{upstream: files, detector: jwt, until: 2026-01-31, reason: over}",
+        "{upstream: fils, detector: jwt, until: 2999-01-31, reason: misspelt}",
+        "{upstream: fil*, detector: jwt, until: 2999-01-31, reason: good}",
+    ]
+    text = path.read_text("utf-8")
+    path.write_text(f"{text}\ninspection:\n  suppressions: [{', '.join(rules)}]\n", "utf-8")
+
+    done = opagate("check", "--json")
+    found = {item["what"]: item for item in done.json["findings"] if item["what"].startswith("inspection")}
+
+    assert done.status == 0
+    assert {what: item["state"] for what, item in found.items()} == {
+        "inspection.suppressions.0": "warn",
+        "inspection.suppressions.1": "warn",
+    }
+    assert "ended on 2026-01-31" in found["inspection.suppressions.0"]["found"]
+    assert "no upstream has such a name" in found["inspection.suppressions.1"]["found"]
+
+
 def test_import_copies_no_secret(opagate: Opagate, tmp_path: Path):
     servers = {"gh": {"url": "https://gh.example/mcp", "headers": {"Authorization": "Bearer s3cret-marker"}}}
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}), "utf-8")

@@ -13,6 +13,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model import Call, CallContent, Contract, Effect, JsonObject, Labels, ResultContent, Role, Target, Task
 
@@ -100,3 +101,27 @@ def test_what_a_task_declares_is_as_good_as_the_user_saying_it(goal: str):
     assert digests(mentions("bob@corp.example"), KEY) <= content.tokens
     assert [item.fingerprint for item in content.sightings] == [FINGERPRINT.fingerprint]
     assert INSPECTOR.declared(None, None) == ResultContent()
+
+
+# --- suppressions --------------------------------------------------------------------------------------
+
+
+def test_what_is_taken_for_no_credential_is_found_neither_in_calls_nor_in_results():
+    quiet = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
+    call, data = Call("tools/call", TARGET, {"body": SECRET}), json.dumps({"text": SECRET}).encode()
+
+    assert INSPECTOR.call(call, TASK, {}, quiet=quiet).sightings == ()
+    looking = INSPECTOR.result(call, TASK, quiet=quiet)
+    found = [part for part in (looking.feed(data), looking.finish()) if part is not None]
+    assert [part.sightings for part in found if part.sightings] == []
+
+
+def test_what_the_task_was_shown_is_found_all_the_same():
+    shown = {FINGERPRINT.fingerprint: FINGERPRINT.shingles}
+    quiet = Suppressions([Suppression("*", 10.0, detector="*")]).of(TARGET, 0.0)
+    call, data = Call("tools/call", TARGET, {"body": SECRET}), json.dumps({"text": SECRET}).encode()
+
+    assert {item.fingerprint for item in INSPECTOR.call(call, TASK, shown, quiet=quiet).sightings} == set(shown)
+    looking = INSPECTOR.result(call, TASK, quiet=quiet, seen=shown)
+    found = [part for part in (looking.feed(data), looking.finish()) if part is not None]
+    assert [item.fingerprint for part in found for item in part.sightings] == list(shown)

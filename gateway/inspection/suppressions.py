@@ -1,0 +1,88 @@
+"""What an operator has looked at and found to be no credential, until a date. Pure: the time comes in with each call.
+
+Only what a detector recognises by its form or place can be taken for none. What a task has seen as a credential stays
+one, wherever it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from gateway.model import Target
+
+
+class Found(Protocol):
+    """A credential that a detector found."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def detector(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def pointer(self) -> str: ...
+    @property
+    def handle(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Patterns of an upstream, of a tool, resource or prompt, of a detector, and a place in the arguments; `None` is any.
+    `ends` in seconds since the epoch. One with a place says nothing of results."""
+
+    upstream: str
+    ends: float
+    tool: str | None = None
+    detector: str | None = None
+    pointer: str | None = None
+
+    def concerns(self, target: Target) -> bool:
+        return fnmatchcase(target.upstream, self.upstream) and (
+            self.tool is None or fnmatchcase(target.name, self.tool)
+        )
+
+    def covers(self, found: Found) -> bool:
+        if self.detector is not None and not fnmatchcase(found.detector, self.detector):
+            return False
+        return self.pointer is None or f"{found.pointer}/".startswith(f"{self.pointer}/")
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """The suppressions that are in force for one call. `used` is told of each that was applied, by its number."""
+
+    target: Target
+    active: tuple[tuple[int, Suppression], ...]
+    used: Callable[[int, Target], None]
+
+    def __bool__(self) -> bool:
+        return bool(self.active)
+
+    def covers(self, found: Found, seen: Container[str]) -> bool:
+        """Whether this is no credential here. `seen` are those that the task knows."""
+        if found.kind == "seen" or found.handle is not None or found.fingerprint in seen:
+            return False
+        for number, rule in self.active:
+            if rule.covers(found):
+                self.used(number, self.target)
+                return True
+        return False
+
+
+class Suppressions:
+    """All of a configuration, in its order."""
+
+    def __init__(
+        self, rules: Sequence[Suppression] = (), used: Callable[[int, Target], None] = lambda _number, _target: None
+    ) -> None:
+        self._rules = tuple(enumerate(rules))
+        self._used = used
+
+    def of(self, target: Target, now: float) -> Quiet:
+        """Those in force for a call of `target` at `now`, in seconds since the epoch."""
+        active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
+        return Quiet(target, active, self._used)
