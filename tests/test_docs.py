@@ -13,7 +13,8 @@ import typer
 import yaml
 
 from gateway import config
-from gateway.cli import app, rego
+from gateway.cli import rego
+from gateway.cli.root import app
 from gateway.config import Configuration
 
 ROOT: Final = Path(__file__).resolve().parent.parent
