@@ -10,19 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from gateway.history import History, Reservation
+from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.model import (
-    Call,
-    CallContent,
-    Principal,
-    ResultContent,
-    Sensitivity,
-    Task,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from gateway.model import Call, CallContent, Sensitivity, Task, UpstreamReply, UpstreamRequest
 from gateway.visit import Gateway
 
 WAYS: Final = ("neither", "history", "both")
@@ -49,11 +41,12 @@ class Words:
 
     key: bytes = field(repr=False)
 
-    def call(self, call: Call, task: Task, seen: Mapping[str, frozenset[int]]) -> CallContent:
+    def call(self, call: Call, task: Task, *about: object) -> CallContent:
         return analyse(call, key=self.key, goal=task.goal, contract=task.contract)
 
     def result(self, call: Call, task: Task) -> ResultInspector:
-        return ResultInspector(ResultWords(self.key, trusted=call.target.trust == "trusted"))
+        links = follow.sends(call, task.goal)
+        return ResultInspector(ResultWords(self.key, trusted=call.target.trust == "trusted", links=links))
 
 
 class _NoResult:
@@ -67,7 +60,7 @@ class _NoResult:
 class Nothing:
     """Looks for nothing."""
 
-    def call(self, call: Call, task: Task, seen: Mapping[str, frozenset[int]]) -> CallContent:
+    def call(self, call: Call, task: Task, *about: object) -> CallContent:
         return CallContent()
 
     def result(self, call: Call, task: Task) -> ResultInspector:
@@ -81,24 +74,22 @@ class Forgetful:
         self._task = task
         self._reservation = replace(first, fields={})
 
-    def task(self, principal: Principal, session: str | None, now: float) -> Task:
+    def task(self, *about: object) -> Task:
         return self._task
 
     def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
         return {}
 
-    def reserve(
-        self, task: Task, call_id: str, call: Call, content: CallContent, now: float, *, depth: int
-    ) -> Reservation:
+    def reserve(self, *about: object, depth: int) -> Reservation:
         return self._reservation
 
-    def observe(self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity) -> None:
+    def observe(self, *about: object, label: Sensitivity) -> None:
         """Nothing is kept."""
 
-    def release(self, task: Task, call_id: str, *, denied: bool) -> None:
+    def release(self, *about: object, denied: bool) -> None:
         """Nothing was kept."""
 
-    def settle(self, task: Task, call_id: str) -> None:
+    def settle(self, *about: object) -> None:
         """Nothing was kept."""
 
 
