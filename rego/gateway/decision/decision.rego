@@ -51,15 +51,15 @@ result := _answer("allow", [], obligations.of(input)) if {
 	data.gateway.grants.granted == "at once"
 	settings := data.gateway.settings
 	input.resource.properties.effect in settings.effects_without_approval
-	argument.found(input) == set()
+	credential_chain.clear(input)
+	toxic_flow.clear(input)
 	catalogue.found(input) == set()
 	delegation.found(input) == set()
+	argument.found(input) == set()
+	budget.clear(input)
+	fan_out.clear(input)
 	identity.found(input) == set()
 	tool.found(input) == set()
-	toxic_flow.clear(input)
-	credential_chain.clear(input)
-	fan_out.clear(input)
-	budget.clear(input)
 	contract.found(input) == set()
 } else := _answer("allow", [], obligations.of(input)) if {
 	denials == set()
