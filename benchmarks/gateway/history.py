@@ -188,8 +188,7 @@ async def measure(rig: Rig, lengths: tuple[int, ...], samples: int) -> list[Row]
     rows: list[Row] = []
     for trust, upstream in (("untrusted", "echo"), ("trusted", "house")):
         idle = await rig.caller()
-        first = _first(rig, idle, upstream)
-        gateways = ways(rig.gateway, first, rig.task(idle))
+        gateways = ways(rig.gateway, _first(rig, idle, upstream))
         for length in lengths:
             times = {way: Times() for way in WAYS}
             left = samples

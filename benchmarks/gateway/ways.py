@@ -1,20 +1,22 @@
 """A gateway without history, and one without the search for credentials, to be measured beside the real one.
 
-The stand-ins have what the pipeline asks of the parts in whose place they are, no more.
+What the stand-ins do not do they leave to the real parts, whose place they take.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import AsyncIterator
+from dataclasses import fields, replace
 from typing import Final, cast
 
+from gateway.config import HistorySettings
 from gateway.history import History, Reservation
 from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.model import Call, CallContent, Sensitivity, Task, UpstreamReply, UpstreamRequest
+from gateway.model import Call, CallContent, Task, UpstreamReply, UpstreamRequest
 from gateway.visit import Gateway
 
 WAYS: Final = ("neither", "history", "both")
@@ -35,21 +37,22 @@ class Upstream:
         """Nothing to close."""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Inspector):
     """Looks for what history needs, and for no credentials."""
 
-    key: bytes = field(repr=False)
+    __slots__ = ()
 
-    def call(self, call: Call, task: Task, *about: object) -> CallContent:
+    def call(self, call: Call, task: Task, *about: object, **more: object) -> CallContent:
         return analyse(call, key=self.key, goal=task.goal, contract=task.contract)
 
-    def result(self, call: Call, task: Task) -> ResultInspector:
+    def result(self, call: Call, task: Task, *about: object, **more: object) -> ResultInspector:
         links = follow.sends(call, task.goal)
         return ResultInspector(ResultWords(self.key, trusted=call.target.trust == "trusted", links=links))
 
 
-class _NoResult:
+class Unread:
+    """Looks at nothing of a result."""
+
     def feed(self, chunk: bytes) -> None:
         """Nothing is looked for."""
 
@@ -57,49 +60,43 @@ class _NoResult:
         """Nothing is looked for."""
 
 
-class Nothing:
+class Nothing(Inspector):
     """Looks for nothing."""
 
-    def call(self, call: Call, task: Task, *about: object) -> CallContent:
+    __slots__ = ()
+
+    def call(self, call: Call, task: Task, *about: object, **more: object) -> CallContent:
         return CallContent()
 
-    def result(self, call: Call, task: Task) -> ResultInspector:
-        return cast("ResultInspector", _NoResult())
+    def result(self, call: Call, task: Task, *about: object, **more: object) -> ResultInspector:
+        return cast("ResultInspector", Unread())
 
 
-class Forgetful:
-    """Stands where history stands, keeps nothing, and says of each call that it is the first."""
+class Forgetful(History):
+    """Keeps tasks, nothing of what they have done, and says of each call that it is the first."""
 
-    def __init__(self, task: Task, first: Reservation) -> None:
-        self._task = task
-        self._reservation = replace(first, fields={})
+    def __init__(self, settings: HistorySettings, first: Reservation) -> None:
+        super().__init__(settings, clock=time.time)
+        self._first = replace(first, fields={})
 
-    def task(self, *about: object) -> Task:
-        return self._task
+    def reserve(self, *about: object, **more: object) -> Reservation:
+        return self._first
 
-    def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
-        return {}
-
-    def reserve(self, *about: object, depth: int) -> Reservation:
-        return self._reservation
-
-    def observe(self, *about: object, label: Sensitivity) -> None:
+    def observe(self, *about: object, **more: object) -> None:
         """Nothing is kept."""
 
-    def release(self, *about: object, denied: bool) -> None:
+    def release(self, *about: object, **more: object) -> None:
         """Nothing was kept."""
 
-    def settle(self, *about: object) -> None:
+    def settle(self, *about: object, **more: object) -> None:
         """Nothing was kept."""
 
 
-def ways(gateway: Gateway, first: Reservation, task: Task) -> dict[str, Gateway]:
-    """The same gateway in each way."""
-    words = cast("Inspector", Words(gateway.inspector.key))
-    nothing = cast("Inspector", Nothing())
-    forgetful = cast("History", Forgetful(task, first))
+def ways(gateway: Gateway, first: Reservation) -> dict[str, Gateway]:
+    """The same gateway in each way. `first` is what history says of the first call of a task."""
+    parts = {item.name: getattr(gateway.inspector, item.name) for item in fields(Inspector)}
     return {
-        "neither": replace(gateway, history=forgetful, inspector=nothing),
-        "history": replace(gateway, inspector=words),
+        "neither": replace(gateway, history=Forgetful(HistorySettings(), first), inspector=Nothing(**parts)),
+        "history": replace(gateway, inspector=Words(**parts)),
         "both": gateway,
     }

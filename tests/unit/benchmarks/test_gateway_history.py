@@ -47,7 +47,7 @@ async def test_each_caller_has_a_task_of_its_own(rig: Rig):
 
 async def test_without_history_nothing_is_counted_and_with_it_every_call_is(rig: Rig):
     idle, caller = await rig.caller(), await rig.caller()
-    gateways = ways(rig.gateway, history._first(rig, idle, "house"), rig.task(idle))
+    gateways = ways(rig.gateway, history._first(rig, idle, "house"))
     calls: dict[str, int] = {}
     for way in WAYS:
         await rig.one(gateways[way], caller, "house", Times())
@@ -59,7 +59,7 @@ async def test_without_history_nothing_is_counted_and_with_it_every_call_is(rig:
 async def test_only_the_whole_gateway_looks_for_credentials(rig: Rig):
     idle = await rig.caller()
     task = rig.task(idle)
-    gateways = ways(rig.gateway, history._first(rig, idle, "echo"), task)
+    gateways = ways(rig.gateway, history._first(rig, idle, "echo"))
     call = Call(
         "tools/call",
         rig.gateway.catalogue.target("echo", "tool", "echo"),
