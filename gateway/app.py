@@ -38,14 +38,14 @@ from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_
 from gateway.journal.flood import Flood
 from gateway.journal.keys import load_key
 from gateway.journal.reader import entries
-from gateway.journal.redaction import concealed, recorded, result_digest
+from gateway.journal.redaction import Spots, concealed, recorded
+from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
-from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent, Target
+from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent, SessionFacts, Target
 from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent, PolicyStatus
 from gateway.protocol.replies import Reply, render
-from gateway.relay import Hasher
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
@@ -123,12 +123,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             tracing=tracing,
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
-            record=_recorder(configuration, journal),
+            record=_recorder(configuration, journal, inspector.spots),
             tasks=_tasks(history, tokens, journal, inspector.declared),
             task_tokens=tokens,
             inspector=inspector,
             origins=origins,
-            hasher=_hasher(configuration, journal),
+            result_record=_result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
         )
 
@@ -319,15 +319,35 @@ def ports(configuration: Configuration, clock: Callable[[], float]) -> dict[str,
     }
 
 
-def _recorder(configuration: Configuration, journal: Journal) -> Callable[[Call], JsonObject]:
+def _recorder(
+    configuration: Configuration, journal: Journal, spots: Spots
+) -> Callable[[Call, SessionFacts], JsonObject]:
     mode, key = configuration.journal.arguments, journal.fingerprint_key
-    return lambda call: recorded(call.arguments, mode, key=key)
+
+    def record(call: Call, facts: SessionFacts) -> JsonObject:
+        return recorded(call.arguments, mode, key=key, spots=spots, held=_held(facts))
+
+    return record
 
 
-def _hasher(configuration: Configuration, journal: Journal) -> Callable[[], Hasher | None]:
-    if configuration.journal.results == "none":
-        return lambda: None
-    return partial(result_digest, journal.fingerprint_key)
+def _held(facts: SessionFacts) -> dict[str, list[str]] | None:
+    """The credentials in a call as the record marks them, by where they are."""
+    if facts.credentials is None:
+        return None
+    held: dict[str, list[str]] = {}
+    for sighting in (fact.sighting for fact in facts.credentials):
+        held.setdefault(sighting.pointer, []).append(f"{sighting.detector}:{sighting.fingerprint}")
+    return held
+
+
+def _result_record(configuration: Configuration, journal: Journal, spots: Spots) -> Callable[[], ResultRecord | None]:
+    match configuration.journal.results:
+        case "none":
+            return lambda: None
+        case "digest":
+            return partial(ResultRecord, journal.fingerprint_key)
+        case "full":
+            return partial(ResultRecord, journal.fingerprint_key, spots)
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext | None:

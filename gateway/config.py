@@ -296,7 +296,7 @@ class JournalSettings(Settings):
     )
     segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
     arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
-    results: Literal["digest", "none"] = Field(default="digest", description="How results are recorded.")
+    results: Literal["digest", "full", "none"] = Field(default="digest", description="How results are recorded.")
     refusals: int = Field(
         default=600,
         gt=0,

@@ -292,7 +292,9 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = case.presented.judged(decision, call.target.audience)
         seconds = gateway.clock() - asked
-        entry = call_entry(visit.id, principal, call, task, decision, context, gateway.record(call), counted.facts)
+        entry = call_entry(
+            visit.id, principal, call, task, decision, context, gateway.record(call, counted.facts), counted.facts
+        )
         await recorded(gateway, visit, {**entry, "history": counted.fields}, allowed=decision.allowed)
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)
@@ -330,6 +332,7 @@ def denied(decision: Decision) -> Refusal:
 
 async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
+    kept = gateway.result_record()
     upstream, target = visit.exchange.upstream, case.call.target
     rewrite, values = None, case.presented.values
     if demanded(decision) or values:
@@ -345,6 +348,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             status=ending.status,
             size=ending.size,
             result=ending.digest,
+            content=None if kept is None else kept.value(),
             concealed=None if rewrite is None else rewrite.count,
             put_back=case.presented.count,
         )
@@ -356,7 +360,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         if rewrite is not None:
             await readable(upstream, reply)
         seen = partial(observed, gateway, visit, case, decision, rewrite)
-        settlement = Settlement(settle, left, gateway.hasher(), seen, rewrite)
+        settlement = Settlement(settle, left, kept, seen, rewrite)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         ended: EndedAs = "failed"

@@ -14,10 +14,10 @@ from gateway.identity.identities import Identities
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
+from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
-from gateway.model import Call, JsonObject, UpstreamReply, UpstreamRequest
+from gateway.model import Call, JsonObject, SessionFacts, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
-from gateway.relay import Hasher
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
@@ -54,15 +54,15 @@ class Gateway:
     tracing: Tracing
     clock: Callable[[], float]
     new_id: Callable[[], str]
-    record: Callable[[Call], JsonObject]
+    record: Callable[[Call, SessionFacts], JsonObject]
     """A call's arguments in the form in which the journal keeps them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
     origins: Origins
     """Whose tasks were shown which credentials by which systems. Told by `history`."""
-    hasher: Callable[[], Hasher | None]
-    """The digest of a result, if the journal keeps one."""
+    result_record: Callable[[], ResultRecord | None]
+    """What is kept of a result, if anything is."""
     style: Literal["result", "protocol"]
 
 

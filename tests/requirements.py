@@ -87,6 +87,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         # --- replay -------------------------------------------------------------------------------
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
+        "replay/export": Requirement("docs/replay.md", "What a gateway recorded in full replays to the same decisions."),
         "explain/causes": Requirement("docs/operations.md", "A decision names the earlier calls that made its facts."),
         # --- concealment --------------------------------------------------------------------------
         "conceal/results": Requirement("docs/policy/concealment.md", "A credential reaches the agent as a handle, in every form of answer."),

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import emit, err, line, note, out, pairs, require_reader, sentence, show, styled, table
+from gateway.cli.terminal import emit, err, line, note, out, pairs, require_reader, sentence, show, styled, table, text
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
 
 _POLL_SECONDS = 0.2
+
+
+class Form(StrEnum):
+    """What an export is."""
+
+    ENTRIES = "entries"
+    TRACE = "trace"
+
+
 _KEPT_SECONDS = 2 * 86_400
 """A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
 
@@ -64,11 +74,23 @@ def export(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only entries of this kind, such as call. Repeatable.")] = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`.")
+    ] = Form.ENTRIES,
+    task: Annotated[list[str] | None, typer.Option(help="With traces: only this task. Repeatable.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file, in the place of stdout.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print entries as JSON lines, oldest first."""
+    """Print entries as JSON lines, oldest first; or the tasks in them as traces."""
     from gateway.journal import reader
+
+    if form is Form.TRACE:
+        if since or until or kind:
+            raise typer.BadParameter("traces are of whole tasks: --since, --until and --kind go with entries")
+        _export_traces(configuration(config).journal.path, frozenset(task or ()), output)
+        return
+    if task:
+        raise typer.BadParameter("--task goes with --format trace")
     from gateway.journal.chain import timestamp
 
     now = time.time()
@@ -80,10 +102,32 @@ def export(
     with _writer(output) as write:
         for entry in reader.entries(path):
             if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
-                write(_compact(entry))
+                write(f"{_compact(entry)}\n")
                 count += 1
     if output is not None:
         note(f"{count} entries written to {output}")
+
+
+def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
+    """Each task as a line. What the record has not is said on stderr."""
+    from gateway.journal.index import Index
+    from gateway.replay.recorded import Omitted, write_task
+
+    index, omitted, tasks, steps = Index(path), Omitted(), 0, 0
+    known = index.tasks()
+    if strange := sorted(wanted - set(known)):
+        sentence(
+            f"there is no task {strange[0]!r} in {path}", "see `opagate journal tail --json` for the tasks of calls"
+        )
+        raise typer.Exit(1)
+    with _writer(output) as write:
+        for name in known:
+            if not wanted or name in wanted:
+                made = write_task(index, name, write, omitted)
+                tasks, steps = tasks + (made > 0), steps + made
+    note(f"{steps} calls of {tasks} tasks" + ("" if output is None else f" written to {output}"))
+    for remark in omitted.remarks():
+        note(remark)
 
 
 @app.command("tail", epilog="Example: opagate journal tail --json | jq .")
@@ -174,16 +218,16 @@ def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
 
 @contextmanager
 def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
-    """Lines to stdout or to a new file that only its owner can read: the record names people and systems."""
+    """Text to stdout or to a new file that only its owner can read: the record names people and systems."""
     if path is None:
-        yield line
+        yield text
         return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise typer.BadParameter(f"{path} exists; name another file") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield lambda text: print(text, file=file)
+        yield lambda piece: print(piece, end="", file=file)
 
 
 def _show(found: Verification, path: Path) -> None:
@@ -224,11 +268,11 @@ def _line(entry: JsonObject) -> Text:
     kind = str(fields["kind"])
     word = next((fields[name] for name in ("effect", "outcome", "state") if fields.get(name)), "")
     word = "refused" if kind == "refused" else word
-    text = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
-    text.append_text(styled(str(word), f"{word:<10}"))
+    shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
+    shown.append_text(styled(str(word), f"{word:<10}"))
     for part in _details(fields):
-        text.append(f" {visible(part)}")
-    return text
+        shown.append(f" {visible(part)}")
+    return shown
 
 
 def _details(fields: dict[str, Any]) -> Iterator[str]:

@@ -71,10 +71,15 @@ def note(text: str) -> None:
     err.print(text, style="dim", markup=False)
 
 
-def line(text: str) -> None:
+def line(whole: str) -> None:
     """One line for a program, exactly as it is."""
+    text(f"{whole}\n")
+
+
+def text(piece: str) -> None:
+    """A piece of output for a program, exactly as it is."""
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(piece)
     except BrokenPipeError:
         raise ReaderGone from None
 

@@ -128,8 +128,12 @@ class Trail:
         found: Mapping[str, Any] = self._entry.get("found") or {}
         depth = len(cast("Sequence[Any]", self._entry["principal"]["delegation"]))
         known = facts(self._state, self._own.at, call=self._own.call, content=_content(self._own, found), depth=depth)
-        pointers = cast("Sequence[str] | None", found.get("ungrounded", ()))
-        return replace(known, call_destinations=None, ungrounded=None if pointers is None else tuple(pointers))
+        return replace(
+            known,
+            call_destinations=None,
+            ungrounded=_pointers(found.get("ungrounded", ())),
+            followed=_pointers(found.get("followed", ())),
+        )
 
     # --- folding -------------------------------------------------------------------------------------
 
@@ -303,6 +307,10 @@ def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:
     held = found.get("credentials", ())
     given = frozenset(item["pointer"] for item in held if item["origin"] == "user")
     return CallContent(sightings=tuple(map(_sighting, held)), grounded=given)
+
+
+def _pointers(written: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if written is None else tuple(written)
 
 
 def _sighting(item: Mapping[str, Any]) -> Sighting:

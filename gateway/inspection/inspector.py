@@ -61,6 +61,18 @@ class Inspector:
         scanner = Scanner(self.detector)
         return _Quieted(scanner, quiet, seen) if quiet else scanner
 
+    def spots(self, text: str) -> list[tuple[int, int, str]]:
+        """The credentials in a text, for the record: begin, end and `rule:fingerprint` of each."""
+        data = text.encode("utf-8", "surrogatepass")
+        found: list[tuple[int, int, str]] = []
+        read = at = 0
+        for hit in self.detector.hits(data):
+            start = at + len(data[read : hit.start].decode("utf-8", "surrogatepass"))
+            at = start + len(data[hit.start : hit.end].decode("utf-8", "surrogatepass"))
+            read = hit.end
+            found.append((start, at, f"{hit.detector}:{self.detector.fingerprints.of(hit.value)}"))
+        return found
+
     def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:
         """What the user wrote down when a task was opened, which is as good as the user saying it."""
         inspector = ResultInspector(ResultWords(self.key, trusted=True), Scanner(self.detector))

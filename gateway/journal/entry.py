@@ -6,7 +6,7 @@
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints |
-| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, duration_ms |
+| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `policy` | a policy came into force | name, revision |
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _ACTORS: Final = 16
 _SIGHTINGS: Final = 64
+_RIGHTS: Final = 64
 
 
 class Outcome(StrEnum):
@@ -96,18 +97,22 @@ def settled_entry(
     status: int | None = None,
     size: int = 0,
     result: str | None = None,
+    content: Json = None,
     reason: str | None = None,
     concealed: int | None = None,
     put_back: int = 0,
 ) -> JsonObject:
-    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, both of what the caller got;
-    `reason` is the code of what failed, `concealed` the number of credentials that handles took the place of, if they
-    had to; `put_back` the number of handles in the call whose values were sent. What is not there is left out."""
+    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `content` what it says, redacted,
+    all of what the caller got; `reason` is the code of what failed, `concealed` the number of credentials that handles
+    took the place of, if they had to; `put_back` the number of handles in the call whose values were sent. What is not
+    there is left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
     if result:
         fields["result"] = result
+    if content is not None:
+        fields["content"] = content
     if concealed is not None:
         fields["concealed"] = concealed
     if put_back:
@@ -178,7 +183,15 @@ def _principal(principal: Principal) -> JsonObject:
         "user": None if principal.user is None else principal.user.id,
         "delegation": [actor.id for actor in principal.delegation[:_ACTORS]],
         "token_id": concealed(principal.token_id),
+        **_rights(principal),
     }
+
+
+def _rights(principal: Principal) -> JsonObject:
+    """What a grant may ask for, if there is any."""
+    groups = () if principal.user is None else principal.user.groups
+    rights: dict[str, Json] = {"scopes": sorted(principal.scopes)[:_RIGHTS], "groups": list(groups[:_RIGHTS])}
+    return {name: held for name, held in rights.items() if held}
 
 
 def _target(target: Target) -> JsonObject:
@@ -206,8 +219,9 @@ def _found(facts: SessionFacts) -> JsonObject:
         found["credentials"] = None
     elif facts.credentials:
         found["credentials"] = [_seen(fact) for fact in facts.credentials[:_SIGHTINGS]]
-    if facts.ungrounded != ():
-        found["ungrounded"] = None if facts.ungrounded is None else list(facts.ungrounded)
+    for name, pointers in (("ungrounded", facts.ungrounded), ("followed", facts.followed)):
+        if pointers != ():
+            found[name] = None if pointers is None else list(pointers)
     return {"found": found} if found else {}
 
 

@@ -123,7 +123,7 @@ class _Check:
         self._expected = number + 1
         self._segments += 1
         place = Place(path.name, number, 0)
-        for line in _raw_lines(path, self._pause):
+        for line in raw_lines(path, self._pause):
             place = Place(path.name, number, place.line + 1)
             if not line.endswith(b"\n"):
                 self._unfinished(line, place, last=last)
@@ -209,9 +209,9 @@ def _floor_line(folder: Path) -> bytes | None:
 
 def lines_of(path: Path) -> Iterator[JsonObject]:
     """The entries of one segment, unchecked. Raises `JournalError`."""
-    for number, line in enumerate(_raw_lines(path), 1):
+    for number, line in enumerate(raw_lines(path), 1):
         if line.endswith(b"\n"):
-            yield _entry(line, path, number)
+            yield entry_of(line, path, number)
 
 
 def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
@@ -242,7 +242,7 @@ def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[Jso
     return tuple(
         entry
         for _, file in segments(path)
-        for number, line in enumerate(_raw_lines(file), 1)
+        for number, line in enumerate(raw_lines(file), 1)
         if mark in line
         and line.endswith(b"\n")
         and (entry := _checked(line, file, number, chain)).get("id") == decision_id
@@ -254,7 +254,7 @@ def task(path: Path, task_id: str, *, key: bytes | None = None) -> Iterator[Json
     the ids of its open calls. Raises `JournalError`."""
     mark, chain, calls = msgspec.json.encode(task_id), None if key is None else Chain.of(key), set[str]()
     for _, file in segments(path):
-        for number, line in enumerate(_raw_lines(file), 1):
+        for number, line in enumerate(raw_lines(file), 1):
             if not line.endswith(b"\n") or not (mark in line or (calls and _ENDS.search(line))):
                 continue
             entry = _checked(line, file, number, chain)
@@ -311,13 +311,13 @@ def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterat
                 rest += line
                 if rest.endswith(b"\n"):
                     number += 1
-                    yield _entry(rest, path, number)
+                    yield entry_of(rest, path, number)
                     rest = b""
             if finished or not wait():
                 return
 
 
-def _raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:
+def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:
     """The lines of a file with their newlines; one without is the last. Raises `JournalError`."""
     with _opened(path) as file:
         try:
@@ -365,14 +365,16 @@ def _unreadable(path: Path, error: OSError) -> JournalError:
 def _checked(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonObject:
     if chain is not None and not chain.intact(line[:-1]):
         raise JournalError(f"{path}, line {number} is not as it was written", "run `opagate journal verify`")
-    return _entry(line, path, number)
+    return entry_of(line, path, number)
 
 
-def _entry(line: bytes, path: Path, number: int) -> JsonObject:
+def entry_of(line: bytes, path: Path, number: int | None = None) -> JsonObject:
+    """The entry that a line is; `path` and `number` say where it stands. Raises `JournalError`."""
     try:
         entry: object = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         entry = None
     if not isinstance(entry, dict):
-        raise JournalError(f"{path}, line {number} is no journal entry", "run `opagate journal verify`")
+        where = path if number is None else f"{path}, line {number}"
+        raise JournalError(f"{where} is no journal entry", "run `opagate journal verify`")
     return cast("JsonObject", entry)

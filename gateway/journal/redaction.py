@@ -1,7 +1,7 @@
 """What of a call is recorded. Pure: no I/O, no clock, no randomness.
 
 `digest` records a keyed digest, the size and the names of the arguments; `full` the arguments, with everything that is a
-credential by name or by form replaced by a keyed fingerprint; `none` nothing. A value is a credential if it stands under
+credential by name or by form replaced by a keyed fingerprint (`fp:…`); `none` nothing. A value is a credential if it stands under
 a credential-named key, or if it is, or holds, raw or once decoded, a PEM block, a JWT, an authorization header or a token
 with a known prefix. More is concealed than has to be: what is missing from a record can be asked for, what was written
 into it cannot be taken back.
@@ -15,9 +15,10 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -62,6 +63,20 @@ _SHAPES: Final = re.compile(
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){12,}")
 _CONCEALED: Final = "[concealed]"
+_MARK: Final = re.compile(r"fp:[a-z0-9-]{1,64}:[0-9a-f]{24}")
+_SCHEME: Final = re.compile(r"(?i:bearer|basic|token|dpop)[ ]+|")
+_ASSIGNED: Final = re.compile(
+    r"(?i:token|secret|passw(?:or)?d|pwd|passphrase|(?:api|access|account)[_-]?key|authorization)"
+    r"\\{0,3}[\"']?\s{0,4}[=:]\s{0,4}\\{0,3}[\"']?"
+)
+
+Spots: TypeAlias = Callable[[str], Sequence[tuple[int, int, str]]]
+"""Finds credentials in a text: begin, end and `rule:fingerprint` of each, in order, none inside another. With the
+fingerprint that history has of it (24 hex digits), the same credential is the same mark in arguments and in results."""
+
+
+def _no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
+    return ()
 
 
 def fingerprint(key: bytes, value: str) -> str:
@@ -69,13 +84,19 @@ def fingerprint(key: bytes, value: str) -> str:
     return f"fp:{hmac.digest(key, value.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:24]}"
 
 
-def result_digest(key: bytes) -> hmac.HMAC:
-    """A digest to feed the bytes of a result to as they pass; its `hexdigest()` goes into the settled entry."""
-    return hmac.new(key, digestmod="sha256")
-
-
-def recorded(arguments: JsonObject, mode: Literal["digest", "full", "none"], *, key: bytes) -> JsonObject:
+def recorded(
+    arguments: JsonObject,
+    mode: Literal["digest", "full", "none"],
+    *,
+    key: bytes,
+    spots: Spots = _no_spots,
+    held: Mapping[str, Sequence[str]] | None = MappingProxyType({}),
+) -> JsonObject:
     """The record of a call's arguments. `key` is the fingerprint key (`Journal.fingerprint_key`).
+
+    `held` has the credentials that the task knows and that no form tells: `rule:fingerprint` by the pointer of the text
+    that holds them. Where several texts hold one together (the pointer is empty), or when nobody knows (`None`), only a
+    digest is recorded.
 
     `{"mode", "digest", "bytes", "names"}`, and for `full` also `"value"`. The digest is over the arguments as compact
     JSON with sorted names. Arguments beyond `FULL_LIMIT` are recorded as a digest in any case.
@@ -92,10 +113,15 @@ def recorded(arguments: JsonObject, mode: Literal["digest", "full", "none"], *, 
             for name in sorted(arguments)[:_NAMES]
         ],
     }
-    if mode == "full" and len(canonical) <= FULL_LIMIT:
+    if mode == "full" and len(canonical) <= FULL_LIMIT and held is not None and "" not in held:
         record["mode"] = "full"
-        record["value"] = _redacted(arguments, key, 0)
+        record["value"] = _redacted(arguments, _Ink(key, spots, held), "", 0)
     return record
+
+
+def redacted(value: Json, *, key: bytes, spots: Spots = _no_spots) -> Json:
+    """A value without anything that is a credential by name or by form, or that `spots` finds."""
+    return _redacted(value, _Ink(key, spots, {}), "", 0)
 
 
 def concealed(text: str, limit: int = 256) -> str:
@@ -114,32 +140,70 @@ def _concealed(text: str, limit: int) -> str:
 _concealed_name = lru_cache(maxsize=4096)(_concealed)
 
 
-def _redacted(value: Json, key: bytes, depth: int) -> Json:
+class _Ink(NamedTuple):
+    """What is written over credentials."""
+
+    key: bytes
+    spots: Spots
+    held: Mapping[str, Sequence[str]]
+
+
+def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
     if isinstance(value, str):
-        return _redacted_text(value, key)
+        shown = _redacted_text(value, ink)
+        unmarked = [held for held in ink.held.get(pointer, ()) if held.rpartition(":")[2] not in shown]
+        return f"fp:{unmarked[0]}" if unmarked else shown
     if depth >= _DEPTH and isinstance(value, Mapping | Sequence):
-        return fingerprint(key, _canonical(value).decode())
+        return fingerprint(ink.key, _canonical(value).decode())
     if isinstance(value, Mapping):
         return {
-            _safe_key(name, key): _whole(item, key) if _names_credential(name) else _redacted(item, key, depth + 1)
+            _safe_key(name, ink.key): _whole(name, item, ink)
+            if _names_credential(name)
+            else _redacted(item, ink, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}", depth + 1)
             for name, item in value.items()
         }
     if isinstance(value, Sequence):
-        return [_redacted(item, key, depth + 1) for item in value]
+        return [_redacted(item, ink, f"{pointer}/{number}", depth + 1) for number, item in enumerate(value)]
     return value
 
 
-def _whole(value: Json, key: bytes) -> Json:
-    """Nothing of a value under a credential's name is shown, whatever its type; only that there is none."""
+def _whole(name: str, value: Json, ink: _Ink) -> Json:
+    """Nothing of a value under a credential's name is shown, whatever its type; only that there is none, how it is
+    presented, and which it is."""
     if value is None or isinstance(value, bool):
         return value
-    return fingerprint(key, value if isinstance(value, str) else _canonical(value).decode())
+    if isinstance(value, str):
+        begin = len(name) + 4
+        for start, _, found in ink.spots(f'"{name}":"{value}"'):
+            scheme = value[: max(0, start - begin)]
+            return f"{scheme if _SCHEME.fullmatch(scheme) else ''}fp:{found}"
+    return fingerprint(ink.key, value if isinstance(value, str) else _canonical(value).decode())
 
 
-def _redacted_text(text: str, key: bytes) -> str:
-    if _hides_credential(text):
+def _redacted_text(text: str, ink: _Ink) -> str:
+    marked = _marked(text, ink.spots)
+    if _hides_credential(marked):
+        return fingerprint(ink.key, text)
+    return _encodable(_SHAPES.sub(lambda match: _over(match[0], ink.key), marked))
+
+
+def _marked(text: str, spots: Spots) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end, found in spots(text):
+        parts.extend((text[at:start], f"fp:{found}"))
+        at = end
+    return "".join((*parts, text[at:])) if parts else text
+
+
+def _over(text: str, key: bytes) -> str:
+    """What stands in the place of a text with a credential's form: the mark in it, if it has one, with the name before
+    it; nothing else of it."""
+    mark = _MARK.search(text)
+    if mark is None:
         return fingerprint(key, text)
-    return _encodable(_SHAPES.sub(lambda match: fingerprint(key, match[0]), text))
+    name = text[: mark.start()]
+    return f"{name if _ASSIGNED.fullmatch(name) else ''}{mark[0]}"
 
 
 def _safe_key(name: str, key: bytes) -> str:

@@ -246,6 +246,13 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     assert {call["kind"] for call in calls} == {"call"}
     assert refused["decision"] in {call["id"] for call in calls}
     assert opagate("journal", "export", "--until", "2h").out == ""
+    traces = opagate("journal", "export", "--format", "trace")
+    assert [len(json.loads(line)["steps"]) for line in traces.out.splitlines()] == [len(calls)]
+    assert "set journal.arguments: full" in traces.err
+    assert opagate("journal", "export", "--format", "trace", "--kind", "call").status == 2
+    assert opagate("journal", "export", "--task", "t").status == 2
+    unknown = opagate("journal", "export", "--format", "trace", "--task", "t")
+    assert (unknown.status, "there is no task 't'" in unknown.err) == (1, True)
     assert opagate("journal", "export", "--output", "x.jsonl").status == 0
     assert ((tmp_path / "x.jsonl").stat().st_mode & 0o777) == 0o600
     assert opagate("journal", "export", "--output", "x.jsonl").status == 2

@@ -93,6 +93,14 @@ def test_links_are_looked_for_in_what_is_read_for_a_goal():
     assert read(data, reads).links == read(data, goal="look").links == frozenset()
 
 
+def test_the_spots_of_a_text_are_counted_in_characters():
+    text = f"é 😀 {SECRET} \ud800 and {SECRET}."
+
+    found = INSPECTOR.spots(text)
+    assert [text[start:end] for start, end, _ in found] == [SECRET, SECRET]
+    assert {name for _, _, name in found} == {f"github-pat:{FINGERPRINT.fingerprint}"}
+
+
 @pytest.mark.parametrize("goal", ['tell "ana@corp.example"\nof é\ud800', "line\nana@corp.example"])
 def test_what_a_task_declares_is_as_good_as_the_user_saying_it(goal: str):
     content = INSPECTOR.declared(f"{goal} {SECRET}", Contract(destinations=("bob@corp.example",)))

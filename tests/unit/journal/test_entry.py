@@ -63,7 +63,7 @@ TARGET = Target(
 )
 TASK = Task("task-1", "implicit", 0.0, goal=f"use {SECRET}")
 NOTHING = frozenset[str]()
-FACTS = SessionFacts(1, 1, NOTHING, NOTHING, NOTHING, NOTHING, 0, credentials=(), ungrounded=())
+FACTS = SessionFacts(1, 1, NOTHING, NOTHING, NOTHING, NOTHING, 0, credentials=(), ungrounded=(), followed=())
 REVISION = PolicyRevision("rego", "r1")
 
 
@@ -145,10 +145,23 @@ def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
     assert SECRET not in json.dumps(found)
 
 
+def test_a_caller_with_scopes_and_groups_has_them_in_the_record():
+    principal = Principal("a", "i", AuthMethod.JWT, scopes=frozenset({"b", "a"}), user=User("u", ("staff",)))
+    refusal = Refusal(400, Reason("a/b", "m"), -1)
+
+    fields: Any = refused_entry("d", refusal, trace_id="t", client_ip=None, principal=principal)
+    assert (fields["principal"]["scopes"], fields["principal"]["groups"]) == (["a", "b"], ["staff"])
+
+
+def test_what_a_result_says_is_in_the_record_if_it_was_kept():
+    assert settled_entry("d", Outcome.COMPLETED, duration_ms=1, content={"content": []})["content"] == {"content": []}
+
+
 def test_what_was_not_looked_at_whole_is_null_in_the_record():
-    assert call_fields(facts=replace(FACTS, credentials=None, ungrounded=None))["found"] == {
+    assert call_fields(facts=replace(FACTS, credentials=None, ungrounded=None, followed=None))["found"] == {
         "credentials": None,
         "ungrounded": None,
+        "followed": None,
     }
 
 

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.journal.redaction import FULL_LIMIT, concealed, fingerprint, recorded, result_digest
+from gateway.journal.redaction import FULL_LIMIT, concealed, fingerprint, recorded, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -213,12 +214,50 @@ def test_what_is_no_json_is_an_error():
         recorded({"a": object()}, "digest", key=KEY)  # pyright: ignore[reportArgumentType] - the point of the test
 
 
-def test_a_results_digest_is_keyed():
-    digest = result_digest(KEY)
-    digest.update(b"one")
-    digest.update(b"two")
+MARK = "my-rule:" + "0a" * 12
 
-    assert digest.hexdigest() == hmac.new(KEY, b"onetwo", hashlib.sha256).hexdigest()
+
+def spots(text: str) -> list[tuple[int, int, str]]:
+    """Finds the word `hunter`."""
+    return [(found.start(), found.end(), MARK) for found in re.finditer("hunter", text)]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("é hunter, and hunter", f"é fp:{MARK}, and fp:{MARK}"),
+        ({"password": "hunter"}, {"password": f"fp:{MARK}"}),
+        ({"Authorization": "Bearer hunter"}, {"Authorization": f"Bearer fp:{MARK}"}),
+        ({"Authorization": "hunter2"}, {"Authorization": f"fp:{MARK}"}),
+        ({"Authorization": "s3cret hunter"}, {"Authorization": f"fp:{MARK}"}),
+        ("password = 'hunter' ok", f"password = 'fp:{MARK}' ok"),
+        ("api_key=hunter%s3cret-rest", f"api_key=fp:{MARK}"),
+        ("x-token=s3cret-hunter", f"x-fp:{MARK}"),
+    ],
+)
+def test_what_is_found_is_marked_with_its_own_fingerprint(value: Any, shown: Any):
+    assert redacted([value], key=KEY, spots=spots) == [shown]
+
+
+def test_what_holds_an_encoded_credential_besides_is_not_shown():
+    text = f"hunter {base64.b64encode(SHAPED[0].encode()).decode()}"
+
+    assert redacted(text, key=KEY, spots=spots) == fingerprint(KEY, text)
+
+
+def test_what_the_task_knows_is_not_shown_though_nothing_tells_it():
+    arguments = {"a/b": ["say swordfish", "hunter"], "c": "fine"}
+    held = {"/a~1b/0": [MARK], "/a~1b/1": [MARK]}
+
+    assert recorded(arguments, "full", key=KEY, spots=spots, held=held)["value"] == {
+        "a/b": [f"fp:{MARK}", f"fp:{MARK}"],
+        "c": "fine",
+    }
+
+
+@pytest.mark.parametrize("held", [None, {"": [MARK]}])
+def test_what_is_in_pieces_or_was_not_looked_at_whole_is_recorded_as_a_digest(held: dict[str, list[str]] | None):
+    assert recorded({"a": "sword", "b": "fish"}, "full", key=KEY, held=held)["mode"] == "digest"
 
 
 @pytest.mark.parametrize("shaped", SHAPED)

@@ -1,0 +1,212 @@
+"""Traces from a journal: each task that is in it, as far as the record says what its calls were.
+
+What a trace needs and a journal keeps only if it is told to: arguments (`journal.arguments: full`) and results
+(`journal.results: full`). Credentials are in neither: where one was, there is a place for a made-up one of its kind,
+the same wherever it was the same. So a replay finds the same chains, though no secret is in the trace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.errors import JournalError
+from gateway.identity import anonymous, development
+from gateway.replay.trace import LATEST
+
+if TYPE_CHECKING:
+    from gateway.journal.index import Index
+    from gateway.model import Json, JsonObject
+
+_MARK: Final = re.compile(r"fp:(?:(?P<rule>[a-z0-9-]{1,64}):)?(?P<name>[0-9a-f]{24})(?![0-9a-f])")
+_KINDS: Final = {
+    "aws-access-key-id": "aws",
+    "gcp-access-token": "google",
+    "github-pat": "github",
+    "jwt": "jwt",
+    "npm-token": "npm",
+    "one-time-code": "otp",
+    "openai-key": "openai",
+    "private-key": "pem",
+    "pypi-token": "pypi",
+    "slack-token": "slack",
+    "stripe-secret-key": "stripe",
+}
+"""Rule → the kind of made-up value that it finds. For a rule without one a GitHub token stands in."""
+_BY_CONTEXT: Final = re.compile(r"named-|basic|bearer|userinfo|presigned-url|seen")
+"""Rules that find a value by what is around it, so that any will do."""
+_FORMS: Final = frozenset({"base64", "base64url", "percent", "hex"})
+_LABELS: Final = ("effect", "egress", "sensitivity", "roles")
+_DEFAULTS: Final[Mapping[str, object]] = {"effect": "write", "egress": True, "sensitivity": "internal", "roles": {}}
+
+
+@dataclass(slots=True)
+class Omitted:
+    """What a trace could not be given, in calls."""
+
+    arguments: int = 0
+    results: int = 0
+    others: int = 0
+    """Reads of resources and prompts, which traces have none of."""
+
+    def remarks(self) -> Iterator[str]:
+        """For people: what is missing, and what to set so that it is there the next time."""
+        if self.arguments:
+            yield f"{self.arguments} calls have no recorded arguments, and none in their trace: set journal.arguments: full"
+        if self.results:
+            yield f"{self.results} calls have no recorded result, and none in their trace: set journal.results: full"
+        if self.others:
+            yield f"{self.others} reads of resources and prompts are left out, for traces have none"
+
+
+def write_task(index: Index, task: str, write: Callable[[str], object], omitted: Omitted) -> int:
+    """Write the trace of a task, in pieces, with a newline at its end. Returns the number of its steps; a task without
+    any is not written. Raises `JournalError` for an entry that is damaged."""
+    head = _head(index, task)
+    if head is None:
+        return 0
+    write(json.dumps(head, separators=(",", ":"))[:-1] + ',"steps":[')
+    count = 0
+    for step in _Steps(omitted).of(index, task):
+        write("," * (count > 0) + json.dumps(step, separators=(",", ":")))
+        count += 1
+    write("]}\n")
+    return count
+
+
+def _head(index: Index, task: str) -> dict[str, Any] | None:
+    """All members but the steps."""
+    who: dict[str, Any] = {}
+    sites: dict[str, Any] = {}
+    for entry, _ in index.calls(task):
+        caller, target, action = _fields(
+            entry, lambda fields: (_caller(fields["principal"]), fields["target"], fields["action"])
+        )
+        who = who or caller
+        if action == "tools/call":
+            _describe(sites, target, entry)
+    if not sites:
+        return None
+    declared = index.declared(task)
+    stated: dict[str, Any] = {} if declared is None else _fields(declared, lambda fields: _declared(fields["declared"]))
+    return {"id": task, "task": {**stated, **who}, "upstreams": sites}
+
+
+class _Steps:
+    """The steps of one task. The same credential has the same name in all of them, whatever found it."""
+
+    def __init__(self, omitted: Omitted) -> None:
+        self._omitted = omitted
+        self._names: dict[str, str] = {}
+
+    def of(self, index: Index, task: str) -> Iterator[dict[str, Any]]:
+        first = last = None
+        for entry, end in index.calls(task):
+            if entry.get("action") != "tools/call":
+                self._omitted.others += 1
+                continue
+            step, at = _fields(entry, lambda fields, end=end: self._step(fields, end))
+            first = at if first is None else first
+            last = min(max(round(at - first, 3), last or 0.0), LATEST)
+            yield {**step, "at": last}
+
+    def _step(self, fields: Mapping[str, Any], end: JsonObject | None) -> tuple[dict[str, Any], float]:
+        arguments = cast("Mapping[str, Any]", fields["arguments"])
+        step: dict[str, Any] = {"upstream": fields["target"]["upstream"], "tool": _tool(fields["target"])}
+        if "value" in arguments:
+            step["arguments"] = self._filled(arguments["value"], "", _forms(fields))
+        else:
+            self._omitted.arguments += arguments.get("bytes", 3) > len("{}")
+        if end is not None and "content" in end:
+            step["result"] = self._filled(end["content"], "", {})
+        else:
+            self._omitted.results += fields["effect"] == "allow"
+        expect = {"effect": fields["effect"]}
+        if fields["reasons"]:
+            expect["code"] = fields["reasons"][0]["code"]
+        return {**step, "expect": expect}, float(fields["history"]["at"])
+
+    def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
+        """A recorded value with places for credentials. `forms` has those that were written in another form, by where
+        they were."""
+        if isinstance(value, str):
+            form = forms.get(pointer) if _MARK.fullmatch(value) else None
+            return _MARK.sub(lambda mark: self._place(mark, form), value)
+        if isinstance(value, Mapping):
+            return {
+                _MARK.sub(r"field-\g<name>", name): self._filled(item, f"{pointer}/{_escaped(name)}", forms)
+                for name, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self._filled(item, f"{pointer}/{number}", forms) for number, item in enumerate(value)]
+        return value
+
+    def _place(self, mark: re.Match[str], form: str | None) -> str:
+        name = self._names.setdefault(mark["name"], f"{_kind(mark['rule'])}-{mark['name'][:16]}")
+        return f"{{{{secret:{name}{f':{form}' if form else ''}}}}}"
+
+
+def _forms(fields: Mapping[str, Any]) -> dict[str, str]:
+    found = cast("Mapping[str, Any]", fields.get("found") or {})
+    held = cast("list[Mapping[str, str]]", found.get("credentials") or [])
+    return {item["pointer"]: item["form"] for item in held if item["form"] in _FORMS}
+
+
+def _kind(rule: str | None) -> str:
+    return "secret" if rule is None or _BY_CONTEXT.match(rule) else _KINDS.get(rule, "github")
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _tool(target: Mapping[str, Any]) -> str:
+    return str(target["id"]).removeprefix(f"{target['upstream']}/")
+
+
+def _caller(principal: Mapping[str, Any]) -> dict[str, Any]:
+    who = {"agent": principal["id"], "user": principal["user"], "delegation": principal["delegation"]}
+    who |= {name: principal.get(name) for name in ("scopes", "groups")}
+    if principal["issuer"] not in {development.ISSUER, anonymous.ISSUER} and principal["method"] != "spiffe-x509":
+        who["issuer"] = principal["issuer"]
+    return {name: value for name, value in who.items() if value}
+
+
+def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObject) -> None:
+    """Add what the record says of a target. The first word on a tool stands."""
+    described = _fields(
+        entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
+    )
+    site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
+    labels = _fields(entry, lambda _: {name: target[name] for name in _LABELS})
+    if labels != _DEFAULTS:
+        site.setdefault("tools", {}).setdefault(_tool(target), labels)
+
+
+def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
+    stated = {name: task.get(name) for name in ("goal", "risk", "tenant", "environment")}
+    if (contract := task.get("contract")) is not None:
+        stated["contract"] = {
+            **{
+                name: contract[name]
+                for name in ("audiences", "tools", "destinations")
+                if contract.get(name) is not None
+            },
+            "credential_flows": [{"from": source, "to": to} for source, to in contract["credential_flows"]],
+            "limits": contract["limits"],
+        }
+    return {name: value for name, value in stated.items() if value is not None}
+
+
+def _fields(entry: JsonObject, read: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """What `read` makes of an entry. Raises `JournalError`, which names it."""
+    try:
+        return read(cast("Mapping[str, Any]", entry))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JournalError(
+            f"entry {entry.get('seq')} of the journal has not what a trace needs: {error}",
+            "run `opagate journal verify`; a journal of an older opagate cannot be exported as traces",
+        ) from error

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.errors import JournalError
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.examples import example
+from gateway.journal.index import Index
+from gateway.replay.engine import StepOutcome, replay
+from gateway.replay.reader import check, read
+from gateway.replay.recorded import Omitted, write_task
+from gateway.replay.report import wanted
+from tests.requirements import requirement
+from tests.unit.harness import Bench, bench, call, message, result
+
+LABELS = "{effect: read, egress: false, sensitivity: internal, roles: {/to: destination, /body: content}}"
+FULL = "journal: {arguments: full, results: full}\n"
+RULES = {rule.id: rule.example for rule in ruleset.load().rules}
+GITHUB, GITLAB = (example(RULES[rule], Random(3)) for rule in ("github-pat", "gitlab-pat"))
+PASSWORD = "Zoo7-keeper-of-lemurs"
+SHOWN = f'deploy with {GITHUB} or {GITLAB}\npassword = "{PASSWORD}"\nzanzibarian é 😀 quarterly'
+CALLS: tuple[dict[str, Any], ...] = (
+    {"path": "notes.txt"},
+    {"to": "ana@corp.example", "body": "hello 😀"},
+    {"to": "ana@corp.example", "body": f"é {GITHUB}"},
+    {"body": base64.b64encode(GITHUB.encode()).decode()},
+    {"body": f"take {GITLAB}"},
+    {"body": f"the word is {PASSWORD} today"},
+    {"nested": [{"Authorization": f"Bearer {GITHUB}"}], "body": "x"},
+    {"to": [f"person{number}@corp.example" for number in range(25)]},
+)
+
+
+async def play(there: Bench) -> list[str]:
+    """The calls, of which the first shows credentials. What each came to."""
+    effects: list[str] = []
+    for arguments in CALLS:
+        there.upstream.script = lambda request: result(request, {"content": [{"type": "text", "text": SHOWN}]})
+        answer = await there.ask(call(**arguments))
+        effects.append(answer.codes[0] if b"io.opagate/decision" in answer.body else "allow")
+    return effects
+
+
+def exported(folder: Path) -> tuple[Path, Omitted]:
+    index, omitted, file = Index(folder / "state/journal"), Omitted(), folder / "traces.jsonl"
+    with file.open("w", encoding="utf-8") as out:
+        for task in index.tasks():
+            write_task(index, task, out.write, omitted)
+    return file, omitted
+
+
+async def replayed(there: Bench, file: Path) -> list[StepOutcome]:
+    return [outcome async for outcome in replay(read(file), there.gateway.policy.decide)]
+
+
+@requirement("replay/export")
+async def test_what_a_gateway_recorded_replays_to_the_same_decisions(tmp_path: Path):
+    async with bench(tmp_path, more=FULL, labels=LABELS) as there:
+        live = await play(there)
+        file, omitted = exported(tmp_path)
+        outcomes = await replayed(there, file)
+
+    assert live[:2] == ["allow", "allow"]
+    assert live[2:6] == ["credential-chain/egress"] * 4
+    assert live[-1] == "fan-out/destinations"
+    assert [(outcome.decision.effect, outcome.codes[:1]) for outcome in outcomes if not outcome.met] == []
+    assert [wanted(outcome).split()[-1] for outcome in outcomes] == live
+    assert (omitted.arguments, omitted.results, omitted.others) == (0, 0, 0)
+    assert list(omitted.remarks()) == []
+    assert check(file) == len(CALLS)
+
+
+async def test_no_secret_is_in_a_journal_that_records_in_full_nor_in_its_traces(tmp_path: Path):
+    async with bench(tmp_path, more=FULL, labels=LABELS) as there:
+        await play(there)
+        traces = exported(tmp_path)[0].read_text("utf-8")
+    written = "".join(path.read_text("utf-8") for path in (tmp_path / "state/journal").glob("*.jsonl"))
+
+    for secret in (GITHUB, GITLAB, PASSWORD, base64.b64encode(GITHUB.encode()).decode()):
+        assert secret not in written
+        assert secret not in traces
+    trace = json.loads(traces)
+    first, second, third, encoded, _, _, nested, many = trace["steps"]
+    assert "zanzibarian é 😀 quarterly" in first["result"]["content"][0]["text"]
+    assert second["arguments"]["body"] == "hello 😀"
+    place = third["arguments"]["body"].removeprefix("é ")
+    assert place.startswith("{{secret:github-")
+    assert place in first["result"]["content"][0]["text"]
+    assert encoded["arguments"]["body"] == place.replace("}}", ":base64}}")
+    assert nested["arguments"]["nested"] == [{"Authorization": f"Bearer {place}"}]
+    assert len(many["arguments"]["to"]) == 25
+    assert trace["upstreams"]["files"]["tools"]["read_file"]["roles"] == {"/to": "destination", "/body": "content"}
+
+
+async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
+    async with bench(tmp_path, labels=LABELS) as there:
+        await play(there)
+        await there.ask(call())
+        await there.ask(message("resources/read", uri="file:///a"))
+        file, omitted = exported(tmp_path)
+
+    assert (omitted.arguments, omitted.results, omitted.others) == (8, 4, 1)
+    assert [remark.partition(" ")[0] for remark in omitted.remarks()] == ["8", "4", "1"]
+    assert check(file) == 9
+    assert "arguments" not in json.loads(file.read_text("utf-8"))["steps"][0]
+
+
+async def test_calls_that_only_read_resources_make_no_trace(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        await there.ask(message("resources/read", uri="file:///a"))
+        file, _ = exported(tmp_path)
+
+    assert file.read_text("utf-8") == ""
+
+
+async def test_an_entry_that_lacks_something_is_named(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        await there.ask(call())
+    segment = next((tmp_path / "state/journal").glob("*.jsonl"))
+    segment.write_bytes(segment.read_bytes().replace(b'"roles":', b'"rolls":', 1))
+
+    with pytest.raises(JournalError, match=r"entry \d+ of the journal has not what a trace needs: 'roles'"):
+        exported(tmp_path)
