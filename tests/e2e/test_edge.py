@@ -355,7 +355,7 @@ def test_readiness_follows_what_the_gateway_needs(echo_server: ServerProcess, tm
     setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}).replace("[{kind: anonymous}]", identity)
     with (
         pytest.raises(AssertionError, match=f"identity {ISSUER}"),
-        running_gateway(setup, tmp_path, ready_within=3),
+        running_gateway(setup, tmp_path, ready_within=10),
     ):
         pass
 
