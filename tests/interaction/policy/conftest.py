@@ -10,26 +10,9 @@ from pathlib import Path
 
 import pytest
 
-DECISION = """package gateway.decision
+from tests import tiny_policy
 
-default result := {
-\t"version": 1,
-\t"effect": "deny",
-\t"reasons": [{"code": "tiny/default", "message": "nothing allows this"}],
-\t"obligations": [],
-\t"policy": {"name": "tiny"},
-}
-
-result := {
-\t"version": 1,
-\t"effect": "allow",
-\t"reasons": [],
-\t"obligations": [],
-\t"policy": {"name": "tiny"},
-} if {
-\tinput.subject.id == "friend"
-}
-
+ODD = """
 result := {"huge": [x | some x in numbers.range(1, 2000000)]} if input.subject.id == "huge"
 
 result := {"slow": count([1 | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == y])} if {
@@ -40,10 +23,7 @@ result := {"effect": "allow"} if input.subject.id == "wrong"
 
 result := {"at": time.parse_rfc3339_ns(input.subject.at)} if input.subject.id == "strict"
 """
-VISIBILITY = """package gateway.visibility
-
-result := {"version": 1, "visible": [resource.id | some resource in input.resources]} if input.version == 1
-"""
+"""Answers that are no decision, for the subjects named so."""
 
 
 class Opa:
@@ -70,17 +50,12 @@ Start = Callable[..., Opa]
 
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
-    folder = tmp_path / "policy"
     files = {
         ".manifest": '{"revision": "r1", "roots": ["gateway"]}',
-        "gateway/decision/decision.rego": DECISION,
-        "gateway/visibility/visibility.rego": VISIBILITY,
+        "gateway/decision/decision.rego": tiny_policy.decision('input.subject.id == "friend"') + ODD,
+        "gateway/visibility/visibility.rego": tiny_policy.visibility("input.version == 1"),
     }
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return folder
+    return tiny_policy.write(tmp_path / "policy", files)
 
 
 @pytest.fixture

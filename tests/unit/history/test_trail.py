@@ -395,7 +395,7 @@ def test_an_entry_that_comes_twice_changes_nothing(session: Session):
     """As after a crash between two writes."""
     session.call(target("a"))
     last = session.deny(target("b"))
-    entries = [{**entry, "seq": 1} for entry in session.entries for _ in range(2)]
+    entries: list[JsonObject] = [{**entry, "seq": 1} for entry in session.entries for _ in range(2)]
 
     told = session.told(last, entries)
     assert told.facts.audiences == {"a", "b"}

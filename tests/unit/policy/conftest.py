@@ -7,34 +7,9 @@ from pathlib import Path
 
 import pytest
 
-DECISION = """package gateway.decision
+from tests import tiny_policy
 
-default result := {
-\t"version": 1,
-\t"effect": "deny",
-\t"reasons": [{"code": "tiny/default", "message": "nothing allows this"}],
-\t"obligations": [],
-\t"policy": {"name": "tiny"},
-}
-
-result := {
-\t"version": 1,
-\t"effect": "allow",
-\t"reasons": [],
-\t"obligations": [],
-\t"policy": {"name": "tiny"},
-} if {
-\tinput.subject.id in data.gateway.grants.agents
-}
-"""
-VISIBILITY = """package gateway.visibility
-
-default result := {"version": 1, "visible": []}
-
-result := {"version": 1, "visible": [resource.id | some resource in input.resources]} if {
-\tinput.subject.id in data.gateway.grants.agents
-}
-"""
+AGENT = "input.subject.id in data.gateway.grants.agents"
 GRANTS = "agents: [spiffe://corp/agent/triage]\n"
 
 Tree = Callable[[dict[str, str]], Path]
@@ -46,19 +21,11 @@ def tree(tmp_path: Path) -> Tree:
 
     def written(changes: dict[str, str]) -> Path:
         files = {
-            "gateway/decision/decision.rego": DECISION,
-            "gateway/visibility/visibility.rego": VISIBILITY,
+            "gateway/decision/decision.rego": tiny_policy.decision(AGENT),
+            "gateway/visibility/visibility.rego": tiny_policy.visibility(AGENT),
             "gateway/grants/data.yaml": GRANTS,
             **changes,
         }
-        folder = tmp_path / "rego"
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if text:
-                path.write_text(text, encoding="utf-8")
-            else:
-                path.unlink(missing_ok=True)
-        return folder
+        return tiny_policy.write(tmp_path / "rego", files)
 
     return written

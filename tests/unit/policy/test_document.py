@@ -60,6 +60,62 @@ TASK = Task("t1", "declared", 1_000_000_000.25, 2_000_000_000, "mend it")
 CONTEXT = Context(1_500_000_000.5, "0af7", "10.0.0.1", "cursor", TASK, ("redact", "label"))
 FACTS = SessionFacts(3, 1, frozenset({"y", "x"}), frozenset({"x"}), frozenset({"acme"}), frozenset({"production"}), 2)
 
+SUBJECT = {
+    "type": "agent",
+    "id": "spiffe://corp/agent/triage",
+    "properties": {
+        "issuer": "https://idp.example",
+        "auth_method": "jwt",
+        "bound": True,
+        "scopes": ["a", "b"],
+        "user": {"id": "jer", "groups": ["sre"]},
+        "delegation": [{"id": "planner", "issuer": "https://idp.example"}, {"id": "root"}],
+        "delegation_depth": 2,
+    },
+}
+RESOURCE = {
+    "type": "tool",
+    "id": "github/create_issue",
+    "properties": {
+        "upstream": "github",
+        "audience": "https://api.github.example",
+        "tool": "create_issue",
+        "tenant": "acme",
+        "environment": "production",
+        "effect": "write",
+        "egress": True,
+        "sensitivity": "internal",
+        "trust": "untrusted",
+        "roles": {"/title": "content"},
+        "pin": "match",
+        "annotations": {"readOnlyHint": True},
+    },
+}
+CONDITIONS = {
+    "time": "2017-07-14T02:40:00.500000Z",
+    "trace_id": "0af7",
+    "client": {"ip": "10.0.0.1", "name": "cursor"},
+    "task": {
+        "id": "t1",
+        "kind": "declared",
+        "opened": "2001-09-09T01:46:40.250000Z",
+        "expires": "2033-05-18T03:33:20Z",
+        "goal": "mend it",
+    },
+    "approval": None,
+    "supported_obligations": ["label", "redact"],
+}
+SESSION = {
+    "calls": 3,
+    "in_flight": 1,
+    "audiences": ["x", "y"],
+    "write_audiences": ["x"],
+    "tenants": ["acme"],
+    "environments": ["production"],
+    "denials": 2,
+}
+"""What policy is to read of the values above."""
+
 
 def _read(value: object) -> Any:
     return json.loads(document.encode(value))  # type: ignore[arg-type] - any JSON object
@@ -68,62 +124,12 @@ def _read(value: object) -> Any:
 def test_a_decision_document_is_exactly_the_contract():
     assert _read(document.decision(PRINCIPAL, CALL, CONTEXT, FACTS)) == {
         "version": 1,
-        "subject": {
-            "type": "agent",
-            "id": "spiffe://corp/agent/triage",
-            "properties": {
-                "issuer": "https://idp.example",
-                "auth_method": "jwt",
-                "bound": True,
-                "scopes": ["a", "b"],
-                "user": {"id": "jer", "groups": ["sre"]},
-                "delegation": [{"id": "planner", "issuer": "https://idp.example"}, {"id": "root"}],
-                "delegation_depth": 2,
-            },
-        },
+        "subject": SUBJECT,
         "action": {"name": "tools/call"},
-        "resource": {
-            "type": "tool",
-            "id": "github/create_issue",
-            "properties": {
-                "upstream": "github",
-                "audience": "https://api.github.example",
-                "tool": "create_issue",
-                "tenant": "acme",
-                "environment": "production",
-                "effect": "write",
-                "egress": True,
-                "sensitivity": "internal",
-                "trust": "untrusted",
-                "roles": {"/title": "content"},
-                "pin": "match",
-                "annotations": {"readOnlyHint": True},
-            },
-        },
+        "resource": RESOURCE,
         "arguments": {"title": "x"},
-        "context": {
-            "time": "2017-07-14T02:40:00.500000Z",
-            "trace_id": "0af7",
-            "client": {"ip": "10.0.0.1", "name": "cursor"},
-            "task": {
-                "id": "t1",
-                "kind": "declared",
-                "opened": "2001-09-09T01:46:40.250000Z",
-                "expires": "2033-05-18T03:33:20Z",
-                "goal": "mend it",
-            },
-            "approval": None,
-            "supported_obligations": ["label", "redact"],
-        },
-        "session": {
-            "calls": 3,
-            "in_flight": 1,
-            "audiences": ["x", "y"],
-            "write_audiences": ["x"],
-            "tenants": ["acme"],
-            "environments": ["production"],
-            "denials": 2,
-        },
+        "context": CONDITIONS,
+        "session": SESSION,
     }
 
 
