@@ -180,6 +180,13 @@ def test_a_credential_that_the_user_gave_stays_one(session: Session):
     assert [(credential.sighting, credential.origin) for credential in held] == [(item, "user")]
 
 
+def test_a_link_that_was_followed_is_told(session: Session):
+    session.call(target("chat"), CallContent(directed=True), ResultContent(links=frozenset({1})))
+    last = session.call(target("web"), CallContent(links={"/url": 1}))
+
+    assert session.told(last).facts.followed == session.facts[last].followed == ("/url",)
+
+
 def test_what_was_declared_is_told():
     session = Session()
     session.task = Task("t-1", "declared", 1000.0, 2000.0, "mend it", contract=Contract(frozenset({"a"})))
