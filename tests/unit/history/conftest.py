@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model import AuthMethod, Call, CallContent, Effect, Labels, Principal, ResultContent, Sighting, Target
+from tests.unit.history.agents import Agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,3 +59,8 @@ def make_result() -> Callable[..., ResultContent]:
         return ResultContent(tuple(Sighting(name, "jwt") for name in credentials), frozenset(tokens), complete)
 
     return make
+
+
+@pytest.fixture
+def agent(make_call: Callable[..., Call]) -> Agent:
+    return Agent(make_call)

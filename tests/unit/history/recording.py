@@ -1,0 +1,134 @@
+"""A history and its record, wired as the pipeline does it."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.config import HistorySettings
+from gateway.history import History
+from gateway.model import (
+    AuthMethod,
+    Call,
+    CallContent,
+    Contract,
+    Effect,
+    Labels,
+    Principal,
+    ResultContent,
+    Sensitivity,
+    SessionFacts,
+    Sighting,
+    Target,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model import Json, JsonObject
+
+
+_RUNS = itertools.count(1, 1000)
+"""Each history gives other ids, as random ones are."""
+AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
+DECLARED = Task("declared-1", "declared", 1000.0, 10**9, "mend it", contract=Contract(frozenset({"a"})))
+
+
+def new_history(now: Callable[[], float] = lambda: 1000.0, idle: float = 600) -> History:
+    numbers = itertools.count(next(_RUNS))
+    return History(
+        HistorySettings(idle=timedelta(seconds=idle)), clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=str
+    )
+
+
+class Record:
+    """A journal in memory: what the pipeline writes, and where."""
+
+    def __init__(self, name: str = "journal-1") -> None:
+        self.name = name
+        self.entries: list[JsonObject] = []
+        self.append("segment", {"segment": 1, "journal": name})
+
+    def append(self, kind: str, fields: JsonObject) -> None:
+        self.entries.append(msgspec.json.decode(msgspec.json.encode({"seq": self.seq + 1, "kind": kind, **fields})))
+
+    @property
+    def seq(self) -> int:
+        return len(self.entries)
+
+    def position(self) -> tuple[str, int]:
+        return self.name, self.seq
+
+    def after(self, seq: int) -> list[JsonObject]:
+        """As a reader gives them that begins with a heading."""
+        return [self.entries[0], *self.entries[max(seq, 1) :]]
+
+
+class Gateway:
+    """History and its record, wired as the pipeline does it."""
+
+    def __init__(self, history: History, record: Record) -> None:
+        self.history = history
+        self.record = record
+        self.numbers = itertools.count(1)
+
+    def begin(  # noqa: PLR0917 - a call in one line
+        self,
+        task: Task,
+        audience: str = "a",
+        content: CallContent | None = None,
+        effect: str = "allow",
+        at: float = 1000.0,
+        recorded: bool = True,  # noqa: FBT001, FBT002 - a call in one line
+    ) -> str:
+        call_id = f"{self.record.name}-c{next(self.numbers)}"
+        target = Target("tool", audience, "use", audience, labels=Labels(Effect.WRITE, sensitivity=Sensitivity.PUBLIC))
+        counted = self.history.reserve(
+            task, call_id, Call("tools/call", target, {}), content or CallContent(), at, depth=0
+        )
+        if recorded:
+            entry: dict[str, Json] = {"id": call_id, "effect": effect, "history": counted.fields}
+            self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": AGENT.key}})
+            if effect != "allow":
+                self.history.release(task, call_id, denied=True)
+        return call_id
+
+    def show(self, task: Task, call_id: str, content: ResultContent) -> None:
+        fields = self.history.observe(task, call_id, content)
+        if fields is not None:
+            self.record.append("observed", fields)
+
+    def settle(self, task: Task, call_id: str) -> None:
+        self.history.settle(task, call_id)
+        self.record.append("settled", {"id": call_id, "outcome": "completed"})
+
+    def call(self, task: Task, audience: str = "a", content: CallContent | None = None, *shown: ResultContent) -> None:
+        call_id = self.begin(task, audience, content)
+        for part in shown:
+            self.show(task, call_id, part)
+        self.settle(task, call_id)
+
+    def open(self, task: Task = DECLARED, content: ResultContent | None = None) -> None:
+        self.record.append("task", self.history.open(AGENT, task, content or ResultContent()))
+
+
+def busy(gateway: Gateway) -> Task:
+    """A task with something of everything."""
+    secret = Sighting("fp:1", "jwt")
+    gateway.open(DECLARED, ResultContent((Sighting("fp:u", "jwt"),), frozenset({5})))
+    task = gateway.history.task(AGENT, "session", 1000.0)
+    gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,), frozenset({10, 11})))
+    gateway.call(DECLARED, "b", CallContent({2: "d"}, (secret,), tokens=frozenset({10})))
+    gateway.begin(DECLARED, "c", CallContent({3: "d"}), "deny")
+    gateway.record.append("task", gateway.history.endorse(DECLARED, frozenset({77})))
+    gateway.call(task, "x", None, ResultContent(tokens=frozenset({20}), complete=False))
+    return task
+
+
+def all_facts(history: History, task: Task) -> tuple[SessionFacts, ...]:
+    content = CallContent(authority={"/u": frozenset({5}), "/e": frozenset({77}), "/n": frozenset({8})})
+    return tuple(history.facts(each, 1000.0, content=content) for each in (DECLARED, task))

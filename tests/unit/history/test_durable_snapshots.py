@@ -1,0 +1,311 @@
+"""What is written of a history from time to time, so that a start need not read the whole journal."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import HistorySettings
+from gateway.errors import HistoryError
+from gateway.history import History, Store, rebuild, restore, snapshot
+from gateway.history.embedded import RESIDENT
+from gateway.history.kept import Kept, row
+from gateway.history.state import TaskState
+from gateway.history.store import Checkpoint, Row
+from gateway.model import CallContent, ResultContent, Task
+from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
+
+if TYPE_CHECKING:
+    from gateway.model import Json
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, KEY)
+
+
+@pytest.fixture
+def gateway(store: Store) -> Gateway:
+    """One that writes its snapshots there."""
+    made = Gateway(new_history(), Record())
+    made.history.attach(store)
+    return made
+
+
+async def test_after_a_snapshot_only_the_later_entries_are_folded(store: Store, gateway: Gateway):
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+    seq = gateway.record.seq
+    gateway.call(task, "y")
+    gateway.call(DECLARED, "z", CallContent({9: "d"}))
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuilt = rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert (restored.journal, restored.seq, restored.problem) == ("journal-1", seq, None)
+    assert rebuilt.events == 4
+    assert after.task(AGENT, "session", 1000.0) == task
+    assert all_facts(after, task) == all_facts(gateway.history, task)
+
+
+async def test_entries_that_a_snapshot_knows_change_nothing(store: Store, gateway: Gateway):
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+
+    after = new_history()
+    rebuilt = rebuild(after, gateway.record.entries, restore(after, store))
+
+    assert rebuilt.events == 0
+    assert all_facts(after, task) == all_facts(gateway.history, task)
+
+
+async def test_a_call_that_is_open_in_the_snapshot_ends_with_the_later_entries(store: Store, gateway: Gateway):
+    gateway.open()
+    recorded = gateway.begin(DECLARED, "a")
+    unrecorded = gateway.begin(DECLARED, "b", recorded=False)
+    await snapshot(gateway.history, store, gateway.record.position)
+    gateway.show(DECLARED, recorded, ResultContent(tokens=frozenset({1})))
+    gateway.settle(DECLARED, recorded)
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    known = after.facts(DECLARED, 1000.0)
+    assert (known.calls, known.in_flight, known.audiences) == (2, 0, {"a", "b"})
+    kept = after.kept("declared-1")
+    assert kept is not None
+    assert kept.state is not None
+    assert kept.state.tokens == {1: 1}
+    with pytest.raises(ValueError, match="no open call"):
+        after.settle(DECLARED, unrecorded)
+
+
+async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twice(store: Store, gateway: Gateway):
+    """Events are folded before they are journalled, so a snapshot can be between the two."""
+    gateway.open()
+    call = gateway.begin(DECLARED, "a", CallContent({1: "d"}))
+    gateway.history.settle(DECLARED, call)
+    other = gateway.begin(DECLARED, "b", recorded=False)
+    await snapshot(gateway.history, store, gateway.record.position)
+    gateway.record.append("settled", {"id": call})
+    state = gateway.history.kept("declared-1")
+    assert state is not None
+    assert state.state is not None
+    fields = {"event": "reserved", "call": other, "number": 2, "at": 1000.0, "audience": "b", "sensitivity": "public"}
+    entry: dict[str, Json] = {"id": other, "effect": "allow", "history": {**fields, "write": True, "destinations": ""}}
+    gateway.record.append("call", {**entry, "task": {"id": "declared-1"}, "principal": {"key": AGENT.key}})
+    gateway.settle(DECLARED, other)
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert after.facts(DECLARED, 1000.0) == gateway.history.facts(DECLARED, 1000.0)
+
+
+async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_the_place_of_its_successor(store: Store):
+    """Entries before a snapshot are read again as far as they are in the same segment."""
+    before = Gateway(new_history(idle=10), Record())
+    before.history.attach(store)
+    old = before.history.task(AGENT, "session", 0.0)
+    before.settle(old, before.begin(old, "a", at=0.0))
+    kept = before.history.kept(old.id)
+    assert kept is not None
+    kept.used = 0.0
+    before.open(replace(DECLARED, id="over", opened=0.0, expires=1.0))
+    new = before.history.task(AGENT, "session", 10_000.0)
+    before.settle(new, before.begin(new, "b", at=10_000.0))
+    await snapshot(before.history, store, before.record.position)
+
+    after = new_history(idle=10)
+    rebuild(after, before.record.entries, restore(after, store))
+
+    assert new.id != old.id
+    assert after.kept(old.id) is None
+    assert after.kept("over") is None
+    assert after.task(AGENT, "session", 10_001.0) == new
+
+
+async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Path):
+    store = Store(tmp_path, KEY)
+    first = Gateway(new_history(), Record("journal-1"))
+    first.history.attach(store)
+    first.open()
+    for _ in range(5):
+        first.call(DECLARED, "a")
+    await snapshot(first.history, store, first.record.position)
+    second = Gateway(new_history(), Record("journal-2"))
+    second.history.attach(Store(tmp_path / "other", KEY))
+    second.open()
+    second.call(DECLARED, "b")
+
+    after = new_history()
+    rebuild(after, second.record.entries, restore(after, store))
+
+    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+
+
+async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store: Store, gateway: Gateway):
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("delete from tasks where id = ?", (task.id,))
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert restored.seq == 0
+    assert restored.problem is not None
+    assert "were edited" in restored.problem.message
+    assert all_facts(after, task) == all_facts(gateway.history, task)
+    assert store.load() is None
+
+
+async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_read_instead(store: Store):
+    store.save(Checkpoint("journal-1", 5, (Row("t", 5, b"of another version", b""),), ()))
+
+    restored = restore(new_history(), store)
+
+    assert restored.problem is not None
+    assert "cannot be read" in restored.problem.message
+
+
+async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(store: Store):
+    made = row(Kept(Task("t", "implicit", 0), b"k", AGENT.key, 1000.0), TaskState(), str)
+    store.save(Checkpoint("journal-1", 5, (replace(made, state=b"of another version"),), ()))
+    history = new_history()
+    restore(history, store)
+
+    with pytest.raises(HistoryError, match="cannot be read"):
+        history.facts(Task("t", "implicit", 0), 1000.0)
+
+
+async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Path):
+    (tmp_path / "file").touch()
+    gateway = Gateway(new_history(), Record())
+    gateway.history.attach(Store(tmp_path, KEY))
+    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    writing = asyncio.create_task(
+        snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
+    )
+    await asyncio.sleep(0)
+    gateway.history.forget(10**9)
+
+    with pytest.raises(HistoryError, match="cannot be written"):
+        await writing
+    assert len(gateway.history) == 0
+
+
+async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_path: Path):
+    (tmp_path / "file").touch()
+    before = Gateway(new_history(), Record())
+    before.history.attach(Store(tmp_path, KEY))
+    task = busy(before)
+    with pytest.raises(HistoryError, match="cannot be written"):
+        await snapshot(before.history, Store(tmp_path / "file" / "x", KEY), before.record.position)
+
+    await snapshot(before.history, Store(tmp_path, KEY), before.record.position)
+
+    after = new_history()
+    restore(after, Store(tmp_path, KEY))
+    assert all_facts(after, task) == all_facts(before.history, task)
+
+
+async def test_calls_go_on_while_a_snapshot_is_written(store: Store, gateway: Gateway):
+    tasks = [gateway.history.task(AGENT, str(number), 1000.0) for number in range(300)]
+    for task in tasks:
+        gateway.call(task, "a")
+    writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
+    for task in tasks * 3:
+        gateway.call(task, "b")
+        await asyncio.sleep(0)
+    await writing
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert {task.id: after.facts(task, 1000.0) for task in tasks} == {
+        task.id: gateway.history.facts(task, 1000.0) for task in tasks
+    }
+
+
+async def test_an_unused_task_leaves_memory_and_comes_back_with_its_facts(store: Store):
+    gateway = Gateway(new_history(idle=10**9), Record())
+    gateway.history.attach(store)
+    task = busy(gateway)
+    known = all_facts(gateway.history, task)
+    assert gateway.history.shed(1000.0 + RESIDENT + 1) == 0
+    await snapshot(gateway.history, store, gateway.record.position)
+    assert gateway.history.shed(1000.0 + RESIDENT) == 0
+
+    left = gateway.history.shed(1000.0 + RESIDENT + 1)
+
+    states = [gateway.history.kept(name) for name in ("declared-1", task.id)]
+    assert left == 2
+    assert all(kept is not None and kept.state is None for kept in states)
+    assert gateway.history.task(AGENT, "session", 10**6) == task
+    assert all_facts(gateway.history, task) == known
+    gateway.call(DECLARED, "q")
+    assert "q" in gateway.history.facts(DECLARED, 1000.0).audiences
+
+
+async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store, gateway: Gateway):
+    tasks = [gateway.history.task(AGENT, str(number), 1000.0 + number) for number in range(4)]
+    for task in tasks:
+        gateway.call(task, "a", None, ResultContent(tokens=frozenset(range(1000))))
+    held = gateway.begin(tasks[0])
+    await snapshot(gateway.history, store, gateway.record.position)
+    gateway.call(tasks[1])
+
+    left = gateway.history.shed(1010.0, max_weight=2500)
+
+    kept = [gateway.history.kept(task.id) for task in tasks]
+    assert left == 2
+    assert [each is not None and each.state is not None for each in kept] == [True, True, False, False]
+    gateway.settle(tasks[0], held)
+
+
+async def test_a_state_that_is_damaged_on_disk_is_an_error_and_not_a_fresh_start(store: Store, gateway: Gateway):
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+    gateway.history.shed(10**6)
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("update tasks set state = x'00'")
+
+    with pytest.raises(HistoryError, match="were edited"):
+        gateway.history.facts(task, 1000.0)
+    with pytest.raises(HistoryError, match="were edited"):
+        gateway.begin(DECLARED)
+
+
+async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway: Gateway):
+    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    await snapshot(gateway.history, store, gateway.record.position)
+    gateway.history.forget(10**6)
+
+    await snapshot(gateway.history, store, gateway.record.position)
+
+    stored = store.load()
+    assert stored is not None
+    assert stored.tasks == ()
+
+
+async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Store):
+    history = History(HistorySettings(), clock=lambda: 0.0, conceal=lambda goal: "…")
+    history.attach(store)
+    history.open(AGENT, DECLARED, ResultContent())
+    await snapshot(history, store, lambda: ("j", 1))
+
+    assert b"mend it" not in store.path.read_bytes()
