@@ -6,16 +6,10 @@ from dataclasses import replace
 
 from gateway.binding.handles import LIFETIME, PER_PRINCIPAL, Handles
 from gateway.model import AuthMethod, Principal
+from tests.unit.clock import Clock
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT)
 THIEF = replace(OWNER, id="thief")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_handle_belongs_to_whom_it_was_given_to():

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.config import HistorySettings
+from gateway.history import History
 from gateway.model import AuthMethod, Call, CallContent, Effect, Labels, Principal, ResultContent, Sighting, Target
+from tests.unit.clock import Clock
 from tests.unit.history.agents import Agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+
+IDLE = 60.0
+"""Seconds after which the `history` of these tests forgets a task."""
 
 
 @pytest.fixture
@@ -64,3 +73,18 @@ def make_result() -> Callable[..., ResultContent]:
 @pytest.fixture
 def agent(make_call: Callable[..., Call]) -> Agent:
     return Agent(make_call)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def history(clock: Clock) -> History:
+    numbers = itertools.count(1)
+    return History(
+        HistorySettings(idle=timedelta(seconds=IDLE), tasks=4, tasks_per_caller=3),
+        clock=clock,
+        new_id=lambda: f"task-{next(numbers)}",
+    )

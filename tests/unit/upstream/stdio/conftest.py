@@ -11,7 +11,8 @@ import pytest
 
 from gateway.config import Limits, Upstream
 from gateway.upstream.stdio import StdioUpstream
-from tests.unit.upstream.stdio.driving import PUPPET, Clock, Make
+from tests.unit.clock import Clock
+from tests.unit.upstream.stdio.driving import PUPPET, Make
 
 
 @pytest.fixture

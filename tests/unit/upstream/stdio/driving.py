@@ -33,16 +33,6 @@ Make = Callable[..., StdioUpstream]
 """Builds an upstream: command, limits, settings."""
 
 
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Client:
     """One MCP client of an upstream."""
 

@@ -17,7 +17,8 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio import child as child_module
 from gateway.upstream.stdio.child import Child, is_power_of_two, spawn
 from gateway.upstream.stdio.wire import Inbound
-from tests.unit.upstream.stdio.driving import PUPPET, Clock, until
+from tests.unit.clock import Clock
+from tests.unit.upstream.stdio.driving import PUPPET, until
 
 
 class Owner:

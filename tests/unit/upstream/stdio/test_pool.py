@@ -16,10 +16,10 @@ from gateway.upstream.stdio import replies
 from gateway.upstream.stdio import upstream as upstream_module
 from gateway.upstream.stdio.pool import MAX_CANCELLED, POOL_SIZE, Pool
 from gateway.upstream.stdio.wire import LOG_LEVEL_KEY, SUBSCRIPTION_KEY
+from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import (
     ALICE,
     Client,
-    Clock,
     Make,
     body_of,
     events_of,

@@ -14,7 +14,8 @@ from gateway.errors import UpstreamUnreachable
 from gateway.upstream.stdio import spawner as spawner_module
 from gateway.upstream.stdio.child import Child
 from gateway.upstream.stdio.spawner import Spawner
-from tests.unit.upstream.stdio.driving import PUPPET, Clock, until
+from tests.unit.clock import Clock
+from tests.unit.upstream.stdio.driving import PUPPET, until
 
 MakeSpawner = Callable[..., Spawner]
 

@@ -15,12 +15,12 @@ from gateway.upstream.stdio import Status
 from gateway.upstream.stdio import spawner as spawner_module
 from gateway.upstream.stdio import upstream as upstream_module
 from gateway.upstream.stdio.wire import Inbound
+from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import (
     ALICE,
     BOB,
     PUPPET,
     Client,
-    Clock,
     Make,
     body_of,
     events_of,
