@@ -9,6 +9,7 @@ import pytest
 
 from gateway.config import JournalSettings
 from gateway.journal.writer import Journal
+from tests.unit.journal.disks import WatchedDisk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -58,3 +59,8 @@ def write_journal(open_journal: Callable[..., Journal]) -> Callable[..., Awaitab
         return journal.head
 
     return write
+
+
+@pytest.fixture
+def disk() -> WatchedDisk:
+    return WatchedDisk()

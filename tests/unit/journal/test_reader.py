@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.journal import reader
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.verification import Fault
+from tests.unit.journal.segments import SMALL, files, lines, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
     from gateway.journal.writer import Journal
 
 KEY = b"k" * 32
-SMALL = 900
-
-
-def lines(folder: Path, number: int = 1) -> list[bytes]:
-    return (folder / f"{number:08d}.jsonl").read_bytes().splitlines(keepends=True)
-
-
-def rewrite(folder: Path, changed: list[bytes], number: int = 1) -> None:
-    (folder / f"{number:08d}.jsonl").write_bytes(b"".join(changed))
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jsonl"))
 
 
 def verify(

@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import JournalError
 from gateway.journal import reader
 from gateway.journal.reader import entries, find, tail, task
+from tests.unit.journal.segments import SMALL, files, lines, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from gateway.journal.writer import Journal
 
 KEY = b"k" * 32
-SMALL = 900
-
-
-def lines(folder: Path, number: int = 1) -> list[bytes]:
-    return (folder / f"{number:08d}.jsonl").read_bytes().splitlines(keepends=True)
-
-
-def rewrite(folder: Path, changed: list[bytes], number: int = 1) -> None:
-    (folder / f"{number:08d}.jsonl").write_bytes(b"".join(changed))
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jsonl"))
 
 
 async def test_entries_are_listed_oldest_first_over_segments(

@@ -8,6 +8,7 @@ from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.recovery import recover
 from gateway.journal.storage import Disk
+from tests.unit.journal.segments import SMALL, add, files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
 
 KEY = b"k" * 32
 CHAIN = Chain.of(KEY)
-SMALL = 900
-
-
-def add(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(data)
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jsonl"))
 
 
 def test_an_empty_folder_has_no_end(tmp_path: Path):

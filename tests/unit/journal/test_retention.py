@@ -15,6 +15,7 @@ from gateway.journal.floor import Floor
 from gateway.journal.retention import Pruned, prune
 from gateway.journal.storage import Disk, segments
 from gateway.journal.verification import Fault
+from tests.unit.journal.segments import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.journal.writer import Journal
 
 KEY = b"k" * 32
-SMALL = 900
 NOW = "2030-01-01T00:00:00.000Z"
 
 

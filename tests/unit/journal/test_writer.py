@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
-import os
-import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,51 +11,16 @@ import pytest
 from gateway.errors import JournalError
 from gateway.journal.chain import subkey
 from gateway.journal.reader import entries, verify
-from gateway.journal.storage import Disk
+from tests.unit.journal.segments import add
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from gateway.journal.writer import Journal
+    from tests.unit.journal.disks import WatchedDisk
 
 KEY = b"k" * 32
-
-
-class WatchedDisk(Disk):
-    """A real disk that notes what is asked of it; a sync can be held up, and made to fail."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.go = threading.Event()
-        self.go.set()
-        self.failure: OSError | None = None
-        self.full = False
-        self.syncing = threading.Event()
-
-    def write(self, fd: int, data: bytes) -> int:
-        if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.done.append("write")
-        return super().write(fd, data)
-
-    def sync(self, fd: int) -> None:
-        self.syncing.set()
-        assert self.go.wait(10)
-        if self.failure is not None:
-            raise self.failure
-        self.done.append("sync")
-        super().sync(fd)
-
-
-@pytest.fixture
-def disk() -> WatchedDisk:
-    return WatchedDisk()
-
-
-def add(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(data)
 
 
 async def test_an_entry_is_on_record_when_append_returns(open_journal: Callable[..., Journal], folder: Path):
@@ -83,175 +45,6 @@ async def test_entries_of_one_turn_are_written_in_their_order_and_share_a_sync(
 
     assert disk.done == done
     assert [entry["name"] for entry in entries(folder) if entry["kind"] == "policy"] == [str(n) for n in range(50)]
-    await journal.close()
-
-
-async def test_with_always_an_entry_is_on_disk_when_append_returns(
-    open_journal: Callable[..., Journal], disk: WatchedDisk
-):
-    journal = open_journal(fsync="always", disk=disk)
-    disk.done.clear()
-    disk.go.clear()
-    waiting = asyncio.create_task(journal.append("policy", {}))
-    await asyncio.to_thread(disk.syncing.wait)
-
-    assert disk.done == ["write"]
-    assert not waiting.done()
-    disk.go.set()
-    await waiting
-    assert disk.done == ["write", "sync"]
-    await journal.close()
-
-
-async def test_with_always_entries_that_come_during_a_sync_share_the_next(
-    open_journal: Callable[..., Journal], disk: WatchedDisk
-):
-    journal = open_journal(fsync="always", disk=disk)
-    disk.done.clear()
-    disk.go.clear()
-    disk.syncing.clear()
-    first = asyncio.create_task(journal.append("policy", {"name": "first"}))
-    await asyncio.to_thread(disk.syncing.wait)
-    others = [asyncio.create_task(journal.append("policy", {"name": str(number)})) for number in range(20)]
-    await asyncio.sleep(0)
-    disk.go.set()
-    await asyncio.gather(first, *others)
-
-    assert disk.done == ["write", "sync", "write", "sync"]
-    await journal.close()
-
-
-async def test_with_interval_the_disk_is_waited_for_later_and_once(
-    open_journal: Callable[..., Journal], disk: WatchedDisk, monkeypatch: pytest.MonkeyPatch, folder: Path
-):
-    monkeypatch.setattr("gateway.journal.writer._INTERVAL", 0.01)
-    journal = open_journal(fsync="interval", disk=disk)
-    disk.done.clear()
-    disk.syncing.clear()
-    disk.go.clear()
-    await journal.append("policy", {"name": "a"})
-    await journal.append("policy", {"name": "b"})
-    assert disk.done == ["write", "write"]
-
-    await asyncio.to_thread(disk.syncing.wait)
-    during = asyncio.create_task(journal.append("policy", {"name": "c"}))
-    await asyncio.sleep(0)
-    disk.go.set()
-    await during
-    await journal.close()
-
-    assert disk.done[:4] == ["write", "write", "sync", "write"]
-    assert verify(folder, key=KEY, head=journal.head).ok
-
-
-async def test_a_commit_that_meets_a_sync_is_made_after_it(
-    open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
-):
-    """An interval's sync must not find the segment changing under it."""
-    journal = open_journal(fsync="interval", disk=disk)
-    disk.go.clear()
-    journal._sync()  # pyright: ignore[reportPrivateUsage] - what the timer calls
-    waiting = asyncio.create_task(journal.append("policy", {"name": "a"}))
-    disk.done.clear()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert disk.done == []
-    disk.go.set()
-    await waiting
-    assert disk.done == ["sync", "write"]
-
-    assert verify(folder, key=KEY, head=journal.head).entries == 2
-    await journal.close()
-
-
-async def test_a_commit_that_finds_nothing_left_does_nothing(open_journal: Callable[..., Journal], disk: WatchedDisk):
-    """The end of a sync has written what waited; the problem that it met is still the problem."""
-    journal = open_journal(fsync="interval", disk=disk)
-    disk.full = True
-    journal._sync()  # pyright: ignore[reportPrivateUsage] - what the timer calls
-    waiting = asyncio.create_task(journal.append("policy", {}))
-    with pytest.raises(JournalError):
-        await waiting
-    journal._commit()  # pyright: ignore[reportPrivateUsage] - what the turn calls
-    disk.done.clear()
-
-    assert "No space left" in (journal.status().problem or "")
-    assert disk.done == []
-    disk.full = False
-    await journal.close()
-
-
-async def test_with_never_the_disk_is_not_waited_for(open_journal: Callable[..., Journal], disk: WatchedDisk):
-    journal = open_journal(fsync="never", disk=disk)
-    disk.done.clear()
-
-    await journal.append("policy", {})
-    await journal.close()
-
-    assert disk.done == ["write", "write"]
-
-
-async def append_for_ever(journal: Journal) -> None:
-    while True:
-        await journal.append("policy", {})
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("policy", ["always", "interval"])
-async def test_a_sync_that_fails_ends_the_journal(
-    open_journal: Callable[..., Journal], disk: WatchedDisk, policy: str, monkeypatch: pytest.MonkeyPatch
-):
-    """After it nobody knows what is on disk: https://wiki.postgresql.org/wiki/Fsync_Errors."""
-    monkeypatch.setattr("gateway.journal.writer._INTERVAL", 0.0)
-    journal = open_journal(fsync=policy, disk=disk)
-    disk.failure = OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with pytest.raises(JournalError, match="Input/output error"):
-        await append_for_ever(journal)
-    disk.failure = None
-    with pytest.raises(JournalError, match="Input/output error") as caught:
-        await journal.append("policy", {})
-    assert caught.value.code == "journal/unavailable"
-    assert "start the gateway again" in caught.value.remedy
-    assert journal.status().problem == caught.value.message
-    with pytest.raises(JournalError, match="Input/output error"):
-        await journal.close()
-
-
-async def test_entries_that_wait_when_a_sync_fails_are_refused(open_journal: Callable[..., Journal], disk: WatchedDisk):
-    journal = open_journal(fsync="always", disk=disk)
-    disk.go.clear()
-    disk.syncing.clear()
-    first = asyncio.create_task(journal.append("policy", {}))
-    await asyncio.to_thread(disk.syncing.wait)
-    second = asyncio.create_task(journal.append("policy", {}))
-    await asyncio.sleep(0)
-    disk.failure = OSError(errno.EIO, os.strerror(errno.EIO))
-    disk.go.set()
-
-    results = await asyncio.gather(first, second, return_exceptions=True)
-
-    assert [type(result) for result in results] == [JournalError, JournalError]
-    assert results[0] is not results[1]
-    with pytest.raises(JournalError):
-        await journal.close()
-
-
-async def test_a_full_disk_refuses_and_a_mended_one_goes_on(
-    open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
-):
-    journal = open_journal(disk=disk)
-    disk.full = True
-
-    results = await asyncio.gather(*[journal.append("policy", {}) for _ in range(3)], return_exceptions=True)
-
-    assert [type(result) for result in results] == [JournalError] * 3
-    assert "No space left on device" in (journal.status().problem or "")
-    disk.full = False
-    await journal.append("policy", {})
-    assert journal.status().problem is None
-    assert verify(folder, key=KEY, head=journal.head).entries == 2
     await journal.close()
 
 
@@ -318,26 +111,6 @@ async def test_what_waits_is_written_before_the_journal_stops(
     assert [entry["kind"] for entry in entries(folder)] == ["segment", *["policy"] * 5, "stop"]
 
 
-async def test_a_stop_that_cannot_be_written_still_gives_the_journal_up(
-    open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
-):
-    journal = open_journal(disk=disk)
-    disk.full = True
-
-    with pytest.raises(JournalError, match="No space left"):
-        await journal.close()
-    await open_journal().close()
-    assert verify(folder, key=KEY).ok
-
-
-async def test_a_sync_that_fails_at_the_stop_is_said(open_journal: Callable[..., Journal], disk: WatchedDisk):
-    journal = open_journal(fsync="interval", disk=disk)
-    disk.failure = OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with pytest.raises(JournalError, match="Input/output error"):
-        await journal.close()
-
-
 async def test_a_new_segment_says_its_head_in_the_log(
     open_journal: Callable[..., Journal], caplog: pytest.LogCaptureFixture
 ):
@@ -402,25 +175,6 @@ async def test_calls_without_an_outcome_are_abandoned_once(open_journal: Callabl
     journal = open_journal()
     assert journal.unsettled() == ()
     await journal.close()
-
-
-def test_a_full_disk_at_the_start_is_said(open_journal: Callable[..., Journal], disk: WatchedDisk):
-    disk.full = True
-
-    with pytest.raises(JournalError, match="cannot be opened: No space left on device"):
-        open_journal(disk=disk)
-
-
-async def test_what_was_found_that_cannot_be_written_down_keeps_the_journal_closed(
-    open_journal: Callable[..., Journal], disk: WatchedDisk
-):
-    journal = open_journal()
-    await journal.append("call", {"id": "a", "effect": "allow"})
-    await journal.close()
-    disk.full = True
-
-    with pytest.raises(JournalError, match="No space left on device"):
-        open_journal(disk=disk)
 
 
 async def test_any_mapping_and_sequence_is_written(open_journal: Callable[..., Journal], folder: Path):
