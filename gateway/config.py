@@ -308,6 +308,15 @@ class Limits(Settings):
     """How much, how many, and how long."""
 
     request_bytes: Size = Field(default=4 * 2**20, description="A larger request is refused with 413.")
+    request_head: Duration = Field(
+        default=timedelta(seconds=20),
+        description="For a request's head, from the connection on, or from the first byte after an answer; then: 408.",
+    )
+    connections: int = Field(
+        default=2000,
+        gt=0,
+        description="Open connections of one client address (of one /64 of IPv6); more are closed. A proxy is one client.",
+    )
     connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
     in_flight: int = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")

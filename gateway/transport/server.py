@@ -1,26 +1,47 @@
 """uvicorn, run with what opagate needs of it: a clear sentence when the address is taken, the client's certificate and
-whether it is still there in the scope, and a drain on SIGTERM in which no call is lost."""
+whether it is still there in the scope, bounds on what a stranger can hold open, and a drain on SIGTERM in which no call is
+lost."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
+from gateway.transport.connections import Connections
 from gateway.transport.exchange import Presence
 from gateway.transport.gathering import Gathering
 
+HEAD_BYTES: Final = 64 * 2**10
+"""Bytes of a request's head, or of the fields after its body. The parser keeps them all, however many there are. What comes
+in one piece with the beginning, up to 256 KiB, is not counted."""
+
 
 class _Protocol(HttpToolsProtocol):
-    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificate, DER."""
+    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificate, DER.
+
+    uvicorn waits for ever for a head (RFC 9112 section 9.5 leaves it to the server), so it is bounded here: while nothing is
+    being answered, a whole head has to come within `head` seconds, from the connection on, or from the first byte
+    after an answer. That byte may as well be the rest of a body, or an empty line: neither is a reason to wait longer.
+    """
+
+    def __init__(self, connections: Connections, head: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._all = connections
+        self._head_seconds = head
+        self._kept_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._counted: str | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport))
@@ -30,14 +51,80 @@ class _Protocol(HttpToolsProtocol):
             "opagate.presence": self._presence,
             "opagate.certificate": tls.getpeercert(binary_form=True) if tls is not None else None,
         }
+        address = self.client[0] if self.client else ""
+        if not self._all.admit(address):
+            transport.abort()
+            return
+        self._counted = address
+        self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
         super().connection_lost(exc)
         self._presence.leave()
+        if self._counted is not None:
+            self._all.leave(self._counted)
+
+    def data_received(self, data: bytes) -> None:
+        self._kept_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._kept_bytes > HEAD_BYTES:
+            self._give_up(b"431 Request Header Fields Too Large", b"The request's head is too large.")
+        elif self._deadline is None and not self._answering:
+            self._expect_head()
 
     def on_message_begin(self) -> None:
+        self._kept_bytes = 0
         super().on_message_begin()
         self.scope.update(self._extensions)  # type: ignore[typeddict-item] - extensions of ours
+
+    def on_headers_complete(self) -> None:
+        self._expect_nothing()
+        super().on_headers_complete()
+        # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        self._kept_bytes = 0
+        super().on_body(body)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._drop_unread()
+
+    @property
+    def _answering(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    def _expect_head(self) -> None:
+        late = partial(self._give_up, b"408 Request Timeout", b"The request's head did not arrive in time.")
+        self._deadline = self.loop.call_later(self._head_seconds, late)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self, status: bytes, sentence: bytes) -> None:
+        self._expect_nothing()
+        if self._answering:
+            self.transport.abort()
+            return
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, len(sentence), sentence)
+            )
+            self.transport.close()
+        self._drop_unread()
+
+    def _drop_unread(self) -> None:
+        """A connection that is closed stays until the client has read what was written. This one has had its time."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -52,9 +139,11 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None],
         on_drain: Callable[[], Awaitable[None]],
     ) -> None:
+        limits = configuration.limits
+        protocol = partial(_Protocol, Connections(limits.connections), limits.request_head.total_seconds())
         options = uvicorn.Config(
             app,
-            http=_Protocol,
+            http=cast("type[asyncio.Protocol]", protocol),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -66,7 +155,7 @@ class Server(uvicorn.Server):
             server_header=False,
             date_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(configuration.limits.drain.total_seconds()) or 1,
+            timeout_graceful_shutdown=int(limits.drain.total_seconds()) or 1,
             backlog=2048,
             ssl_context_factory=(lambda _config, _default: tls) if tls else None,
         )

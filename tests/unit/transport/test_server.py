@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
 import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway import config
 from gateway.config import TlsSettings
 from gateway.errors import ConfigurationError
-from gateway.transport.server import Server, listen, tls_context
+from gateway.transport.delivery import Receive, Send, send_whole
+from gateway.transport.server import HEAD_BYTES, Server, listen, tls_context
 from tests.e2e import certificates
 from tests.unit.identity.tokens import Authority
 
@@ -73,3 +78,174 @@ async def test_the_first_signal_drains_and_a_second_interrupt_does_not_wait():
     server.handle_exit(signal.SIGINT, None)
     assert server.force_exit
     server._listener.close()
+
+
+# --- what a stranger can hold open -------------------------------------------------------------------
+
+SOON = "limits: {request_head: 200ms}\n"
+PATIENT = "limits: {request_head: 1h}\n"
+GET = b"GET / HTTP/1.1\r\nhost: here\r\n"
+
+
+async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """Answers before it has read the body; at `/long` it answers when the body is there."""
+    if scope["path"] == "/long":
+        while (await receive()).get("more_body"):
+            pass
+    assert b"late" not in dict(scope["headers"])
+    await send_whole(send, 200, (), b"x" * 2**26 if scope["path"] == "/huge" else b"here")
+
+
+@asynccontextmanager
+async def serving(settings: str, servers: list[Server] | None = None) -> AsyncGenerator[int]:
+    """The port of a server that runs."""
+
+    async def drain() -> None:
+        """Nothing to drain."""
+
+    ready = asyncio.Event()
+    configuration = config.parse(f"listen: 127.0.0.1:0\n{settings}", base=Path())
+    server = Server(answers, configuration, tls=None, on_ready=ready.set, on_drain=drain)
+    if servers is not None:
+        servers.append(server)
+    running = asyncio.create_task(server.run_until_stopped())
+    port = server._listener.getsockname()[1]
+    try:
+        await ready.wait()
+        yield port
+    finally:
+        server.should_exit = True
+        await running
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(20):
+            yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def answered(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert await reader.readexactly(4) == b"here"
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", GET, b"\r\n"])
+async def test_a_connection_on_which_no_whole_head_comes_is_closed(sent: bytes):
+    async with serving(SOON) as port, connected(port) as (reader, writer):
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+async def test_a_head_that_trickles_has_no_more_time_than_another():
+    async with serving(SOON) as port, connected(port) as (reader, writer):
+        ended = asyncio.create_task(reader.read())
+        writer.write(GET)
+        while not ended.done():
+            writer.write(b"a: b\r\n")
+            await asyncio.wait([ended], timeout=0.02)
+        assert (await ended).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("sent", [b"\r\n", GET], ids=["empty line", "half a head"])
+async def test_a_next_request_has_as_long_from_its_first_byte(sent: bytes):
+    async with serving(SOON) as port, connected(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(GET + b"\r\n")
+            await answered(reader)
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_goes_on_after_its_answer_does_not_hold_the_connection():
+    async with serving(SOON) as port, connected(port) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 1000000\r\n\r\n")
+        await answered(reader)
+        ended = asyncio.create_task(reader.read())
+        while not ended.done():
+            writer.write(b"x")
+            await asyncio.wait([ended], timeout=0.02)
+        assert (await ended).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_is_waited_for_is_not_the_heads_time():
+    async with serving(SOON) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n")
+        async with connected(port) as (other, _):
+            assert (await other.read()).startswith(b"HTTP/1.1 408 ")
+        writer.write(b"{}")
+        await answered(reader)
+
+
+async def test_a_head_without_an_end_is_not_kept():
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        ended = asyncio.create_task(reader.read())
+        writer.write(GET + b"a: ")
+        with suppress(ConnectionError):
+            while not ended.done():
+                writer.write(b"x" * 16384)
+                await writer.drain()
+                await asyncio.wait([ended], timeout=0.01)
+        assert ended.exception() is not None or ended.result().startswith(b"HTTP/1.1 431 ")
+
+
+async def test_fields_without_an_end_after_a_body_are_not_kept():
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\na: ")
+        ended = asyncio.create_task(reader.read())
+        with suppress(ConnectionError):
+            while not ended.done():
+                writer.write(b"x" * 16384)
+                await writer.drain()
+                await asyncio.wait([ended], timeout=0.01)
+        assert ended.exception() is not None or ended.result() == b""
+
+
+async def test_a_field_after_a_body_is_no_header():
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n0\r\nlate: 1\r\n\r\n")
+        await answered(reader)
+
+
+async def test_a_large_body_is_no_head():
+    size = 8 * HEAD_BYTES
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+        await answered(reader)
+
+
+async def test_a_client_has_so_many_connections_and_no_more():
+    async with serving("limits: {connections: 1}\n") as port:
+        async with connected(port) as (reader, writer):
+            writer.write(GET + b"\r\n")
+            await answered(reader)
+            with suppress(ConnectionError):
+                async with connected(port) as (other, _):
+                    assert await other.read() == b""
+            writer.write(GET + b"\r\n")
+            await answered(reader)
+            writer.write(GET + b"connection: close\r\n\r\n")
+            await answered(reader)
+            assert await reader.read() == b""
+        async with connected(port) as (reader, writer):
+            writer.write(GET + b"\r\n")
+            await answered(reader)
+
+
+async def test_what_a_client_does_not_read_does_not_keep_its_connection():
+    running: list[Server] = []
+    async with serving(SOON, running) as port, connected(port) as (reader, writer):
+        writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        connections = running[0].server_state.connections
+        assert len(connections) == 1
+        writer.write(b"\r\n")
+        async with asyncio.timeout(10):
+            while connections:
+                await asyncio.sleep(0.01)

@@ -1,0 +1,43 @@
+"""The bound on the connections of one client."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.transport.connections import Connections
+
+
+def test_an_address_has_so_many_connections_and_no_more_until_one_is_gone():
+    connections = Connections(2)
+    assert [connections.admit("192.0.2.1") for _ in range(3)] == [True, True, False]
+
+    connections.leave("192.0.2.1")
+
+    assert [connections.admit("192.0.2.1") for _ in range(2)] == [True, False]
+
+
+def test_one_client_takes_nothing_from_another():
+    connections = Connections(1)
+    assert connections.admit("192.0.2.1")
+    assert connections.admit("192.0.2.2")
+
+
+@pytest.mark.parametrize(("other", "admitted"), [("2001:db8:0:1::2", False), ("2001:db8:0:2::1", True)])
+def test_a_network_of_ipv6_is_one_client(other: str, *, admitted: bool):
+    connections = Connections(1)
+    assert connections.admit("2001:db8:0:1::1")
+    assert connections.admit(other) is admitted
+
+
+def test_clients_without_an_address_share_one_bound():
+    connections = Connections(1)
+    assert [connections.admit("") for _ in range(2)] == [True, False]
+
+
+def test_what_is_gone_is_forgotten():
+    connections = Connections(1)
+    for number in range(3):
+        address = f"192.0.2.{number}"
+        assert connections.admit(address)
+        connections.leave(address)
+    assert not connections._open
