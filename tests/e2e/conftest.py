@@ -1,4 +1,4 @@
-"""One gateway before three real upstreams, for the tests that leave it as it was."""
+"""Gateways for the tests that leave them as they were: one before three real upstreams, one before many systems."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.systems import Agent, Servers, agent, servers
 from tests.e2e.wire import Caller, caller
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
 from tests.servers.echo import Recorder
@@ -95,3 +96,53 @@ def mallory(gateway: GatewayProcess) -> Caller:
 def bob(gateway: GatewayProcess) -> Caller:
     """May use some tools only."""
     return caller(gateway, "bob", "handles")
+
+
+@pytest.fixture(scope="session")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
+    """The servers that play the systems."""
+    with servers(tmp_path_factory.mktemp("systems")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def one(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """The shipped policy, with a grant for everybody."""
+    folder = tmp_path_factory.mktemp("history")
+    with running_gateway(systems.config(open_policy(folder)), folder) as found:
+        yield found
+
+
+@pytest.fixture
+def ada(one: GatewayProcess, systems: Servers) -> Agent:
+    """An agent in a task of its own that has done nothing yet."""
+    return agent(one, systems)
+
+
+def roomy_policy(folder: Path) -> Path:
+    """The shipped policy with wide limits for reach, and credentials made without asking."""
+    tree = open_policy(folder)
+    settings = tree / "gateway/settings/data.yaml"
+    text = settings.read_text("utf-8")
+    for shipped, own in (
+        ("  audiences: {soft: 3, hard: 5}", "  audiences: {soft: 20, hard: 20}"),
+        ("  destinations: {soft: 5, hard: 8}", "  destinations: {soft: 99, hard: 99}"),
+        ("effects_without_approval: [", "effects_without_approval: [mint, "),
+    ):
+        assert text.count(shipped) == 1
+        text = text.replace(shipped, own)
+    settings.write_text(text, "utf-8")
+    chain = tree / "gateway/denials/credential_chain/credential_chain.rego"
+    before, rule, after = chain.read_text("utf-8").partition("# title: A person decides on a new credential\n")
+    assert rule
+    after = after.replace('properties.effect == "mint"', 'properties.effect == "never"', 1)
+    chain.write_text(before + rule + after, "utf-8")
+    return tree
+
+
+@pytest.fixture
+def roomy(systems: Servers, tmp_path: Path) -> Generator[Agent]:
+    """An agent of a gateway whose operator lets tasks reach more systems and destinations, and lets credentials be made
+    unattended: there the limits that lie behind can be seen."""
+    with running_gateway(systems.config(roomy_policy(tmp_path)), tmp_path) as gateway:
+        yield agent(gateway, systems)

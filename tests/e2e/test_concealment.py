@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.desk import KEY, SECOND
 from tests.e2e.running import mortal_gateway
-from tests.e2e.systems import Agent, Arrived, Servers, agent, servers
+from tests.e2e.systems import Agent, Arrived, Servers, agent
 from tests.e2e.wire import entries, stateless
 from tests.gateway_process import GatewayProcess, free_port, open_policy, running_gateway
 from tests.requirements import requirement
@@ -36,21 +36,10 @@ def concealing_policy(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def systems(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
-    with servers(tmp_path_factory.mktemp("systems"), 2) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def one(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("concealment")
     with running_gateway(systems.config(concealing_policy(folder)), folder) as found:
         yield found
-
-
-@pytest.fixture
-def ada(one: GatewayProcess, systems: Servers) -> Agent:
-    return agent(one, systems)
 
 
 def handle(ada: Agent, page: str = "key", system: str = "crm") -> str:

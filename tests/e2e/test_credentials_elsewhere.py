@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,25 +23,12 @@ from mcp.shared.exceptions import MCPError
 
 from tests.e2e.desk import KEY, made
 from tests.e2e.running import mortal_gateway
-from tests.e2e.systems import Agent, Servers, agent, servers
+from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import META, Answer, Caller, Sent, call, entries, legacy, stateless
-from tests.gateway_process import TRACEBACK, GatewayProcess, free_port, open_policy, running_gateway
+from tests.gateway_process import TRACEBACK, GatewayProcess, free_port, open_policy
 from tests.requirements import requirement
 
 OUTSIDE: Final = ["credential-chain/outside-arguments"]
-
-
-@pytest.fixture(scope="module")
-def systems(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
-    with servers(tmp_path_factory.mktemp("systems")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def one(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    with running_gateway(systems.config(open_policy(folder)), folder) as found:
-        yield found
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import http.client
 import json
-import shutil
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import tiny_policy
 from tests.e2e.conftest import GRANTS, policy
 from tests.e2e.wire import META, Caller, Sent, call, caller, entries, legacy, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, open_config, running_gateway
@@ -385,25 +385,7 @@ def test_invariant_7_the_intent_is_on_the_disk_before_the_call_goes_on(
     assert verified(tmp_path).ok
 
 
-# --- 9: in one process. Across restarts and replicas: not kept yet by this store --------------------
-
-
-AT_MOST_THREE = """package gateway.decision
-
-default result := {
-	"version": 1, "effect": "deny", "obligations": [], "policy": {"name": "three"},
-	"reasons": [{"code": "tiny/full", "message": "three calls are open"}],
-}
-
-result := {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "three"}} if {
-	input.subject.id
-	input.session.in_flight <= 3
-}
-"""
-SHOW_NOTHING = """package gateway.visibility
-
-default result := {"version": 1, "visible": []}
-"""
+# --- 9: under concurrency. Across restarts: see test_history ------------------------------------------
 
 
 @requirement("invariant/9")
@@ -411,13 +393,11 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
     """Ten parallel calls against a limit of three in flight: never more than three reach the server."""
-    tree = policy(tmp_path)
-    for path in tree.glob("*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (tree / "gateway/decision").mkdir(parents=True)
-    (tree / "gateway/visibility").mkdir()
-    (tree / "gateway/decision/decision.rego").write_text(AT_MOST_THREE, "utf-8")
-    (tree / "gateway/visibility/visibility.rego").write_text(SHOW_NOTHING, "utf-8")
+    files = {
+        "gateway/decision/decision.rego": tiny_policy.decision("input.subject.id\n\tinput.session.in_flight <= 3"),
+        "gateway/visibility/visibility.rego": tiny_policy.visibility("input.subject.id"),
+    }
+    tree = tiny_policy.write(tmp_path / "policy", files)
     with running_gateway(open_config(tree, {"echo": echo_server.mcp}), tmp_path) as gateway:
         with ThreadPoolExecutor(10) as threads:
             held = [threads.submit(Caller(gateway).call, "hold", key="parallel") for _ in range(10)]
@@ -429,7 +409,7 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
         until(lambda: Caller(gateway).call("echo", text="room again").body.count(b"room again") == 1)
 
 
-# --- 10: see also test_faults ----------------------------------------------------------------------
+# --- 10: see also test_faults_policy ---------------------------------------------------------------
 
 
 @requirement("invariant/10")

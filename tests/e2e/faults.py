@@ -1,0 +1,33 @@
+"""What the tests of faults ask of a gateway whose parts are broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.e2e.wire import Answer, page
+from tests.gateway_process import GatewayProcess, open_config
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess
+
+
+def config(echo: ServerProcess, tree: Path, more: str = "", engine: str = "{kind: embedded, deadline: 5s}") -> str:
+    """Anonymous callers before the echo server; the policy is looked at often."""
+    base = open_config(tree, {"echo": echo.mcp})
+    return (
+        base.replace("policy: {engine: {kind: embedded, deadline: 5s},", f"policy: {{reload: 50ms, engine: {engine},")
+        + more
+    )
+
+
+def refused(answer: Answer, code: str, recorder: Recorder) -> None:
+    """The call was refused for that reason, and nothing of it reached the server."""
+    assert answer.codes == [code], answer.body
+    assert [r for r in recorder.requests() if "tools/call" in r["body"]] == []
+
+
+def problems(gateway: GatewayProcess) -> dict[str, str]:
+    """What `/readyz` names; nothing when it is ready."""
+    status, text = page(gateway, "/readyz")
+    assert status == (503 if json.loads(text)["problems"] else 200)
+    return json.loads(text)["problems"]

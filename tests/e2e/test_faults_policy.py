@@ -1,0 +1,255 @@
+"""What decides is broken on purpose, one thing a test: the answer is no, with its code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_policy
+from tests.e2e.conftest import policy
+from tests.e2e.faults import config, problems, refused
+from tests.e2e.running import Opa
+from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
+from tests.gateway_process import GatewayProcess, running_gateway
+from tests.requirements import requirement
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess, running
+
+
+@pytest.fixture
+def opa(opa_path: Path, tmp_path: Path) -> Generator[Opa]:
+    found = Opa(opa_path, policy(tmp_path), tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def with_opa(opa: Opa, echo_server: ServerProcess, tmp_path: Path) -> Generator[GatewayProcess]:
+    engine = f"{{kind: opa, url: 'unix://{opa.socket}', deadline: 2s}}"
+    with running_gateway(config(echo_server, opa.policy, engine=engine), tmp_path) as gateway:
+        yield gateway
+
+
+@requirement("fault/opa-gone", "operations/readiness")
+@pytest.mark.opa
+def test_an_opa_that_was_killed_refuses_until_it_is_back(opa: Opa, with_opa: GatewayProcess, recorder: Recorder):
+    assert Caller(with_opa).call("echo", text="before").text == "before"
+    recorder.take()
+    opa.kill()
+
+    refused(Caller(with_opa).call("echo"), "policy/unavailable", recorder)
+    until(lambda: "policy" in problems(with_opa))
+    assert metric(with_opa, "opagate_policy_ready") == 0
+    opa.start()
+    until(lambda: not problems(with_opa))
+    assert Caller(with_opa).call("echo", text="after").text == "after"
+    assert metric(with_opa, "opagate_policy_ready") == 1
+
+
+@requirement("fault/opa-hung")
+@pytest.mark.opa
+def test_an_opa_that_hangs_is_late(opa: Opa, with_opa: GatewayProcess, recorder: Recorder):
+    opa.signal(signal.SIGSTOP)
+    try:
+        refused(Caller(with_opa).call("echo"), "policy/late", recorder)
+        until(lambda: "policy" in problems(with_opa))
+    finally:
+        opa.signal(signal.SIGCONT)
+    until(lambda: not problems(with_opa))
+    assert Caller(with_opa).call("echo", text="after").text == "after"
+
+
+@pytest.fixture(scope="module")
+def fake_opa(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    with running("tests.servers.fake_opa", tmp_path_factory.mktemp("fake") / "opa.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def with_fake(
+    fake_opa: ServerProcess, echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("with-fake")
+    engine = f"{{kind: opa, url: '{fake_opa.origin}', deadline: 1s}}"
+    with running_gateway(config(echo_server, policy(folder), engine=engine), folder) as gateway:
+        yield gateway
+
+
+@contextmanager
+def answering(server: ServerProcess, mode: str) -> Generator[None]:
+    """While the block lasts, the server in OPA's place answers in that way."""
+
+    def become(name: str) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"{server.origin}/mode/{name}", b"", method="POST")).close()
+
+    become(mode)
+    try:
+        yield
+    finally:
+        become("good")
+
+
+@requirement("fault/opa-answer", "invariant/10")
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [
+        ("no-result", "policy/undefined"),
+        ("rubbish", "policy/malformed"),
+        ("error", "policy/unavailable"),
+        ("version", "policy/malformed"),
+        ("slow", "policy/late"),
+    ],
+)
+def test_an_opa_that_answers_badly_refuses(
+    fake_opa: ServerProcess, with_fake: GatewayProcess, recorder: Recorder, mode: str, code: str
+):
+    assert Caller(with_fake).call("echo", text="before").text == "before"
+    recorder.take()
+    with answering(fake_opa, mode):
+        refused(Caller(with_fake).call("echo"), code, recorder)
+        assert Caller(with_fake).ask(stateless("tools/list")).json["result"]["tools"] == []
+    assert Caller(with_fake).call("echo", text="after").text == "after"
+    assert entries(with_fake.folder, "call")[-2]["reasons"][0]["code"] == code
+
+
+# --- the embedded engine ---------------------------------------------------------------------------
+
+BY_TEXT = """package gateway.decision
+
+default result := {
+	"version": 1, "effect": "deny", "obligations": [], "policy": {"name": "by-text"},
+	"reasons": [{"code": "tiny/nobody", "message": "nobody asks"}],
+}
+
+_allow := {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "by-text"}}
+
+_changes := {
+	"version": {"version": 2},
+	"string": {"effect": "Allow"},
+	"boolean": {"effect": true},
+	"unknown": {"obligations": [{"id": "dance", "properties": {}}]},
+	"unsupported": {"obligations": [{"id": "redact", "properties": {"pointers": ["/text"]}}]},
+	"size": {"obligations": [{"id": "limit", "properties": {"max_bytes": 1024}}]},
+	"time": {"obligations": [{"id": "limit", "properties": {"timeout_seconds": 1}}]},
+	"nothing": {"obligations": [{"id": "limit", "properties": {}}]},
+}
+
+result := object.union(_allow, object.get(_changes, object.get(input.arguments, "text", ""), {})) if input.subject.id
+"""
+
+
+@pytest.fixture(scope="module")
+def by_text(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway whose policy answers as the argument `text` says."""
+    folder = tmp_path_factory.mktemp("by-text")
+    files = {
+        "gateway/decision/decision.rego": BY_TEXT,
+        "gateway/visibility/visibility.rego": tiny_policy.visibility("input.subject.id"),
+    }
+    tree = tiny_policy.write(folder / "policy", files)
+    with running_gateway(config(echo_server, tree), folder) as gateway:
+        yield gateway
+
+
+@requirement("fault/version", "fault/obligation")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("version", "policy/malformed"),
+        ("string", "policy/malformed"),
+        ("boolean", "policy/malformed"),
+        ("unknown", "policy/obligation"),
+        ("unsupported", "policy/obligation"),
+        ("nothing", "policy/obligation"),
+    ],
+)
+def test_an_allow_that_is_not_understood_whole_is_none(
+    by_text: GatewayProcess, recorder: Recorder, text: str, code: str
+):
+    assert Caller(by_text).call("echo", text="plain").text == "plain"
+    recorder.take()
+    refused(Caller(by_text).call("echo", text=text), code, recorder)
+
+
+@requirement("fault/limit")
+def test_an_answer_beyond_the_bytes_that_policy_allows_is_cut(by_text: GatewayProcess):
+    with Caller(by_text).open("POST", call("big", text="size", mib=1, sse=True)) as answer:
+        body = answer.read()
+
+    assert len(body) < 2048
+    assert b"larger than policy allows" in body
+    until(lambda: entries(by_text.folder, "settled")[-1]["outcome"] == "refused")
+
+
+def test_a_small_answer_beyond_the_bytes_that_policy_allows_is_an_error(by_text: GatewayProcess):
+    arguments = {"text": "size", "code": 200, "headers": {"content-type": "application/json"}, "body": " " * 2000}
+    answer = Caller(by_text).call("status", **arguments)
+
+    assert "larger than policy allows" in answer.json["error"]["message"]
+
+
+@requirement("fault/limit")
+@pytest.mark.parametrize("tool", ["silent", "hold"])
+def test_an_answer_beyond_the_time_that_policy_allows_is_cut(by_text: GatewayProcess, recorder: Recorder, tool: str):
+    answer = Caller(by_text).call(tool, text="time", key=f"overdue-{tool}")
+
+    assert "policy allows" in answer.json["error"]["message"]
+    assert recorder.wait("disconnect", f"overdue-{tool}")
+    until(lambda: entries(by_text.folder, "settled")[-1]["outcome"] == "refused")
+
+
+@requirement("fault/late", "invariant/10")
+def test_an_engine_that_is_late_refuses(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
+    engine = "{kind: embedded, deadline: 0.001ms}"
+    with running_gateway(config(echo_server, policy(tmp_path), engine=engine), tmp_path) as gateway:
+        recorder.take()
+        refused(Caller(gateway).call("echo"), "policy/late", recorder)
+
+
+@requirement("fault/reload")
+def test_a_policy_that_breaks_leaves_the_last_good_one_in_force(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    tree = policy(tmp_path)
+    grants = tree / "gateway/grants/data.yaml"
+    good = grants.read_text("utf-8")
+    with running_gateway(config(echo_server, tree), tmp_path) as gateway:
+        revision = json.loads(page(gateway, "/readyz")[1])["policy"]["revision"]
+        grants.write_text("upstreams: [this is not\n", "utf-8")
+        until(lambda: "policy" in problems(gateway))
+
+        assert Caller(gateway).call("echo", text="still").text == "still"
+        assert json.loads(page(gateway, "/readyz")[1])["policy"]["revision"] == revision
+        assert metric(gateway, "opagate_policy_ready") == 0
+        assert metric(gateway, "opagate_policy_reloads_total", result="problem") == 1
+        assert '"policy.broken"' in gateway.printed()
+
+        grants.write_text(good, "utf-8")
+        until(lambda: not problems(gateway))
+        assert metric(gateway, "opagate_policy_ready") == 1
+        grants.write_text(good.replace('tools: ["*"]', "tools: [nothing]"), "utf-8")
+        until(lambda: json.loads(page(gateway, "/readyz")[1])["policy"]["revision"] != revision)
+        recorder.take()
+        refused(Caller(gateway).call("echo"), "tool/not-granted", recorder)
+    recorded = [entry["revision"] for entry in entries(tmp_path, "policy")]
+    assert recorded[0] == revision
+    assert len(set(recorded)) == 2
+
+
+@requirement("fault/start")
+def test_a_policy_that_cannot_be_loaded_keeps_the_gateway_from_starting(echo_server: ServerProcess, tmp_path: Path):
+    tree = policy(tmp_path)
+    (tree / "gateway/decision/decision.rego").write_text("package gateway.decision\n\nresult := {", "utf-8")
+
+    with pytest.raises(AssertionError, match="ended with 2"), running_gateway(config(echo_server, tree), tmp_path):
+        pass
+    printed = (tmp_path / "gateway.log").read_text("utf-8")
+    assert "Traceback" not in printed
+    assert "decision.rego" in printed

@@ -1,0 +1,158 @@
+"""Where a credential may go: every cell of the table of credential chaining, through a real gateway and to real servers.
+
+Each refusal is looked at as the agent sees it, and none of the servers has seen the call.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.desk import KEY, NEW, SECOND, THIRD, made
+from tests.e2e.systems import Agent, Servers, agent
+from tests.gateway_process import GatewayProcess
+from tests.requirements import requirement
+
+
+def doubled(text: str) -> str:
+    return base64.b64encode(base64.b64encode(text.encode())).decode()
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "raw": str,
+    "in a sentence": lambda key: f"please use {key}, thanks",
+    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64 twice": doubled,
+    "base64url": lambda key: base64.urlsafe_b64encode(f"user:{key}".encode()).decode().rstrip("="),
+    "hex": lambda key: key.encode().hex(),
+    "percent": lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+    "percent twice": lambda key: quote("".join(f"%{byte:02X}" for byte in key.encode())),
+    "Basic": lambda key: "Basic " + base64.b64encode(f"ada:{key}".encode()).decode(),
+    "userinfo": lambda key: f"https://ada:{key}@git.example/repo",
+}
+
+
+@requirement("history/credentials")
+@pytest.mark.parametrize("form", DISGUISES)
+def test_a_credential_of_one_system_is_not_shown_to_another(ada: Agent, form: str):
+    ada.passes("crm", "read", page="key")
+    ada.denied(["credential-chain/presentation"], "billing", "use", token=DISGUISES[form](KEY))
+    ada.passes("billing", "write", body="without")
+
+
+@requirement("history/credentials")
+def test_a_credential_in_parts_is_not_shown_to_another(ada: Agent):
+    ada.passes("crm", "read", page="key")
+    both = ["credential-chain/presentation", "credential-chain/egress"]
+    ada.denied(both, "billing", "write", first=KEY[:15], second=KEY[15:])
+    ada.denied(both, "billing", "post", parts=[KEY[:15], {"rest": KEY[15:]}])
+    ada.denied(both, "billing", "write", **{KEY[:15]: KEY[15:]})
+
+
+@requirement("history/credentials")
+def test_a_credential_is_not_shown_to_a_tool_that_only_reads_either(ada: Agent):
+    ada.passes("crm", "read", page="key")
+    ada.denied(["credential-chain/presentation"], "billing", "read", query=KEY)
+
+
+@requirement("history/credentials")
+def test_a_credential_goes_back_to_the_system_that_it_came_from(ada: Agent):
+    ada.passes("crm", "read", page="key")
+    ada.passes("crm", "use", token=KEY)
+    ada.passes("crm", "read", query=KEY)
+
+
+@requirement("history/credentials")
+def test_a_credential_is_not_written_down_nor_sent_out_in_its_own_system(ada: Agent):
+    ada.passes("crm", "read", page="key")
+    for tool, arguments in (
+        ("write", {"body": f"the key is {KEY}"}),
+        ("write", {"note": KEY}),
+        ("post", {"payload": {"deep": [KEY]}}),
+        ("send", {"to": "ops@corp.example", "subject": DISGUISES["base64"](KEY)}),
+        ("use", {"note": DISGUISES["percent"](KEY)}),
+        ("use", {"first": KEY[:15], "second": KEY[15:]}),
+    ):
+        ada.denied(["credential-chain/egress"], "crm", tool, **arguments)
+
+
+@requirement("history/credentials")
+def test_a_flow_that_the_contract_declares_is_asked_about_in_its_direction_only(ada: Agent):
+    task = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
+    task.passes("crm", "read", page="key")
+    task.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
+    task.denied(["credential-chain/egress"], "billing", "write", body=KEY)
+    task.denied(["credential-chain/presentation"], "chat", "use", token=KEY)
+    other = ada.declare(contract={"credential_flows": [{"from": "billing", "to": "crm"}]})
+    other.passes("crm", "read", page="key")
+    other.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+
+
+@requirement("history/credentials")
+def test_a_credential_is_of_the_task_that_saw_it(ada: Agent):
+    """To any other task it is one that nobody gave."""
+    ada.passes("crm", "read", page="key")
+    ada.declare().asked(["credential-chain/unknown"], "billing", "use", token=KEY)
+
+
+@requirement("history/credentials")
+def test_a_new_credential_is_asked_about(ada: Agent):
+    ada.asked(["credential-chain/mint", "approval/effect"], "vault", "mint", page="new")
+
+
+@requirement("history/credentials")
+def test_a_credential_that_the_task_made_makes_no_other(roomy: Agent):
+    roomy.passes("vault", "mint", page="new")
+    roomy.denied(["credential-chain/mint"], "vault", "mint", token=NEW)
+    roomy.denied(["credential-chain/mint", "credential-chain/presentation"], "crm", "mint", token=NEW)
+    roomy.passes("vault", "use", token=NEW)
+
+
+@requirement("history/credentials")
+def test_a_chain_of_credentials_is_not_carried_on_though_the_contract_declares_the_flow(ada: Agent):
+    task = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
+    task.passes("crm", "read", page="key")
+    task.passes("crm", "use", token=KEY, page="second")
+    task.asked(["credential-chain/presentation"], "billing", "use", token=SECOND)
+    task.passes("crm", "use", token=SECOND, page="third")
+    task.denied(["credential-chain/lineage"], "billing", "use", token=THIRD)
+    task.denied(["credential-chain/lineage"], "crm", "mint", token=THIRD)
+    task.passes("crm", "use", token=THIRD)
+
+
+@requirement("history/credentials")
+def test_a_login_as_somebody_else_is_asked_about(one: GatewayProcess, systems: Servers):
+    mine = agent(one, systems, user="ada")
+    mine.passes("crm", "login", user="Ada")
+    mine.asked(["credential-chain/identity-switch"], "crm", "login", user="root")
+    mine.passes("crm", "write", user="root")
+    agent(one, systems).asked(["credential-chain/identity-switch"], "crm", "login", username="ada")
+
+
+@requirement("history/credentials")
+def test_a_credential_that_nobody_gave_is_asked_about_and_refused_if_it_leaves(ada: Agent):
+    nowhere = made("nowhere")
+    ada.asked(["credential-chain/unknown"], "crm", "use", token=nowhere)
+    ada.denied(["credential-chain/unknown"], "crm", "push", token=nowhere)
+    ada.denied(["credential-chain/unknown", "credential-chain/egress"], "crm", "post", text=f"use {nowhere}")
+
+
+@requirement("history/credentials")
+def test_a_credential_that_the_user_gave_passes(ada: Agent):
+    given = made("given")
+    task = ada.declare(goal=f"Renew the subscription; the token is {given}")
+    task.passes("billing", "use", token=given)
+    task.passes("billing", "push", token=given)
+    task.denied(["credential-chain/egress"], "billing", "write", body=given)
+
+
+@requirement("history/credentials", "invariant/8")
+def test_no_credential_is_in_anything_that_the_gateway_wrote(ada: Agent, one: GatewayProcess):
+    ada.passes("crm", "read", page="key")
+    ada.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    written = [path for path in one.folder.rglob("*") if path.is_file() and "policy" not in path.parts]
+    assert any(path.suffix == ".jsonl" for path in written)
+    assert [path for path in written if KEY.encode() in path.read_bytes()] == []
