@@ -25,15 +25,16 @@ _MCP = "https://modelcontextprotocol.io/specification"
 _NEW = f"{_MCP}/2026-07-28"
 _OLD = f"{_MCP}/2025-11-25/basic/transports"
 _HTTP = f"{_NEW}/basic/transports/streamable-http"
+_BYTES = "docs/design/0002-bytes-and-clients.md"
 _FAULTS = "SECURITY.md, and the exceptions of gateway/errors.py"
 
 REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
     {
         # --- the protocol -------------------------------------------------------------------------
-        "mcp/bytes": Requirement(_HTTP, "What is allowed arrives as the bytes that were sent."),
-        "mcp/result-bytes": Requirement(_HTTP, "A result comes back as the bytes that the server sent."),
+        "mcp/bytes": Requirement(_BYTES, "What is allowed arrives as the bytes that were sent, but for handles."),
+        "mcp/result-bytes": Requirement(_BYTES, "A result comes back as the bytes that the server sent, if nothing in it is concealed."),
         "mcp/eras": Requirement(f"{_NEW}/basic/versioning", "Clients of both wires are served, untranslated."),
-        "mcp/host-origin": Requirement(f"{_HTTP}#security-warning", "A foreign Host or Origin gets 403."),
+        "mcp/host-origin": Requirement(f"{_HTTP}, Security & Endpoint", "A foreign Host or Origin gets 403."),
         "mcp/headers-agree": Requirement(f"{_HTTP}#server-validation", "The body decides; headers that differ are refused."),
         "mcp/one-message": Requirement(f"{_HTTP}#sending-messages", "One message a body, readable in one way."),
         "mcp/progress": Requirement(f"{_NEW}/basic/patterns/progress", "Progress arrives with the client's own token."),
@@ -45,15 +46,15 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "mcp/no-session": Requirement(f"{_HTTP}#backward-compatibility", "The stateless era ignores session headers."),
         "mcp/pagination": Requirement(f"{_NEW}/server/utilities/pagination", "Cursors are kept, also of emptied pages."),
         "mcp/caching": Requirement(f"{_NEW}/server/utilities/caching", "A filtered list is private."),
-        "mcp/list-filter": Requirement("docs/policy/writing-policy.md, visibility", "Lists show what policy shows, replayed ones too."),
+        "mcp/list-filter": Requirement("docs/policy/writing-policy.md#2-the-line", "Lists show what policy shows, replayed ones too."),
         "mcp/subscriptions": Requirement(f"{_NEW}/basic/patterns/subscriptions", "News arrives; the acknowledgement is first."),
         "mcp/keep-alive": Requirement(f"{_HTTP}#receiving-messages", "An idle stream gets comments between its events."),
-        "mcp/server-requests": Requirement(f"{_NEW}/client", "Sampling, elicitation and roots work on both wires."),
+        "mcp/server-requests": Requirement(f"{_NEW}/client/elicitation, sampling and roots", "Sampling, elicitation and roots work on both wires."),
         "mcp/input-required": Requirement(f"{_NEW}/basic/patterns/mrtr", "Each retry is decided anew; its state is its caller's."),
         "mcp/tasks": Requirement("https://github.com/modelcontextprotocol/ext-tasks", "A task is its caller's in every method."),
         "mcp/resources-prompts": Requirement(f"{_NEW}/server", "Resources, prompts and completions pass, decided as calls are."),
-        "mcp/large": Requirement(_HTTP, "A large result streams; the gateway's memory does not grow with it."),
-        "mcp/request-limit": Requirement("docs/operations.md", "A request beyond the limit gets 413."),
+        "mcp/large": Requirement(_BYTES, "A large result streams; the gateway's memory does not grow with it."),
+        "mcp/request-limit": Requirement("docs/operations.md#strangers", "A request beyond the limit gets 413."),
         "mcp/wrong-id": Requirement("https://www.jsonrpc.org/specification#response_object", "An answer to another request is dropped."),
         "mcp/tool-errors": Requirement(f"{_NEW}/server/tools#error-handling", "A refused tool call is a result that the model can read."),
         # --- OAuth --------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "rfc8693/delegation": Requirement("RFC 8693, section 4.1", "The actor is the agent; a chain with strangers is refused."),
         "mcp/no-passthrough": Requirement(f"{_NEW}/basic/authorization/security-considerations", "No token of the agent goes upstream."),
         "mcp/no-foreign-challenge": Requirement(f"{_NEW}/basic/authorization", "An upstream's challenge is not relayed."),
-        "spiffe/x509": Requirement("SPIFFE X509-SVID, section 4", "A workload is known by its verified client certificate."),
+        "spiffe/x509": Requirement("SPIFFE X509-SVID, section 5", "A workload is known by its verified client certificate."),
         # --- invariants ---------------------------------------------------------------------------
         "invariant/1": Requirement("SECURITY.md", "No call without an allow of the current policy for those bytes."),
         "invariant/2": Requirement("SECURITY.md", "Policy and upstream read the same call."),
@@ -75,11 +76,11 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "invariant/6": Requirement("SECURITY.md", "An absent fact is never an innocent one."),
         "invariant/7": Requirement("SECURITY.md", "Refusals are recorded; intents are recorded first."),
         "invariant/8": Requirement("SECURITY.md", "A secret is never stored, logged, traced or shown."),
-        "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency (in one process)."),
+        "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency and across restarts."),
         "invariant/10": Requirement("SECURITY.md", "When what decides is broken, slow or stale, the answer is no."),
         # --- history ------------------------------------------------------------------------------
         "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
-        "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, in any disguise."),
+        "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, whole, encoded or in parts."),
         "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
@@ -87,12 +88,12 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         # --- replay -------------------------------------------------------------------------------
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
-        "replay/export": Requirement("docs/replay.md", "What a gateway recorded in full replays to the same decisions."),
-        "explain/causes": Requirement("docs/operations.md", "A decision names the earlier calls that made its facts."),
+        "replay/export": Requirement("docs/replay.md#traces-from-a-journal", "What a gateway recorded in full replays to the same decisions."),
+        "explain/causes": Requirement("docs/operations.md#why-was-it-refused", "A decision names the earlier calls that made its facts."),
         # --- concealment --------------------------------------------------------------------------
-        "conceal/results": Requirement("docs/policy/concealment.md", "A credential reaches the agent as a handle, in every form of answer."),
-        "conceal/handles": Requirement("docs/policy/concealment.md", "A handle is put back where it came from, and nowhere else."),
-        "inspection/suppressions": Requirement("docs/credentials.md#false-alarms", "A false alarm is none until a date."),
+        "conceal/results": Requirement("docs/policy/concealment.md#what-is-concealed", "What is to be concealed reaches the agent as a handle, in every form of answer."),
+        "conceal/handles": Requirement("docs/policy/concealment.md#handles-in-calls", "A handle is put back where it came from, and nowhere else."),
+        "inspection/suppressions": Requirement("docs/credentials.md#false-alarms", "A false alarm at one upstream is none until a date."),
         # --- faults -------------------------------------------------------------------------------
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),
@@ -109,10 +110,10 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/client": Requirement(_FAULTS, "A client that vanishes is settled as cancelled."),
         "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
         # --- operations ---------------------------------------------------------------------------
-        "operations/readiness": Requirement("docs/operations.md", "/readyz names what is not ready."),
-        "operations/metrics": Requirement("docs/operations.md", "/metrics tells decisions and outcomes."),
+        "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),
+        "operations/metrics": Requirement("docs/operations.md#start-stop-health", "/metrics tells decisions and outcomes."),
         "operations/trace": Requirement("https://www.w3.org/TR/trace-context/", "Traces are joined, passed on and exported."),
-        "operations/in-flight": Requirement("docs/operations.md", "More requests at once than configured get 503."),
+        "operations/in-flight": Requirement("docs/operations.md#strangers", "More requests at once than configured get 503."),
     }
 )  # fmt: skip
 

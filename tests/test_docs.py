@@ -16,6 +16,7 @@ from gateway import config
 from gateway.cli import rego
 from gateway.cli.root import app
 from gateway.config import Configuration
+from tests.requirements import REQUIREMENTS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -59,6 +60,13 @@ def test_links_within_the_repository_lead_somewhere(page: Path):
             dead.append(link)
 
     assert dead == []
+
+
+@pytest.mark.parametrize("source", sorted({item.source for item in REQUIREMENTS.values() if ".md" in item.source}))
+def test_a_page_of_ours_that_a_requirement_comes_from_is_there(source: str):
+    for path, anchor in re.findall(r"((?:docs/)?[\w/.-]+\.md)(?:#([\w-]+))?", source):
+        assert (ROOT / path).exists()
+        assert not anchor or anchor in headings(ROOT / path)
 
 
 def test_every_page_can_be_reached_from_the_readme():

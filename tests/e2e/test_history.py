@@ -217,7 +217,7 @@ def test_a_task_that_was_ended_takes_no_more_calls(ada: Agent, end: str):
 # --- after a crash -------------------------------------------------------------------------------------------
 
 
-@requirement("history/restart", "fault/crash")
+@requirement("history/restart", "fault/crash", "invariant/9")
 @pytest.mark.parametrize("snapshots", [True, False])
 def test_the_limits_hold_after_the_gateway_was_killed(systems: Servers, tmp_path: Path, *, snapshots: bool):
     """Killed with a call open, and started again on what it left, or on the journal alone: the same token and the same
