@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.run import Node
+from tests.servers.echo import Recorder
 from tests.servers.serving import ROOT, ServerProcess, running
 
 if TYPE_CHECKING:
@@ -88,3 +89,11 @@ def echo_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerPro
     """An MCP server that records what it receives and misbehaves when asked to (see `tests.servers.echo`)."""
     with running("tests.servers.echo", tmp_path_factory.mktemp("echo") / "server.log") as server:
         yield server
+
+
+@pytest.fixture
+def recorder(echo_server: ServerProcess) -> Recorder:
+    """What reaches the echo server from now on."""
+    fresh = Recorder(echo_server.origin)
+    fresh.take()
+    return fresh

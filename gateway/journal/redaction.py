@@ -261,10 +261,11 @@ def _canonical(value: Json) -> bytes:
         return msgspec.json.encode(value, order="sorted")
     except (UnicodeEncodeError, TypeError):
         # What msgspec has no form for (lone surrogates, other mappings and sequences), the standard library has.
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode()
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain).encode()
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """What the encoders have no form for: mappings and sequences other than the built-in ones. Raises `TypeError`."""
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping
     if isinstance(value, Sequence):

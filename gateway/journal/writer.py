@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,7 @@ from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, subkey, timestamp
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.recovery import Torn, recover
+from gateway.journal.redaction import plain
 from gateway.journal.segment import Appender, Pending
 from gateway.journal.storage import Disk, lock, prepare_folder
 
@@ -77,7 +78,7 @@ class Journal:
         self._disk = disk
         self._lock = lock_fd
         self._clock = clock
-        self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
+        self._encode = msgspec.json.Encoder(enc_hook=plain).encode
         self._queue: list[tuple[Pending, asyncio.Future[None]]] = []
         self._scheduled = False
         self._syncing: asyncio.Future[None] | None = None
@@ -304,12 +305,3 @@ def _resolve(future: asyncio.Future[None]) -> None:
 def _fail(future: asyncio.Future[None], error: JournalError) -> None:
     if not future.done():
         future.set_exception(JournalError(error.message, error.remedy))
-
-
-def _plain(value: object) -> object:
-    """Mappings and sequences other than the built-in ones."""
-    if isinstance(value, Mapping):
-        return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping
-    if isinstance(value, Sequence):
-        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any sequence
-    raise TypeError(f"{type(value).__name__} is no JSON value")

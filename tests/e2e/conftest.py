@@ -66,14 +66,6 @@ def gateway(
 
 
 @pytest.fixture
-def recorder(echo_server: ServerProcess) -> Recorder:
-    """What reaches the echo server from now on."""
-    fresh = Recorder(echo_server.origin)
-    fresh.take()
-    return fresh
-
-
-@pytest.fixture
 def received(handles_server: ServerProcess) -> Recorder:
     """What reaches the server that hands out handles from now on."""
     fresh = Recorder(handles_server.origin)

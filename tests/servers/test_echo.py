@@ -14,13 +14,6 @@ from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
 
 
-@pytest.fixture
-def recorder(echo_server: ServerProcess) -> Recorder:
-    fresh = Recorder(echo_server.origin)
-    fresh.take()
-    return fresh
-
-
 @contextmanager
 def calling(server: ServerProcess, name: str, **arguments: object) -> Generator[http.client.HTTPResponse]:
     """A raw `tools/call`, whose answer is read by the test."""

@@ -5,25 +5,10 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.config import Configuration, InvalidSettings, OpaEngine
+from gateway.config import Configuration, OpaEngine
 from gateway.errors import ConfigurationError
 from gateway.model import Effect, Role
-
-BASE = Path("/etc/opagate")
-UPSTREAM = "{url: 'https://mcp.example/', audience: x"
-
-
-def parse(text: str, base: Path = BASE) -> Configuration:
-    return config.parse(text, base=base, name="gateway.yaml")
-
-
-def problems(text: str, base: Path = BASE) -> tuple[str, ...]:
-    with pytest.raises(InvalidSettings) as raised:
-        parse(text, base)
-    assert raised.value.message == f"gateway.yaml: {'; '.join(raised.value.problems)}"
-    assert raised.value.remedy
-    return raised.value.problems
-
+from tests.unit.configuring import parse, problems
 
 # --- the file ----------------------------------------------------------------------------------------
 

@@ -1,18 +1,8 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from gateway import config
-
-UPSTREAM = "{url: 'https://mcp.example/', audience: x"
-
-
-def problems(text: str) -> tuple[str, ...]:
-    with pytest.raises(config.InvalidSettings) as raised:
-        config.parse(text, base=Path("/etc/opagate"))
-    return raised.value.problems
+from tests.unit.configuring import UPSTREAM, problems
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config
-from gateway.config import Configuration, HeaderCredential, InvalidSettings
+from gateway.config import Configuration, HeaderCredential
 from gateway.configuration_values import is_loopback
-
-BASE = Path("/etc/opagate")
-UPSTREAM = "{url: 'https://mcp.example/', audience: x"
-
-
-def parse(text: str, base: Path = BASE) -> Configuration:
-    return config.parse(text, base=base, name="gateway.yaml")
-
-
-def problems(text: str, base: Path = BASE) -> tuple[str, ...]:
-    with pytest.raises(InvalidSettings) as raised:
-        parse(text, base)
-    return raised.value.problems
-
+from tests.unit.configuring import UPSTREAM, parse, problems
 
 # --- sizes and durations -----------------------------------------------------------------------------
 

@@ -26,13 +26,6 @@ def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
-@pytest.fixture
-def recorder(echo_server: ServerProcess) -> Recorder:
-    fresh = Recorder(echo_server.origin)
-    fresh.take()
-    return fresh
-
-
 def message(name: str, **arguments: object) -> bytes:
     """A tool call of the handshake era, spelled in a way that re-encoding would change."""
     params = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.cli import root
 from gateway.config import JournalSettings
 from gateway.journal.keys import load_key
 from gateway.journal.storage import segments
 from gateway.journal.writer import Journal
+from tests.unit.cli.conftest import Status
 
 DAY = 86_400.0
-Opagate = Callable[..., int]
 
 
 @pytest.fixture
-def opagate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opagate:
-    """Runs a command in a folder with a configuration; its exit status."""
-    monkeypatch.chdir(tmp_path)
+def opagate(status: Status, tmp_path: Path) -> Status:
+    """Runs a command about the journal in a folder with a configuration; its exit status."""
     (tmp_path / "gateway.yaml").write_text("journal: {path: journal}\n", "utf-8")
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["opagate", "journal", *words, "--config", "gateway.yaml"])
-        with pytest.raises(SystemExit) as ended:
-            root.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
+    return lambda *words: status("journal", *words, "--config", "gateway.yaml")
 
 
 @pytest.fixture
@@ -57,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_old_segments_go_into_the_archive_and_both_can_be_verified(
-    opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]
+    opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     count = len(segments(folder))
 
@@ -71,7 +59,7 @@ def test_old_segments_go_into_the_archive_and_both_can_be_verified(
     assert opagate("verify", "--path", "kept") == 0
 
 
-def test_nothing_is_removed_for_good_without_a_word(opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_nothing_is_removed_for_good_without_a_word(opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]):
     count = len(segments(folder))
 
     assert opagate("prune", "--before", "5d") == 2
@@ -86,7 +74,7 @@ def test_nothing_is_removed_for_good_without_a_word(opagate: Opagate, folder: Pa
 
 @pytest.mark.parametrize("before", ["47h", "1s"])
 def test_what_open_tasks_may_have_done_stays(
-    opagate: Opagate, folder: Path, before: str, capsys: pytest.CaptureFixture[str]
+    opagate: Status, folder: Path, before: str, capsys: pytest.CaptureFixture[str]
 ):
     count = len(segments(folder))
 
@@ -96,7 +84,7 @@ def test_what_open_tasks_may_have_done_stays(
 
 
 def test_without_the_key_nothing_is_pruned(
-    opagate: Opagate, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opagate: Status, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "state/journal-key").unlink()
 
@@ -105,9 +93,7 @@ def test_without_the_key_nothing_is_pruned(
     assert not (folder / "floor.json").exists()
 
 
-def test_a_journal_with_nothing_old_is_left_as_it_is(
-    opagate: Opagate, folder: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_journal_with_nothing_old_is_left_as_it_is(opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]):
     assert opagate("prune", "--before", "30d", "--yes") == 0
     assert "0 segments" in capsys.readouterr().err
     assert not (folder / "floor.json").exists()

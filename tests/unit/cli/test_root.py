@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -11,24 +10,9 @@ import typer
 from gateway.cli import root, running
 from gateway.cli.running import ReaderGone
 from gateway.errors import ConfigurationError
+from tests.unit.cli.conftest import Status
 
-Status = Callable[..., int]
 Failed = Callable[[BaseException], int]
-
-
-@pytest.fixture
-def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Status:
-    """Runs the command line in an empty folder, and gives its exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["opagate", *words])
-        with pytest.raises(SystemExit) as ended:
-            root.main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
-
-    return run
 
 
 @pytest.fixture
