@@ -4,6 +4,7 @@ caller: whoever has read something can be asked about it from then on."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.results import ResultInspector
@@ -14,6 +15,10 @@ Fold = Callable[[ResultContent], JsonObject | None]
 """Folds a part of a result into the task; gives the fields of its `observed` entry, if it says anything new."""
 Record = Callable[[JsonObject], Awaitable[None]]
 """Writes an `observed` entry. Raises `JournalError`."""
+
+_TOGETHER: Final = 64 * 2**10
+"""Bytes that `inner` holds back which are looked at together with what comes after them: most answers are held until
+they are whole, and one look costs less than two."""
 
 
 def label(decision: Decision) -> Sensitivity:
@@ -46,20 +51,33 @@ class Observation:
         self._inner = inner
         self._concealed = concealed
         self._begun = False
+        self._waiting = b""
 
     async def feed(self, chunk: bytes) -> bytes:
-        content = self._inspector.feed(chunk)
+        if self._inner is None:
+            await self._look(self._inspector.feed(chunk))
+            return chunk
+        out = await self._inner.feed(chunk)
+        seen = self._waiting + chunk if self._waiting else chunk
+        if not out and len(seen) <= _TOGETHER:
+            self._waiting = seen
+            return out
+        self._waiting = b""
+        await self._look(self._inspector.feed(seen))
+        return await self._passed(out)
+
+    async def finish(self) -> bytes:
+        rest, self._waiting = self._waiting, b""
+        content = self._inspector.finish(rest)
+        if rest or content is not None:
+            await self._look(content)
+        return await self._passed(await self._inner.finish()) if self._inner is not None else b""
+
+    async def _look(self, content: ResultContent | None) -> None:
         if content is not None or not self._begun:
             # That something was read at all is news: of whom, and how sensitive it may be.
             self._begun = True
             await self._take(content or ResultContent())
-        return await self._passed(await self._inner.feed(chunk)) if self._inner is not None else chunk
-
-    async def finish(self) -> bytes:
-        content = self._inspector.finish()
-        if content is not None:
-            await self._take(content)
-        return await self._passed(await self._inner.finish()) if self._inner is not None else b""
 
     async def _passed(self, out: bytes) -> bytes:
         if sightings := self._concealed():

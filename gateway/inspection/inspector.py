@@ -114,8 +114,8 @@ class _Quieted:
     def feed(self, chunk: bytes, /) -> tuple[Finding, ...]:
         return _loud(self.scanner.feed(chunk), self.quiet, self.seen)
 
-    def finish(self) -> tuple[Finding, ...]:
-        return _loud(self.scanner.finish(), self.quiet, self.seen)
+    def finish(self, chunk: bytes = b"", /) -> tuple[Finding, ...]:
+        return _loud(self.scanner.finish(chunk), self.quiet, self.seen)
 
 
 def _loud(found: tuple[Finding, ...], quiet: Quiet, seen: Container[str]) -> tuple[Finding, ...]:

@@ -41,7 +41,7 @@ class ResultWords:
         self._links: frozenset[int] = frozenset()
         self._limit = MAX_MENTIONS if trusted else MAX_WORDS
         self._text = Unescaper()
-        self._tail = ""
+        self._tail: str = ""
         self._skipping = False
         self._kept: frozenset[int] = frozenset()
         self._highest: int | None = None
@@ -50,9 +50,13 @@ class ResultWords:
         """The digests that this chunk adds."""
         return self._more(self._text.feed(chunk))
 
-    def finish(self) -> frozenset[int]:
-        """The digests that were waiting for the end."""
-        added = self._more(self._text.finish())
+    def finish(self, chunk: bytes = b"") -> frozenset[int]:
+        """The digests that this last chunk adds, and those that were waiting for the end."""
+        text = self._text.feed(chunk) + self._text.finish()
+        if not self._skipping and len(self._tail) + len(text) <= _REACH:
+            rest, self._tail = self._tail + text, ""
+            return self._keep(rest)
+        added = self._more(text)
         rest, self._tail = self._tail, ""
         return added | self._keep(rest)
 
@@ -130,7 +134,7 @@ class Scans(Protocol):
     @property
     def incomplete(self) -> bool: ...
     def feed(self, chunk: bytes, /) -> Sequence[Seen]: ...
-    def finish(self) -> Sequence[Seen]: ...
+    def finish(self, chunk: bytes = b"", /) -> Sequence[Seen]: ...
 
 
 class ResultInspector:
@@ -146,9 +150,11 @@ class ResultInspector:
         credentials than the scanner tells apart is news too, once."""
         return self._content(self._words.feed(chunk), self._scanner.feed(chunk) if self._scanner is not None else ())
 
-    def finish(self) -> ResultContent | None:
-        """What the end adds."""
-        return self._content(self._words.finish(), self._scanner.finish() if self._scanner is not None else ())
+    def finish(self, chunk: bytes = b"") -> ResultContent | None:
+        """What the last chunk and the end add. One look at both costs less than two."""
+        return self._content(
+            self._words.finish(chunk), self._scanner.finish(chunk) if self._scanner is not None else ()
+        )
 
     def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete

@@ -253,9 +253,9 @@ class Scanner:
         """What has come to light with this chunk."""
         return self._findings(self._window.feed(chunk))
 
-    def finish(self) -> tuple[Finding, ...]:
-        """What the end has settled."""
-        return self._findings(self._window.feed(b"", last=True))
+    def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
+        """What has come to light with this last chunk, and what the end has settled."""
+        return self._findings(self._window.feed(chunk, last=True))
 
     def _findings(self, pieces: list[_Piece]) -> tuple[Finding, ...]:
         found = (self._finding(finding) for piece in pieces for finding in _findings(self._detector, piece))

@@ -45,6 +45,15 @@ def test_the_words_are_the_same_wherever_the_chunks_end(size: int, ascii_only: b
     assert digests(distinctive(TEXT), KEY) <= streamed(data, size)
 
 
+@pytest.mark.parametrize("size", [1, 40, 10_000])
+@pytest.mark.parametrize("text", [TEXT, TEXT * 20, "zanzibarian " + "x" * 2_000])
+def test_the_last_chunk_may_come_with_the_end(text: str, size: int):
+    before, last = message(text)[:-size], message(text)[-size:]
+    words = ResultWords(KEY, trusted=False)
+
+    assert words.feed(before) | words.finish(last) == streamed(before + last, 10_000)
+
+
 @pytest.mark.parametrize("size", [1, 5, 64, 10_000])
 def test_a_trusted_result_gives_its_values(size: int):
     text = 'Contacts:\n- Le Marais Boutique\n- "Bjørn" <BJORN@corp.example>\n- #general\nprice: $1,000.00, phone: +1 (415) 555-0100'
@@ -153,8 +162,8 @@ class Scanner:
         self.incomplete = self.incomplete or b"flood" in chunk
         return [Credential()] if b"ghp" in chunk else []
 
-    def finish(self) -> Sequence[Credential]:
-        return [Credential("f2")]
+    def finish(self, chunk: bytes = b"", /) -> Sequence[Credential]:
+        return [*self.feed(chunk), Credential("f2")]
 
 
 def test_words_and_credentials_come_together():

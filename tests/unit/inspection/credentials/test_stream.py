@@ -254,6 +254,16 @@ def test_a_credential_anywhere_in_wrapped_bytes_is_found(before: bytes, after: b
     assert DETECTOR.fingerprints.of("hunter2xyz") in {finding.fingerprint for finding in found}
 
 
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+@pytest.mark.parametrize("size", [1, 40, 100_000])
+def test_the_last_chunk_may_come_with_the_end(document: str, size: int):
+    raw = document.encode()
+    before, last = raw[:-size], raw[-size:]
+    scanner = Scanner(DETECTOR)
+
+    assert [*scanner.feed(before), *scanner.finish(last)] == scanned(before, last)
+
+
 def test_ten_megabytes_are_scanned_in_seconds():
     chunk = json.dumps(
         {"text": "the quick brown fox jumps over the lazy dog near https://example.org/a?b=c in 2026. " * 780}

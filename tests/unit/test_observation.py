@@ -1,0 +1,123 @@
+import json
+from collections.abc import Callable
+
+import pytest
+
+from gateway.errors import JournalError, UpstreamBroken
+from gateway.inspection.messages import HOLD, EventMessages, JsonMessages
+from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.words import digests
+from gateway.model import JsonObject, ResultContent
+from gateway.observation import Observation
+from gateway.relay import Transform
+
+KEY = b"k" * 32
+DOCUMENT = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"text": "zanzibarian ledger of bankruptcies"}}).encode()
+WORDS = digests([b"zanzibarian", b"bankruptcies"], KEY)
+
+
+async def kept(data: bytes) -> bytes:
+    return data
+
+
+class Task:
+    """Takes in what it is told of; says which events there were, in their order."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.contents: list[ResultContent] = []
+        self._broken = broken
+
+    def fold(self, content: ResultContent) -> JsonObject:
+        self.contents.append(content)
+        return {}
+
+    async def record(self, _fields: JsonObject) -> None:
+        if self._broken:
+            raise JournalError("no room", "make some")
+
+    def observation(self, inner: Transform | None) -> Observation:
+        return Observation(ResultInspector(ResultWords(KEY, trusted=False)), self.fold, self.record, inner)
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        return frozenset(token for content in self.contents for token in content.tokens)
+
+
+async def passed(observation: Observation, data: bytes) -> bytes:
+    return await observation.feed(data) + await observation.finish()
+
+
+def json_messages() -> JsonMessages:
+    return JsonMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None)
+
+
+def event_messages() -> EventMessages:
+    return EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_document_that_is_held_is_looked_at_once_and_whole(size: int):
+    task = Task()
+    observation = task.observation(json_messages())
+
+    for at in range(0, len(DOCUMENT), size):
+        assert await observation.feed(DOCUMENT[at : at + size]) == b""
+    assert task.contents == []
+
+    assert await observation.finish() == DOCUMENT
+    assert [content.tokens for content in task.contents] == [WORDS]
+
+
+async def test_what_goes_on_at_once_was_looked_at_before():
+    task = Task()
+    observation = task.observation(None)
+
+    assert await observation.feed(DOCUMENT) == DOCUMENT
+    assert task.tokens >= digests([b"zanzibarian"], KEY)
+
+
+async def test_an_event_goes_on_when_it_was_looked_at_with_all_of_its_pieces():
+    task = Task()
+    observation = task.observation(event_messages())
+    event = b"data: " + DOCUMENT + b"\n\n"
+
+    assert await observation.feed(event[:50]) == b""
+    assert task.contents == []
+    assert await observation.feed(event[50:] + b"data: ") == event
+    assert task.tokens == WORDS
+
+
+async def test_much_that_is_held_is_looked_at_on_the_way():
+    task = Task()
+    observation = task.observation(json_messages())
+    piece = b'"zanzibarian ' + b"x " * 20_000 + b'"'
+
+    assert await observation.feed(piece) == b""
+    assert task.contents == []
+    assert await observation.feed(piece) == b""
+    assert task.tokens == digests([b"zanzibarian"], KEY)
+
+
+async def test_that_something_was_read_is_news_though_it_says_nothing():
+    task = Task()
+    observation = task.observation(json_messages())
+
+    await observation.feed(b"{}")
+    await observation.finish()
+
+    assert task.contents == [ResultContent()]
+
+
+async def test_of_an_empty_answer_nothing_was_read():
+    task = Task()
+
+    assert await task.observation(json_messages()).finish() == b""
+    assert task.contents == []
+
+
+@pytest.mark.parametrize("inner", [json_messages, event_messages, lambda: None])
+async def test_nothing_goes_on_that_cannot_be_recorded(inner: Callable[[], Transform | None]):
+    observation = Task(broken=True).observation(inner())
+
+    with pytest.raises(UpstreamBroken, match="no room"):
+        await passed(observation, b"data: " + DOCUMENT + b"\n\n")
