@@ -41,7 +41,7 @@ class Desk:
     """The endpoints, and what is behind them."""
 
     def __init__(self, key: ECKey) -> None:
-        self.history = History(HistorySettings(), clock=lambda: 1000.0, owner_limit=3, conceal=str)
+        self.history = History(HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=str)
         self.tokens = TaskTokens(key, base_url="https://gateway.example")
         self.written: list[tuple[str, JsonObject]] = []
         self.broken = False
