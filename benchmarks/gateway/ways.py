@@ -56,7 +56,7 @@ class Unread:
     def feed(self, chunk: bytes) -> None:
         """Nothing is looked for."""
 
-    def finish(self) -> None:
+    def finish(self, chunk: bytes = b"") -> None:
         """Nothing is looked for."""
 
 
