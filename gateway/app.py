@@ -28,11 +28,11 @@ from gateway.errors import HistoryError
 from gateway.history import History, Store, rebuild, restore, snapshot
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.detect import Detector, detectors
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
-from gateway.inspection.suppressions import Suppression, Suppressions
+from gateway.inspection.suppressions import Suppression, Suppressions, unknown
 from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.flood import Flood
@@ -107,7 +107,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.callback(housekeeping.cancel)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
-        inspector = Inspector(subkey(key, "content"), detector, _suppressions(configuration, metrics))
+        inspector = Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics))
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -169,9 +169,13 @@ async def _catalogue(
     return catalogue
 
 
-def _suppressions(configuration: Configuration, metrics: Metrics) -> Suppressions:
-    """Each is counted when it is applied, and told of the first time."""
+def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
+    """Each is counted when it is applied, and told of the first time; one that can cover nothing, at once."""
     rules, told = configuration.inspection.suppressions, set[int]()
+    names = detectors(detector.ruleset)
+    for number, rule in enumerate(rules):
+        if (problem := unknown(rule.detector, names)) is not None:
+            log.warning("credential.suppression-unused", number=number, problem=problem)
 
     def used(number: int, target: Target) -> None:
         metrics.suppressed.labels(target.upstream).inc()

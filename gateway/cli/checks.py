@@ -19,6 +19,9 @@ from gateway.cli.rego import grant_problems
 from gateway.cli.terminal import revised
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
+from gateway.inspection import suppressions
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import detectors
 from gateway.journal import keys as journal_keys
 from gateway.journal import storage
 from gateway.policy import Policy, bundle, grants
@@ -64,7 +67,7 @@ async def run(path: Path) -> list[Finding]:
     found += [*_listen(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    found += [*_suppressions(settings), *_lock(settings)]
+    found += [*_inspection(settings), *_lock(settings)]
     found += [item async for item in _upstreams(settings)]
     return [*found, *_journal(settings)]
 
@@ -187,8 +190,20 @@ async def _opa_grants(engine: OpaEngine) -> AsyncIterator[Finding]:
         yield Finding("ok", "grants", "those in OPA can be read in full")
 
 
-def _suppressions(settings: Configuration) -> Iterator[Finding]:
-    """Those that no longer hold, and those that can hold for nothing."""
+def _inspection(settings: Configuration) -> Iterator[Finding]:
+    """Rules that cannot be read; suppressions that no longer hold, and those that can hold for nothing."""
+    section = settings.inspection
+    try:
+        names = detectors(ruleset.load(*section.rules))
+    except GatewayError as error:
+        yield _failed("inspection.rules", error)
+        return
+    if section.rules:
+        yield Finding("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
+    yield from _suppressions(settings, names)
+
+
+def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Finding]:
     from fnmatch import fnmatchcase
 
     today = datetime.now(UTC).date()
@@ -203,6 +218,8 @@ def _suppressions(settings: Configuration) -> Iterator[Finding]:
             )
         if not any(fnmatchcase(name, rule.upstream) for name in settings.upstreams):
             yield Finding("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
+        if (problem := suppressions.unknown(rule.detector, names)) is not None:
+            yield Finding("warn", what, problem, "correct its detector")
 
 
 def _lock(settings: Configuration) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ one, wherever it came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+import difflib
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -86,3 +87,14 @@ class Suppressions:
         """Those in force for a call of `target` at `now`, in seconds since the epoch."""
         active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
         return Quiet(target, active, self._used)
+
+
+def unknown(detector: str | None, names: Collection[str]) -> str | None:
+    """Why a pattern of detectors covers nothing, if it is none of `names`: it is misspelt, or its rule is not loaded."""
+    if detector is None or any(fnmatchcase(name, detector) for name in names):
+        return None
+    if detector == "seen":
+        return "what a task knows as a credential stays one, so a suppression of 'seen' covers nothing"
+    near = difflib.get_close_matches(detector, sorted(names), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no detector is called {detector!r}, so it covers nothing{hint}"

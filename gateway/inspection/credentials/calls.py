@@ -34,6 +34,8 @@ _PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
 _FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
 _SHORTEST: Final = 4
 _LONGEST_SHORT: Final = 96
+BY_ROLE: Final = "credential-role"
+"""The detector of what is a credential for its role alone."""
 _HANDLE: Final = b"<placeholder>"
 """What stands in the place of a handle where credentials are looked for: no rule takes it for one."""
 
@@ -155,7 +157,7 @@ class _Search:
             return
         if self._look is not None and self._look(leaf.text):
             return
-        detector = f"named-{kind}" if by_name else "credential-role"
+        detector = f"named-{kind}" if by_name else BY_ROLE
         hit = Hit(detector, "named", 0, len(leaf.text), value)
         self._add(
             leaf, replace(hit, detector="one-time-code", kind="code") if by_name and kind == "code" else hit, "raw"

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.inspection.credentials.calls import Index, inspect
+from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
@@ -26,6 +26,28 @@ from gateway.model import JsonObject, Role
 _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
 )
+
+BY_PLACE: Final = frozenset(
+    {
+        "private-key",
+        "putty-private-key",
+        "jwt",
+        "bearer",
+        "basic",
+        "userinfo",
+        "presigned-url",
+        "one-time-code",
+        "named-password",
+        "named-token",
+        BY_ROLE,
+    }
+)
+"""The detectors that are no rule of a file."""
+
+
+def detectors(rules: Ruleset) -> frozenset[str]:
+    """What may be given as the detector of a credential that is found by form or place."""
+    return BY_PLACE | {rule.id for rule in rules.rules}
 
 
 class Detector:

@@ -109,20 +109,41 @@ def test_suppressions_that_are_over_or_cover_nothing_are_told(opagate: Opagate, 
         "{upstream: files, detector: jwt, until: 2026-01-31, reason: over}",
         "{upstream: fils, detector: jwt, until: 2999-01-31, reason: misspelt}",
         "{upstream: fil*, detector: jwt, until: 2999-01-31, reason: good}",
+        "{upstream: files, detector: named-pasword, until: 2999-01-31, reason: misspelt}",
+        "{upstream: files, detector: acme-key, until: 2999-01-31, reason: of a rule that is loaded}",
     ]
+    (tmp_path / "rules.toml").write_text(
+        "[[rules]]\nid = 'acme-key'\nregex = 'acme_[a-z0-9]{20}'\nkeywords = ['acme_']\n", "utf-8"
+    )
     text = path.read_text("utf-8")
-    path.write_text(f"{text}\ninspection:\n  suppressions: [{', '.join(rules)}]\n", "utf-8")
+    path.write_text(f"{text}\ninspection:\n  rules: [rules.toml]\n  suppressions: [{', '.join(rules)}]\n", "utf-8")
 
     done = opagate("check", "--json")
     found = {item["what"]: item for item in done.json["findings"] if item["what"].startswith("inspection")}
 
     assert done.status == 0
     assert {what: item["state"] for what, item in found.items()} == {
+        "inspection.rules": "ok",
         "inspection.suppressions.0": "warn",
         "inspection.suppressions.1": "warn",
+        "inspection.suppressions.3": "warn",
     }
     assert "ended on 2026-01-31" in found["inspection.suppressions.0"]["found"]
     assert "no upstream has such a name" in found["inspection.suppressions.1"]["found"]
+    assert "did you mean 'named-password'" in found["inspection.suppressions.3"]["found"]
+
+
+def test_rules_that_cannot_be_read_are_told(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    path = tmp_path / "gateway.yaml"
+    path.write_text(f"{path.read_text('utf-8')}\ninspection: {{rules: [rules.toml]}}\n", "utf-8")
+    (tmp_path / "rules.toml").write_text("[[rules]]\nid = 'acme-key'\nregex = '('\n", "utf-8")
+
+    done = opagate("check", "--json")
+    (failed,) = [item for item in done.json["findings"] if item["what"] == "inspection.rules"]
+
+    assert done.status == 1
+    assert (failed["state"], "acme-key" in failed["found"]) == ("fail", True)
 
 
 def test_import_copies_no_secret(opagate: Opagate, tmp_path: Path):

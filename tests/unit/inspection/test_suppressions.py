@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.inspection.credentials.finding import Finding
-from gateway.inspection.suppressions import Suppression, Suppressions
+from gateway.inspection.suppressions import Suppression, Suppressions, unknown
 from gateway.model import Target
 
 TARGET = Target("tool", "files", "read_file", "files")
@@ -74,3 +74,33 @@ def test_each_use_is_told_with_the_number_of_the_rule():
 
     assert used == [(1, "files")]
     assert not Suppressions().of(TARGET, 0.0)
+
+
+# --- names of detectors ----------------------------------------------------------------------------
+
+NAMES = frozenset({"named-password", "named-token", "github-pat", "jwt"})
+
+
+@pytest.mark.parametrize("detector", [None, "jwt", "named-*", "*", "github-pa[st]"])
+def test_a_detector_that_there_is_is_none_that_is_unknown(detector: str | None):
+    assert unknown(detector, NAMES) is None
+
+
+@pytest.mark.parametrize(
+    ("detector", "near"),
+    [("named-pasword", "named-password"), ("name-*", "named-token"), ("JWT", None), ("github_pat", "github-pat")],
+)
+def test_a_misspelt_detector_is_told_with_the_nearest_there_is(detector: str, near: str | None):
+    problem = unknown(detector, NAMES)
+
+    assert problem is not None
+    assert repr(detector) in problem
+    assert ("did you mean" in problem) == (near is not None)
+    assert near is None or repr(near) in problem
+
+
+def test_what_a_task_knows_is_not_to_be_suppressed_by_name():
+    problem = unknown("seen", NAMES)
+
+    assert problem is not None
+    assert "stays one" in problem

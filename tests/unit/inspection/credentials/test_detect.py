@@ -15,6 +15,7 @@ from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
 from gateway.inspection.credentials import detect, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.model import Role
 from tests.unit.inspection.credentials.conftest import RULES
 
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
@@ -156,6 +157,32 @@ def test_what_says_more_wins(make: Callable[[str, int], str]):
 )  # fmt: skip
 def test_what_is_none(text: str):
     assert found(text) == []
+
+
+def test_all_detectors_can_be_named_and_each_name_is_of_one_that_finds_something():
+    payload = base64.urlsafe_b64encode(b'{"iss":"https://idp","sub":"1"}').decode().rstrip("=")
+    texts = [
+        f"-----BEGIN PRIVATE KEY-----\n{BODY}\n-----END PRIVATE KEY-----",
+        "Private-Lines: 14\n" + BODY,
+        f"eyJhbGciOiJFUzI1NiJ9.{payload}.{'Ab3-' * 12}z",
+        "DPoP abc123def456ghi789",
+        "Authorization: Basic dXNlcjpodW50ZXIy",
+        "postgres://u:p4ss%40word@db/x",
+        "https://b.s3.amazonaws.com/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855",
+        "Your login code is 493817.",
+        '{"password":"hunter2x"}',
+        "X-Api-Key: abc123def456",
+        *(item.text for item in positives(RULES, Random(13))),
+    ]
+    given = {hit.detector for text in texts for hit in DETECTOR.hits(text.encode())}
+    by_argument = DETECTOR.detect_arguments(
+        {"a": "s3cr3t!pw", "password": "hunter2x", "otp": "493817", "api_token": "abc123def456"},
+        {"/a": Role.CREDENTIAL},
+    )
+    given |= {finding.detector for finding in by_argument}
+
+    assert given <= detect.detectors(RULES)
+    assert given >= detect.BY_PLACE
 
 
 def test_every_rule_is_found_in_every_context():
