@@ -206,10 +206,13 @@ def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message:
 async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
     """Pass on what needs no decision."""
 
+    upstream = visit.exchange.upstream
+    rewrite: Concealment | None = None
+
     async def settle(ending: Ending) -> None:
+        gateway.metrics.handles(upstream, concealed=0 if rewrite is None else rewrite.count, put_back=0)
         measured(gateway, visit, ending)
 
-    upstream, rewrite = visit.exchange.upstream, None
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
         # It may answer again, or at last, a call whose answer was to be concealed.
         task = task_of(gateway, visit, request, request.message)
@@ -353,6 +356,8 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             put_back=case.presented.count,
         )
         await append_or_say(gateway, "settled", entry)
+        made = 0 if rewrite is None else rewrite.count
+        gateway.metrics.handles(upstream, concealed=made, put_back=case.presented.count)
         measured(gateway, visit, ending)
 
     try:

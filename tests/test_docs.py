@@ -16,6 +16,7 @@ from gateway import config
 from gateway.cli import rego
 from gateway.cli.root import app
 from gateway.config import Configuration
+from gateway.telemetry.metrics import Metrics
 from tests.requirements import REQUIREMENTS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -123,6 +124,27 @@ def test_every_setting_is_documented():
     page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
 
     assert [name for name in Configuration.model_fields if f"`{name}`" not in page] == []
+
+
+def test_every_metric_is_documented_with_its_labels():
+    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)
+    metrics = Metrics()
+    metrics.observe_in_flight(lambda: 0)
+    there = {
+        family.name.removeprefix("opagate_") + ("_total" if family.type == "counter" else "")
+        for family in metrics.registry.collect()
+    }
+    labels = {
+        name: list(getattr(held, "_labelnames", ()))
+        for held, names in metrics.registry._collector_to_names.items()
+        for name in names
+    }
+
+    assert sorted(name for name, _ in rows) == sorted(there)
+    assert {name: re.findall(r"\w+", by) for name, by in rows} == {
+        name: labels.get(f"opagate_{name}", []) for name, _ in rows
+    }
 
 
 @pytest.mark.parametrize("snippet", yaml_snippets(), ids=lambda snippet: snippet.page)

@@ -47,6 +47,15 @@ class Metrics:
             ("upstream",),
             registry=self.registry,
         )
+        self._concealed = Counter(
+            "opagate_concealed",
+            "Handles put in the place of credentials in answers.",
+            ("upstream",),
+            registry=self.registry,
+        )
+        self._put_back = Counter(
+            "opagate_put_back", "Handles in forwarded calls that were put back.", ("upstream",), registry=self.registry
+        )
         self.policy_reloads = Counter(
             "opagate_policy_reloads", "Attempts to load a policy.", ("result",), registry=self.registry
         )
@@ -73,6 +82,13 @@ class Metrics:
         self._ending(upstream, outcome).inc()
         self._duration(upstream).observe(seconds)
         self._size(upstream).inc(size)
+
+    def handles(self, upstream: str, *, concealed: int, put_back: int) -> None:
+        """How many were made in one answer, and how many there were in its call."""
+        if concealed:
+            self._concealed.labels(upstream).inc(concealed)
+        if put_back:
+            self._put_back.labels(upstream).inc(put_back)
 
     def observe_in_flight(self, read: Callable[[], int]) -> None:
         """Report `read()` as the number of requests now being served."""

@@ -169,6 +169,7 @@ async def test_what_was_concealed_is_known_to_the_task_and_counted_in_the_record
 
     assert len(observed["credentials"]) == 1
     assert settled["concealed"] == 2
+    assert b'opagate_concealed_total{upstream="files"} 2.0' in concealed.gateway.metrics.exposition()
     assert settled["bytes"] < 400
 
 
@@ -260,6 +261,8 @@ async def test_what_a_session_plays_again_is_concealed_too(concealed: Bench):
     played = await concealed.ask(None, session, (b"last-event-id", b"3"))
 
     assert played.body == event.replace(VALUE, handle).encode()
+    counted = concealed.gateway.metrics.exposition()
+    assert b'opagate_concealed_total{upstream="files"} 2.0' in counted, "outside of calls too"
 
 
 @requirement("conceal/results")
@@ -324,6 +327,7 @@ async def test_a_handle_is_put_back_for_the_system_that_it_came_from(concealed: 
     assert concealed.upstream.sent[-1].body == body.replace(handle.encode(), VALUE.encode())
     (_, settled) = concealed.entries("settled")
     assert settled["put_back"] == 1
+    assert b'opagate_put_back_total{upstream="files"} 1.0' in concealed.gateway.metrics.exposition()
     written = [path for path in concealed.folder.rglob("*") if path.is_file()]
     assert [path for path in written if VALUE.encode() in path.read_bytes()] == []
 

@@ -10,6 +10,7 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
     metrics.refused("request/json")
     metrics.decided("files", "tools/call", "deny", "tool/not-granted", 0.001)
     metrics.settled("files", "completed", 0.2, 17)
+    metrics.handles("files", concealed=2, put_back=1)
     metrics.policy_ready.set_function(lambda: 1.0)
     metrics.observe_in_flight(lambda: 3)
     text = metrics.exposition().decode()
@@ -19,6 +20,8 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
         'opagate_calls_total{action="tools/call",code="tool/not-granted",effect="deny",upstream="files"} 1.0',
         'opagate_settled_total{outcome="completed",upstream="files"} 1.0',
         'opagate_answer_bytes_total{upstream="files"} 17.0',
+        'opagate_concealed_total{upstream="files"} 2.0',
+        'opagate_put_back_total{upstream="files"} 1.0',
         "opagate_decision_seconds_count 1.0",
         "opagate_policy_ready 1.0",
         "opagate_in_flight 3.0",
