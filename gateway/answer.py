@@ -17,6 +17,7 @@ from gateway.journal.writer import Journal
 from gateway.model import (
     Context,
     Headers,
+    Json,
     JsonObject,
     Message,
     Principal,
@@ -122,15 +123,15 @@ async def refuse(
             principal=principal,
             message=message,
         )
-        await record_refusal(gateway, entry, refusal, known=principal is not None)
+        await record_refusal(gateway, entry, refusal, known=principal is not None, upstream=visit.upstream)
+    else:
+        _tell(visit.id, refusal, visit.upstream)
     visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
-    log.info("refused", id=visit.id, code=refusal.reason.code, upstream=visit.upstream, status=refusal.status)
     return render(refusal, message, decision_id=visit.id, style=gateway.style)
 
 
 def failure(error: GatewayError) -> Refusal:
     """The refusal that an outside failure becomes."""
-    log.warning("failure", code=error.code, problem=error.message)
     reason = Reason(error.code, error.message[:1].upper() + error.message[1:] + ".", error.remedy)
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, reason, RPC_UPSTREAM)
@@ -140,6 +141,9 @@ def failure(error: GatewayError) -> Refusal:
 
 
 # --- small parts -------------------------------------------------------------------------------------
+
+_FAILED: Final = 500
+"""HTTP statuses from here on say that the fault is not the caller's."""
 
 _LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
     "tools/list": "tool",
@@ -158,12 +162,30 @@ class Recording(Protocol):
     def metrics(self) -> Metrics: ...
 
 
-async def record_refusal(gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool) -> None:
-    """Record a request that policy never saw. Of callers that nobody knows so many a minute; the rest is counted."""
+async def record_refusal(
+    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
+) -> None:
+    """Record a request that policy never saw, and log it. Of callers that nobody knows so many a minute; the rest is
+    counted."""
     if (rest := gateway.flood.rest()) is not None:
+        tell_rest(rest)
         await append_or_say(gateway, "flood", rest)
     if known or gateway.flood.admits(refusal.reason.code):
         await append_or_say(gateway, "refused", entry)
+        _tell(entry["id"], refusal, upstream)
+
+
+def tell_rest(rest: JsonObject) -> None:
+    """Log what was only counted (`Flood.rest`)."""
+    log.warning("refused.rest", **rest)
+
+
+def _tell(decision_id: Json, refusal: Refusal, upstream: str | None) -> None:
+    told = {"id": decision_id, "code": refusal.reason.code, "upstream": upstream, "status": refusal.status}
+    if refusal.status >= _FAILED:
+        log.warning("refused", **told, problem=refusal.reason.message)
+    else:
+        log.info("refused", **told)
 
 
 async def append_or_say(recording: Recording, kind: str, entry: JsonObject) -> None:

@@ -19,7 +19,7 @@ from importlib.metadata import version
 
 import structlog
 
-from gateway.answer import append_or_say, record_refusal
+from gateway.answer import append_or_say, record_refusal, tell_rest
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -277,6 +277,7 @@ class Notes:
 def _note_flood(notes: Notes, flood: Flood, *, last: bool = False) -> None:
     rest = flood.rest(last=last)
     if rest is not None:
+        tell_rest(rest)
         notes.write("flood", lambda: rest)
 
 
@@ -308,7 +309,6 @@ async def _refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> R
     entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
     await record_refusal(gateway, entry, refusal, known=False)
     trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
-    log.info("refused", id=decision_id, code=code, status=refusal.status)
     return render(refusal, None, decision_id=decision_id, style=gateway.style)
 
 

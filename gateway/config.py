@@ -300,7 +300,7 @@ class JournalSettings(Settings):
     refusals: int = Field(
         default=600,
         gt=0,
-        description="Refusals of unidentified callers that are recorded one by one in a minute; the rest is counted.",
+        description="Refusals of unidentified callers told one by one in journal and log in a minute; the rest is counted.",
     )
 
 

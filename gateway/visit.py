@@ -45,7 +45,7 @@ class Gateway:
     policy: Policy
     journal: Journal
     flood: Flood
-    """Which refusals of callers that nobody knows are recorded one by one."""
+    """Which refusals of callers that nobody knows are recorded and logged one by one."""
     upstreams: Mapping[str, Port]
     sessions: Sessions
     handles: Handles

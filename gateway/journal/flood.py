@@ -1,8 +1,8 @@
 """Refusals of callers that nobody knows, bounded. Pure: no I/O, no randomness; the clock is an argument.
 
-Whoever reaches the port can be refused as often as it likes, and each refusal is an entry. So that this does not fill the
-disk, so many are recorded in a minute, each as it was; of the rest, how many there were for which reason. Memory is
-bounded by the number of reason codes, which the gateway chooses.
+Whoever reaches the port can be refused as often as it likes, and each refusal is an entry and a line of the log. So that
+this does not fill the disk, so many are told in a minute, each as it was; of the rest, how many there were for which
+reason. Memory is bounded by the number of reason codes, which the gateway chooses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Flood:
         self._rest: dict[str, int] = {}
 
     def admits(self, code: str) -> bool:
-        """Whether a refusal for this reason is recorded by itself; if not, it is counted. Ask for `rest` before."""
+        """Whether a refusal for this reason is told by itself; if not, it is counted. Ask for `rest` before."""
         if self._over():
             self._began, self._admitted = self._clock(), 0
         if self._admitted < self._limit:
