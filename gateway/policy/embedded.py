@@ -19,9 +19,11 @@ accepted, and it costs 20 to 30 µs less.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, Literal, Protocol, cast
 
@@ -64,14 +66,26 @@ class Embedded:
     `clock` is monotonic, in seconds; `deadline` is in seconds.
     """
 
-    def __init__(self, bundle: Bundle, *, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, bundle: Bundle, *, deadline: float, clock: Callable[[], float], loaded: _Steps | None = None
+    ) -> None:
         """Raises `PolicyBroken`, naming file and line, if the policy cannot be loaded."""
         self.revision = bundle.revision
         self._deadline = deadline
         self._clock = clock
         self._thread = threading.get_ident()
-        self._pristine = _load(bundle)
+        self._pristine = _load(bundle) if loaded is None else loaded.engine
         self._engine = self._pristine.clone()
+
+    @classmethod
+    async def gradually(cls, bundle: Bundle, *, deadline: float, clock: Callable[[], float]) -> Embedded:
+        """The same while the event loop goes on: what may be done in any thread is done in another, the rest in steps."""
+        if (fault := await asyncio.to_thread(_fault, bundle)) is not None:
+            raise fault
+        steps = _Steps(bundle)
+        for _ in steps:
+            await asyncio.sleep(0)
+        return cls(bundle, deadline=deadline, clock=clock, loaded=steps)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         """The engine's answer to one input, decoded: an object, or `None` for undefined.
@@ -124,14 +138,53 @@ def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _load(bundle: Bundle) -> _Engine:
-    engine = _new()
+    if (fault := _fault(bundle)) is not None:
+        raise fault
+    steps = _Steps(bundle)
+    for _ in steps:
+        pass
+    return steps.engine
+
+
+def _fault(bundle: Bundle) -> PolicyBroken | None:
+    """Why a module cannot be read, or says something else to each engine. For any thread: the engines that it takes are
+    gone with it, and so with all that holds them: what is raised elsewhere has nothing of this in its traceback."""
     try:
-        for name, text in bundle.modules:
-            engine.add_policy(name, text)
-        engine.add_data_json(bundle.data)
-        dialect.require(partial(trees, bundle.modules))
-        _require_roots(engine, bundle)
-        _compile(engine)
+        with _told():
+            dialect.require(partial(trees, bundle.modules))
+    except PolicyBroken as error:
+        return PolicyBroken(error.message, error.remedy)
+    return None
+
+
+class _Steps:
+    """The loading of a policy, step by step, each at most a few milliseconds. `engine` is of use after the last."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self.engine = _new()
+
+    def __iter__(self) -> Iterator[None]:
+        with _told():
+            for name, text in self._bundle.modules:
+                self.engine.add_policy(name, text)
+                yield
+            self.engine.add_data_json(self._bundle.data)
+            _require_roots(self.engine, self._bundle)
+            yield
+            # An evaluation on an empty input compiles all rules, and finds unsafe variables, recursion and conflicts
+            # that parsing does not. Clones share what was compiled; of an engine that was not, each compiles its own.
+            self.engine.set_input_json("{}")
+            for rule in _RULES.values():
+                self.engine.eval_rule_as_json(rule)
+                yield
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """The engine's failures at load as `PolicyBroken`, naming file and line."""
+    try:
+        yield
     except PolicyError:
         raise
     except BaseException as error:
@@ -140,7 +193,6 @@ def _load(bundle: Bundle) -> _Engine:
         place, problem = _explained(error)
         where = f"{place}: " if place else ""
         raise PolicyBroken(f"{where}{problem}", "mend the rule; `opagate policy check` tries it again") from None
-    return engine
 
 
 def _require_roots(engine: _Engine, bundle: Bundle) -> None:
@@ -148,14 +200,6 @@ def _require_roots(engine: _Engine, bundle: Bundle) -> None:
         path = package.removeprefix("data.").replace(".", "/")
         if not bundles.covered(path, bundle.roots):
             raise PolicyBroken(f"the package {package} is outside the roots of .manifest", "add it to roots")
-
-
-def _compile(engine: _Engine) -> None:
-    """Evaluates both entrypoints on an empty input. This compiles all rules, and finds unsafe variables, recursion and
-    conflicts that parsing does not. Clones share what was compiled; of an engine that was not, each compiles its own."""
-    engine.set_input_json("{}")
-    for rule in _RULES.values():
-        engine.eval_rule_as_json(rule)
 
 
 def _decoded(text: str) -> object:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +14,9 @@ import pytest
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle, embedded
 from gateway.policy.embedded import Embedded
+from gateway.policy.policy import shipped
 
+FIGURES = logging.getLogger("figures")
 Tree = Callable[[dict[str, str]], Path]
 
 AGENT = b'{"subject": {"id": "spiffe://corp/agent/triage"}}'
@@ -233,3 +237,29 @@ async def test_the_answer_is_the_same_document_whatever_was_asked_before(tree: T
         await engine.evaluate("decision", document)
 
     assert json.dumps(await engine.evaluate("decision", STRANGER)) == first
+
+
+async def test_what_is_loaded_gradually_is_what_is_loaded_at_once(tree: Tree):
+    folder = tree({})
+    gradual = await Embedded.gradually(bundle.read(folder), deadline=60.0, clock=lambda: 0.0)
+
+    assert gradual.revision == _engine(folder).revision
+    assert [await _effect(gradual, document) for document in (AGENT, STRANGER)] == ["allow", "deny"]
+    for broken in (_decision("result := "), _decision("result := x"), _decision('result := http.send({"url": "x"})')):
+        with pytest.raises(PolicyBroken, match=r"decision\.rego:\d") as raised:
+            await Embedded.gradually(bundle.read(tree(broken)), deadline=60.0, clock=lambda: 0.0)
+        assert raised.value.remedy
+
+
+def test_no_step_of_loading_the_shipped_policy_keeps_calls_waiting_for_long():
+    """Seconds of this thread, so that a busy machine says nothing."""
+    steps = iter(embedded._Steps(bundle.read(shipped())))
+    took: list[float] = []
+    done = False
+    while not done:
+        begun = time.thread_time()
+        done = next(steps, StopIteration) is StopIteration
+        took.append(time.thread_time() - begun)
+
+    FIGURES.info("the policy is loaded in %d steps, the longest %.1f ms", len(took), 1000 * max(took))
+    assert max(took) < 0.1

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
-from gateway.policy import bundle
+from gateway.policy import bundle, embedded
 from gateway.policy.reload import Folder
 
 Tree = Callable[[dict[str, str]], Path]
@@ -68,6 +70,35 @@ async def test_a_change_comes_into_force_once_the_folder_is_still(opened: Folder
     assert await opened.look()
     assert await _effect(opened) == "deny"
     assert opened.revision != before
+
+
+async def test_calls_are_decided_by_the_policy_before_while_another_is_loaded(
+    opened: Folder, tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    effects: list[object] = []
+    checked: list[int] = []
+    fault = embedded._fault
+
+    def in_another_thread(found: bundle.Bundle) -> PolicyBroken | None:
+        assert threading.current_thread() is not threading.main_thread()
+        said = fault(found)
+        checked.append(len(effects))
+        return said
+
+    monkeypatch.setattr(embedded, "_fault", in_another_thread)
+    more = {f"gateway/more/more_{number}.rego": f"package gateway.more\n\nx_{number} := 1\n" for number in range(20)}
+    tree(EMPTY_GRANTS | more)
+    await opened.look()
+
+    looking = asyncio.create_task(opened.look())
+    while not looking.done():
+        effects.append(await _effect(opened))
+        await asyncio.sleep(0)
+
+    assert await looking
+    assert set(effects) == {"allow"}
+    assert len(effects) - checked[0] > len(more), "one between each two steps"
+    assert await _effect(opened) == "deny"
 
 
 async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: Folder, tree: Tree):
