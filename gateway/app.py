@@ -37,9 +37,9 @@ from gateway.journal.chain import subkey
 from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
 from gateway.journal.flood import Flood
 from gateway.journal.keys import load_key
-from gateway.journal.reader import entries
 from gateway.journal.redaction import Spots, concealed, recorded
 from gateway.journal.results import ResultRecord
+from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent, SessionFacts, Target
 from gateway.pages import pages
@@ -97,7 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         hide = partial(concealed, limit=_GOAL_LENGTH)
         history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
-        memory = await _remembered(configuration, history, journal, key=subkey(key, "history"), clock=clock)
+        memory = await _remembered(configuration, history, journal, key=key, clock=clock)
         stack.push_async_callback(memory)
         housekeeping = asyncio.create_task(
             _housekeeping(
@@ -361,12 +361,17 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
 async def _remembered(
     configuration: Configuration, history: History, journal: Journal, *, key: bytes, clock: Callable[[], float]
 ) -> Callable[[], Awaitable[None]]:
-    """Fill history with what the gateway before this one knew. Returns what writes it down again, now and then."""
-    store = Store(configuration.state / "history", key)
+    """Fill history with what the gateway before this one knew. Returns what writes it down again, now and then. Raises
+    `JournalError` for a journal that is not as it was written: a task would have done less than it did."""
+    store = Store(configuration.state / "history", subkey(key, "history"))
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
-    rebuilt = rebuild(history, entries(configuration.journal.path, after=restored.seq), restored)
+    rebuilt = rebuild(
+        history,
+        entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
+        restored,
+    )
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:

@@ -86,6 +86,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
+        "history/journal-edited": Requirement("docs/operations.md#journal", "A journal that was edited or cut does not become history."),
         # --- replay -------------------------------------------------------------------------------
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
         "replay/export": Requirement("docs/replay.md#traces-from-a-journal", "What a gateway recorded in full replays to the same decisions."),

@@ -104,9 +104,16 @@ class Chain:
 
     def intact(self, line: bytes) -> bool:
         """Whether a line's `check` is the one that its bytes demand."""
-        covered = line[:-_TAIL_LENGTH]
-        expected = b'%b%b"}' % (_CHECK, self.link(covered)[:_CHECK_LENGTH].encode())
-        return hmac.compare_digest(line[-_TAIL_LENGTH:], expected)
+        return self.checked(line) is not None
+
+    def checked(self, line: bytes) -> str | None:
+        """The link of a line that is intact. Its bytes are hashed once."""
+        state, tail = self._over(line[:-_TAIL_LENGTH]), line[-_TAIL_LENGTH:]
+        expected = b'%b%b"}' % (_CHECK, state.hexdigest()[:_CHECK_LENGTH].encode())
+        if not hmac.compare_digest(tail, expected):
+            return None
+        state.update(tail)
+        return state.hexdigest()
 
     def _over(self, data: bytes) -> _Hash:
         state = self._start.copy()

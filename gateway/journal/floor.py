@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gateway.journal.verification import Position, lost
+
 if TYPE_CHECKING:
     from gateway.journal.chain import Chain
 
@@ -46,6 +48,14 @@ def read(chain: Chain, line: bytes) -> Floor | None:
     if found.kind != _KIND or not chain.intact(whole):
         return None
     return Floor(found.journal, found.segment, found.seq, found.prev, found.time)
+
+
+def begin(floor: Floor, first: int) -> Position:
+    """The position before the segment `first`, which is the first that is there. One below the floor could not be removed,
+    and nobody knows what was before it."""
+    if first <= floor.segment:
+        return lost(Position(journal=floor.journal))
+    return Position(floor.seq, floor.link, floor.journal)
 
 
 class _Line(msgspec.Struct):

@@ -100,19 +100,17 @@ class _Check:
 
     def begin(self, folder: Path, first: int) -> None:
         """Begin where a pruned journal does. Segments below the floor are those that could not be removed."""
-        line = _floor_line(folder)
+        line = floor_line(folder)
         if line is None:
             return
         floor = floors.read(self._chain, line)
         if floor is None:
             message = "it is not what was written with this key: nobody can say which segments were pruned"
             self._report(Problem(Fault.EDITED, floors.FILE, 1, message))
-        elif first <= floor.segment:
-            self._position, self._expected = lost(Position(journal=floor.journal)), first
-        else:
-            self._position = Position(floor.seq, floor.link, floor.journal)
-            self._expected = floor.segment + 1
-            self._line_seen(floor.link)
+            return
+        self._position = floors.begin(floor, first)
+        self._expected = min(first, floor.segment + 1)
+        self._line_seen(self._position.link)
 
     def segment(self, number: int, path: Path, *, last: bool) -> None:
         if number != self._expected:
@@ -192,11 +190,12 @@ class _Check:
 def floor_of(folder: Path, chain: Chain) -> Floor | None:
     """Where a pruned journal begins, `None` if it was not pruned. Raises `JournalError` if the file cannot be read; one
     that this key did not write is none, and `verify` says so."""
-    line = _floor_line(folder)
+    line = floor_line(folder)
     return None if line is None else floors.read(chain, line)
 
 
-def _floor_line(folder: Path) -> bytes | None:
+def floor_line(folder: Path) -> bytes | None:
+    """What says where a pruned journal begins, unchecked. Raises `JournalError` if it cannot be read."""
     path = folder / floors.FILE
     try:
         with path.open("rb") as file:
@@ -214,22 +213,17 @@ def lines_of(path: Path) -> Iterator[JsonObject]:
             yield entry_of(line, path, number)
 
 
-def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
-    """The entries of a journal, oldest first, unchecked; a last line without an end is left out.
-
-    `after` is a number whose later entries are wanted: segments that have none of them are not read, the others whole.
-    Raises `JournalError` for a line that is no entry; `verify` says more about it.
-    """
-    found = segments(path)
-    while after and len(found) > 1 and _first(found[1][1]) <= after + 1:
-        del found[0]
-    for _, file in found:
+def entries(path: Path) -> Iterator[JsonObject]:
+    """The entries of a journal, oldest first, unchecked; a last line without an end is left out. Raises `JournalError`
+    for a line that is no entry; `verify` says more about it."""
+    for _, file in segments(path):
         yield from lines_of(file)
 
 
-def _first(path: Path) -> int:
-    """The number of a segment's first entry; of one that has none yet, more than any."""
-    return next((cast("int", entry.get("seq", 0)) for entry in lines_of(path)), 2**63)
+def first_of(path: Path) -> JsonObject:
+    """The first entry of a segment, unchecked; nothing if it has none yet. Raises `JournalError`."""
+    nothing: JsonObject = {}
+    return next(lines_of(path), nothing)
 
 
 def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[JsonObject, ...]:

@@ -63,6 +63,14 @@ def recover(folder: Path, chain: Chain, disk: Disk) -> tuple[End | None, tuple[T
     return None, tuple(torn)
 
 
+def damaged(path: Path, line: int, message: str) -> JournalError:
+    """What a gateway that would go on with such a journal ends with."""
+    return JournalError(
+        f"the journal is damaged: {path}, line {line}: {message}",
+        "run `opagate journal verify`; to go on without it, move the journal folder away",
+    )
+
+
 def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End | None, bytes]:
     """Follow a segment from its heading to its last whole line; also the bytes after that."""
     position, size, line_number = lost(Position()), 0, 0
@@ -71,10 +79,7 @@ def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End |
         line_number += 1
         position, problem = follow(chain, position, line[:-1], Place(place.segment, place.number, line_number))
         if problem is not None:
-            raise JournalError(
-                f"the journal is damaged: {path}, line {line_number}: {problem.message}",
-                "run `opagate journal verify`; to go on without it, move the journal folder away",
-            )
+            raise damaged(path, line_number, problem.message)
         size += len(line)
         _settle(position, unsettled)
     rest = line + file.read()

@@ -75,22 +75,21 @@ def follow(chain: Chain, position: Position, line: bytes, place: Place) -> tuple
     entry = _decoded(line)
     if place.line == 1 and (problem := _other_key(chain, entry, place)):
         return lost(position), problem
-    if entry is None or not chain.intact(line):
+    link = None if entry is None else chain.checked(line)
+    if entry is None or link is None:
         seq = None if position.seq is None else position.seq + 1
         return replace(position, seq=seq, link=None, kind="", entry=None), _problem(
             Fault.EDITED, place, "its content is not what was written"
         )
     if problem := _heading(position, entry, place):
         return lost(position), problem
-    return _ordered(chain, position, line, entry, place)
+    return _ordered(position, link, entry, place)
 
 
-def _ordered(
-    chain: Chain, position: Position, line: bytes, entry: JsonObject, place: Place
-) -> tuple[Position, Problem | None]:
+def _ordered(position: Position, link: str, entry: JsonObject, place: Place) -> tuple[Position, Problem | None]:
     seq, expected = cast("int", entry["seq"]), None if position.seq is None else position.seq + 1
     journal = cast("str | None", entry.get("journal")) if place.line == 1 else position.journal
-    after = Position(seq, chain.link(line), journal, cast("str", entry["kind"]), entry)
+    after = Position(seq, link, journal, cast("str", entry["kind"]), entry)
     if expected is not None and seq > expected:
         missing = f"entry {expected} is" if seq == expected + 1 else f"entries {expected} to {seq - 1} are"
         return after, _problem(Fault.GAP, place, f"{missing} missing before entry {seq}")

@@ -49,3 +49,11 @@ def test_a_floor_is_no_line_of_the_journal():
         assert problem is not None
     _, problem = follow(CHAIN, after, line, Place("00000003.jsonl", 3, 9))
     assert problem is not None
+
+
+def test_a_journal_goes_on_after_its_floor():
+    assert floors.begin(FLOOR, FLOOR.segment + 1) == Position(FLOOR.seq, FLOOR.link, FLOOR.journal)
+
+
+def test_before_a_segment_below_the_floor_nothing_is_known_but_the_journal():
+    assert floors.begin(FLOOR, FLOOR.segment) == Position(None, None, FLOOR.journal)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -32,32 +31,6 @@ async def test_entries_are_listed_oldest_first_over_segments(
 
     assert [entry["revision"] for entry in listed if entry["kind"] == "policy"] == [str(n) for n in range(10)]
     assert [entry["seq"] for entry in listed] == list(range(1, len(listed) + 1))
-
-
-async def test_segments_without_wanted_entries_are_not_read(write_journal: Callable[..., Awaitable[str]], folder: Path):
-    await write_journal(30, segment=1000)
-    everything = [cast("int", entry["seq"]) for entry in entries(folder)]
-    firsts = [next(iter(file.read_bytes().split(b"\n"))) for file in files(folder)]
-    assert len(firsts) > 3
-    for file, first in zip(files(folder)[:2], firsts, strict=False):
-        file.write_bytes(first + b"\nnot to be read\n")
-    third = json.loads(firsts[2])["seq"]
-
-    for after in (third - 1, third, everything[-1], everything[-1] + 100):
-        wanted = [cast("int", entry["seq"]) for entry in entries(folder, after=after)]
-
-        assert wanted == everything[len(everything) - len(wanted) :]
-        assert wanted[0] in {json.loads(line)["seq"] for line in firsts}
-        assert wanted[0] <= after + 1 or after >= everything[-1]
-    with pytest.raises(JournalError):
-        list(entries(folder, after=third - 2))
-
-
-async def test_an_empty_last_segment_hides_nothing(write_journal: Callable[..., Awaitable[str]], folder: Path):
-    await write_journal(3)
-    (folder / "00000002.jsonl").touch()
-
-    assert list(entries(folder, after=4)) == list(entries(folder))
 
 
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"\xff\n"])
