@@ -114,6 +114,11 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),
         "operations/metrics": Requirement("docs/operations.md#start-stop-health", "/metrics tells decisions and outcomes."),
         "operations/trace": Requirement("https://www.w3.org/TR/trace-context/", "Traces are joined, passed on and exported."),
+        "operations/prune": Requirement("docs/design/0004-pruning-the-journal.md", "A pruned journal is whole from its floor on, and not without it."),
+        "strangers/head": Requirement("docs/operations.md#strangers", "A head that is late gets 408, one that is too large 431."),
+        "strangers/body": Requirement("docs/operations.md#strangers", "A body that is late gets 408."),
+        "strangers/connections": Requirement("docs/operations.md#strangers", "One address holds so many connections open, and no more."),
+        "strangers/told": Requirement("docs/operations.md#strangers", "Of refused strangers so many a minute are told, the rest is counted."),
         "operations/in-flight": Requirement("docs/operations.md#strangers", "More requests at once than configured get 503."),
     }
 )  # fmt: skip

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from gateway import app, config
-from gateway.errors import ConfigurationError, PolicyBroken
+from gateway.errors import ConfigurationError, JournalError, PolicyBroken, UpstreamUnreachable
+from gateway.model import Reason, Refusal
+from gateway.transport.edge import Client
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
+from tests.requirements import requirement
 from tests.unit.harness import TOOLS, Back, Upstream, bench, call, message, result
 
 
@@ -103,6 +107,7 @@ async def test_no_answer_is_an_answer_of_the_upstream_too(tmp_path: Path):
         assert (await there.ask(notification)).status == 202
 
 
+@requirement("strangers/told")
 async def test_refusals_of_callers_that_nobody_knows_do_not_fill_the_journal_and_are_all_counted(tmp_path: Path):
     stranger = (b"authorization", b"Bearer nobody")
     async with bench(tmp_path, more="journal: {refusals: 2}\n") as there:
@@ -130,3 +135,73 @@ async def test_after_a_flood_its_rest_comes_before_the_next_refusal(tmp_path: Pa
         (flood,) = there.entries("flood")
         assert flood["count"] == 2
         assert [entry["seq"] for entry in there.entries("refused")] == [flood["seq"] - 1, flood["seq"] + 1]
+
+
+async def test_a_suppression_that_can_cover_nothing_is_told_when_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    rule = "{upstream: files, detector: %s, until: 2999-12-31, reason: fixtures}"
+    rules = ", ".join(rule % name for name in ("named-pasword", "named-password"))
+    async with bench(tmp_path, more=f"inspection: {{suppressions: [{rules}]}}\n"):
+        told = capsys.readouterr().out
+
+    assert told.count("credential.suppression-unused") == 1
+    assert "did you mean 'named-password'" in told
+
+
+@requirement("strangers/told")
+async def test_refusals_of_callers_that_nobody_knows_do_not_fill_the_log_and_the_rest_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    stranger = (b"authorization", b"Bearer nobody")
+    async with bench(tmp_path, more="journal: {refusals: 2}\n") as there:
+        capsys.readouterr()
+        for _ in range(5):
+            await there.ask(call(), stranger)
+        early = Refusal(404, Reason("request/path", "There is nothing at this path.", ""), -32600)
+        for _ in range(3):
+            await app._refuse_early(there.gateway, early, Client("127.0.0.1", ()))
+        flooded = capsys.readouterr().out
+        for _ in range(3):
+            assert (await there.ask(b"{")).status == 400
+        known = capsys.readouterr().out
+    stopped = capsys.readouterr().out
+
+    assert flooded.count("\n") == 2
+    assert flooded.count("identity/malformed") == 2
+    assert known.count("request/json") == 3, "a known caller's are all told"
+    assert "refused.rest" in stopped
+    assert "'identity/malformed': 3" in stopped
+    assert "'request/path': 3" in stopped
+
+
+async def test_a_failure_outside_is_told_with_its_problem_in_the_line_of_its_refusal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    async with bench(tmp_path, Upstream(script=lambda _request: UpstreamUnreachable("no route to files"))) as there:
+        capsys.readouterr()
+        assert (await there.ask(call())).status == 502
+        told = capsys.readouterr().out
+
+    (line,) = told.splitlines()
+    assert "upstream/unreachable" in line
+    assert "No route to files" in line
+
+
+@requirement("history/journal-edited")
+async def test_an_older_segment_that_was_edited_does_not_become_history(tmp_path: Path):
+    more = "journal: {segment: 3000}\n"
+    async with bench(tmp_path, more=more) as there:
+        for _ in range(6):
+            assert (await there.ask(call(path="a"))).status == 200
+    segments = sorted((tmp_path / "state/journal").glob("*.jsonl"))
+    edited = next(file for file in segments if b'"kind":"call"' in file.read_bytes())
+    assert edited in segments[:-2]
+    edited.write_bytes(edited.read_bytes().replace(b'"kind":"call"', b'"kind":"look"', 1))
+
+    async with bench(tmp_path, more=more) as there:
+        assert len(there.gateway.history) > 0, "what the snapshots know is not read again"
+    shutil.rmtree(tmp_path / "state/history")
+    with pytest.raises(JournalError, match=edited.name):
+        async with bench(tmp_path, more=more):
+            pytest.fail("it started")

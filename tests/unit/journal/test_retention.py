@@ -15,6 +15,7 @@ from gateway.journal.floor import Floor
 from gateway.journal.retention import Pruned, prune
 from gateway.journal.storage import Disk, segments
 from gateway.journal.verification import Fault
+from tests.requirements import requirement
 from tests.unit.journal.segments import SMALL
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def faults(folder: Path, head: str | None = None) -> list[Fault]:
     return [problem.fault for problem in found.problems]
 
 
+@requirement("operations/prune")
 def test_what_stays_can_be_verified(folder: Path, head: str):
     last = numbers(folder)[-1]
 
@@ -113,6 +115,7 @@ def test_segments_that_somebody_else_removed_are_missing(folder: Path, head: str
     assert faults(folder) == [Fault.MISSING_SEGMENT]
 
 
+@requirement("operations/prune")
 def test_without_its_floor_a_pruned_journal_is_not_whole(folder: Path, head: str):
     del head
     pruned(folder, keep_from=4)
@@ -121,6 +124,7 @@ def test_without_its_floor_a_pruned_journal_is_not_whole(folder: Path, head: str
     assert faults(folder)[0] is Fault.MISSING_SEGMENT
 
 
+@requirement("operations/prune")
 @pytest.mark.parametrize("key", [b"o" * 32, None])
 def test_who_cannot_read_the_key_cannot_make_a_floor(folder: Path, head: str, key: bytes | None):
     del head

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.transport.connections import Connections
+from tests.requirements import requirement
 
 
+@requirement("strangers/connections")
 def test_an_address_has_so_many_connections_and_no_more_until_one_is_gone():
     connections = Connections(2)
     assert [connections.admit("192.0.2.1") for _ in range(3)] == [True, True, False]

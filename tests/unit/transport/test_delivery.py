@@ -16,6 +16,7 @@ from gateway.model import Headers, Refusal
 from gateway.transport import delivery
 from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Exchange, Presence
+from tests.requirements import requirement
 
 EVENTS: Headers = ((b"content-type", b"text/event-stream"),)
 
@@ -243,6 +244,7 @@ async def test_an_idle_stream_that_begins_while_draining_is_refused():
     assert stream.closed == 1
 
 
+@requirement("strangers/body")
 async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(delivery, "BODY_SECONDS", 0.01)
     found = await read_body((), Wire({"type": "http.request", "body": b"{", "more_body": True}).incoming.get, 100)

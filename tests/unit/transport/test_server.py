@@ -20,6 +20,7 @@ from gateway.errors import ConfigurationError
 from gateway.transport.delivery import Receive, Send, send_whole
 from gateway.transport.server import HEAD_BYTES, Server, listen, tls_context
 from tests.e2e import certificates
+from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
 
 
@@ -136,6 +137,7 @@ async def answered(reader: asyncio.StreamReader) -> None:
     assert await reader.readexactly(4) == b"here"
 
 
+@requirement("strangers/head")
 @pytest.mark.parametrize("sent", [b"", b"G", GET, b"\r\n"])
 async def test_a_connection_on_which_no_whole_head_comes_is_closed(sent: bytes):
     async with serving(SOON) as port, connected(port) as (reader, writer):
@@ -143,6 +145,7 @@ async def test_a_connection_on_which_no_whole_head_comes_is_closed(sent: bytes):
         assert (await reader.read()).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
 
 
+@requirement("strangers/head")
 async def test_a_head_that_trickles_has_no_more_time_than_another():
     async with serving(SOON) as port, connected(port) as (reader, writer):
         ended = asyncio.create_task(reader.read())
@@ -183,6 +186,7 @@ async def test_a_body_that_is_waited_for_is_not_the_heads_time():
         await answered(reader)
 
 
+@requirement("strangers/head")
 async def test_a_head_without_an_end_is_not_kept():
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         ended = asyncio.create_task(reader.read())
@@ -220,6 +224,7 @@ async def test_a_large_body_is_no_head():
         await answered(reader)
 
 
+@requirement("strangers/connections")
 async def test_a_client_has_so_many_connections_and_no_more():
     async with serving("limits: {connections: 1}\n") as port:
         async with connected(port) as (reader, writer):
