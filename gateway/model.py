@@ -239,12 +239,14 @@ class Role(StrEnum):
 class Pin(StrEnum):
     """How a tool's definition, as last served by its upstream, compares with the one in the lock file.
 
-    `unknown`: the upstream does not list such a tool.
+    `unpinned`: it is not there yet; `unreviewed`: it is not there, and with `catalogue.trust: locked` only a person puts
+    it there. `unknown`: the upstream does not list such a tool.
     """
 
     MATCH = "match"
     CHANGED = "changed"
     UNPINNED = "unpinned"
+    UNREVIEWED = "unreviewed"
     UNKNOWN = "unknown"
 
 

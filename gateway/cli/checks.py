@@ -277,7 +277,7 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
             f"not as pinned, and so refused: {', '.join(changed)}",
             f"see `opagate catalogue diff {status.upstream}`",
         )
-    unpinned = [tool.name for tool in tools if tool.pin == "unpinned"]
+    unpinned = [tool.name for tool in tools if tool.pin == "unreviewed"]
     if unpinned and settings.catalogue.trust == "locked":
         yield Finding(
             "warn",

@@ -28,6 +28,7 @@ _STYLES: Final = {
     "ask": "yellow",
     "warn": "yellow",
     "unpinned": "yellow",
+    "unreviewed": "yellow",
     "cancelled": "yellow",
     "skipped": "yellow",
     "deny": "red",

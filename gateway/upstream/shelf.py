@@ -24,6 +24,8 @@ _Seen: TypeAlias = Definition | Unreadable
 
 _REMEMBERED: Final = 4096
 """Raw definitions kept so that one that was seen before is not parsed again."""
+_WITHOUT: Final = frozenset({Pin.UNPINNED, Pin.UNREVIEWED})
+"""The states of a tool that has no pin."""
 
 
 class Shelf:
@@ -187,7 +189,9 @@ class Shelf:
             return Pin.UNKNOWN
         if name in self._suspects:
             return Pin.CHANGED
-        return Pin.UNPINNED if self._known(name) is None else Pin.MATCH
+        if self._known(name) is not None:
+            return Pin.MATCH
+        return Pin.UNPINNED if self._first_use else Pin.UNREVIEWED
 
     def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
         for name in gone:
@@ -199,7 +203,7 @@ class Shelf:
                 continue
             new = self._targets[name] = self._target(name)
             self._made_from[name] = seen
-            if new.pin is Pin.UNPINNED and (old is None or old.pin is not Pin.UNPINNED):
+            if new.pin in _WITHOUT and (old is None or old.pin not in _WITHOUT):
                 self._on_change(Change("unpinned", self.name, name, None, seen))
 
     def _target(self, name: str) -> Target:

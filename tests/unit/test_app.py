@@ -205,3 +205,18 @@ async def test_an_older_segment_that_was_edited_does_not_become_history(tmp_path
     with pytest.raises(JournalError, match=edited.name):
         async with bench(tmp_path, more=more):
             pytest.fail("it started")
+
+
+async def test_under_a_locked_catalogue_a_tool_that_nobody_pinned_is_neither_shown_nor_used(tmp_path: Path):
+    async with bench(tmp_path, more="catalogue: {trust: locked}\n") as there:
+        there.upstream.script = lambda request: result(
+            request, {"tools": [{"name": "read_file", "inputSchema": {"type": "object"}}]}
+        )
+        assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
+        sent = len(there.upstream.sent)
+        answer = await there.ask(call())
+
+    assert answer.codes == ["catalogue/unpinned"]
+    assert len(there.upstream.sent) == sent
+    (entry,) = there.entries("call")
+    assert entry["target"]["pin"] == "unreviewed"

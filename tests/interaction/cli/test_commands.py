@@ -63,7 +63,7 @@ def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, t
     assert checked["ok"] is True, checked
     tools = opagate("catalogue", "show", "--json").json["tools"]
     assert {tool["tool"]: tool["pin"] for tool in tools} == dict.fromkeys(
-        ("delete_file", "list_files", "read_file", "write_file"), "unpinned"
+        ("delete_file", "list_files", "read_file", "write_file"), "unreviewed"
     )
     assert not (tmp_path / "catalogue.lock").exists(), "looking pins nothing"
 

@@ -129,7 +129,7 @@ async def test_a_locked_catalogue_writes_nothing(world: World):
     await catalogue.start()
     await catalogue.stop()
 
-    assert catalogue.target("files", "tool", "read_file").pin is Pin.UNPINNED
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.UNREVIEWED
     assert not world.lock.exists()
     assert [change.kind for change in catalogue.changes("files")] == ["unpinned"]
 

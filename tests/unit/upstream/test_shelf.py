@@ -101,7 +101,7 @@ def test_under_a_locked_catalogue_nothing_is_trusted_by_itself():
     case.own(GOOD)
     case.own(GOOD)
 
-    assert case.pin() is Pin.UNPINNED
+    assert case.pin() is Pin.UNREVIEWED
     assert case.shelf.fresh == {}
     assert [change.kind for change in case.changes] == ["unpinned"]
 
@@ -293,7 +293,7 @@ def test_changes_name_what_a_person_would_have_to_pin():
     case.own(GOOD, tool("new"))
 
     assert [(change.kind, change.tool) for change in case.shelf.changes()] == [("removed", "gone"), ("added", "new")]
-    assert case.shelf.counts() == {Pin.MATCH: 1, Pin.UNPINNED: 1}
+    assert case.shelf.counts() == {Pin.MATCH: 1, Pin.UNREVIEWED: 1}
     assert case.shelf.names() == {"read_file", "new"}
     assert case.shelf.pinned_names() == {"read_file", "gone"}
 

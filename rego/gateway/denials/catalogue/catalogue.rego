@@ -42,12 +42,12 @@ denials contains {"code": "catalogue/changed", "facts": ["/resource/properties/p
 # title: Nobody has reviewed the tool
 # custom:
 #   code: catalogue/unpinned
-#   message: The definition of the tool is not pinned, and this policy accepts pinned tools only.
+#   message: The definition of the tool is not pinned, and only pinned tools are accepted here.
 #   remedy: An operator should review the tool and pin it with `opagate catalogue pin`.
 #   controls: [ASI04, MCP03, MCP09]
 denials contains {"code": "catalogue/unpinned", "facts": ["/resource/properties/pin"]} if {
-	input.resource.properties.pin == "unpinned"
-	not data.gateway.denials.catalogue.unpinned == "allow"
+	input.resource.properties.pin in ["unpinned", "unreviewed"]
+	not _on_first_use(input)
 }
 
 # METADATA
@@ -67,7 +67,12 @@ denials contains {"code": "catalogue/unverified", "facts": ["/resource/propertie
 # description: For lists. What any call to the target would be denied for by the rules above.
 hides(resource) if not _usable(resource)
 
-_compared(call) if call.resource.properties.pin in ["match", "unpinned", "changed", "unknown"]
+_on_first_use(call) if {
+	call.resource.properties.pin == "unpinned"
+	data.gateway.denials.catalogue.unpinned == "allow"
+}
+
+_compared(call) if call.resource.properties.pin in ["match", "unpinned", "unreviewed", "changed", "unknown"]
 
 _usable(resource) if {
 	resource.properties.pin == "match"

@@ -28,6 +28,14 @@ test_an_unpinned_tool_is_refused_unless_policy_says_otherwise if {
 	}
 }
 
+test_a_tool_that_only_a_person_may_pin_is_refused_whatever_policy_says if {
+	_codes("unreviewed") == {"catalogue/unpinned"}
+	every setting in ["allow", "deny", null] {
+		found := _denials(example.changed({"/resource/properties/pin": "unreviewed"})) with data.gateway.denials.catalogue.unpinned as setting
+		example.codes(found) == {"catalogue/unpinned"}
+	}
+}
+
 test_a_tool_without_a_pin_is_refused if {
 	every pin in [null, "", "Match", true] {
 		_codes(pin) == {"catalogue/unverified"}
@@ -43,7 +51,7 @@ test_what_has_no_definition_needs_no_pin if {
 }
 
 test_lists_hide_what_would_be_refused if {
-	every pin in ["changed", "unknown", null] {
+	every pin in ["changed", "unreviewed", "unknown", null] {
 		catalogue.hides(object.union(example.tool, {"properties": {"pin": pin}}))
 	}
 	not catalogue.hides(example.tool)
