@@ -132,6 +132,12 @@ _REQUEST_DROPPED: Final = _HOP_BY_HOP | {
     b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url",
 }  # fmt: skip
 
+_ONE_NAME: Final = ROUTING | {b"content-type", b"content-encoding"}
+"""Headers that say how a message is read, or where it goes: another spelling would say something else."""
+
+_JSON: Final = b"application/json"
+"""How a body was read: a character encoding that a reader would honour makes another call of the same bytes (UTF-7)."""
+
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
     # A credential or a challenge of the upstream names the upstream, not this gateway.
     b"set-cookie", b"set-cookie2", b"www-authenticate", b"authentication-info",
@@ -139,15 +145,21 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
     b"server", b"date", b"via", b"content-length",
     # These would have a browser or client change how it reaches this host.
     b"alt-svc", b"strict-transport-security", b"clear-site-data", b"nel", b"report-to", b"reporting-endpoints",
+    # A proxy before this gateway would answer with a file, or a page, of its own.
+    b"x-accel-redirect", b"x-sendfile", b"x-lighttpd-send-file", b"x-lighttpd-send-tempfile", b"x-reproxy-url",
     SESSION,
 }  # fmt: skip
 
 
 def forwardable_request(headers: Headers) -> Headers:
     """What travels on to an upstream. A name with `_` for `-` is treated as the name that CGI-style servers would
-    read it as; routing headers travel only under their own name."""
+    read it as; routing headers travel only under their own name. The type of a body is what it was read as."""
     named = _connection_options(headers)
-    kept = [(name, value) for name, value in headers if name not in named and not _dropped_from_request(name)]
+    kept = [
+        (name, _JSON if name == b"content-type" else value)
+        for name, value in headers
+        if name not in named and not _dropped_from_request(name)
+    ]
     kept.append((b"accept-encoding", b"identity"))
     return tuple(kept)
 
@@ -164,7 +176,7 @@ def forwardable_response(headers: Headers) -> Headers:
 
 def _dropped_from_request(name: bytes) -> bool:
     read_as = name.replace(b"_", b"-")
-    if read_as in ROUTING and read_as != name:
+    if read_as in _ONE_NAME and read_as != name:
         return True
     return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-", b"opagate-"))
 

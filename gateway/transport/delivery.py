@@ -28,6 +28,10 @@ BODY_SECONDS: Final = 30.0
 """How long a client may take to send a request's body: a slow one must not hold a place for ever."""
 
 
+_LENGTH_DIGITS: Final = 19
+"""Digits of the longest body that anybody could send."""
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
@@ -151,8 +155,9 @@ _END: Final = {"type": "http.response.body", "body": b""}
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | Refusal:
     """The whole body, at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
-    declared = next((value for name, value in headers if name == b"content-length"), b"0")
-    if int(declared) > limit:
+    declared = next((value for name, value in headers if name == b"content-length"), b"0").lstrip(b"0")
+    # Zeros before a number are legal, and as many as a header has room for; a number of so many digits Python refuses.
+    if len(declared) > _LENGTH_DIGITS or int(declared or b"0") > limit:
         return _too_large(limit)
     reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
     # Not `asyncio.timeout`, which costs several times as much, and the body is nearly always there already.

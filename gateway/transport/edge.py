@@ -7,6 +7,7 @@ compressed or too large, and more requests at once than configured.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -142,8 +143,10 @@ class Edge:
         if method != "POST":
             return None
         types = values(headers, b"content-type")
-        if len(types) != 1 or types[0].partition(";")[0].strip() != "application/json":
-            return _refusal(415, "request/content-type", "The body is not declared as JSON.", "Send application/json.")
+        if len(types) != 1 or not _is_plain_json(types[0]):
+            return _refusal(
+                415, "request/content-type", "The body is not declared as JSON in UTF-8.", "Send application/json."
+            )
         if values(headers, b"content-encoding") not in {(), ("identity",)}:
             return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
         return None
@@ -152,6 +155,16 @@ class Edge:
 def values(headers: Headers, name: bytes) -> tuple[str, ...]:
     """All values of one header, in lower case."""
     return tuple([value.decode("latin-1").strip().lower() for key, value in headers if key == name])
+
+
+def _is_plain_json(content_type: str) -> bool:
+    """Whether a body of this type is JSON in UTF-8. Any other character encoding makes other text of the same bytes, and
+    what looks like one may be read as one."""
+    essence, _, parameters = content_type.partition(";")
+    return essence.strip() == "application/json" and ("charset" not in parameters or bool(_UTF_8.fullmatch(parameters)))
+
+
+_UTF_8: Final = re.compile(r'\s*charset=(?:utf-?8|"utf-?8")\s*;?\s*')
 
 
 def allowed_hosts(configuration: Configuration) -> frozenset[str]:

@@ -117,6 +117,10 @@ AMBIGUOUS: dict[str, tuple[bytes, dict[str, str]]] = {
     "name-header-encoded": (PLAIN, {"mcp-name": f"=?base64?{base64.b64encode(b'die').decode()}?="}),
     "version-header": (call("echo", stateless).body, {"mcp-protocol-version": "2025-11-25"}),
     "content-type": (PLAIN, {"content-type": "text/plain, application/json"}),
+    "utf-7": (
+        call("echo", text="+ACIAfQ-,+ACI-name+ACIAOgAi-die").body,
+        {"content-type": "application/json; charset=utf-7"},
+    ),
 }
 
 

@@ -183,12 +183,21 @@ KEPT = (
         "x-forwarded-for", "x-forwarded-client-cert", "x-real-ip", "origin", "mcp-session-id", "connection", "te", "trailer",
         "transfer-encoding", "upgrade", "keep-alive", "expect", "client-cert", "x-http-method-override", "sec-fetch-site",
         "x_forwarded_for", "x_real_ip", "mcp_name", "mcp_method", "mcp-session_id", "mcp_protocol_version", "proxy_x",
-        "opagate-task", "opagate_task",
+        "opagate-task", "opagate_task", "content_type", "content_encoding", "content_length",
     ],
 )  # fmt: skip
 def test_what_is_the_gateways_own_affair_does_not_travel_on(name: str):
     sent = forwardable_request((*KEPT, (name.encode(), b"x")))
     assert sent == (*KEPT, (b"accept-encoding", b"identity"))
+
+
+@pytest.mark.parametrize(
+    "declared", ["application/json; charset=utf-7", "application/json;charset=gbk", "text/plain", ""]
+)
+def test_a_body_travels_on_as_what_it_was_read_as(declared: str):
+    """Some servers decode as the type says, and `+ACI-` is a quotation mark in UTF-7."""
+    sent = forwardable_request(((b"content-type", declared.encode()), (b"x-vendor", b"1")))
+    assert sent == ((b"content-type", b"application/json"), (b"x-vendor", b"1"), (b"accept-encoding", b"identity"))
 
 
 def test_answers_are_asked_for_uncompressed():
@@ -207,6 +216,7 @@ def test_headers_named_by_connection_do_not_travel_on():
     [
         "set-cookie", "www-authenticate", "proxy-authenticate", "server", "date", "content-length", "mcp-session-id",
         "access-control-allow-origin", "transfer-encoding", "connection", "alt-svc", "strict-transport-security",
+        "x-accel-redirect", "x-sendfile", "x-reproxy-url",
     ],
 )  # fmt: skip
 def test_what_an_upstream_says_of_itself_does_not_travel_back(name: str):

@@ -159,6 +159,9 @@ async def test_a_configured_origin_is_accepted():
         (((b"content-type", b"text/plain"),), "request/content-type"),
         ((JSON, (b"content-type", b"text/plain")), "request/content-type"),
         ((JSON, (b"content-encoding", b"gzip")), "request/compressed"),
+        (((b"content-type", b"application/json; charset=utf-7"),), "request/content-type"),
+        (((b"content-type", b"application/json; charset=utf-8; charset=utf-7"),), "request/content-type"),
+        (((b"content-type", b'application/json; Charset = "GBK"'),), "request/content-type"),
     ],
 )
 async def test_a_body_that_is_not_plain_json_is_refused(headers: Headers, code: str):
@@ -168,10 +171,12 @@ async def test_a_body_that_is_not_plain_json_is_refused(headers: Headers, code: 
     assert code_of(there.body) == code
 
 
-async def test_a_content_type_may_have_parameters():
+@pytest.mark.parametrize("parameters", ["; charset=utf-8", ";CHARSET=UTF8", '; charset="UTF-8";', "; profile=mcp"])
+async def test_a_content_type_may_have_parameters(parameters: str):
     there = client()
+    declared = (b"content-type", f"Application/JSON{parameters}".encode())
 
-    assert await there.ask("POST", "/mcp/files", HOST, (b"content-type", b"application/json; charset=utf-8")) == 200
+    assert await there.ask("POST", "/mcp/files", HOST, declared) == 200
 
 
 async def test_a_declared_length_over_the_limit_is_refused_without_reading():
@@ -181,6 +186,13 @@ async def test_a_declared_length_over_the_limit_is_refused_without_reading():
 
     assert there.status == 413
     assert code_of(there.body) == "request/too-large"
+
+
+async def test_a_declared_length_may_have_more_zeros_before_it_than_python_reads():
+    length = (b"content-length", b"0" * 5000 + b"2")
+
+    assert await client().ask("POST", "/mcp/files", HOST, JSON, length, body=b"ab") == 200
+    assert await client().ask("POST", "/mcp/files", HOST, JSON, (b"content-length", b"9" * 5000)) == 413
 
 
 async def test_a_body_over_the_limit_is_refused_as_it_grows():
