@@ -113,6 +113,18 @@ async def refuse(
     message: Message | None = None,
 ) -> Reply:
     """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
+    await note_refusal(gateway, visit, refusal, principal, message)
+    return render(refusal, message, decision_id=visit.id, style=gateway.style)
+
+
+async def note_refusal(
+    gateway: Gateway,
+    visit: Visit,
+    refusal: Refusal,
+    principal: Principal | None = None,
+    message: Message | None = None,
+) -> None:
+    """Record a refusal, and tell of it. That of a decision is recorded already."""
     if refusal.decision is None:
         gateway.metrics.refused(refusal.reason.code)
         entry = refused_entry(
@@ -127,7 +139,6 @@ async def refuse(
     else:
         _tell(visit.id, refusal, visit.upstream)
     visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
-    return render(refusal, message, decision_id=visit.id, style=gateway.style)
 
 
 def failure(error: GatewayError) -> Refusal:

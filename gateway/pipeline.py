@@ -24,6 +24,7 @@ from gateway.answer import (
     context_of,
     failure,
     measured,
+    note_refusal,
     refuse,
     relay,
     values_of,
@@ -57,7 +58,7 @@ from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.replies import Reply
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
-from gateway.tasks.endpoints import TaskRequest
+from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
 from gateway.transport.exchange import Exchange
@@ -105,7 +106,12 @@ async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
     body = await exchange.body() if exchange.method == "POST" else b""
     if isinstance(body, Refusal):
         return await refuse(gateway, visit, body, principal)
-    return await gateway.tasks.handle(TaskRequest(exchange.method, exchange.path, body, principal, visit.arrived))
+    reply = await gateway.tasks.handle(TaskRequest(exchange.method, exchange.path, body, principal, visit.arrived))
+    if isinstance(reply, Refused):
+        await note_refusal(gateway, visit, Refusal(reply.status, reply.reason, RPC_REFUSED), principal)
+    else:
+        visit.trace.end({"opagate.decision.id": visit.id}, failed=False)
+    return reply
 
 
 async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:

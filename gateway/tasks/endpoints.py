@@ -53,6 +53,13 @@ class TaskRequest:
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class Refused(Reply):
+    """An answer that refuses, and why."""
+
+    reason: Reason
+
+
 class TaskBook(Protocol):
     """Where tasks are kept: `history.History`."""
 
@@ -201,13 +208,14 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 
-def _not_allowed(allowed: bytes) -> Reply:
+def _not_allowed(allowed: bytes) -> Refused:
     return _refused(_METHOD, None, (b"allow", allowed))
 
 
-def _refused(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Reply:
+def _refused(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Refused:
     shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
-    return _json(status or _STATUS[reason.code], {"error": shown}, *headers)
+    reply = _json(status or _STATUS[reason.code], {"error": shown}, *headers)
+    return Refused(reply.status, reply.headers, reply.body, reason)
 
 
 def _json(status: int, body: JsonObject, *headers: tuple[bytes, bytes]) -> Reply:

@@ -17,6 +17,7 @@ import pytest
 
 from tests import tiny_policy
 from tests.e2e.conftest import GRANTS, policy
+from tests.e2e.systems import Agent, agent
 from tests.e2e.wire import META, Caller, Sent, call, caller, entries, legacy, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, open_config, running_gateway
 from tests.requirements import requirement
@@ -369,6 +370,24 @@ def test_invariant_7_every_refusal_is_recorded_with_its_reason(gateway: GatewayP
         reasons = [reason["code"] for reason in recorded[answer.decision]["reasons"]]
         assert reasons == answer.codes
     assert calls(recorder) == []
+
+
+@requirement("invariant/7")
+def test_invariant_7_a_refusal_to_open_read_or_end_a_task_is_recorded_too(ada: Agent):
+    theirs = agent(ada.gateway, ada.servers, "somebody-else").declare().task
+    refused = [
+        ada.tasks("", contract={"tool": ["*"]}),
+        ada.tasks(f"/{theirs}/cancel"),
+        ada.tasks(f"/{theirs}"),
+        ada.tasks("/no/such/page"),
+    ]
+    codes = [document["error"]["code"] for _, document in refused]
+    assert codes == ["task/invalid", "task/unknown", "task/method", "task/not-found"]
+    written = entries(ada.gateway.folder, "refused")[-4:]
+    assert [(entry["status"], entry["reasons"][0]["code"]) for entry in written] == [
+        (status, code) for (status, _), code in zip(refused, codes, strict=True)
+    ]
+    assert len({entry["principal"]["key"] for entry in written}) == 1
 
 
 @requirement("invariant/7")
