@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
+from gateway.binding.sessions import Session
 from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Rewrites, Texts
@@ -72,7 +73,7 @@ def relay(
     identifier = message.id if message else None
     return Relay(
         reply,
-        headers=_answer_headers(gateway, upstream, principal, reply),
+        headers=_answer_headers(gateway, upstream, request, reply),
         on_end=settlement.settle,
         on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
         transform=settlement.observe(_transform(answers, reply, settlement.rewrite)),
@@ -94,7 +95,7 @@ async def visible(
     kind = _LISTED[method]
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     try:
-        task = gateway.history.task(principal, request.session, visit.arrived)
+        task = gateway.history.task(principal, request.began, visit.arrived)
         facts = gateway.history.facts(task, visit.arrived)
     except HistoryError as error:
         log.warning("list.hidden", id=visit.id, upstream=upstream, code=error.code, problem=error.message)
@@ -246,13 +247,15 @@ def _last_words(
     return words if _media_type(reply.headers) == "application/json" and not begun else None
 
 
-def _answer_headers(gateway: Gateway, upstream: str, principal: Principal, reply: UpstreamReply) -> Headers:
+def _answer_headers(gateway: Gateway, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
     """What travels back, with the upstream's session id made the caller's own."""
-    session = values_of(reply.headers, b"mcp-session-id")
+    given = values_of(reply.headers, b"mcp-session-id")
     headers = forwardable_response(reply.headers)
-    if not session:
+    if not given:
         return headers
-    sealed = gateway.sessions.seal(session[0], upstream=upstream, principal=principal)
+    # A session that goes on is of the token with which it began, whichever token its caller has by now.
+    session = Session(given[0], request.began or request.principal.token_mark)
+    sealed = gateway.sessions.seal(session, upstream=upstream, principal=request.principal)
     return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))
 
 

@@ -1,4 +1,5 @@
-"""Where a credential of one system is kept from another, beside the arguments that policy decides on."""
+"""Where a credential of one system is kept from another: beside the arguments that policy decides on, and in those of a
+task that was not shown it itself."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Final
 
 from gateway.answer import RPC_REFUSED
 from gateway.inspection import elsewhere
-from gateway.model import Reason, Refusal, ResultContent, UpstreamRequest
+from gateway.inspection.credentials.finding import Finding
+from gateway.model import Call, CallContent, Reason, Refusal, ResultContent, Sighting, Task, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.visit import Gateway
 
@@ -35,6 +37,28 @@ def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusa
     if trouble is None:
         return None
     return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, RPC_REFUSED)
+
+
+def recalled(gateway: Gateway, owner: str, task: Task, call: Call, content: CallContent) -> CallContent:
+    """What a call holds, with what other systems have shown to other tasks of the caller (`owner` is its key). A caller
+    may have as many tasks as it likes: were each to know of its own credentials only, a new one would know of none. A
+    look-up for a caller whose other tasks were shown no credential."""
+    shown = gateway.origins.of(owner)
+    if shown is None or not shown.beside(task.id):
+        return content
+    audience = call.target.audience
+    found = gateway.inspector.detector.inspect(call.arguments, call.target.labels.roles, shown.index, new=False)
+    known = {item.fingerprint for item in content.sightings}
+    more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
+    sightings = (
+        replace(item, shown_by=shown.of_another(audience, item.fingerprint)) for item in (*content.sightings, *more)
+    )
+    kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
+    return replace(content, sightings=kept, complete=content.complete and not found.incomplete)
+
+
+def _sighting(found: Finding) -> Sighting:
+    return Sighting(found.fingerprint, found.detector, found.pointer, found.role, found.form)
 
 
 def marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:

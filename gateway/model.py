@@ -86,13 +86,15 @@ class Credentials:
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """What is sent to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
-    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id."""
+    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id, `began` the mark of
+    the token with which that session began."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
     principal: Principal
     message: Message | None = None
     session: str | None = None
+    began: str | None = None
 
     @property
     def body(self) -> bytes | None:
@@ -165,6 +167,11 @@ class Principal:
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
         digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
+
+    @property
+    def token_mark(self) -> str:
+        """A name for the token among those of this principal, which is none of the token's own: 32 hex digits."""
+        return hashlib.sha256(_framed(self.token_id)).hexdigest()[:32]
 
 
 def _framed(part: str) -> bytes:
@@ -316,7 +323,7 @@ class Sighting:
     how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
     digests of its pieces, by which it is known again when it is cut up. `ordinary`: ordinary text may have the same value
     in it, so that meeting it beside arguments proves nothing. `handle`: a handle stands for it, which is of this
-    audience.
+    audience. `shown_by`: a result of this audience has shown it to another task of the caller.
     """
 
     fingerprint: str
@@ -327,6 +334,7 @@ class Sighting:
     shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
     ordinary: bool = field(default=False, compare=False)
     handle: str | None = None
+    shown_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

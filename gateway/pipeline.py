@@ -30,6 +30,7 @@ from gateway.answer import (
     values_of,
     without,
 )
+from gateway.binding.sessions import Session
 from gateway.concealing import Presented, concealment, demanded, presented, readable, sightings
 from gateway.errors import GatewayError, IdentityUnavailable, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection import tokens
@@ -156,7 +157,9 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(session, Refusal):
         return session
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
-    request = UpstreamRequest(method, headers, principal, message, session)
+    request = UpstreamRequest(method, headers, principal, message)
+    if session is not None:
+        request = replace(request, session=session.id, began=session.began)
     if (refused := barred(gateway, exchange.upstream, request)) is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
@@ -176,7 +179,7 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
 
 def own_session(
     gateway: Gateway, exchange: Exchange, principal: Principal, message: Message | None
-) -> str | Refusal | None:
+) -> Session | Refusal | None:
     """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
     headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
     if _is_stateless(message):
@@ -266,7 +269,7 @@ def task_of(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: M
     """The task in which the call happens: the declared one that it names, else the caller's implicit one."""
     named = selected(message, visit.exchange.headers)
     if named is None:
-        return gateway.history.task(request.principal, request.session, visit.arrived)
+        return gateway.history.task(request.principal, request.began, visit.arrived)
     found: str | Task | Reason = named
     if isinstance(found, str) and is_token(found):
         found = gateway.task_tokens.task_of(found, request.principal, visit.arrived)
@@ -295,6 +298,7 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     depth = len(principal.delegation)
     quiet = gateway.inspector.suppressions.of(call.target, visit.arrived)
     content = gateway.inspector.call(call, task, gateway.history.seen(task), case.presented.stand_ins(), quiet=quiet)
+    content = foreign.recalled(gateway, principal.key, task, call, content)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()

@@ -94,13 +94,14 @@ class History:
 
     # --- tasks ---------------------------------------------------------------------------------------
 
-    def task(self, principal: Principal, session: str | None, now: float) -> Task:
-        """The implicit task that a request belongs to: of its session, else of its token; a new one if there is none.
+    def task(self, principal: Principal, began: str | None, now: float) -> Task:
+        """The implicit task that a request belongs to: that of its token; a new one if there is none.
 
-        `session` is a legacy session id. It names a task of this principal only. Raises `HistoryFull`.
+        `began` is for a request of a legacy session: the mark of the token with which that began. All sessions of one
+        token are one task, for each system gives sessions of its own. Raises `HistoryFull`.
         """
         self.forget(now)
-        key = _key(principal, session)
+        key = _key(principal, began)
         if (known := self._ids.get(key)) is not None:
             kept = self._kept[known]
             self._use(kept, now)
@@ -376,7 +377,7 @@ class History:
         if owned >= self._owner_limit:
             raise HistoryFull(
                 f"the caller has {owned} tasks, as many as one may have",
-                "end sessions, wait until some are idle, or have the operator raise history.tasks_per_caller",
+                "wait until some are idle, or have the operator raise history.tasks_per_caller",
             )
         if len(self._kept) >= self._limit:
             raise HistoryFull(
@@ -405,8 +406,7 @@ class History:
             del self._owned[kept.owner]
 
 
-def _key(principal: Principal, session: str | None) -> bytes:
-    """16 bytes, whatever length of session id a client sends; a session id is never mistaken for a token id."""
-    kind, value = ("token", principal.token_id) if session is None else ("session", session)
-    framed = f"{principal.key}:{kind}:{value}".encode("utf-8", "surrogatepass")
-    return hashlib.sha256(framed).digest()[:16]
+def _key(principal: Principal, began: str | None) -> bytes:
+    """16 bytes."""
+    mark = principal.token_mark if began is None else began
+    return hashlib.sha256(f"{principal.key}:{mark}".encode()).digest()[:16]

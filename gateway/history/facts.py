@@ -120,6 +120,9 @@ def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> Creden
 
 def _credential(state: TaskState, sighting: Sighting, number: int, content: CallContent) -> CredentialFact:
     known = state.credentials.get(sighting.fingerprint)
+    if sighting.shown_by is not None and (known is None or known.origin == "user"):
+        # Whoever writes the goal of a task cannot make a credential of a system one of the user's by repeating it there.
+        return CredentialFact(sighting, "result", sighting.shown_by)
     if known is None and _given(sighting, content):
         return CredentialFact(sighting, "user")
     if known is None:

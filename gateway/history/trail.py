@@ -315,7 +315,14 @@ def _pointers(written: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _sighting(item: Mapping[str, Any]) -> Sighting:
     role = item["role"]
-    return Sighting(item["fingerprint"], item["detector"], item["pointer"], role and Role(role), item["form"])
+    return Sighting(
+        item["fingerprint"],
+        item["detector"],
+        item["pointer"],
+        role and Role(role),
+        item["form"],
+        shown_by=item.get("shown_by"),
+    )
 
 
 @contextmanager

@@ -234,6 +234,7 @@ def _seen(fact: CredentialFact) -> JsonObject:
         "role": None if sighting.role is None else sighting.role.value,
         "form": sighting.form,
         "origin": fact.origin,
+        **({} if sighting.shown_by is None else {"shown_by": sighting.shown_by}),
     }
 
 

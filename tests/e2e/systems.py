@@ -6,6 +6,7 @@ Three server processes play the systems. What arrives at any of them is looked a
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import urllib.error
 import urllib.parse
@@ -155,6 +156,14 @@ class Agent:
         assert status == 201, task
         return self.within(task["id"])
 
+    def session(self, system: str) -> Agent:
+        """The same caller in a session of a system, as clients of the older wire have."""
+        asked = legacy(
+            "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "c", "version": "1"}
+        )
+        opened = Caller(self.gateway, system, self.headers).ask(asked)
+        return replace(self, headers={**self.headers, "mcp-session-id": opened.headers["mcp-session-id"]})
+
     def within(self, task: str) -> Agent:
         return replace(self, headers={**self.headers, "opagate-task": task})
 
@@ -176,9 +185,11 @@ class Agent:
                 return error.code, json.load(error)
 
 
-def agent(gateway: GatewayProcess, servers: Servers, name: str = "alice-agent", **more: Any) -> Agent:
-    """An agent with a fresh token: its implicit task has done nothing yet."""
-    return Agent(gateway, servers, {"authorization": f"Bearer {token(gateway, name, **more)}"})
+def agent(gateway: GatewayProcess, servers: Servers, name: str | None = None, **more: Any) -> Agent:
+    """An agent with a fresh token: its implicit task has done nothing yet. Without a name it is somebody new, whose
+    other tasks have been shown nothing either."""
+    named = name or f"agent-{secrets.token_hex(4)}"
+    return Agent(gateway, servers, {"authorization": f"Bearer {token(gateway, named, **more)}"})
 
 
 def delegated(gateway: GatewayProcess, servers: Servers, links: int) -> Agent:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.desk import KEY, NEW, SECOND, THIRD, made
+from tests.e2e.desk import KEY, NEW, SECOND, THIRD, WORD, made
 from tests.e2e.systems import Agent, Servers, agent
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -41,6 +41,41 @@ def test_a_credential_of_one_system_is_not_shown_to_another(ada: Agent, form: st
     ada.passes("crm", "read", page="key")
     ada.denied(["credential-chain/presentation"], "billing", "use", token=DISGUISES[form](KEY))
     ada.passes("billing", "write", body="without")
+
+
+@requirement("history/credentials")
+def test_a_credential_of_one_session_is_not_shown_to_another_system_in_another(ada: Agent):
+    ada.session("crm").passes("crm", "read", page="key")
+    ada.session("billing").denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+
+
+@requirement("history/credentials")
+@pytest.mark.parametrize("form", DISGUISES)
+def test_a_new_task_is_no_way_round_what_another_was_shown(ada: Agent, form: str):
+    ada.passes("crm", "read", page="key")
+    disguised = DISGUISES[form](KEY)
+    there = ["credential-chain/presentation"]
+    ada.declare().denied(there, "billing", "use", token=disguised)
+    ada.declare().denied(there, "billing", "read", query=disguised)
+    ada.declare(goal=f"Use {KEY} at billing").denied(there, "billing", "use", token=disguised)
+    ada.declare().denied([*there, "credential-chain/egress"], "billing", "write", **{KEY[:15]: KEY[15:]})
+
+
+@requirement("history/credentials")
+def test_what_no_form_tells_is_known_in_another_task_too(ada: Agent):
+    ada.passes("crm", "read", page="word")
+    there = ["credential-chain/presentation"]
+    ada.declare().denied(there, "billing", "read", query=f"try {WORD}")
+    ada.declare(goal=f"Log in with {WORD}").denied(there, "billing", "use", token=WORD)
+    agent(ada.gateway, ada.servers, "bert").passes("billing", "read", query=f"try {WORD}")
+
+
+@requirement("history/credentials")
+def test_a_system_gets_its_own_back_in_another_task_and_a_declared_flow_is_asked_about(ada: Agent):
+    ada.passes("crm", "read", page="key")
+    ada.declare(goal="Work on the deployment").asked(["credential-chain/unknown"], "crm", "use", token=KEY)
+    flow = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
+    flow.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")
@@ -89,13 +124,6 @@ def test_a_flow_that_the_contract_declares_is_asked_about_in_its_direction_only(
     other = ada.declare(contract={"credential_flows": [{"from": "billing", "to": "crm"}]})
     other.passes("crm", "read", page="key")
     other.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
-
-
-@requirement("history/credentials")
-def test_a_credential_is_of_the_task_that_saw_it(ada: Agent):
-    """To any other task it is one that nobody gave."""
-    ada.passes("crm", "read", page="key")
-    ada.declare().asked(["credential-chain/unknown"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")

@@ -28,6 +28,16 @@ def test_a_fourth_system_is_asked_about(ada: Agent):
 
 
 @requirement("history/fan-out")
+def test_a_session_of_each_system_counts_for_one_task(ada: Agent):
+    """As ordinary clients of the older wire have one of each server that they speak with."""
+    for system in ("crm", "billing", "chat"):
+        ada.session(system).passes(system, "read")
+    ada.session("files").asked(["fan-out/audiences"], "files", "read")
+    ada.asked(["fan-out/audiences"], "files", "read")
+    ada.session("crm").passes("crm", "read")
+
+
+@requirement("history/fan-out")
 def test_a_sixth_system_is_refused_though_the_contract_would_have_it(ada: Agent):
     task = ada.declare(contract={"limits": {"audiences": 20, "audiences_in_window": 6}})
     task.reads("crm", "billing", "chat", "files", "search")

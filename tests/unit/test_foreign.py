@@ -27,10 +27,10 @@ async def caller(there: Bench) -> Principal:
     return found
 
 
-async def shown(there: Bench, audience: str) -> None:
-    """Some system has shown the caller a credential."""
+async def shown(there: Bench, audience: str, task: str = "t") -> None:
+    """Some system has shown the caller a credential, in a task."""
     of = there.gateway.inspector.detector.fingerprints
-    there.gateway.origins.note((await caller(there)).key, "t", audience, of.of(KEY), of.shingles(KEY))
+    there.gateway.origins.note((await caller(there)).key, task, audience, of.of(KEY), of.shingles(KEY))
 
 
 def saying(there: Bench, text: str) -> None:
@@ -46,6 +46,28 @@ async def test_what_another_system_has_shown_is_refused_and_recorded(there: Benc
     assert there.upstream.sent == []
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == OUTSIDE * 3
     assert there.entries("call") == []
+
+
+@requirement("history/credentials")
+async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
+    """In whatever form, unless the system that the call goes to has shown it too."""
+    await shown(there, "crm")
+    answer = await there.ask(call(text=KEY[:14], more=KEY[14:]))
+    assert answer.codes == ["credential-chain/presentation"]
+    assert there.upstream.sent == []
+
+    await shown(there, "files", "u")
+    assert "isError" not in (await there.ask(call(text=KEY[:14], more=KEY[14:]))).json["result"]
+
+
+@requirement("history/credentials")
+async def test_arguments_that_cannot_be_searched_for_it_are_refused(there: Bench):
+    words = " ".join(f"w{number:05}" for number in range(25_000))
+    assert "isError" not in (await there.ask(call(text=words))).json["result"]
+    of = there.gateway.inspector.detector.fingerprints
+    there.gateway.origins.note((await caller(there)).key, "t", "crm", of.of("short1"), frozenset())
+
+    assert "fan-out/incomplete" in (await there.ask(call(text=words))).codes
 
 
 @requirement("history/elsewhere")

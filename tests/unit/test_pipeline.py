@@ -283,10 +283,22 @@ async def test_a_session_is_sealed_for_its_caller_and_opened_for_the_upstream(th
     sealed = dict((await there.ask(opening)).headers)[b"mcp-session-id"]
     assert sealed.startswith(b"s-1.")
 
-    await there.ask(message("ping"), (b"mcp-session-id", sealed))
+    again = await there.ask(message("ping"), (b"mcp-session-id", sealed))
     assert there.upstream.sent[-1].session == "s-1"
+    assert dict(again.headers)[b"mcp-session-id"] == sealed
     assert (await there.ask(message("ping"), (b"mcp-session-id", b"s-1"))).codes == ["session/unknown"]
     assert (await there.ask(None, (b"last-event-id", b"1"))).codes == ["session/missing"]
+
+
+async def test_a_session_is_no_task_of_its_own(there: Bench):
+    there.upstream.script = lambda request: result(request, {}, session="s-1")
+    opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
+    for _ in range(2):
+        sealed = dict((await there.ask(opening)).headers)[b"mcp-session-id"]
+        await there.ask(call(), (b"mcp-session-id", sealed))
+    await there.ask(call())
+
+    assert len({entry["task"]["id"] for entry in there.entries("call")}) == 1
 
 
 async def test_the_stateless_era_ignores_the_headers_of_sessions(there: Bench):

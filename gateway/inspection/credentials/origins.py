@@ -42,6 +42,15 @@ class Shown:
         systems = self.systems.get(fingerprint)
         return not self.blind if systems is None else audience in systems
 
+    def beside(self, task: str) -> bool:
+        """Whether other tasks of the caller were shown what this one was not."""
+        return len(self.systems) > len(self.tasks.get(task, ()))
+
+    def of_another(self, audience: str, fingerprint: str) -> str | None:
+        """A system that has shown the credential, if this one has not."""
+        systems = self.systems.get(fingerprint, {})
+        return None if audience in systems else min(systems, default=None)
+
 
 class Origins:
     """What history tells (see its `Origins`), caller by caller."""

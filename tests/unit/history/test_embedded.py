@@ -23,41 +23,32 @@ if TYPE_CHECKING:
     from gateway.model import Call, Principal
 
 
-def test_requests_of_one_session_are_one_task(history: History, make_principal: Callable[..., Principal]):
-    first = history.task(make_principal(token="a"), "session", 0)
-    second = history.task(make_principal(token="b"), "session", 10)
-
-    assert (first.id, first.kind, first.opened) == ("task-1", "implicit", 0)
-    assert second == first
-
-
-def test_requests_without_a_session_are_one_task_for_each_token(
-    history: History, make_principal: Callable[..., Principal]
-):
+def test_requests_of_one_token_are_one_task(history: History, make_principal: Callable[..., Principal]):
     first = history.task(make_principal(token="a"), None, 0)
 
+    assert (first.id, first.kind, first.opened) == ("task-1", "implicit", 0)
     assert history.task(make_principal(token="a"), None, 1) == first
     assert history.task(make_principal(token="b"), None, 1) != first
 
 
-def test_a_session_id_of_another_principal_names_another_task(
+def test_all_sessions_that_began_with_one_token_are_its_task_also_when_it_was_renewed(
     history: History, make_principal: Callable[..., Principal]
 ):
-    mine = history.task(make_principal("me"), "session", 0)
+    """Each system gives sessions of its own: were they tasks, a client would reach each system in another one."""
+    old, new = make_principal(token="a"), make_principal(token="b")
+    first = history.task(old, None, 0)
 
-    assert history.task(make_principal("you"), "session", 0) != mine
-
-
-def test_a_session_id_that_equals_a_token_id_names_another_task(
-    history: History, make_principal: Callable[..., Principal]
-):
-    by_token = history.task(make_principal(token="same"), None, 0)
-
-    assert history.task(make_principal(token="same"), "same", 0) != by_token
+    assert history.task(old, old.token_mark, 1) == first
+    assert history.task(new, old.token_mark, 2) == first
+    assert history.task(new, new.token_mark, 3) == history.task(new, None, 3) != first
 
 
-def test_a_session_id_with_a_lone_surrogate_names_a_task(history: History, make_principal: Callable[..., Principal]):
-    assert history.task(make_principal(), "\ud800", 0) == history.task(make_principal(), "\ud800", 0)
+def test_a_token_of_another_principal_names_another_task(history: History, make_principal: Callable[..., Principal]):
+    mine, yours = make_principal("me", token="a"), make_principal("you", token="a")
+    first = history.task(mine, None, 0)
+
+    assert history.task(yours, None, 0) != first
+    assert history.task(yours, mine.token_mark, 0) != first
 
 
 def test_a_parallel_call_is_in_the_facts_of_the_next(

@@ -67,6 +67,34 @@ def test_a_credential_that_stands_in_the_goal_is_the_users():
     assert [credential.origin for credential in found] == ["user", "unknown", "unknown", "unknown"]
 
 
+def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_goal_says():
+    state = TaskState()
+    apply(state, Opened(credentials=(Shown("f1"),)))
+    _reserve(state, "c", "bank", credentials=("f1", "f2"))
+    told = Sighting("f1", "named-password", "/password", Role.CREDENTIAL, shown_by="vault")
+    named = Sighting("f2", "named-password", "/pin", Role.CREDENTIAL, shown_by="vault")
+    content = CallContent(sightings=(told, named), grounded=frozenset({"/password", "/pin"}))
+
+    found = facts(state, 0, call="c", content=content).credentials
+
+    assert found is not None
+    assert [(one.origin, one.origin_audience) for one in found] == [("result", "vault")] * 2
+
+
+def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_it_here():
+    state = TaskState()
+    _reserve(state, "1", "files")
+    apply(state, Observed("1", (Shown("f1"),)))
+    apply(state, Settled("1"))
+    _reserve(state, "2", "bank", credentials=("f1",))
+    content = CallContent(sightings=(Sighting("f1", "jwt", "/x", shown_by="vault"),))
+
+    found = facts(state, 0, call="2", content=content).credentials
+
+    assert found is not None
+    assert [(one.origin, one.origin_audience, one.origin_call) for one in found] == [("result", "files", 1)]
+
+
 def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
     state = TaskState()
     _reserve(state, "1", "files")

@@ -171,6 +171,15 @@ def test_the_facts_are_those_of_the_decision(data: DataObject):
         assert told.missing == 0
 
 
+def test_a_credential_that_another_task_was_shown_stays_that_systems(session: Session):
+    item = Sighting("s", "named", "/token", Role.CREDENTIAL, shown_by="vault")
+    last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))
+
+    held = session.told(last).facts.credentials
+    assert held is not None
+    assert [(credential.sighting, credential.origin_audience) for credential in held] == [(item, "vault")]
+
+
 def test_a_credential_that_the_user_gave_stays_one(session: Session):
     item = Sighting("s", "named", "/token", Role.CREDENTIAL)
     last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))

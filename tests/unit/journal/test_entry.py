@@ -129,7 +129,9 @@ def test_a_refused_call_says_why():
 def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
     held = CredentialFact(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), "user")
     facts = replace(
-        FACTS, credentials=(held, CredentialFact(Sighting("f2", "pem", f"/{SECRET}"), "unknown")), ungrounded=("/to",)
+        FACTS,
+        credentials=(held, CredentialFact(Sighting("f2", "pem", f"/{SECRET}", shown_by="crm"), "result")),
+        ungrounded=("/to",),
     )
 
     found = call_fields(facts=facts)["found"]
@@ -142,6 +144,7 @@ def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
         "form": "base64",
         "origin": "user",
     }
+    assert found["credentials"][1]["shown_by"] == "crm"
     assert SECRET not in json.dumps(found)
 
 

@@ -61,6 +61,28 @@ def test_a_credential_may_go_to_each_system_that_has_shown_it_to_a_task():
     assert shown(origins).may_go_to("crm", KEYED.of(LONG))
 
 
+def test_of_a_credential_that_another_system_has_shown_one_such_is_named():
+    origins = Origins()
+    note(origins, LONG, audience="wiki")
+    note(origins, LONG, task="u", audience="crm")
+
+    assert shown(origins).of_another("billing", KEYED.of(LONG)) == "crm"
+    assert shown(origins).of_another("wiki", KEYED.of(LONG)) is None
+    assert shown(origins).of_another("billing", KEYED.of(OTHER)) is None
+
+
+def test_what_other_tasks_were_shown_is_told_from_what_this_one_was():
+    origins = Origins()
+    note(origins, LONG)
+    assert not shown(origins).beside("t")
+    assert shown(origins).beside("new")
+
+    note(origins, OTHER, task="u")
+    assert shown(origins).beside("t")
+    note(origins, LONG, task="u")
+    assert not shown(origins).beside("u")
+
+
 def test_within_a_task_the_first_system_stays():
     origins = Origins()
     note(origins, LONG)
