@@ -11,6 +11,7 @@ import ctypes
 import gc
 import secrets
 import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +21,7 @@ from importlib.metadata import version
 import structlog
 
 from gateway.answer import append_or_say, record_refusal, tell_rest
+from gateway.aside import Aside
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -64,6 +66,8 @@ log = structlog.get_logger("gateway")
 _HOUSEKEEPING_SECONDS = 60.0
 _YOUNG_OBJECTS = 10_000
 """Container objects that are made before the collector looks for cycles among them: some twenty calls' worth."""
+_TURN_SECONDS = 0.001
+"""How long another thread may run while the event loop waits for its turn. By default five times as long."""
 _GOAL_LENGTH = 8192
 """Characters of a task's goal that the journal keeps, without what looks like a credential."""
 _CUT_OFF_SECONDS = 5.0
@@ -105,6 +109,8 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             )
         )
         stack.callback(housekeeping.cancel)
+        aside = Aside()
+        stack.callback(aside.close)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
         inspector = Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics))
@@ -127,6 +133,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             tasks=_tasks(history, tokens, journal, inspector.declared),
             task_tokens=tokens,
             inspector=inspector,
+            aside=aside,
             origins=origins,
             result_record=_result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
@@ -206,6 +213,7 @@ def _tasks(
 
 async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start."""
+    sys.setswitchinterval(_TURN_SECONDS)
     async with assembled(configuration) as gateway:
         await serve(configuration, gateway, on_ready=on_ready)
 

@@ -4,6 +4,7 @@ task that was not shown it itself."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from gateway.answer import RPC_REFUSED
@@ -27,27 +28,31 @@ UNSEARCHED: Final = Reason(
 )
 
 
-def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+async def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
     """Why this must not be sent, if it must not. A look-up for a caller whose tasks were shown no credential."""
     shown = gateway.origins.of(request.principal.key)
     if shown is None:
         return None
     audience = gateway.catalogue.audience(upstream)
-    trouble = elsewhere.trouble(_sent(request), shown, audience, gateway.inspector.detector)
+    look = partial(elsewhere.trouble, _sent(request), shown, audience, gateway.inspector.detector)
+    trouble = await gateway.aside.look(_size(request), look)
     if trouble is None:
         return None
     return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, RPC_REFUSED)
 
 
-def recalled(gateway: Gateway, owner: str, task: Task, call: Call, content: CallContent) -> CallContent:
+async def recalled(
+    gateway: Gateway, owner: str, task: Task, call: Call, content: CallContent, *, size: int
+) -> CallContent:
     """What a call holds, with what other systems have shown to other tasks of the caller (`owner` is its key). A caller
     may have as many tasks as it likes: were each to know of its own credentials only, a new one would know of none. A
-    look-up for a caller whose other tasks were shown no credential."""
+    look-up for a caller whose other tasks were shown no credential. `size` is that of its message in bytes."""
     shown = gateway.origins.of(owner)
     if shown is None or not shown.beside(task.id):
         return content
     audience = call.target.audience
-    found = gateway.inspector.detector.inspect(call.arguments, call.target.labels.roles, shown.index, new=False)
+    detector, roles = gateway.inspector.detector, call.target.labels.roles
+    found = await gateway.aside.look(size, partial(detector.inspect, call.arguments, roles, shown.index, new=False))
     known = {item.fingerprint for item in content.sightings}
     more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
     sightings = (
@@ -61,16 +66,23 @@ def _sighting(found: Finding) -> Sighting:
     return Sighting(found.fingerprint, found.detector, found.pointer, found.role, found.form)
 
 
-def marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:
+async def marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:
     """What a result has shown, with what only repeats the request marked: no system can make a word that its caller says
     to everybody a credential of its own, and so keep the caller from all others."""
     if not content.sightings:
         return content
-    said = elsewhere.said(content.sightings, _sent(request), gateway.inspector.detector)
+    look = partial(elsewhere.said, content.sightings, _sent(request), gateway.inspector.detector)
+    said = await gateway.aside.look(_size(request), look)
     if not said:
         return content
     sightings = (replace(item, ordinary=True) if item.fingerprint in said else item for item in content.sightings)
     return replace(content, sightings=tuple(sightings))
+
+
+def _size(request: UpstreamRequest) -> int:
+    """Bytes of all that is sent."""
+    headers = sum(len(name) + len(value) for name, value in request.headers)
+    return headers + (len(request.message.body) if request.message is not None else 0)
 
 
 def _sent(request: UpstreamRequest) -> elsewhere.Sent:

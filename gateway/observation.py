@@ -11,7 +11,7 @@ from gateway.inspection.results import ResultInspector
 from gateway.model import Decision, JsonObject, ResultContent, Sensitivity, Sighting
 from gateway.relay import Transform
 
-Fold = Callable[[ResultContent], JsonObject | None]
+Fold = Callable[[ResultContent], Awaitable[JsonObject | None]]
 """Folds a part of a result into the task; gives the fields of its `observed` entry, if it says anything new."""
 Record = Callable[[JsonObject], Awaitable[None]]
 """Writes an `observed` entry. Raises `JournalError`."""
@@ -85,7 +85,7 @@ class Observation:
         return out
 
     async def _take(self, content: ResultContent) -> None:
-        fields = self._fold(content)
+        fields = await self._fold(content)
         if fields is None:
             return
         try:

@@ -38,6 +38,7 @@ from gateway.inspection.concealment import Concealment
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model import (
     Call,
+    CallContent,
     Credentials,
     Decision,
     Disposition,
@@ -49,6 +50,7 @@ from gateway.model import (
     Principal,
     Reason,
     Refusal,
+    ResultContent,
     Task,
     UpstreamReply,
     UpstreamRequest,
@@ -160,7 +162,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     request = UpstreamRequest(method, headers, principal, message)
     if session is not None:
         request = replace(request, session=session.id, began=session.began)
-    if (refused := barred(gateway, exchange.upstream, request)) is not None:
+    if (refused := await barred(gateway, exchange.upstream, request)) is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
         return await decided(gateway, visit, port, request, message)
@@ -195,14 +197,14 @@ def own_session(
     return session
 
 
-def barred(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+async def barred(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
     """Why this must not reach the upstream, whatever policy would say of it."""
     message = request.message
     if message is not None and not owns_handles(gateway, upstream, request.principal, message):
         return _refusal(
             400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
         )
-    return foreign.refusal(gateway, upstream, request)
+    return await foreign.refusal(gateway, upstream, request)
 
 
 def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message: Message) -> bool:
@@ -296,9 +298,7 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    quiet = gateway.inspector.suppressions.of(call.target, visit.arrived)
-    content = gateway.inspector.call(call, task, gateway.history.seen(task), case.presented.stand_ins(), quiet=quiet)
-    content = foreign.recalled(gateway, principal.key, task, call, content)
+    content = await inspected(gateway, visit, case)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
@@ -317,6 +317,17 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     return decision
+
+
+async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
+    """What the arguments hold."""
+    size, seen = len(case.message.body), gateway.history.seen(case.task)
+    quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
+    # What a task has seen goes on changing.
+    known = dict(seen) if gateway.aside.takes(size) else seen
+    look = partial(gateway.inspector.call, case.call, case.task, known, case.presented.stand_ins(), quiet=quiet)
+    content = await gateway.aside.look(size, look)
+    return await foreign.recalled(gateway, case.request.principal.key, case.task, case.call, content, size=size)
 
 
 async def recorded(gateway: Gateway, visit: Visit, entry: JsonObject, *, allowed: bool) -> None:
@@ -396,6 +407,11 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
     inner: Transform | None,
 ) -> Observation:
     """What looks at the call's result on its way back."""
+
+    async def fold(content: ResultContent) -> JsonObject | None:
+        marked = await foreign.marked(gateway, case.request, content)
+        return gateway.history.observe(case.task, visit.id, marked, label=label(decision))
+
     return Observation(
         gateway.inspector.result(
             case.call,
@@ -403,9 +419,7 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
             quiet=gateway.inspector.suppressions.of(case.call.target, visit.arrived),
             seen=gateway.history.seen(case.task),
         ),
-        lambda content: gateway.history.observe(
-            case.task, visit.id, foreign.marked(gateway, case.request, content), label=label(decision)
-        ),
+        fold,
         partial(gateway.journal.append, "observed"),
         inner,
         tuple if rewrite is None else partial(sightings, rewrite),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from gateway.aside import Aside
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -59,6 +60,7 @@ class Gateway:
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
+    aside: Aside
     origins: Origins
     """Whose tasks were shown which credentials by which systems. Told by `history`."""
     result_record: Callable[[], ResultRecord | None]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.inspection import elsewhere
 from gateway.model import Credentials, Principal
 from tests.requirements import requirement
-from tests.unit.harness import URL, Bench, bench, call, message, modern, result
+from tests.unit.harness import URL, Answer, Bench, bench, call, message, modern, result
+
+FIGURES = logging.getLogger("figures")
 
 KEY = "glpat-2c70e12b7a0646f92279f427"
 OUTSIDE = ["credential-chain/outside-arguments"]
@@ -129,3 +137,64 @@ async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential
     saying(there, "use glpat-724f97220646a7b21e07c2ab")
     await there.ask(call(), (b"user-agent", KEY.encode()))
     assert there.gateway.origins.of((await caller(there)).key) is not None
+
+
+# --- and meanwhile -----------------------------------------------------------------------------------
+
+LONG = " ".join(f"word{number}" for number in range(20_000))
+
+
+async def meanwhile(there: Bench, body: bytes) -> tuple[Answer, int, float]:
+    """The answer to a request, how many turns the event loop had until it came, and the longest wait for one."""
+    asked = asyncio.create_task(there.ask(body))
+    waits: list[float] = []
+    last = time.perf_counter()
+    while not asked.done():
+        await asyncio.sleep(0)
+        now = time.perf_counter()
+        waits.append(now - last)
+        last = now
+    return await asked, len(waits), max(waits)
+
+
+@requirement("history/elsewhere")
+async def test_others_are_answered_while_a_large_message_is_searched(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    await shown(there, "crm")
+    answered, trouble = threading.Event(), elsewhere.trouble
+
+    def waiting(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            assert answered.wait(30)
+        return trouble(*args)
+
+    monkeypatch.setattr(elsewhere, "trouble", waiting)
+    large = asyncio.create_task(there.ask(message("ping", _meta={"a": LONG, "b": KEY})))
+    await asyncio.sleep(0)
+    assert (await there.ask(message("ping"))).status == 200
+    assert not large.done()
+    answered.set()
+
+    assert (await large).codes == OUTSIDE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [message("ping", _meta={"a": LONG}), call(path=LONG), message("ping", _meta={"a": LONG.encode().hex()[:250_000]})],
+    ids=["beside arguments", "in arguments", "as hex"],
+)
+async def test_a_large_message_does_not_stop_the_event_loop(there: Bench, body: bytes):
+    await shown(there, "crm")
+    answer, turns, longest = await meanwhile(there, body)
+
+    FIGURES.info(
+        "%d bytes looked through: %d turns meanwhile, the longest wait %.0f ms", len(body), turns, longest * 1000
+    )
+    assert answer.status == 200
+    assert turns > 20
+
+
+async def test_the_search_of_a_call_for_what_its_result_has_shown_goes_aside_too(there: Bench):
+    saying(there, f"use {KEY}")
+    _, turns, _ = await meanwhile(there, call(path="a", note=LONG))
+    assert there.gateway.origins.of((await caller(there)).key) is not None
+    assert turns > 20

@@ -27,7 +27,7 @@ class Task:
         self.contents: list[ResultContent] = []
         self._broken = broken
 
-    def fold(self, content: ResultContent) -> JsonObject:
+    async def fold(self, content: ResultContent) -> JsonObject:
         self.contents.append(content)
         return {}
 

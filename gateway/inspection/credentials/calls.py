@@ -43,7 +43,8 @@ Look = Callable[[bytes], list[Hit]]
 
 
 class Index:
-    """Known credentials, to be looked for in many texts."""
+    """Known credentials, to be looked for in many texts. One thread may change it while another looks: what is added or
+    removed meanwhile is found, or is not."""
 
     __slots__ = ("_by_gram", "_samples", "short")
 
@@ -83,8 +84,8 @@ class Index:
     def among(self, grams: Iterable[int]) -> set[str]:
         """Those that are in a text with these shingles."""
         common = self._by_gram.keys() & grams
-        names = {name for gram in common for name in self._by_gram[gram]}
-        return {name for name in names if covered(self._samples[name], common)}
+        names = {name for gram in common for name in tuple(self._by_gram.get(gram, ()))}
+        return {name for name in names if covered(self._samples.get(name, frozenset()), common)}
 
 
 class _Leaf(NamedTuple):
