@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,6 +23,9 @@ Page = Callable[[], Awaitable[Answer]]
 
 _JUDGED: Final = frozenset({b"host", b"origin", b"content-type", b"content-encoding"})
 """The headers that are looked at here."""
+_REMEMBERED: Final = 64
+"""Sets of them whose judgement is remembered: clients send the same ones again and again. Strangers may fill it, with
+heads of 64 KiB each at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Edge:
         self._base_url = configuration.base_url
         self._hosts = allowed_hosts(configuration)
         self._origins = allowed_origins(configuration)
+        self._foreign = lru_cache(_REMEMBERED)(self._is_foreign)
 
     @property
     def in_flight(self) -> int:
@@ -93,7 +97,7 @@ class Edge:
         if refusal is not None:
             await send_answer(send, await self._handlers.refuse(refusal, client))
 
-    def _foreign(self, headers: Headers) -> Refusal | None:
+    def _is_foreign(self, headers: Headers) -> Refusal | None:
         hosts = values(headers, b"host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             return _refusal(
@@ -140,16 +144,19 @@ class Edge:
             return _refusal(
                 503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly."
             )
-        if method != "POST":
-            return None
-        types = values(headers, b"content-type")
-        if len(types) != 1 or not _is_plain_json(types[0]):
-            return _refusal(
-                415, "request/content-type", "The body is not declared as JSON in UTF-8.", "Send application/json."
-            )
-        if values(headers, b"content-encoding") not in {(), ("identity",)}:
-            return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
-        return None
+        return _unreadable(headers) if method == "POST" else None
+
+
+@lru_cache(_REMEMBERED)
+def _unreadable(headers: Headers) -> Refusal | None:
+    types = values(headers, b"content-type")
+    if len(types) != 1 or not _is_plain_json(types[0]):
+        return _refusal(
+            415, "request/content-type", "The body is not declared as JSON in UTF-8.", "Send application/json."
+        )
+    if values(headers, b"content-encoding") not in {(), ("identity",)}:
+        return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
+    return None
 
 
 def values(headers: Headers, name: bytes) -> tuple[str, ...]:
