@@ -278,7 +278,3 @@ def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
 def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
     # A list is built in half the time that a generator takes, and this is asked for each header that matters.
     return tuple([value.decode("latin-1") for key, value in headers if key == name])
-
-
-def without(headers: Headers, name: bytes) -> Headers:
-    return tuple([field for field in headers if field[0] != name])

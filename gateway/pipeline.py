@@ -28,7 +28,6 @@ from gateway.answer import (
     refuse,
     relay,
     values_of,
-    without,
 )
 from gateway.binding.sessions import Session
 from gateway.concealing import Presented, concealment, demanded, presented, readable, sightings
@@ -171,12 +170,12 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
 
 def forwardable(visit: Visit, message: Message | None) -> Headers:
     """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
-    headers, traceparent = forwardable_request(visit.exchange.headers), visit.trace.traceparent
-    if _is_stateless(message):
-        headers = without(headers, b"last-event-id")
+    traceparent = visit.trace.traceparent
+    left_out = {b"last-event-id"} if _is_stateless(message) else set[bytes]()
     if traceparent is None:
-        return headers
-    return (*without(headers, b"traceparent"), (b"traceparent", traceparent))
+        return forwardable_request(visit.exchange.headers, without=left_out)
+    headers = forwardable_request(visit.exchange.headers, without=left_out | {b"traceparent"})
+    return (*headers, (b"traceparent", traceparent))
 
 
 def own_session(

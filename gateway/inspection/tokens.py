@@ -22,7 +22,7 @@ def shows(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
     for secret in secrets:
         if len(secret) < _MIN:
             continue
-        if secret in body or any(secret in value for _, value in headers):
+        if secret in body or secret in b"\n".join([value for _, value in headers]):
             return True
         if b"\\" in body and _hidden(secret.decode("latin-1"), body):
             return True

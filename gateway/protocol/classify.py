@@ -130,12 +130,12 @@ def tasks_of(message: Message) -> frozenset[str]:
     params = message.params
     found: list[object] = [params.get("taskId")]
     notifications = params.get("notifications")
-    if isinstance(notifications, Mapping):
+    if isinstance(notifications, dict):
         found.extend(cast("Iterable[object]", notifications.get("taskIds", ())))
     meta = params.get("_meta")
-    if isinstance(meta, Mapping) and isinstance(related := meta.get(strict.RELATED_TASK), Mapping):
+    if isinstance(meta, dict) and isinstance(related := meta.get(strict.RELATED_TASK), dict):
         found.append(related.get("taskId"))
-    return frozenset(item for item in found if isinstance(item, str))
+    return frozenset([item for item in found if isinstance(item, str)])
 
 
 def cursor_of(message: Message) -> str | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gateway.model import Era, Headers, Kind
@@ -151,14 +153,15 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
 }  # fmt: skip
 
 
-def forwardable_request(headers: Headers) -> Headers:
-    """What travels on to an upstream. A name with `_` for `-` is treated as the name that CGI-style servers would
-    read it as; routing headers travel only under their own name. The type of a body is what it was read as."""
-    named = _connection_options(headers)
+def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = frozenset()) -> Headers:
+    """What travels on to an upstream, `without` these names. A name with `_` for `-` is treated as the name that CGI-style
+    servers would read it as; routing headers travel only under their own name. The type of a body is what it was read
+    as."""
+    named = _connection_options(headers) | without
     kept = [
         (name, _JSON if name == b"content-type" else value)
         for name, value in headers
-        if name not in named and not _dropped_from_request(name)
+        if name not in named and not _stays_here(name)
     ]
     kept.append((b"accept-encoding", b"identity"))
     return tuple(kept)
@@ -166,12 +169,14 @@ def forwardable_request(headers: Headers) -> Headers:
 
 def forwardable_response(headers: Headers) -> Headers:
     """What travels back to the client. `Content-Length` is set anew by whoever sends the body."""
-    named = _connection_options(headers)
+    named = _connection_options(headers) | _RESPONSE_DROPPED
     return tuple(
-        (name, value)
-        for name, value in headers
-        if name not in named and name not in _RESPONSE_DROPPED and not name.startswith((b"access-control-", b"proxy-"))
+        [field for field in headers if field[0] not in named and not field[0].startswith((b"access-control-", b"proxy-"))]
     )
+
+
+def _stays_here(name: bytes) -> bool:
+    return _known_to_stay(name) if len(name) <= _SHORT_NAME else _dropped_from_request(name)
 
 
 def _dropped_from_request(name: bytes) -> bool:
@@ -181,9 +186,14 @@ def _dropped_from_request(name: bytes) -> bool:
     return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-", b"opagate-"))
 
 
+_known_to_stay = lru_cache(maxsize=1024)(_dropped_from_request)
+"""The same names come with each request."""
+_SHORT_NAME: Final = 64
+
+
 def _connection_options(headers: Headers) -> frozenset[bytes]:
-    options = {option for name, value in headers if name == b"connection" for option in _listed(value)}
-    return frozenset(options)
+    values = [value for name, value in headers if name == b"connection"]
+    return frozenset[bytes]().union(*map(_listed, values))
 
 
 def _listed(value: bytes) -> set[bytes]:
