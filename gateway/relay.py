@@ -4,10 +4,11 @@ exactly once, whether it ends, fails, is cut off, or the client leaves."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from types import coroutine
+from typing import Any, Final, Literal, Protocol, cast
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import Headers, UpstreamReply
@@ -162,9 +163,17 @@ class Relay:
 
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end. A cancellation that comes meanwhile is raised after it."""
+    """Do `work` to its end. A cancellation that comes meanwhile is raised after it.
+
+    What never waits cannot be cancelled meanwhile. Nearly all work is so, and is done at once: to make a task of it costs
+    more than the work does. So its beginning runs in the caller's task, and must not begin an `asyncio.timeout`.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration:
+        return
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
+    task = loop.create_task(cast("Coroutine[Any, Any, None]", _rest(work, waits_for)))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         # What `asyncio.shield` does, for a third of its cost: to cancel this future is not to cancel the task.
@@ -177,6 +186,21 @@ async def finished(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if cancelled is not None:
         raise cancelled
+
+
+@coroutine
+def _rest(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """What is left of a coroutine that has begun and waits for something, to be run by another task."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - whatever is raised here is raised there
+                waits_for = work.throw(error)
+            else:
+                waits_for = work.send(sent)
+    except StopIteration:
+        return
 
 
 def _tell(ended: asyncio.Future[None], _task: asyncio.Task[None]) -> None:

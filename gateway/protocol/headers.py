@@ -171,7 +171,11 @@ def forwardable_response(headers: Headers) -> Headers:
     """What travels back to the client. `Content-Length` is set anew by whoever sends the body."""
     named = _connection_options(headers) | _RESPONSE_DROPPED
     return tuple(
-        [field for field in headers if field[0] not in named and not field[0].startswith((b"access-control-", b"proxy-"))]
+        [
+            field
+            for field in headers
+            if field[0] not in named and not field[0].startswith((b"access-control-", b"proxy-"))
+        ]
     )
 
 

@@ -213,3 +213,42 @@ async def test_a_cancellation_waits_until_the_answer_is_settled():
         await task
 
     assert done == ["settled"]
+
+
+async def test_what_fails_after_it_has_waited_fails_for_who_waits_for_it():
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise UpstreamBroken("it broke")
+
+    with pytest.raises(UpstreamBroken, match="it broke"):
+        await finished(work())
+
+
+async def test_what_is_waited_for_may_fail_and_be_taken_care_of():
+    failing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            await failing
+        except UpstreamError:
+            await asyncio.sleep(0)
+            done.append("cared for")
+
+    task = asyncio.create_task(finished(work()))
+    await asyncio.sleep(0)
+    failing.set_exception(UpstreamBroken("it broke"))
+    await task
+
+    assert done == ["cared for"]
+
+
+async def test_what_never_waits_is_done_in_the_same_task():
+    doers: list[asyncio.Task[None] | None] = []
+
+    async def work() -> None:
+        doers.append(asyncio.current_task())
+
+    await finished(work())
+
+    assert doers == [asyncio.current_task()]
