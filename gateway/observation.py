@@ -3,11 +3,12 @@ caller: whoever has read something can be asked about it from then on."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import JournalError, UpstreamBroken
-from gateway.inspection.results import ResultInspector
+from gateway.inspection.results import ResultInspector, together
 from gateway.model import Decision, JsonObject, ResultContent, Sensitivity, Sighting
 from gateway.relay import Transform
 
@@ -19,6 +20,8 @@ Record = Callable[[JsonObject], Awaitable[None]]
 _TOGETHER: Final = 64 * 2**10
 """Bytes that `inner` holds back which are looked at together with what comes after them: most answers are held until
 they are whole, and one look costs less than two."""
+_PIECE: Final = 16 * 2**10
+"""Bytes that are looked at in one turn of the event loop: a millisecond, or some fifteen if they are full of credentials."""
 
 
 def label(decision: Decision) -> Sensitivity:
@@ -55,7 +58,7 @@ class Observation:
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._inner is None:
-            await self._look(self._inspector.feed(chunk))
+            await self._look(await self._found(chunk))
             return chunk
         out = await self._inner.feed(chunk)
         seen = self._waiting + chunk if self._waiting else chunk
@@ -63,15 +66,25 @@ class Observation:
             self._waiting = seen
             return out
         self._waiting = b""
-        await self._look(self._inspector.feed(seen))
+        await self._look(await self._found(seen))
         return await self._passed(out)
 
     async def finish(self) -> bytes:
         rest, self._waiting = self._waiting, b""
-        content = self._inspector.finish(rest)
+        content = await self._found(rest, last=True)
         if rest or content is not None:
             await self._look(content)
         return await self._passed(await self._inner.finish()) if self._inner is not None else b""
+
+    async def _found(self, data: bytes, *, last: bool = False) -> ResultContent | None:
+        """What more of the result holds. Between the pieces of it others come in."""
+        parts: list[ResultContent | None] = []
+        while len(data) > _PIECE:
+            parts.append(self._inspector.feed(data[:_PIECE]))
+            data = data[_PIECE:]
+            await asyncio.sleep(0)
+        parts.append(self._inspector.finish(data) if last else self._inspector.feed(data))
+        return together(parts)
 
     async def _look(self, content: ResultContent | None) -> None:
         if content is not None or not self._begun:

@@ -6,7 +6,7 @@ Pure. A word is counted when it has ended, so that one that straddles two chunks
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway.inspection import follow
@@ -167,3 +167,16 @@ class ResultInspector:
             for item in seen
         )
         return ResultContent(sightings, tokens, complete, links)
+
+
+def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
+    """What several parts of a result add; `None` for nothing."""
+    found = [part for part in parts if part is not None]
+    if len(found) < 2:
+        return found[0] if found else None
+    return ResultContent(
+        tuple(sighting for part in found for sighting in part.sightings),
+        frozenset(token for part in found for token in part.tokens),
+        all(part.complete for part in found),
+        frozenset(link for part in found for link in part.links),
+    )

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -5,7 +6,7 @@ import pytest
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.messages import HOLD, EventMessages, JsonMessages
-from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.words import digests
 from gateway.model import JsonObject, ResultContent
 from gateway.observation import Observation
@@ -96,6 +97,25 @@ async def test_much_that_is_held_is_looked_at_on_the_way():
     assert task.contents == []
     assert await observation.feed(piece) == b""
     assert task.tokens == digests([b"zanzibarian"], KEY)
+
+
+@pytest.mark.parametrize("inner", [json_messages, lambda: None])
+async def test_a_large_chunk_is_looked_at_in_several_turns_and_folded_once(inner: Callable[[], Transform | None]):
+    words = [f"zanzibarian{number}" for number in range(8_000)]
+    data = json.dumps({"text": " ".join(words)}).encode()
+    whole = ResultInspector(ResultWords(KEY, trusted=False))
+    expected = together([whole.feed(data), whole.finish()])
+    task, turns = Task(), 0
+    looking = asyncio.create_task(passed(task.observation(inner()), data))
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert await looking == data
+    assert turns > len(data) // 2**15
+    assert len(task.contents) <= 2
+    assert expected is not None
+    assert task.tokens >= expected.tokens
 
 
 async def test_that_something_was_read_is_news_though_it_says_nothing():

@@ -161,6 +161,11 @@ class Ruleset:
         for rule in self.rules:
             for keyword in rule.keywords:
                 self._keywords.setdefault(keyword.encode(), []).append(rule)
+        self._ranks = {word: rank for rank, word in enumerate(self._keywords)}
+        self._starting: dict[bytes, list[bytes]] = {}
+        """Keywords by their first two bytes, for there are hundreds. A shorter one stands by itself."""
+        for word in self._keywords:
+            self._starting.setdefault(word[:2], []).append(word)
         hints = [f"(?:{rule.hint})" for rule in self.rules if rule.hint]
         plain = {word for rule in self.rules if not rule.hint for word in rule.keywords}
         words = [escaped(word) for word in sorted(plain, key=len, reverse=True)]
@@ -188,9 +193,15 @@ class Ruleset:
 
     def _rules_of(self, sign: bytes) -> tuple[Rule, ...]:
         """All whose keyword is there: at one place several may begin, and the search reports only one."""
-        return tuple(
-            {rule.id: rule for word, rules in self._keywords.items() if word in sign for rule in rules}.values()
-        )
+        words = {
+            word
+            for at in range(len(sign))
+            for start in (sign[at : at + 1], sign[at : at + 2])
+            for word in self._starting.get(start, ())
+            if sign.startswith(word, at)
+        }
+        ranked = sorted(words, key=self._ranks.__getitem__)
+        return tuple({rule.id: rule for word in ranked for rule in self._keywords[word]}.values())
 
 
 def load(*paths: Path) -> Ruleset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords
+from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords, together
 from gateway.inspection.words import digests, distinctive, mentions, value_digests
 from gateway.model import ResultContent, Role, Sighting
 
@@ -237,3 +237,14 @@ def test_a_result_of_nothing_but_a_link_is_news():
     ResultInspector(words).feed(b'"a.ex/b ')
 
     assert ResultInspector(words).feed(b'www.example.org/ "') is not None
+
+
+def test_parts_are_put_together_and_nothing_stays_nothing():
+    one = ResultContent((Sighting("a", "jwt"),), frozenset({1}), links=frozenset({7}))
+    other = ResultContent((Sighting("b", "jwt"),), frozenset({1, 2}), complete=False)
+
+    assert together([None, None]) is None
+    assert together([None, one]) is one
+    assert together([one, None, other]) == ResultContent(
+        (*one.sightings, *other.sightings), frozenset({1, 2}), complete=False, links=frozenset({7})
+    )

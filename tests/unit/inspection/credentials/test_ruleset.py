@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
 from gateway.inspection.credentials import ruleset
@@ -290,3 +292,12 @@ def test_entropy_is_in_bits_a_character():
     assert shannon(b"aaaa") == 0
     assert shannon(b"abcd") == 2
     assert ruleset.shannon(b"aabb") == 1
+
+
+@given(st.lists(st.sampled_from(sorted(RULES._keywords)) | st.binary(max_size=6), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_every_keyword_that_stands_in_a_sign_names_its_rules(parts: list[bytes]):
+    rules, sign = RULES, b"".join(parts).lower()
+    named = {rule.id for word, found in rules._keywords.items() if word in sign for rule in found}
+
+    assert {rule.id for rule in rules._rules_of(sign)} == named
