@@ -22,6 +22,9 @@ Remember = Callable[[str], None]
 
 RPC_HIDDEN: Final = -31002
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
+
 _NO: Final = msgspec.Raw()
 _LIST_METHODS: Final = {
     "tools": "tools/list",
@@ -64,7 +67,7 @@ class Answers:
         """Keep, change or drop one message (see `messages.See`)."""
         try:
             envelope = _envelope.decode(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             if self.may_pass_unseen:
                 return data
             self._problem = "The upstream's answer cannot be read, so nothing of it is shown."
@@ -135,7 +138,7 @@ def _value(raw: bytes | msgspec.Raw) -> object:
     """The value, or `None` for what no reader could make one of, such as a number beyond all bounds."""
     try:
         return _decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -143,5 +146,5 @@ def _members(raw: msgspec.Raw) -> dict[str, bytes]:
     """The members of a JSON object, still encoded; none for anything else."""
     try:
         return {name: bytes(value) for name, value in _object.decode(raw).items()}
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}

@@ -55,5 +55,5 @@ class ResultRecord:
         for data in reversed(events or [text]):
             try:
                 yield msgspec.json.decode(data, type=dict)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue

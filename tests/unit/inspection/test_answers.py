@@ -71,6 +71,20 @@ async def test_a_response_to_another_request_is_dropped(identifier: Any):
     assert json.loads(words)["error"]["code"] == RPC_HIDDEN
 
 
+DEEP = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"s","a":' + b"[" * 5000 + b"]" * 5000 + b"}}"
+NO_UTF8 = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"\xff","taskId":"\xff"}}'
+
+
+@pytest.mark.parametrize("data", [DEEP, NO_UTF8, DEEP.replace(b'"result"', b'"error"'), b"[" * 100_000])
+async def test_what_nobody_can_take_apart_goes_on_where_it_may_and_is_no_defect(data: bytes):
+    asked = Asked(CALL)
+
+    assert await asked.answers.see(data) is data
+    assert asked.remembered == []
+    hidden = await Asked(message("tools/list", Disposition.FILTER)).answers.see(data)
+    assert hidden is None or b'"error"' in hidden
+
+
 async def test_an_error_with_the_id_of_another_request_is_dropped():
     assert await Asked(CALL).see({"jsonrpc": "2.0", "id": 6, "error": {"code": 1, "message": "no"}}) is None
 

@@ -57,6 +57,9 @@ def test_a_result_is_kept_up_to_a_size():
     assert kept(whole, b" ", b'{"result":1}') is None
 
 
-@pytest.mark.parametrize("answer", [b"", b"[]", b"\xff", b'{"error":{"message":"hunter2"}}', b"data: {\n\n", b"<html>"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"[]", b"\xff", b'{"result":' + b"[" * 5000, b'{"error":{"message":"hunter2"}}', b"data: {\n\n", b"<html>"],
+)
 def test_what_is_no_result_is_not_kept(answer: bytes):
     assert kept(answer) is None
