@@ -273,7 +273,7 @@ class Target:
     """The thing a call is about: a tool, a resource or a prompt of one upstream.
 
     `id` is `<upstream>/<name>`: the server-qualified name, since names alone are not unique.
-    `annotations` are the upstream's own words and never trusted.
+    `annotations` are the upstream's own words and never trusted. `schema` is a tool's input schema as last listed.
     """
 
     type: Literal["tool", "resource", "prompt"]
@@ -287,6 +287,7 @@ class Target:
     pin: Pin | None = None
     """`None` for resources and prompts, which have no definition to pin."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
+    schema: Json = field(default=None, repr=False)
 
     @property
     def id(self) -> str:

@@ -56,8 +56,9 @@ from gateway.model import (
 )
 from gateway.observation import Observation, label
 from gateway.policy import document
-from gateway.protocol.classify import classify, state_of, tasks_of
+from gateway.protocol.classify import INVALID_PARAMS, classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
+from gateway.protocol.parameters import ambiguous
 from gateway.protocol.replies import Reply
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
 from gateway.tasks.endpoints import Refused, TaskRequest
@@ -255,6 +256,8 @@ async def decided(
     """Ask policy about a call, record the answer, and forward what is allowed."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
     call = gather(gateway, visit.exchange.upstream, message)
+    if ambiguous(call.arguments, call.target.schema):
+        return _AMBIGUOUS
     task = task_of(gateway, visit, request, message)
     if isinstance(task, Refusal):
         return task
@@ -508,6 +511,17 @@ def _milliseconds(gateway: Gateway, visit: Visit) -> float:
 def _arguments(message: Message) -> JsonObject:
     arguments: Json = message.params.get("arguments", {})
     return arguments if isinstance(arguments, Mapping) else {}
+
+
+_AMBIGUOUS: Final = Refusal(
+    400,
+    Reason(
+        "request/ambiguous-key",
+        "The arguments cannot be read in one way only: names of them differ in writing alone.",
+        "Write the names of arguments as the tool's definition does, and each once.",
+    ),
+    INVALID_PARAMS,
+)
 
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:

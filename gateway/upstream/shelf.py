@@ -220,6 +220,7 @@ class Shelf:
             labels=labels.labels_for(name, settings.tools),
             pin=self._state(name),
             annotations=_annotations(seen.document) if isinstance(seen, Definition) else {},
+            schema=seen.document.get("inputSchema") if isinstance(seen, Definition) else None,
         )
 
 

@@ -94,7 +94,8 @@ def own(request: UpstreamRequest) -> Back:
     method = request.message.method if request.message else None
     if method == "server/discover":
         return result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
-    return result(request, {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]})
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    return result(request, {"tools": [{"name": name, "inputSchema": schema} for name in TOOLS]})
 
 
 @dataclass

@@ -13,18 +13,22 @@ import pytest
 
 from gateway.inspection.credentials.examples import example
 from gateway.model import (
+    Credentials,
     Decision,
     Effect,
     JsonObject,
     Labels,
     Obligation,
     PolicyRevision,
+    Principal,
+    ResultContent,
     Role,
     Target,
+    Task,
     UpstreamRequest,
 )
 from tests.requirements import requirement
-from tests.unit.harness import Back, Bench, bench, call, message, modern, result
+from tests.unit.harness import URL, Back, Bench, bench, call, message, modern, result
 
 VALUE = example("ghp_{w:30}{crc62}", Random(1))
 ALLOW = Decision("allow", (), (Obligation("conceal_credentials", {}),), PolicyRevision("test", "1"))
@@ -399,13 +403,12 @@ async def test_a_handle_beside_the_arguments_is_refused(concealed: Bench):
 @requirement("conceal/handles")
 async def test_a_handle_of_another_task_is_not_known(concealed: Bench):
     handle = await handle_of(concealed)
-    concealed.upstream.script = lambda request: result(request, {}, session="s-1")
-    opening = message(
-        "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a", "version": "1"}
-    )
-    session = (b"mcp-session-id", dict((await concealed.ask(opening)).headers)[b"mcp-session-id"])
+    principal = await concealed.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
+    assert isinstance(principal, Principal)
+    now = concealed.gateway.clock()
+    concealed.gateway.history.open(principal, Task("another", "declared", now, now + 60), ResultContent())
 
-    assert (await concealed.ask(call(q=handle), session)).codes == ["credential-chain/handle"]
+    assert (await concealed.ask(call(q=handle), (b"opagate-task", b"another"))).codes == ["credential-chain/handle"]
     assert (await concealed.ask(call(q=handle))).status == 200
 
 

@@ -290,6 +290,20 @@ async def test_a_session_is_sealed_for_its_caller_and_opened_for_the_upstream(th
     assert (await there.ask(None, (b"last-event-id", b"1"))).codes == ["session/missing"]
 
 
+@requirement("invariant/2")
+@pytest.mark.parametrize(
+    "arguments", [{"path": "reports/a", "Path": "/etc"}, {"PATH": "/etc"}, {"pa-th": 1}, {"x": 1, "X": 2}]
+)
+async def test_an_argument_that_the_upstream_may_read_as_another_is_refused(there: Bench, arguments: dict[str, Any]):
+    """Else a grant that asks about `/path` is passed by one that Go reads as `path`."""
+    answer = await there.ask(call(**arguments))
+
+    assert (answer.status, answer.codes) == (400, ["request/ambiguous-key"])
+    assert there.upstream.sent == []
+    assert there.entries("call") == []
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/ambiguous-key"]
+
+
 async def test_a_session_is_no_task_of_its_own(there: Bench):
     there.upstream.script = lambda request: result(request, {}, session="s-1")
     opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
