@@ -21,6 +21,7 @@ from gateway.protocol.scalars import Edit, Scalar, edited, scalars, text_of
 _MARK: Final = re.compile(r"cred://(?=[A-Za-z0-9_-])", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"cred://[A-Za-z0-9_-]{11}/[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
 _BEFORE: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]{0,31} )?")
+_BACKSLASH: Final = ord("\\")
 _WORD: Final = re.compile(r"[A-Za-z0-9_~+=-]+(?:\.[A-Za-z0-9_~+=-]+)*")
 
 
@@ -115,4 +116,4 @@ def mirrored(headers: Headers, found: tuple[Place, ...], values: Mapping[str, st
 
 
 def _may_hold(body: bytes) -> bool:
-    return b"cred://" in body.lower() or (b"\\" in body and b"cred://" in plain(body).lower())
+    return b"cred://" in body.lower() or (_BACKSLASH in body and b"cred://" in plain(body).lower())

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.model import Headers
 
+_BACKSLASH: Final = ord("\\")
 _MIN: Final = 16
 """Characters below which a part of a credential is no secret, and would be found everywhere."""
 
@@ -24,7 +25,7 @@ def shows(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
             continue
         if secret in body or secret in b"\n".join([value for _, value in headers]):
             return True
-        if b"\\" in body and _hidden(secret.decode("latin-1"), body):
+        if _BACKSLASH in body and _hidden(secret.decode("latin-1"), body):
             return True
     return False
 

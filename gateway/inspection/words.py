@@ -58,14 +58,14 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     if not (words := list(words)):
         return frozenset()
     short = [word for word in words if len(word) <= _BLOCK]
-    if b"\0" in b"".join(short):
+    if 0 in b"".join(short):
         # Filled up, it would be the word without its last zeros.
-        short = [word for word in short if b"\0" not in word]
+        short = [word for word in short if 0 not in word]
     encrypted = blocks.update(pack(f"{_BLOCK}s" * len(short), *short))
     found = frozenset(unpack("<" + "Q8x" * len(short), encrypted))
     if len(short) == len(words):
         return found
-    return found.union([_of_long(word, keyed) for word in words if len(word) > _BLOCK or b"\0" in word])
+    return found.union([_of_long(word, keyed) for word in words if len(word) > _BLOCK or 0 in word])
 
 
 def _of_long(word: bytes, keyed: hashlib.blake2b) -> int:
@@ -116,8 +116,9 @@ def distinctive(text: str) -> set[bytes]:
         return set()
     long = [word.strip(_EDGES) for word in kept]
     joined = b" ".join(long)
-    if b"/" in joined or b"@" in joined or b":" in joined:
-        long.extend([part.strip(_EDGES) for part in set(joined.translate(_PARTS).split()) if len(part) > 4])
+    parted = joined.translate(_PARTS)
+    if parted != joined:
+        long.extend([part.strip(_EDGES) for part in set(parted.split()) if len(part) > 4])
     found = {word[:MAX_WORD] for word in long if len(word) > 7 or (len(word) > 4 and word[-4:].isdigit())}
     found = {word for word in found - COMMON if word[0] > 57 or not _TIME.fullmatch(word)}
     if [word for word in kept if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()]:

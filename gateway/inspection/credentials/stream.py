@@ -27,6 +27,8 @@ MAX_FINDINGS: Final = 4_096
 _PARTING: Final = (b'"', b" ", b"\n", b"'")
 _PEM_START: Final = b"-----BEGIN"
 _PEM_END: Final = b"-----END"
+_BACKSLASH: Final = ord("\\")
+"""As a number, see `forms`."""
 _ESCAPE: Final = 5
 """Bytes of the longest escape that is not whole."""
 _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
@@ -214,7 +216,7 @@ class _Places:
         self._before = before
         self._steps: list[tuple[int, int]] = []
         self._body = body
-        self._known = b"\\" not in body
+        self._known = _BACKSLASH not in body
 
     def raw(self, place: int) -> int:
         place -= self._before
@@ -336,11 +338,11 @@ def _begun(raw: bytes) -> int:
 
 def plain(raw: bytes) -> bytes:
     """JSON text without its escapes. Those that are common are replaced in bulk, the others one by one."""
-    if b"\\" not in raw:
+    if _BACKSLASH not in raw:
         return raw
     # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
     text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n")
-    if b"\\" in text:
+    if _BACKSLASH in text:
         text = unescaped(text.replace(b"\\/", b"/"))
     return text.replace(b"\xff", b"\\")
 
