@@ -55,6 +55,7 @@ FORMS = [
     ("crates-io-token", "cio_tp_{w:32}"),
     ("datadog-key", "DD_API_KEY={X:32}"),
     ("datadog-key", "DD_APPLICATION_KEY={X:40}"),
+    ("datadog-pat", "DDRCM_{U:35}"),
     ("dynatrace-token", "dt0e01.{U:24}.{U:64}"),
     ("elastic-api-key", "Authorization: ApiKey {b:58}=="),
     ("elastic-api-key", "Authorization: ApiKey essu_{b:80}=="),
@@ -79,6 +80,7 @@ FORMS = [
     ("stripe-secret-key", "rkcs_live_{w:40}"),
     ("trigger-dev-key", "tr_prod_{w:24}"),
     ("twilio-api-key", "SK{X:32}"),
+    ("xai-key", "xai-{w:64}"),
     ("vercel-token-named", "VERCEL_API_TOKEN={x:24}"),
 ]
 # What comes near, and is of no form that the page has.
