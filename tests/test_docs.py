@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import pytest
 import typer
@@ -16,6 +18,8 @@ from gateway import config
 from gateway.cli import rego
 from gateway.cli.root import app
 from gateway.config import Configuration
+from gateway.policy import bundle
+from gateway.policy.embedded import Embedded
 from gateway.telemetry.metrics import Metrics
 from tests.requirements import REQUIREMENTS
 
@@ -176,7 +180,9 @@ def test_the_python_of_the_pages_compiles():
         compile(item.text, item.page, "exec")
 
 
-def test_the_rule_that_the_page_makes_works(tmp_path: Path):
+@pytest.fixture
+def with_the_page(tmp_path: Path) -> Path:
+    """The shipped policy and the family that docs/policy/writing-policy.md makes."""
     page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
     blocks = [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in _INDENTED.findall(page)]
     rule = next(block for block in blocks if "package gateway.denials.tickets\n" in block)
@@ -195,9 +201,29 @@ def test_the_rule_that_the_page_makes_works(tmp_path: Path):
         text.replace("\tcatalogue.found(input),\n", f"\tcatalogue.found(input),\n\t{line}\n", 1), "utf-8"
     )
 
-    tests = [item for item in rego.embedded_tests(folder, None) if ".tickets_test." in item.name]
-
     assert decision.read_text("utf-8") != text
+    return folder
+
+
+def test_the_rule_that_the_page_makes_works(with_the_page: Path):
+    tests = [item for item in rego.embedded_tests(with_the_page, None) if ".tickets_test." in item.name]
+
     assert [(item.name.rpartition(".")[2], item.passed, item.detail) for item in tests] == [
         ("test_an_implicit_task_closes_no_tickets", True, "")
     ]
+
+
+def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Path):
+    call = yaml.safe_load((ROOT / "tests/policy/fixtures/bases.yaml").read_text("utf-8"))["read"]
+    rule = with_the_page / "gateway/denials/tickets/tickets.rego"
+    rule.write_text(rule.read_text("utf-8").replace("tickets/close_ticket", call["resource"]["id"]), "utf-8")
+
+    before, after = (_decided(folder, call) for folder in (ROOT / "rego", with_the_page))
+
+    assert (before["effect"], after["effect"]) == ("allow", "deny")
+    assert [reason["code"] for reason in after["reasons"]] == ["tickets/undeclared-task"]
+
+
+def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:
+    engine = Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
+    return cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode()))

@@ -8,20 +8,6 @@
 #   - input: schema.input
 package gateway.approvals
 
-import data.gateway.denials.budget
-import data.gateway.denials.credential_chain
-import data.gateway.denials.fan_out
-import data.gateway.denials.toxic_flow
-
-# METADATA
-# title: What the call has to be approved for
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-needed(call) := set() if {
-	data.gateway.grants.granted == "at once"
-	_unattended(call)
-	data.gateway.decision.clear
-} else := data.gateway.approvals.required
-
 # METADATA
 # title: The grant asks for an approval
 # custom:
@@ -50,15 +36,10 @@ required contains {"code": "approval/effect", "facts": ["/resource/properties/ef
 # METADATA
 # title: What the task has done before asks for an approval
 # description: The rules are those of the families, each with the code of what it would refuse at a higher limit.
-required contains finding if {
-	not data.gateway.decision.clear
+required contains object.remove(finding, ["approvable"]) if {
 	not given
-	some finding in union({
-		budget.asked(input),
-		credential_chain.asked(input),
-		fan_out.asked(input),
-		toxic_flow.asked(input),
-	})
+	some finding in data.gateway.decision.findings
+	finding.approvable
 }
 
 # METADATA

@@ -8,7 +8,6 @@
 #   - input: schema.input
 package gateway.decision
 
-import data.gateway.approvals
 import data.gateway.denials.argument
 import data.gateway.denials.budget
 import data.gateway.denials.catalogue
@@ -45,66 +44,45 @@ default result := {
 	"policy": {"name": "opagate"},
 }
 
-# Nearly every call passes here, with one look at each family. The rest is decided below, in all its parts.
+# Nearly every call passes here, with one look at each family.
 result := _answer("allow", [], obligations.of(input)) if {
-	input.version == 1
+	findings == set()
 	data.gateway.grants.granted == "at once"
 	settings := data.gateway.settings
 	input.resource.properties.effect in settings.effects_without_approval
-	credential_chain.clear(input)
-	toxic_flow.clear(input)
-	catalogue.found(input) == set()
-	delegation.found(input) == set()
-	argument.found(input) == set()
-	budget.clear(input)
-	fan_out.clear(input)
-	identity.found(input) == set()
-	tool.found(input) == set()
-	contract.found(input) == set()
-} else := _answer("allow", [], obligations.of(input)) if {
-	denials == set()
-	data.gateway.grants.granted
-	approvals.needed(input) == set()
-} else := _answer("ask", _reasons(data.gateway.approvals.required), obligations.of(input)) if {
-	denials == set()
-	data.gateway.grants.granted
-	data.gateway.approvals.required != set()
 } else := _answer("deny", _reasons(denials), []) if {
 	denials != set()
+} else := _answer("allow", [], obligations.of(input)) if {
+	data.gateway.grants.granted
+	data.gateway.approvals.required == set()
+} else := _answer("ask", _reasons(data.gateway.approvals.required), obligations.of(input)) if {
+	data.gateway.grants.granted
+	data.gateway.approvals.required != set()
 }
+
+# METADATA
+# title: What the families find
+# description: What refuses the call; and, with `approvable`, what a person has to approve.
+findings := union({
+	_version(input),
+	argument.found(input),
+	budget.found(input),
+	catalogue.found(input),
+	contract.found(input),
+	credential_chain.found(input),
+	delegation.found(input),
+	fan_out.found(input),
+	identity.found(input),
+	tool.found(input),
+	toxic_flow.found(input),
+})
 
 # METADATA
 # title: Everything that refuses the call
-denials := union({
-	_version(input),
-	argument.found(input),
-	catalogue.found(input),
-	delegation.found(input),
-	identity.found(input),
-	tool.found(input),
-	_of_history,
-})
-
-# METADATA
-# title: What the task has done before does not hold against the call
-# description: Nor what it was declared for. True of nearly every call, and said at a glance.
-clear if {
-	toxic_flow.clear(input)
-	credential_chain.clear(input)
-	fan_out.clear(input)
-	budget.clear(input)
-	contract.clear(input)
+denials contains finding if {
+	some finding in findings
+	not finding.approvable
 }
-
-_of_history := set() if {
-	clear
-} else := union({
-	budget.found(input),
-	contract.found(input),
-	credential_chain.found(input),
-	fan_out.found(input),
-	toxic_flow.found(input),
-})
 
 # METADATA
 # title: The input follows a contract that this policy does not know

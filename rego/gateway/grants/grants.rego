@@ -34,8 +34,13 @@ granted := "at once" if {
 	rest := object.remove(grant, settings.grant_fields)
 	_rest_holds(grant, rest)
 } else := "after approval" if {
-	some grant in named(input.resource)
+	[field, name, _] := designation(input.resource)
+	upstreams := data.gateway.grants.upstreams
+	some key in [input.resource.properties.upstream, "*"]
+	is_array(upstreams[key])
+	some grant in upstreams[key]
 	grant.approval == true
+	patterns.any_matches(grant[field], name)
 	covers(grant, input.resource)
 	open_to_caller(grant, input.resource)
 	conditions.hold(grant, input.arguments)
@@ -128,37 +133,38 @@ _restrictions_hold(rest, resource) if {
 	}
 }
 
-_restriction_holds("users", value, subject, _) if patterns.any_matches(value, subject.user.id)
-
-_restriction_holds("groups", value, subject, _) if {
+# One function and not one for each field: the embedded engine would try them all. What `when` and `arguments` say is
+# looked at with the arguments; here only that they can be read.
+_restriction_holds(field, value, subject, resource) if {
+	field == "when"
+	is_object(value)
+} else if {
+	field == "arguments"
+	is_array(value)
+} else if {
+	field == "groups"
 	is_array(value)
 	some group in value
 	group in subject.user.groups
-}
-
-_restriction_holds("scopes", value, subject, _) if {
+} else if {
+	field == "users"
+	patterns.any_matches(value, subject.user.id)
+} else if {
+	field == "scopes"
 	is_array(value)
 	every scope in value {
 		scope in subject.scopes
 	}
-}
-
-_restriction_holds("auth_methods", value, subject, _) if {
+} else if {
+	field == "auth_methods"
 	is_array(value)
 	subject.auth_method in value
-}
-
-_restriction_holds("environments", value, _, resource) if {
+} else if {
+	field == "environments"
 	is_array(value)
 	resource.environment in value
-}
-
-_restriction_holds("tenants", value, _, resource) if {
+} else if {
+	field == "tenants"
 	is_array(value)
 	resource.tenant in value
 }
-
-# What these say is looked at with the arguments; here only that they can be read.
-_restriction_holds("when", value, _, _) if is_object(value)
-
-_restriction_holds("arguments", value, _, _) if is_array(value)

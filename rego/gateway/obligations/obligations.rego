@@ -11,7 +11,7 @@ import data.gateway.lib.patterns
 
 # METADATA
 # title: What must happen, in order
-# description: Nothing, if one look shows that no rule below holds; else what they say.
+# description: One look shows that no rule below holds, or the first alone; else what they say.
 of(call) := [] if {
 	settings := data.gateway.settings
 	properties := call.resource.properties
@@ -22,6 +22,16 @@ of(call) := [] if {
 	sensitivity := properties.sensitivity
 	labelled := settings.labelled_sensitivities
 	not sensitivity in labelled
+	settings.concealed == []
+} else := [{"id": "label", "properties": {"confidentiality": sensitivity}}] if {
+	settings := data.gateway.settings
+	properties := call.resource.properties
+	effect := properties.effect
+	limited := settings.call_limits
+	not limited[effect]
+	not limited[effect] == false
+	sensitivity := properties.sensitivity
+	sensitivity in settings.labelled_sensitivities
 	settings.concealed == []
 } else := sort(data.gateway.obligations.required)
 

@@ -103,10 +103,10 @@ _quiet_at(role, arguments, key) if {
 	regex.match(`^[./]?([A-Za-z0-9_ -][./]?)*$`, text)
 } else if {
 	role == "destination"
-	networks := data.gateway.denials.argument.internal_networks
-	count(networks.v4) > 0
-	count(networks.v6) > 0
-	names := data.gateway.denials.argument.internal_names
+	settings := data.gateway.settings
+	count(settings.internal_networks.v4) > 0
+	count(settings.internal_networks.v6) > 0
+	names := settings.internal_names
 	every text in _listed(arguments[key]) {
 		is_string(text)
 		host := _plain_host(text)
@@ -120,14 +120,27 @@ _listed(value) := [value] if {
 	is_array(value)
 }
 
-# The host, after a dot, of a mail address or of a path that begins with a name and with no number.
+# The host, after a dot, of a mail address, of a link to a name, or of a path that begins with a name, not a number.
 _plain_host(text) := host if {
+	contains(text, "@")
 	regex.match(`^([A-Za-z0-9_+-]\.?)+@([a-z0-9-]+\.)*[a-z][a-z0-9-]*$`, text)
 	host := replace(text, "@", ".")
 } else := host if {
+	contains(text, ":")
+	regex.match(_plain_link, text)
+	parts := split(text, "/")
+	host := concat("", [".", parts[2]])
+} else := host if {
 	regex.match(`^([a-z0-9_-]+\.)*[a-z][a-z0-9_-]*(/([A-Za-z0-9_ -]\.?)+)*$`, text)
-	host := concat("", [".", split(text, "/")[0]])
+	parts := split(text, "/")
+	host := concat("", [".", parts[0]])
 }
+
+# A name and no address, no two dots together, and nothing encoded that could be a dot, a percent sign or NUL.
+_plain_link := concat("", [
+	`^https?://([a-z0-9-]+\.)*[a-z][a-z0-9-]*`,
+	`(/\.?(([A-Za-z0-9_~=&?#/+,;:@!$'()*-]|%(2[0-46-9A-DFa-df]|[13-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))\.?)*)?$`,
+])
 
 _with_object(call) if is_object(call.arguments)
 
@@ -162,8 +175,9 @@ _notable(role, text) if {
 
 _outside(address) if {
 	host := address.host
-	names := data.gateway.denials.argument.internal_names
-	networks := data.gateway.denials.argument.internal_networks
+	settings := data.gateway.settings
+	names := settings.internal_names
+	networks := settings.internal_networks
 	count(networks.v4) > 0
 	count(networks.v6) > 0
 	not hosts.within(host, names, networks)

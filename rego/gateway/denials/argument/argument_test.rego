@@ -54,7 +54,8 @@ test_destinations_are_not_disguised if _codes("destination", "http://0x7f000001/
 test_lost_lists_refuse if {
 	places := {"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "https://docs.example/"}}
 	every networks in [null, {}, {"v4": [], "v6": ["::1/128"]}, {"v4": ["127.0.0.0/8"]}] {
-		found := _denials(example.changed(places)) with data.gateway.denials.argument.internal_networks as networks
+		settings := object.union(object.remove(data.gateway.settings, ["internal_networks"]), {"internal_networks": networks})
+		found := _denials(example.changed(places)) with data.gateway.settings as settings
 		example.codes(found) == {"argument/internal-address"}
 	}
 }

@@ -9,16 +9,14 @@
 package gateway.denials.fan_out
 
 # METADATA
-# title: What refuses the call
+# title: What refuses the call, or a person has to approve
 found(call) := set() if {
 	clear(call)
-} else := data.gateway.denials.fan_out.denials
+} else := findings
 
 # METADATA
-# title: What a person has to approve
-asked(call) := set() if {
-	clear(call)
-} else := data.gateway.denials.fan_out.asks
+# title: What all rules below find
+findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
 
 # METADATA
 # title: Nothing here holds against the call
@@ -186,9 +184,10 @@ _codes := {
 	"environments": "fan-out/environments",
 }
 
-_sizes[name] := count(input.session[name]) if {
+_sizes[name] := count(list) if {
 	some name in _lists
-	is_array(input.session[name])
+	list := input.session[name]
+	is_array(list)
 }
 
 _sizes[name] := input.session[name] if {
@@ -212,27 +211,35 @@ _unknown := (object.keys(_codes) - object.keys(_sizes)) - {"depth"}
 
 _above_hard := object.keys(_sizes) - _within_hard
 
-_above_soft := object.keys(_sizes) - _within_soft
+_above_soft := object.keys(_sizes) - (_within_soft & _within_hard)
 
+# A number is less than every text and more than what is neither; so a limit that is none lets nothing pass.
 _within_hard contains name if {
+	settings := data.gateway.settings
+	limits := settings.task_limits
 	some name, size in _sizes
-	_hard(name) - size >= 0
+	hard := limits[name].hard
+	size <= hard
+	hard < ""
 }
 
 _within_soft contains name if {
+	settings := data.gateway.settings
+	limits := settings.task_limits
 	some name, size in _sizes
-	_soft(name) - size >= 0
+	not _declared[name]
+	soft := limits[name].soft
+	size <= soft
+	soft < ""
 }
 
-_hard(name) := limit if {
-	limit := data.gateway.settings.task_limits[name].hard
-	is_number(limit)
+_within_soft contains name if {
+	some name, limit in _declared
+	_sizes[name] <= limit
 }
 
-_soft(name) := min([limit, _hard(name)]) if {
-	limit := input.context.task.contract.limits[name]
-	is_number(limit)
-} else := limit if {
-	limit := data.gateway.settings.task_limits[name].soft
+# What the contract of the task says in place of soft limits.
+_declared[name] := limit if {
+	some name, limit in input.context.task.contract.limits
 	is_number(limit)
 }

@@ -21,7 +21,8 @@ found(call) := set() if {
 	task.kind in ["declared", "implicit"]
 	in_time(call)
 
-	# In the order of all values, a text that is not empty comes after the empty one and before all lists.
+	# In the order of all values, a text that is not empty comes after the empty one and before all lists, and lists come
+	# before mappings. To compare costs a quarter of a built-in.
 	call.subject.id > ""
 	call.subject.id < []
 	properties.issuer > ""
@@ -141,8 +142,10 @@ in_time(call) if {
 } else if {
 	expires := call.context.task.expires
 	now := call.context.time
-	is_string(expires)
-	is_string(now)
+	expires > ""
+	expires < []
+	now > ""
+	now < []
 
 	# Without the Z, times of this form sort as text, fractions included.
 	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
@@ -213,9 +216,10 @@ _text(value) if {
 _user(user) if {
 	user == null
 } else if {
-	is_string(user.id)
-	user.id != ""
-	is_array(user.groups)
+	user.id > ""
+	user.id < []
+	user.groups >= []
+	user.groups < {}
 }
 
 _safe_for_bearer(resource) if {

@@ -95,8 +95,7 @@ denials contains {"code": "tool/arguments", "facts": facts} if {
 #   controls: [ASI03, NHI5]
 denials contains {"code": "tool/grant-void", "facts": ["/resource/id"]} if {
 	not data.gateway.grants.granted
-	some grant in grants.named(input.resource)
-	problems.of(grant) != set()
+	_void != set()
 }
 
 # METADATA
@@ -142,7 +141,9 @@ labelled(resource) if {
 	settings.sensitivities[properties.sensitivity] >= 0
 	properties.trust in ["trusted", "untrusted"]
 	properties.egress in [true, false]
-	is_object(properties.roles)
+
+	# Of all values that JSON has, mappings come last.
+	properties.roles >= {}
 }
 
 # METADATA
@@ -210,19 +211,27 @@ _text(value) if {
 	value != ""
 }
 
+_named := grants.named(input.resource)
+
+# Those of them that cannot be read in full, so that they hold for nobody.
+_void contains grant if {
+	some grant in _named
+	problems.of(grant) != set()
+}
+
 # The grants that name the target and are open to the caller, for a call that none holds for.
 _near contains grant if {
-	some grant in grants.named(input.resource)
+	some grant in _named
 	grants.open_to_caller(grant, input.resource)
 }
 
 # The arguments that stand in the way, for each grant that would hold but for them. A void grant never would.
 _short_of_arguments contains facts if {
 	some grant in _near
+	not grant in _void
 	grants.covers(grant, input.resource)
 	facts := _uncovered(grant)
 	facts != []
-	problems.of(grant) == set()
 }
 
 _uncovered(grant) := sort({concat("", ["/arguments", pointer]) |

@@ -13,16 +13,14 @@ import data.gateway.lib.patterns
 import data.gateway.lib.reach
 
 # METADATA
-# title: What refuses the call
+# title: What refuses the call, or a person has to approve
 found(call) := set() if {
 	clear(call)
-} else := data.gateway.denials.toxic_flow.denials
+} else := findings
 
 # METADATA
-# title: What a person has to approve
-asked(call) := set() if {
-	clear(call)
-} else := data.gateway.denials.toxic_flow.asks
+# title: What all rules below find
+findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
 
 # METADATA
 # title: Nothing here holds against the call

@@ -195,12 +195,9 @@ test_found_is_what_the_rules_find if {
 	denials != set()
 }
 
-_wanted(call) := answer if answer := toxic_flow.asked(call) with input as call
-
-test_asked_is_what_the_rules_ask if {
-	_wanted(example.call) == set()
+test_found_holds_what_a_person_decides if {
 	open_question := _ungrounded("command", {})
 	asks := toxic_flow.asks with input as open_question
-	_wanted(open_question) == asks
+	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
 }

@@ -42,9 +42,45 @@ found contains {"upstream": upstream, "index": i, "problem": sprintf("the id %q 
 
 # METADATA
 # title: The problems of one grant
-of(grant) := union({_absent(grant), _unknown(grant), _lists(grant), _values(grant), _conditions(grant)}) if {
+# description: None, if one look shows that the grant is one of the usual form; else what is found.
+of(grant) := _conditions(grant) if {
+	usual(grant)
+} else := union({_absent(grant), _unknown(grant), _lists(grant), _values(grant), _conditions(grant)}) if {
 	is_object(grant)
 } else := {"a grant is a mapping"}
+
+# METADATA
+# title: A grant of the usual form
+# description: Of a few fields, each of which is what it has to be. Its conditions are not looked at.
+usual(grant) if {
+	is_object(grant)
+	lists := object.remove(grant, ["id", "description", "effects", "sensitivity", "approval", "when"])
+	object.keys(lists) - {"tools", "resources", "prompts", "arguments"} == {"agents", "issuers"}
+	object.keys(lists) & {"tools", "resources", "prompts"} != set()
+	is_string(grant.id)
+	is_string(object.get(grant, "description", ""))
+	settings := data.gateway.settings
+	settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
+	object.get(grant, "approval", true) in [true, false]
+	is_object(object.get(grant, "when", {}))
+
+	# In the order of all values, text comes after numbers and before lists, and mappings after those.
+	effects := object.get(grant, "effects", ["read"])
+	effects > []
+	effects < {}
+	every effect in effects {
+		effect in settings.effects
+	}
+	every list in lists {
+		list > []
+		list < {}
+		every item in list {
+			item >= ""
+			item < []
+			strings.count(item, "*") < 2
+		}
+	}
+}
 
 _mapping if is_object(data.gateway.grants.upstreams)
 

@@ -14,7 +14,10 @@ package gateway.lib.hosts
 address(text) := {"host": host, "authority": authority, "url": url} if {
 	lowered := lower(text)
 	[url, rest] := _scheme(lowered)
-	authority := regex.split(`[/?#]`, rest)[0]
+
+	# An index behind a call costs the embedded engine more than all the rest here, so what a call gives is bound first.
+	parts := regex.split(`[/?#]`, rest)
+	authority := parts[0]
 	host := trim_right(_bare(regex.replace(authority, `^.*@`, "")), ".")
 }
 
@@ -56,8 +59,10 @@ within(host, _, networks) if {
 	net.cidr_contains(network, host)
 }
 
-# `http:host` and `http:\\host` are URLs to browsers, `jdbc:mysql://host` to Java.
-_scheme(text) := [true, substring(text, count(matches[0][0]), -1)] if {
+# `http:host` and `http:\\host` are URLs to browsers, `jdbc:mysql://host` to Java. The usual one needs no expression.
+_scheme(text) := [true, trim_left(substring(text, 8, -1), "/\\\t\r\n")] if {
+	startswith(text, "https://")
+} else := [true, substring(text, count(matches[0][0]), -1)] if {
 	regex.match(`^[\x00-\x20]*[a-z/\\].*[:/\\]`, text)
 	matches := regex.find_all_string_submatch_n(
 		`^[\x00-\x20]*(([a-z][a-z0-9+.\t\r\n-]*:)+[/\\\t\r\n]*[/\\]|(https?|wss?|ftp):|[/\\]{2})[/\\\t\r\n]*`,
@@ -67,11 +72,13 @@ _scheme(text) := [true, substring(text, count(matches[0][0]), -1)] if {
 } else := [false, text]
 
 # With brackets: an IPv6 address and perhaps a port. Two colons without brackets: an IPv6 address. Else: host:port.
-_bare(authority) := split(substring(authority, 1, -1), "]")[0] if {
+_bare(authority) := parts[0] if {
 	startswith(authority, "[")
-} else := authority if {
-	count(split(authority, ":")) > 2
-} else := split(authority, ":")[0]
+	parts := split(substring(authority, 1, -1), "]")
+} else := parts[0] if {
+	parts := split(authority, ":")
+	count(parts) < 3
+} else := authority
 
 _one_form(host) if {
 	not contains(host, ":")
