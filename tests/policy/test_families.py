@@ -111,7 +111,7 @@ FACTS: dict[str, list[Any]] = {
     "/resource/properties/environment": ["production", *_ODD],
     "/resource/properties/audience": ["mail", "", *_ODD],
     "/resource/properties/tool": ["login", "auth", *_ODD],
-    "/resource/properties/pin": ["match", "unpinned", "changed", "unknown", *_ODD],
+    "/resource/properties/pin": ["match", "unpinned", "unreviewed", "changed", "unknown", *_ODD],
     "/resource/properties/roles": [
         {},
         *({"/path": role} for role in ("selector", "destination", "command", "content", "credential", "amount")),

@@ -265,7 +265,13 @@ def _near_misses(draw: st.DrawFn) -> object:
     answer: Any = {key: copy.deepcopy(draw(st.sampled_from(values))) for key, values in GOOD.items()}
     for _ in range(draw(st.integers(0, 2))):
         here, key = answer, draw(st.sampled_from(sorted(answer)))
-        while isinstance(here.get(key), list) and here[key] and isinstance(here[key][0], dict) and draw(st.booleans()):
+        while (
+            isinstance(inner := here.get(key), list)
+            and inner
+            and isinstance(inner[0], dict)
+            and inner[0]
+            and draw(st.booleans())
+        ):
             here, key = here[key][0], draw(st.sampled_from(sorted(here[key][0])))
         if draw(st.booleans()):
             here.pop(key, None)
