@@ -161,17 +161,15 @@ class Principal:
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
+    token_mark: str = field(init=False, repr=False, compare=False)
+    """A name for the token among those of this principal, which is none of the token's own: 32 hex digits."""
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
         digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
-
-    @property
-    def token_mark(self) -> str:
-        """A name for the token among those of this principal, which is none of the token's own: 32 hex digits."""
-        return hashlib.sha256(_framed(self.token_id)).hexdigest()[:32]
+        object.__setattr__(self, "token_mark", hashlib.sha256(_framed(self.token_id)).hexdigest()[:32])
 
 
 def _framed(part: str) -> bytes:

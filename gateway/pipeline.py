@@ -172,11 +172,15 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
 def forwardable(visit: Visit, message: Message | None) -> Headers:
     """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
     traceparent = visit.trace.traceparent
-    left_out = {b"last-event-id"} if _is_stateless(message) else set[bytes]()
+    left_out = _NOT_STATELESS if _is_stateless(message) else _NONE
     if traceparent is None:
         return forwardable_request(visit.exchange.headers, without=left_out)
     headers = forwardable_request(visit.exchange.headers, without=left_out | {b"traceparent"})
     return (*headers, (b"traceparent", traceparent))
+
+
+_NONE: Final[frozenset[bytes]] = frozenset()
+_NOT_STATELESS: Final = frozenset({b"last-event-id"})
 
 
 def own_session(

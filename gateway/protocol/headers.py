@@ -197,7 +197,10 @@ _SHORT_NAME: Final = 64
 
 def _connection_options(headers: Headers) -> frozenset[bytes]:
     values = [value for name, value in headers if name == b"connection"]
-    return frozenset[bytes]().union(*map(_listed, values))
+    return frozenset(_listed(b",".join(values))) if values else _NO_OPTIONS
+
+
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 
 def _listed(value: bytes) -> set[bytes]:
