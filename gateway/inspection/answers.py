@@ -75,8 +75,9 @@ class Answers:
         if envelope.result is _NO and envelope.error is _NO:
             return data
         if self._message is not None and not self._is_for(self._message.id, envelope):
+            if self._problem is None:
+                log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
-            log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             return None
         self._answered = True
         method = self._list_method(envelope.result)

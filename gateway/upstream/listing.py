@@ -16,6 +16,7 @@ from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, Upstr
 from gateway.model import AuthMethod, Disposition, Era, Kind, Message, Principal, UpstreamReply, UpstreamRequest
 from gateway.protocol import listing as pages
 from gateway.protocol import sse, strict
+from gateway.upstream.shelf import MAX_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -54,6 +55,7 @@ class Bounds:
     probe: float = 5.0
     bytes: int = 16 * 2**20
     pages: int = 200
+    tools: int = MAX_TOOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
         if page is None or answer.status != 200 or answer.code is not None:
             raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
         items += [item.raw for item in page.items]
+        if len(items) > conversation.bounds.tools:
+            raise conversation.broken(f"has more than {conversation.bounds.tools} tools")
         cursor = page.cursor
         if cursor is None:
             return tuple(items)

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 _Seen: TypeAlias = Definition | Unreadable
 
-_REMEMBERED: Final = 4096
+MAX_TOOLS: Final = 4_096
+"""Tools of one upstream that are known; any other is as one that is not listed. What an upstream lists is held in memory
+and, by first use, in the lock file: one that gives its tools new names each time must not fill them."""
+MAX_PINNED: Final = 2 * MAX_TOOLS
+"""Pins of one upstream beyond which none is made by first use any more."""
+
+_REMEMBERED: Final = MAX_TOOLS
 """Raw definitions kept so that one that was seen before is not parsed again."""
 _WITHOUT: Final = frozenset({Pin.UNPINNED, Pin.UNREVIEWED})
 """The states of a tool that has no pin."""
@@ -59,13 +65,15 @@ class Shelf:
         `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
         less of a definition, so a pin that is made from one is written only after an own listing has completed it.
         """
-        found, problems = self._read(items)
-        for name, item in found.items():
-            self._trust_first(name, item, at, own=own)
-            self._suspect(name, item, own=own)
+        found, problems = self._read(items[:MAX_TOOLS])
+        complete = complete and len(items) <= MAX_TOOLS
         gone = self._seen.keys() - found.keys() if complete else set[str]()
         for name in gone:
             del self._seen[name]
+        found = self._with_room(found)
+        for name, item in found.items():
+            self._trust_first(name, item, at, own=own)
+            self._suspect(name, item, own=own)
         self._seen.update(found if own else self._wider(found))
         self.listed = self.listed or complete
         if complete:
@@ -81,8 +89,9 @@ class Shelf:
             self._passing.pop(name, None)
         before, self._pins = self._pinned(), pinned
         self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned}
+        after = self._pinned()
         for name in {*before, *pinned}:
-            old, new = before.get(name), self._pinned().get(name)
+            old, new = before.get(name), after.get(name)
             if old is not None and (new is None or new.at != old.at):
                 self._suspects.pop(name, None)
             if name in self._seen:
@@ -153,10 +162,19 @@ class Shelf:
                 found[item.name] = item
         return found, tuple(problems)
 
+    def _with_room(self, found: dict[str, _Seen]) -> dict[str, _Seen]:
+        """Those that are known already, and as many of the others as there is room for."""
+        room = MAX_TOOLS - len(self._seen)
+        fresh = [name for name in found if name not in self._seen]
+        left_out = frozenset(fresh[room:])
+        return {name: item for name, item in found.items() if name not in left_out} if left_out else found
+
     def _trust_first(self, name: str, item: _Seen, at: str, *, own: bool) -> None:
         if not self._first_use or isinstance(item, Unreadable) or name in self._suspects:
             return
         known = self._known(name)
+        if known is None and len(self._pins) + len(self.fresh) + len(self._passing) >= MAX_PINNED:
+            return
         if known is None and not own:
             self._passing[name] = item
         elif own and (known is None or name in self._passing):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
 from gateway.model import Disposition, Era, Kind, Message
@@ -83,6 +84,15 @@ async def test_what_nobody_can_take_apart_goes_on_where_it_may_and_is_no_defect(
     assert asked.remembered == []
     hidden = await Asked(message("tools/list", Disposition.FILTER)).answers.see(data)
     assert hidden is None or b'"error"' in hidden
+
+
+async def test_a_stream_of_other_responses_is_one_line_in_the_log():
+    asked = Asked(CALL)
+    with capture_logs() as logs:
+        for identifier in range(100, 200):
+            assert await asked.see(response({}, identifier)) is None
+
+    assert [entry["event"] for entry in logs] == ["upstream.wrong-id"]
 
 
 async def test_an_error_with_the_id_of_another_request_is_dropped():

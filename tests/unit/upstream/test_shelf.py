@@ -9,7 +9,7 @@ from gateway.config import ToolLabels, Upstream
 from gateway.errors import ConfigurationError
 from gateway.model import Effect, Pin
 from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read
-from gateway.upstream.shelf import Shelf
+from gateway.upstream.shelf import MAX_PINNED, MAX_TOOLS, Shelf
 from tests.unit.upstream.scripted import tool
 
 AT = "2026-11-25T00:00:00Z"
@@ -332,3 +332,49 @@ def test_an_upstream_that_changes_its_definitions_without_end_does_not_fill_the_
         case.passing(tool("read_file", f"version {number}"), complete=False)
 
     assert len(case.shelf._raws) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
+
+
+def many(names: range) -> list[bytes]:
+    return [tool(f"t{number}") for number in names]
+
+
+def test_an_upstream_that_gives_its_tools_new_names_each_time_fills_nothing():
+    case = Case()
+    for first in range(0, 4 * MAX_TOOLS, MAX_TOOLS):
+        case.own(*many(range(first, first + MAX_TOOLS)))
+        assert len(case.shelf.names()) == MAX_TOOLS
+    assert len(case.shelf.fresh) == len(case.shelf.pinned_names()) == MAX_PINNED
+    assert case.pin(f"t{4 * MAX_TOOLS - 1}") is Pin.UNPINNED
+    assert case.pin("t0") is Pin.UNKNOWN
+
+
+def test_pages_that_never_end_fill_nothing():
+    case = Case(GOOD)
+    case.own(GOOD)
+    for first in range(0, 3 * MAX_TOOLS, 1000):
+        case.passing(*many(range(first, first + 1000)), complete=False)
+
+    assert len(case.shelf.names()) == MAX_TOOLS
+    assert case.pin() is Pin.MATCH
+
+
+def test_a_list_of_more_tools_than_are_known_is_never_a_whole_one():
+    case = Case()
+    case.own(*many(range(MAX_TOOLS + 1)))
+    assert not case.shelf.listed
+    assert case.pin("t0") is Pin.UNKNOWN
+
+
+def test_pins_are_put_into_force_in_one_look_at_them(monkeypatch: pytest.MonkeyPatch):
+    """One look for each would take minutes, in which the gateway answers nobody."""
+    looks: list[int] = []
+    merged: Any = getattr(Shelf, "_pinned")  # noqa: B009 - it is private
+
+    def counted(shelf: Shelf) -> Any:
+        looks.append(1)
+        return merged(shelf)
+
+    monkeypatch.setattr(Shelf, "_pinned", counted)
+    Case(*many(range(100)))
+
+    assert len(looks) == 2
