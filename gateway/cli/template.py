@@ -45,7 +45,7 @@ journal:
   path: state/journal
   fsync: interval          # always: on disk before a call goes on; interval: each second; never: by the system
   arguments: digest        # or full, or none
-  results: digest          # or none
+  results: digest          # or full, or none
 
 # Tool definitions as they were when they were trusted. Commit the file; a changed definition is refused.
 catalogue:

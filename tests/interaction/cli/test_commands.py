@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -131,6 +132,26 @@ def test_suppressions_that_are_over_or_cover_nothing_are_told(opagate: Opagate, 
     assert "ended on 2026-01-31" in found["inspection.suppressions.0"]["found"]
     assert "no upstream has such a name" in found["inspection.suppressions.1"]["found"]
     assert "did you mean 'named-password'" in found["inspection.suppressions.3"]["found"]
+
+
+def test_the_check_that_a_page_shows_is_what_it_prints(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    path = tmp_path / "gateway.yaml"
+    rule = "{upstream: files, detector: named-pasword, until: 2999-12-31, reason: fixtures}"
+    misspelt = path.read_text("utf-8").replace("write_file:", "write_fil:").replace(":8080", f":{free_port()}")
+    path.write_text(f"{misspelt}\ninspection:\n  suppressions: [{rule}]\n", "utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/operations.md").read_text("utf-8")
+    shown = page.partition("were misspelt:\n\n")[2].partition("\n\nWarnings")[0]
+
+    done = opagate("check")
+
+    assert done.status == 0
+    assert words(done.out.rpartition("─")[2]) == words(shown) != []
+
+
+def words(text: str) -> list[str]:
+    """What stands in a table, without its widths, the policy's revision and the port."""
+    return re.sub(r"(?<=revision )[0-9a-f]{16}|(?<=127\.0\.0\.1:)[0-9]+", "…", text).split()
 
 
 def test_rules_that_cannot_be_read_are_told(opagate: Opagate, tmp_path: Path):
