@@ -23,10 +23,11 @@ class Aside:
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, "aside")
+        self._closed = False
 
     def takes(self, size: int) -> bool:
         """Whether a look at so many bytes is a long one."""
-        return size > AT_ONCE
+        return size > AT_ONCE and not self._closed
 
     async def look(self, size: int, look: Callable[[], Found]) -> Found:
         """What `look` finds in so many bytes. Long looks are taken in the order in which they were asked for."""
@@ -35,5 +36,6 @@ class Aside:
         return await asyncio.get_running_loop().run_in_executor(self._worker, look)
 
     def close(self) -> None:
-        """Take no more. One that goes on is not waited for."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Look at everything at once from now on. What was asked for before comes to its end."""
+        self._closed = True
+        self._worker.shutdown(wait=False)

@@ -371,6 +371,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
 
     async def settle(ending: Ending) -> None:
         gateway.history.settle(case.task, visit.id)
+        content = None if kept is None else await gateway.aside.look(kept.held, kept.value)
         entry = settled_entry(
             visit.id,
             _outcome(ending),
@@ -378,7 +379,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
             status=ending.status,
             size=ending.size,
             result=ending.digest,
-            content=None if kept is None else kept.value(),
+            content=content,
             concealed=None if rewrite is None else rewrite.count,
             put_back=case.presented.count,
         )

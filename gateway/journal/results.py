@@ -36,6 +36,11 @@ class ResultRecord:
                 self._spots = None
                 self._kept.clear()
 
+    @property
+    def held(self) -> int:
+        """Bytes that `value` has to look through."""
+        return len(self._kept)
+
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
 

@@ -53,8 +53,13 @@ async def test_a_failure_of_a_look_is_that_of_who_asked(aside: Aside):
             await aside.look(size, fail)
 
 
-async def test_a_closed_one_takes_no_more_long_looks(aside: Aside):
+async def test_a_closed_one_ends_what_it_was_asked_for_and_looks_at_the_rest_at_once(aside: Aside):
+    """A call that is cut off at the stop is settled all the same."""
+    may_end = threading.Event()
+    looks = [asyncio.ensure_future(aside.look(2**20, lambda: may_end.wait(30))) for _ in range(2)]
+    await asyncio.sleep(0)
     aside.close()
 
-    with pytest.raises(RuntimeError):
-        await aside.look(2**20, lambda: None)
+    assert await aside.look(2**20, threading.current_thread) is threading.current_thread()
+    may_end.set()
+    assert await asyncio.gather(*looks) == [True, True]

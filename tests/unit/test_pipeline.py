@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.inspection.credentials.examples import example
+from gateway.journal.results import ResultRecord
 from gateway.model import (
     Credentials,
     Decision,
@@ -426,3 +428,26 @@ async def test_a_suppression_holds_until_its_date(
         assert len(asked[0]["session"]["credentials"]) == found
         counted = b'opagate_suppressed_total{upstream="files"} 1.0' in there.gateway.metrics.exposition()
         assert counted is not bool(found)
+
+
+async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[str] = []
+    value = ResultRecord.value
+
+    def watched(record: ResultRecord) -> Any:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return value(record)
+
+    monkeypatch.setattr(ResultRecord, "value", watched)
+    async with bench(tmp_path, more="journal: {results: full}\n") as there:
+        for text in ("short", "word " * 8_000):
+            there.upstream.script = lambda request, text=text: result(request, {"text": text})
+            assert (await there.ask(call())).status == 200
+
+        assert [entry["content"] for entry in there.entries("settled")] == [
+            {"text": "short"},
+            {"text": "word " * 8_000},
+        ]
+    assert threads == ["MainThread", "aside"]

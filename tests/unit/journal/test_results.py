@@ -63,3 +63,13 @@ def test_a_result_is_kept_up_to_a_size():
 )
 def test_what_is_no_result_is_not_kept(answer: bytes):
     assert kept(answer) is None
+
+
+def test_how_much_there_is_to_look_through_is_known_before():
+    record = ResultRecord(KEY, spots)
+    record.update(b"abc")
+    assert record.held == 3
+    record.update(b"x" * FULL_LIMIT)
+
+    assert record.held == 0
+    assert ResultRecord(KEY).held == 0
