@@ -12,7 +12,7 @@ import structlog
 from gateway.binding.sessions import Session
 from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
 from gateway.inspection.answers import Answers, failure_response
-from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Rewrites, Texts
+from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Looks, Rewrites, Texts
 from gateway.journal.entry import refused_entry
 from gateway.journal.writer import Journal
 from gateway.model import (
@@ -20,6 +20,7 @@ from gateway.model import (
     Headers,
     Json,
     JsonObject,
+    Made,
     Message,
     Principal,
     Reason,
@@ -57,6 +58,10 @@ class Settlement:
     observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
     rewrite: Rewrites | None = None
     """What conceals the credentials of the answer, if that is to be."""
+    look: Looks | None = None
+    """What looks at an answer that no call is settled with."""
+    made: Callable[[], Made] | None = None
+    """Of a call: what is to be remembered of it, if something may come of it later."""
 
 
 def relay(
@@ -68,7 +73,9 @@ def relay(
         message,
         upstream,
         visible=partial(visible, gateway, visit, request),
-        remember=lambda handle: gateway.handles.deliver(upstream, handle, principal),
+        remember=lambda handle: gateway.handles.deliver(
+            upstream, handle, principal, None if settlement.made is None else settlement.made()
+        ),
     )
     identifier = message.id if message else None
     return Relay(
@@ -76,7 +83,7 @@ def relay(
         headers=_answer_headers(gateway, upstream, request, reply),
         on_end=settlement.settle,
         on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
-        transform=settlement.observe(_transform(answers, reply, settlement.rewrite)),
+        transform=settlement.observe(_transform(answers, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         idle=message is None or message.method == "subscriptions/listen",
@@ -216,15 +223,24 @@ def measured(gateway: Gateway, visit: Visit, ending: Ending) -> None:
     )
 
 
-def _transform(answers: Answers, reply: UpstreamReply, rewrite: Rewrites | None) -> Transform | None:
+def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -> Transform | None:
     unseen = answers.may_pass_unseen
-    hold = HOLD if unseen else HOLD_LISTS
-    if is_event_stream(reply.headers):
-        return EventMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words, rewrite=rewrite)
+    rewrite, look = settlement.rewrite, settlement.look
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
-    if _media_type(reply.headers) == "application/json" or (not unseen and reply.status < 300):
-        return JsonMessages(answers.see, hold=hold, unseen=unseen, last_words=answers.last_words, rewrite=rewrite)
-    return None if rewrite is None else Texts(rewrite)
+    if is_event_stream(reply.headers):
+        messages: type[EventMessages | JsonMessages] = EventMessages
+    elif _media_type(reply.headers) == "application/json" or (not unseen and reply.status < 300):
+        messages = JsonMessages
+    else:
+        return None if rewrite is None and look is None else Texts(rewrite, look)
+    return messages(
+        answers.see,
+        hold=HOLD if unseen else HOLD_LISTS,
+        unseen=unseen,
+        last_words=answers.last_words,
+        rewrite=rewrite,
+        look=look,
+    )
 
 
 def is_event_stream(headers: Headers) -> bool:

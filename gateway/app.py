@@ -97,7 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         flood = Flood(configuration.journal.refusals, clock)
         stack.callback(partial(_note_flood, notes, flood, last=True))
-        handles = Handles(clock)
+        handles, unanswered = Handles(clock), Handles(clock)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         hide = partial(concealed, limit=_GOAL_LENGTH)
         history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
@@ -105,7 +105,9 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.push_async_callback(memory)
         housekeeping = asyncio.create_task(
             _housekeeping(
-                memory, lambda: _forgotten(handles, vault, history, clock), partial(_note_flood, notes, flood)
+                memory,
+                lambda: _forgotten((handles, unanswered), vault, history, clock),
+                partial(_note_flood, notes, flood),
             )
         )
         stack.callback(housekeeping.cancel)
@@ -124,6 +126,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             upstreams=upstreams,
             sessions=Sessions(subkey(key, "sessions")),
             handles=handles,
+            unanswered=unanswered,
             vault=vault,
             metrics=metrics,
             tracing=tracing,
@@ -394,9 +397,10 @@ async def _remembered(
     return write_down
 
 
-def _forgotten(handles: Handles, vault: Vault, history: History, clock: Callable[[], float]) -> None:
+def _forgotten(handles: tuple[Handles, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
     """Let go of what is too old, also if nobody calls."""
-    handles.expire()
+    for each in handles:
+        each.expire()
     vault.retain(partial(history.is_open, now=clock()))
 
 

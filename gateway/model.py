@@ -303,6 +303,33 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """An allowed call of which something may come after its answer: the result of a task of the protocol that it made, or
+    the answer itself on a stream that is taken up again. `call` is its decision id, `number` its place among the calls of
+    `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result."""
+
+    task: Task
+    call: str
+    number: int
+    target: Target
+    sensitivity: Sensitivity
+    used: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where something comes from that is read outside of an open call: what it counts as a reading of, what it makes of
+    the task that reads it, and the call whose late result it is, if it is one. `unknown`: it is the result of a call that
+    nobody remembers."""
+
+    target: Target
+    untrusted: bool
+    sensitivity: Sensitivity
+    made: Made | None = None
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """The circumstances of a call. `time` in seconds since the epoch."""
 

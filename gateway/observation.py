@@ -35,6 +35,19 @@ def label(decision: Decision) -> Sensitivity:
     return max(named, key=ranks.index, default=Sensitivity.PUBLIC)
 
 
+async def found(inspector: ResultInspector, data: bytes, *, last: bool = False) -> ResultContent | None:
+    """What more of a result holds. Between the pieces of it others come in."""
+    parts: list[ResultContent | None] = []
+    done = 0
+    while len(data) - done > _PIECE:
+        parts.append(inspector.feed(data[done : done + _PIECE]))
+        done += _PIECE
+        await asyncio.sleep(0)
+    rest = data[done:] if done else data
+    parts.append(inspector.finish(rest) if last else inspector.feed(rest))
+    return together(parts)
+
+
 class Observation:
     """A transform that changes nothing itself: it looks, folds and records, and lets `inner` do the rest. `concealed`
     says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
@@ -58,7 +71,7 @@ class Observation:
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._inner is None:
-            await self._look(await self._found(chunk))
+            await self._look(await found(self._inspector, chunk))
             return chunk
         out = await self._inner.feed(chunk)
         seen = self._waiting + chunk if self._waiting else chunk
@@ -66,25 +79,15 @@ class Observation:
             self._waiting = seen
             return out
         self._waiting = b""
-        await self._look(await self._found(seen))
+        await self._look(await found(self._inspector, seen))
         return await self._passed(out)
 
     async def finish(self) -> bytes:
         rest, self._waiting = self._waiting, b""
-        content = await self._found(rest, last=True)
+        content = await found(self._inspector, rest, last=True)
         if rest or content is not None:
             await self._look(content)
         return await self._passed(await self._inner.finish()) if self._inner is not None else b""
-
-    async def _found(self, data: bytes, *, last: bool = False) -> ResultContent | None:
-        """What more of the result holds. Between the pieces of it others come in."""
-        parts: list[ResultContent | None] = []
-        while len(data) > _PIECE:
-            parts.append(self._inspector.feed(data[:_PIECE]))
-            data = data[_PIECE:]
-            await asyncio.sleep(0)
-        parts.append(self._inspector.finish(data) if last else self._inspector.feed(data))
-        return together(parts)
 
     async def _look(self, content: ResultContent | None) -> None:
         if content is not None or not self._begun:

@@ -60,12 +60,12 @@ from gateway.protocol.classify import INVALID_PARAMS, classify, state_of, tasks_
 from gateway.protocol.headers import forwardable_request
 from gateway.protocol.parameters import ambiguous
 from gateway.protocol.replies import Reply
+from gateway.readings import Readings, unanswered
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
 from gateway.tasks.endpoints import Refused, TaskRequest
-from gateway.tasks.selection import selected
-from gateway.tasks.tokens import is_token
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Port, Visit
+from gateway.whose import task_of
 
 log = structlog.get_logger("gateway.pipeline")
 
@@ -219,7 +219,8 @@ def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message:
 
 
 async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
-    """Pass on what needs no decision."""
+    """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
+    about it from then on."""
 
     upstream = visit.exchange.upstream
     rewrite: Concealment | None = None
@@ -230,14 +231,15 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
 
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
         # It may answer again, or at last, a call whose answer was to be concealed.
-        task = task_of(gateway, visit, request, request.message)
+        task = task_of(gateway, visit, request, request.message, visit.arrived)
         if isinstance(task, Refusal):
             return task
         rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await _accepted(upstream, await port.send(request))
     if rewrite is not None:
         await readable(upstream, reply)
-    return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite))
+    look = Readings(gateway, visit, request, tuple if rewrite is None else partial(sightings, rewrite))
+    return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
 
 
 # --- what policy decides -----------------------------------------------------------------------------
@@ -262,7 +264,7 @@ async def decided(
     call = gather(gateway, visit.exchange.upstream, message)
     if ambiguous(call.arguments, call.target.schema):
         return _AMBIGUOUS
-    task = task_of(gateway, visit, request, message)
+    task = task_of(gateway, visit, request, message, visit.arrived)
     if isinstance(task, Refusal):
         return task
     handles = presented(gateway, request, message, call, task)
@@ -271,19 +273,6 @@ async def decided(
     case = Case(request, message, call, task, handles)
     decision = await decide(gateway, visit, case)
     return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
-
-
-def task_of(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message | None) -> Task | Refusal:
-    """The task in which the call happens: the declared one that it names, else the caller's implicit one."""
-    named = selected(message, visit.exchange.headers)
-    if named is None:
-        return gateway.history.task(request.principal, request.began, visit.arrived)
-    found: str | Task | Reason = named
-    if isinstance(found, str) and is_token(found):
-        found = gateway.task_tokens.task_of(found, request.principal, visit.arrived)
-    if isinstance(found, str):
-        found = gateway.history.select(request.principal, found, visit.arrived)
-    return Refusal(403, found, RPC_REFUSED) if isinstance(found, Reason) else found
 
 
 def gather(gateway: Gateway, upstream: str, message: Message) -> Call:
@@ -369,6 +358,13 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         rewrite = concealment(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(case.request.principal.key, upstream)
 
+    made = partial(gateway.history.made, case.task, visit.id, target, label(decision))
+    session, identifier = case.request.session, case.message.id
+    if session is not None and identifier is not None:
+        # A session's answer may come on another stream, before it is known that the first has ended.
+        request = unanswered(session, identifier)
+        gateway.unanswered.deliver(upstream, request, case.request.principal, made(), once=True)
+
     async def settle(ending: Ending) -> None:
         gateway.history.settle(case.task, visit.id)
         content = None if kept is None else await gateway.aside.look(kept.held, kept.value)
@@ -393,7 +389,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         if rewrite is not None:
             await readable(upstream, reply)
         seen = partial(observed, gateway, visit, case, decision, rewrite)
-        settlement = Settlement(settle, left, kept, seen, rewrite)
+        settlement = Settlement(settle, left, kept, seen, rewrite, made=made)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         ended: EndedAs = "failed"

@@ -50,6 +50,8 @@ class Gateway:
     upstreams: Mapping[str, Port]
     sessions: Sessions
     handles: Handles
+    unanswered: Handles
+    """The calls of sessions: their answers may come on another stream than their own."""
     vault: Vault
     metrics: Metrics
     tracing: Tracing

@@ -82,6 +82,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
         "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, whole, encoded or in parts."),
         "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),
+        "history/read-elsewhere": Requirement("docs/policy/history.md#what-a-task-has-read", "What is read without a call counts as the result of one."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),

@@ -27,7 +27,19 @@ VOCABULARY = {
     "signing_keys",
 }
 """What every part may import."""
-CONDUCTORS = {"answer", "app", "concealing", "foreign", "observation", "pages", "pipeline", "replay", "visit"}
+CONDUCTORS = {
+    "answer",
+    "app",
+    "concealing",
+    "foreign",
+    "observation",
+    "pages",
+    "pipeline",
+    "readings",
+    "replay",
+    "visit",
+    "whose",
+}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -59,6 +71,7 @@ PURE = (
     "gateway.inspection.hosts",
     "gateway.inspection.inspector",
     "gateway.inspection.normal",
+    "gateway.inspection.passing",
     "gateway.inspection.results",
     "gateway.inspection.suppressions",
     "gateway.inspection.text",

@@ -2,22 +2,27 @@
 requests) and `taskId` (tasks).
 
 An upstream sees one caller, the gateway, and cannot tell its clients apart. So the gateway remembers to whom it
-delivered each value, by digest, and refuses it from anybody else, or if it never delivered it.
+delivered each value, by digest, and refuses it from anybody else, or if it never delivered it. With a value is kept
+which call it came of, so that what comes of it later is known as the result of that call.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
-from gateway.model import Principal
+from gateway.model import Made, Principal
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds that a value is remembered after it was last delivered or used."""
 PER_PRINCIPAL: Final = 4096
 """Values of one principal; beyond it the oldest are forgotten, which only ever hurts their owner."""
+
+_NEVER: Final[tuple[float, Made | None]] = (0.0, None)
+_NOTHING: Final[Mapping[bytes, tuple[float, Made | None]]] = MappingProxyType({})
 
 
 class Handles:
@@ -25,13 +30,19 @@ class Handles:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._owned: dict[str, OrderedDict[bytes, float]] = {}
+        self._owned: dict[str, OrderedDict[bytes, tuple[float, Made | None]]] = {}
 
-    def deliver(self, upstream: str, handle: str, principal: Principal) -> None:
-        """Note that `principal` was given `handle` by `upstream`."""
+    def deliver(
+        self, upstream: str, handle: str, principal: Principal, made: Made | None = None, *, once: bool = False
+    ) -> None:
+        """Note that `principal` was given `handle` by `upstream`, in the answer to the call `made`; without one, what was
+        known of that stays. `once`: nobody gives it twice, so that of one which is, nobody knows what it came of."""
         owned = self._owned.setdefault(principal.key, OrderedDict())
         digest = _digest(upstream, handle)
-        owned[digest] = self._clock() + LIFETIME
+        known = owned.get(digest)
+        if known is not None:
+            made = None if once else made or known[1]
+        owned[digest] = (self._clock() + LIFETIME, made)
         owned.move_to_end(digest)
         if len(owned) > PER_PRINCIPAL:
             owned.popitem(last=False)
@@ -42,16 +53,20 @@ class Handles:
         if owned is None:
             return False
         digest = _digest(upstream, handle)
-        if owned.get(digest, 0.0) <= self._clock():
+        if owned.get(digest, _NEVER)[0] <= self._clock():
             return False
         self.deliver(upstream, handle, principal)
         return True
+
+    def made(self, upstream: str, handle: str, principal: Principal) -> Made | None:
+        """The call in whose answer `principal` was given `handle` by `upstream`, if that is known."""
+        return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, handle), _NEVER)[1]
 
     def expire(self) -> None:
         """Forget what is too old. Called now and then."""
         now = self._clock()
         for key, owned in tuple(self._owned.items()):
-            while owned and next(iter(owned.values())) <= now:
+            while owned and next(iter(owned.values()))[0] <= now:
                 owned.popitem(last=False)
             if not owned:
                 del self._owned[key]

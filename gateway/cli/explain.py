@@ -212,7 +212,8 @@ def _made(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
         if call.id == own:
             yield "  this call", cause.how
         else:
-            yield f"  call {call.number}", f"{call.target} {cause.how}, {call.time} [{call.id}]"
+            kind = "reading" if call.reading else "call"
+            yield f"  {kind} {call.number}", f"{call.target} {cause.how}, {call.time} [{call.id}]"
     if len(causes) > _CAUSES:
         yield "", f"and {len(causes) - _CAUSES} more, which --json tells"
 

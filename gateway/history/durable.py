@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.errors import HistoryError
-from gateway.history.events import Ended, Event, Observed, Released, Reserved, Settled
+from gateway.history.events import Ended, Event, Observed, Read, Released, Reserved, Settled
 from gateway.history.fields import from_fields
 from gateway.history.kept import Kept, from_row, read_task
 from gateway.history.store import Checkpoint
@@ -154,7 +154,8 @@ class _Rebuild:
         if not isinstance(event, Reserved):
             raise ValueError("a call is no reservation")  # noqa: TRY004 - damaged input, as all others here
         self._history.forget(event.at)
-        kept = self._task(entry, fields, event)
+        task_id = cast("str", cast("JsonObject", entry["task"])["id"])
+        kept = self._task(task_id, lambda: cast("str", cast("JsonObject", entry["principal"])["key"]), fields, event.at)
         if kept is None or self.seq <= kept.seq:
             return
         self._calls[event.call] = kept
@@ -163,10 +164,19 @@ class _Rebuild:
             self._fold(kept, Released(event.call, denied=True), event.at)
 
     def observed(self, entry: JsonObject) -> None:
-        kept = self._history.kept(cast("str", entry["task"]))
         event = from_fields(entry)
+        if isinstance(event, Read):
+            self._read(entry, event)
+            return
+        kept = self._history.kept(cast("str", entry["task"]))
         if kept is not None and self.seq > kept.seq and isinstance(event, Observed) and event.call in self._calls:
             self._fold(kept, event, kept.used)
+
+    def _read(self, entry: JsonObject, event: Read) -> None:
+        self._history.forget(event.at)
+        kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, event.at)
+        if kept is not None and self.seq > kept.seq:
+            self._fold(kept, event, event.at)
 
     def ended(self, entry: JsonObject) -> None:
         call = cast("str", entry["id"])
@@ -190,17 +200,14 @@ class _Rebuild:
             kept.ended = event.how
         self._fold(kept, event, kept.used)
 
-    def _task(self, entry: JsonObject, fields: JsonObject, event: Reserved) -> Kept | None:
-        """The task of a call. An implicit one begins with its first call; a declared one has an entry of its own. One
-        that a snapshot ought to have and has not was over by then."""
-        task = cast("JsonObject", entry["task"])
-        task_id = cast("str", task["id"])
+    def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> Kept | None:
+        """The task of a call or a reading. An implicit one begins with its first; a declared one has an entry of its own.
+        One that a snapshot ought to have and has not was over by then."""
         kept = self._history.kept(task_id)
         if kept is None and "key" in fields and self.seq > self._stored:
-            owner = cast("str", cast("JsonObject", entry["principal"])["key"])
             opened = cast("float", fields["opened"])
             key = bytes.fromhex(cast("str", fields["key"]))
-            kept = Kept(Task(task_id, "implicit", opened), key, owner, event.at)
+            kept = Kept(Task(task_id, "implicit", opened), key, owner(), at)
             self._history.admit(kept)
         return kept
 

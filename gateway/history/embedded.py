@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.history import dump
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Settled, shown
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.kept import Kept, row, task_fields
 from gateway.history.origins import Teller
-from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
+from gateway.history.state import TaskState, apply, observed, read, reserved, says_nothing
 from gateway.history.store import digest_of
-from gateway.model import Reason, ResultContent, Sensitivity, Task, TaskReport
+from gateway.model import Made, Reason, ResultContent, Sensitivity, Task, TaskReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.config import HistorySettings
     from gateway.history.origins import Origins
     from gateway.history.store import Row, Store
-    from gateway.model import Call, CallContent, JsonObject, Principal, SessionFacts
+    from gateway.model import Call, CallContent, JsonObject, Principal, SessionFacts, Source, Target
 
 REMEMBERED: Final = 3600.0
 """Seconds for which a declared task can be asked about after it has expired."""
@@ -179,8 +179,7 @@ class History:
         kept.changed = True
         self._use(kept, now)
         known = facts(state, now, call=call_id, content=content, depth=depth)
-        origin: JsonObject = {"key": kept.key.hex(), "opened": task.opened} if kept.key else {}
-        return Reservation(known, {**origin, **to_fields(event)})
+        return Reservation(known, {**kept.origin, **to_fields(event)})
 
     def facts(
         self,
@@ -213,6 +212,34 @@ class History:
             return None
         self._fold(task, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
+
+    def made(self, task: Task, call_id: str, target: Target, label: Sensitivity) -> Made:
+        """What is to be remembered of an open call whose result may come late. Raises `ValueError` for one that is not
+        open."""
+        state = self.state(self._open(task))
+        reservation = state.open.get(call_id)
+        if reservation is None:
+            raise ValueError(f"no open call {call_id}")
+        sensitivity = max(label, reservation.sensitivity, key=list(Sensitivity).index)
+        return Made(task, call_id, reservation.number, target, sensitivity, reservation.credentials)
+
+    def read(
+        self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None
+    ) -> JsonObject | None:
+        """Take in a part of what is read outside of an open call, before that part reaches the caller. `reading` is the
+        id of the request that it answers; `number` the field of that name of the parts before.
+
+        Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `TaskExpired`.
+        """
+        kept = self._known(task)
+        state = self.state(kept)
+        late = source.made is not None and source.made.task.id == task.id
+        event = read(state, source, content, now, late=late, number=number)
+        if says_nothing(state, event):
+            return None
+        self._apply(kept, event)
+        self._use(kept, now)
+        return {"id": reading, "task": task.id, "owner": kept.owner, **kept.origin, **to_fields(event)}
 
     def is_open(self, task_id: str, now: float) -> bool:
         """Whether the task may still make calls, or has one that goes on."""
@@ -353,7 +380,7 @@ class History:
         state = self.state(kept)
         apply(state, event)
         kept.changed = True
-        if isinstance(event, Observed) and (event.credentials or event.lost):
+        if isinstance(event, Observed | Read) and (event.credentials or event.lost):
             self._origins.tell(kept, state, (shows.fingerprint for shows in event.credentials))
 
     def _known(self, task: Task) -> Kept:

@@ -107,6 +107,33 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """Something was read outside of an open call, or a part of it. Made by `state.read`, which leaves out what is known
+    already.
+
+    `number` is its place among the calls and readings of the task; that of the call, if it is the `late` result of a call
+    of this task. `call` is the id of the call, of this task or another, whose late result it is. `used` are the
+    credentials with which that call was made; `unknown`: nobody remembers the call. All else is as for `Reserved` and
+    `Observed`.
+    """
+
+    number: int
+    at: float
+    audience: str
+    untrusted: bool = True
+    sensitivity: Sensitivity = Sensitivity.PUBLIC
+    call: str | None = None
+    late: bool = False
+    mint: bool = False
+    unknown: bool = False
+    used: tuple[str, ...] = ()
+    credentials: tuple[Shown, ...] = ()
+    tokens: frozenset[int] = NO_DIGESTS
+    complete: bool = True
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Endorsed:
     """A person approved, and with it took these values as good for the rest of the task."""
 
@@ -120,7 +147,7 @@ class Ended:
     how: Literal["completed", "cancelled"]
 
 
-Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Endorsed | Ended
+Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Read | Endorsed | Ended
 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:

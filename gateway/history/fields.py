@@ -11,7 +11,19 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Shown, Touch
+from gateway.history.events import (
+    Ended,
+    Endorsed,
+    Event,
+    Observed,
+    Opened,
+    Read,
+    Released,
+    Reserved,
+    Settled,
+    Shown,
+    Touch,
+)
 from gateway.model import Json, JsonObject, Sensitivity
 
 _Event = TypeVar("_Event")
@@ -114,6 +126,32 @@ def _observed(event: Observed) -> JsonObject:
     }
 
 
+def _read(event: Read) -> JsonObject:
+    fields: dict[str, Json] = {
+        "number": event.number,
+        "at": event.at,
+        "audience": event.audience,
+        "sensitivity": event.sensitivity.value,
+    }
+    if event.call is not None:
+        fields["call"] = event.call
+    if not event.untrusted:
+        fields["trusted"] = True
+    fields.update((name, True) for name in _READ_FLAGS if getattr(event, name))
+    return {
+        **fields,
+        **_some(
+            **_shown(event.credentials),
+            used=list(event.used),
+            tokens=event.tokens and pack(event.tokens),
+            incomplete=not event.complete,
+        ),
+    }
+
+
+_READ_FLAGS: Final = ("late", "mint", "unknown", "lost")
+
+
 def _endorsed(event: Endorsed) -> JsonObject:
     return _some(values=event.values and pack(event.values))
 
@@ -189,6 +227,25 @@ def _read_observed(fields: JsonObject) -> Observed:
     )
 
 
+def _read_read(fields: JsonObject) -> Read:
+    return Read(
+        number=_whole(fields["number"]),
+        at=_number(fields["at"]),
+        audience=_text(fields, "audience"),
+        untrusted=not fields.get("trusted", False),
+        sensitivity=Sensitivity(_text(fields, "sensitivity")),
+        call=_optional(fields, "call"),
+        late=bool(fields.get("late", False)),
+        mint=bool(fields.get("mint", False)),
+        unknown=bool(fields.get("unknown", False)),
+        used=_texts(fields, "used"),
+        credentials=_read_shown(fields),
+        tokens=frozenset(unpack(fields.get("tokens", ""))),
+        complete=not fields.get("incomplete", False),
+        lost=bool(fields.get("lost", False)),
+    )
+
+
 def _read_endorsed(fields: JsonObject) -> Endorsed:
     return Endorsed(frozenset(unpack(fields.get("values", ""))))
 
@@ -249,6 +306,7 @@ _READERS: Final[Mapping[str, Callable[[JsonObject], Event]]] = {
     "released": _read_released,
     "settled": _read_settled,
     "observed": _read_observed,
+    "read": _read_read,
     "endorsed": _read_endorsed,
     "ended": _read_ended,
 }
@@ -267,6 +325,7 @@ _WRITERS: Final = dict(
         _writer(Released, "released", _released),
         _writer(Settled, "settled", _settled),
         _writer(Observed, "observed", _observed),
+        _writer(Read, "read", _read),
         _writer(Endorsed, "endorsed", _endorsed),
         _writer(Ended, "ended", _ended),
     )

@@ -45,6 +45,11 @@ class Kept:
     """Whether a system had shown the task a credential when it was stored."""
 
     @property
+    def origin(self) -> JsonObject:
+        """What the record needs to begin an implicit task again; a declared one has an entry of its own."""
+        return {"key": self.key.hex(), "opened": self.task.opened} if self.key else {}
+
+    @property
     def busy(self) -> bool:
         return self.state is not None and bool(self.state.open)
 

@@ -1,6 +1,6 @@
 """The fold over the events of a task. Pure: no I/O, no clock, no randomness.
 
-`reserved` and `observed` make the events that depend on what was before; `apply` folds them, those and all others.
+`reserved`, `observed` and `read` make the events that depend on what was before; `apply` folds them, those and all others.
 An event says all that the fold needs, so that folding the journal gives the state that was. `apply` changes the state
 that it is given, and returns it: a copy for each event would cost more than the event.
 
@@ -29,6 +29,7 @@ from gateway.history.events import (
     Event,
     Observed,
     Opened,
+    Read,
     Released,
     Reserved,
     Settled,
@@ -40,7 +41,7 @@ from gateway.history.events import (
 from gateway.model import Effect, Sensitivity
 
 if TYPE_CHECKING:
-    from gateway.model import Call, CallContent, ResultContent
+    from gateway.model import Call, CallContent, ResultContent, Source
 
 MAX_TOKENS: Final = 32_768
 """Words of untrusted results kept apart: some eighty results of 4 KB. Each takes about 130 bytes."""
@@ -87,7 +88,7 @@ class TaskState:
     """Counters are counts of the calls, open or settled, that have what they count. Read by `facts`."""
 
     number: int = 0
-    """The highest number of a call so far."""
+    """The highest number of a call or a reading so far."""
     settled: int = 0
     denials: int = 0
     approvals: int = 0
@@ -179,27 +180,70 @@ def observed(
     Raises `ValueError` for a call that is not open.
     """
     reservation = _open(state, call_id)
-    fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
-    fresh = fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
-    tokens, complete = _bounded(state, reservation, content)
-    lost = not content.complete and not state.lost
+    room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
+    tokens, complete = _bounded(state, reservation.number, content, room, untrusted=reservation.untrusted)
     links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
     links = _smallest(links, MAX_LINKS + 1 - len(state.links))
-    return Observed(call_id, fresh, tokens, complete, _higher(reservation.sensitivity, label), lost=lost, links=links)
+    sensitivity = _higher(reservation.sensitivity, label)
+    lost = not content.complete and not state.lost
+    return Observed(call_id, _fresh(state, content), tokens, complete, sensitivity, lost=lost, links=links)
 
 
-def says_nothing(state: TaskState, event: Observed) -> bool:
+def read(
+    state: TaskState,
+    source: Source,
+    content: ResultContent,
+    at: float,
+    *,
+    late: bool = False,
+    number: int | None = None,
+) -> Read:
+    """A part of what is read outside of an open call, as far as it says something new. `late`: it is a result of a call
+    of this task. `number` is that of the parts before, if there were any."""
+    made, target, untrusted = source.made, source.target, source.untrusted
+    if made is not None and late:
+        number = made.number
+    elif number is None:
+        number = state.number + 1
+    tokens, complete = _bounded(state, number, content, MAX_RESULT_TOKENS, untrusted=untrusted)
+    return Read(
+        number,
+        round(at, 3),
+        target.audience,
+        untrusted,
+        source.sensitivity,
+        call=None if made is None else made.call,
+        late=late,
+        mint=target.labels.effect is Effect.MINT,
+        unknown=source.unknown,
+        used=() if made is None else made.used,
+        credentials=_fresh(state, content),
+        tokens=tokens,
+        complete=complete,
+        lost=not content.complete and not state.lost,
+    )
+
+
+def says_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Whether folding the event would change nothing, so that it need not be written down."""
-    reservation = _open(state, event.call)
-    audience = reservation.touch.audience
+    if isinstance(event, Read):
+        untrusted, audience, links = event.untrusted, event.audience, NO_DIGESTS
+    else:
+        reservation = _open(state, event.call)
+        untrusted, audience, links = reservation.untrusted, reservation.touch.audience, event.links
     return not (
         event.tokens
         or event.credentials
         or event.lost
-        or event.links
-        or (reservation.untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
+        or links
+        or (untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
         or _RANK[event.sensitivity] > _RANK[state.confidentiality]
     )
+
+
+def _fresh(state: TaskState, content: ResultContent) -> tuple[Shown, ...]:
+    fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
+    return fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
 
 
 def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
@@ -216,14 +260,15 @@ def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, 
     return tuple(sorted(number for number in numbers if state.results[number] != audience))
 
 
-def _bounded(state: TaskState, reservation: Reserved, content: ResultContent) -> tuple[frozenset[int], bool]:
+def _bounded(
+    state: TaskState, number: int, content: ResultContent, room: int, *, untrusted: bool
+) -> tuple[frozenset[int], bool]:
     """The new words of a result for which there is room, and whether that is all that it held."""
-    room = MAX_RESULT_TOKENS - state.kept.get(reservation.call, 0)
-    if not reservation.untrusted:
+    if not untrusted:
         fresh = content.tokens - state.trusted
         return _smallest(fresh, min(room, MAX_TRUSTED - len(state.trusted))), content.complete
     fresh = content.tokens.difference(state.tokens).difference(state.trusted)
-    if reservation.number not in state.results and len(state.results) >= MAX_RESULTS:
+    if number not in state.results and len(state.results) >= MAX_RESULTS:
         room = 0
     kept = _smallest(fresh, min(room, MAX_TOKENS - len(state.tokens)))
     return kept, content.complete and len(kept) == len(fresh)
@@ -254,6 +299,8 @@ def apply(state: TaskState, event: Event) -> TaskState:
             _reserve(state, event)
         case Observed():
             _observe(state, event)
+        case Read():
+            _read(state, event)
         case Settled():
             _settle(state, event)
         case Released():
@@ -320,27 +367,44 @@ def _settle(state: TaskState, event: Settled) -> None:
     audience = done.touch.audience
     state.settled += 1
     state.last[audience] = max(state.last.get(audience, done.at), done.at)
-    _label(state, done, done.sensitivity)
+    _label(state, done.sensitivity, untrusted=done.untrusted)
 
 
 def _observe(state: TaskState, event: Observed) -> None:
     source = _open(state, event.call)
     audience = source.touch.audience
-    _label(state, source, event.sensitivity)
+    _label(state, event.sensitivity, untrusted=source.untrusted)
     for shows in event.credentials:
-        depth = _depth(state, source, shows.fingerprint)
+        depth = _depth(state, source.credentials, shows.fingerprint)
         known = Known("result", audience, source.number, depth, source.mint, shows.ordinary)
         _keep_credential(state, shows, known)
     state.lost |= event.lost
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     state.links = _grown(state.links, event.links)
-    if not source.untrusted:
+    _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
+
+
+def _read(state: TaskState, event: Read) -> None:
+    """Of a call that nobody remembers the worst is assumed: that it made the credential, with any others before it."""
+    state.number = max(state.number, event.number)
+    _label(state, event.sensitivity, untrusted=event.untrusted)
+    for shows in event.credentials:
+        depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
+        call = event.number if event.late else None
+        known = Known("result", event.audience, call, depth, event.mint or event.unknown, shows.ordinary)
+        _keep_credential(state, shows, known)
+    state.lost |= event.lost
+    _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
+
+
+def _keep_words(state: TaskState, number: int, audience: str, event: Observed | Read, *, untrusted: bool) -> None:
+    if not untrusted:
         state.trusted = _grown(state.trusted, event.tokens)
         return
     if event.tokens:
-        state.results[source.number] = audience
+        state.results[number] = audience
     for token in event.tokens:
-        state.tokens.setdefault(token, source.number)
+        state.tokens.setdefault(token, number)
     if not event.complete:
         state.unkept = _grown(state.unkept, frozenset({audience}))
 
@@ -356,14 +420,14 @@ def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
         state.lost = True
 
 
-def _depth(state: TaskState, source: Reserved, revealed: str) -> int:
+def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
     """One more than that of any other credential that was used to get it. One of unknown origin begins a chain."""
-    used = (state.credentials.get(fingerprint) for fingerprint in source.credentials if fingerprint != revealed)
-    return max((known.depth + 1 if known is not None else 1 for known in used), default=0)
+    others = (state.credentials.get(fingerprint) for fingerprint in used if fingerprint != revealed)
+    return max((min(known.depth + 1, ENDLESS) if known is not None else 1 for known in others), default=0)
 
 
-def _label(state: TaskState, source: Reserved, sensitivity: Sensitivity) -> None:
-    state.untrusted |= source.untrusted
+def _label(state: TaskState, sensitivity: Sensitivity, *, untrusted: bool) -> None:
+    state.untrusted |= untrusted
     state.confidentiality = _higher(state.confidentiality, sensitivity)
 
 

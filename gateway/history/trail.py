@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import HistoryError
-from gateway.history.events import Event, Observed, Released, Reserved, Settled, Touch
+from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled, Touch
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields
 from gateway.history.state import TaskState, apply
@@ -36,14 +36,15 @@ _CHAIN: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A call, as the record names it. `number` counts the calls of its task from 1; `used` are the fingerprints of the
-    credentials in its arguments."""
+    """A call, as the record names it; or a reading outside of one. `number` counts both in their task from 1; `used` are
+    the fingerprints of the credentials in the arguments of the call."""
 
     id: str
     number: int
     time: str
     target: str
     used: tuple[str, ...] = ()
+    reading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Trail:
         self._latest: dict[str, tuple[float, Mark]] = {}  # audience → when its last call was
         self._destinations: dict[int, Mark] = {}
         self._shown: dict[str, Mark] = {}  # credential → the call whose result showed it
+        self._readings: set[int] = set()  # numbers that no call has
         self._presented: dict[str, Mark] = {}
         self._results: dict[int, Mark] = {}  # untrusted results whose words are known
         self._carried: dict[int, dict[str, Mark]] = {}  # result → audience → the first call that carried its words
@@ -179,18 +181,24 @@ class Trail:
 
     def _observe(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        mark = self._open.get(event.call) if isinstance(event, Observed) else None
-        if mark is None or not isinstance(event, Observed):
-            return
-        source = self._state.open[event.call]
+        if isinstance(event, Observed) and (mark := self._open.get(event.call)) is not None:
+            self._seen_in(event, mark, self._state.open[event.call].touch.audience)
+        elif isinstance(event, Read) and event.number < self._own.number:
+            mark = _reading(entry, event)
+            if not event.late and event.number not in self._readings:
+                self._readings.add(event.number)
+                self._seen += 1
+            self._seen_in(event, mark, event.audience)
+
+    def _seen_in(self, event: Observed | Read, mark: Mark, audience: str) -> None:
         self._labelled(event, mark)
         for shown in event.credentials:
             if shown.fingerprint in self._state.credentials:
                 self._shown.setdefault(shown.fingerprint, mark)
         if mark.number in self._state.results:
             self._results.setdefault(mark.number, mark)
-        if source.touch.audience in self._state.unkept:
-            self._unkept.setdefault(source.touch.audience, mark)
+        if audience in self._state.unkept:
+            self._unkept.setdefault(audience, mark)
 
     def _settle(self, call: str) -> None:
         mark = self._open.pop(call, None)
@@ -256,14 +264,16 @@ class Trail:
             return
         told: set[str] = set()
         waiting = [fingerprint]
-        how = "showed the credential in its result"
+        how = ""
         while waiting and len(told) < _CHAIN:
             one = waiting.pop(0)
             mark = self._shown.get(one)
             if one in told or mark is None:
                 continue
             told.add(one)
-            yield Cause(mark, how)
+            yield Cause(
+                mark, how or ("showed the credential" if mark.reading else "showed the credential in its result")
+            )
             waiting.extend(mark.used)
             how = "showed a credential that was used on the way there"
 
@@ -298,6 +308,14 @@ def _reserved(entry: JsonObject) -> Reserved:
 def _mark(entry: JsonObject, event: Reserved) -> Mark:
     fields = cast("Mapping[str, Any]", entry)
     return Mark(event.call, event.number, str(fields["time"]), str(fields["target"]["id"]), event.credentials)
+
+
+def _reading(entry: JsonObject, event: Read) -> Mark:
+    fields = cast("Mapping[str, Any]", entry)
+    source = str(fields.get("source", event.audience))
+    if event.late:
+        source = f"{source}, the late result of call {event.number},"
+    return Mark(str(fields["id"]), event.number, str(fields["time"]), source, event.used, reading=True)
 
 
 def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:

@@ -57,6 +57,12 @@ class Inspector:
         trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
         return ResultInspector(ResultWords(self.key, trusted=trusted, links=links), self._scanner(quiet, seen))
 
+    def passing(
+        self, *, trusted: bool, words: bool, quiet: Quiet | None = None, seen: Container[str] = ()
+    ) -> ResultInspector:
+        """What looks at something that is read outside of an open call; without `words`, for credentials alone."""
+        return ResultInspector(ResultWords(self.key, trusted=trusted) if words else None, self._scanner(quiet, seen))
+
     def _scanner(self, quiet: Quiet | None, seen: Container[str]) -> Scanner | _Quieted:
         scanner = Scanner(self.detector)
         return _Quieted(scanner, quiet, seen) if quiet else scanner

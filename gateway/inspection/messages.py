@@ -1,7 +1,8 @@
 """An answer taken apart into its JSON-RPC messages, and put together again.
 
 A message is held until it is whole, then shown to a callable that keeps it, changes it or drops it. What is larger
-than the hold passes on unseen, or, where nothing may pass unseen, ends the answer.
+than the hold passes on unseen, or, where nothing may pass unseen, ends the answer. What goes on is looked at, and
+rewritten, if that is to be.
 """
 
 from __future__ import annotations
@@ -32,6 +33,84 @@ class Rewrites(Protocol):
     def text_end(self) -> bytes: ...
 
 
+class Looks(Protocol):
+    """Looks at what goes on, before it does: whole messages, and, part by part, those that are too large to be held."""
+
+    async def message(self, raw: bytes, data: bytes, /) -> None:
+        """A message, and the bytes in which it came; or bytes without one."""
+        ...
+
+    async def part(self, chunk: bytes, /) -> None: ...
+    async def end(self) -> None: ...
+    async def rewritten(self) -> None:
+        """What was looked at last has been rewritten."""
+        ...
+
+
+class Onward:
+    """What is done with all that goes on: it is looked at, and rewritten."""
+
+    def __init__(self, rewrite: Rewrites | None, look: Looks | None) -> None:
+        self._rewrite = rewrite
+        self._look = look
+
+    async def document(self, data: bytes) -> bytes:
+        if self._look is not None:
+            await self._look.message(data, data)
+        return data if self._rewrite is None else await self._noted(self._rewrite.document(data))
+
+    async def event(self, raw: bytes, data: bytes) -> bytes:
+        if self._look is not None:
+            await self._look.message(raw, data)
+        return raw if self._rewrite is None or not data else await self._noted(self._rewrite.event(raw, data))
+
+    async def fresh(self, data: bytes, event: bytes) -> bytes:
+        """An event that carries a message of the gateway's own making."""
+        if self._look is not None:
+            await self._look.message(data, data)
+        return event
+
+    async def part(self, chunk: bytes) -> bytes:
+        if self._look is not None:
+            await self._look.part(chunk)
+        return chunk if self._rewrite is None else await self._noted(self._rewrite.part(chunk))
+
+    async def end(self) -> bytes:
+        """What is left of the parts of a message."""
+        if self._look is not None:
+            await self._look.end()
+        return b"" if self._rewrite is None else await self._noted(self._rewrite.end())
+
+    async def text(self, chunk: bytes) -> bytes:
+        if self._look is not None:
+            await self._look.part(chunk)
+        return chunk if self._rewrite is None else await self._noted(self._rewrite.text(chunk))
+
+    async def text_end(self) -> bytes:
+        if self._look is not None:
+            await self._look.end()
+        return b"" if self._rewrite is None else await self._noted(self._rewrite.text_end())
+
+    async def rest(self, raw: bytes) -> bytes:
+        """What is held back of an event that never ended: a client ignores it, so it is left out if it cannot be
+        rewritten."""
+        if self._rewrite is not None:
+            return b""
+        if self._look is not None and raw:
+            await self._look.message(raw, b"")
+        return raw
+
+    async def _noted(self, out: bytes) -> bytes:
+        if self._look is not None:
+            await self._look.rewritten()
+        return out
+
+
+def onward(rewrite: Rewrites | None, look: Looks | None) -> Onward | None:
+    """`None` if there is nothing to be done."""
+    return None if rewrite is None and look is None else Onward(rewrite, look)
+
+
 class JsonMessages:
     """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
 
@@ -43,9 +122,10 @@ class JsonMessages:
         unseen: bool,
         last_words: Callable[[], bytes | None],
         rewrite: Rewrites | None = None,
+        look: Looks | None = None,
     ) -> None:
         self._see = see
-        self._rewrite = rewrite
+        self._onward = onward(rewrite, look)
         self._last_words = last_words
         self._hold = hold
         self._unseen = unseen
@@ -55,28 +135,28 @@ class JsonMessages:
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._passing:
-            return self._part(chunk)
+            return await self._part(chunk)
         self._parts.append(chunk)
         self._size += len(chunk)
         if self._size <= self._hold:
             return b""
         _allow_unseen(allowed=self._unseen)
         self._passing = True
-        return self._part(self._held())
+        return await self._part(self._held())
 
     async def finish(self) -> bytes:
         if self._passing:
-            return b"" if self._rewrite is None else self._rewrite.end()
+            return b"" if self._onward is None else await self._onward.end()
         body = self._held()
         if not body:
             return b""
         seen = await self._see(body)
         if seen is None:
             return self._last_words() or b""
-        return seen if self._rewrite is None else self._rewrite.document(seen)
+        return seen if self._onward is None else await self._onward.document(seen)
 
-    def _part(self, chunk: bytes) -> bytes:
-        return chunk if self._rewrite is None else self._rewrite.part(chunk)
+    async def _part(self, chunk: bytes) -> bytes:
+        return chunk if self._onward is None else await self._onward.part(chunk)
 
     def _held(self) -> bytes:
         held = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -95,9 +175,10 @@ class EventMessages:
         unseen: bool,
         last_words: Callable[[], bytes | None],
         rewrite: Rewrites | None = None,
+        look: Looks | None = None,
     ) -> None:
         self._see = see
-        self._rewrite = rewrite
+        self._onward = onward(rewrite, look)
         self._unseen = unseen
         self._last_words = last_words
         self._splitter = sse.Splitter(hold)
@@ -108,40 +189,45 @@ class EventMessages:
 
     async def finish(self) -> bytes:
         words = self._last_words()
-        rest = b"" if self._rewrite is None else self._rewrite.end()
+        rest = b"" if self._onward is None else await self._onward.end()
         if words is not None:
             return rest + sse.encode(words)
         # What is held back is of an event that never ended, which a client ignores.
-        return self._splitter.rest() if self._rewrite is None else rest
+        held = self._splitter.rest()
+        return held if self._onward is None else rest + await self._onward.rest(held)
 
     async def _pass(self, event: sse.Event) -> bytes:
-        if not event.whole:
-            _allow_unseen(allowed=self._unseen)
-            return event.raw if self._rewrite is None else self._rewrite.part(event.raw)
-        if self._rewrite is None:
+        if event.whole:
             return await self._seen(event)
-        return self._rewrite.end() + await self._seen(event)
+        _allow_unseen(allowed=self._unseen)
+        if self._onward is None:
+            return event.raw
+        part = await self._onward.part(event.raw)
+        return part + await self._onward.end() if event.last else part
 
     async def _seen(self, event: sse.Event) -> bytes:
         if not event.data:
-            return event.raw
+            return event.raw if self._onward is None else await self._onward.event(event.raw, b"")
         seen = await self._see(event.data)
+        if seen is None:
+            return b""
         if seen is event.data:
-            return event.raw if self._rewrite is None else self._rewrite.event(event.raw, event.data)
-        return b"" if seen is None else sse.encode(seen, event.id)
+            return event.raw if self._onward is None else await self._onward.event(event.raw, event.data)
+        encoded = sse.encode(seen, event.id)
+        return encoded if self._onward is None else await self._onward.fresh(seen, encoded)
 
 
 class Texts:
-    """An answer that is neither, and holds no messages: it is only rewritten."""
+    """An answer that is neither, and holds no messages."""
 
-    def __init__(self, rewrite: Rewrites) -> None:
-        self._rewrite = rewrite
+    def __init__(self, rewrite: Rewrites | None, look: Looks | None = None) -> None:
+        self._onward = Onward(rewrite, look)
 
     async def feed(self, chunk: bytes) -> bytes:
-        return self._rewrite.text(chunk)
+        return await self._onward.text(chunk)
 
     async def finish(self) -> bytes:
-        return self._rewrite.text_end()
+        return await self._onward.text_end()
 
 
 def _allow_unseen(*, allowed: bool) -> None:

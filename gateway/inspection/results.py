@@ -113,6 +113,9 @@ def _first(text: str) -> int:
     return min(places, default=-1)
 
 
+_NONE: Final[frozenset[int]] = frozenset()
+
+
 class Seen(Protocol):
     """A credential that a scanner found in a result."""
 
@@ -140,7 +143,7 @@ class Scans(Protocol):
 class ResultInspector:
     """All that is looked for in one result. Each answer is what has come up since the one before it."""
 
-    def __init__(self, words: ResultWords, scanner: Scans | None = None) -> None:
+    def __init__(self, words: ResultWords | None, scanner: Scans | None = None) -> None:
         self._words = words
         self._scanner = scanner
         self._told = False
@@ -148,17 +151,21 @@ class ResultInspector:
     def feed(self, chunk: bytes) -> ResultContent | None:
         """What this chunk adds, to be folded before the chunk goes on; `None` for nothing. That there are more
         credentials than the scanner tells apart is news too, once."""
-        return self._content(self._words.feed(chunk), self._scanner.feed(chunk) if self._scanner is not None else ())
+        return self._content(
+            self._words.feed(chunk) if self._words is not None else _NONE,
+            self._scanner.feed(chunk) if self._scanner is not None else (),
+        )
 
     def finish(self, chunk: bytes = b"") -> ResultContent | None:
         """What the last chunk and the end add. One look at both costs less than two."""
         return self._content(
-            self._words.finish(chunk), self._scanner.finish(chunk) if self._scanner is not None else ()
+            self._words.finish(chunk) if self._words is not None else _NONE,
+            self._scanner.finish(chunk) if self._scanner is not None else (),
         )
 
     def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
-        links = self._words.links()
+        links = self._words.links() if self._words is not None else _NONE
         if not tokens and not seen and not links and complete:
             return None
         self._told = self._told or not complete

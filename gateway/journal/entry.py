@@ -5,7 +5,7 @@
 | `segment` | first line of each file | segment, journal, chain, key, open |
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
-| `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints |
+| `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |

@@ -29,6 +29,7 @@ class _Heading(msgspec.Struct):
     kind: str
     id: str | None = None
     effect: str | None = None
+    event: str | None = None
     task: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -43,6 +44,7 @@ class _Places:
     declared: int = 0
     calls: array[int] = field(default_factory=lambda: array("Q"))
     ends: array[int] = field(default_factory=lambda: array("Q"))
+    readings: int = 0
 
 
 class Index:
@@ -74,6 +76,10 @@ class Index:
         for call, end in zip(places.calls, places.ends, strict=True):
             yield self._read(call), self._read(end) if end else None
 
+    def readings(self, task: str) -> int:
+        """How many entries of a task say what it read outside of calls."""
+        return self._tasks[task].readings
+
     def _take(self, line: bytes, place: int, where: str) -> None:
         try:
             heading = msgspec.json.decode(line, type=_Heading)
@@ -87,6 +93,8 @@ class Index:
                 case "settled" | "abandoned" if heading.id in self._open:
                     places, at = self._open.pop(heading.id)
                     places.ends[at] = place
+                case "observed" if heading.event == "read":
+                    self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places()).readings += 1
                 case "task":
                     places = self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places())
                     places.declared = places.declared or place

@@ -21,7 +21,8 @@ class Event:
     """One block of the stream, the blank line included. The `raw` of all events joined is the stream.
 
     `data` is `None` for a block without data (comments, `retry`), and for a piece of an event that was too long.
-    `whole` is false for such a piece: it was not read, and only passing it on or ending the stream is left.
+    `whole` is false for such a piece: it was not read, and only passing it on or ending the stream is left. `last` is
+    whether it ends an event.
     """
 
     raw: bytes
@@ -29,6 +30,7 @@ class Event:
     event: bytes = b"message"
     id: bytes | None = None
     whole: bool = True
+    last: bool = True
 
 
 class Splitter:
@@ -77,7 +79,7 @@ class Splitter:
         self._position = len(self._buffer)
 
     def _piece(self) -> Event:
-        piece = Event(bytes(self._buffer), whole=False)
+        piece = Event(bytes(self._buffer), whole=False, last=False)
         self._line = 0 if self._line == len(self._buffer) else -1
         self._buffer.clear()
         self._position = 0

@@ -51,6 +51,8 @@ class Omitted:
     results: int = 0
     others: int = 0
     """Reads of resources and prompts, which traces have none of."""
+    readings: int = 0
+    """What was read outside of calls, which traces have none of either; in entries."""
 
     def remarks(self) -> Iterator[str]:
         """For people: what is missing, and what to set so that it is there the next time."""
@@ -60,6 +62,8 @@ class Omitted:
             yield f"{self.results} calls have no recorded result, and none in their trace: set journal.results: full"
         if self.others:
             yield f"{self.others} reads of resources and prompts are left out, for traces have none"
+        if self.readings:
+            yield f"{self.readings} readings outside of calls are left out, for traces have none: what they showed is unknown there"
 
 
 def write_task(index: Index, task: str, write: Callable[[str], object], omitted: Omitted) -> int:
@@ -68,6 +72,7 @@ def write_task(index: Index, task: str, write: Callable[[str], object], omitted:
     head = _head(index, task)
     if head is None:
         return 0
+    omitted.readings += index.readings(task)
     write(json.dumps(head, separators=(",", ":"))[:-1] + ',"steps":[')
     count = 0
     for step in _Steps(omitted).of(index, task):

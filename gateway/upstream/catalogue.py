@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.model import Effect, Labels, Target
+from gateway.model import Effect, Labels, Sensitivity, Target
 from gateway.upstream import listing, lockfile
 from gateway.upstream.shelf import Shelf
 
@@ -115,6 +115,15 @@ class Catalogue:
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         return Target(type, upstream, name, *place, labels=_READ)
+
+    def highest(self, upstream: str) -> Sensitivity:
+        """The highest sensitivity that a tool of this upstream may have: what is read of it counts so, if nobody knows of
+        which tool it is. Raises `KeyError` for an upstream that is not configured."""
+        ranks = list(Sensitivity)
+        named = [
+            labels.sensitivity for labels in self._upstreams[upstream].tools.values() if labels.sensitivity is not None
+        ]
+        return max([Labels().sensitivity, *named], key=ranks.index)
 
     def audience(self, upstream: str) -> str:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""

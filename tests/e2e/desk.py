@@ -2,17 +2,18 @@
 reaches which.
 
 Run: `python -m tests.e2e.desk --fd N`. Its log and `/release/<key>` are those of `tests.servers.echo`, `hold` too.
-Every other tool answers with the page of `PAGES` that the argument `page` names. `initialize` gives a session.
+Every other tool answers with the page of `PAGES` that the argument `page` names. `initialize` gives a session. What else it
+says: see `desk_streams`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from typing import Final
 
+from tests.e2e.desk_streams import Tasks, header, opened, stream
 from tests.servers.echo import Echo, Exchange, JsonObject, plain_result, reply, respond, text_result
 from tests.servers.serving import serve
 
@@ -39,6 +40,7 @@ def made(name: str) -> str:
 
 
 KEY, SECOND, THIRD, NEW = made("key"), made("second"), made("third"), made("new")
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 ADDRESS: Final = "payroll@attacker.test"
 WORD: Final = "k7Qz-93mW-2tRx-8bLn"
 """A password, which nothing but the words around it tells."""
@@ -62,21 +64,39 @@ PAGES: Final[Mapping[str, str]] = {
 class Desk(Echo):
     """The ASGI application."""
 
+    tasks = Tasks(PAGES.__getitem__)
+
     async def respond(self, exchange: Exchange) -> None:
         message: JsonObject = json.loads(exchange.body or b"{}")
         params: JsonObject = message.get("params") or {}
-        if message.get("method") == "initialize":
-            await exchange.start(200, "application/json", {"mcp-session-id": f"session-{secrets.token_hex(4)}"})
-            result = plain_result("initialize", params)
-            await exchange.write(json.dumps(reply(message, result or {})).encode(), more=False)
-        elif message.get("method") == "tools/list" and (listed := plain_result("tools/list", {})):
+        method, shown = str(message.get("method")), PAGES[header(exchange, "x-page") or "none"]
+        if method == "tools/list" and (listed := plain_result(method, {})):
             tools = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
             await exchange.answer(200, reply(message, listed | {"tools": tools}))
-        elif message.get("method") == "tools/call" and params["name"] != "hold":
-            arguments: JsonObject = params.get("arguments") or {}
-            await exchange.answer(200, text_result(message, PAGES[arguments.get("page", "none")]))
+        elif method == "tools/call" and params["name"] != "hold":
+            await exchange.answer(200, self.called(message, params))
+        elif method == "resources/list":
+            pages = [{"uri": "test://page", "name": "page", "description": shown}]
+            await exchange.answer(200, reply(message, {"resources": pages}))
+        elif method.startswith("tasks/"):
+            await exchange.answer(200, self.tasks.answer(message, method, params))
+        elif method == "completion/complete":
+            value = PAGES.get(params["argument"]["value"], "none")
+            await exchange.answer(200, reply(message, {"completion": {"values": [value]}}))
+        elif method == "initialize":
+            await opened(exchange, message, params, shown)
+        elif method == "subscriptions/listen":
+            await stream(exchange, PAGES.__getitem__, {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": {}})
+        elif exchange.scope["method"] == "GET" and header(exchange, "x-show") is not None:
+            await stream(exchange, PAGES.__getitem__)
         else:
             await respond(exchange)
+
+    def called(self, message: JsonObject, params: JsonObject) -> JsonObject:
+        arguments: JsonObject = params.get("arguments") or {}
+        if "later" in arguments:
+            return self.tasks.made(message, params)
+        return text_result(message, PAGES[arguments.get("page", "none")])
 
 
 if __name__ == "__main__":

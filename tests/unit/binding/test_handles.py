@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.binding.handles import LIFETIME, PER_PRINCIPAL, Handles
-from gateway.model import AuthMethod, Principal
+from gateway.model import AuthMethod, Made, Principal, Sensitivity, Target, Task
 from tests.unit.clock import Clock
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT)
@@ -55,3 +55,28 @@ def test_expired_handles_leave_memory():
     handles.expire()
 
     assert list(handles._owned) == [THIEF.key]
+
+
+def made(call: str) -> Made:
+    task = Task("t", "implicit", 0.0)
+    return Made(task, call, 1, Target("tool", "files", "read", "files"), Sensitivity.INTERNAL)
+
+
+def test_the_call_that_a_handle_came_of_is_remembered():
+    handles = Handles(Clock())
+    handles.deliver("files", "t1", OWNER, made("c1"))
+
+    assert handles.belongs("files", "t1", OWNER)
+    handles.deliver("files", "t1", OWNER)
+    assert handles.made("files", "t1", OWNER) == made("c1")
+    assert handles.made("files", "t1", THIEF) is None
+    assert handles.made("files", "t2", OWNER) is None
+    handles.deliver("files", "t1", OWNER, made("c2"))
+    assert handles.made("files", "t1", OWNER) == made("c2")
+
+
+def test_nobody_knows_what_one_came_of_that_was_to_be_given_once():
+    handles = Handles(Clock())
+    for call in ("c1", "c2", "c3"):
+        handles.deliver("files", "id", OWNER, made(call), once=True)
+        assert handles.made("files", "id", OWNER) == (made("c1") if call == "c1" else None)

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from gateway.history.events import Endorsed, Event, Opened, Released, Settled, Shown
-from gateway.history.state import TaskState, apply, observed, reserved
-from gateway.model import Call, CallContent, Effect, Labels, ResultContent, Sensitivity, Sighting, Target
+from gateway.history.events import Endorsed, Event, Opened, Released, Reserved, Settled, Shown
+from gateway.history.state import TaskState, apply, observed, read, reserved
+from gateway.model import (
+    Call,
+    CallContent,
+    Effect,
+    Labels,
+    Made,
+    ResultContent,
+    Sensitivity,
+    Sighting,
+    Source,
+    Target,
+    Task,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -54,8 +66,11 @@ CALLS = st.builds(
 )
 OPENED = st.builds(Opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(
-    st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse"]), min_size=1, max_size=25
+    st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse", "read"]),
+    min_size=1,
+    max_size=25,
 )
+TASK = Task("t", "implicit", 0.0)
 
 
 @dataclass
@@ -84,7 +99,7 @@ def lives(
         made = Life()
         made.take(draw(OPENED), watch)
         for number, step in enumerate(draw(STEPS)):
-            event = _event(draw, made.state, step, number, contents)
+            event = _event(draw, made, step, number, contents)
             if event is not None:
                 made.take(event, watch)
         return made
@@ -92,9 +107,27 @@ def lives(
     return life()
 
 
+@st.composite
+def sources(draw: DrawFn, calls: Sequence[Reserved] = ()) -> Source:
+    """Something that is read, perhaps as the late result of one of these calls."""
+    target = draw(CALLS).target
+    late = draw(st.none() | st.sampled_from(calls)) if calls else None
+    made = None if late is None else Made(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
+    return Source(target, draw(st.booleans()), draw(st.sampled_from(Sensitivity)), made, draw(st.booleans()))
+
+
+def _settled(events: Sequence[Event]) -> list[Reserved]:
+    ended = {event.call for event in events if isinstance(event, Settled)}
+    return [event for event in events if isinstance(event, Reserved) and event.call in ended]
+
+
 def _event(
-    draw: DrawFn, state: TaskState, step: str, number: int, contents: SearchStrategy[CallContent | None]
+    draw: DrawFn, life: Life, step: str, number: int, contents: SearchStrategy[CallContent | None]
 ) -> Event | None:
+    state = life.state
+    if step == "read":
+        source = draw(sources(_settled(life.events)))
+        return read(state, source, draw(RESULTS), number * 7.5, late=source.made is not None and draw(st.booleans()))
     if step == "begin":
         return reserved(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
     if step == "endorse":

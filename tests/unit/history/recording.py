@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +23,7 @@ from gateway.model import (
     Sensitivity,
     SessionFacts,
     Sighting,
+    Source,
     Target,
     Task,
 )
@@ -43,6 +45,12 @@ def new_history(now: Callable[[], float] = lambda: 1000.0, idle: float = 600) ->
     return History(
         HistorySettings(idle=timedelta(seconds=idle)), clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=str
     )
+
+
+def stream(audience: str = "a", **more: Any) -> Source:
+    """What a system says on a stream."""
+    target = Target("resource", audience, "", audience, labels=Labels(Effect.READ))
+    return replace(Source(target, untrusted=True, sensitivity=Sensitivity.INTERNAL), **more)
 
 
 class Record:
@@ -102,6 +110,14 @@ class Gateway:
         if fields is not None:
             self.record.append("observed", fields)
 
+    def read(
+        self, task: Task, source: Source, content: ResultContent, at: float = 1000.0, number: int | None = None
+    ) -> JsonObject | None:
+        fields = self.history.read(task, f"{self.record.name}-r", source, content, at, number=number)
+        if fields is not None:
+            self.record.append("observed", fields)
+        return fields
+
     def settle(self, task: Task, call_id: str) -> None:
         self.history.settle(task, call_id)
         self.record.append("settled", {"id": call_id, "outcome": "completed"})
@@ -126,6 +142,8 @@ def busy(gateway: Gateway) -> Task:
     gateway.begin(DECLARED, "c", CallContent({3: "d"}), "deny")
     gateway.record.append("task", gateway.history.endorse(DECLARED, frozenset({77})))
     gateway.call(task, "x", None, ResultContent(tokens=frozenset({20}), complete=False))
+    gateway.read(task, stream("x"), ResultContent((Sighting("fp:r", "jwt"),), frozenset({21})))
+    gateway.read(DECLARED, stream("b"), ResultContent(tokens=frozenset({22})))
     return task
 
 

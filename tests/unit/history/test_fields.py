@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Released, Reserved, Settled, Shown, Touch
+from gateway.history.events import (
+    Ended,
+    Endorsed,
+    Event,
+    Observed,
+    Opened,
+    Read,
+    Released,
+    Reserved,
+    Settled,
+    Shown,
+    Touch,
+)
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, pack, to_fields, unpack
 from gateway.history.state import TaskState, apply
@@ -42,6 +54,23 @@ EVENTS: tuple[Event, ...] = (
         sensitivity=Sensitivity.CONFIDENTIAL,
         lost=True,
         links=frozenset({3, 2**64 - 1}),
+    ),
+    Read(4, 12.5, "a"),
+    Read(
+        4,
+        12.5,
+        "a",
+        untrusted=False,
+        sensitivity=Sensitivity.CONFIDENTIAL,
+        call="c",
+        late=True,
+        mint=True,
+        unknown=True,
+        used=("fp:1",),
+        credentials=(Shown("fp:2", frozenset({9})), Shown("fp:3", ordinary=True)),
+        tokens=frozenset({0, 2**64 - 1}),
+        complete=False,
+        lost=True,
     ),
     Endorsed(),
     Endorsed(frozenset({5})),

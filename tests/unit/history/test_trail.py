@@ -30,11 +30,13 @@ from gateway.model import (
     Sensitivity,
     SessionFacts,
     Sighting,
+    Source,
     Target,
     Task,
 )
 from tests.requirements import requirement
-from tests.unit.history.lives import CALLS, CONTENTS, RESULTS
+from tests.unit.history.lives import CALLS, CONTENTS, RESULTS, sources
+from tests.unit.history.recording import stream
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DataObject
@@ -107,6 +109,11 @@ class Session:
         if fields is not None:
             self.write("observed", fields)
 
+    def read(self, source: Source, result: ResultContent, number: int | None = None) -> None:
+        fields = self.history.read(self.task, f"r{len(self.entries)}", source, result, self.now, number=number)
+        if fields is not None:
+            self.write("observed", {**fields, "source": f"{source.target.audience} a stream"})
+
     def settle(self, call_id: str) -> None:
         self.history.settle(self.task, call_id)
         self.write("settled", {"id": call_id})
@@ -143,11 +150,15 @@ def session() -> Session:
 
 
 def _step(data: DataObject, session: Session, opened: list[str]) -> None:
-    match data.draw(st.sampled_from(["begin", "begin", "deny", "show", "show", "settle", "endorse"])):
+    match data.draw(st.sampled_from(["begin", "begin", "deny", "show", "show", "settle", "endorse", "read"])):
         case "begin":
             opened.append(session.begin(data.draw(CALLS).target, data.draw(CONTENTS)))
         case "deny":
             session.deny(data.draw(CALLS).target, data.draw(CONTENTS))
+        case "read":
+            of = data.draw(st.none() | st.sampled_from(opened)) if opened else None
+            made = None if of is None else session.history.made(session.task, of, target("a"), Sensitivity.PUBLIC)
+            session.read(replace(data.draw(sources()), made=made), data.draw(RESULTS))
         case "endorse":
             session.write("task", session.history.endorse(session.task, data.draw(st.frozensets(st.integers(0, 9)))))
         case "show" if opened:
@@ -331,6 +342,60 @@ def test_a_credential_names_the_call_whose_result_showed_it_and_what_led_there(s
         ("c3", "showed the credential in its result"),
     ]
     assert session.causes(last, "credentials/1") == [("c2", "showed the credential in its result")]
+
+
+@requirement("explain/causes", "history/read-elsewhere")
+def test_a_credential_names_the_reading_that_showed_it(session: Session):
+    session.call(target("vault"))
+    session.read(stream("crm"), ResultContent(tokens=frozenset({1})))
+    session.read(stream("crm"), showing("first"))
+    begun = session.begin(target("vault"), holding("first"))
+    made = session.history.made(session.task, begun, target("vault"), Sensitivity.PUBLIC)
+    session.settle(begun)
+    session.read(replace(stream("vault"), made=made), showing("second"))
+    last = session.deny(target("mail"), holding("second"))
+
+    told = session.told(last)
+    found = [
+        (cause.call.number, cause.call.reading, cause.call.target, cause.how) for cause in told.causes["credentials/0"]
+    ]
+    assert found == [
+        (3, True, "crm a stream", "showed a credential that was used on the way there"),
+        (4, True, "vault a stream, the late result of call 4,", "showed the credential"),
+    ]
+    assert told.missing == 0
+    assert session.causes(last, "labels/untrusted") == [("c1", "was the first to read something untrusted")]
+
+
+def test_words_of_a_reading_name_it(session: Session):
+    session.read(stream("issues"), showing(tokens=frozenset({1})))
+    session.call(target("chat"), CallContent(tokens=frozenset({1})))
+    last = session.deny(target("mail"), CallContent(tokens=frozenset({1})))
+
+    assert [how for _, how in session.causes(last, "spread")] == [
+        "read the untrusted data",
+        "carried words of it to chat",
+        "carried words of it to mail",
+    ]
+    assert {call for call, _ in session.causes(last, "labels")} == {"r0"}
+
+
+def test_what_was_read_after_the_call_was_counted_is_not_told(session: Session):
+    last, entry = session.count(target("mail"))
+    session.read(stream("issues", sensitivity=Sensitivity.RESTRICTED), showing("late"))
+    session.write("call", entry)
+
+    told = session.told(last)
+    assert told.facts == replace(session.facts[last], call_destinations=None)
+    assert told.missing == 0
+
+
+def test_parts_of_a_reading_count_once(session: Session):
+    session.read(stream("crm"), showing("first"))
+    session.read(stream("crm"), showing("second"), number=1)
+    last = session.deny(target("mail"), holding("second"))
+
+    assert session.told(last).missing == 0
 
 
 def test_credentials_that_lead_to_one_another_end(session: Session):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
 from gateway.inspection.messages import EventMessages, JsonMessages, Texts
+from tests.requirements import requirement
 
 
 async def keep(data: bytes) -> bytes | None:
@@ -146,7 +147,7 @@ async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_n
     messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, rewrite=Marks())
 
     assert await run(messages, b"data: a\n\n", b": note\n\n", b"data: 0123456789", b"0\n\ndata: b\n\ndata: c") == (
-        b".e(data: a\n\na).: note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)."
+        b"e(data: a\n\na): note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)."
     )
 
 
@@ -158,3 +159,66 @@ async def test_last_words_come_after_what_is_left_of_a_large_event():
 
 async def test_an_answer_of_another_type_is_rewritten_as_text():
     assert await run(Texts(Marks()), b"a", b"b") == b"t(a)t(b)!"
+
+
+class Eyes:
+    """Writes down what is looked at, and what was passed on by then."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, ...] | str] = []
+
+    async def message(self, raw: bytes, data: bytes) -> None:
+        self.seen.append((raw, data))
+
+    async def part(self, chunk: bytes) -> None:
+        self.seen.append((chunk,))
+
+    async def end(self) -> None:
+        self.seen.append("end")
+
+    async def rewritten(self) -> None:
+        self.seen.append("rewritten")
+
+
+@requirement("history/read-elsewhere")
+async def test_what_goes_on_of_a_json_answer_is_looked_at():
+    whole, large, dropped = Eyes(), Eyes(), Eyes()
+
+    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, look=whole), b"{", b"}")
+    await run(JsonMessages(keep, hold=2, unseen=True, last_words=nothing, look=large), b"ab", b"cd", b"ef")
+    await run(JsonMessages(drop, hold=99, unseen=True, last_words=nothing, look=dropped), b"{}")
+    assert whole.seen == [(b"{}", b"{}")]
+    assert large.seen == [(b"abcd",), (b"ef",), "end"]
+    assert dropped.seen == []
+
+
+@requirement("history/read-elsewhere")
+async def test_what_goes_on_of_a_stream_is_looked_at_before_it_does():
+    """The end of a large event is known when it has come, not with the event after it."""
+    eyes = Eyes()
+    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, look=eyes)
+
+    assert await messages.feed(b"data: a\n\n: note\n\n") == b"data: a\n\n: note\n\n"
+    assert eyes.seen == [(b"data: a\n\n", b"a"), (b": note\n\n", b"")]
+    eyes.seen.clear()
+    assert await messages.feed(b"data: 0123456789") + await messages.feed(b"0\n\n") == b"data: 01234567890\n\n"
+    assert eyes.seen == [(b"data: 0123456789",), (b"0\n\n",), "end"]
+    eyes.seen.clear()
+    assert await messages.feed(b"data: c") + await messages.finish() == b"data: c"
+    assert eyes.seen == ["end", (b"data: c", b"")]
+
+
+async def test_of_a_message_that_was_changed_the_change_is_looked_at():
+    async def change(_data: bytes) -> bytes:
+        return b"{}"
+
+    eyes = Eyes()
+    out = await run(EventMessages(change, hold=99, unseen=True, last_words=nothing, look=eyes), b"data: secret\n\n")
+    assert (out, eyes.seen) == (b"data: {}\n\n", [(b"{}", b"{}"), "end"])
+
+
+async def test_what_is_rewritten_was_looked_at_as_it_came():
+    eyes = Eyes()
+    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewrite=Marks(), look=eyes), b"{}")
+    await run(Texts(Marks(), eyes), b"a")
+    assert eyes.seen == [(b"{}", b"{}"), "rewritten", (b"a",), "rewritten", "end", "rewritten"]

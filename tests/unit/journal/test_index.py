@@ -19,6 +19,8 @@ async def write(journal: Journal) -> None:
     for number, name in enumerate(("t-1", "t-2", "t-1"), 1):
         await journal.append("call", {"id": f"d-{number}", "effect": "allow", "task": {"id": name}})
     await journal.append("settled", {"id": "d-3", "outcome": "completed"})
+    for event in ("observed", "read", "read"):
+        await journal.append("observed", {"id": "d-4", "task": "t-1", "event": event})
     await journal.append("task", {"task": "t-2", "event": "ended"})
     await journal.append("abandoned", {"id": "d-1"})
     await journal.append("settled", {"id": "d-1"})
@@ -38,6 +40,7 @@ async def test_the_calls_of_each_task_come_with_their_outcomes(
     assert told == [("d-1", "abandoned"), ("d-3", "settled")]
     assert [(call["id"], end) for call, end in index.calls("t-2")] == [("d-2", None)]
     assert index.declared("t-1") is None
+    assert (index.readings("t-1"), index.readings("t-2")) == (2, 0)
     declared = index.declared("t-2")
     assert declared is not None
     assert declared["event"] == "opened"
@@ -49,7 +52,7 @@ async def test_a_line_that_is_no_entry_is_named(open_journal: Callable[..., Jour
     with (folder / "00000001.jsonl").open("ab") as file:
         file.write(line)
 
-    with pytest.raises(JournalError, match=r"line 12 is no journal entry"):
+    with pytest.raises(JournalError, match=r"line 15 is no journal entry"):
         Index(folder)
 
 

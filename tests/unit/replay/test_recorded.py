@@ -103,10 +103,12 @@ async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
         await play(there)
         await there.ask(call())
         await there.ask(message("resources/read", uri="file:///a"))
+        there.upstream.script = lambda request: result(request, {"text": example(RULES["github-pat"], Random(4))})
+        await there.ask(message("completion/complete", ref={}, argument={}))
         file, omitted = exported(tmp_path)
 
-    assert (omitted.arguments, omitted.results, omitted.others) == (8, 4, 1)
-    assert [remark.partition(" ")[0] for remark in omitted.remarks()] == ["8", "4", "1"]
+    assert (omitted.arguments, omitted.results, omitted.others, omitted.readings) == (8, 4, 1, 1)
+    assert [remark.partition(" ")[0] for remark in omitted.remarks()] == ["8", "4", "1", "1"]
     assert check(file) == 9
     assert "arguments" not in json.loads(file.read_text("utf-8"))["steps"][0]
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import CatalogueSettings, ToolLabels, Upstream
 from gateway.errors import ConfigurationError, UpstreamUnreachable
-from gateway.model import Effect, Labels, Pin, Role
+from gateway.model import Effect, Labels, Pin, Role, Sensitivity
 from gateway.upstream import lockfile
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.pins import Change, Definition, Lock, read
@@ -75,7 +75,11 @@ class World:
             "mail": Upstream(
                 url="http://127.0.0.1:2/mcp",
                 audience="mail.example",
-                tools={"send": ToolLabels(effect=Effect.WRITE, roles={"/to": Role.DESTINATION})},
+                tools={
+                    "send": ToolLabels(effect=Effect.WRITE, roles={"/to": Role.DESTINATION}),
+                    "a*": ToolLabels(sensitivity=Sensitivity.PUBLIC),
+                    "b*": ToolLabels(sensitivity=Sensitivity.RESTRICTED),
+                },
             ),
         }
         settings = CatalogueSettings(lock=self.lock, trust=trust, refresh=refresh)
@@ -85,6 +89,13 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def test_the_highest_sensitivity_of_an_upstream_is_that_of_its_most_sensitive_tool(world: World):
+    """A tool without a label counts as internal."""
+    catalogue = world.catalogue()
+    assert catalogue.highest("files") is Sensitivity.INTERNAL
+    assert catalogue.highest("mail") is Sensitivity.RESTRICTED
 
 
 async def test_starting_lists_every_upstream_and_pins_what_it_finds(world: World):

@@ -1,0 +1,210 @@
+"""What reaches a caller without a decision becomes part of the history of its task, and of the record, before it does:
+answers, and what servers say on streams. So whoever has read something can be asked about it from then on, whatever it
+was read from.
+
+A result that comes late is one of the call that made it, in both tasks: that of the call, and that in which it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway import foreign
+from gateway.errors import HistoryError, JournalError, UpstreamBroken
+from gateway.inspection import passing
+from gateway.inspection.passing import Told
+from gateway.inspection.results import ResultInspector
+from gateway.model import (
+    Effect,
+    Made,
+    Refusal,
+    RequestId,
+    ResultContent,
+    Sensitivity,
+    Sighting,
+    Source,
+    Task,
+    UpstreamRequest,
+)
+from gateway.observation import found
+from gateway.visit import Gateway, Visit
+from gateway.whose import task_of
+
+_NOTHING: Final = ResultContent()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One message, or what has come of it. `numbers` are those that it has in each task."""
+
+    source: Source
+    label: str
+    inspector: ResultInspector
+    numbers: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Readings:
+    """Looks at one answer (see `messages.Looks`). `concealed` says which credentials were rewritten since it was last
+    asked: what has a handle is known to the task, also if it was recognised only there. Raises `UpstreamBroken` for what
+    cannot be recorded."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        visit: Visit,
+        request: UpstreamRequest,
+        concealed: Callable[[], tuple[Sighting, ...]] = tuple,
+    ) -> None:
+        self._gateway = gateway
+        self._visit = visit
+        self._request = request
+        self._concealed = concealed
+        self._upstream = visit.exchange.upstream
+        self._asked = request.message.method if request.message is not None else None
+        self._open: _Reading | None = None
+        self._last: _Reading | None = None
+
+    async def message(self, raw: bytes, data: bytes) -> None:
+        if passing.empty(data):
+            return
+        told = passing.told(data, self._asked)
+        self._last = reading = self._begun(told)
+        self._note_tasks(told, reading.source.made)
+        # Data that stands in several lines reads otherwise once they are joined.
+        whole = raw if data in raw else raw + b"\n" + data
+        content = await found(reading.inspector, whole, last=True)
+        if content is not None or told.reading:
+            await self._take(reading, content or _NOTHING)
+
+    async def part(self, chunk: bytes) -> None:
+        reading = self._open
+        if reading is None:
+            told = passing.quiet(self._asked)
+            self._open = self._last = reading = self._begun(told)
+            if told.reading:
+                await self._take(reading, _NOTHING)
+        content = await found(reading.inspector, chunk)
+        if content is not None:
+            await self._take(reading, content)
+
+    async def end(self) -> None:
+        reading, self._open = self._open, None
+        if reading is not None and (content := reading.inspector.finish()) is not None:
+            await self._take(reading, content)
+
+    async def rewritten(self) -> None:
+        fresh = self._concealed()
+        if fresh and self._last is not None:
+            await self._take(self._last, ResultContent(fresh))
+
+    # --- what it is ----------------------------------------------------------------------------------
+
+    def _begun(self, told: Told) -> _Reading:
+        source, gateway = self._source(told), self._gateway
+        quiet = gateway.inspector.suppressions.of(source.target, gateway.clock())
+        with _withheld():
+            seen = gateway.history.seen(self._task(gateway.clock())) if quiet else ()
+        trusted = source.target.trust == "trusted"
+        inspector = gateway.inspector.passing(trusted=trusted, words=told.reading, quiet=quiet, seen=seen)
+        return _Reading(source, self._label(told), inspector)
+
+    def _source(self, told: Told) -> Source:
+        """What it is a reading of. The caller's own word on what it asks for counts; what a server says can only raise
+        the sensitivity of its messages."""
+        gateway, upstream = self._gateway, self._upstream
+        plain = gateway.catalogue.target(upstream, "resource", "")
+        untrusted, least = plain.trust == "untrusted", plain.labels.sensitivity
+        if not told.reading:
+            return Source(plain, untrusted=False, sensitivity=Sensitivity.PUBLIC)
+        calls = self._calls(told)
+        known = [made for made in calls if made is not None]
+        if len(known) < len(calls):
+            return Source(plain, untrusted, gateway.catalogue.highest(upstream), unknown=True)
+        theirs = [made.sensitivity for made in known]
+        sensitivity = _highest(*theirs) if theirs and self._asked_for_task else _highest(least, *theirs)
+        if len(known) == 1:
+            return Source(known[0].target, untrusted, sensitivity, known[0])
+        mints = any(made.target.labels.effect is Effect.MINT for made in known)
+        return Source(plain, untrusted, sensitivity, unknown=mints)
+
+    def _calls(self, told: Told) -> list[Made | None]:
+        """The calls that it is, or tells of, a late result of; `None` for each that nobody remembers."""
+        gateway, request, message = self._gateway, self._request, self._request.message
+        if message is None and told.answers is not None:
+            key = unanswered(request.session, told.answers)
+            return [gateway.unanswered.made(self._upstream, key, request.principal)]
+        if told.unread and self._asked in {None, "subscriptions/listen"}:
+            return [None]
+        named = told.tasks
+        if self._asked_for_task and message is not None and message.name is not None:
+            named = frozenset({message.name})
+        return [gateway.handles.made(self._upstream, name, request.principal) for name in named]
+
+    def _note_tasks(self, told: Told, made: Made | None) -> None:
+        """The tasks that a late answer gives the caller are made by its call."""
+        if made is None or told.answers is None or self._request.message is not None:
+            return
+        handles, principal = self._gateway.handles, self._request.principal
+        for name in told.tasks:
+            if handles.belongs(self._upstream, name, principal):
+                handles.deliver(self._upstream, name, principal, made)
+
+    @property
+    def _asked_for_task(self) -> bool:
+        return self._asked is not None and self._asked.startswith("tasks/")
+
+    def _label(self, told: Told) -> str:
+        """What it was, for the record."""
+        asked = self._asked or ("a stream" if self._request.method == "GET" else self._request.method)
+        if told.method is not None:
+            return f"{self._upstream} {told.method} on {asked}"
+        return f"{self._upstream} {asked}"
+
+    # --- where it goes -------------------------------------------------------------------------------
+
+    async def _take(self, reading: _Reading, content: ResultContent) -> None:
+        gateway, now = self._gateway, self._gateway.clock()
+        content = await foreign.marked(gateway, self._request, content)
+        with _withheld():
+            for task in self._tasks(reading.source.made, now):
+                number = reading.numbers.get(task.id)
+                fields = gateway.history.read(task, self._visit.id, reading.source, content, now, number=number)
+                if fields is not None:
+                    reading.numbers[task.id] = int(str(fields["number"]))
+                    await gateway.journal.append("observed", {**fields, "source": reading.label})
+
+    def _tasks(self, made: Made | None, now: float) -> Iterator[Task]:
+        mine = self._task(now)
+        yield mine
+        if made is not None and made.task.id != mine.id and self._gateway.history.kept(made.task.id) is not None:
+            yield made.task
+
+    def _task(self, now: float) -> Task:
+        """The task of the caller that reads. A declared one that is over reads no more, so it is the implicit one then."""
+        task = task_of(self._gateway, self._visit, self._request, self._request.message, now)
+        if isinstance(task, Refusal):
+            return self._gateway.history.task(self._request.principal, self._request.began, now)
+        return task
+
+
+@contextmanager
+def _withheld() -> Generator[None]:
+    """Turns what keeps a reading out of the history or the record into an answer that is not given."""
+    try:
+        yield
+    except (HistoryError, JournalError) as error:
+        raise UpstreamBroken(
+            f"the answer was withheld, because what it holds cannot be recorded: {error.message}", error.remedy
+        ) from None
+
+
+def unanswered(session: str | None, request: RequestId) -> str:
+    """What a request is remembered by whose answer may come on another stream of its session."""
+    return f"{session}\0{request!r}"
+
+
+def _highest(*found: Sensitivity) -> Sensitivity:
+    return max(found, key=list(Sensitivity).index)

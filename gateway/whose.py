@@ -1,0 +1,24 @@
+"""Which task a request is of."""
+
+from __future__ import annotations
+
+from gateway.answer import RPC_REFUSED
+from gateway.model import Message, Reason, Refusal, Task, UpstreamRequest
+from gateway.tasks.selection import selected
+from gateway.tasks.tokens import is_token
+from gateway.visit import Gateway, Visit
+
+
+def task_of(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message | None, now: float
+) -> Task | Refusal:
+    """The task in which something happens: the declared one that the request names, else the caller's implicit one."""
+    named = selected(message, visit.exchange.headers)
+    if named is None:
+        return gateway.history.task(request.principal, request.began, now)
+    found: str | Task | Reason = named
+    if isinstance(found, str) and is_token(found):
+        found = gateway.task_tokens.task_of(found, request.principal, now)
+    if isinstance(found, str):
+        found = gateway.history.select(request.principal, found, now)
+    return Refusal(403, found, RPC_REFUSED) if isinstance(found, Reason) else found
