@@ -56,9 +56,9 @@ from gateway.model import (
 )
 from gateway.observation import Observation, label
 from gateway.policy import document
-from gateway.protocol.classify import INVALID_PARAMS, classify, state_of, tasks_of
+from gateway.protocol.classify import HEADER_MISMATCH, INVALID_PARAMS, classify, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
-from gateway.protocol.parameters import ambiguous
+from gateway.protocol.parameters import ambiguous, contradicted
 from gateway.protocol.replies import Reply
 from gateway.readings import Readings, unanswered
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
@@ -264,6 +264,8 @@ async def decided(
     call = gather(gateway, visit.exchange.upstream, message)
     if ambiguous(call.arguments, call.target.schema):
         return _AMBIGUOUS
+    if contradicted(call.arguments, call.target.schema, request.headers):
+        return _CONTRADICTED
     task = task_of(gateway, visit, request, message, visit.arrived)
     if isinstance(task, Refusal):
         return task
@@ -522,6 +524,15 @@ _AMBIGUOUS: Final = Refusal(
         "Write the names of arguments as the tool's definition does, and each once.",
     ),
     INVALID_PARAMS,
+)
+_CONTRADICTED: Final = Refusal(
+    400,
+    Reason(
+        "request/header",
+        "Header mismatch: a header Mcp-Param does not match the argument that it repeats.",
+        "Send routing headers once, and equal to the body.",
+    ),
+    HEADER_MISMATCH,
 )
 
 

@@ -94,7 +94,7 @@ def own(request: UpstreamRequest) -> Back:
     method = request.message.method if request.message else None
     if method == "server/discover":
         return result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
-    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    schema = {"type": "object", "properties": {"path": {"type": "string", "x-mcp-header": "Path"}}}
     return result(request, {"tools": [{"name": name, "inputSchema": schema} for name in TOOLS]})
 
 

@@ -306,6 +306,15 @@ async def test_an_argument_that_the_upstream_may_read_as_another_is_refused(ther
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/ambiguous-key"]
 
 
+@requirement("invariant/2", "mcp/headers-agree")
+async def test_a_header_that_repeats_an_argument_must_agree_with_it(there: Bench):
+    answer = await there.ask(call(path="reports/a"), (b"mcp-param-path", b"/etc/passwd"))
+    assert (answer.status, answer.codes) == (400, ["request/header"])
+    assert there.upstream.sent == []
+
+    assert (await there.ask(call(path="reports/a"), (b"mcp-param-path", b"reports/a"))).status == 200
+
+
 async def test_a_session_is_no_task_of_its_own(there: Bench):
     there.upstream.script = lambda request: result(request, {}, session="s-1")
     opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
-from gateway.protocol.parameters import ambiguous
+from gateway.protocol.headers import encode
+from gateway.protocol.parameters import ambiguous, contradicted
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -62,3 +64,72 @@ def test_a_tool_may_have_names_of_its_own_that_differ_in_writing_alone():
 def test_without_a_schema_two_names_of_one_call_are_compared(schema: Any):
     assert ambiguous({"force": 1, "Force": 2}, schema)
     assert not ambiguous({"force": 1, "x": {"Force": 2, "force": 1}, "a": {"A": 1}, "b": [{}]}, schema)
+
+
+REPEATED: dict[str, Any] = {
+    "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "count": {"type": "integer", "x-mcp-header": "count"},
+        "dry": {"type": "boolean", "x-mcp-header": "Dry"},
+        "where": {"properties": {"zone": {"type": "string", "x-mcp-header": "Zone"}}},
+        "odd": {"x-mcp-header": 5},
+        "plain": True,
+    }
+}
+SAID: dict[str, Any] = {"region": "eu", "count": 3, "dry": True, "where": {"zone": "z\u00fc"}}
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("region", b"us"),
+        ("region", b"EU"),
+        ("region", b"=?base64?dXM=?="),
+        ("region", b"=?base64?x?="),
+        ("region", b""),
+        ("count", b"4"),
+        ("count", b"three"),
+        ("count", b"NaN"),
+        ("dry", b"false"),
+        ("dry", b"1"),
+        ("zone", b"z"),
+    ],
+)
+def test_a_header_that_says_something_else_than_the_argument_contradicts_it(header: str, value: bytes):
+    assert contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),))
+
+
+@pytest.mark.parametrize("header", ["region", "count", "dry", "zone"])
+def test_a_header_of_an_argument_that_is_not_there_contradicts_it(header: str):
+    assert contradicted({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),))
+
+
+def test_a_header_that_is_given_twice_contradicts_itself():
+    assert contradicted(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu")))
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("region", b"eu"),
+        ("region", b"=?base64?ZXU=?="),
+        ("count", b"3"),
+        ("count", b"3.0"),
+        ("dry", b"true"),
+        ("zone", encode("z\u00fc")),
+        ("odd", b"x"),
+        ("unknown", b"x"),
+    ],
+)
+def test_a_header_that_says_the_same_and_one_that_the_definition_does_not_know_pass(header: str, value: bytes):
+    assert not contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value), (b"x-other", b"1")))
+    assert not contradicted(SAID, None, ((b"mcp-param-" + header.encode(), value),))
+
+
+def test_the_headers_that_the_sdk_sends_pass():
+    arguments: dict[str, Any] = {"region": "=?base64?eu?=", "count": 10**15, "dry": False, "where": {"zone": " z "}}
+    sent = mcp_param_headers(x_mcp_header_map(REPEATED), arguments)
+    headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in sent.items())
+
+    assert len(headers) == 4
+    assert not contradicted(arguments, REPEATED, headers)
