@@ -27,7 +27,7 @@ from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.errors import HistoryError
-from gateway.history import History, Store, rebuild, restore, snapshot
+from gateway.history import History, Store, rebuild, restore, rewind, snapshot
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector, detectors
@@ -383,6 +383,9 @@ async def _remembered(
         entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
         restored,
     )
+    end = journal.status().entries
+    if rewind(history, end):
+        log.error("history.journal-cut", problem="the journal ends before the snapshots of history", entries=end)
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:

@@ -2,8 +2,8 @@
 the states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
 """
 
-from gateway.history.durable import Rebuilt, Restored, rebuild, restore, snapshot
+from gateway.history.durable import Rebuilt, Restored, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import History, Reservation
 from gateway.history.store import Store
 
-__all__ = ["History", "Rebuilt", "Reservation", "Restored", "Store", "rebuild", "restore", "snapshot"]
+__all__ = ["History", "Rebuilt", "Reservation", "Restored", "Store", "rebuild", "restore", "rewind", "snapshot"]

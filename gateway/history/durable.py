@@ -2,6 +2,7 @@
 
     restored = restore(history, store)                  # at start, after the journal was opened
     rebuild(history, entries, restored)                 # entries of the journal, at least those after restored.seq
+    rewind(history, end)                                # where the journal ends, before anything new is recorded
     await snapshot(history, store, position)            # at once, now and then, and at the end
 
 The journal is the record; a snapshot only saves reading it from its beginning, and takes the states of unused tasks.
@@ -86,6 +87,18 @@ def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored)
     return Rebuilt(run.journal, run.seq, run.events)
 
 
+def rewind(history: History, end: int) -> int:
+    """Have the snapshots know nothing of entries after `end`, the last of the journal. Returns how many tasks they did.
+
+    A journal may end before its snapshots: its last lines went with the power, or somebody cut them off. Their numbers
+    are given anew, to calls that would be taken for known at the next start. What the tasks did stays.
+    """
+    ahead = [kept for kept in history.tasks() if kept.seq > end]
+    for kept in ahead:
+        kept.seq, kept.changed = end, True
+    return len(ahead)
+
+
 async def snapshot(history: History, store: Store, position: Callable[[], tuple[str, int]]) -> None:
     """Write down what has changed, and let unused states leave memory.
 
@@ -143,7 +156,7 @@ class _Rebuild:
         if self.journal is not None and journal != self.journal:
             self._stored = 0
             for kept in self._history.tasks():
-                kept.seq = 0
+                kept.seq, kept.changed = 0, True
         self.journal = journal
 
     def call(self, entry: JsonObject) -> None:

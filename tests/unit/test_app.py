@@ -220,3 +220,22 @@ async def test_under_a_locked_catalogue_a_tool_that_nobody_pinned_is_neither_sho
     assert len(there.upstream.sent) == sent
     (entry,) = there.entries("call")
     assert entry["target"]["pin"] == "unreviewed"
+
+
+@requirement("history/journal-edited")
+async def test_a_journal_that_lost_its_end_is_told_and_what_was_done_still_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    async with bench(tmp_path) as there:
+        for _ in range(20):
+            assert (await there.ask(call(path="a"))).status == 200
+    (segment,) = (tmp_path / "state/journal").glob("*.jsonl")
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:8]))
+    capsys.readouterr()
+
+    async with bench(tmp_path) as there:
+        assert "history.journal-cut" in capsys.readouterr().out
+        (kept,) = there.gateway.history.tasks()
+        assert there.gateway.history.facts(kept.task, there.gateway.clock()).calls == 20
+    async with bench(tmp_path):
+        assert "history.journal-cut" not in capsys.readouterr().out

@@ -13,12 +13,12 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Store, rebuild, restore, snapshot
+from gateway.history import History, Store, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import RESIDENT
 from gateway.history.kept import Kept, row
 from gateway.history.state import TaskState
 from gateway.history.store import Checkpoint, Row
-from gateway.model import CallContent, ResultContent, Task
+from gateway.model import CallContent, ResultContent, SessionFacts, Task
 from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
 
 if TYPE_CHECKING:
@@ -153,6 +153,56 @@ async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Pa
     rebuild(after, second.record.entries, restore(after, store))
 
     assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+
+
+async def test_after_another_journal_was_begun_its_calls_count_though_no_snapshot_had_the_time_to_know(tmp_path: Path):
+    store = Store(tmp_path, KEY)
+    first = Gateway(new_history(), Record("journal-1"))
+    first.history.attach(store)
+    first.open()
+    for _ in range(5):
+        first.call(DECLARED, "a")
+    await snapshot(first.history, store, first.record.position)
+    second = Gateway(new_history(), Record("journal-2"))
+    rebuild(second.history, second.record.entries, restore(second.history, store))
+    await snapshot(second.history, store, second.record.position)
+    second.call(DECLARED, "b")
+
+    after = new_history()
+    rebuild(after, second.record.entries, restore(after, store))
+
+    assert facts_of(after) == facts_of(second.history)
+    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+
+
+async def test_calls_after_a_journal_that_lost_its_end_are_not_taken_for_those_that_were_lost(store: Store):
+    """The machine lost its power: the snapshot is on the disk, the last lines of the journal are not."""
+    first = Gateway(new_history(), Record())
+    first.history.attach(store)
+    first.open()
+    for _ in range(5):
+        first.call(DECLARED, "a")
+    await snapshot(first.history, store, first.record.position)
+    second = Gateway(new_history(), Record())
+    second.record.entries = first.record.entries[:4]
+    restored = restore(second.history, store)
+    rebuild(second.history, second.record.after(restored.seq), restored)
+    assert rewind(second.history, second.record.seq) == 1
+    await snapshot(second.history, store, second.record.position)
+    second.call(DECLARED, "b")
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, second.record.after(restored.seq), restored)
+
+    assert restored.seq == 4
+    assert facts_of(after) == facts_of(second.history)
+    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+    assert rewind(after, second.record.seq) == 0
+
+
+def facts_of(history: History) -> SessionFacts:
+    return history.facts(DECLARED, 1000.0)
 
 
 async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store: Store, gateway: Gateway):
