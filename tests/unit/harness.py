@@ -94,8 +94,13 @@ def own(request: UpstreamRequest) -> Back:
     method = request.message.method if request.message else None
     if method == "server/discover":
         return result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+    return result(request, {"tools": [listed(name) for name in TOOLS]})
+
+
+def listed(name: str) -> dict[str, Any]:
+    """A tool as the upstream lists it."""
     schema = {"type": "object", "properties": {"path": {"type": "string", "x-mcp-header": "Path"}}}
-    return result(request, {"tools": [{"name": name, "inputSchema": schema} for name in TOOLS]})
+    return {"name": name, "inputSchema": schema}
 
 
 @dataclass

@@ -24,7 +24,7 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
 ):
     there.upstream.script = lambda request: result(
         request,
-        {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("read_file", "hidden", "ask_first")]},
+        {"tools": [listed(name) for name in ("read_file", "hidden", "ask_first")]},
     )
     listed = (await there.ask(message("tools/list"))).json["result"]["tools"]
     assert [tool["name"] for tool in listed] == ["read_file", "ask_first"]
@@ -32,9 +32,7 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
     def full(*_args: Any) -> None:
         raise HistoryFull("no room")
 
-    there.upstream.script = lambda request: result(
-        request, {"tools": [{"name": "read_file", "inputSchema": {"type": "object"}}]}
-    )
+    there.upstream.script = lambda request: result(request, {"tools": [listed("read_file")]})
     monkeypatch.setattr(there.gateway.history, "task", full)
     assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
 
