@@ -14,10 +14,13 @@ import pytest
 from gateway.errors import HistoryFull, JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.examples import example
-from gateway.inspection.messages import HOLD
-from gateway.model import JsonObject, Principal, Sensitivity, Task, UpstreamRequest
+from gateway.inspection.messages import HOLD, EventMessages
+from gateway.model import AuthMethod, JsonObject, Principal, Sensitivity, Task, UpstreamRequest
+from gateway.readings import Readings
+from gateway.transport.exchange import Exchange
+from gateway.visit import Visit
 from tests.requirements import requirement
-from tests.unit.harness import Answer, Back, Bench, bench, call, message, modern, result
+from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result
 
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
 GITHUB: Final = example(RULES["github-pat"], Random(5))
@@ -313,3 +316,48 @@ async def test_what_only_repeats_the_request_is_no_credential_of_the_server(ther
 
     (entry,) = readings(there)
     assert entry["ordinary"] == list(entry["credentials"])
+
+
+# --- with concealing, and without an end -------------------------------------------------------------
+
+
+@requirement("history/read-elsewhere", "conceal/results")
+@pytest.mark.parametrize("kind", ["json", "events", "large", "text"])
+async def test_what_is_concealed_on_its_way_is_known_to_the_task(there: Bench, kind: str):
+    """Once an answer was concealed, so is all that comes later; it is the credential of its call even so."""
+    there.upstream.script = made
+    await there.ask(call())
+    there.gateway.vault.conceal(there.upstream.sent[-1].principal.key, "files")
+    before = "word " * (HOLD // 5 + 1) if kind == "large" else ""
+    whole = json.dumps(answer(7, f"{before}use {GITHUB} now")).encode()
+    types = {"events": "text/event-stream", "text": "text/plain"}
+    event = b"data: " + whole + b"\n\n"
+    back = Back(type=types.get(kind, "application/json"), chunks=(event if kind == "events" else whole,))
+    got = await ask(there, back, message("tasks/result", taskId="T1"))
+
+    assert GITHUB.encode() not in got.body
+    assert b"cred://" in got.body
+    shown = [entry for entry in readings(there) if "credentials" in entry]
+    assert [(len(entry["credentials"]), entry["late"]) for entry in shown] == [(1, True)]
+
+
+async def kept(data: bytes) -> bytes:
+    return data
+
+
+@requirement("history/read-elsewhere", "mcp/large")
+async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Bench):
+    """Ten megabytes: once it is known to be large, every piece goes on as it comes, and what it holds is known by then."""
+    request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
+    visit = Visit("v", Exchange("GET", "files", URL, ()), 0.0, there.gateway.tracing.start((), "GET"))
+    look = Readings(there.gateway, visit, request)
+    messages = EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None, look=look)
+    piece = b"zanzibarian " * 5_000
+    waiting = len(await messages.feed(b"data: "))
+    for _ in range(10 * 2**20 // len(piece)):
+        out = await messages.feed(piece)
+        waiting = 0 if out else waiting + len(piece)
+        assert waiting <= HOLD
+    last = f"and {GITHUB}\n\n".encode()
+    assert await messages.feed(last) == last
+    assert sum(len(entry.get("credentials", {})) for entry in readings(there)) == 1
