@@ -108,7 +108,7 @@ _answer(effect, reasons, obligations) := {
 # One reason for each code, with all the facts that were found for it.
 _reasons(findings) := [reason |
 	some code in sort({finding.code | some finding in findings})
-	texts := object.get(data.gateway.reasons, code, {})
+	texts := object.get(reasons, code, {})
 	reason := {
 		"code": code,
 		"message": object.get(texts, "message", code),
@@ -116,4 +116,6 @@ _reasons(findings) := [reason |
 		"controls": object.get(texts, "controls", []),
 		"facts": sort({fact | some finding in findings; finding.code == code; some fact in finding.facts}),
 	}
-]
+] if {
+	reasons := data.gateway.reasons
+}

@@ -137,19 +137,19 @@ in_task(call) if {
 # title: The task's time is not up
 # description: A task without an end has time. Of times that cannot be read, none is left.
 in_time(call) if {
-	not call.context.task.expires
-	not call.context.task.expires == false
-} else if {
 	expires := call.context.task.expires
-	now := call.context.time
 	expires > ""
 	expires < []
+	now := call.context.time
 	now > ""
 	now < []
 
 	# Without the Z, times of this form sort as text, fractions included.
 	trim_suffix(now, "Z") < trim_suffix(expires, "Z")
 	_two_times(concat(" ", [expires, now]))
+} else if {
+	not call.context.task.expires
+	not call.context.task.expires == false
 }
 
 # METADATA

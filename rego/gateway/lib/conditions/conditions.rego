@@ -33,7 +33,7 @@ names_hold(grant, arguments) if {
 	is_object(arguments)
 } else if {
 	is_object(arguments)
-	every name in object.keys(arguments) {
+	every name, _ in arguments {
 		name in grant.arguments
 	}
 }
@@ -82,7 +82,11 @@ _readable(condition) if {
 }
 
 # An empty list names nothing, like no list.
-_missing(arguments, pointer) if not _named(arguments, pointer)
+_missing(arguments, pointer) if {
+	pointers.absent(arguments, pointer)
+} else if {
+	not _named(arguments, pointer)
+}
 
 _named(arguments, pointer) if pointers.value(arguments, pointer) != []
 

@@ -14,7 +14,7 @@ value(document, pointer) := found if {
 	not contains(key, "~")
 	found := document[key]
 } else := found if {
-	not _absent(document, pointer)
+	not _one_step(document, pointer)
 	startswith(pointer, "/")
 	steps := _steps(pointer)
 	walk(document, [path, found])
@@ -48,8 +48,17 @@ _has_wildcard(pointer) if {
 	"*" in split(pointer, "/")
 }
 
-# A member that an object has not got: what the look-up did not find is nowhere else.
-_absent(document, pointer) if {
+# METADATA
+# title: One look shows that the pointer names nothing
+absent(document, pointer) if {
+	_one_step(document, pointer)
+	[_, key] := split(pointer, "/")
+	not document[key]
+	not document[key] == false
+}
+
+# One step into an object: what a look-up does not find there is nowhere else.
+_one_step(document, pointer) if {
 	is_object(document)
 	[before, key] := split(pointer, "/")
 	before == ""
