@@ -1,12 +1,15 @@
 """The caller's token is for this gateway alone: it must not travel on in another header or inside a call either.
 
-A token is found by its signature, which nothing else contains: whoever has a token without it has nothing. Pure.
+A token is found by its signature, which nothing else contains: whoever has a token without it has nothing. As it is, and
+in one round of base64, of hex or of percent signs, as a header for another server or a link would have it. Pure.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -19,15 +22,36 @@ _MIN: Final = 16
 
 def shows(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
     """Whether a credential of the `Authorization` values stands in headers that travel on, or in the body."""
-    secrets = tuple(_secret(value) for value in authorization)
-    for secret in secrets:
+    sent = b"\n".join([body, *(value for _, value in headers)])
+    for secret in map(_secret, authorization):
         if len(secret) < _MIN:
             continue
-        if secret in body or secret in b"\n".join([value for _, value in headers]):
+        written = _written(secret)
+        if any(form in sent for form in written):
             return True
-        if _BACKSLASH in body and _hidden(secret.decode("latin-1"), body):
+        if sent.count(b"%") >= _MIN and secret in unquote_to_bytes(sent):
+            return True
+        if _BACKSLASH in body and _hidden([form.decode("latin-1") for form in written], body):
             return True
     return False
+
+
+_ENOUGH: Final = 36
+"""Bytes at the beginning of a secret by which it is known in other forms."""
+
+
+def _written(secret: bytes) -> list[bytes]:
+    """The secret itself, and what every text that has it in it has in base64 or hex: in base64 it depends on how many
+    bytes stand before it, and its ends are mixed with what is around it."""
+    known = secret[:_ENOUGH]
+    forms = [secret, known.hex().encode(), known.hex().upper().encode()]
+    for start in range(3):
+        inner = known[start:]
+        plain = base64.b64encode(inner[: len(inner) // 3 * 3])
+        forms.append(plain)
+        if b"+" in plain or b"/" in plain:
+            forms.append(plain.replace(b"+", b"-").replace(b"/", b"_"))
+    return forms
 
 
 def _secret(authorization: str) -> bytes:
@@ -37,18 +61,18 @@ def _secret(authorization: str) -> bytes:
     return credential.strip(" =").rpartition(".")[2][:-1].encode("latin-1")
 
 
-def _hidden(secret: str, body: bytes) -> bool:
-    """Whether the secret is written with escapes."""
+def _hidden(written: Sequence[str], body: bytes) -> bool:
+    """Whether one of these is written with escapes."""
     try:
-        return _holds(secret, msgspec.json.decode(body))
+        return _holds(written, msgspec.json.decode(body))
     except msgspec.DecodeError:
         return True
 
 
-def _holds(secret: str, value: object) -> bool:
+def _holds(written: Sequence[str], value: object) -> bool:
     if isinstance(value, str):
-        return secret in value
+        return any(form in value for form in written)
     if isinstance(value, Mapping):
         members = cast("Mapping[str, object]", value)
-        return any(_holds(secret, part) for member in members.items() for part in member)
-    return isinstance(value, Sequence) and any(_holds(secret, item) for item in cast("Sequence[object]", value))
+        return any(_holds(written, part) for member in members.items() for part in member)
+    return isinstance(value, Sequence) and any(_holds(written, item) for item in cast("Sequence[object]", value))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -41,6 +43,33 @@ def test_a_token_in_a_call_is_found_however_it_is_written(body: str):
 )
 def test_a_token_in_another_header_is_found(headers: Headers):
     assert shows(BEARER, headers, b"")
+
+
+def as_hex(data: bytes) -> bytes:
+    return data.hex().encode()
+
+
+def as_large_hex(data: bytes) -> bytes:
+    return data.hex().upper().encode()
+
+
+@pytest.mark.parametrize("before", ["", "u", "u:", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, as_hex, as_large_hex])
+def test_a_token_in_one_more_encoding_is_found(before: str, encode: Callable[[bytes], bytes]):
+    """As a client has it that speaks with the server behind in its own way."""
+    coded = encode(f"{before}{TOKEN} and more".encode())
+
+    assert shows(BEARER, ((b"x-upstream-auth", b"Basic " + coded),), b"")
+    assert shows(BEARER, (), b'{"text":"' + coded + b'"}')
+    assert shows(BEARER, (), f'{{"text":"{escaped(coded.decode())}"}}'.encode())
+
+
+def test_a_token_in_percent_signs_is_found():
+    coded = "".join(f"%{byte:02x}" for byte in TOKEN.encode()).encode()
+
+    assert shows(BEARER, ((b"referer", b"https://a.example/?t=" + coded),), b"")
+    assert shows(BEARER, (), b'{"text":"' + coded + b'"}')
+    assert not shows(BEARER, (), b'{"text":"' + b"%41" * 100 + b'"}')
 
 
 @pytest.mark.parametrize("authorization", [(), BEARER, ("Bearer short",), ("Basic",), ("",), (f"DPoP   {TOKEN}  ",)])
