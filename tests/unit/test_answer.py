@@ -26,8 +26,8 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
         request,
         {"tools": [listed(name) for name in ("read_file", "hidden", "ask_first")]},
     )
-    listed = (await there.ask(message("tools/list"))).json["result"]["tools"]
-    assert [tool["name"] for tool in listed] == ["read_file", "ask_first"]
+    shown = (await there.ask(message("tools/list"))).json["result"]["tools"]
+    assert [tool["name"] for tool in shown] == ["read_file", "ask_first"]
 
     def full(*_args: Any) -> None:
         raise HistoryFull("no room")
