@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import HistoryFull, UpstreamBroken
-from tests.unit.harness import Back, Bench, bench, call, message, result
+from tests.unit.harness import Back, Bench, bench, call, listed, message, result
 
 
 @pytest.fixture
