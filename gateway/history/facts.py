@@ -110,8 +110,8 @@ def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[Cre
 
 
 def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:
-    """A credential behind a handle is that of the audience which the handle is of. One that came outside of a call has
-    no place in the history of the task: the worst is assumed of how it came about."""
+    """A credential behind a handle is that of the audience which the handle is of. One that the history of
+    the task could not keep: the worst is assumed of how it came about."""
     if known is None:
         return CredentialFact(sighting, "result", audience, chain_depth=ENDLESS, minted_in_task=True)
     call = known.call if known.audience == audience else None
