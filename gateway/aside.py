@@ -12,8 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-AT_ONCE: Final = 4 * 2**10
-"""Bytes that are looked through on the event loop itself: a millisecond or two, hardly more than to hand them over."""
+AT_ONCE: Final = 8 * 2**10
+"""Bytes that are looked through on the event loop itself: a few milliseconds at most. Calls with a page of text are
+common, and to hand one over costs more than to look at it."""
 
 Found = TypeVar("Found")
 
