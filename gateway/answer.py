@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, Protocol
 
 import structlog
+from msgspec import Struct
 
 from gateway.binding.sessions import Session
 from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
@@ -48,8 +48,7 @@ RPC_UNAVAILABLE: Final = -31003
 """JSON-RPC error codes of the gateway's own, outside the ranges that the specification reserves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """What happens when an answer has ended, and what bounds it until then."""
 
     settle: Callable[[Ending], Awaitable[None]]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from gateway.answer import RPC_REFUSED
 from gateway.errors import UpstreamBroken
 from gateway.inspection import handles
@@ -168,9 +170,9 @@ def _put_back(  # noqa: PLR0917 - what was found, and where
     assert isinstance(params, dict)  # noqa: S101 - it was one before
     name = params["uri"] if uri else message.name
     assert name is None or isinstance(name, str)  # noqa: S101 - it was one before
-    restored = replace(message, body=body, params=params, name=name)
+    restored = structs.replace(message, body=body, params=params, name=name)
     headers = handles.mirrored(request.headers, found, values)
-    outgoing = replace(request, message=restored, headers=headers)
+    outgoing = structs.replace(request, message=restored, headers=headers)
     return Presented(outgoing, held, tuple(values.values()), count)
 
 

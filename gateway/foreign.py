@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from msgspec import structs
+
 from gateway.answer import RPC_REFUSED
 from gateway.inspection import elsewhere
 from gateway.inspection.credentials.finding import Finding
@@ -59,7 +61,7 @@ async def recalled(
         replace(item, shown_by=shown.of_another(audience, item.fingerprint)) for item in (*content.sightings, *more)
     )
     kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
-    return replace(content, sightings=kept, complete=content.complete and not found.incomplete)
+    return structs.replace(content, sightings=kept, complete=content.complete and not found.incomplete)
 
 
 def _sighting(found: Finding) -> Sighting:
@@ -76,7 +78,7 @@ async def marked(gateway: Gateway, request: UpstreamRequest, content: ResultCont
     if not said:
         return content
     sightings = (replace(item, ordinary=True) if item.fingerprint in said else item for item in content.sightings)
-    return replace(content, sightings=tuple(sightings))
+    return structs.replace(content, sightings=tuple(sightings))
 
 
 def _size(request: UpstreamRequest) -> int:

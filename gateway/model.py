@@ -1,7 +1,8 @@
 """The values that the phases hand to one another. Pure: no I/O, no clock, no randomness.
 
 Every value is frozen. A refusal is a value too; an exception (see `errors`) means that something
-outside the gateway failed.
+outside the gateway failed. Those that are made for each call are of msgspec: each takes a tenth of the time that a frozen
+dataclass does, and a call makes two dozen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A decoded JSON value."""
@@ -49,8 +53,7 @@ class Disposition(StrEnum):
 RequestId: TypeAlias = int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One JSON-RPC message of a client, strictly read. `body` is what was read and what is forwarded.
 
     `name` is what the routing header `Mcp-Name` mirrors: the tool or prompt name, the resource URI, the task id.
@@ -63,7 +66,7 @@ class Message:
     body: bytes
     method: str | None = None
     id: RequestId | None = None
-    params: JsonObject = field(default_factory=dict[str, Json])
+    params: JsonObject = msgspec.field(default_factory=dict[str, Json])
     name: str | None = None
     client_name: str | None = None
 
@@ -71,8 +74,7 @@ class Message:
 # --- the edge --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Everything in a request that can prove an identity. `certificate` is the verified client
     certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`)."""
 
@@ -83,8 +85,7 @@ class Credentials:
     certificate: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True):
     """What is sent to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
     `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id, `began` the mark of
     the token with which that session began."""
@@ -101,8 +102,7 @@ class UpstreamRequest:
         return self.message.body if self.message else None
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamReply:
+class UpstreamReply(Struct, frozen=True):
     """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time."""
 
     status: int
@@ -292,8 +292,7 @@ class Target:
         return f"{self.upstream}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
     in them stand for (docs/design/0005-handles.md)."""
 
@@ -329,8 +328,7 @@ class Source:
     unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The circumstances of a call. `time` in seconds since the epoch."""
 
     time: float
@@ -363,8 +361,7 @@ class Sighting:
     shown_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallContent:
+class CallContent(Struct, frozen=True):
     """What a call's arguments hold, as history keeps it: keyed digests in the place of values.
 
     `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
@@ -376,19 +373,18 @@ class CallContent:
     names. `complete` is false when the arguments were too much to be looked at whole.
     """
 
-    destinations: Mapping[int, str] = field(default_factory=dict[int, str])
+    destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     sightings: tuple[Sighting, ...] = ()
-    authority: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    authority: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
     grounded: frozenset[str] = frozenset()
     tokens: frozenset[int] = frozenset()
     complete: bool = True
-    links: Mapping[str, int] = field(default_factory=dict[str, int])
+    links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     own: bool = False
     directed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ResultContent:
+class ResultContent(Struct, frozen=True):
     """What a part of a result held. Folded before that part reaches the caller. `complete` is false when there was more
     in it than could be told apart; `links` are the digests of the web addresses that stand in it whole."""
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, cast
 
 import structlog
+from msgspec import Struct, structs
 
 from gateway import foreign
 from gateway.answer import (
@@ -161,7 +162,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)
     if session is not None:
-        request = replace(request, session=session.id, began=session.began)
+        request = structs.replace(request, session=session.id, began=session.began)
     if (refused := await barred(gateway, exchange.upstream, request)) is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
@@ -245,8 +246,7 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
 # --- what policy decides -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """A call on its way: what is to be sent, what policy sees of it, and the task in which it happens."""
 
     request: UpstreamRequest

@@ -10,14 +10,15 @@ from functools import partial
 from types import coroutine
 from typing import Any, Final, Literal, Protocol, cast
 
+from msgspec import Struct
+
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import Headers, UpstreamReply
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How an answer ended. `size` is in bytes; `digest` is that of what was passed on, if one was asked for."""
 
     ended: EndedAs

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from msgspec import Struct
+
 from gateway.aside import Aside
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
@@ -70,8 +72,7 @@ class Gateway:
     style: Literal["result", "protocol"]
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch.
 
     `upstream` is the name of the upstream, if there is such a one: what a caller writes into the path is not repeated

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from typing import Final, cast
 
+from msgspec import structs
+
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation
 from gateway.inspection import follow
@@ -77,7 +79,7 @@ class Forgetful(History):
 
     def __init__(self, settings: HistorySettings, first: Reservation) -> None:
         super().__init__(settings, clock=time.time)
-        self._first = replace(first, fields={})
+        self._first = structs.replace(first, fields={})
 
     def reserve(self, *about: object, **more: object) -> Reservation:
         return self._first

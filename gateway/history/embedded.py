@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import Struct
 
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.history import dump
@@ -47,8 +48,7 @@ _ENDED: Final = Reason("task/ended", "This task is over.", "Open a new one with 
 _EXPIRED: Final = Reason("task/expired", "This task's time is over.", "Open a new one with POST /tasks.")
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """A call that was counted: the facts for its decision, and the field `history` of its `call` entry."""
 
     facts: SessionFacts

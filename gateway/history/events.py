@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from msgspec import Struct
+
 from gateway.model import Effect, Sensitivity
 
 if TYPE_CHECKING:
@@ -89,8 +91,7 @@ class Settled(NamedTuple):
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """A part of a call's result. Made by `state.observed`, which leaves out what is known already.
 
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may

@@ -5,8 +5,9 @@ Tokens are taken from the Authorization header only, never from a query or a bod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import Fault
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _SCHEMES: Final = {"bearer": False, "dpop": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Presentation:
+class Presentation(Struct, frozen=True):
     """A token and how it was sent."""
 
     token: str

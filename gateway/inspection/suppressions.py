@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from msgspec import Struct
+
 from gateway.model import Target
 
 
@@ -52,8 +54,7 @@ class Suppression:
         return self.pointer is None or f"{found.pointer}/".startswith(f"{self.pointer}/")
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(Struct, frozen=True):
     """The suppressions that are in force for one call. `used` is told of each that was applied, by its number."""
 
     target: Target

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, cast
 
+from msgspec import Struct
+
 from gateway.model import Disposition, Era, Headers, JsonObject, Kind, Message, Reason, Refusal, RequestId
 from gateway.protocol import headers as routing_headers
 from gateway.protocol import strict
@@ -144,8 +146,7 @@ def cursor_of(message: Message) -> str | None:
     return cursor if isinstance(cursor, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
+class _Frame(Struct, frozen=True):
     """What the first rungs have found."""
 
     body: bytes

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+
 from gateway.model import Era, Headers, Kind
 
 VERSION: Final = b"mcp-protocol-version"
@@ -34,8 +36,7 @@ _TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,4096}")
 _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """What the routing headers say; `None` for one that is absent. `name` is decoded."""
 
     version: str | None = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from gateway.model import Headers
 
@@ -22,8 +23,7 @@ _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """One request's place in a trace. `traceparent` is what goes to the upstream, `None` for none."""
 
     trace_id: str

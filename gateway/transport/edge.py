@@ -14,6 +14,8 @@ from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from gateway.config import Configuration
 from gateway.model import Headers, Reason, Refusal
 from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_answer
@@ -28,8 +30,7 @@ _REMEMBERED: Final = 64
 heads of 64 KiB each at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """Who was refused, as far as HTTP tells."""
 
     ip: str | None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.model import Headers, Refusal
 
@@ -13,8 +14,7 @@ async def _no_body() -> bytes:
     return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """One HTTP request to an MCP endpoint or to `/tasks`, checked for what HTTP alone can show, its body not yet read.
 
     `url` is the address as the client used it, without query. `certificate` is the client's, DER, verified by

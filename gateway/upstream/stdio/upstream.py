@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import structs
 
 from gateway.config import Limits, Upstream
 from gateway.errors import UpstreamUnreachable
@@ -158,7 +160,7 @@ class StdioUpstream:
             raise
         if session.refused:
             self._end(session, "refused to initialize")
-            return replace(reply, headers=tuple(h for h in reply.headers if h[0] != _SESSION_ID))
+            return structs.replace(reply, headers=tuple(h for h in reply.headers if h[0] != _SESSION_ID))
         return reply
 
     async def _in_session(self, session: Session, request: UpstreamRequest) -> UpstreamReply:

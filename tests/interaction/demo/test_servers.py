@@ -7,13 +7,13 @@ import json
 import re
 import sys
 import time
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
+from msgspec import structs
 
 from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.demo.files import github_token
@@ -76,7 +76,7 @@ class HandshakeOnly:
             for name, value in request.headers
             if not (name == b"mcp-protocol-version" and value == b"2026-07-28")
         )
-        return await self._port.send(replace(request, headers=stripped))
+        return await self._port.send(structs.replace(request, headers=stripped))
 
 
 async def test_the_gateway_reads_the_same_definitions_in_both_eras(demo: dict[str, str]):

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.errors import PolicyInput
 from gateway.model import (
@@ -213,7 +214,7 @@ def test_a_fact_of_nothing_is_not_an_absent_fact():
 def test_a_task_is_told_with_its_contract():
     declared = Contract(frozenset({"b", "a"}), ("github/*",), ("a@b.example",), (("a", "b"),), {"audiences": 4})
     task = dataclasses.replace(TASK, risk="high", tenant="acme", environment="staging", contract=declared)
-    context = dataclasses.replace(CONTEXT, task=task)
+    context = structs.replace(CONTEXT, task=task)
 
     told = _read(document.decision(PRINCIPAL, CALL, context, FACTS))["context"]["task"]
 
@@ -229,7 +230,7 @@ def test_a_task_is_told_with_its_contract():
 
 def test_a_list_that_narrows_nothing_is_absent_and_one_that_allows_nothing_is_empty():
     def told(declared: Contract) -> Any:
-        context = dataclasses.replace(CONTEXT, task=dataclasses.replace(TASK, contract=declared))
+        context = structs.replace(CONTEXT, task=dataclasses.replace(TASK, contract=declared))
         return _read(document.decision(PRINCIPAL, CALL, context, FACTS))["context"]["task"]["contract"]
 
     assert told(Contract()) == {"credential_flows": [], "limits": {}}
@@ -398,7 +399,7 @@ def _in_mappings(value: object) -> object:
 )
 @pytest.mark.parametrize("nest", [_bare, _in_lists, _in_mappings])
 def test_a_value_that_readers_would_not_read_alike_is_refused(value: object, problem: str, nest: Any):
-    call = dataclasses.replace(CALL, arguments={"x": nest(value)})
+    call = structs.replace(CALL, arguments={"x": nest(value)})
 
     with pytest.raises(PolicyInput, match=problem) as raised:
         document.encode(document.decision(PRINCIPAL, call, CONTEXT, FACTS))
@@ -417,7 +418,7 @@ def test_endless_nesting_is_refused():
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    call = dataclasses.replace(CALL, arguments={"x": deep})
+    call = structs.replace(CALL, arguments={"x": deep})
 
     with pytest.raises(PolicyInput, match="nested"):
         document.encode(document.decision(PRINCIPAL, call, CONTEXT, FACTS))
@@ -425,7 +426,7 @@ def test_endless_nesting_is_refused():
 
 def test_any_mapping_can_be_arguments():
     arguments = MappingProxyType({"x": MappingProxyType({"y": 1})})
-    call = dataclasses.replace(CALL, arguments=arguments)
+    call = structs.replace(CALL, arguments=arguments)
 
     assert _read(document.decision(PRINCIPAL, call, CONTEXT, FACTS))["arguments"] == {"x": {"y": 1}}
 

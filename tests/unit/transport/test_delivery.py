@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
@@ -87,7 +87,7 @@ class Wire:
 
         exchange = Exchange(method, "files", "http://127.0.0.1/mcp/files", ())
         if method == "POST":
-            exchange = replace(exchange, body=partial(read_body, (), self.incoming.get, 100))
+            exchange = structs.replace(exchange, body=partial(read_body, (), self.incoming.get, 100))
         await found.converse(exchange, handle, self.presence, self.send)
 
 
