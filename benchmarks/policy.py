@@ -64,7 +64,7 @@ class Cost:
 
 
 def questions() -> list[Question]:
-    """A read, a write, a mail to two, two refusals, and a list of tools."""
+    """A read, a write, a mail to two; calls of which one family has to look closely; an ask, refusals, and a list."""
     text = (ROOT / "tests/policy/fixtures/bases.yaml").read_text(encoding="utf-8")
     bases = cast("dict[str, Any]", yaml.safe_load(text))
     mail = copy.deepcopy(bases["mail"])
@@ -75,10 +75,25 @@ def questions() -> list[Question]:
     strange["resource"]["id"] = "files/other_tool"
     listed = copy.deepcopy(bases["list"])
     listed["resources"] = [_tool(bases["read"]["resource"], number) for number in range(TOOLS_LISTED)]
+    confidential = copy.deepcopy(bases["read"])
+    confidential["session"]["labels"]["confidentiality"] = "confidential"
+    carrying = copy.deepcopy(bases["read"])
+    carrying["session"]["credentials"] = [_credential("files")]
+    abroad = copy.deepcopy(bases["read"])
+    abroad["session"]["credentials"] = [_credential("mail")]
+    wide = copy.deepcopy(bases["read"])
+    wide["session"]["audiences"] = ["files", "mail", "tickets", "web"]
+    elsewhere = copy.deepcopy(bases["write"])
+    elsewhere["arguments"]["path"] = "notes/week.txt"
     documents: list[tuple[str, Entrypoint, Any]] = [
         ("allow: read a file", "decision", bases["read"]),
         ("allow: write a file", "decision", bases["write"]),
         ("allow: mail to two", "decision", mail),
+        ("allow: after a secret", "decision", confidential),
+        ("allow: own credential", "decision", carrying),
+        ("ask: a fourth system", "decision", wide),
+        ("deny: other credential", "decision", abroad),
+        ("deny: another path", "decision", elsewhere),
         ("deny: changed tool", "decision", changed),
         ("deny: no grant", "decision", strange),
         (f"visibility of {TOOLS_LISTED}", "visibility", listed),
@@ -182,6 +197,19 @@ def main() -> int:
 
 def _row(question: str, engine: str, cost: Cost) -> None:
     print(f"{question:24}{engine:28}{cost.cpu:8.0f}{cost.p50:8.0f}{cost.p99:8.0f}")
+
+
+def _credential(audience: str) -> dict[str, Any]:
+    return {
+        "fingerprint": "f",
+        "detector": "jwt",
+        "pointer": "/token",
+        "role": "credential",
+        "origin": {"kind": "result", "audience": audience, "call": 1},
+        "chain_depth": 0,
+        "minted_in_task": False,
+        "handle": False,
+    }
 
 
 def _tool(example: dict[str, Any], number: int) -> dict[str, Any]:

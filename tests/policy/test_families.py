@@ -31,6 +31,10 @@ ASKING = {"budget", "credential_chain", "fan_out", "toxic_flow"}
 """The families that also have something for a person to decide."""
 
 BASES = {case.name: case.input for case in cases() if case.entrypoint == "decision"}
+SMALLEST = "a call of a task that has reached nothing else"
+BASES[SMALLEST] = copy.deepcopy(BASES["allow: the agent reads a file"])
+BASES[SMALLEST]["session"]["tenants"] = []
+
 NOTHING = object()
 """For a fact that is not there."""
 
@@ -65,6 +69,7 @@ _CONTRACTS: list[Any] = [
     {"credential_flows": [{"from": "mail", "to": "files"}], "limits": {"audiences": 5, "calls": 3}},
     {"credential_flows": [], "limits": {"audiences": 1, "denials": 300, "depth": "9", "other": 1}},
     {"credential_flows": [], "limits": {}, "audiences": ["files"], "tools": ["files/*"], "destinations": ["*@a.test"]},
+    {"credential_flows": [], "limits": {"audiences": 0, "calls": 0}},
     {"limits": []},
 ]
 _TEXTS: list[Any] = [
@@ -214,7 +219,7 @@ _SETTINGS = settings(
 )
 
 
-USUAL = ["allow: the agent reads a file", "allow: it mails several colleagues", "history: a login as oneself"]
+USUAL = [SMALLEST, "allow: the agent reads a file", "allow: it mails several colleagues", "history: a login as oneself"]
 
 
 @pytest.mark.parametrize("base", USUAL)
