@@ -318,6 +318,9 @@ def _plain_path(text: str, *, unc: bool) -> str:
         elif segment not in {"", "."}:
             kept.append(segment)
     joined = "/".join(kept)
+    if joined != joined.rstrip():
+        # Space at the end of a text counts for nothing, also where the end shows only now.
+        return _plain_path(root + joined.rstrip(), unc=unc)
     if unc:
         return "\\\\" + joined.replace("/", "\\")
     # A path without a slash would look like a name.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.inspection import hosts
@@ -84,6 +84,9 @@ ODD = st.text(alphabet='ab@.:/\\,;"<>()[]{}#%+ \t\n\u0430\u200b\u0130ß09-') | s
 
 
 @given(ODD)
+@example("0 \\")
+@example("a / b/..")
+@example("a/.. /")
 def test_a_normal_form_of_anything_is_its_own(text: str):
     value = normalise(text).value
 
