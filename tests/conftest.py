@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 MISSING = "MISSING TOOL"
+GARBAGE = 100_000
+"""Objects after which a test is followed by a collection."""
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
+
+
+def pytest_configure() -> None:
+    """Collect garbage between tests, in the main thread. An embedded engine must not be dropped in another one, and the
+    failures that tests keep refer to engines."""
+    gc.disable()
+
+
+def pytest_runtest_teardown() -> None:
+    if gc.get_count()[0] > GARBAGE:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Callable
@@ -30,6 +31,10 @@ BROKEN = {"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}
 async def _effect(folder: Folder) -> object:
     answer: Any = await folder.evaluate("decision", AGENT)
     return answer["effect"]
+
+
+def _engines() -> int:
+    return sum(isinstance(item, embedded.Embedded | embedded._Steps) for item in gc.get_objects())
 
 
 @pytest.fixture
@@ -168,6 +173,19 @@ async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
     assert not await opened.look()
     assert problem in str(opened.problem)
     assert await _effect(opened) == "allow"
+
+
+@pytest.mark.parametrize("rule", ["x := ", "default result := {}", "result := {} if input.nope"])
+async def test_a_policy_that_fails_is_gone_at_once(opened: Folder, tree: Tree, rule: str):
+    """What is left to the collector may be found in another thread, where an engine cannot be dropped."""
+    tree({"gateway/decision/decision.rego": f"package gateway.decision\n\n{rule}\n"})
+    await opened.look()
+    before = _engines()
+
+    assert not await opened.look()
+
+    assert opened.problem is not None
+    assert _engines() == before
 
 
 async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
