@@ -33,6 +33,8 @@ CALLS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 BOTH_ERAS = ("git", "time")
 """The others know the handshake only."""
+THREE_SYSTEMS = "audiences: {soft: 3, hard: 5}"
+"""More are asked about, by the shipped settings."""
 
 MODES = [
     *((name, mode) for name in CALLS for mode in ("auto", "legacy")),
@@ -65,9 +67,14 @@ def commands(node: Node, folder: Path) -> Mapping[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def gateway(commands: Mapping[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
-    """One gateway before all four servers."""
+    """One gateway before all four servers, of which one task may use all."""
     home = tmp_path_factory.mktemp("gateway")
-    with running_gateway(open_config(open_policy(home), commands), home) as running:
+    policy = open_policy(home)
+    settings = policy / "gateway/settings/data.yaml"
+    text = settings.read_text("utf-8")
+    assert THREE_SYSTEMS in text
+    settings.write_text(text.replace(THREE_SYSTEMS, "audiences: {soft: 4, hard: 5}", 1), "utf-8")
+    with running_gateway(open_config(policy, commands), home) as running:
         yield running
 
 
