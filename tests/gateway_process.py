@@ -86,7 +86,7 @@ def running_gateway(
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--config", str(path)],
             cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"} | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -48,7 +48,8 @@ class Folder:
     async def open(self) -> None:
         """Load for the first time. Raises `PolicyBroken`."""
         seen, found = await self._read()
-        await self._replace(found)
+        # Nobody waits yet, and what a thread takes for it is memory that it would keep.
+        await self._replace(Embedded(found, deadline=self._deadline, clock=self._monotonic))
         self._loaded = self._seen = seen
 
     async def look(self) -> bool:
@@ -64,7 +65,7 @@ class Folder:
             self._loaded = seen
             changed = found.revision != self.revision
             if changed:
-                await self._replace(found)
+                await self._replace(await Embedded.gradually(found, deadline=self._deadline, clock=self._monotonic))
         except PolicyError as error:
             self.problem = f"{error.message}; {error.remedy}; the policy before it stays in force"
             return False
@@ -83,8 +84,7 @@ class Folder:
         seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
         return seen, await asyncio.to_thread(bundle.read, self._folder, self._grants)
 
-    async def _replace(self, found: Bundle) -> None:
-        engine = await Embedded.gradually(found, deadline=self._deadline, clock=self._monotonic)
+    async def _replace(self, engine: Embedded) -> None:
         try:
             grants.require(engine.grant_problems(), str(self._grants or self._folder / bundle.GRANTS))
             name = await fixtures.require(_Patient(engine))

@@ -49,7 +49,7 @@ def running(module: str, log: Path, arguments: Sequence[str] = ()) -> Generator[
     """
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", module, "--fd", str(listening.fileno()), *arguments]
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -68,12 +68,13 @@ def running(module: str, log: Path, arguments: Sequence[str] = ()) -> Generator[
 
 
 def stop(process: subprocess.Popen[bytes], within: float = 10) -> None:
-    """SIGTERM, and SIGKILL for what has not ended `within` seconds (which is an error)."""
+    """SIGTERM, and SIGABRT for what has not ended `within` seconds (which is an error): under PYTHONFAULTHANDLER its log
+    then says where it is."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(within)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.send_signal(signal.SIGABRT)
         process.wait()
         raise
 
