@@ -68,7 +68,7 @@ class Readings:
         self._last: _Reading | None = None
 
     async def message(self, raw: bytes, data: bytes) -> None:
-        if passing.empty(data):
+        if passing.empty(raw):
             return
         told = passing.told(data, self._asked)
         self._last = reading = self._begun(told)

@@ -51,7 +51,10 @@ _SILENT: Final = frozenset(
     }
 )
 """Messages of a server that say only that they are there, or ask for a task of the client's own."""
-_EMPTY: Final = re.compile(rb'\s*\{\s*"jsonrpc":\s?"2\.0",\s?"id":\s?[0-9]{1,9},\s?"result":\s?\{\}\s*\}\s*')
+_EMPTY: Final = re.compile(
+    rb"(?:(?:event: ?message\r?\n)?data: ?)?"
+    rb'\s*\{\s*"jsonrpc":\s?"2\.0",\s?"id":\s?[0-9]{1,9},\s?"result":\s?\{\}\s*\}\s*'
+)
 
 _NO: Final = msgspec.Raw()
 
@@ -96,9 +99,10 @@ UNREAD: Final = Told(reading=True, unread=True)
 """What was not looked at whole, or is no message."""
 
 
-def empty(data: bytes) -> bool:
-    """Whether this is a response that says nothing, so that it need not be looked at."""
-    return _EMPTY.fullmatch(data) is not None
+def empty(raw: bytes) -> bool:
+    """Whether this is a response that says nothing, or an event with one and nothing besides, so that it need not be
+    looked at."""
+    return _EMPTY.fullmatch(raw) is not None
 
 
 def told(data: bytes, asked: str | None) -> Told:

@@ -100,6 +100,19 @@ async def test_what_cannot_be_recorded_is_not_given(
     assert got.broken is not None or b"no room" in got.body
 
 
+@requirement("history/read-elsewhere")
+@pytest.mark.parametrize("beside", ["id: {}", ": {}", "event: {}", "note: {}"])
+async def test_an_event_is_looked_at_whatever_its_message_says(there: Bench, beside: str):
+    back = Back(
+        type="text/event-stream",
+        chunks=(beside.format(GITHUB).encode() + b'\ndata: {"jsonrpc":"2.0","id":7,"result":{}}\n\n',),
+    )
+    await ask(there, back, message("completion/complete", ref={}, argument={}), await session(there))
+
+    (entry,) = readings(there)
+    assert len(entry["credentials"]) == 1
+
+
 def result_of(text: str) -> Back:
     whole = json.dumps(answer(7, text)).encode()
     return Back(chunks=tuple(whole[at : at + 65_536] for at in range(0, len(whole), 65_536)))

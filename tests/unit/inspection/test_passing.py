@@ -21,6 +21,8 @@ def message(**members: Any) -> bytes:
     [
         b'{"jsonrpc":"2.0","id":1,"result":{}}',
         b'{"jsonrpc": "2.0", "id": 12, "result": {}}\n',
+        b'data: {"jsonrpc":"2.0","id":1,"result":{}}\n\n',
+        b'event: message\r\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\r\n\r\n',
     ],
 )
 def test_a_response_that_says_nothing_is_empty(data: bytes):
@@ -35,6 +37,9 @@ def test_a_response_that_says_nothing_is_empty(data: bytes):
         b'{"jsonrpc":"2.0","id":"glpat","result":{}}',
         b'{"jsonrpc":"2.0","id":123456789012,"result":{}}',
         b'{"jsonrpc":"2.0","id":1,"result":{}} x',
+        b'id: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n',
+        b'event: other\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n',
+        b'data: {"jsonrpc":"2.0","id":1,"result":{}}\nid: 1\n\n',
         b"",
     ],
 )
