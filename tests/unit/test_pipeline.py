@@ -19,6 +19,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.history.kept import Kept
 from gateway.inspection.credentials.examples import example
 from gateway.journal.results import ResultRecord
 from gateway.model import (
@@ -30,6 +31,7 @@ from gateway.model import (
     Principal,
     Reason,
     Refusal,
+    Task,
     UpstreamRequest,
 )
 from gateway.pipeline import bounds, handle
@@ -460,3 +462,27 @@ async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop
             {"text": "word " * 8_000},
         ]
     assert threads == ["MainThread", "aside"]
+
+
+@requirement("invariant/9", "invariant/10")
+async def test_a_task_that_is_ended_while_its_call_is_looked_at_makes_no_call(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    gateway = there.gateway
+    await there.ask(call())
+    sent = len(there.upstream.sent)
+    (implicit,) = gateway.history.tasks()
+    task = Task("task-1", "declared", opened=gateway.clock(), expires=gateway.clock() + 100)
+    gateway.history.admit(Kept(task, b"", implicit.owner, task.opened))
+    looked = type(gateway.inspector).call
+
+    def ending(*about: Any, **more: Any) -> Any:
+        gateway.history.end(task, "cancelled")
+        return looked(*about, **more)
+
+    monkeypatch.setattr(type(gateway.inspector), "call", ending)
+    answer = await there.ask(call(text="word " * 8_000), (b"opagate-task", b"task-1"))
+
+    assert b"history/expired" in answer.body
+    assert len(there.upstream.sent) == sent
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["history/expired"]
