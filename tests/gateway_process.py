@@ -97,7 +97,11 @@ def running_gateway(
         yield gateway
         assert process.poll() is None, f"the gateway ended early:\n{gateway.printed()}"
     finally:
-        stop(process)
+        try:
+            stop(process)
+        except subprocess.TimeoutExpired as late:
+            late.add_note(gateway.printed())
+            raise
     assert TRACEBACK not in gateway.printed(), f"the gateway printed a traceback:\n{gateway.printed()}"
 
 

@@ -98,7 +98,12 @@ class Client:
 
     async def _fresh(self, within: float) -> Connection:
         connection = Connection(self)
-        await connected(self._address, connection, tls=self._tls, within=within)
+        try:
+            await connected(self._address, connection, tls=self._tls, within=within)
+        except BaseException:
+            # uvloop closes a connection that nobody waits for any more, and does not tell it if it was just made.
+            self.lost(connection)
+            raise
         return connection
 
     # --- for the connections -----------------------------------------------------------------------

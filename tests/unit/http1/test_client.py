@@ -8,14 +8,16 @@ import socket
 import struct
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from gateway.http1 import client as clients
+from gateway.http1.address import of_socket, of_url
 from gateway.http1.client import Client
-from gateway.http1.connection import HIGH_WATER, Response
+from gateway.http1.connection import HIGH_WATER, Connection, Response
 from gateway.http1.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
 from tests.unit.http1.peer import OK, Peer, asking, serving
 
@@ -423,6 +425,32 @@ async def _on_uvloop() -> None:
         await peer.until(lambda: peer.left == 3)
         with pytest.raises(AnswerTimeout):
             await ask(client, within=0.05)
+
+
+@pytest.mark.parametrize("over", ["tcp", "unix"])
+def test_closing_does_not_wait_for_a_connection_that_nobody_waited_for(
+    over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On uvloop: given up between being made and being used, it is closed without a word."""
+
+    async def given_up_when_made() -> None:
+        path = str(tmp_path / "s")
+        async with serving() as peer, await asyncio.start_unix_server(peer, path):
+            client = Client(of_socket(path, "opa") if over == "unix" else of_url(peer.url), connect=5)
+            asked = asyncio.ensure_future(client.request(b"GET", (), within=20, target=b"/"))
+            opened = client.opened
+
+            def made(connection: Connection) -> None:
+                opened(connection)
+                asked.cancel()
+
+            monkeypatch.setattr(client, "opened", made)
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            async with asyncio.timeout(5):
+                await client.aclose()
+
+    uvloop.run(given_up_when_made())
 
 
 def test_it_works_on_uvloop():
