@@ -171,7 +171,10 @@ def running_opa(program: Path, policy: Path, folder: Path, within: float = 30) -
     command = [program, "run", "--server", f"--addr=unix://{path}", "--disable-telemetry", "--log-level=error"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--bundle", policy], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            [*command, "--optimize-store-for-read-speed", "--bundle", policy],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         deadline = time.monotonic() + within

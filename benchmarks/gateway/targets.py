@@ -223,8 +223,9 @@ def _opa(folder: Path, socket_path: Path) -> Generator[tuple[int, ...]]:
     bundle = folder / "policy"
     subprocess.run(["cp", "-r", str(ROOT / "rego"), str(bundle)], check=True)
     (bundle / "gateway/grants/data.yaml").write_text(GRANTS)
-    command = [str(TOOLS / "opa"), "run", "--server", f"--addr=unix://{socket_path}", "--log-level=error", "--bundle"]
-    with process([*command, str(bundle)], core=TARGET_CORE, folder=folder / "opa", GOMAXPROCS="1") as running:
+    command = [str(TOOLS / "opa"), "run", "--server", f"--addr=unix://{socket_path}", "--log-level=error"]
+    command += ["--optimize-store-for-read-speed", "--bundle", str(bundle)]
+    with process(command, core=TARGET_CORE, folder=folder / "opa", GOMAXPROCS="1", GOGC="400") as running:
         deadline = time.monotonic() + 20
         while not socket_path.exists() and time.monotonic() < deadline:
             time.sleep(0.05)

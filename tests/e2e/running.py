@@ -70,7 +70,7 @@ class Opa:
         command = [self.program, "run", "--server", f"--addr=unix://{self.socket}", "--disable-telemetry"]
         with (self.folder / "opa.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--log-level=error", "--bundle", self.policy],
+                [*command, "--log-level=error", "--optimize-store-for-read-speed", "--bundle", self.policy],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
