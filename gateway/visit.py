@@ -84,3 +84,7 @@ class Visit(Struct, frozen=True):
     arrived: float
     trace: Trace
     upstream: str | None = None
+
+    def milliseconds(self, now: float) -> float:
+        """How long it has taken by then."""
+        return (now - self.arrived) * 1000

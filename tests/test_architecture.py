@@ -28,13 +28,18 @@ VOCABULARY = {
 }
 """What every part may import."""
 CONDUCTORS = {
+    "admission",
     "answer",
     "app",
+    "case",
     "concealing",
+    "deciding",
     "foreign",
+    "forwarding",
     "observation",
     "pages",
     "pipeline",
+    "presenting",
     "readings",
     "replay",
     "visit",

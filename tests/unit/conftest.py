@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import pytest
 import structlog
+
+from gateway.model import Obligation
+from tests.unit.harness import Bench, allow, bench, deciding
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +16,17 @@ def _plain_logs() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] -
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
+    """A whole gateway with a scripted upstream."""
+    async with bench(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def concealed(there: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """One whose policy allows every call, and wants the credentials of its answer concealed."""
+    deciding(there, allow(Obligation("conceal_credentials", {})), monkeypatch)
+    return there

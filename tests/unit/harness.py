@@ -14,7 +14,16 @@ import pytest
 from gateway import app, config
 from gateway.errors import GatewayError
 from gateway.identity import anonymous
-from gateway.model import Headers, Refusal, UpstreamReply, UpstreamRequest
+from gateway.model import (
+    Decision,
+    Headers,
+    JsonObject,
+    Obligation,
+    PolicyRevision,
+    Refusal,
+    UpstreamReply,
+    UpstreamRequest,
+)
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
 from gateway.transport.exchange import Exchange
@@ -187,6 +196,27 @@ async def bench(
         patch.setattr(app, "ports", ports)
         async with app.assembled(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
+
+
+def answering(there: Bench, value: Any, **more: Any) -> None:
+    """Have the upstream answer that."""
+    there.upstream.script = lambda request: result(request, value, **more)
+
+
+def allow(*obligations: Obligation) -> Decision:
+    return Decision("allow", (), obligations, PolicyRevision("test", "1"))
+
+
+def deciding(there: Bench, decision: Decision, monkeypatch: pytest.MonkeyPatch) -> list[JsonObject]:
+    """Have policy decide that. Gives what it is asked."""
+    asked: list[JsonObject] = []
+
+    async def decide(document: JsonObject) -> Decision:
+        asked.append(document)
+        return decision
+
+    monkeypatch.setattr(there.gateway.policy, "decide", decide)
+    return asked
 
 
 def message(method: str, identifier: Any = 7, **params: Any) -> bytes:

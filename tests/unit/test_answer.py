@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.errors import HistoryFull, UpstreamBroken
-from tests.unit.harness import Back, Bench, bench, call, listed, message, result
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
-    async with bench(tmp_path) as found:
-        yield found
+from tests.unit.harness import Back, Bench, call, listed, message, result
 
 
 async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(

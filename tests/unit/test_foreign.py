@@ -6,8 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +13,12 @@ import pytest
 from gateway.inspection import elsewhere
 from gateway.model import Credentials, Principal
 from tests.requirements import requirement
-from tests.unit.harness import URL, Answer, Bench, bench, call, message, modern, result
+from tests.unit.harness import URL, Answer, Bench, call, message, modern, result
 
 FIGURES = logging.getLogger("figures")
 
 KEY = "glpat-2c70e12b7a0646f92279f427"
 OUTSIDE = ["credential-chain/outside-arguments"]
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
-    async with bench(tmp_path) as found:
-        yield found
 
 
 async def caller(there: Bench) -> Principal:

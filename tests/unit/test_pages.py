@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.identity.keys import KeyStatus
 from gateway.pages import pages
-from tests.unit.harness import Bench, bench
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
-    async with bench(tmp_path) as found:
-        yield found
+from tests.unit.harness import Bench
 
 
 async def shown(there: Bench, path: str, *, draining: bool = False) -> tuple[int, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -25,12 +24,6 @@ from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, m
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
 GITHUB: Final = example(RULES["github-pat"], Random(5))
 OPEN: Final[dict[str, Any]] = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}}
-
-
-@pytest.fixture
-async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
-    async with bench(tmp_path) as found:
-        yield found
 
 
 def events(*messages: object, **more: Any) -> Back:

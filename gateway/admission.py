@@ -1,0 +1,87 @@
+"""Which requests may reach an upstream at all, whatever policy would say of them, and the form in which they would."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, cast
+
+from msgspec import structs
+
+from gateway.answer import RPC_REFUSED, values_of
+from gateway.binding.sessions import Session
+from gateway.inspection import tokens
+from gateway.model import Era, Headers, Message, Principal, Reason, Refusal, UpstreamRequest
+from gateway.protocol.classify import state_of, tasks_of
+from gateway.protocol.headers import forwardable_request
+from gateway.transport.exchange import Exchange
+from gateway.visit import Gateway, Visit
+
+_NONE: Final[frozenset[bytes]] = frozenset()
+_NOT_STATELESS: Final = frozenset({b"last-event-id"})
+
+
+def admitted(
+    gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
+) -> UpstreamRequest | Refusal:
+    """The request as it would travel on, if all that it names is its caller's own."""
+    exchange = visit.exchange
+    headers = forwardable(visit, message)
+    if tokens.shows(values_of(exchange.headers, b"authorization"), headers, message.body if message else b""):
+        return _refusal(
+            400,
+            "request/own-token",
+            "The call carries the token with which it is made.",
+            "Keep your token in the Authorization header; it is for this gateway alone.",
+        )
+    session = own_session(gateway, exchange, principal, message)
+    if isinstance(session, Refusal):
+        return session
+    if message is not None and not owns_handles(gateway, exchange.upstream, principal, message):
+        return _refusal(
+            400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
+        )
+    method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
+    request = UpstreamRequest(method, headers, principal, message)
+    return request if session is None else structs.replace(request, session=session.id, began=session.began)
+
+
+def forwardable(visit: Visit, message: Message | None) -> Headers:
+    """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
+    traceparent = visit.trace.traceparent
+    left_out = _NOT_STATELESS if _is_stateless(message) else _NONE
+    if traceparent is None:
+        return forwardable_request(visit.exchange.headers, without=left_out)
+    headers = forwardable_request(visit.exchange.headers, without=left_out | {b"traceparent"})
+    return (*headers, (b"traceparent", traceparent))
+
+
+def own_session(
+    gateway: Gateway, exchange: Exchange, principal: Principal, message: Message | None
+) -> Session | Refusal | None:
+    """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
+    headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
+    if _is_stateless(message):
+        return None
+    sealed = values_of(exchange.headers, b"mcp-session-id")
+    if not sealed:
+        if values_of(exchange.headers, b"last-event-id"):
+            return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
+        return None
+    session = gateway.sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
+    if session is None or len(sealed) > 1:
+        return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
+    return session
+
+
+def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message: Message) -> bool:
+    """Whether every protocol task and request state that the message names was given to this caller."""
+    state = state_of(message)
+    handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
+    return all(gateway.handles.belongs(upstream, handle, principal) for handle in handles)
+
+
+def _is_stateless(message: Message | None) -> bool:
+    return message is not None and message.era is Era.STATELESS
+
+
+def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
+    return Refusal(status, Reason(code, message, remedy), RPC_REFUSED)

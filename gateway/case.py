@@ -1,0 +1,77 @@
+"""A call on its way to be decided: what is to be sent, and all that stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.model import Call, Json, JsonObject, Message, Reason, Refusal, Task, UpstreamRequest
+from gateway.presenting import Presented, presented
+from gateway.protocol.classify import HEADER_MISMATCH, INVALID_PARAMS
+from gateway.protocol.parameters import ambiguous, contradicted
+from gateway.visit import Gateway, Visit
+from gateway.whose import task_of
+
+
+class Case(Struct, frozen=True):
+    """A call on its way: what is to be sent, what policy sees of it, and the task in which it happens."""
+
+    request: UpstreamRequest
+    message: Message
+    call: Call
+    task: Task
+    presented: Presented
+
+
+def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message) -> Case | Refusal:
+    """All that a decision on a call needs. Refuses a call that can be read in more than one way, and one of a task or with
+    a handle that is not there."""
+    call = _call(gateway, visit.exchange.upstream, message)
+    if ambiguous(call.arguments, call.target.schema):
+        return _AMBIGUOUS
+    if contradicted(call.arguments, call.target.schema, request.headers):
+        return _CONTRADICTED
+    task = task_of(gateway, visit, request, message, visit.arrived)
+    if isinstance(task, Refusal):
+        return task
+    handles = presented(gateway, request, message, call, task)
+    return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles)
+
+
+def _call(gateway: Gateway, upstream: str, message: Message) -> Call:
+    """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded."""
+    name = message.name or ""
+    match message.method:
+        case "resources/read":
+            return Call("resources/read", gateway.catalogue.target(upstream, "resource", name), {"uri": name})
+        case "prompts/get":
+            return Call("prompts/get", gateway.catalogue.target(upstream, "prompt", name), _arguments(message))
+        case _:
+            return Call("tools/call", gateway.catalogue.target(upstream, "tool", name), _arguments(message))
+
+
+def _arguments(message: Message) -> JsonObject:
+    arguments: Json = message.params.get("arguments", {})
+    return arguments if isinstance(arguments, Mapping) else {}
+
+
+_AMBIGUOUS: Final = Refusal(
+    400,
+    Reason(
+        "request/ambiguous-key",
+        "The arguments cannot be read in one way only: names of them differ in writing alone.",
+        "Write the names of arguments as the tool's definition does, and each once.",
+    ),
+    INVALID_PARAMS,
+)
+_CONTRADICTED: Final = Refusal(
+    400,
+    Reason(
+        "request/header",
+        "Header mismatch: a header Mcp-Param does not match the argument that it repeats.",
+        "Send routing headers once, and equal to the body.",
+    ),
+    HEADER_MISMATCH,
+)

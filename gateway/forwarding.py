@@ -1,0 +1,204 @@
+"""Sending on, and what is done with the answer: of a call that policy allowed, and of what needs no decision."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final, cast
+
+from gateway import foreign
+from gateway.answer import Settlement, append_or_say, measured, relay, values_of
+from gateway.case import Case
+from gateway.concealing import concealment, demanded, readable, sightings
+from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
+from gateway.inspection.concealment import Concealment
+from gateway.journal.entry import Outcome, settled_entry
+from gateway.journal.results import ResultRecord
+from gateway.model import Decision, Disposition, JsonObject, Refusal, ResultContent, UpstreamReply, UpstreamRequest
+from gateway.observation import Observation, label
+from gateway.readings import Readings, unanswered
+from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
+from gateway.visit import Gateway, Port, Visit
+from gateway.whose import task_of
+
+
+async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
+    """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
+    about it from then on."""
+    upstream = visit.exchange.upstream
+    rewrite: Concealment | None = None
+
+    async def settle(ending: Ending) -> None:
+        gateway.metrics.handles(upstream, concealed=0 if rewrite is None else rewrite.count, put_back=0)
+        measured(gateway, visit, ending)
+
+    if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
+        # It may answer again, or at last, a call whose answer was to be concealed.
+        task = task_of(gateway, visit, request, request.message, visit.arrived)
+        if isinstance(task, Refusal):
+            return task
+        rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
+    reply = await accepted(upstream, await port.send(request))
+    if rewrite is not None:
+        await readable(upstream, reply)
+    look = Readings(gateway, visit, request, tuple if rewrite is None else partial(sightings, rewrite))
+    return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
+
+
+def _may_answer_a_call(request: UpstreamRequest) -> bool:
+    return request.method == "GET" or (
+        request.message is not None and request.message.disposition is not Disposition.FILTER
+    )
+
+
+async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
+    """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
+    kept = gateway.result_record()
+    upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
+    rewrite, values = None, case.presented.values
+    if demanded(decision) or values:
+        rewrite = concealment(gateway, case.task, target, visit.arrived, values)
+        gateway.vault.conceal(principal.key, upstream)
+    made = partial(gateway.history.made, case.task, visit.id, target, label(decision))
+    session, identifier = case.request.session, case.message.id
+    if session is not None and identifier is not None:
+        # A session's answer may come on another stream, before it is known that the first has ended.
+        gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
+    settle = partial(settled, gateway, visit, case, kept, rewrite)
+    try:
+        reply, left = await sent(upstream, port, case.presented.outgoing, bounds(decision))
+        if rewrite is not None:
+            await readable(upstream, reply)
+        seen = partial(observed, gateway, visit, case, decision, rewrite)
+        return relay(gateway, visit, case.request, reply, Settlement(settle, left, kept, seen, rewrite, made=made))
+    except BaseException as error:
+        await finished(settle(Ending(_ended(error))))
+        raise
+
+
+async def settled(  # noqa: PLR0917 - all but the last are given beforehand
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    kept: ResultRecord | None,
+    rewrite: Concealment | None,
+    ending: Ending,
+) -> None:
+    """Take a call that has ended out of those under way, and record how it ended."""
+    gateway.history.settle(case.task, visit.id)
+    content = None if kept is None else await gateway.aside.look(kept.held, kept.value)
+    concealed = None if rewrite is None else rewrite.count
+    entry = settled_entry(
+        visit.id,
+        _outcome(ending),
+        duration_ms=visit.milliseconds(gateway.clock()),
+        status=ending.status,
+        size=ending.size,
+        result=ending.digest,
+        content=content,
+        concealed=concealed,
+        put_back=case.presented.count,
+    )
+    await append_or_say(gateway, "settled", entry)
+    gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
+    measured(gateway, visit, ending)
+
+
+def observed(  # noqa: PLR0917 - all but the last are given beforehand
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    decision: Decision,
+    rewrite: Concealment | None,
+    inner: Transform | None,
+) -> Observation:
+    """What looks at the call's result on its way back."""
+
+    async def fold(content: ResultContent) -> JsonObject | None:
+        marked = await foreign.marked(gateway, case.request, content)
+        return gateway.history.observe(case.task, visit.id, marked, label=label(decision))
+
+    return Observation(
+        gateway.inspector.result(
+            case.call,
+            case.task,
+            quiet=gateway.inspector.suppressions.of(case.call.target, visit.arrived),
+            seen=gateway.history.seen(case.task),
+        ),
+        fold,
+        partial(gateway.journal.append, "observed"),
+        inner,
+        tuple if rewrite is None else partial(sightings, rewrite),
+    )
+
+
+class Overdue(UpstreamTimeout):
+    """The time that policy allows a call is over."""
+
+
+async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bounds) -> tuple[UpstreamReply, Bounds]:
+    """The answer, as far as it has begun, and what is left of the bounds for the rest of it."""
+    if allowed.seconds is None:
+        return await accepted(upstream, await port.send(request)), allowed
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(allowed.seconds):
+            reply = await accepted(upstream, await port.send(request))
+    except TimeoutError:
+        raise Overdue(
+            f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
+            "ask for less, or have the operator raise the limit",
+        ) from None
+    return reply, replace(allowed, seconds=allowed.seconds - (loop.time() - began))
+
+
+async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
+    """An answer that may be passed on. One that says that the gateway's own credential is not accepted may not: its
+    challenge names the upstream, and would send the caller to fetch a token for it. Nor one that is compressed, for
+    nobody can look into it; the gateway asks for none that is."""
+    if reply.status in {401, 403}:
+        await reply.close()
+        raise UpstreamUnauthorized(
+            f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
+            "have the operator check the upstream's credential",
+        )
+    if any(coding.strip().lower() != "identity" for coding in values_of(reply.headers, b"content-encoding")):
+        await reply.close()
+        raise UpstreamBroken(
+            f"upstream {upstream} compressed its answer, though it was asked not to, so it cannot be looked into",
+            "have the operator turn compression off there",
+        )
+    return reply
+
+
+def bounds(decision: Decision) -> Bounds:
+    """What the `limit` obligation asks for. Of several, the tightest."""
+    if not decision.obligations:
+        return NO_BOUNDS
+    limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
+    seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
+    sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]
+    return Bounds(min(seconds, default=None), min(sizes, default=None))
+
+
+def _ended(error: BaseException) -> EndedAs:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return "limited" if isinstance(error, Overdue) else "failed"
+
+
+_OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
+    "completed": Outcome.COMPLETED,
+    "cancelled": Outcome.CANCELLED,
+    "failed": Outcome.UPSTREAM_FAILED,
+    "limited": Outcome.REFUSED,
+}
+
+
+def _outcome(ending: Ending) -> Outcome:
+    if ending.ended == "completed" and (ending.status or 0) >= 400:
+        return Outcome.ERROR
+    return _OUTCOMES[ending.ended]

@@ -1,0 +1,65 @@
+"""Which requests reach an upstream, and in what form."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.model import Credentials, Principal, Refusal
+from tests.unit.harness import URL, Bench, call, message, modern, result
+
+
+async def test_a_session_is_sealed_for_its_caller_and_opened_for_the_upstream(there: Bench):
+    there.upstream.script = lambda request: result(request, {}, session="s-1")
+    opening = message(
+        "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a", "version": "1"}
+    )
+    sealed = dict((await there.ask(opening)).headers)[b"mcp-session-id"]
+    assert sealed.startswith(b"s-1.")
+
+    again = await there.ask(message("ping"), (b"mcp-session-id", sealed))
+    assert there.upstream.sent[-1].session == "s-1"
+    assert dict(again.headers)[b"mcp-session-id"] == sealed
+    assert (await there.ask(message("ping"), (b"mcp-session-id", b"s-1"))).codes == ["session/unknown"]
+    assert (await there.ask(None, (b"last-event-id", b"1"))).codes == ["session/missing"]
+
+
+async def test_the_stateless_era_ignores_the_headers_of_sessions(there: Bench):
+    body, *headers = modern("tools/call", name="read_file", arguments={})
+    answer = await there.ask(body, *headers, (b"mcp-session-id", b"made-up"), (b"last-event-id", b"1"))
+
+    assert answer.status == 200
+    assert there.upstream.sent[0].session is None
+    assert b"last-event-id" not in dict(there.upstream.sent[0].headers)
+
+
+async def test_a_state_belongs_to_the_one_to_whom_it_was_given(there: Bench):
+    body, *headers = modern("tools/call", name="read_file", arguments={}, requestState="s", inputResponses={})
+    assert (await there.ask(body, *headers)).codes == ["session/foreign"]
+    there.upstream.script = lambda request: result(request, {"resultType": "input_required", "requestState": "s"})
+    asked, *first = modern("tools/call", name="read_file", arguments={})
+    await there.ask(asked, *first)
+
+    assert (await there.ask(body, *headers)).status == 200
+
+
+async def test_the_callers_own_token_does_not_travel_inside_a_call(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
+
+    async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
+        return principal
+
+    monkeypatch.setattr(there.gateway.identities, "identify", identify)
+    answer = await there.ask(
+        call(text="a.b.0123456789abcdefghij"), (b"authorization", b"Bearer a.b.0123456789abcdefghij")
+    )
+
+    assert answer.codes == ["request/own-token"]
+    assert there.upstream.sent == []
+
+
+async def test_a_trace_is_joined_and_passed_on(there: Bench):
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await there.ask(call(), (b"traceparent", parent), (b"traceparent", b"another"))
+
+    assert [value for name, value in there.upstream.sent[0].headers if name == b"traceparent"] == [parent]
+    assert there.entries("call")[0]["trace_id"] == parent.split(b"-")[1].decode()

@@ -1,0 +1,59 @@
+"""What a decision on a call is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.requirements import requirement
+from tests.unit.harness import Bench, call, message, result
+
+
+@requirement("mcp/resources-prompts")
+@pytest.mark.parametrize(
+    ("body", "action", "target"),
+    [
+        (message("resources/read", uri="file:///a"), "resources/read", "files/file:///a"),
+        (message("prompts/get", name="hello", arguments={"a": "b"}), "prompts/get", "files/hello"),
+        (message("prompts/get", name="hello"), "prompts/get", "files/hello"),
+    ],
+)
+async def test_what_moves_data_is_decided_as_a_call_is(there: Bench, body: bytes, action: str, target: str):
+    assert (await there.ask(body)).status == 200
+    (entry,) = there.entries("call")
+    assert (entry["action"], entry["target"]["id"]) == (action, target)
+
+
+@requirement("invariant/2")
+@pytest.mark.parametrize(
+    "arguments", [{"path": "reports/a", "Path": "/etc"}, {"PATH": "/etc"}, {"pa-th": 1}, {"x": 1, "X": 2}]
+)
+async def test_an_argument_that_the_upstream_may_read_as_another_is_refused(there: Bench, arguments: dict[str, Any]):
+    """Else a grant that asks about `/path` is passed by one that Go reads as `path`."""
+    answer = await there.ask(call(**arguments))
+
+    assert (answer.status, answer.codes) == (400, ["request/ambiguous-key"])
+    assert there.upstream.sent == []
+    assert there.entries("call") == []
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/ambiguous-key"]
+
+
+@requirement("invariant/2", "mcp/headers-agree")
+async def test_a_header_that_repeats_an_argument_must_agree_with_it(there: Bench):
+    answer = await there.ask(call(path="reports/a"), (b"mcp-param-path", b"/etc/passwd"))
+    assert (answer.status, answer.codes) == (400, ["request/header"])
+    assert there.upstream.sent == []
+
+    assert (await there.ask(call(path="reports/a"), (b"mcp-param-path", b"reports/a"))).status == 200
+
+
+async def test_a_session_is_no_task_of_its_own(there: Bench):
+    there.upstream.script = lambda request: result(request, {}, session="s-1")
+    opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
+    for _ in range(2):
+        sealed = dict((await there.ask(opening)).headers)[b"mcp-session-id"]
+        await there.ask(call(), (b"mcp-session-id", sealed))
+    await there.ask(call())
+
+    assert len({entry["task"]["id"] for entry in there.entries("call")}) == 1

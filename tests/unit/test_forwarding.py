@@ -1,0 +1,199 @@
+"""What is sent on, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.forwarding import bounds
+from gateway.journal.results import ResultRecord
+from gateway.model import Obligation, UpstreamRequest
+from gateway.pipeline import handle
+from gateway.relay import Bounds, Relay
+from gateway.transport.exchange import Exchange
+from tests.requirements import requirement
+from tests.unit.harness import (
+    URL,
+    Back,
+    Bench,
+    Upstream,
+    allow,
+    bench,
+    call,
+    deciding,
+    message,
+    modern,
+    read_out,
+    result,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (UpstreamUnreachable("it is away"), 502, "upstream/unreachable"),
+        (UpstreamTimeout("it is late"), 504, "upstream/timeout"),
+        (UpstreamBroken("it broke"), 502, "upstream/broken"),
+    ],
+)
+async def test_a_call_whose_upstream_fails_is_settled_and_answered_for(
+    there: Bench, error: Exception, status: int, code: str
+):
+    there.upstream.script = lambda _request: error
+    answer = await there.ask(call())
+
+    assert (answer.status, answer.codes) == (status, [code])
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+
+
+@requirement("mcp/no-foreign-challenge")
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [call(), message("ping")])
+async def test_an_upstream_that_does_not_accept_the_gateway_does_not_challenge_the_caller(
+    there: Bench, status: int, body: bytes
+):
+    there.upstream.script = lambda _request: Back(status)
+    answer = await there.ask(body)
+
+    assert (answer.status, answer.codes) == (502, ["upstream/unauthorized"])
+    assert there.upstream.closed == 1
+
+
+async def test_a_defect_in_mid_call_is_settled_and_raised(there: Bench):
+    there.upstream.script = lambda _request: RuntimeError("a defect")
+    with pytest.raises(RuntimeError):
+        await there.ask(call())
+
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+
+
+async def test_an_error_of_the_server_is_an_outcome_of_its_own(there: Bench):
+    there.upstream.script = lambda _request: Back(500, "text/plain", (b"sorry",))
+
+    assert (await there.ask(call())).body == b"sorry"
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["error"]
+
+
+class Held(Upstream):
+    """Holds a call until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = asyncio.Event()
+        self.proceed = asyncio.Event()
+
+    async def send(self, request: UpstreamRequest) -> Any:
+        reply = await super().send(request)
+        if request in self.sent:
+            self.arrived.set()
+            await self.proceed.wait()
+        return reply
+
+
+async def test_a_caller_that_leaves_while_the_upstream_thinks_is_settled_as_cancelled(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        task = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [entry["outcome"] for entry in there.entries("settled")] == ["cancelled"]
+
+
+async def test_a_limit_on_time_counts_from_the_sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path, Held()) as there:
+        deciding(there, allow(Obligation("limit", {"timeout_seconds": 0.05})), monkeypatch)
+        answer = await there.ask(call())
+        assert (answer.status, answer.codes) == (504, ["upstream/timeout"])
+        assert [entry["outcome"] for entry in there.entries("settled")] == ["refused"]
+
+
+async def test_what_is_left_of_a_limit_on_time_is_for_the_answer(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    deciding(there, allow(Obligation("limit", {"timeout_seconds": 60, "max_bytes": 10})), monkeypatch)
+    answer = await there.ask(call())
+
+    assert "larger than policy allows" in answer.json["error"]["message"]
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["refused"]
+
+
+async def test_what_needs_no_decision_passes_and_is_measured(there: Bench):
+    assert (await there.ask(message("ping"))).status == 200
+    assert there.entries("call") == []
+    assert b'opagate_settled_total{outcome="completed",upstream="files"} 1.0' in there.gateway.metrics.exposition()
+
+
+async def test_a_stream_of_a_session_is_passed_on(there: Bench):
+    there.upstream.script = lambda _request: Back(200, "text/event-stream", (b": hello\n\n",))
+
+    assert (await there.ask(None)).body == b": hello\n\n"
+    assert there.upstream.sent[0].method == "GET"
+
+
+@pytest.mark.parametrize("body", [call(), message("ping"), None])
+async def test_an_answer_that_cannot_be_looked_into_is_not_passed_on(there: Bench, body: bytes | None):
+    there.upstream.script = lambda _request: Back(chunks=(gzip.compress(b"{}"),), encoding="gzip")
+    answer = await there.ask(body)
+
+    assert (answer.status, answer.codes) == (502, ["upstream/broken"])
+    assert there.upstream.closed == 1
+
+
+async def test_an_answer_that_says_that_it_is_not_compressed_is_passed_on(there: Bench):
+    there.upstream.script = lambda request: result(request, {"content": []}, encoding="Identity")
+
+    assert (await there.ask(call())).status == 200
+
+
+async def test_a_stream_that_waits_for_news_is_idle(there: Bench):
+    body, *headers = modern("subscriptions/listen", notifications={})
+
+    async def read() -> bytes:
+        return body
+
+    answer = await handle(there.gateway, Exchange("POST", "files", URL, tuple(headers), "127.0.0.1", body=read))
+
+    assert isinstance(answer, Relay)
+    assert answer.idle
+    await read_out(answer)
+
+
+def limit(**properties: int) -> Obligation:
+    return Obligation("limit", properties)
+
+
+def test_of_several_limits_the_tightest_holds():
+    label = Obligation("label", {"confidentiality": "confidential"})
+
+    assert bounds(allow(label)) == Bounds(None, None)
+    several = (label, limit(timeout_seconds=9, max_bytes=5), limit(timeout_seconds=3), limit(max_bytes=7))
+    assert bounds(allow(*several)) == Bounds(3, 5)
+
+
+async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[str] = []
+    value = ResultRecord.value
+
+    def watched(record: ResultRecord) -> Any:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return value(record)
+
+    monkeypatch.setattr(ResultRecord, "value", watched)
+    async with bench(tmp_path, more="journal: {results: full}\n") as there:
+        for text in ("short", "word " * 8_000):
+            there.upstream.script = lambda request, text=text: result(request, {"text": text})
+            assert (await there.ask(call())).status == 200
+
+        assert [entry["content"] for entry in there.entries("settled")] == [
+            {"text": "short"},
+            {"text": "word " * 8_000},
+        ]
+    assert threads == ["MainThread", "aside"]
