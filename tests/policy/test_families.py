@@ -34,6 +34,10 @@ BASES = {case.name: case.input for case in cases() if case.entrypoint == "decisi
 SMALLEST = "a call of a task that has reached nothing else"
 BASES[SMALLEST] = copy.deepcopy(BASES["allow: the agent reads a file"])
 BASES[SMALLEST]["session"]["tenants"] = []
+OF_A_TENANT = "a call of a task that has reached nothing else, at a system of a tenant"
+BASES[OF_A_TENANT] = copy.deepcopy(BASES[SMALLEST])
+BASES[OF_A_TENANT]["resource"]["properties"]["tenant"] = "demo"
+BASES[OF_A_TENANT]["session"]["tenants"] = ["demo"]
 
 NOTHING = object()
 """For a fact that is not there."""
@@ -219,7 +223,13 @@ _SETTINGS = settings(
 )
 
 
-USUAL = [SMALLEST, "allow: the agent reads a file", "allow: it mails several colleagues", "history: a login as oneself"]
+USUAL = [
+    SMALLEST,
+    OF_A_TENANT,
+    "allow: the agent reads a file",
+    "allow: it mails several colleagues",
+    "history: a login as oneself",
+]
 
 
 @pytest.mark.parametrize("base", USUAL)

@@ -24,21 +24,22 @@ findings := denials | {object.union(ask, {"approvable": true}) | some ask in ask
 #   One look at all facts, for the many calls of small tasks. A difference exists between numbers only, so a limit or a
 #   fact that is none makes nothing clear. First the smallest of tasks, which has reached this one system alone.
 clear(call) if {
-	here := [call.resource.properties.audience]
+	properties := call.resource.properties
+	here := [properties.audience]
 	session := call.session
 	session.audiences == here
 	session.audiences_in_window == here
 	session.write_audiences in [[], here]
 	session.call_destinations == []
-	session.tenants == []
-	session.environments == [call.resource.properties.environment]
+	session.tenants in [[], [object.get(properties, "tenant", "")]]
+	session.environments == [properties.environment]
 	settings := data.gateway.settings
 	limits := settings.task_limits
 	limits.audiences.soft - 1 >= 0
 	limits.audiences_in_window.soft - 1 >= 0
 	limits.write_audiences.soft - 1 >= 0
 	limits.call_destinations.soft - 0 >= 0
-	limits.tenants.soft - 0 >= 0
+	limits.tenants.soft - 1 >= 0
 	limits.environments.soft - 1 >= 0
 	limits.destinations.soft - session.destinations >= 0
 	limits.spread.soft - session.spread >= 0
