@@ -82,7 +82,8 @@ class Answers:
         self._answered = True
         method = self._list_method(envelope.result)
         if method is not None:
-            return await self._filtered(data, method, _id(envelope.id))
+            asked = self._message.id if self._message is not None else _id(envelope.id)
+            return await self._filtered(data, method, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
             self._note_handles(envelope.result)
         return data

@@ -93,9 +93,10 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
 
 
 def _answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
-    """Whether this is the one response to that request. `1` and `"1"` and `true` are different ids."""
+    """Whether this is the one response to that request. `1` and `"1"` and `true` are different ids. An error without an
+    id is about what was sent, which the server could not, or would not, read."""
     given = document.get("id")
-    same = type(given) is type(id) and given == id
+    same = "error" in document if given is None else type(given) is type(id) and given == id
     return document.get("jsonrpc") == "2.0" and same and ("result" in document) != ("error" in document)
 
 

@@ -152,6 +152,23 @@ async def test_the_tasks_of_a_list_are_not_remembered_as_the_callers_own():
     assert asked.remembered == []
 
 
+@pytest.mark.parametrize("identifier", [{}, {"id": None}], ids=["absent", "null"])
+async def test_an_error_about_a_list_that_the_server_did_not_read_is_passed_on(identifier: dict[str, None]):
+    asked = Asked(message("tools/list", Disposition.FILTER))
+    sent = json.dumps(
+        {"jsonrpc": "2.0", **identifier, "error": {"code": -32600, "message": "initialize first"}}
+    ).encode()
+
+    assert await asked.see(sent) is sent
+
+
+async def test_what_stands_in_the_place_of_an_unreadable_list_has_the_id_of_the_request():
+    asked = Asked(message("tools/list", Disposition.FILTER))
+    hidden = await asked.see({"jsonrpc": "2.0", "id": None, "error": "initialize first"})
+
+    assert (hidden["id"], hidden["error"]["code"]) == (5, RPC_HIDDEN)
+
+
 @pytest.mark.parametrize("result", [{}, {"tools": {}}, {"tools": [1]}, {"tools": [{"title": "no name"}]}, []])
 async def test_a_list_that_cannot_be_read_shows_nothing(result: Any):
     asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
