@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -35,6 +35,7 @@ Values are written like this:
 
 - *size*: `4MiB`, `512KiB`, `10MB`, or a number of bytes
 - *duration*: `250ms`, `5s`, `10m`, `1h`, `7d`
+- *date*: `2027-03-31`
 - *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused
 - *path*: relative to the folder of the configuration file
 - *key location*: `file:PATH`, or `https://…`; `http://` on loopback only
@@ -92,7 +93,8 @@ def _command(path: str, command: Any) -> list[str]:
 
 
 def _shown(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper())
+    shown = str(argument.metavar or argument.name.upper()) + ("…" if argument.nargs != 1 else "")
+    return shown if argument.required else f"[{shown}]"
 
 
 def _names(option: Any) -> str:
@@ -199,9 +201,8 @@ def _plain_type(bare: object) -> str:
         return " or ".join(f"`{item.value}`" for item in bare)
     if isinstance(bare, type) and issubclass(bare, BaseModel):
         return "mapping, see below"
-    known: dict[object, str] = {Path: "path", timedelta: "duration", SecretStr: "secret"}
-    plain = cast("object", bare)
-    return known.get(plain, str(plain))
+    known: dict[object, str] = {Path: "path", timedelta: "duration", date: "date", SecretStr: "secret"}
+    return known[bare]
 
 
 def _value(field: FieldInfo) -> str:

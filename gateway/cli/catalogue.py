@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gateway.upstream.catalogue import Catalogue
     from gateway.upstream.pins import Change
 
-app = typer.Typer(help="The upstreams' tools, their labels, and their pinned definitions.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
-UpstreamArgument = Annotated[str | None, typer.Argument(metavar="[UPSTREAM]", help="Only this one.")]
+UpstreamArgument = Annotated[str | None, typer.Argument(metavar="UPSTREAM", help="Only this one.")]
 
 
 @app.callback()
@@ -75,7 +75,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
 @app.command("pin", epilog="Example: opagate catalogue pin tickets/search_tickets")
 def pin(
     what: Annotated[
-        str | None, typer.Argument(metavar="[UPSTREAM[/TOOL]]", help="What to trust. Without it: everything.")
+        str | None, typer.Argument(metavar="UPSTREAM[/TOOL]", help="What to trust. Without it: everything.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = None,

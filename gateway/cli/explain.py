@@ -25,7 +25,9 @@ _CAUSES: Final = 20
 
 
 def explain(
-    decision_id: Annotated[str, typer.Argument(help="As a refusal names it, and as the journal does.")],
+    decision_id: Annotated[
+        str, typer.Argument(metavar="DECISION_ID", help="As a refusal names it, and as the journal does.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

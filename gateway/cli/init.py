@@ -23,8 +23,9 @@ def init(
 ) -> None:
     """Write a commented gateway.yaml, and a grants.yaml beside it.
 
-    With --from, the servers of another client become upstreams. Secrets are never copied: each becomes a reference to an
-    environment variable, and those to set are listed.
+    With --from, the servers of another client become upstreams.
+
+    Secrets are never copied: each becomes a reference to an environment variable, and those to set are listed.
     """
     from gateway.cli import importing, template
     from gateway.errors import ConfigurationError
@@ -81,7 +82,7 @@ def _next(path: Path, imported: bool) -> None:
     rows = pairs()
     rows.add_row(f"  opagate check{config}", "is everything there, and what is to mend")
     rows.add_row(
-        f"  opagate catalogue{config}",
+        f"  opagate catalogue show{config}",
         "the tools; label them in the file" + (", and grant them in grants.yaml" if imported else ""),
     )
     rows.add_row(f"  opagate serve --config {path}", "run it")

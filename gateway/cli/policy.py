@@ -66,8 +66,9 @@ def run_tests(
 ) -> None:
     """Run the policy's `test_*` rules in the embedded engine; and in a real OPA, if it is here.
 
-    Exit status 1 if a test fails. A test that only the embedded engine does not pass fails if there is no OPA to say
-    that it is right.
+    Exit status 1 if a test fails.
+
+    A test that only the embedded engine does not pass fails if there is no OPA to say that it is right.
     """
     from gateway.cli import rego
 
@@ -97,7 +98,7 @@ def run_tests(
 @app.command("eval", epilog="Example: opagate policy eval input.json")
 def evaluate(
     document: Annotated[
-        Path, typer.Argument(metavar="[INPUT]", help="A policy input as JSON, - for standard input.")
+        Path, typer.Argument(metavar="INPUT", help="A policy input as JSON, - for standard input.")
     ] = Path("-"),
     entrypoint: Annotated[
         Literal["decision", "visibility"], typer.Option(help="The question: one call, or a list.")

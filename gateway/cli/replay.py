@@ -26,7 +26,7 @@ _LONG: Final = 2_000
 
 
 def replay(
-    traces: Annotated[list[Path], typer.Argument(metavar="TRACE…", help="Files of traces, one JSON object a line.")],
+    traces: Annotated[list[Path], typer.Argument(metavar="TRACE", help="Files of traces, one JSON object a line.")],
     against: Annotated[
         Path | None,
         typer.Option(

@@ -122,7 +122,7 @@ upstreams:
 
 _GRANT_FOR_IMPORTED: Final = """\
   {name}: []
-  # {name}:
+  # In the place of [], so that whoever has a development token may look at it:
   #   - id: {name}-reads
   #     agents: ["*"]
   #     issuers: ["urn:opagate:development"]

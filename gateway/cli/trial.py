@@ -164,7 +164,7 @@ def _greet(configuration: Configuration, path: Path) -> None:
     out.print(bearer, markup=False)
     _heading("Try first", "in another terminal")
     where = f"--config {shlex.quote(str(path))}"
-    for remark, command in _suggestions(configuration, where):
+    for remark, command in suggestions(configuration, where):
         out.print(f"  # {remark}", style="dim", markup=False)
         out.print(f"  {command}", style="cyan", markup=False)
     out.print()
@@ -175,11 +175,12 @@ def _heading(title: str, remark: str) -> None:
     out.print(f"[bold]{title}[/] [dim]({remark})[/]")
 
 
-def _suggestions(configuration: Configuration, where: str) -> Iterator[tuple[str, str]]:
+def suggestions(configuration: Configuration, where: str) -> Iterator[tuple[str, str]]:
+    """What can be tried, and the command for it. `where` is the option that names the configuration."""
     yield "each decision, as it is made", f"opagate journal tail {where}"
     yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where)
     yield "why: the rule, and what would pass (the refusal names its ID)", f"opagate explain ID {where}"
-    yield "the tools, their labels and pins", f"opagate catalogue {where}"
+    yield "the tools, their labels and pins", f"opagate catalogue show {where}"
     yield "a scripted agent shows what passes and what does not", "opagate up --once"
 
 

@@ -28,8 +28,9 @@ def up(
 ) -> None:
     """Start a gateway to try, with demo upstreams (files, tickets, mail) and no configuration.
 
-    It prints the endpoints, a token, a client configuration to paste, and what to try first. With --once, exit status 1
-    if a step did not go as expected.
+    It prints the endpoints, a token, a client configuration to paste, and what to try first.
+
+    With --once, exit status 1 if a step did not go as expected.
     """
     import uvloop
 

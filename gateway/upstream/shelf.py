@@ -116,7 +116,9 @@ class Shelf:
         seen = self._seen.get(name)
         shown = f"{self.name}/{pins.visible(name)}"
         if seen is None:
-            raise ConfigurationError(f"{self.name} lists no tool {pins.visible(name)!r}", "see `opagate catalogue`")
+            raise ConfigurationError(
+                f"{self.name} lists no tool {pins.visible(name)!r}", "see `opagate catalogue show`"
+            )
         if isinstance(seen, Unreadable):
             raise ConfigurationError(f"{shown} cannot be pinned: {seen.problem}", "have the upstream mended")
         if digest is not None and seen.digest != digest:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import typer
@@ -33,6 +34,21 @@ def failed(status: Status, monkeypatch: pytest.MonkeyPatch) -> Failed:
 def test_the_version_is_printed_and_all_is_well(status: Status, capsys: pytest.CaptureFixture[str]):
     assert status("--version") == 0
     assert capsys.readouterr().out.startswith("opagate ")
+
+
+def commands(parent: Any) -> Iterator[tuple[str, str]]:
+    """Each command with its help."""
+    for name, command in parent.commands.items():
+        yield name, inspect.cleandoc(command.help)
+        yield from commands(command) if hasattr(command, "commands") else ()
+
+
+def test_no_line_of_help_ends_where_the_terminal_does_not():
+    # Of the first paragraph typer joins the lines.
+    broken = {name: text.split("\n\n")[1:] for name, text in commands(typer.main.get_command(root.app))}
+
+    assert len(broken) > 10
+    assert {name: parts for name, parts in broken.items() if any("\n" in part for part in parts)} == {}
 
 
 @pytest.mark.parametrize(

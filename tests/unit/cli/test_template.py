@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_grants_can_be_read_in_full(upstreams: dict[str, object] | None, tmp_pat
 
 def test_nobody_may_call_what_was_imported():
     assert yaml.safe_load(template.grants({"github": {}, "files": {}})) == {"upstreams": {"github": [], "files": []}}
+
+
+def test_the_grants_that_are_proposed_can_be_put_into_force_as_the_file_says(tmp_path: Path):
+    path = tmp_path / "grants.yaml"
+    text = template.grants({"github": {}, "files": {}}).replace(": []\n", ":\n")
+    head, upstreams, body = text.partition("upstreams:\n")
+    path.write_text(head + upstreams + re.sub(r"(?m)^  # (?! *In)", "  ", body), encoding="utf-8")
+
+    grants = yaml.safe_load(path.read_text("utf-8"))["upstreams"]
+    assert [grant["id"] for items in grants.values() for grant in items] == ["github-reads", "files-reads"]
+    assert rego.grant_problems(bundle.read(shipped(), path)) == []
 
 
 def test_no_upstreams_are_still_a_configuration(tmp_path: Path):
