@@ -115,7 +115,7 @@ class Answers:
         if page is None:
             log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
             return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
-        return page.only(await self._visible(method, page))
+        return data if page.error else page.only(await self._visible(method, page))
 
     def _note_handles(self, raw: msgspec.Raw) -> None:
         result = _members(raw)

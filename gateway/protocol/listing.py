@@ -42,13 +42,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page. An upstream's error is a page without items. `cursor` is `nextCursor`, if there is one."""
+    """One page. An upstream's error is a page without items, and says nothing of what the upstream has. `cursor` is
+    `nextCursor`, if there is one."""
 
     body: bytes
     items: tuple[Item, ...]
     field: str
     cursor: str | None = None
     public: bool = False
+    error: bool = False
 
     def only(self, keep: frozenset[str]) -> bytes:
         """The response with only the items whose names are in `keep`: same order, same members, `nextCursor` kept
@@ -74,7 +76,7 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
     if isinstance(document, strict.Unreadable) or not _answers(document, id):
         return None
     if "error" in document:
-        return Listing(body, (), field) if isinstance(document["error"], dict) else None
+        return Listing(body, (), field, error=True) if isinstance(document["error"], dict) else None
     result = document.get("result")
     if not isinstance(result, dict) or not isinstance(entries := result.get(field), list):
         return None

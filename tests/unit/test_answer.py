@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import HistoryFull, UpstreamBroken
+from gateway.model import Pin
 from tests.unit.harness import Back, Bench, call, listed, message, result
 
 
@@ -27,6 +28,17 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
     there.upstream.script = lambda request: result(request, {"tools": [listed("read_file")]})
     monkeypatch.setattr(there.gateway.history, "task", full)
     assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
+
+
+@pytest.mark.parametrize("identifier", [7, None])
+async def test_an_error_in_the_place_of_a_list_takes_no_tool_away(there: Bench, identifier: int | None):
+    error = {"jsonrpc": "2.0", "id": identifier, "error": {"code": -32602, "message": "no"}}
+    there.upstream.script = lambda _request: Back(400, "application/json", (json.dumps(error).encode(),))
+    before = there.gateway.catalogue.target("files", "tool", "read_file")
+
+    assert (await there.ask(message("tools/list"))).json == error
+    assert before.pin is Pin.MATCH
+    assert there.gateway.catalogue.target("files", "tool", "read_file") == before
 
 
 async def test_a_list_of_tasks_shows_the_callers_own(there: Bench):
