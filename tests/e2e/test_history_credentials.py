@@ -85,6 +85,9 @@ def test_a_credential_in_parts_is_not_shown_to_another(ada: Agent):
     ada.denied(both, "billing", "write", first=KEY[:15], second=KEY[15:])
     ada.denied(both, "billing", "post", parts=[KEY[:15], {"rest": KEY[15:]}])
     ada.denied(both, "billing", "write", **{KEY[:15]: KEY[15:]})
+    ada.denied(both, "billing", "write", **dict.fromkeys([KEY[at : at + 6] for at in range(0, len(KEY), 6)], True))
+    ada.denied(both, "billing", "write", first=KEY[:15], second=DISGUISES["base64"](KEY[15:]))
+    ada.denied(both, "billing", "write", octets=[f"{letter:02x}" for letter in KEY.encode()])
 
 
 @requirement("history/credentials")

@@ -26,7 +26,9 @@ MAX_WORDS: Final = 20_000
 """Words of one call whose fingerprints are compared with those of short credentials."""
 
 MAX_PIECES: Final = 24
-"""Arguments of which each is tried as the continuation of each other."""
+"""Arguments, and names of members, of which each is tried as the continuation of each other."""
+_PIECE: Final = 64
+"""Bytes of a text that may be no more than a piece of what was encoded before it was cut up."""
 _REACH: Final = GRAM - 1
 """Letters on either side of a cut that are in a shingle with one on the other side."""
 
@@ -77,15 +79,14 @@ class Index:
             if not names:
                 del self._by_gram[gram]
 
-    def touches(self, grams: Iterable[int]) -> bool:
-        """Whether a text with these shingles has any of one of them."""
-        return not self._by_gram.keys().isdisjoint(grams)
+    def met(self, grams: Iterable[int]) -> set[int]:
+        """Those of the shingles of a text that one of them has."""
+        return self._by_gram.keys() & grams
 
-    def among(self, grams: Iterable[int]) -> set[str]:
-        """Those that are in a text with these shingles."""
-        common = self._by_gram.keys() & grams
-        names = {name for gram in common for name in tuple(self._by_gram.get(gram, ()))}
-        return {name for name in names if covered(self._samples.get(name, frozenset()), common)}
+    def made_of(self, met: set[int]) -> set[str]:
+        """Those that these shingles make."""
+        names = {name for gram in met for name in tuple(self._by_gram.get(gram, ()))}
+        return {name for name in names if covered(self._samples.get(name, frozenset()), met)}
 
 
 class _Leaf(NamedTuple):
@@ -117,7 +118,7 @@ def inspect(  # noqa: PLR0917 - what is looked through, what for, and with what
         for leaf in leaves:
             search.by_place(leaf)
     search.among(leaves)
-    search.across(leaves)
+    search.together(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not complete)
 
 
@@ -129,6 +130,7 @@ class _Search:
         self._budget = Budget(size)
         self._words = MAX_WORDS
         self._full = False
+        self._met: set[int] = set()
         self.found: dict[tuple[str, str], Finding] = {}
 
     @property
@@ -184,22 +186,26 @@ class _Search:
             for name in sorted(names - alone):
                 self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
 
-    def across(self, leaves: list[_Leaf]) -> None:
-        """Known ones that are cut in pieces with other arguments between them, or in another order: the shingles where
-        the end of one argument would meet the beginning of any other, beside those within them."""
-        if not self._index or not 2 < len(leaves) <= MAX_PIECES:
+    def together(self, leaves: list[_Leaf]) -> None:
+        """Known ones that no reading of the arguments holds, but all that was read does: cut in pieces with other arguments
+        between them, or in another order; encoded in part; encoded first and then cut up."""
+        if not self._index:
             return
-        ends = [(text[:_REACH], text[-_REACH:]) for leaf in leaves if (text := letters(leaf.text))]
-        met = [
-            tail + head for one, (_, tail) in enumerate(ends) for other, (head, _) in enumerate(ends) if one != other
-        ]
-        across = self._fingerprints.grams(b"".join(met))
-        if not self._index.touches(across):
-            return
-        grams = [*self._fingerprints.grams(_joined(leaves)), *across]
+        texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
+        pieces = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
+        met = self._met | self._index.met(self._fingerprints.grams(_meetings(pieces)))
+        for glued in (_glued(texts), _glued(members)):
+            for reading in self._encoded(glued):
+                met |= self._index.met(self._fingerprints.grams(reading.text))
         alone = {finding.fingerprint for finding in self.found.values()}
-        for name in sorted(self._index.among(grams) - alone):
+        for name in sorted(self._index.made_of(met) - alone):
             self._keep(Finding(name, "seen", "seen", form="split"))
+
+    def _encoded(self, glued: bytes) -> tuple[Form, ...]:
+        budget = Budget(len(glued))
+        readings = forms(glued, budget).readings[1:]
+        self._full = self._full or budget.incomplete
+        return readings
 
     def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
         for reading in readings:
@@ -214,7 +220,9 @@ class _Search:
     def _known(self, text: bytes) -> set[str]:
         if not self._index:
             return set()
-        found = self._index.among(self._fingerprints.grams(text))
+        met = self._index.met(self._fingerprints.grams(text))
+        self._met |= met
+        found = self._index.made_of(met)
         return found | (self._index.short & self._whole(text)) if self._index.short else found
 
     def _whole(self, text: bytes) -> set[str]:
@@ -255,6 +263,22 @@ def _in_pieces(form: str) -> str:
     return "split" if form == "raw" else f"{form}+split"
 
 
+def _meetings(pieces: list[bytes]) -> bytes:
+    """Where the end of each piece would meet the beginning of each other, if there are few."""
+    if not 2 < len(pieces) <= MAX_PIECES:
+        return b""
+    ends = [(text[:_REACH], text[-_REACH:]) for piece in pieces if (text := letters(piece))]
+    return b"".join(
+        [tail + head for one, (_, tail) in enumerate(ends) for other, (head, _) in enumerate(ends) if one != other]
+    )
+
+
+def _glued(texts: list[bytes]) -> bytes:
+    """The short ones as one."""
+    short = [text for text in texts if len(text) <= _PIECE]
+    return b"".join(short) if len(short) > 1 else b""
+
+
 def _joined(leaves: list[_Leaf]) -> bytes:
     """Values first, so that the pieces of what was cut up come one after another; zero bytes part them for all else."""
     return b"\0".join([*(leaf.text for leaf in leaves), *(leaf.member for leaf in leaves if leaf.member)])
@@ -278,7 +302,7 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
             waiting.extend(reversed(list(_members(value, place))))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             text = repr(value).encode()
-        member = place.name.encode("utf-8", "surrogatepass") if place.is_member and len(place.name) >= GRAM else b""
+        member = place.name.encode("utf-8", "surrogatepass") if place.is_member else b""
         if text or member:
             left -= len(text) + len(member)
             if left < 0:

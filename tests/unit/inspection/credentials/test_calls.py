@@ -174,6 +174,47 @@ def test_a_seen_credential_in_pieces_is_known(arguments: dict[str, Json]):
     assert found[0].pointer in {"", "/x"}
 
 
+BASE64, HEX = base64.b64encode(VALUE.encode()).decode(), VALUE.encode().hex()
+
+
+def cut(text: str, size: int) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            dict.fromkeys(cut(VALUE, size), True)
+            for size in range(1, 9)
+            if len(set(cut(VALUE, size))) == len(cut(VALUE, size))
+        ),
+        {"x": {VALUE[:7]: {VALUE[7:14]: {VALUE[14:21]: {VALUE[21:28]: {VALUE[28:35]: {VALUE[35:]: 1}}}}}}},
+        {VALUE[:7]: VALUE[7:14], VALUE[14:21]: VALUE[21:28], VALUE[28:35]: VALUE[35:]},
+        dict.fromkeys(reversed(cut(VALUE, 7))),
+    ],
+)
+def test_a_seen_credential_in_pieces_that_are_names_is_known(arguments: dict[str, Json]):
+    assert {item.fingerprint for item in DETECTOR.seen_in(arguments, {}, KNOWN)} == {NAME}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x": VALUE[:20], "y": base64.b64encode(VALUE[20:].encode()).decode()},
+        {"x": f"{VALUE[:20]} {base64.b64encode(VALUE[20:].encode()).decode()}"},
+        {"x": VALUE[:20].encode().hex(), "note": "hello", "y": base64.b64encode(VALUE[20:].encode()).decode()},
+        *({"x": list[Json](cut(BASE64, size))} for size in (1, 4, 7, 11, 13, 20)),
+        *({"x": list[Json](cut(HEX, size))} for size in (1, 2, 5, 8, 13)),
+        {"x": [f"0x{code}" for code in cut(HEX, 2)]},
+        {f"a{at:02}": part for at, part in enumerate(cut(HEX, 2))},
+        {"x": [{"part": part} for part in cut(BASE64, 5)]},
+    ],
+)
+def test_a_seen_credential_that_is_encoded_in_part_or_in_pieces_is_known(arguments: dict[str, Json]):
+    assert {item.fingerprint for item in DETECTOR.seen_in(arguments, {}, KNOWN)} == {NAME}
+
+
 def test_pieces_in_several_arguments_have_no_pointer_and_no_role():
     (found,) = DETECTOR.seen_in({"a": VALUE[:20], "b": VALUE[20:]}, {"/a": Role.CONTENT}, KNOWN)
 

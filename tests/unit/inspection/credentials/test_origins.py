@@ -150,5 +150,5 @@ def test_of_each_no_more_shingles_are_kept_than_tell_it_apart():
     note(origins, LONG * 4)
     kept = shown(origins).index
     smallest = set(sorted(KEYED.shingles(LONG * 4))[:SAMPLE])
-    assert kept.among(smallest) == {KEYED.of(LONG * 4)}
-    assert kept.among(set(sorted(KEYED.shingles(LONG * 4))[SAMPLE:])) == set()
+    assert kept.made_of(kept.met(smallest)) == {KEYED.of(LONG * 4)}
+    assert kept.made_of(kept.met(set(sorted(KEYED.shingles(LONG * 4))[SAMPLE:]))) == set()
