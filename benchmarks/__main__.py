@@ -61,6 +61,7 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
         base = stack.enter_context(targets.direct(folder / "direct"))
         found = [base]
         for name, make in {
+            "transport": lambda: targets.transport(folder / "transport", base.request.url),
             "embedded": lambda: targets.opagate(folder / "embedded", base.request.url, engine="embedded"),
             "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
             "mcp-proxy": lambda: targets.mcp_proxy(folder / "mcp-proxy"),
@@ -89,7 +90,8 @@ def report(measured: list[Measured]) -> str:
     head = (
         f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
         " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
-        " tokens and the journal on. Medians over the rounds; compare only within the table."
+        ' tokens and the journal on; "transport alone" is its HTTP server and client with nothing between them. Medians over'
+        " the rounds; compare only within the table."
     )
     quotients = ratios(measured, "opagate (embedded)", ("mcp-proxy", "fastmcp"), 16)
     return f"{head}\n\n{table(measured)}\n\n{quotients}"

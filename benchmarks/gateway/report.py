@@ -77,7 +77,7 @@ def _runs(measured: list[Measured], target: str, connections: int) -> list[Measu
     return [item for item in measured if item.target == target and item.connections == connections]
 
 
-COLOURS = ("#64748b", "#0d9488", "#2563eb", "#d97706", "#dc2626")
+COLOURS = ("#64748b", "#a855f7", "#0d9488", "#2563eb", "#d97706", "#dc2626")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 360, 60, 50, 50
 
 
@@ -99,8 +99,8 @@ def picture(measured: list[Measured], connections: int) -> str:
         points = " ".join(_point(share, percentile(values, share) * 1000, low, high) for share in _shares())
         colour = COLOURS[index % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<rect x="{WIDTH - 190}" y="{TOP + 168 + index * 18}" width="12" height="12" fill="{colour}"/>')
-        parts.append(f'<text x="{WIDTH - 172}" y="{TOP + 178 + index * 18}">{target}</text>')
+        parts.append(f'<rect x="{WIDTH - 190}" y="{TOP + 150 + index * 18}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{WIDTH - 172}" y="{TOP + 160 + index * 18}">{target}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -186,6 +186,16 @@ def direct(folder: Path) -> Generator[Target]:
 
 
 @contextmanager
+def transport(folder: Path, upstream: str) -> Generator[Target]:
+    """The gateway's server and client, without a gateway: what no gateway on them can go below."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.gateway.transport", str(port), upstream]
+    with process(command, core=TARGET_CORE, folder=folder) as running:
+        until_open(port)
+        yield Target("transport alone", stateless_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+@contextmanager
 def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     """The gateway with the shipped policy, development tokens and the journal on. OPA shares the gateway's core, and
     gets a long deadline: at 64 connections its queue alone is longer than the usual one."""
