@@ -36,7 +36,7 @@ from gateway.protocol.classify import cursor_of
 from gateway.protocol.headers import forwardable_response
 from gateway.protocol.listing import Listing
 from gateway.protocol.replies import Reply, render
-from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform, finished
 from gateway.telemetry.metrics import Metrics
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway, Visit
 
@@ -183,8 +183,14 @@ class Recording(Protocol):
 async def record_refusal(
     gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
 ) -> None:
-    """Record a request that policy never saw, and log it. Of callers that nobody knows so many a minute; the rest is
-    counted."""
+    """Record a request that policy never saw, and log it, also when its caller leaves. Of callers that nobody knows so many
+    a minute; the rest is counted."""
+    await finished(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
+
+
+async def _record_refusal(
+    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None
+) -> None:
     if (rest := gateway.flood.rest()) is not None:
         tell_rest(rest)
         await append_or_say(gateway, "flood", rest)

@@ -3,7 +3,6 @@ down before anything is sent."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -11,19 +10,30 @@ from gateway import foreign
 from gateway.answer import RPC_REFUSED, append_or_say, context_of
 from gateway.case import Case
 from gateway.journal.entry import Outcome, call_entry, settled_entry
-from gateway.model import CallContent, Decision, JsonObject, Reason, Refusal
+from gateway.model import CallContent, Decision, Reason, Refusal
 from gateway.policy import document
-from gateway.relay import finished
+from gateway.relay import finished, undisturbed
 from gateway.visit import Gateway, Visit
 
 
 async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
-    """Policy's verdict, recorded. The call is counted before it is decided, so that parallel calls cannot race a
-    limit, and uncounted again if it does not go on."""
+    """Policy's verdict, recorded. Once the call is counted, it goes on to that also when its caller leaves: who could take
+    a denial back by leaving could try anything for nothing."""
+    content = await inspected(gateway, visit, case)
+    decision, left = await undisturbed(ruled(gateway, visit, case, content))
+    if left is not None:
+        if decision.allowed:
+            await finished(called_off(gateway, visit, case))
+        raise left
+    return decision
+
+
+async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent) -> Decision:
+    """The verdict on a call that is counted before it, so that parallel calls cannot race a limit, and uncounted again if
+    it does not go on."""
     principal, call, task = case.request.principal, case.call, case.task
     context = context_of(visit, case.message, task)
     depth = len(principal.delegation)
-    content = await inspected(gateway, visit, case)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.clock()
@@ -33,7 +43,7 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
         entry = call_entry(
             visit.id, principal, call, task, decision, context, gateway.record(call, counted.facts), counted.facts
         )
-        await recorded(gateway, visit, {**entry, "history": counted.fields}, allowed=decision.allowed)
+        await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)
         raise
@@ -42,6 +52,13 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     return decision
+
+
+async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
+    """End an allowed call that is not sent, since its caller has left. On record it was begun, so it counts."""
+    gateway.history.settle(case.task, visit.id)
+    entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.milliseconds(gateway.clock()))
+    await append_or_say(gateway, "settled", entry)
 
 
 async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
@@ -53,18 +70,6 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
     look = partial(gateway.inspector.call, case.call, case.task, known, case.presented.stand_ins(), quiet=quiet)
     content = await gateway.aside.look(size, look)
     return await foreign.recalled(gateway, case.request.principal.key, case.task, case.call, content, size=size)
-
-
-async def recorded(gateway: Gateway, visit: Visit, entry: JsonObject, *, allowed: bool) -> None:
-    """Write the decision down. An allowed call whose caller leaves meanwhile is written down as cancelled too, since
-    its entry may be on its way to the disk."""
-    try:
-        await gateway.journal.append("call", entry)
-    except asyncio.CancelledError:
-        if allowed:
-            cancelled = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.milliseconds(gateway.clock()))
-            await finished(append_or_say(gateway, "settled", cancelled))
-        raise
 
 
 def denied(decision: Decision) -> Refusal:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from dataclasses import dataclass
 from functools import partial
 from types import coroutine
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model import Headers, UpstreamReply
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
+Done = TypeVar("Done")
 
 
 class Ending(Struct, frozen=True):
@@ -164,17 +165,24 @@ class Relay:
 
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end. A cancellation that comes meanwhile is raised after it.
+    """Do `work` to its end. A cancellation that comes meanwhile is raised after it."""
+    _, cancelled = await undisturbed(work)
+    if cancelled is not None:
+        raise cancelled
+
+
+async def undisturbed(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio.CancelledError | None]:
+    """Do `work` to its end: what it gives, and the cancellation that came meanwhile, which is to be raised.
 
     What never waits cannot be cancelled meanwhile. Nearly all work is so, and is done at once: to make a task of it costs
     more than the work does. So its beginning runs in the caller's task, and must not begin an `asyncio.timeout`.
     """
     try:
         waits_for = work.send(None)
-    except StopIteration:
-        return
+    except StopIteration as end:
+        return cast("Done", end.value), None
     loop = asyncio.get_running_loop()
-    task = loop.create_task(cast("Coroutine[Any, Any, None]", _rest(work, waits_for)))
+    task = loop.create_task(cast("Coroutine[Any, Any, Done]", _rest(work, waits_for)))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         # What `asyncio.shield` does, for a third of its cost: to cancel this future is not to cancel the task.
@@ -184,13 +192,11 @@ async def finished(work: Coroutine[Any, Any, None]) -> None:
             await ended
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled
+    return task.result(), cancelled
 
 
 @coroutine
-def _rest(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+def _rest(work: Coroutine[Any, Any, Done], waits_for: Any) -> Generator[Any, Any, Done]:
     """What is left of a coroutine that has begun and waits for something, to be run by another task."""
     try:
         while True:
@@ -200,10 +206,10 @@ def _rest(work: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any
                 waits_for = work.throw(error)
             else:
                 waits_for = work.send(sent)
-    except StopIteration:
-        return
+    except StopIteration as end:
+        return cast("Done", end.value)
 
 
-def _tell(ended: asyncio.Future[None], _task: asyncio.Task[None]) -> None:
+def _tell(ended: asyncio.Future[None], _task: asyncio.Task[Any]) -> None:
     if not ended.done():
         ended.set_result(None)

@@ -6,6 +6,7 @@ gateway is not ready and says why, and each call is refused on its own answer.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from gateway.errors import PolicyError
@@ -48,7 +49,9 @@ class Remote:
         return changed
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        return await self._server.evaluate(entrypoint, document)
+        # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in another
+        # (`relay.undisturbed`).
+        return await asyncio.get_running_loop().create_task(self._server.evaluate(entrypoint, document))
 
     async def aclose(self) -> None:
         await self._server.aclose()

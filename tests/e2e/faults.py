@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from pathlib import Path
 
-from tests.e2e.wire import Answer, page
+from tests.e2e.wire import JSON, Answer, Caller, Sent, page
 from tests.gateway_process import GatewayProcess, open_config
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
@@ -31,3 +33,14 @@ def problems(gateway: GatewayProcess) -> dict[str, str]:
     status, text = page(gateway, "/readyz")
     assert status == (503 if json.loads(text)["problems"] else 200)
     return json.loads(text)["problems"]
+
+
+def vanishing(caller: Caller, sent: Sent) -> socket.socket:
+    """A client that has sent a message, and vanishes without a word when it is closed."""
+    host, port = caller.gateway.origin.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    fields = {"host": f"{host}:{port}", **JSON, **sent.headers, "content-length": str(len(sent.body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    client.sendall(f"POST /mcp/{caller.upstream} HTTP/1.1\r\n{head}\r\n".encode() + sent.body)
+    return client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import signal
 import socket
 import subprocess
@@ -11,11 +12,12 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.e2e.conftest import policy
-from tests.e2e.faults import config, problems
+from tests.e2e.faults import config, problems, vanishing
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, metric, stateless, until, verified
 from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
@@ -213,6 +215,30 @@ def test_a_client_that_vanishes_in_mid_call_is_settled_as_cancelled(impatient: G
     assert recorder.wait("disconnect", "vanished")
     until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "cancelled")
     until(lambda: metric(impatient, "opagate_in_flight") == 0)
+
+
+@requirement("fault/client")
+def test_of_clients_that_vanish_at_any_moment_nothing_is_left(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    setup = config(echo_server, policy(tmp_path), "journal: {path: state/journal, fsync: always}\n")
+    with mortal_gateway(setup, tmp_path) as gateway:
+        caller, chance = Caller(gateway), Random(7)
+        for number in range(120):
+            sent = call("echo" if number % 2 else "no_such_tool", text="word " * chance.choice([1, 4_000]))
+            with vanishing(caller, sent) as client:
+                select.select([client], [], [], chance.random() * 0.02)
+        until(lambda: metric(gateway, "opagate_in_flight") == 0)
+        until(lambda: metric(gateway, "opagate_calls_total") == len(entries(tmp_path, "call")))
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(30) == 0
+
+    calls = entries(tmp_path, "call")
+    allowed = [entry["id"] for entry in calls if entry["effect"] == "allow"]
+    assert 0 < len(allowed) < len(calls)
+    assert sorted(allowed) == sorted(entry["id"] for entry in entries(tmp_path, "settled"))
+    found = verified(tmp_path)
+    assert found.ok, found.problems
 
 
 # --- stopping --------------------------------------------------------------------------------------

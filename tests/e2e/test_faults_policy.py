@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny_policy
 from tests.e2e.conftest import policy
-from tests.e2e.faults import config, problems, refused
+from tests.e2e.faults import config, problems, refused, vanishing
 from tests.e2e.running import Opa
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -117,6 +117,18 @@ def test_an_opa_that_answers_badly_refuses(
         assert Caller(with_fake).ask(stateless("tools/list")).json["result"]["tools"] == []
     assert Caller(with_fake).call("echo", text="after").text == "after"
     assert entries(with_fake.folder, "call")[-2]["reasons"][0]["code"] == code
+
+
+def test_a_decision_that_comes_after_its_caller_has_left_counts(fake_opa: ServerProcess, with_fake: GatewayProcess):
+    before = len(entries(with_fake.folder, "call"))
+    with answering(fake_opa, "slow"):
+        sent = vanishing(Caller(with_fake), call("echo"))
+        until(lambda: metric(with_fake, "opagate_in_flight") == 1)
+        sent.close()
+        until(lambda: metric(with_fake, "opagate_in_flight") == 0)
+
+    (entry,) = entries(with_fake.folder, "call")[before:]
+    assert (entry["effect"], entry["reasons"][0]["code"]) == ("deny", "policy/late")
 
 
 # --- the embedded engine ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import JournalError
 from gateway.history.kept import Kept
 from gateway.inspection.credentials.examples import example
-from gateway.model import Decision, JsonObject, Task
+from gateway.model import Decision, JsonObject, SessionFacts, Task
 from tests.requirements import requirement
 from tests.unit.harness import Bench, allow, bench, call
 
@@ -37,29 +37,84 @@ async def test_a_call_that_cannot_be_recorded_goes_nowhere(there: Bench, monkeyp
     assert b"opagate_journal_failures_total 1.0" in there.gateway.metrics.exposition()
 
 
-@pytest.mark.parametrize("effect", ["allow", "deny"])
-async def test_a_caller_that_leaves_while_the_decision_is_written_down_sends_nothing(
-    there: Bench, monkeypatch: pytest.MonkeyPatch, effect: str
+class Gone:
+    """A caller that leaves while its call is at one place, which is there held up until the caller has left."""
+
+    def __init__(self, there: Bench) -> None:
+        self.there = there
+        self.reached, self.proceed = asyncio.Event(), asyncio.Event()
+
+    def hold(self, monkeypatch: pytest.MonkeyPatch, part: Any, name: str, kind: str | None = None) -> None:
+        """Hold `part.name` up before it ends; of the journal only where it writes an entry of this kind."""
+        does = getattr(part, name)
+
+        async def held(*about: Any) -> Any:
+            found = await does(*about)
+            if kind is None or about[0] == kind:
+                self.reached.set()
+                await self.proceed.wait()
+            return found
+
+        monkeypatch.setattr(part, name, held)
+
+    async def leaves(self, tool: str, **changes: Any) -> None:
+        task = asyncio.create_task(self.there.ask(call(tool), **changes))
+        await self.reached.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        self.proceed.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    def facts(self) -> SessionFacts:
+        history = self.there.gateway.history
+        (kept,) = history.tasks()
+        return history.facts(kept.task, self.there.gateway.clock())
+
+
+@pytest.mark.parametrize("place", ["decided", "recorded"])
+async def test_a_denial_counts_also_if_its_caller_has_left(there: Bench, monkeypatch: pytest.MonkeyPatch, place: str):
+    gone = Gone(there)
+    if place == "decided":
+        gone.hold(monkeypatch, there.gateway.policy, "decide")
+    else:
+        gone.hold(monkeypatch, there.gateway.journal, "append", "call")
+    await gone.leaves("hidden")
+
+    (entry,) = there.entries("call")
+    assert (entry["effect"], entry["reasons"][0]["code"]) == ("deny", "tool/not-granted")
+    assert (gone.facts().denials, gone.facts().calls, gone.facts().in_flight) == (1, 0, 0)
+    assert there.upstream.sent == []
+    assert there.entries("settled") == []
+    assert b'effect="deny"' in there.gateway.metrics.exposition()
+
+
+@pytest.mark.parametrize("place", ["decided", "recorded"])
+async def test_an_allowed_call_whose_caller_has_left_is_made_as_far_as_anybody_can_tell_but_not_sent(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, place: str
 ):
-    journal = there.gateway.journal
-    append, writing, proceed = journal.append, asyncio.Event(), asyncio.Event()
-
-    async def slowly(kind: str, fields: JsonObject) -> None:
-        await append(kind, fields)
-        if kind == "call":
-            writing.set()
-            await proceed.wait()
-
-    monkeypatch.setattr(journal, "append", slowly)
-    task = asyncio.create_task(there.ask(call("read_file" if effect == "allow" else "hidden")))
-    await writing.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    gone = Gone(there)
+    if place == "decided":
+        gone.hold(monkeypatch, there.gateway.policy, "decide")
+    else:
+        gone.hold(monkeypatch, there.gateway.journal, "append", "call")
+    await gone.leaves("read_file")
 
     assert there.upstream.sent == []
-    outcomes = [entry["outcome"] for entry in there.entries("settled")]
-    assert outcomes == (["cancelled"] if effect == "allow" else [])
+    assert [entry["effect"] for entry in there.entries("call")] == ["allow"]
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["cancelled"]
+    assert (gone.facts().denials, gone.facts().calls, gone.facts().in_flight) == (0, 1, 0)
+
+
+async def test_a_refusal_is_recorded_also_if_its_caller_has_left(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    gone = Gone(there)
+    monkeypatch.setattr(
+        there.gateway.flood, "rest", lambda: {"since": 0.0, "count": 1, "codes": {"identity/missing": 1}}
+    )
+    gone.hold(monkeypatch, there.gateway.journal, "append", "flood")
+    await gone.leaves("read_file", upstream="made-up")
+
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["upstream/unknown"]
 
 
 @requirement("inspection/suppressions")
