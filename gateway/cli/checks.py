@@ -16,7 +16,7 @@ from cryptography import x509
 from gateway import config
 from gateway.cli import catalogue
 from gateway.cli.rego import grant_problems
-from gateway.cli.terminal import revised
+from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
 from gateway.inspection import suppressions
@@ -231,7 +231,7 @@ def _lock(settings: Configuration) -> Iterator[Finding]:
         return
     count = sum(len(pins) for pins in lock.upstreams.values())
     if path.exists():
-        yield Finding("ok", "catalogue", f"{path} pins {count} tools (trust: {trust})")
+        yield Finding("ok", "catalogue", f"{path} pins {counted(count, 'tool')} (trust: {trust})")
     elif trust == "locked":
         yield Finding(
             "warn",
@@ -268,7 +268,7 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
             "fail", what, status.error or "it could not be listed", "see that it runs, and that url or command is right"
         )
         return
-    yield Finding("ok", what, f"{len(tools)} tools, MCP {status.revision}")
+    yield Finding("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
     changed = [tool.name for tool in tools if tool.pin == "changed"]
     if changed:
         yield Finding(
@@ -321,9 +321,9 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     try:
         os.close(storage.lock(folder))
     except GatewayError:
-        yield Finding("ok", "journal", f"{folder}: {len(segments)} segments; a gateway is writing to it")
+        yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
         return
-    yield Finding("ok", "journal", f"{folder}: {len(segments)} segments, writable")
+    yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}, writable")
 
 
 def _creatable(folder: Path) -> Finding:

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.facts import Facts, facts_of
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import emit, out, pairs, plain, revised, sentence, show, styled
+from gateway.cli.terminal import counted, emit, out, pairs, plain, revised, sentence, show, styled
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
@@ -160,10 +160,20 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         if target.get("pin"):
             yield "pin", str(target["pin"])
     if "arguments" in decision:
-        yield "arguments", json.dumps(decision["arguments"], ensure_ascii=False)
+        yield "arguments", sent(decision["arguments"])
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
     yield "settled", outcome(decision, settled)
+
+
+def sent(recorded: Mapping[str, Any]) -> str:
+    """The arguments of a call, for people, as far as the journal keeps them."""
+    if recorded["mode"] == "none":
+        return "the journal keeps nothing of them"
+    if "value" in recorded:
+        return json.dumps(recorded["value"], ensure_ascii=False)
+    names = ", ".join(recorded["names"])
+    return f"{names}; the journal keeps a digest of {recorded['bytes']} bytes" if names else "none"
 
 
 def _named(name: object) -> str:
@@ -185,8 +195,8 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
     shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
     if "put_back" in settled:
-        shown += f"; {settled['put_back']} handles put back"
-    return shown if "concealed" not in settled else f"{shown}; {settled['concealed']} credentials concealed"
+        shown += f"; {counted(settled['put_back'], 'handle')} put back"
+    return shown if "concealed" not in settled else f"{shown}; {counted(settled['concealed'], 'credential')} concealed"
 
 
 def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:

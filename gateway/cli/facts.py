@@ -26,6 +26,8 @@ _KEPT: Final = (
 )
 """Where in the policy input, and where in what is known."""
 
+_NOT_KEPT: Final = "(the journal does not keep it)"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -71,10 +73,10 @@ class Facts:
         if place != pointer and held:
             return ", ".join(f"a credential ({item['detector']}, {item['form']})" for item in held)
         if self._is_ungrounded(pointer):
-            return "a value that neither the task nor a trusted source named"
+            return f"{_NOT_KEPT}; neither the task nor a trusted source named it"
         if pointer.startswith("/session/"):
             return "unknown"
-        return "(the journal does not keep it)"
+        return _NOT_KEPT
 
     def _is_ungrounded(self, pointer: str) -> bool:
         found = cast("Mapping[str, Any]", self.known.get("found") or {})

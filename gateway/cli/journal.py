@@ -16,7 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import emit, err, line, note, out, pairs, require_reader, sentence, show, styled, table, text
+from gateway.cli.terminal import (
+    counted,
+    emit,
+    err,
+    line,
+    note,
+    out,
+    pairs,
+    require_reader,
+    sentence,
+    show,
+    styled,
+    table,
+    text,
+)
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
@@ -125,7 +139,7 @@ def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> N
             if not wanted or name in wanted:
                 made = write_task(index, name, write, omitted)
                 tasks, steps = tasks + (made > 0), steps + made
-    note(f"{steps} calls of {tasks} tasks" + ("" if output is None else f" written to {output}"))
+    note(f"{counted(steps, 'call')} of {counted(tasks, 'task')}" + ("" if output is None else f" written to {output}"))
     for remark in omitted.remarks():
         note(remark)
 
@@ -197,7 +211,7 @@ def prune(
         emit(asdict(done))
         return
     where = f"moved to {archive}" if archive else "removed"
-    note(f"{done.segments} segments ({done.bytes} bytes) {where}")
+    note(f"{counted(done.segments, 'segment')} ({done.bytes} bytes) {where}")
     if done.floor is not None:
         note(f"the journal begins after entry {done.floor.seq} now")
 
@@ -233,7 +247,7 @@ def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
 def _show(found: Verification, path: Path) -> None:
     rows = pairs()
     rows.add_row("journal", f"{path} ({found.journal or 'none'})")
-    rows.add_row("entries", f"{found.entries} in {found.segments} segments")
+    rows.add_row("entries", f"{found.entries} in {counted(found.segments, 'segment')}")
     rows.add_row("head", found.head or "none")
     rows.add_row(
         "end", "the gateway was stopped" if found.stopped else "a gateway is running, or it ended without a stop"

@@ -124,6 +124,11 @@ def show(renderable: object) -> None:
     out.print(renderable, soft_wrap=False, markup=False)
 
 
+def counted(number: int, thing: str) -> str:
+    """Such as `1 segment`, `2 segments`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def revised(policy: str, revision: str) -> str:
     """A policy and its revision. An OPA that reads a folder knows of none."""
     return f"{policy}, revision {revision}" if revision else f"{policy}, without a revision"

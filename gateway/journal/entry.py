@@ -221,7 +221,7 @@ def _found(facts: SessionFacts) -> JsonObject:
         found["credentials"] = [_seen(fact) for fact in facts.credentials[:_SIGHTINGS]]
     for name, pointers in (("ungrounded", facts.ungrounded), ("followed", facts.followed)):
         if pointers != ():
-            found[name] = None if pointers is None else list(pointers)
+            found[name] = None if pointers is None else [concealed(pointer) for pointer in pointers]
     return {"found": found} if found else {}
 
 
@@ -240,7 +240,11 @@ def _seen(fact: CredentialFact) -> JsonObject:
 
 def _reasons(reasons: Sequence[Reason]) -> list[Json]:
     return [
-        {"code": reason.code, "message": concealed(reason.message), "facts": list(reason.facts[:_ACTORS])}
+        {
+            "code": reason.code,
+            "message": concealed(reason.message),
+            "facts": [concealed(pointer) for pointer in reason.facts[:_ACTORS]],
+        }
         for reason in reasons
     ]
 

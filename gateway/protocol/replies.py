@@ -1,7 +1,7 @@
 """How a refusal is answered: a tool result that the model can read, or a JSON-RPC error.
 
-The MCP specification defines no form for a denial; server/tools.mdx offers these two. See interface.md, "A refusal,
-as the agent sees it". Nothing that the caller sent is repeated, except the name of a tool or prompt.
+The MCP specification defines no form for a denial; server/tools.mdx offers these two. Nothing that
+the caller sent is repeated, except the name of a tool or prompt, and the names of the arguments that a reason is about.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ REASON_META: Final = "io.opagate/reason"
 """Key of the reason in `data` of an error that no policy decided."""
 
 _MAX_NAME: Final = 128
+_MAX_ARGUMENTS: Final = 8
 _NOT_PRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb"
     "\U000e0000-\U000e0fff]"
@@ -112,6 +113,8 @@ def _reasons(refusal: Refusal) -> tuple[Reason, ...]:
 
 def _reason(reason: Reason) -> Mapping[str, Json]:
     shown: dict[str, Json] = {"code": printable(reason.code), "message": printable(reason.message)}
+    if arguments := _arguments(reason):
+        shown["arguments"] = list[Json](arguments)
     if reason.remedy:
         shown["remedy"] = printable(reason.remedy)
     if reason.controls:
@@ -119,11 +122,19 @@ def _reason(reason: Reason) -> Mapping[str, Json]:
     return shown
 
 
+def _arguments(reason: Reason) -> list[str]:
+    """Which arguments a reason is about, as JSON pointers into them. What else it rests on is not the caller's to know."""
+    places = [fact.removeprefix("/arguments") for fact in reason.facts if fact.startswith("/arguments/")]
+    return [printable(_cut(place)) for place in places[:_MAX_ARGUMENTS]]
+
+
 def _text(refusal: Refusal, message: Message | None, decision_id: str | None) -> str:
     """What was refused, why, what would make it pass, and the id to ask about."""
     lines = [_what(refusal, message)]
     for reason in _reasons(refusal):
         lines.append(f"Why: {printable(reason.message)} [{printable(reason.code)}]")
+        if arguments := _arguments(reason):
+            lines.append(f"Where in the arguments: {', '.join(arguments)}")
         if reason.remedy:
             lines.append(f"What would help: {printable(reason.remedy)}")
     if decision_id is not None:
@@ -136,11 +147,14 @@ def _what(refusal: Refusal, message: Message | None) -> str:
         return "The gateway refused this message."
     what = message.method
     if what in {"tools/call", "prompts/get"} and message.name is not None:
-        name = message.name if len(message.name) <= _MAX_NAME else message.name[:_MAX_NAME] + "…"
-        what += f' "{printable(name)}"'
+        what += f' "{printable(_cut(message.name))}"'
     if refusal.decision is not None and refusal.decision.effect == "ask":
         return f"The gateway did not forward {what}: a person has to approve it first."
     return f"The gateway refused {what}."
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
 
 
 def _header_value(text: str) -> bytes:

@@ -2,7 +2,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.cli.explain import outcome
+import pytest
+
+from gateway.cli.explain import outcome, sent
+
+
+@pytest.mark.parametrize(
+    ("recorded", "told"),
+    [
+        ({"mode": "none"}, "the journal keeps nothing of them"),
+        ({"mode": "digest", "bytes": 51, "names": ["body", "to"]}, "body, to; the journal keeps a digest of 51 bytes"),
+        ({"mode": "digest", "bytes": 2, "names": []}, "none"),
+        ({"mode": "full", "bytes": 9, "names": ["to"], "value": {"to": "é"}}, '{"to": "é"}'),
+    ],
+)
+def test_arguments_are_told_as_far_as_they_are_recorded(recorded: dict[str, Any], told: str):
+    assert sent(recorded) == told
 
 
 def test_an_outcome_says_what_was_concealed():
@@ -15,5 +30,5 @@ def test_an_outcome_says_what_was_concealed():
     }
 
     assert outcome({}, settled) == "completed after 2.5 ms, 10 bytes, HTTP 200"
-    assert "; 1 handles put back; 0 credentials" in outcome({}, {**settled, "put_back": 1, "concealed": 0})
+    assert "; 1 handle put back; 0 credentials" in outcome({}, {**settled, "put_back": 1, "concealed": 0})
     assert outcome({}, {**settled, "concealed": 2}).endswith("; 2 credentials concealed")

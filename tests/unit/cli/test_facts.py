@@ -92,7 +92,9 @@ def test_a_fact_is_told_in_words(pointer: str, words: str):
 def test_a_value_that_nobody_gave_is_said_to_be_so_where_the_record_has_a_digest():
     without = facts_of({**CALL, "arguments": {"mode": "digest"}}, TOLD)
 
-    assert without.words("/arguments/to") == "a value that neither the task nor a trusted source named"
+    assert without.words("/arguments/to") == (
+        "(the journal does not keep it); neither the task nor a trusted source named it"
+    )
 
 
 @pytest.mark.parametrize(

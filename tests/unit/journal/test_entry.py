@@ -126,6 +126,25 @@ def test_a_refused_call_says_why():
     ]
 
 
+def test_a_credential_that_a_caller_made_the_name_of_an_argument_is_not_in_the_pointers_to_it():
+    pointer = f"/arguments/{SECRET}"
+    reason = Reason("tool/arguments", "Not with these.", "", (), (pointer, "/arguments/to"))
+    call = Call("tools/call", TARGET, {SECRET: "x"})
+    fields: Any = call_entry(
+        "d-1",
+        PRINCIPAL,
+        call,
+        TASK,
+        Decision("deny", (reason,), (), REVISION),
+        Context(0.0, "trace-1", "127.0.0.1", None, TASK),
+        {"mode": "none"},
+        replace(FACTS, ungrounded=(f"/{SECRET}",), followed=(f"/{SECRET}",)),
+    )
+
+    assert SECRET not in str(fields)
+    assert fields["reasons"][0]["facts"] == ["/arguments/[concealed]", "/arguments/to"]
+
+
 def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
     held = CredentialFact(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), "user")
     facts = replace(

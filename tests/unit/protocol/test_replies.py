@@ -134,6 +134,21 @@ def test_nothing_of_the_arguments_is_repeated():
         assert b"s3cret" not in render(denied(), message(), decision_id="d", style=style).body
 
 
+def test_a_reason_about_arguments_says_which_and_nothing_of_the_session():
+    reason = Reason("tool/arguments", "Not with these.", "Change them.", (), ("/arguments/to/0", "/session/calls"))
+    result = body(denied("deny", reason), message())["result"]
+    assert "Not with these. [tool/arguments]\nWhere in the arguments: /to/0\nWhat" in result["content"][0]["text"]
+    assert result["_meta"][DECISION_META]["reasons"][0]["arguments"] == ["/to/0"]
+    assert "session" not in str(result)
+
+
+def test_names_of_arguments_are_told_short_few_and_with_nothing_hidden():
+    names = ("a" * 200, "b\u202ec", *"defghijkl")
+    reason = Reason("tool/arguments", "No.", "", (), ("/arguments", *(f"/arguments/{name}" for name in names)))
+    told = body(denied("deny", reason), message())["result"]["_meta"][DECISION_META]["reasons"][0]["arguments"]
+    assert told == ["/" + "a" * 127 + "…", "/b\\u{202e}c", *(f"/{name}" for name in "defghi")]
+
+
 def test_a_refusal_with_an_http_status_has_it_and_the_challenge():
     refusal = Refusal(
         403, Reason("identity/scope", "A scope is missing."), -32001, challenge='Bearer error="insufficient_scope"'
