@@ -370,7 +370,7 @@ class CallContent(Struct, frozen=True):
     `tokens` are the digests of distinctive words in all arguments. `links` maps the pointer of the call's only argument
     to the digest of the web address that it is, if it is one that can be followed. `own` says that the call may change
     something or has a text that the goal does not name, `directed` that it reads something untrusted by what the goal
-    names. `complete` is false when the arguments were too much to be looked at whole.
+    names. `said` are the digests of the values that a call tells a trusted system, as a result of that would give them. `complete` is false when the arguments were too much to be looked at whole.
     """
 
     destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
@@ -382,6 +382,7 @@ class CallContent(Struct, frozen=True):
     links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     own: bool = False
     directed: bool = False
+    said: frozenset[int] = frozenset()
 
 
 class ResultContent(Struct, frozen=True):

@@ -13,7 +13,7 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model import Sensitivity
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
@@ -37,6 +37,7 @@ def dump(state: TaskState) -> bytes:
     written["endorsed"] = _pack(state.endorsed)
     written["links"] = _pack(state.links)
     written["followed"] = (_pack(state.followed), list(state.followed.values()))
+    written["said"] = (_pack(state.said), list(state.said.values()))
     written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
     written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
     return msgspec.msgpack.encode(written)
@@ -68,6 +69,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,
         links=set(_unpack(read["links"])) or NO_DIGESTS,
         followed=_counts(read["followed"]),
+        said=_counts(read["said"]),
         destinations=_counts(read["destinations"]),
         tokens=_counts(read["tokens"]),
     )

@@ -57,7 +57,7 @@ class Reserved(NamedTuple):
     `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
     are kept apart. `fed` are the numbers of the untrusted results whose data is in the arguments; `flooded`: it may also
     be data of results that are not kept whole. `links` are the links of results that the call follows; `own`: it says something else
-    that the goal does not. `mint`, `untrusted`
+    that the goal does not. `said` are values that the call tells a trusted system. `mint`, `untrusted`
     and `sensitivity` are of what the call will reveal; `directed`: links in it may be followed.
     """
 
@@ -76,6 +76,7 @@ class Reserved(NamedTuple):
     links: tuple[int, ...] = ()
     own: bool = False
     directed: bool = False
+    said: tuple[int, ...] = ()
 
 
 class Released(NamedTuple):

@@ -97,6 +97,8 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["fed"] = list(event.fed)
     if event.links:
         fields["links"] = pack(event.links)
+    if event.said:
+        fields["said"] = pack(event.said)
     fields.update((name, True) for name in _FLAGS if getattr(event, name))
     return fields
 
@@ -204,6 +206,7 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         links=unpack(fields.get("links", "")),
         own=bool(fields.get("own", False)),
         directed=bool(fields.get("directed", False)),
+        said=unpack(fields.get("said", "")),
     )
 
 

@@ -57,7 +57,9 @@ class Kept:
     def weight(self) -> int:
         """Roughly how much memory the state takes, in digests."""
         state = self.state
-        return 0 if state is None else len(state.tokens) + len(state.trusted) + len(state.credentials) + 10
+        if state is None:
+            return 0
+        return len(state.tokens) + len(state.trusted) + len(state.said) + len(state.credentials) + 10
 
     def status(self, now: float) -> Status:
         if self.ended is not None:

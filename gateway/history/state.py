@@ -51,6 +51,8 @@ MAX_RESULT_TOKENS: Final = 2_048
 """Words of one result: the journal writes them down, and this makes a line of 22 KB."""
 MAX_TRUSTED: Final = 16_384
 """Words of trusted results, of the goal and of the contract."""
+MAX_SAID: Final = 4_096
+"""Values told to trusted systems that are kept apart. One more says that there are too many."""
 MAX_ENDORSED: Final = 4_096
 """A person would have to approve as many calls."""
 MAX_DESTINATIONS: Final = 1_024
@@ -114,6 +116,8 @@ class TaskState:
     """Credential of unknown origin → the first call that had it."""
 
     trusted: Grown[int] = NO_DIGESTS
+    said: dict[int, int] = field(default_factory=dict[int, int])
+    """Value → calls that told it to a trusted system after something untrusted was read: who repeats it gives no ground."""
     endorsed: Grown[int] = NO_DIGESTS
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     """Word → the first untrusted result that held it."""
@@ -152,6 +156,7 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
     whole = content is not None and content.complete
     digests = tuple(sorted(content.destinations)) if content is not None and whole else None
     links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
+    said = NO_DIGESTS if content is None or not state.untrusted else content.said - state.trusted
     crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
     return Reserved(
         call=call_id,
@@ -169,6 +174,7 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
         links=links,
         own=(content is None or content.own) and not links,
         directed=content is not None and content.directed,
+        said=tuple(sorted(_smallest(said, MAX_SAID + 1 - len(state.said)))),
     )
 
 
@@ -198,14 +204,15 @@ def read(
     late: bool = False,
     number: int | None = None,
 ) -> Read:
-    """A part of what is read outside of an open call, as far as it says something new. `late`: it is a result of a call
-    of this task. `number` is that of the parts before, if there were any."""
+    """A part of what is read outside of an open call, as far as it says something new. `late`: it is the result of a call
+    of this task; nothing else gives ground, since it may repeat anything. `number` is that of the parts before."""
     made, target, untrusted = source.made, source.target, source.untrusted
     if made is not None and late:
         number = made.number
     elif number is None:
         number = state.number + 1
-    tokens, complete = _bounded(state, number, content, MAX_RESULT_TOKENS, untrusted=untrusted)
+    room = MAX_RESULT_TOKENS if untrusted or late else 0
+    tokens, complete = _bounded(state, number, content, room, untrusted=untrusted)
     return Read(
         number,
         round(at, 3),
@@ -265,8 +272,9 @@ def _bounded(
 ) -> tuple[frozenset[int], bool]:
     """The new words of a result for which there is room, and whether that is all that it held."""
     if not untrusted:
-        fresh = content.tokens - state.trusted
-        return _smallest(fresh, min(room, MAX_TRUSTED - len(state.trusted))), content.complete
+        fresh = content.tokens.difference(state.trusted, state.said)
+        room = min(room, MAX_TRUSTED - len(state.trusted)) if len(state.said) <= MAX_SAID else 0
+        return _smallest(fresh, room), content.complete
     fresh = content.tokens.difference(state.tokens).difference(state.trusted)
     if number not in state.results and len(state.results) >= MAX_RESULTS:
         room = 0
@@ -338,6 +346,8 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     state.spoken += event.own
     for link in event.links:
         _add(state.followed, link)
+    for value in event.said:
+        _add(state.said, value)
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
@@ -359,6 +369,8 @@ def _release(state: TaskState, event: Released) -> None:
     state.spoken -= taken.own
     for link in taken.links:
         _take(state.followed, link)
+    for value in taken.said:
+        _take(state.said, value)
     state.denials += event.denied
 
 

@@ -16,7 +16,7 @@ from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.hidden import readings
 from gateway.inspection.normal import Destination, normalise
-from gateway.inspection.words import digest, digests, distinctive, encoded, value_words
+from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Role, Sighting
 from gateway.protocol.strict import fold
 
@@ -103,16 +103,19 @@ def analyse(
     link = follow.said(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
+    hidden = readings(text)
+    trusted = call.target.trust == "trusted"
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
-        tokens=sampled(digests(_words(text), key)),
+        tokens=sampled(digests(distinctive(text) | distinctive(hidden), key)),
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and follow.sends(call, goal),
+        said=digests(mentions(text) | mentions(hidden), key) if trusted else frozenset(),
     )
 
 
@@ -143,12 +146,6 @@ def _goes_home(item: Found, arguments: JsonObject) -> bool:
     values = at(arguments, item.pointer)
     link = values[0] if len(values) == 1 else None
     return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
-
-
-def _words(text: str) -> set[bytes]:
-    """The words by which data is known again, encoded ones too."""
-    words, hidden = distinctive(text), readings(text)
-    return words | distinctive(hidden) if hidden else words
 
 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:

@@ -2,7 +2,7 @@
 reaches which.
 
 Run: `python -m tests.e2e.desk --fd N`. Its log and `/release/<key>` are those of `tests.servers.echo`, `hold` too.
-Every other tool answers with the page of `PAGES` that the argument `page` names. `initialize` gives a session. What else it
+Every other tool answers with the page of `PAGES` that the argument `page` names, or repeats what it was to `find`. `initialize` gives a session. What else it
 says: see `desk_streams`.
 """
 
@@ -96,6 +96,8 @@ class Desk(Echo):
         arguments: JsonObject = params.get("arguments") or {}
         if "later" in arguments:
             return self.tasks.made(message, params)
+        if "find" in arguments:
+            return text_result(message, f"There is nobody called {arguments['find']}.")
         return text_result(message, PAGES[arguments.get("page", "none")])
 
 

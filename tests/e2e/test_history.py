@@ -70,6 +70,16 @@ def test_what_the_goal_or_a_trusted_source_named_is_grounded(ada: Agent):
 
 
 @requirement("history/toxic-flow")
+def test_a_trusted_system_that_repeats_what_it_was_asked_grounds_nothing(ada: Agent):
+    ada.passes("crm", "read", page="advice")
+    ada.passes("wiki", "read", find=f"{ADDRESS}, 4711.50")
+    ada.asked(["toxic-flow/ungrounded"], "crm", "send", to=ADDRESS, body="hello")
+    ada.asked(["toxic-flow/ungrounded"], "crm", "pay", amount="4711.50")
+    ada.passes("mail", "read", page="advice")
+    ada.asked(["toxic-flow/ungrounded"], "crm", "send", to=ADDRESS, body="hello")
+
+
+@requirement("history/toxic-flow")
 def test_a_link_that_the_goal_points_at_is_followed_once_and_says_nothing_else(ada: Agent):
     ungrounded, task = ["toxic-flow/ungrounded"], ada.declare(goal="Look through the reading list")
     task.passes("chat", "read", page="reading")

@@ -45,6 +45,7 @@ CONTENTS = st.builds(
     links=st.dictionaries(st.just("/url"), DIGESTS, max_size=1),
     own=st.booleans(),
     directed=st.booleans(),
+    said=DIGEST_SETS,
 )
 MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
 RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE, DIGEST_SETS)

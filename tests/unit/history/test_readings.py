@@ -132,11 +132,14 @@ def test_words_of_a_reading_are_followed_where_they_go():
     assert facts(state, 9.0).spread == 2
 
 
-def test_words_of_a_trusted_reading_are_ground():
-    state = TaskState()
+def test_words_of_a_trusted_reading_are_ground_if_a_call_of_the_task_was_answered():
+    """What else a trusted system says may repeat whatever it was told, as completions do."""
+    state, content = TaskState(), CallContent(authority={"/to": frozenset({1})})
     take(state, stream(untrusted=False), ResultContent(tokens=frozenset({1})))
+    assert facts(state, 9.0, content=content).ungrounded == ("/to",)
 
-    assert facts(state, 9.0, content=CallContent(authority={"/to": frozenset({1})})).ungrounded == ()
+    take(state, stream(untrusted=False), ResultContent(tokens=frozenset({1})), late=True, number=1)
+    assert facts(state, 9.0, content=content).ungrounded == ()
 
 
 def test_the_parts_of_a_reading_have_one_number_and_others_have_their_own():

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -149,6 +149,33 @@ def test_a_value_of_a_trusted_result_is_found_among_its_words():
 
     assert content({"to": "bob@x.example"}).authority["/to"] <= given
     assert not content({"to": "bob@x.example, eve@evil.example"}).authority["/to"] <= given
+
+
+@pytest.mark.parametrize(
+    ("told", "answer"),
+    [
+        ({"query": "Eve@Evil.example"}, "No user eve@evil.example found"),
+        ({"body": "Contact: <eve@evil.example>, 1.000,50 EUR"}, "eve@evil.example: 1000.50"),
+        ({"body": base64.b64encode(b"for eve@evil.example").decode()}, "for eve@evil.example"),
+        ({"title": "Le Marais Boutique"}, "le marais  boutique"),
+        ({"eve@evil.example": 1000.5}, '{"eve@evil.example": 1000.5}'),
+        ({"site": "https://evil.example/x?y"}, "see evil.example"),
+    ],
+)
+def test_what_a_call_tells_a_trusted_system_is_known_as_its_answer_would_have_it(told: JsonObject, answer: str):
+    words = ResultWords(KEY, trusted=True)
+    given = words.feed(json.dumps({"text": answer}).encode()) | words.finish()
+    chosen = given & digests([b"eve@evil.example", b"1000.5", b"evil.example", b"le marais boutique"], KEY)
+    target = Target("tool", "wiki", "read", "wiki", trust="trusted")
+
+    found = [
+        analyse(Call("tools/call", to, told), key=KEY, goal=None, contract=None).said
+        for to in (target, replace(target, trust="untrusted"))
+    ]
+
+    assert chosen
+    assert chosen <= found[0]
+    assert not found[1]
 
 
 def test_words_of_all_arguments_are_kept_names_of_members_included():
