@@ -171,6 +171,12 @@ async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
             f"upstream {upstream} compressed its answer, though it was asked not to, so it cannot be looked into",
             "have the operator turn compression off there",
         )
+    if len(values_of(reply.headers, b"content-type")) > 1:
+        await reply.close()
+        raise UpstreamBroken(
+            f"upstream {upstream} gave its answer two types, and clients differ in which one they believe",
+            "have the operator mend the upstream",
+        )
     return reply
 
 

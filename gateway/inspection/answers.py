@@ -3,15 +3,16 @@ opaque handles are remembered for the caller who gets them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from gateway.model import Disposition, Message, RequestId
-from gateway.protocol import listing
+from gateway.protocol import listing, strict
 from gateway.protocol.listing import Listing
+from gateway.protocol.strict import ENVELOPE, look_alike
 
 log = structlog.get_logger("gateway.inspection")
 
@@ -27,21 +28,18 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _NO: Final = msgspec.Raw()
 _LIST_METHODS: Final = {
-    "tools": "tools/list",
-    "resources": "resources/list",
-    "resourceTemplates": "resources/templates/list",
-    "prompts": "prompts/list",
-    "tasks": "tasks/list",
+    strict.fold(field): method
+    for field, method in (
+        ("tools", "tools/list"),
+        ("resources", "resources/list"),
+        ("resourceTemplates", "resources/templates/list"),
+        ("prompts", "prompts/list"),
+        ("tasks", "tasks/list"),
+    )
 }
+"""The member that holds a list, as the most tolerant reader finds it → what lists it."""
 
 
-class _Envelope(msgspec.Struct, gc=False):
-    id: msgspec.Raw = _NO
-    result: msgspec.Raw = _NO
-    error: msgspec.Raw = _NO
-
-
-_envelope: Final = msgspec.json.Decoder(_Envelope)
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
@@ -66,27 +64,33 @@ class Answers:
     async def see(self, data: bytes) -> bytes | None:
         """Keep, change or drop one message (see `messages.See`)."""
         try:
-            envelope = _envelope.decode(data)
+            envelope = _object.decode(data)
         except UNREADABLE:
-            if self.may_pass_unseen:
-                return data
-            self._problem = "The upstream's answer cannot be read, so nothing of it is shown."
-            return None
-        if envelope.result is _NO and envelope.error is _NO:
+            return data if self.may_pass_unseen else self._drop("The upstream's answer cannot be read")
+        if not ENVELOPE.issuperset(envelope) and look_alike(envelope, ENVELOPE):
+            # Some clients take `Result` for `result`, and `ID` for `id`: for a list, or for the response to another request.
+            return self._drop("The upstream's answer can be read in two ways")
+        if "result" not in envelope and "error" not in envelope:
             return data
         if self._message is not None and not self._is_for(self._message.id, envelope):
             if self._problem is None:
                 log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
             return None
+        return await self._response(data, envelope, envelope.get("result", _NO))
+
+    async def _response(self, data: bytes, envelope: Mapping[str, msgspec.Raw], result: msgspec.Raw) -> bytes:
         self._answered = True
-        method = self._list_method(envelope.result)
+        method = self._list_method(result)
         if method is not None:
-            asked = self._message.id if self._message is not None else _id(envelope.id)
+            asked = self._message.id if self._message is not None else _id(envelope)
             return await self._filtered(data, method, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
-            self._note_handles(envelope.result)
+            self._note_handles(result)
         return data
+
+    def _drop(self, problem: str) -> None:
+        self._problem = f"{problem}, so nothing of it is shown."
 
     def last_words(self) -> bytes | None:
         """A response in the place of one that never came, if what came was dropped."""
@@ -94,10 +98,10 @@ class Answers:
             return None
         return failure_response(self._message.id, self._problem)
 
-    def _is_for(self, expected: RequestId | None, envelope: _Envelope) -> bool:
+    def _is_for(self, expected: RequestId | None, envelope: Mapping[str, msgspec.Raw]) -> bool:
         """An error without an id is about what was sent, which the server could not, or would not, read."""
-        given = _id(envelope.id)
-        if given is None and envelope.error is not _NO and bytes(envelope.id) in {b"", b"null"}:
+        given = _id(envelope)
+        if given is None and "error" in envelope and bytes(envelope.get("id", b"null")) == b"null":
             return True
         return type(given) is type(expected) and given == expected
 
@@ -107,7 +111,7 @@ class Answers:
         if self._message is not None:
             filtered = self._message.disposition is Disposition.FILTER
             return self._message.method if filtered else None
-        members = _members(result)
+        members = {strict.fold(name): value for name, value in _members(result).items()}
         return next((method for field, method in _LIST_METHODS.items() if members.get(field, b"")[:1] == b"["), None)
 
     async def _filtered(self, data: bytes, method: str, identifier: RequestId | None) -> bytes:
@@ -131,8 +135,8 @@ def failure_response(identifier: RequestId | None, text: str) -> bytes:
     return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": RPC_HIDDEN, "message": text}})
 
 
-def _id(raw: msgspec.Raw) -> RequestId | None:
-    value = _value(raw) if raw is not _NO else None
+def _id(envelope: Mapping[str, msgspec.Raw]) -> RequestId | None:
+    value = _value(envelope.get("id", b"null"))
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 

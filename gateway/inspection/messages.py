@@ -192,8 +192,8 @@ class EventMessages:
         rest = b"" if self._onward is None else await self._onward.end()
         if words is not None:
             return rest + sse.encode(words)
-        # What is held back is of an event that never ended, which a client ignores.
-        held = self._splitter.rest()
+        # What is held back is of an event that never ended, which most clients ignore.
+        held = self._splitter.rest() if self._unseen else b""
         return held if self._onward is None else rest + await self._onward.rest(held)
 
     async def _pass(self, event: sse.Event) -> bytes:
@@ -206,13 +206,18 @@ class EventMessages:
         return part + await self._onward.end() if event.last else part
 
     async def _seen(self, event: sse.Event) -> bytes:
-        if not event.data:
-            return event.raw if self._onward is None else await self._onward.event(event.raw, b"")
-        seen = await self._see(event.data)
+        raw, data = event.raw, event.data
+        if not self._unseen:
+            # A list must not stand where only some reader of streams finds it.
+            data = None if data is None else sse.on_one_reading(data)
+            raw = sse.anew(event, data)
+        if not data:
+            return raw if self._onward is None else await self._onward.event(raw, b"")
+        seen = await self._see(data)
         if seen is None:
             return b""
-        if seen is event.data:
-            return event.raw if self._onward is None else await self._onward.event(event.raw, event.data)
+        if seen is data:
+            return raw if self._onward is None else await self._onward.event(raw, data)
         encoded = sse.encode(seen, event.id)
         return encoded if self._onward is None else await self._onward.fresh(seen, encoded)
 

@@ -169,15 +169,25 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 
 
 def forwardable_response(headers: Headers) -> Headers:
-    """What travels back to the client. `Content-Length` is set anew by whoever sends the body."""
+    """What travels back to the client. `Content-Length` is set anew by whoever sends the body, and the type of messages
+    is what they were read as."""
     named = _connection_options(headers) | _RESPONSE_DROPPED
     return tuple(
         [
-            field
-            for field in headers
-            if field[0] not in named and not field[0].startswith((b"access-control-", b"proxy-"))
+            (name, _type_as_read(value) if name == b"content-type" else value)
+            for name, value in headers
+            if name not in named and not name.startswith((b"access-control-", b"proxy-"))
         ]
     )
+
+
+def _type_as_read(value: bytes) -> bytes:
+    """Messages were read in UTF-8. A client that honours another character encoding would find other lines in them."""
+    essence = value.partition(b";")[0].strip().lower()
+    return essence if essence in _MESSAGE_TYPES else value
+
+
+_MESSAGE_TYPES: Final = frozenset({b"application/json", b"text/event-stream"})
 
 
 def _stays_here(name: bytes) -> bool:

@@ -80,6 +80,8 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
     result = document.get("result")
     if not isinstance(result, dict) or not isinstance(entries := result.get(field), list):
         return None
+    if strict.look_alike(result, frozenset({field})):
+        return None
     raws = _array.decode(_object.decode(_object.decode(body)["result"])[field])
     items = [_item(entry, bytes(raw), name) for entry, raw in zip(entries, raws, strict=True)]
     if None in items:
@@ -107,4 +109,6 @@ def _item(entry: object, raw: bytes, field: str) -> Item | None:
         return None
     value = cast("JsonObject", entry)
     name = value.get(field)
+    if strict.look_alike(value, frozenset({field})):
+        return None
     return Item(name, raw, value) if isinstance(name, str) else None

@@ -149,3 +149,29 @@ def encode(data: bytes, id: bytes | None = None) -> bytes:  # noqa: A002 - the f
     """One event that carries `data`, whose line breaks become further data lines."""
     head = b"" if id is None else b"id: " + _BREAK.sub(b"", id).replace(b"\0", b"") + b"\n"
     return head + b"".join(b"data: " + line + b"\n" for line in _BREAK.split(data)) + b"\n"
+
+
+# --- for readers that find more lines ---------------------------------------------------------------
+
+_MORE_BREAKS: Final = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+"""Line breaks of Unicode that JSON may hold, as it would escape them. Some readers of streams end a line with them."""
+_KEPT: Final = frozenset({b"event", b"id", b"retry"})
+_SAFE: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
+
+
+def on_one_reading(data: bytes) -> bytes:
+    """The same JSON without what some reader takes for the end of a line of the stream."""
+    for text, escape in _MORE_BREAKS.items():
+        data = data.replace(text, escape)
+    return data
+
+
+def anew(event: Event, data: bytes | None) -> bytes:
+    """A whole event with this data, written so that every reader finds its data and no other: without comments and
+    unknown fields, in which some find lines of their own."""
+    parts = [line.partition(b":") for line in _BREAK.split(event.raw)]
+    fields = {name: value.removeprefix(b" ") for name, _, value in parts if name in _KEPT}
+    kept = [name + b": " + value + b"\n" for name, value in fields.items() if _SAFE.fullmatch(value)]
+    if data is not None:
+        kept.extend(b"data: " + line + b"\n" for line in _BREAK.split(data))
+    return b"".join(kept or (b":\n",)) + b"\n"

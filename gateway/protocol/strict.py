@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from math import isfinite
 from typing import Final, NoReturn, cast
@@ -212,6 +213,16 @@ def fold(key: str) -> str:
 
 def _folded(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     return keys, frozenset(fold(key) for key in keys)
+
+
+def look_alike(keys: Iterable[str], known: frozenset[str]) -> bool:
+    """Whether some reader takes one of these keys, which is none of the known names, for one of them."""
+    return any(key not in known and fold(key) in _fold_all(known) for key in keys)
+
+
+@cache
+def _fold_all(known: frozenset[str]) -> frozenset[str]:
+    return frozenset(map(fold, known))
 
 
 _ENVELOPE_FOLDED: Final = _folded(ENVELOPE)

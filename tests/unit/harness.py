@@ -51,6 +51,7 @@ class Back:
     chunks: tuple[bytes | BaseException, ...] = ()
     session: str | None = None
     encoding: str | None = None
+    headers: Headers = ()
 
 
 Script: TypeAlias = Callable[[UpstreamRequest], "Back | BaseException"]
@@ -78,7 +79,7 @@ class Upstream:
             headers += ((b"mcp-session-id", back.session.encode()),)
         if back.encoding is not None:
             headers += ((b"content-encoding", back.encoding.encode()),)
-        return UpstreamReply(back.status, headers, self._chunks(back.chunks), self._close)
+        return UpstreamReply(back.status, (*headers, *back.headers), self._chunks(back.chunks), self._close)
 
     async def _chunks(self, chunks: Sequence[bytes | BaseException]) -> AsyncIterator[bytes]:
         for chunk in chunks:

@@ -57,6 +57,17 @@ async def test_a_list_under_another_type_is_filtered_all_the_same(there: Bench):
     assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
 
 
+async def test_an_answer_of_two_types_is_withheld(there: Bench):
+    """Clients differ in which one they believe, and one that believes the other would find another list."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "result": {"tools": [listed("hidden")]}}).encode()
+    there.upstream.script = lambda _request: Back(
+        type="text/event-stream", chunks=(body,), headers=((b"content-type", b"application/json"),)
+    )
+    answer = await there.ask(message("tools/list"))
+
+    assert (answer.status, answer.codes) == (502, ["upstream/broken"])
+
+
 @pytest.mark.parametrize(("type", "chunks"), [("text/plain", (b"Not Found",)), (None, ())])
 async def test_an_error_of_the_http_server_passes_as_it_is(there: Bench, type: str | None, chunks: tuple[bytes, ...]):  # noqa: A002 - as Back names it
     there.upstream.script = lambda _request: Back(404, type, chunks)

@@ -130,9 +130,9 @@ async def test_what_needs_no_decision_passes_and_is_measured(there: Bench):
 
 
 async def test_a_stream_of_a_session_is_passed_on(there: Bench):
-    there.upstream.script = lambda _request: Back(200, "text/event-stream", (b": hello\n\n",))
+    there.upstream.script = lambda _request: Back(200, "text/event-stream", (b": hello\n\nretry: 5\n\n",))
 
-    assert (await there.ask(None)).body == b": hello\n\n"
+    assert (await there.ask(None)).body == b":\n\nretry: 5\n\n"
     assert there.upstream.sent[0].method == "GET"
 
 

@@ -155,7 +155,7 @@ async def test_data_in_several_lines_is_read_as_a_client_reads_it(there: Bench):
 @requirement("history/read-elsewhere")
 @pytest.mark.parametrize("raw", [f": {GITHUB}\n\n", f"event: {GITHUB}\ndata: {{}}\n\n", f"id: 1\ndata: {GITHUB}"])
 async def test_what_stands_beside_the_data_of_a_stream_is_looked_at(there: Bench, raw: str):
-    got = await ask(there, Back(type="text/event-stream", chunks=(raw.encode(),)), None, await session(there))
+    got = await ask(there, Back(type="text/event-stream", chunks=(raw.encode(),)), message("ping"))
 
     assert got.body == raw.encode()
     assert [len(entry["credentials"]) for entry in readings(there)] == [1]

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
 from gateway.model import Disposition, Era, Kind, Message
 from gateway.protocol.listing import Listing
+from tests.requirements import requirement
 
 
 def message(method: str, disposition: Disposition = Disposition.DECIDE, identifier: int | str = 5) -> Message:
@@ -206,6 +207,32 @@ async def test_a_list_that_is_replayed_on_a_sessions_stream_is_filtered_too(fiel
 
     assert await asked.see(response({field: [item]}, 77)) == response({field: []}, 77)
     assert asked.lists == [method]
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("about", [None, CALL, message("tools/list", Disposition.FILTER)])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"jsonrpc": "2.0", "id": 5, "Result": TOOLS},
+        {"jsonrpc": "2.0", "ID": 77, "RESULT": TOOLS},
+        {"jsonrpc": "2.0", "id": 5, "result": {}, "re_sult": TOOLS},
+        {"jsonrpc": "2.0", "method": "notifications/message", "iD": 77, "Result": TOOLS},
+    ],
+)
+async def test_what_only_some_clients_take_for_a_response_is_dropped(about: Message | None, sent: dict[str, Any]):
+    """Readers that do not look at letter case would find a list in it that nobody has filtered."""
+    assert await Asked(about).see(sent) is None
+
+
+@requirement("mcp/list-filter")
+async def test_a_list_under_a_name_that_only_some_clients_read_so_shows_nothing():
+    for about in (None, message("tools/list", Disposition.FILTER)):
+        asked = Asked(about, frozenset("ab"))
+        seen = await asked.see(response({"tools": [], "Tools": TOOLS["tools"]}))
+        assert seen["error"]["code"] == RPC_HIDDEN
+        assert asked.lists == []
+    assert (await Asked(None).see(response({"Tools": TOOLS["tools"]})))["error"]["code"] == RPC_HIDDEN
 
 
 async def test_other_responses_on_a_sessions_stream_are_kept():

@@ -105,6 +105,52 @@ async def test_an_event_longer_than_the_hold_ends_a_stream_where_nothing_may_pas
         await run(messages, b"data: " + b"x" * 100)
 
 
+LIST = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}'
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"data: " + LIST + b"\n",
+        b"data: " + LIST,
+        LIST,
+        b": x\xe2\x80\xa8data: " + LIST + b"\n\n",
+        b"x\xc2\x85data: " + LIST + b"\n\n",
+        b"id: 1\x0bdata: " + LIST + b"\n\n",
+        b"event: a\x1cdata: " + LIST + b"\n\n",
+        b"Data: " + LIST + b"\n\n",
+        b": x\n\n\xef\xbb\xbfdata: " + LIST + b"\n\n",
+    ],
+)
+async def test_where_a_list_may_come_nothing_passes_that_only_some_readers_find(stream: bytes):
+    """Some readers end lines as Unicode does, some read an event that never ended, some do not look at letter case."""
+    messages = EventMessages(drop, hold=1000, unseen=False, last_words=nothing)
+
+    assert b"hidden" not in await run(messages, stream)
+
+
+@requirement("mcp/list-filter")
+async def test_where_a_list_may_come_no_line_ends_inside_of_a_message():
+    sent = '{"a":"\u2028\u2028data: {}\u2029\x85é"}'
+    messages = EventMessages(keep, hold=1000, unseen=False, last_words=nothing)
+
+    passed = await run(messages, f"event: message\nid: 7\nretry: 5\ndata: {sent}\n\n".encode())
+    assert passed.decode().splitlines() == [
+        "event: message",
+        "id: 7",
+        "retry: 5",
+        r'data: {"a":"\u2028\u2028data: {}\u2029\u0085é"}',
+        "",
+    ]
+
+
+async def test_where_a_list_may_come_events_without_a_message_keep_what_they_say():
+    messages = EventMessages(drop, hold=1000, unseen=False, last_words=nothing)
+
+    assert await run(messages, b": hello\n\nid: 1\ndata:\n\nretry: 5\n\n") == b":\n\nid: 1\ndata: \n\nretry: 5\n\n"
+
+
 async def test_last_words_end_a_stream():
     messages = EventMessages(drop, hold=1000, unseen=True, last_words=lambda: b"{}")
 

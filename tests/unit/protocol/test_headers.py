@@ -205,6 +205,19 @@ def test_answers_are_asked_for_uncompressed():
     assert sent == ((b"accept-encoding", b"identity"),)
 
 
+@pytest.mark.parametrize(
+    ("declared", "sent"),
+    [
+        ("text/event-stream; charset=utf-7", "text/event-stream"),
+        ("Application/JSON;charset=utf-16", "application/json"),
+        ("text/plain; charset=latin-1", "text/plain; charset=latin-1"),
+    ],
+)
+def test_messages_travel_back_as_what_they_were_read_as(declared: str, sent: str):
+    """A client that decodes a stream as its type says finds other lines in it: `+AAo-` is a line break in UTF-7."""
+    assert forwardable_response(((b"content-type", declared.encode()),)) == ((b"content-type", sent.encode()),)
+
+
 def test_headers_named_by_connection_do_not_travel_on():
     hop = ((b"connection", b"close, X-Hop"), (b"x-hop", b"1"), (b"x-end", b"2"))
     assert names(forwardable_request(hop)) == {b"x-end", b"accept-encoding"}

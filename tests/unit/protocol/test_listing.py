@@ -93,6 +93,7 @@ def test_an_error_is_passed_as_it_is():
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[{"name":"a"}]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","name":"b"}]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"Result":{"tools":[{"name":"a"}]}}',
+        result(tools=[], Tools=[{"name": "a"}]), result(tools=[{"name": "a", "Name": "b"}]),
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"\\ud800"}]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","x":NaN}]}}',
         b'{"jsonrpc":"2.0","id":1,"result":{"tools":' + b"[" * 100 + b"]" * 100 + b"}}",
