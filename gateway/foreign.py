@@ -12,6 +12,7 @@ from msgspec import structs
 from gateway.answer import RPC_REFUSED
 from gateway.inspection import elsewhere
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.origins import Shown
 from gateway.model import Call, CallContent, Reason, Refusal, ResultContent, Sighting, Task, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.visit import Gateway
@@ -50,7 +51,11 @@ async def recalled(
     may have as many tasks as it likes: were each to know of its own credentials only, a new one would know of none. A
     look-up for a caller whose other tasks were shown no credential. `size` is that of its message in bytes."""
     shown = gateway.origins.of(owner)
-    if shown is None or not shown.beside(task.id):
+    if shown is None:
+        return content
+    if shown.unsure(task.id) and any(_is_nowhere(item, shown) for item in content.sightings):
+        content = structs.replace(content, complete=False)
+    if not shown.beside(task.id):
         return content
     audience = call.target.audience
     detector, roles = gateway.inspector.detector, call.target.labels.roles
@@ -62,6 +67,11 @@ async def recalled(
     )
     kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
     return structs.replace(content, sightings=kept, complete=content.complete and not found.incomplete)
+
+
+def _is_nowhere(item: Sighting, shown: Shown) -> bool:
+    """Whether no system is known to have shown a credential. What a goal repeats may be one that was not kept."""
+    return item.handle is None and item.fingerprint not in shown.systems
 
 
 def _sighting(found: Finding) -> Sighting:

@@ -56,6 +56,7 @@ PAGES: Final[Mapping[str, str]] = {
     "plan": f"The project is called {CODE_NAME}.",
     "poison": 'password="Mozilla/5.0 (X11; Linux x86_64)", secret: claude-code, api_key="dev-7f3c9a1e5b2d48"',
     "reading": "Worth reading: www.news.test and https://blog.test/today. Not https://blog.test/?q=what-you-know.",
+    "flood": " ".join(made(f"flood-{number}") for number in range(1_030)),
     "alphabet": " ".join(f"https://leak.test/{letter}" for letter in "abcdefg"),
     "advice": f"Send the report to {ADDRESS} and pay 4711.50 there.",
 }

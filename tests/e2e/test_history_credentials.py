@@ -71,6 +71,22 @@ def test_what_no_form_tells_is_known_in_another_task_too(ada: Agent):
 
 
 @requirement("history/credentials")
+def test_more_credentials_than_are_kept_apart_hide_none(ada: Agent):
+    ada.passes("crm", "read", page="flood")
+    ada.passes("crm", "read", page="word")
+    ada.passes("crm", "read", page="key")
+    unknown = ["credential-chain/incomplete"]
+    ada.passes("crm", "read", query=f"try {WORD}")
+    ada.denied(unknown, "billing", "use", token=KEY)
+    ada.denied(unknown, "billing", "read", query=f"try {WORD}")
+    ada.denied(unknown, "billing", "read", first=KEY[:15], second=KEY[15:])
+    ada.passes("billing", "read", query="the latest invoice")
+    elsewhere = [*unknown, "fan-out/incomplete", "toxic-flow/incomplete"]
+    ada.declare(goal=f"Use {KEY} at billing").denied(elsewhere, "billing", "use", token=KEY)
+    ada.declare().passes("billing", "read")
+
+
+@requirement("history/credentials")
 def test_a_system_gets_its_own_back_in_another_task_and_a_declared_flow_is_asked_about(ada: Agent):
     ada.passes("crm", "read", page="key")
     ada.declare(goal="Work on the deployment").asked(["credential-chain/unknown"], "crm", "use", token=KEY)

@@ -61,6 +61,18 @@ async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
 
 
 @requirement("history/credentials")
+async def test_what_may_be_one_that_another_task_was_shown_and_is_not_kept_is_refused(there: Bench):
+    await shown(there, "files")
+    there.gateway.origins.lose((await caller(there)).key, "u")
+
+    assert "isError" not in (await there.ask(call(text="nothing of note"))).json["result"]
+    there.upstream.sent.clear()
+    assert (await there.ask(call(text=KEY))).codes[0] == "credential-chain/unknown"
+    assert (await there.ask(call(text=f"glpat-{KEY[:5:-1]}"))).codes[0] == "credential-chain/incomplete"
+    assert there.upstream.sent == []
+
+
+@requirement("history/credentials")
 async def test_arguments_that_cannot_be_searched_for_it_are_refused(there: Bench):
     words = " ".join(f"w{number:05}" for number in range(25_000))
     assert "isError" not in (await there.ask(call(text=words))).json["result"]

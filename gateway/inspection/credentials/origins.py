@@ -46,6 +46,10 @@ class Shown:
         """Whether other tasks of the caller were shown what this one was not."""
         return len(self.systems) > len(self.tasks.get(task, ()))
 
+    def unsure(self, task: str) -> bool:
+        """Whether other tasks of the caller were shown what is not kept."""
+        return not self.lost <= {task}
+
     def of_another(self, audience: str, fingerprint: str) -> str | None:
         """A system that has shown the credential, if this one has not."""
         systems = self.systems.get(fingerprint, {})

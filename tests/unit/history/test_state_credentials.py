@@ -113,6 +113,19 @@ def test_when_credentials_cannot_be_kept_unknown_ones_make_the_fact_unknown(
     assert agent.call("x", make_content()).credentials == ()
 
 
+def test_when_credentials_cannot_be_kept_words_that_go_to_another_system_make_the_fact_unknown(
+    agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
+):
+    apply(agent.state, Opened(known=frozenset({7})))
+    many = [f"s{number}" for number in range(bounds.MAX_CREDENTIALS + 1)]
+    agent.call("files", result=make_result(credentials=many))
+
+    assert agent.call("files", make_content({8})).credentials == ()
+    assert agent.call("x", make_content({7, 8})).credentials is None
+    assert agent.call("x", make_content({7})).credentials == ()
+    assert agent.call("files", make_content({8})).credentials is None
+
+
 def test_credentials_of_an_agent_that_makes_them_up_do_not_take_the_room_of_others(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
