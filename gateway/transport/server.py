@@ -8,11 +8,13 @@ import asyncio
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
 from typing import Any, Final, cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -42,6 +44,8 @@ class _Protocol(HttpToolsProtocol):
         self._kept_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._counted: str | None = None
+        self._offered = False
+        self._arrived = b""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport))
@@ -67,6 +71,7 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._kept_bytes += len(data)
+        self._arrived = data
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -77,10 +82,14 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._kept_bytes = 0
+        self._offered = False
         super().on_message_begin()
         self.scope.update(self._extensions)  # type: ignore[typeddict-item] - extensions of ours
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._offered = True
+            return
         self._expect_nothing()
         super().on_headers_complete()
         # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
@@ -89,6 +98,24 @@ class _Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._kept_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._offered:
+            super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn found an offer of another protocol, and the parser has stopped at the end of the head. It would take the
+        body for the next request. The offer is not taken up (RFC 9110 section 7.8), so the request is read without it."""
+        method, stopped = self.parser.get_method(), sys.exc_info()[1]
+        if method == b"CONNECT" or not isinstance(stopped, httptools.HttpParserUpgrade):
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        line = b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())
+        head = _without_offer(line, self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn has it.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        super().data_received(head + self._arrived[stopped.args[0] :])
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -125,6 +152,21 @@ class _Protocol(HttpToolsProtocol):
         """A connection that is closed stays until the client has read what was written. This one has had its time."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
+
+
+def _without_offer(line: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The head of a request, without what offers another protocol."""
+    kept = [line]
+    for name, value in headers:
+        if name == b"connection":
+            options = [option.strip() for option in value.split(b",")]
+            value = b", ".join(option for option in options if option.lower() not in _OFFER)  # noqa: PLW2901
+        if name not in _OFFER and value:
+            kept.append(name + b": " + value)
+    return b"\r\n".join(kept) + b"\r\n\r\n"
+
+
+_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
 class Server(uvicorn.Server):

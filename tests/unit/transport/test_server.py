@@ -93,6 +93,15 @@ async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> Non
     if scope["path"] == "/long":
         while (await receive()).get("more_body"):
             pass
+    if scope["path"] == "/body":
+        body = b""
+        more = True
+        while more:
+            part = await receive()
+            body, more = body + part["body"], part["more_body"]
+        assert dict(scope["headers"]).keys() <= {b"host", b"connection", b"content-length"}
+        await send_whole(send, 200, (), body)
+        return
     assert b"late" not in dict(scope["headers"])
     await send_whole(send, 200, (), b"x" * 2**26 if scope["path"] == "/huge" else b"here")
 
@@ -215,6 +224,34 @@ async def test_a_field_after_a_body_is_no_header():
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n0\r\nlate: 1\r\n\r\n")
         await answered(reader)
+
+
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize("offer", [OFFER, b"upgrade: websocket\r\nconnection: upgrade\r\n"])
+@pytest.mark.parametrize("apart", [True, False])
+async def test_the_body_of_a_request_that_offers_another_protocol_is_its_body(offer: bytes, *, apart: bool):
+    """Java's HTTP client offers one with each first request. The parser would take the body for the next request."""
+    head = b"POST /body HTTP/1.1\r\nhost: here\r\n" + offer + b"content-length: %d\r\n\r\n" % len(SMUGGLED)
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(GET + b"\r\n")
+        await answered(reader)
+        writer.write(head if apart else head + SMUGGLED)
+        if apart:
+            await writer.drain()
+            writer.write(SMUGGLED)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(len(SMUGGLED)) == SMUGGLED
+        writer.write(GET + b"\r\n")
+        await answered(reader)
+
+
+async def test_a_tunnel_is_no_request():
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"CONNECT here:1 HTTP/1.1\r\nhost: here\r\n\r\n" + SMUGGLED)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_a_large_body_is_no_head():
