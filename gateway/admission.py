@@ -9,7 +9,9 @@ from msgspec import structs
 from gateway.answer import RPC_REFUSED, values_of
 from gateway.binding.sessions import Session
 from gateway.inspection import tokens
-from gateway.model import Era, Headers, Message, Principal, Reason, Refusal, UpstreamRequest
+from gateway.model.caller import Principal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.protocol.headers import forwardable_request
 from gateway.transport.exchange import Exchange

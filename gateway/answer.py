@@ -15,21 +15,11 @@ from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Looks, Rewrites, Texts
 from gateway.journal.entry import refused_entry
 from gateway.journal.writer import Journal
-from gateway.model import (
-    Context,
-    Headers,
-    Json,
-    JsonObject,
-    Made,
-    Message,
-    Principal,
-    Reason,
-    Refusal,
-    RequestId,
-    Task,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from gateway.model.call import Context, Made
+from gateway.model.caller import Principal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import Headers, Json, JsonObject, Message, RequestId, UpstreamReply, UpstreamRequest
 from gateway.policy import document
 from gateway.protocol import sse
 from gateway.protocol.classify import cursor_of

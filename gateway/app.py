@@ -43,7 +43,13 @@ from gateway.journal.redaction import Spots, concealed, recorded
 from gateway.journal.results import ResultRecord
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
-from gateway.model import Call, Contract, JsonObject, PolicyRevision, Refusal, ResultContent, SessionFacts, Target
+from gateway.model.call import Call
+from gateway.model.content import ResultContent
+from gateway.model.decision import PolicyRevision, Refusal
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Target
+from gateway.model.task import Contract
+from gateway.model.wire import JsonObject
 from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent, PolicyStatus

@@ -7,7 +7,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.model import Call, Json, JsonObject, Message, Reason, Refusal, Task, UpstreamRequest
+from gateway.model.call import Call
+from gateway.model.decision import Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.presenting import Presented, presented
 from gateway.protocol.classify import HEADER_MISMATCH, INVALID_PARAMS
 from gateway.protocol.parameters import ambiguous, contradicted

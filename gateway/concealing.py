@@ -10,7 +10,11 @@ from gateway.binding.vault import Vault
 from gateway.errors import UpstreamBroken
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
-from gateway.model import Decision, Sighting, Target, Task, UpstreamReply
+from gateway.model.content import Sighting
+from gateway.model.decision import Decision
+from gateway.model.target import Target
+from gateway.model.task import Task
+from gateway.model.wire import UpstreamReply
 from gateway.visit import Gateway
 
 OBLIGATION: Final = "conceal_credentials"

@@ -25,7 +25,7 @@ from pydantic import (
 from gateway.configuration_errors import explain, yaml_problem
 from gateway.configuration_values import Duration, FilePath, KeyLocation, Secret, Size, Text, is_local_http, is_loopback
 from gateway.errors import ConfigurationError
-from gateway.model import Effect, Role, Sensitivity
+from gateway.model.target import Effect, Role, Sensitivity
 
 
 class Settings(BaseModel):

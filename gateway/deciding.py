@@ -10,7 +10,8 @@ from gateway import foreign
 from gateway.answer import RPC_REFUSED, append_or_say, context_of
 from gateway.case import Case
 from gateway.journal.entry import Outcome, call_entry, settled_entry
-from gateway.model import CallContent, Decision, Reason, Refusal
+from gateway.model.content import CallContent
+from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.relay import finished, undisturbed
 from gateway.visit import Gateway, Visit

@@ -1,4 +1,4 @@
-"""What can fail outside the gateway. Refusals are values (`model.Refusal`), not exceptions.
+"""What can fail outside the gateway. Refusals are values (`model.decision.Refusal`), not exceptions.
 
     GatewayError                 a message for people, a remedy, and the reason code that it is recorded with
     ├── ConfigurationError       what is wrong in which file, at which field

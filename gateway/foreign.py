@@ -13,7 +13,11 @@ from gateway.answer import RPC_REFUSED
 from gateway.inspection import elsewhere
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.origins import Shown
-from gateway.model import Call, CallContent, Reason, Refusal, ResultContent, Sighting, Task, UpstreamRequest
+from gateway.model.call import Call
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.decision import Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.visit import Gateway
 

@@ -16,7 +16,9 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection.concealment import Concealment
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
-from gateway.model import Decision, Disposition, JsonObject, Refusal, ResultContent, UpstreamReply, UpstreamRequest
+from gateway.model.content import ResultContent
+from gateway.model.decision import Decision, Refusal
+from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.observation import Observation, label
 from gateway.readings import Readings, unanswered
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished

@@ -9,7 +9,10 @@ from typing import Final
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.results import ResultInspector, together
-from gateway.model import Decision, JsonObject, ResultContent, Sensitivity, Sighting
+from gateway.model.content import ResultContent, Sighting
+from gateway.model.decision import Decision
+from gateway.model.target import Sensitivity
+from gateway.model.wire import JsonObject
 from gateway.relay import Transform
 
 Fold = Callable[[ResultContent], Awaitable[JsonObject | None]]

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.config import Configuration
 from gateway.identity import metadata
-from gateway.model import JsonObject
+from gateway.model.wire import JsonObject
 from gateway.protocol.replies import Reply
 from gateway.visit import Gateway
 

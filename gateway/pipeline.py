@@ -17,7 +17,9 @@ from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.forwarding import forward, passed
-from gateway.model import Credentials, Disposition, Message, Principal, Reason, Refusal, UpstreamRequest
+from gateway.model.caller import Credentials, Principal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
 from gateway.protocol.replies import Reply
 from gateway.relay import Relay

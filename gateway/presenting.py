@@ -13,7 +13,10 @@ from gateway.inspection import handles
 from gateway.inspection.credentials.calls import role_at
 from gateway.inspection.credentials.finding import StandIn
 from gateway.inspection.handles import Place
-from gateway.model import Call, Decision, Message, Reason, Refusal, Task, UpstreamRequest
+from gateway.model.call import Call
+from gateway.model.decision import Decision, Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol import strict
 from gateway.visit import Gateway
 

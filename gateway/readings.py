@@ -17,18 +17,12 @@ from gateway.errors import HistoryError, JournalError, UpstreamBroken
 from gateway.inspection import passing
 from gateway.inspection.passing import Told
 from gateway.inspection.results import ResultInspector
-from gateway.model import (
-    Effect,
-    Made,
-    Refusal,
-    RequestId,
-    ResultContent,
-    Sensitivity,
-    Sighting,
-    Source,
-    Task,
-    UpstreamRequest,
-)
+from gateway.model.call import Made, Source
+from gateway.model.content import ResultContent, Sighting
+from gateway.model.decision import Refusal
+from gateway.model.target import Effect, Sensitivity
+from gateway.model.task import Task
+from gateway.model.wire import RequestId, UpstreamRequest
 from gateway.observation import found
 from gateway.visit import Gateway, Visit
 from gateway.whose import task_of

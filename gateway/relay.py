@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 from msgspec import Struct
 
 from gateway.errors import UpstreamBroken, UpstreamError
-from gateway.model import Headers, UpstreamReply
+from gateway.model.wire import Headers, UpstreamReply
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 Done = TypeVar("Done")

@@ -19,7 +19,9 @@ from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
-from gateway.model import Call, JsonObject, SessionFacts, UpstreamReply, UpstreamRequest
+from gateway.model.call import Call
+from gateway.model.facts import SessionFacts
+from gateway.model.wire import JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens

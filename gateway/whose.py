@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gateway.answer import RPC_REFUSED
-from gateway.model import Message, Reason, Refusal, Task, UpstreamRequest
+from gateway.model.decision import Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import Message, UpstreamRequest
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
 from gateway.visit import Gateway, Visit

@@ -48,7 +48,14 @@ CONDUCTORS = {
 """What may import phases, beside the commands."""
 
 PURE = (
-    "gateway.model",
+    "gateway.model.call",
+    "gateway.model.caller",
+    "gateway.model.content",
+    "gateway.model.decision",
+    "gateway.model.facts",
+    "gateway.model.target",
+    "gateway.model.task",
+    "gateway.model.wire",
     "gateway.configuration_errors",
     "gateway.errors",
     "gateway.binding.sessions",

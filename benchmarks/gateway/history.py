@@ -29,7 +29,12 @@ from gateway import config
 from gateway.app import assembled
 from gateway.history import Reservation
 from gateway.identity import development
-from gateway.model import Call, CallContent, Credentials, JsonObject, Principal, Refusal, ResultContent, Task
+from gateway.model.call import Call
+from gateway.model.caller import Credentials, Principal
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.decision import Refusal
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
 from gateway.transport.exchange import Exchange

@@ -18,7 +18,10 @@ from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.model import Call, CallContent, Task, UpstreamReply, UpstreamRequest
+from gateway.model.call import Call
+from gateway.model.content import CallContent
+from gateway.model.task import Task
+from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.visit import Gateway
 
 WAYS: Final = ("neither", "history", "both")

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.model import Made, Principal
+from gateway.model.call import Made
+from gateway.model.caller import Principal
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds that a value is remembered after it was last delivered or used."""

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from gateway.model import Principal
+from gateway.model.caller import Principal
 
 _MAC_BYTES = 16
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.model import Sighting
+from gateway.model.content import Sighting
 
 PER_TASK: Final = 1_024
 """Handles of one task."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gateway.config import Configuration
-    from gateway.model import Target
+    from gateway.model.target import Target
     from gateway.upstream.catalogue import Catalogue
     from gateway.upstream.pins import Change
 

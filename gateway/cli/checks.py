@@ -34,7 +34,7 @@ from gateway.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
     from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
-    from gateway.model import Target
+    from gateway.model.target import Target
     from gateway.upstream.catalogue import UpstreamStatus
 
 _SOON_DAYS: Final = 21

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from gateway.history.trail import Cause, Told
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _KEPT: Final = (
     ("/resource/properties", ("target",)),

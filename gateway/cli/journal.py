@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gateway.journal.reader import Verification
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from gateway.cli.rego import Check, Test
     from gateway.config import PolicySettings
-    from gateway.model import Decision, JsonObject
+    from gateway.model.decision import Decision
+    from gateway.model.wire import JsonObject
 
 app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine that will run it.", no_args_is_help=True)
 

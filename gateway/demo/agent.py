@@ -21,7 +21,7 @@ from gateway.protocol.replies import DECISION_META, REASON_META
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 _TIMEOUT_SECONDS: Final = 30.0
 _DEPLOY_TOKEN: Final = re.compile(r"DEPLOY_TOKEN=(\S+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.config import ToolLabels, Upstream
-from gateway.model import Effect, Role, Sensitivity
+from gateway.model.target import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import msgspec
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
-from gateway.model import Sensitivity
+from gateway.model.target import Sensitivity
 
 VERSION: Final = 3
 """Of the form. A snapshot of another version is not read."""

@@ -22,7 +22,8 @@ from gateway.history.events import Ended, Event, Observed, Read, Released, Reser
 from gateway.history.fields import from_fields
 from gateway.history.kept import Kept, from_row, read_task
 from gateway.history.store import Checkpoint
-from gateway.model import JsonObject, Task
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from gateway.history.embedded import History

@@ -26,7 +26,12 @@ from gateway.history.kept import Kept, row, task_fields
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState, apply, observed, read, reserved, says_nothing
 from gateway.history.store import digest_of
-from gateway.model import Made, Reason, ResultContent, Sensitivity, Task, TaskReport
+from gateway.model.call import Made
+from gateway.model.content import ResultContent
+from gateway.model.decision import Reason
+from gateway.model.facts import TaskReport
+from gateway.model.target import Sensitivity
+from gateway.model.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +39,12 @@ if TYPE_CHECKING:
     from gateway.config import HistorySettings
     from gateway.history.origins import Origins
     from gateway.history.store import Row, Store
-    from gateway.model import Call, CallContent, JsonObject, Principal, SessionFacts, Source, Target
+    from gateway.model.call import Call, Source
+    from gateway.model.caller import Principal
+    from gateway.model.content import CallContent
+    from gateway.model.facts import SessionFacts
+    from gateway.model.target import Target
+    from gateway.model.wire import JsonObject
 
 REMEMBERED: Final = 3600.0
 """Seconds for which a declared task can be asked about after it has expired."""

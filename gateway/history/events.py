@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from gateway.model import Effect, Sensitivity
+from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.model import Call, Sighting
+    from gateway.model.call import Call
+    from gateway.model.content import Sighting
 
 NO_DIGESTS: frozenset[int] = frozenset()
 

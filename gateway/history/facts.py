@@ -6,12 +6,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.history.state import ENDLESS, MAX_LINKS
-from gateway.model import CredentialFact, Role, SessionFacts, TaskLabels
+from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.target import Role
 
 if TYPE_CHECKING:
     from gateway.history.events import Touch
     from gateway.history.state import Known, TaskState
-    from gateway.model import CallContent, Sighting
+    from gateway.model.content import CallContent, Sighting
 
 WINDOW: Final = 60.0
 """Seconds over which `audiences_in_window` counts."""

@@ -24,7 +24,8 @@ from gateway.history.events import (
     Shown,
     Touch,
 )
-from gateway.model import Json, JsonObject, Sensitivity
+from gateway.model.target import Sensitivity
+from gateway.model.wire import Json, JsonObject
 
 _Event = TypeVar("_Event")
 

@@ -11,7 +11,8 @@ import msgspec
 from gateway.history import dump
 from gateway.history.state import TaskState
 from gateway.history.store import Row
-from gateway.model import JsonObject, Task
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,10 +38,11 @@ from gateway.history.events import (
     shown,
     touch,
 )
-from gateway.model import Effect, Sensitivity
+from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
-    from gateway.model import Call, CallContent, ResultContent, Source
+    from gateway.model.call import Call, Source
+    from gateway.model.content import CallContent, ResultContent
 
 MAX_TOKENS: Final = 32_768
 """Words of untrusted results kept apart: some eighty results of 4 KB. Each takes about 130 bytes."""

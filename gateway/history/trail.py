@@ -23,10 +23,12 @@ from gateway.history.events import Event, Observed, Read, Released, Reserved, Se
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields
 from gateway.history.state import TaskState, apply
-from gateway.model import CallContent, Role, SessionFacts, Sighting
+from gateway.model.content import CallContent, Sighting
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Role
 
 if TYPE_CHECKING:
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 DENIALS: Final = 8
 """Of the refused calls, so many are named, the latest."""

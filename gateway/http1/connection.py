@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 from gateway.http1.failures import ExchangeError, Lost, Malformed
 from gateway.http1.reading import Reading
-from gateway.model import Headers
+from gateway.model.wire import Headers
 
 HIGH_WATER: Final = 128 * 2**10
 """Bytes of a body that wait to be taken before the peer is made to wait. One more read may come on top."""

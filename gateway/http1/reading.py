@@ -11,7 +11,7 @@ from typing import Final
 
 import httptools
 
-from gateway.model import Headers
+from gateway.model.wire import Headers
 
 MAX_HEAD: Final = 64 * 2**10
 """Bytes of an answer that are no body, without a break: its head, interim answers before it, trailers after it. What

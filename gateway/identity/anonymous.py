@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity.outcomes import NOT_MINE, Fault, Verified
 from gateway.identity.signed import CACHED
-from gateway.model import AuthMethod, Principal
+from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
     from gateway.config import AnonymousIdentity

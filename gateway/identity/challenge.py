@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.identity.jose import ALGORITHMS
-from gateway.model import Reason, Refusal
+from gateway.model.decision import Reason, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.identity import delegation
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, Fault
-from gateway.model import Actor, AuthMethod, Principal, User
+from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
 """Checked against the clock, the configuration, the request or one another."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from gateway.identity import spiffeid
 from gateway.identity.jose import is_object, text, texts
 from gateway.identity.outcomes import Fault
-from gateway.model import Actor
+from gateway.model.caller import Actor
 
 if TYPE_CHECKING:
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 MAX_DEPTH: Final = 8
 """Links. A longer chain is refused, whatever policy would say of it."""

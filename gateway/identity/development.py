@@ -12,7 +12,7 @@ from joserfc import jwt
 from gateway import signing_keys
 from gateway.identity import claims, jose, signed
 from gateway.identity.outcomes import NOT_MINE, Fault
-from gateway.model import AuthMethod
+from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

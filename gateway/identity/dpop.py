@@ -18,7 +18,8 @@ from gateway.identity.replay import ReplayMemory
 
 if TYPE_CHECKING:
     from gateway.identity.outcomes import Confirmation
-    from gateway.model import Credentials, JsonObject
+    from gateway.model.caller import Credentials
+    from gateway.model.wire import JsonObject
 
 WINDOW: Final = 60.0
 """Seconds after its `iat` that a proof is accepted."""

@@ -13,7 +13,7 @@ from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import Fault
 
 if TYPE_CHECKING:
-    from gateway.model import Credentials
+    from gateway.model.caller import Credentials
 
 _SCHEMES: Final = {"bearer": False, "dpop": True}
 

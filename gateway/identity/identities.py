@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gateway.identity.form import Presentation
     from gateway.identity.keys import Keys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Verified
-    from gateway.model import Credentials, Principal, Refusal
+    from gateway.model.caller import Credentials, Principal
+    from gateway.model.decision import Refusal
 
 
 class Identities:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from joserfc.jwa import JWSAlgModel
     from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 VerificationKey: TypeAlias = "RSAKey | ECKey | OKPKey"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims, signed
 from gateway.identity.outcomes import NOT_MINE, Fault
-from gateway.model import AuthMethod
+from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     from gateway.config import JwtIdentity

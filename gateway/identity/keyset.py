@@ -16,7 +16,7 @@ from gateway.identity.jose import is_object, load_object, number, suits, text
 
 if TYPE_CHECKING:
     from gateway.identity.jose import VerificationKey
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 MAX_KEYS: Final = 256
 _RSA_BITS: Final = range(2048, 8193)

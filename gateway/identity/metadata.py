@@ -9,7 +9,7 @@ from gateway.identity.challenge import DPOP_ALGORITHMS, Protection
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 
 def protection(configuration: Configuration) -> Protection:

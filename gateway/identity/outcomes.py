@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from gateway.identity.jose import Jws
-    from gateway.model import Credentials, Principal
+    from gateway.model.caller import Credentials, Principal
 
 Code: TypeAlias = Literal[
     "identity/missing",

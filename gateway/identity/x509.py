@@ -18,7 +18,7 @@ from gateway.identity import spiffeid
 from gateway.identity.dpop import thumbprint
 from gateway.identity.outcomes import NOT_MINE, Fault, Verified
 from gateway.identity.signed import CACHED
-from gateway.model import AuthMethod, Principal
+from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.model import Disposition, Message, RequestId
+from gateway.model.wire import Disposition, Message, RequestId
 from gateway.protocol import listing, strict
 from gateway.protocol.listing import Listing
 from gateway.protocol.strict import ENVELOPE, look_alike

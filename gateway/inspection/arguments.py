@@ -17,7 +17,11 @@ from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.hidden import readings
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
-from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Role, Sighting
+from gateway.model.call import Call
+from gateway.model.content import CallContent, Sighting
+from gateway.model.target import Effect, Role
+from gateway.model.task import Contract
+from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
 
 MAX_DESTINATIONS: Final = 1_000

@@ -16,7 +16,8 @@ import msgspec
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Shown
-from gateway.model import Disposition, Headers, Json, JsonObject, Kind, Message, Sighting
+from gateway.model.content import Sighting
+from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 
 Trouble = Literal["foreign", "unsearched"]

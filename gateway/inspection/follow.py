@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.model import Call, Effect, Role
+from gateway.model.call import Call
+from gateway.model.target import Effect, Role
 
 MAX_LINK: Final = 256
 """Characters of an address."""

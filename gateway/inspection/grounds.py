@@ -17,7 +17,8 @@ from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
 from gateway.inspection.normal import Destination, folded
 from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions
-from gateway.model import Json, Role
+from gateway.model.target import Role
+from gateway.model.wire import Json
 
 MAX_GOAL: Final = 16_384
 """Characters of a goal that can ground something."""

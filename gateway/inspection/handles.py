@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.inspection.credentials.stream import plain
-from gateway.model import Headers, Role
+from gateway.model.target import Role
+from gateway.model.wire import Headers
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
 from gateway.protocol.scalars import Edit, Scalar, edited, scalars, text_of
 

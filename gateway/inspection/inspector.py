@@ -17,7 +17,11 @@ from gateway.inspection.credentials.finding import Finding, Inspection, Known, S
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import Quiet, Suppressions
-from gateway.model import Call, CallContent, Contract, JsonObject, ResultContent, Role, Task
+from gateway.model.call import Call
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.target import Role
+from gateway.model.task import Contract, Task
+from gateway.model.wire import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

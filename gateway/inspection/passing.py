@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gateway.inspection.answers import UNREADABLE
-from gateway.model import RequestId
+from gateway.model.wire import RequestId
 from gateway.protocol.methods import TABLE
 from gateway.protocol.strict import RELATED_TASK
 

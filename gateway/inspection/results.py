@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from gateway.inspection import follow
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
-from gateway.model import ResultContent, Sighting
+from gateway.model.content import ResultContent, Sighting
 
 MAX_WORDS: Final = 1_024
 """Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a

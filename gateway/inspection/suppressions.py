@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.model import Target
+from gateway.model.target import Target
 
 
 class Found(Protocol):

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from gateway.model import Headers
+from gateway.model.wire import Headers
 
 _BACKSLASH: Final = ord("\\")
 _MIN: Final = 16

@@ -21,7 +21,8 @@ from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.dates import moment
 from gateway.inspection.destinations import listed, texts
 from gateway.inspection.normal import folded, normalise
-from gateway.model import Json, Role
+from gateway.model.target import Role
+from gateway.model.wire import Json
 
 MAX_WORD: Final = 256
 """Bytes of a word. Of a longer one the beginning counts."""

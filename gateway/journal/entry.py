@@ -29,22 +29,13 @@ from gateway.journal.redaction import concealed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.model import (
-        Call,
-        Context,
-        CredentialFact,
-        Decision,
-        Json,
-        JsonObject,
-        Message,
-        PolicyRevision,
-        Principal,
-        Reason,
-        Refusal,
-        SessionFacts,
-        Target,
-        Task,
-    )
+    from gateway.model.call import Call, Context
+    from gateway.model.caller import Principal
+    from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
+    from gateway.model.facts import CredentialFact, SessionFacts
+    from gateway.model.target import Target
+    from gateway.model.task import Task
+    from gateway.model.wire import Json, JsonObject, Message
 
 _ACTORS: Final = 16
 _SIGHTINGS: Final = 64

@@ -14,7 +14,7 @@ from gateway.journal.chain import timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 WINDOW: Final = 60.0
 

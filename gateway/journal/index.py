@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _OFFSET: Final = 40
 """Bits of a place that are the offset in its segment; those above are the segment's number."""

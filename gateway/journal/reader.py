@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.journal.floor import Floor
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
 _MAX_PROBLEMS: Final = 100

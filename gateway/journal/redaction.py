@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 FULL_LIMIT: Final = 64 * 2**10
 """Bytes of arguments that are recorded in full; more is recorded as a digest."""

@@ -12,7 +12,7 @@ from gateway.journal.redaction import FULL_LIMIT, Spots, redacted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 
 class ResultRecord:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _SEQ: Final = re.compile(rb'\{"seq":([0-9]{1,18}),')
 

@@ -17,7 +17,7 @@ from gateway.journal.chain import GENESIS
 
 if TYPE_CHECKING:
     from gateway.journal.chain import Chain
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 
 class Fault(StrEnum):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config import JournalSettings
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from gateway.model import AuthMethod, Effect, Pin, Role, Sensitivity
+from gateway.model.caller import AuthMethod
+from gateway.model.target import Effect, Pin, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]

@@ -15,18 +15,12 @@ from functools import lru_cache
 import msgspec
 
 from gateway.errors import PolicyInput
-from gateway.model import (
-    Call,
-    Context,
-    Contract,
-    CredentialFact,
-    Json,
-    JsonObject,
-    Principal,
-    SessionFacts,
-    Target,
-    Task,
-)
+from gateway.model.call import Call, Context
+from gateway.model.caller import Principal
+from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.target import Target
+from gateway.model.task import Contract, Task
+from gateway.model.wire import Json, JsonObject
 
 VERSION = 1
 

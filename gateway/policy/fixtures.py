@@ -9,22 +9,12 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.model import (
-    Actor,
-    AuthMethod,
-    Call,
-    Context,
-    Effect,
-    JsonObject,
-    Labels,
-    Pin,
-    Principal,
-    Role,
-    SessionFacts,
-    Target,
-    Task,
-    User,
-)
+from gateway.model.call import Call, Context
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Effect, Labels, Pin, Role, Target
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 from gateway.policy import document, verdict
 from gateway.policy.embedded import Entrypoint
 

@@ -16,7 +16,8 @@ from typing import Final, Literal, Protocol
 
 from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.model import Decision, JsonObject, PolicyRevision
+from gateway.model.decision import Decision, PolicyRevision
+from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import verdict
 from gateway.policy.embedded import Entrypoint

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.model import Decision, Obligation, PolicyRevision, Reason
+from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.policy import contract
 
 UNDEFINED: Final = "<undefined>"

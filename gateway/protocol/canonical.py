@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import rfc8785
 
-from gateway.model import Json
+from gateway.model.wire import Json
 
 _WIDE: Final = b"\x00wide\x00"
 """Sets the digests of documents with wide integers apart: no RFC 8785 text starts with NUL."""

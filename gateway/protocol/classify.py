@@ -24,7 +24,8 @@ from typing import Final, cast
 
 from msgspec import Struct
 
-from gateway.model import Disposition, Era, Headers, JsonObject, Kind, Message, Reason, Refusal, RequestId
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Disposition, Era, Headers, JsonObject, Kind, Message, RequestId
 from gateway.protocol import headers as routing_headers
 from gateway.protocol import strict
 from gateway.protocol.headers import Fault, Routing

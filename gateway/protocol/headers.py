@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.model import Era, Headers, Kind
+from gateway.model.wire import Era, Headers, Kind
 
 VERSION: Final = b"mcp-protocol-version"
 METHOD: Final = b"mcp-method"

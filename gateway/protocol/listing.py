@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import msgspec
 
-from gateway.model import JsonObject, RequestId
+from gateway.model.wire import JsonObject, RequestId
 from gateway.protocol import strict
 
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(

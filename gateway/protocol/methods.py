@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from gateway.model import Disposition, Era, Kind
+from gateway.model.wire import Disposition, Era, Kind
 
 HANDSHAKE_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Revisions that open with `initialize`. 2024-11-05 had no streamable HTTP of its own, but servers of later

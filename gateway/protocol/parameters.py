@@ -19,7 +19,7 @@ from gateway.protocol.headers import PARAM_PREFIX, decode
 from gateway.protocol.strict import fold
 
 if TYPE_CHECKING:
-    from gateway.model import Headers, Json, JsonObject
+    from gateway.model.wire import Headers, Json, JsonObject
 
 _HEADER: Final = "x-mcp-header"
 _DEPTH: Final = 16

@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.model import Era, Headers, Json, Kind, Message, Reason, Refusal, RequestId
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Era, Headers, Json, Kind, Message, RequestId
 
 DENIED: Final = -31403
 """JSON-RPC error code of a refusal by policy: outside the reserved range -32768..-32000 (basic/index.mdx, "Error Codes")."""

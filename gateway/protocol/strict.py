@@ -19,7 +19,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Final, NoReturn, cast
 
-from gateway.model import Json, JsonObject
+from gateway.model.wire import Json, JsonObject
 
 MAX_DEPTH: Final = 64
 """Levels of nesting, the outermost object included."""

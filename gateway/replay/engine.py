@@ -17,7 +17,11 @@ from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
-from gateway.model import Call, Context, Decision, Json, JsonObject, ResultContent, Sensitivity
+from gateway.model.call import Call, Context
+from gateway.model.content import ResultContent
+from gateway.model.decision import Decision
+from gateway.model.target import Sensitivity
+from gateway.model.wire import Json, JsonObject
 from gateway.observation import label
 from gateway.policy import document
 from gateway.replay.trace import BEGINNING, Expectation, Step, Trace

@@ -19,7 +19,7 @@ from gateway.replay.trace import LATEST
 
 if TYPE_CHECKING:
     from gateway.journal.index import Index
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 _MARK: Final = re.compile(r"fp:(?:(?P<rule>[a-z0-9-]{1,64}):)?(?P<name>[0-9a-f]{24})(?![0-9a-f])")
 _KINDS: Final = {

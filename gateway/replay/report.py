@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from gateway.model import JsonObject
+from gateway.model.wire import JsonObject
 from gateway.replay.engine import StepOutcome
 
 

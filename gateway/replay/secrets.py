@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from gateway.model import Json
+from gateway.model.wire import Json
 
 _PLACE: Final = re.compile(r"\{\{secret:([a-z][a-z0-9-]{0,63})(?::([a-z0-9]+))?\}\}")
 _MALFORMED: Final = re.compile(r"\{\{\s*secret")

@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, Stric
 
 from gateway.config import ToolLabels
 from gateway.errors import GatewayError
-from gateway.model import Actor, AuthMethod, Contract, Json, JsonObject, Pin, Principal, Target, Task, User
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.target import Pin, Target
+from gateway.model.task import Contract, Task
+from gateway.model.wire import Json, JsonObject
 from gateway.replay.secrets import UnknownSecret, filled
 from gateway.upstream.labels import labels_for
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from gateway.model import Contract, Json, JsonObject, Reason
+from gateway.model.decision import Reason
+from gateway.model.task import Contract
+from gateway.model.wire import Json, JsonObject
 from gateway.protocol import strict
 
 MAX_BODY: Final = 256 * 1024

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.model import Json, JsonObject, Principal, Reason, ResultContent, Task, TaskReport
+from gateway.model.caller import Principal
+from gateway.model.content import ResultContent
+from gateway.model.decision import Reason
+from gateway.model.facts import TaskReport
+from gateway.model.task import Task
+from gateway.model.wire import Json, JsonObject
 from gateway.protocol.replies import Reply, printable
 from gateway.tasks.contract import Declaration, read
 from gateway.tasks.tokens import EXPIRED
 
 if TYPE_CHECKING:
-    from gateway.model import Contract
+    from gateway.model.task import Contract
     from gateway.tasks.tokens import TaskTokens
 
 End = Literal["completed", "cancelled"]

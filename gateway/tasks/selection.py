@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from gateway.model import Reason
+from gateway.model.decision import Reason
 from gateway.tasks.tokens import MAX_TOKEN
 
 if TYPE_CHECKING:
-    from gateway.model import Headers, Message
+    from gateway.model.wire import Headers, Message
 
 HEADER: Final = b"opagate-task"
 META: Final = "io.opagate/task"

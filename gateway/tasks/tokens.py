@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from gateway.model import JsonObject, Reason
+from gateway.model.decision import Reason
+from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
-    from gateway.model import Principal, Task
+    from gateway.model.caller import Principal
+    from gateway.model.task import Task
 
 ALGORITHM: Final = "ES256"
 TYPE: Final = "opagate-task+jwt"

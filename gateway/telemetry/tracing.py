@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.model import Headers
+from gateway.model.wire import Headers
 
 if TYPE_CHECKING:
     from gateway.telemetry.spans import Recording, Spans

@@ -15,7 +15,8 @@ import structlog
 
 from gateway.config import Limits
 from gateway.errors import UpstreamError
-from gateway.model import Headers, Reason, Refusal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Headers
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from gateway.transport.keepalive import KeepAlive
 

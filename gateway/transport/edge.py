@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from gateway.config import Configuration
-from gateway.model import Headers, Reason, Refusal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Headers
 from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_answer
 from gateway.transport.exchange import Answer, Exchange, Stream
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.model import Headers, Refusal
+from gateway.model.decision import Refusal
+from gateway.model.wire import Headers
 
 
 async def _no_body() -> bytes:

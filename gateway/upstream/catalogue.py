@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.model import Effect, Labels, Sensitivity, Target
+from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.upstream import listing, lockfile
 from gateway.upstream.shelf import Shelf
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config import CatalogueSettings, Upstream
-    from gateway.model import Pin
+    from gateway.model.target import Pin
     from gateway.upstream.listing import Port
     from gateway.upstream.pins import Change, Definition, Lock, Pinned
 

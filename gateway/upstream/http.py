@@ -16,7 +16,7 @@ from gateway.http1 import address
 from gateway.http1.client import Client
 from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ExchangeError, Unconnected
-from gateway.model import UpstreamReply, UpstreamRequest
+from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from gateway.model import Labels
+from gateway.model.target import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.config import ToolLabels
-    from gateway.model import Json, JsonObject, Role
+    from gateway.model.target import Role
+    from gateway.model.wire import Json, JsonObject
 
 _WILDCARDS = frozenset("*?[")
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.model import AuthMethod, Disposition, Era, Kind, Message, Principal, UpstreamReply, UpstreamRequest
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest
 from gateway.protocol import listing as pages
 from gateway.protocol import sse, strict
 from gateway.upstream.shelf import MAX_TOOLS
@@ -21,7 +22,7 @@ from gateway.upstream.shelf import MAX_TOOLS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from gateway.model import Headers, Json, JsonObject
+    from gateway.model.wire import Headers, Json, JsonObject
 
 CONTROL: Final = Principal(id="opagate", issuer="urn:opagate:gateway", method=AuthMethod.DEVELOPMENT)
 """Who asks, when the gateway itself does. No caller can be this: no issuer of that name can be configured."""

@@ -20,7 +20,7 @@ from gateway.protocol import canonical, strict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 _MAX_NAME = 1024
 

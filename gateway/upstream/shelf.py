@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.errors import ConfigurationError
-from gateway.model import Pin, Target
+from gateway.model.target import Pin, Target
 from gateway.upstream import labels, pins
 from gateway.upstream.pins import Change, Definition, Lock, Pinned, Unreadable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.config import Upstream
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 _Seen: TypeAlias = Definition | Unreadable
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.model import Obligation
+from gateway.model.decision import Obligation
 from tests.unit.harness import Bench, allow, bench, deciding
 
 

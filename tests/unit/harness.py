@@ -14,16 +14,8 @@ import pytest
 from gateway import app, config
 from gateway.errors import GatewayError
 from gateway.identity import anonymous
-from gateway.model import (
-    Decision,
-    Headers,
-    JsonObject,
-    Obligation,
-    PolicyRevision,
-    Refusal,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
+from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
 from gateway.transport.exchange import Exchange

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.model import Credentials, Principal, Refusal
+from gateway.model.caller import Credentials, Principal
+from gateway.model.decision import Refusal
 from tests.unit.harness import URL, Bench, call, message, modern, result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import HistoryFull, UpstreamBroken
-from gateway.model import Pin
+from gateway.model.target import Pin
 from tests.unit.harness import Back, Bench, call, listed, message, result
 
 

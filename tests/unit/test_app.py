@@ -12,7 +12,7 @@ import pytest
 
 from gateway import app, config
 from gateway.errors import ConfigurationError, JournalError, PolicyBroken, UpstreamUnreachable
-from gateway.model import Reason, Refusal
+from gateway.model.decision import Reason, Refusal
 from gateway.transport.edge import Client
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream

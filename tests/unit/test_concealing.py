@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from gateway.inspection.credentials.examples import example
-from gateway.model import Obligation, UpstreamRequest
+from gateway.model.decision import Obligation
+from gateway.model.wire import UpstreamRequest
 from tests.requirements import requirement
 from tests.unit.harness import Back, Bench, allow, answering, bench, call, deciding, message, modern, result
 

@@ -12,7 +12,10 @@ import pytest
 from gateway.errors import JournalError
 from gateway.history.kept import Kept
 from gateway.inspection.credentials.examples import example
-from gateway.model import Decision, JsonObject, SessionFacts, Task
+from gateway.model.decision import Decision
+from gateway.model.facts import SessionFacts
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 from tests.requirements import requirement
 from tests.unit.harness import Bench, allow, bench, call
 

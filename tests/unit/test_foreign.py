@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.inspection import elsewhere
-from gateway.model import Credentials, Principal
+from gateway.model.caller import Credentials, Principal
 from tests.requirements import requirement
 from tests.unit.harness import URL, Answer, Bench, call, message, modern, result
 

@@ -13,7 +13,8 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.forwarding import bounds
 from gateway.journal.results import ResultRecord
-from gateway.model import Obligation, UpstreamRequest
+from gateway.model.decision import Obligation
+from gateway.model.wire import UpstreamRequest
 from gateway.pipeline import handle
 from gateway.relay import Bounds, Relay
 from gateway.transport.exchange import Exchange

@@ -8,7 +8,8 @@ from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.messages import HOLD, EventMessages, JsonMessages
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.words import digests
-from gateway.model import JsonObject, ResultContent
+from gateway.model.content import ResultContent
+from gateway.model.wire import JsonObject
 from gateway.observation import Observation
 from gateway.relay import Transform
 

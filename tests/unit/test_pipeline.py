@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import IdentityUnavailable
-from gateway.model import Credentials, Principal, Reason, Refusal
+from gateway.model.caller import Credentials, Principal
+from gateway.model.decision import Reason, Refusal
 from tests.requirements import requirement
 from tests.unit.harness import Bench, bench, call
 

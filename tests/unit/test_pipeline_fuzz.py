@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.model import Disposition, UpstreamRequest
+from gateway.model.wire import Disposition, UpstreamRequest
 from tests.requirements import requirement
 from tests.unit.harness import TOOLS, VERSION, Back, Bench, Upstream, bench, call
 

@@ -10,18 +10,12 @@ from typing import Any, cast
 import pytest
 
 from gateway.inspection.credentials.examples import example
-from gateway.model import (
-    Credentials,
-    Effect,
-    Labels,
-    Obligation,
-    Principal,
-    ResultContent,
-    Role,
-    Target,
-    Task,
-    UpstreamRequest,
-)
+from gateway.model.caller import Credentials, Principal
+from gateway.model.content import ResultContent
+from gateway.model.decision import Obligation
+from gateway.model.target import Effect, Labels, Role, Target
+from gateway.model.task import Task
+from gateway.model.wire import UpstreamRequest
 from tests.requirements import requirement
 from tests.unit.harness import URL, Back, Bench, allow, answering, call, deciding, message, modern, result
 

@@ -14,7 +14,10 @@ from gateway.errors import HistoryFull, JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.messages import HOLD, EventMessages
-from gateway.model import AuthMethod, JsonObject, Principal, Sensitivity, Task, UpstreamRequest
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.target import Sensitivity
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject, UpstreamRequest
 from gateway.readings import Readings
 from gateway.transport.exchange import Exchange
 from gateway.visit import Visit

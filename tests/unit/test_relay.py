@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError
-from gateway.model import UpstreamReply
+from gateway.model.wire import UpstreamReply
 from gateway.relay import Bounds, Ending, Relay, finished
 
 

@@ -16,7 +16,8 @@ from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kno
 from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import placeholder, plausible, strength
-from gateway.model import Json, JsonObject, Role
+from gateway.model.target import Role
+from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
 
 MAX_BYTES: Final = 256 * 2**10

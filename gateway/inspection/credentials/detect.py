@@ -21,7 +21,8 @@ from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.named import NAMES, Strength, ordinary, placeholder, plausible, strength
 from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
-from gateway.model import JsonObject, Role
+from gateway.model.target import Role
+from gateway.model.wire import JsonObject
 
 _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"

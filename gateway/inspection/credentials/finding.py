@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gateway.model import Role
+from gateway.model.target import Role
 
 Kind: TypeAlias = Literal["format", "named", "private-key", "jwt", "header", "userinfo", "code", "presigned", "seen"]
 """How it was recognised. `format`: by a rule of the rule file. `named`: by the name that it stands under. `code`: a

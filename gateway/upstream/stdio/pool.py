@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
-from gateway.model import Kind, Message, RequestId, UpstreamReply
+from gateway.model.wire import Kind, Message, RequestId, UpstreamReply
 from gateway.upstream.stdio import replies, wire
 from gateway.upstream.stdio.child import Child, is_power_of_two
 from gateway.upstream.stdio.stream import Backlog, EventStream

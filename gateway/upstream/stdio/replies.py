@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from gateway.errors import UpstreamError, UpstreamTimeout
-from gateway.model import Headers, RequestId, UpstreamReply
+from gateway.model.wire import Headers, RequestId, UpstreamReply
 from gateway.upstream.stdio import wire
 from gateway.upstream.stdio.stream import Connection, EventStream
 

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from gateway.errors import UpstreamError
-from gateway.model import RequestId
+from gateway.model.wire import RequestId
 from gateway.upstream.stdio import wire
 
 log = structlog.get_logger("gateway.upstream.stdio")

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from gateway.config import Limits, Upstream
 from gateway.errors import UpstreamUnreachable
-from gateway.model import Era, Kind, Message, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamRequest
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.pool import Pool
 from gateway.upstream.stdio.session import Session

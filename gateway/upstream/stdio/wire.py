@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from gateway.model import JsonObject, Kind, RequestId
+from gateway.model.wire import JsonObject, Kind, RequestId
 
 INTERNAL_ERROR: Final = -32603
 INVALID_REQUEST: Final = -32600

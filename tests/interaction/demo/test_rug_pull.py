@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.config import CatalogueSettings, Limits, Upstream
-from gateway.model import Pin
+from gateway.model.target import Pin
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.pins import Definition, diff

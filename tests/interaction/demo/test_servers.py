@@ -19,7 +19,7 @@ from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.demo.files import github_token
 from gateway.demo.tickets import INJECTED
 from gateway.demo.upstreams import upstreams
-from gateway.model import Pin
+from gateway.model.target import Pin
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.listing import list_tools
@@ -30,7 +30,7 @@ from tests.servers.serving import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.model import UpstreamReply, UpstreamRequest
+    from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 TOOLS = {
     "files": {"list_files", "read_file", "write_file", "delete_file"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.model import Actor, User
+from gateway.model.caller import Actor, User
 from tests.unit.identity.tokens import ISSUER, MCP, accepted, bearer, configuration, jwt_identity, refused, running
 
 with warnings.catch_warnings():

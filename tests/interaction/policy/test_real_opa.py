@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.config import OpaEngine, PolicySettings
 from gateway.errors import PolicyError
-from gateway.model import Decision
+from gateway.model.decision import Decision
 from gateway.policy import bundle, document, fixtures
 from gateway.policy.embedded import Embedded
 from gateway.policy.policy import Policy, shipped

@@ -154,7 +154,7 @@ async def test_many_sessions_leave_no_process_and_no_file_open(make: Make):
 GATEWAY = textwrap.dedent("""
     import asyncio, sys, time
     from gateway.config import Limits, Upstream
-    from gateway.model import Era
+    from gateway.model.wire import Era
     from gateway.upstream.stdio import StdioUpstream
     from tests.unit.upstream.stdio.driving import PUPPET, Client
 

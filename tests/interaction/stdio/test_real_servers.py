@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from gateway.config import Limits, Upstream
-from gateway.model import Era
+from gateway.model.wire import Era
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.pool import POOL_SIZE
 from tests.unit.upstream.stdio.driving import Client, Make, body_of, events_of, is_stream, json_of

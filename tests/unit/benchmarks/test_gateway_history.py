@@ -11,7 +11,7 @@ from benchmarks.gateway import history, targets
 from benchmarks.gateway.history import Rig, Row, Times, measure, table
 from benchmarks.gateway.ways import WAYS, ways
 from gateway.app import assembled
-from gateway.model import Call
+from gateway.model.call import Call
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.binding.handles import LIFETIME, PER_PRINCIPAL, Handles
-from gateway.model import AuthMethod, Made, Principal, Sensitivity, Target, Task
+from gateway.model.call import Made
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.target import Sensitivity, Target
+from gateway.model.task import Task
 from tests.unit.clock import Clock
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.binding.sessions import Session, Sessions
-from gateway.model import Actor, AuthMethod, Principal, User
+from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT, user=User("ann"))
 SESSIONS = Sessions(b"k" * 32)

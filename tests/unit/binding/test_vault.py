@@ -7,7 +7,7 @@ import pytest
 
 from gateway.binding import vault as module
 from gateway.binding.vault import Concealed, Vault
-from gateway.model import Sighting
+from gateway.model.content import Sighting
 
 SEEN = (Sighting("f1", "github-pat"),)
 

@@ -7,7 +7,9 @@ import pytest
 
 from gateway.cli.facts import Facts, facts_of
 from gateway.history.trail import Cause, Mark, Told
-from gateway.model import CredentialFact, Sensitivity, SessionFacts, Sighting, TaskLabels
+from gateway.model.content import Sighting
+from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.target import Sensitivity
 
 CALL: dict[str, Any] = {
     "id": "d-2",

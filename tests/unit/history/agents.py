@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from gateway.history.events import Released, Settled
 from gateway.history.facts import facts
 from gateway.history.state import TaskState, apply, observed, reserved
-from gateway.model import CallContent, ResultContent, SessionFacts
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.facts import SessionFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Call
+    from gateway.model.call import Call
 
 
 class Agent:

@@ -10,7 +10,10 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.history import History
-from gateway.model import AuthMethod, Call, CallContent, Effect, Labels, Principal, ResultContent, Sighting, Target
+from gateway.model.call import Call
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Labels, Target
 from tests.unit.clock import Clock
 from tests.unit.history.agents import Agent
 

@@ -9,19 +9,10 @@ from hypothesis import strategies as st
 
 from gateway.history.events import Endorsed, Event, Opened, Released, Reserved, Settled, Shown
 from gateway.history.state import TaskState, apply, observed, read, reserved
-from gateway.model import (
-    Call,
-    CallContent,
-    Effect,
-    Labels,
-    Made,
-    ResultContent,
-    Sensitivity,
-    Sighting,
-    Source,
-    Target,
-    Task,
-)
+from gateway.model.call import Call, Made, Source
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Labels, Sensitivity, Target
+from gateway.model.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,21 +41,16 @@ CONTENTS = st.builds(
 MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
 RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE, DIGEST_SETS)
 CALLS = st.builds(
-    Call,
-    st.just("tools/call"),
-    st.builds(
-        Target,
-        st.just("tool"),
-        st.just("upstream"),
-        st.just("use"),
-        audience=st.sampled_from(["a", "b", "c"]),
-        tenant=st.sampled_from([None, "x"]),
-        environment=st.none(),
-        trust=st.sampled_from(["trusted", "untrusted"]),
-        labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
-    ),
-    st.just({}),
-)
+    Target,
+    st.just("tool"),
+    st.just("upstream"),
+    st.just("use"),
+    audience=st.sampled_from(["a", "b", "c"]),
+    tenant=st.sampled_from([None, "x"]),
+    environment=st.none(),
+    trust=st.sampled_from(["trusted", "untrusted"]),
+    labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
+).map(lambda target: Call("tools/call", target, {}))
 OPENED = st.builds(Opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(
     st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse", "read"]),

@@ -11,27 +11,17 @@ import msgspec
 
 from gateway.config import HistorySettings
 from gateway.history import History
-from gateway.model import (
-    AuthMethod,
-    Call,
-    CallContent,
-    Contract,
-    Effect,
-    Labels,
-    Principal,
-    ResultContent,
-    Sensitivity,
-    SessionFacts,
-    Sighting,
-    Source,
-    Target,
-    Task,
-)
+from gateway.model.call import Call, Source
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Effect, Labels, Sensitivity, Target
+from gateway.model.task import Contract, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Json, JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 
 _RUNS = itertools.count(1, 1000)

@@ -18,13 +18,14 @@ from gateway.errors import HistoryError
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.journal import reader
 from gateway.journal.writer import Journal
-from gateway.model import AuthMethod, CallContent, Principal, ResultContent
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.content import CallContent, ResultContent
 from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 FIGURES = logging.getLogger("figures")
 KEY = b"k" * 32
@@ -140,7 +141,7 @@ from pathlib import Path
 from gateway.config import JournalSettings
 from gateway.journal.writer import Journal
 from tests.unit.history.recording import DECLARED, Gateway, Record, busy, new_history
-from gateway.model import CallContent
+from gateway.model.content import CallContent
 
 class Written(Record):
     def append(self, kind, fields):

@@ -18,11 +18,13 @@ from gateway.history.embedded import RESIDENT
 from gateway.history.kept import Kept, row
 from gateway.history.state import TaskState
 from gateway.history.store import Checkpoint, Row
-from gateway.model import CallContent, ResultContent, SessionFacts, Task
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.facts import SessionFacts
+from gateway.model.task import Task
 from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
 
 if TYPE_CHECKING:
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 KEY = b"k" * 32
 

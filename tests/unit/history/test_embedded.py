@@ -13,14 +13,17 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.history import History
-from gateway.model import CallContent, Effect, ResultContent, Sensitivity, Sighting, Task
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Sensitivity
+from gateway.model.task import Task
 from tests.unit.clock import Clock
 from tests.unit.history.conftest import IDLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Call, Principal
+    from gateway.model.call import Call
+    from gateway.model.caller import Principal
 
 
 def test_requests_of_one_token_are_one_task(history: History, make_principal: Callable[..., Principal]):

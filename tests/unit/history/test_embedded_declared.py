@@ -10,13 +10,17 @@ from gateway.config import HistorySettings
 from gateway.errors import HistoryFull, TaskExpired
 from gateway.history import History
 from gateway.history.embedded import REMEMBERED
-from gateway.model import CallContent, Contract, Reason, ResultContent, Sighting, Task, TaskReport
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.decision import Reason
+from gateway.model.facts import TaskReport
+from gateway.model.task import Contract, Task
 from tests.unit.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Call, Principal
+    from gateway.model.call import Call
+    from gateway.model.caller import Principal
 
 
 def _declared(name: str = "t1", opened: float = 0, expires: float = 100) -> Task:

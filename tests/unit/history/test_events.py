@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.history.events import Touch, touch
-from gateway.model import Effect
+from gateway.model.target import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Call
+    from gateway.model.call import Call
 
 
 @pytest.mark.parametrize("effect", list(Effect))

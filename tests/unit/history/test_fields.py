@@ -23,11 +23,11 @@ from gateway.history.events import (
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, pack, to_fields, unpack
 from gateway.history.state import TaskState, apply
-from gateway.model import Sensitivity
+from gateway.model.target import Sensitivity
 from tests.unit.history.lives import Life, lives
 
 if TYPE_CHECKING:
-    from gateway.model import SessionFacts
+    from gateway.model.facts import SessionFacts
 
 TOUCH = Touch("a", write=True, tenant="acme", environment="staging")
 RESERVED = Reserved(

@@ -6,7 +6,7 @@ import pytest
 from gateway.history.kept import Kept, from_row, read_task, row, task_fields
 from gateway.history.state import TaskState
 from gateway.history.store import StoredTask, digest_of
-from gateway.model import Contract, Task
+from gateway.model.task import Contract, Task
 
 TASK = Task(
     "t1",

@@ -13,7 +13,12 @@ from gateway.config import HistorySettings
 from gateway.errors import HistoryError
 from gateway.history import History, Restored, Store, rebuild, restore, snapshot
 from gateway.history.state import MAX_CREDENTIALS
-from gateway.model import AuthMethod, Call, Effect, JsonObject, Labels, Principal, ResultContent, Sighting, Target, Task
+from gateway.model.call import Call
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.content import ResultContent, Sighting
+from gateway.model.target import Effect, Labels, Target
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
 
 ADA = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
 DECLARED = Task("declared-1", "declared", 1000.0, 5000.0, "mend it")

@@ -15,7 +15,9 @@ from gateway.history import state as bounds
 from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.state import ENDLESS, TaskState, apply, read, reserved, says_nothing
-from gateway.model import Call, CallContent, Effect, Labels, Made, ResultContent, Sensitivity, Sighting, Target
+from gateway.model.call import Call, Made
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Labels, Sensitivity, Target
 from tests.requirements import requirement
 from tests.unit.history.lives import CALLS, CONTENTS, RESULTS, sources
 from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, new_history, stream
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DataObject
 
-    from gateway.model import CredentialFact, Source, Task
+    from gateway.model.call import Source
+    from gateway.model.facts import CredentialFact
+    from gateway.model.task import Task
 
 KEY = Sighting("s", "jwt")
 SHOWN = ResultContent((KEY,))

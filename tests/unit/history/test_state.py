@@ -14,12 +14,13 @@ from gateway.history import state as bounds
 from gateway.history.events import Ended, Event, Observed, Released, Settled
 from gateway.history.facts import facts
 from gateway.history.state import Known, TaskState, apply, observed, reserved, says_nothing
-from gateway.model import CallContent, Effect, ResultContent, Sensitivity, Sighting
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Call
+    from gateway.model.call import Call
     from tests.unit.history.agents import Agent
 
 FIGURES = logging.getLogger("figures")

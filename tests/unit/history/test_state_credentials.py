@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from gateway.history import state as bounds
 from gateway.history.events import Opened, Shown
 from gateway.history.state import apply
-from gateway.model import CallContent, Effect, ResultContent
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.target import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

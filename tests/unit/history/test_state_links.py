@@ -9,7 +9,7 @@ from gateway.history import state as bounds
 from gateway.history.events import Released
 from gateway.history.facts import facts
 from gateway.history.state import apply, observed, says_nothing
-from gateway.model import CallContent, ResultContent
+from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:
     from tests.unit.history.agents import Agent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.history import state as bounds
 from gateway.history.events import Endorsed, Opened, Settled
 from gateway.history.state import apply, observed
-from gateway.model import CallContent, ResultContent
+from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,26 +14,13 @@ from gateway.errors import HistoryError
 from gateway.history import History
 from gateway.history.trail import DENIALS, Told, Trail
 from gateway.journal.entry import call_entry
-from gateway.model import (
-    AuthMethod,
-    Call,
-    CallContent,
-    Context,
-    Contract,
-    Decision,
-    Effect,
-    Labels,
-    PolicyRevision,
-    Principal,
-    ResultContent,
-    Role,
-    Sensitivity,
-    SessionFacts,
-    Sighting,
-    Source,
-    Target,
-    Task,
-)
+from gateway.model.call import Call, Context, Source
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.decision import Decision, PolicyRevision
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Effect, Labels, Role, Sensitivity, Target
+from gateway.model.task import Contract, Task
 from tests.requirements import requirement
 from tests.unit.history.lives import CALLS, CONTENTS, RESULTS, sources
 from tests.unit.history.recording import stream
@@ -41,7 +28,7 @@ from tests.unit.history.recording import stream
 if TYPE_CHECKING:
     from hypothesis.strategies import DataObject
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
 REVISION = PolicyRevision("test", "1")

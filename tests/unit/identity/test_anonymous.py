@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.model import AuthMethod, Credentials, Principal
+from gateway.model.caller import AuthMethod, Credentials, Principal
 from tests.unit.identity.tokens import MCP, Clock, Signer, accepted, bearer, configuration, refused, running
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.outcomes import NOT_MINE, NotMine, Presented, Verified
-from gateway.model import AuthMethod, Principal
+from gateway.model.caller import AuthMethod, Principal
 
 
 @dataclass

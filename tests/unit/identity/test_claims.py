@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from gateway.identity import claims, delegation
 from gateway.identity.outcomes import Confirmation, Fault
-from gateway.model import Actor, AuthMethod, Principal, User
+from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 NOW = 1_800_000_000.0
 ISSUER = "https://idp.example"

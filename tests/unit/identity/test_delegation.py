@@ -4,10 +4,10 @@ import pytest
 
 from gateway.identity import delegation
 from gateway.identity.outcomes import Fault
-from gateway.model import Actor
+from gateway.model.caller import Actor
 
 if TYPE_CHECKING:
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 GATEWAY = "https://gateway.example/mcp"
 TRUST = delegation.Trust(frozenset({"https://idp.example", "spiffe://corp"}), frozenset({GATEWAY}))

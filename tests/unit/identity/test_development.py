@@ -7,7 +7,7 @@ from joserfc.jwk import ECKey
 
 from gateway.errors import ConfigurationError
 from gateway.identity import development
-from gateway.model import Actor, AuthMethod, User
+from gateway.model.caller import Actor, AuthMethod, User
 from tests.unit.identity.tokens import MCP, NOW, Clock, Signer, accepted, bearer, configuration, refused, running
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalised, thumbprint
 from gateway.identity.outcomes import Confirmation, Fault
 from gateway.identity.replay import ReplayMemory
-from gateway.model import Credentials
+from gateway.model.caller import Credentials
 from tests.unit.identity.tokens import MCP, NOW, bearer, dpop, proof, raw_token
 
 KEY = ECKey.generate_key("P-256")

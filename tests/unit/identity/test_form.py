@@ -2,7 +2,7 @@ import pytest
 
 from gateway.identity import form
 from gateway.identity.outcomes import Fault
-from gateway.model import Credentials
+from gateway.model.caller import Credentials
 
 
 def present(*authorization: str) -> form.Presentation | Fault | None:

@@ -11,7 +11,8 @@ from gateway.errors import IdentityUnavailable
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
 from gateway.identity.identities import Identities
 from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
-from gateway.model import Credentials, Refusal
+from gateway.model.caller import Credentials
+from gateway.model.decision import Refusal
 from tests.unit.identity.tokens import (
     BASE,
     ISSUER,

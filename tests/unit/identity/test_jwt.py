@@ -6,7 +6,7 @@ import pytest
 from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
-from gateway.model import Actor, AuthMethod, Principal, User
+from gateway.model.caller import Actor, AuthMethod, Principal, User
 from tests.unit.identity.tokens import (
     ISSUER,
     MCP,

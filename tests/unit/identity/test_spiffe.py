@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.model import AuthMethod
+from gateway.model.caller import AuthMethod
 from tests.unit.identity.tokens import (
     NOW,
     Clock,

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway.model import AuthMethod, Credentials
+from gateway.model.caller import AuthMethod, Credentials
 from tests.unit.identity.tokens import (
     MCP,
     NOW,

@@ -20,7 +20,8 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.config import Configuration
 from gateway.identity.identities import Identities
-from gateway.model import Credentials, Principal, Refusal
+from gateway.model.caller import Credentials, Principal
+from gateway.model.decision import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

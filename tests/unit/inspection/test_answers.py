@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
-from gateway.model import Disposition, Era, Kind, Message
+from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.listing import Listing
 from tests.requirements import requirement
 

@@ -22,7 +22,11 @@ from gateway.inspection.arguments import (
 )
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest, digests, value_digests
-from gateway.model import Call, CallContent, Contract, Effect, Json, JsonObject, Labels, Role, Sighting, Target
+from gateway.model.call import Call
+from gateway.model.content import CallContent, Sighting
+from gateway.model.target import Effect, Labels, Role, Target
+from gateway.model.task import Contract
+from gateway.model.wire import Json, JsonObject
 
 KEY = b"k" * 32
 ROLES = {"/to": Role.DESTINATION, "/cc": Role.DESTINATION, "/bcc": Role.DESTINATION, "/body": Role.CONTENT}

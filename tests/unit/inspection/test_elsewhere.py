@@ -16,7 +16,9 @@ from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins, Shown
 from gateway.inspection.elsewhere import Sent
-from gateway.model import Headers, Message, Refusal, Sighting
+from gateway.model.content import Sighting
+from gateway.model.decision import Refusal
+from gateway.model.wire import Headers, Message
 from gateway.protocol.classify import classify
 
 KEYED = Fingerprints(b"k" * 32)

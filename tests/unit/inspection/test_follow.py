@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.inspection.follow import MAX_LINK, link, said, sends, written
-from gateway.model import Call, Effect, JsonObject, Labels, Role, Target
+from gateway.model.call import Call
+from gateway.model.target import Effect, Labels, Role, Target
+from gateway.model.wire import JsonObject
 
 
 def call(arguments: JsonObject, effect: Effect = Effect.READ, *, trusted: bool = False) -> Call:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.inspection.grounds import MAX_GOAL, grounds, stands
-from gateway.model import Json, Role
+from gateway.model.target import Role
+from gateway.model.wire import Json
 
 GOAL = (
     "Send the $1,000.50 invoice to Bob <bob@example.com> and post in #general. Pay 20 to GB82 WEST 1234 5698 7654 32."

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.inspection.handles import Misplaced, Place, fits, mirrored, places, restored
-from gateway.model import Role
+from gateway.model.target import Role
 from gateway.protocol.headers import decode, encode
 
 HANDLE = "cred://AAAAAAAAAAA/BBBBBBBBBBBBBBBBBBBBBB"

@@ -15,7 +15,11 @@ from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.inspection.words import digests, distinctive, mentions
-from gateway.model import Call, CallContent, Contract, Effect, JsonObject, Labels, ResultContent, Role, Target, Task
+from gateway.model.call import Call
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.target import Effect, Labels, Role, Target
+from gateway.model.task import Contract, Task
+from gateway.model.wire import JsonObject
 
 KEY = b"k" * 32
 RULES = ruleset.load()

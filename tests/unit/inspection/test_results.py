@@ -9,7 +9,8 @@ import pytest
 
 from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords, together
 from gateway.inspection.words import digests, distinctive, mentions, value_digests
-from gateway.model import ResultContent, Role, Sighting
+from gateway.model.content import ResultContent, Sighting
+from gateway.model.target import Role
 
 KEY = b"k" * 32
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.suppressions import Suppression, Suppressions, unknown
-from gateway.model import Target
+from gateway.model.target import Target
 
 TARGET = Target("tool", "files", "read_file", "files")
 FOUND = Finding("f1", "named-password", "named", "/body/note")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.inspection.tokens import shows
-from gateway.model import Headers
+from gateway.model.wire import Headers
 
 SIGNATURE = "MEUCIQDsecretsecretsecretsecretsecret_-x"
 TOKEN = f"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.{SIGNATURE}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.inspection.common_words import COMMON
 from gateway.inspection.destinations import listed
 from gateway.inspection.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions, value_digests
-from gateway.model import Role
+from gateway.model.target import Role
 
 KEY = b"k" * 32
 

@@ -15,32 +15,14 @@ from gateway.journal.entry import (
     settled_entry,
     start_entry,
 )
-from gateway.model import (
-    Actor,
-    AuthMethod,
-    Call,
-    Context,
-    CredentialFact,
-    Decision,
-    Disposition,
-    Effect,
-    Era,
-    Kind,
-    Labels,
-    Message,
-    Obligation,
-    Pin,
-    PolicyRevision,
-    Principal,
-    Reason,
-    Refusal,
-    Role,
-    SessionFacts,
-    Sighting,
-    Target,
-    Task,
-    User,
-)
+from gateway.model.call import Call, Context
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.content import Sighting
+from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason, Refusal
+from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.target import Effect, Labels, Pin, Role, Target
+from gateway.model.task import Task
+from gateway.model.wire import Disposition, Era, Kind, Message
 
 SECRET = "ghp_" + "a1B2" * 9
 PRINCIPAL = Principal(

@@ -18,7 +18,7 @@ from gateway.journal.redaction import FULL_LIMIT, concealed, fingerprint, record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 KEY = b"f" * 32
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAx9\nq1Zq\n-----END RSA PRIVATE KEY-----"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
 
 KEY = b"k" * 32
 

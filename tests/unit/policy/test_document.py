@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import msgspec
@@ -14,26 +14,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.errors import PolicyInput
-from gateway.model import (
-    Actor,
-    AuthMethod,
-    Call,
-    Context,
-    Contract,
-    CredentialFact,
-    Effect,
-    Labels,
-    Pin,
-    Principal,
-    Role,
-    Sensitivity,
-    SessionFacts,
-    Sighting,
-    Target,
-    Task,
-    TaskLabels,
-    User,
-)
+from gateway.model.call import Call, Context
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.content import Sighting
+from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
+from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
 
 PRINCIPAL = Principal(
@@ -345,12 +331,10 @@ SESSIONS = st.builds(
     followed=st.none() | LISTS,
     approvals_used=st.none() | COUNTS,
 )
-CALLS = st.builds(
-    Call,
-    st.sampled_from(["tools/call", "resources/read", "prompts/get"]),
-    TARGETS,
-    st.dictionaries(TEXT, VALUES, max_size=3),
+ACTIONS: st.SearchStrategy[Literal["tools/call", "resources/read", "prompts/get"]] = st.sampled_from(
+    ["tools/call", "resources/read", "prompts/get"]
 )
+CALLS = st.tuples(ACTIONS, TARGETS, st.dictionaries(TEXT, VALUES, max_size=3)).map(lambda parts: Call(*parts))
 VALIDATOR: Any = jsonschema.Draft7Validator(contract.schemas()["input.json"])
 
 

@@ -18,7 +18,7 @@ from gateway.errors import (
     PolicyUnavailable,
     PolicyUndefined,
 )
-from gateway.model import Decision, PolicyRevision
+from gateway.model.decision import Decision, PolicyRevision
 from gateway.policy import policy as policies
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Obligation, PolicyRevision, Reason
+from gateway.model.decision import Obligation, PolicyRevision, Reason
 from gateway.policy import verdict
 
 SUPPORTED = frozenset({"label", "redact", "limit", "issue_credential", "conceal_credentials", "require_approvers"})

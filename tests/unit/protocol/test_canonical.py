@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Json
+from gateway.model.wire import Json
 from gateway.protocol.canonical import digest
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Disposition, Era, Headers, Kind, Message, Refusal
+from gateway.model.decision import Refusal
+from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.protocol.classify import RULES, classify, cursor_of, state_of, task_of, tasks_of
 from gateway.protocol.headers import Fault
 from gateway.protocol.headers import read as read_headers

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.inbound import decode_header_value, encode_header_value
 
-from gateway.model import Era, Headers, Kind
+from gateway.model.wire import Era, Headers, Kind
 from gateway.protocol.headers import (
     Fault,
     Routing,

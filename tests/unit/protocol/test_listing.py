@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import RequestId
+from gateway.model.wire import RequestId
 from gateway.protocol.listing import Listing, read
 
 PAGE = (

@@ -9,7 +9,8 @@ import pytest
 from mcp_types import CallToolResult
 from mcp_types.jsonrpc import JSONRPCError
 
-from gateway.model import Decision, Disposition, Era, Kind, Message, PolicyRevision, Reason, Refusal
+from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
+from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.classify import classify
 from gateway.protocol.replies import DECISION_META, DENIED, REASON_META, Style, printable, render
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from gateway.model import Decision, JsonObject, Obligation, PolicyRevision, Reason
+from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
+from gateway.model.wire import JsonObject
 from gateway.replay.trace import Step, Trace, head, step
 
 READ = {"effect": "read", "egress": False}

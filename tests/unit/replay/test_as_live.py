@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.examples import example
-from gateway.model import Decision, JsonObject, Obligation
+from gateway.model.decision import Decision, Obligation
+from gateway.model.wire import JsonObject
 from gateway.pipeline import handle_task
 from gateway.replay.engine import replay
 from gateway.transport.exchange import Exchange

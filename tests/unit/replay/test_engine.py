@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Decision, Obligation
+from gateway.model.decision import Decision, Obligation
 from gateway.replay.engine import Assume, StepOutcome, replay
 from gateway.replay.reader import read
 from gateway.replay.trace import BEGINNING, Expectation, Trace

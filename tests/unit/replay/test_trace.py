@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import AuthMethod, Effect, Pin, Role
+from gateway.model.caller import AuthMethod
+from gateway.model.target import Effect, Pin, Role
 from gateway.replay.secrets import secret
 from gateway.replay.trace import BEGINNING, Expectation, Flaw, head, step
 

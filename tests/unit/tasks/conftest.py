@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway.model import AuthMethod, Principal
+from gateway.model.caller import AuthMethod, Principal
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Contract, Reason
+from gateway.model.decision import Reason
+from gateway.model.task import Contract
 from gateway.policy.contract import Session
 from gateway.tasks.contract import DEFAULT_EXPIRY, LIMITS, MAX_BODY, MAX_GOAL, Declaration, read
 

@@ -11,14 +11,18 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.errors import JournalError
 from gateway.history import History, Restored, rebuild
-from gateway.model import Call, CallContent, Contract, Effect, Labels, Principal, ResultContent, Sighting, Target
+from gateway.model.call import Call
+from gateway.model.caller import Principal
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.target import Effect, Labels, Target
+from gateway.model.task import Contract
 from gateway.tasks.endpoints import TaskEndpoints, TaskRequest
 from gateway.tasks.tokens import TaskTokens
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
-    from gateway.model import JsonObject
+    from gateway.model.wire import JsonObject
     from gateway.protocol.replies import Reply
 
 BODY = {

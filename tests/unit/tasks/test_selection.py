@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Disposition, Era, Headers, Kind, Message, Reason
+from gateway.model.decision import Reason
+from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.tasks.selection import HEADER, META, selected
 
 

@@ -8,13 +8,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from gateway.model import Reason, Task
+from gateway.model.decision import Reason
+from gateway.model.task import Task
 from gateway.tasks.tokens import TaskTokens, is_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Principal
+    from gateway.model.caller import Principal
 
 BASE = "https://gateway.example"
 TASK = Task("task-1", "declared", 1000.5, 2000.5)

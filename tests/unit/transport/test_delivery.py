@@ -12,7 +12,8 @@ from msgspec import structs
 
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
-from gateway.model import Headers, Refusal
+from gateway.model.decision import Refusal
+from gateway.model.wire import Headers
 from gateway.transport import delivery
 from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Exchange, Presence

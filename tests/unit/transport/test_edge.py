@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gateway import config
-from gateway.model import Headers, Refusal
+from gateway.model.decision import Refusal
+from gateway.model.wire import Headers
 from gateway.protocol.replies import Reply, render
 from gateway.transport import edge as edges
 from gateway.transport.edge import Edge, Handlers

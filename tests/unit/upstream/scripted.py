@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.errors import UpstreamError
-from gateway.model import UpstreamReply, UpstreamRequest
+from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 Answer: TypeAlias = tuple[int, str, bytes]
 """Status, content type, body."""

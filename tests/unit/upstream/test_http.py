@@ -17,7 +17,8 @@ import pytest
 
 from gateway.config import Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.model import AuthMethod, Disposition, Era, Headers, Kind, Message, Principal, UpstreamRequest
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.wire import Disposition, Era, Headers, Kind, Message, UpstreamRequest
 from gateway.upstream.http import HttpUpstream
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import ToolLabels
-from gateway.model import Effect, Labels, Role, Sensitivity
+from gateway.model.target import Effect, Labels, Role, Sensitivity
 from gateway.upstream.labels import check, has_pointer, labels_for
 
 if TYPE_CHECKING:
-    from gateway.model import Json
+    from gateway.model.wire import Json
 
 SEND: dict[str, Json] = {
     "type": "object",

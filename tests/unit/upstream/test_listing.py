@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.model import Era
+from gateway.model.wire import Era
 from gateway.upstream.listing import CONTROL, HANDSHAKE, Bounds, list_tools
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, result, stateless, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import UpstreamReply, UpstreamRequest
+    from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 READ = tool("read_file", vendor={"kept": True}, annotations={"readOnlyHint": True})
 

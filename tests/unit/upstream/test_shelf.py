@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import ToolLabels, Upstream
 from gateway.errors import ConfigurationError
-from gateway.model import Effect, Pin
+from gateway.model.target import Effect, Pin
 from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read
 from gateway.upstream.shelf import MAX_PINNED, MAX_TOOLS, Shelf
 from tests.unit.upstream.scripted import tool

@@ -19,7 +19,8 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.finding import Finding, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.model import Json, Role
+from gateway.model.target import Role
+from gateway.model.wire import Json
 from tests.unit.inspection.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)

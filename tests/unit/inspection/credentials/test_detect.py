@@ -15,7 +15,7 @@ from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
 from gateway.inspection.credentials import detect, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.model import Role
+from gateway.model.target import Role
 from tests.unit.inspection.credentials.conftest import RULES
 
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))

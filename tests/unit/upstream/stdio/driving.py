@@ -9,18 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.model import (
-    AuthMethod,
-    Disposition,
-    Era,
-    Headers,
-    Kind,
-    Message,
-    Principal,
-    RequestId,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.wire import Disposition, Era, Headers, Kind, Message, RequestId, UpstreamReply, UpstreamRequest
 from gateway.upstream.stdio import StdioUpstream
 
 PUPPET = (sys.executable, "-I", "-S", str(Path(__file__).with_name("puppet.py")))

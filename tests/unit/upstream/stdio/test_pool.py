@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.model import Disposition, Era, Kind, Message, UpstreamReply
+from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio import upstream as upstream_module
 from gateway.upstream.stdio.pool import MAX_CANCELLED, POOL_SIZE, Pool

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from gateway.errors import UpstreamError, UpstreamTimeout
-from gateway.model import UpstreamReply
+from gateway.model.wire import UpstreamReply
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.stream import Backlog, EventStream
 from tests.unit.upstream.stdio.driving import body_of, events_of, is_stream, next_event

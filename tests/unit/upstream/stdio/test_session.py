@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
-from gateway.model import Era, Message, UpstreamRequest
+from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.session import Session
 from gateway.upstream.stdio.stream import MAX_EVENTS

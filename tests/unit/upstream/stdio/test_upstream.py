@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.model import Actor, Kind, Principal, UpstreamRequest, User
+from gateway.model.caller import Actor, Principal, User
+from gateway.model.wire import Kind, UpstreamRequest
 from gateway.upstream.stdio import Status
 from gateway.upstream.stdio import spawner as spawner_module
 from gateway.upstream.stdio import upstream as upstream_module

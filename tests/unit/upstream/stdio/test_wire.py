@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Kind
+from gateway.model.wire import Kind
 from gateway.upstream.stdio import wire
 
 

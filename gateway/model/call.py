@@ -1,0 +1,59 @@
+"""A call, and the circumstances in which it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.model.target import Sensitivity, Target
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
+
+
+class Call(Struct, frozen=True):
+    """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
+    in them stand for (docs/design/0005-handles.md)."""
+
+    action: Literal["tools/call", "resources/read", "prompts/get"]
+    target: Target
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An allowed call of which something may come after its answer: the result of a task of the protocol that it made, or
+    the answer itself on a stream that is taken up again. `call` is its decision id, `number` its place among the calls of
+    `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result."""
+
+    task: Task
+    call: str
+    number: int
+    target: Target
+    sensitivity: Sensitivity
+    used: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where something comes from that is read outside of an open call: what it counts as a reading of, what it makes of
+    the task that reads it, and the call whose late result it is, if it is one. `unknown`: it is the result of a call that
+    nobody remembers."""
+
+    target: Target
+    untrusted: bool
+    sensitivity: Sensitivity
+    made: Made | None = None
+    unknown: bool = False
+
+
+class Context(Struct, frozen=True):
+    """The circumstances of a call. `time` in seconds since the epoch."""
+
+    time: float
+    trace_id: str
+    client_ip: str | None
+    client_name: str | None
+    task: Task
+    supported_obligations: tuple[str, ...] = ()

@@ -1,0 +1,83 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Credentials(Struct, frozen=True):
+    """Everything in a request that can prove an identity. `certificate` is the verified client
+    certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`)."""
+
+    method: str
+    url: str
+    authorization: tuple[str, ...] = ()
+    dpop: tuple[str, ...] = ()
+    certificate: bytes | None = None
+
+
+class AuthMethod(StrEnum):
+    """How a caller proved who it is."""
+
+    JWT = "jwt"
+    SPIFFE_JWT = "spiffe-jwt"
+    SPIFFE_X509 = "spiffe-x509"
+    DEVELOPMENT = "development"
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One link of a delegation chain (RFC 8693 section 4.1, the `act` claim)."""
+
+    id: str
+    issuer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The person on whose behalf the agent acts."""
+
+    id: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller: an agent, possibly acting for a user.
+
+    `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
+    `token_id` is the token's `jti`, or a digest of the presented credential when it has none.
+    `expires` is in seconds since the epoch, `None` for a caller without a token.
+    """
+
+    id: str
+    issuer: str
+    method: AuthMethod
+    scopes: frozenset[str] = frozenset()
+    user: User | None = None
+    delegation: tuple[Actor, ...] = ()
+    bound: bool = False
+    token_id: str = ""
+    expires: float | None = None
+    key: str = field(init=False, repr=False, compare=False)
+    """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
+    for this user, through this chain."""
+    token_mark: str = field(init=False, repr=False, compare=False)
+    """A name for the token among those of this principal, which is none of the token's own: 32 hex digits."""
+
+    def __post_init__(self) -> None:
+        chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
+        parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
+        digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
+        object.__setattr__(self, "key", digest[:32])
+        object.__setattr__(self, "token_mark", hashlib.sha256(_framed(self.token_id)).hexdigest()[:32])
+
+
+def _framed(part: str) -> bytes:
+    data = part.encode()
+    return len(data).to_bytes(4, "big") + data

@@ -1,0 +1,68 @@
+"""What is found in the arguments of a call, and in a result. Keyed digests in the place of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
+
+from gateway.model.target import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A credential seen in arguments or in a result: which one, never what it is.
+
+    `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
+    how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
+    digests of its pieces, by which it is known again when it is cut up. `ordinary`: ordinary text may have the same value
+    in it, so that meeting it beside arguments proves nothing. `handle`: a handle stands for it, which is of this
+    audience. `shown_by`: a result of this audience has shown it to another task of the caller.
+    """
+
+    fingerprint: str
+    detector: str
+    pointer: str = ""
+    role: Role | None = None
+    form: str = "raw"
+    shingles: frozenset[int] = field(default=frozenset(), repr=False, compare=False)
+    ordinary: bool = field(default=False, compare=False)
+    handle: str | None = None
+    shown_by: str | None = None
+
+
+class CallContent(Struct, frozen=True):
+    """What a call's arguments hold, as history keeps it: keyed digests in the place of values.
+
+    `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
+    maps the pointer of each destination, command, credential and amount argument to the digests of its values, and that
+    of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract.
+    `tokens` are the digests of distinctive words in all arguments. `links` maps the pointer of the call's only argument
+    to the digest of the web address that it is, if it is one that can be followed. `own` says that the call may change
+    something or has a text that the goal does not name, `directed` that it reads something untrusted by what the goal
+    names. `said` are the digests of the values that a call tells a trusted system, as a result of that would give them.
+    `complete` is false when the arguments were too much to be looked at whole.
+    """
+
+    destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
+    sightings: tuple[Sighting, ...] = ()
+    authority: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    grounded: frozenset[str] = frozenset()
+    tokens: frozenset[int] = frozenset()
+    complete: bool = True
+    links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
+    own: bool = False
+    directed: bool = False
+    said: frozenset[int] = frozenset()
+
+
+class ResultContent(Struct, frozen=True):
+    """What a part of a result held. Folded before that part reaches the caller. `complete` is false when there was more
+    in it than could be told apart; `links` are the digests of the web addresses that stand in it whole."""
+
+    sightings: tuple[Sighting, ...] = ()
+    tokens: frozenset[int] = frozenset()
+    complete: bool = True
+    links: frozenset[int] = frozenset()

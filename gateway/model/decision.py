@@ -1,0 +1,67 @@
+"""What is decided, and what the caller is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.model.wire import JsonObject, RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: `code` is part of the interface (`family/what`), `message` and `remedy` are for people."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    controls: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """Something that must happen if the call passes."""
+
+    id: str
+    properties: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRevision:
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict of policy on one call. `effect` is `allow` only if policy said exactly that and every
+    obligation is one this gateway can carry out."""
+
+    effect: Literal["allow", "deny", "ask"]
+    reasons: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+    policy: PolicyRevision
+
+    @property
+    def allowed(self) -> bool:
+        return self.effect == "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that goes no further, and what the caller is told.
+
+    `status` is the HTTP status. `rpc_code` is the JSON-RPC error code, used when the refusal is answered
+    as a protocol error. `challenge` is a `WWW-Authenticate` value. `decision` is present when policy refused.
+    `data` becomes the JSON-RPC error's `data`. `id` is that of the refused request, for a refusal from before there
+    is a `Message`, if it could be read.
+    """
+
+    status: int
+    reason: Reason
+    rpc_code: int
+    challenge: str | None = None
+    decision: Decision | None = None
+    data: JsonObject | None = None
+    id: RequestId | None = None

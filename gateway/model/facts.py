@@ -1,0 +1,70 @@
+"""What is known of all that a task has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.model.content import Sighting
+from gateway.model.target import Sensitivity
+from gateway.model.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialFact:
+    """A credential in the call under decision, and where it came from. `chain_depth` is the length of the longest path
+    of credentials, each used in the call whose result revealed the next, that ends in this one."""
+
+    sighting: Sighting
+    origin: Literal["result", "broker", "user", "unknown"]
+    origin_audience: str | None = None
+    origin_call: int | None = None
+    chain_depth: int = 0
+    minted_in_task: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLabels:
+    """Of all that the task has read: whether anything was untrusted, and the highest confidentiality."""
+
+    untrusted: bool
+    confidentiality: Sensitivity
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What the task has done, the call under decision included. Only what is known: a fact that is
+    not kept (`None`) is absent in the policy input, never an empty stand-in."""
+
+    calls: int
+    in_flight: int
+    audiences: frozenset[str]
+    write_audiences: frozenset[str]
+    tenants: frozenset[str]
+    environments: frozenset[str]
+    denials: int
+    audiences_in_window: frozenset[str] | None = None
+    destinations: int | None = None
+    """How many distinct destinations the task has reached, those of this call included."""
+    call_destinations: tuple[str, ...] | None = None
+    """The normalised destinations of this call."""
+    depth: int | None = None
+    """Delegation depth plus aggregator hops; unknown for an undeclared aggregator."""
+    spread: int | None = None
+    """To how many audiences data of one and the same untrusted result has gone, at most."""
+    credentials: tuple[CredentialFact, ...] | None = None
+    labels: TaskLabels | None = None
+    ungrounded: tuple[str, ...] | None = None
+    """Pointers of authority-bearing arguments whose values came from no trusted source."""
+    followed: tuple[str, ...] | None = None
+    """Pointers of destinations that are links which the task was pointed at, and all that the call says."""
+    approvals_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """A task as its owner may see it: what was declared, where it stands, and what it has done."""
+
+    task: Task
+    status: Literal["open", "completed", "cancelled", "expired"]
+    facts: SessionFacts

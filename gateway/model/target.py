@@ -1,0 +1,89 @@
+"""What a call is about, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from gateway.model.wire import Json, JsonObject
+
+
+class Effect(StrEnum):
+    """What a tool does to the world. Unlabelled tools count as `write`."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+    MINT = "mint"
+    EXEC = "exec"
+
+
+class Sensitivity(StrEnum):
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+
+class Role(StrEnum):
+    """What an argument means to a tool."""
+
+    DESTINATION = "destination"
+    COMMAND = "command"
+    CREDENTIAL = "credential"
+    CONTENT = "content"
+    SELECTOR = "selector"
+    AMOUNT = "amount"
+
+
+class Pin(StrEnum):
+    """How a tool's definition, as last served by its upstream, compares with the one in the lock file.
+
+    `unpinned`: it is not there yet; `unreviewed`: it is not there, and with `catalogue.trust: locked` only a person puts
+    it there. `unknown`: the upstream does not list such a tool.
+    """
+
+    MATCH = "match"
+    CHANGED = "changed"
+    UNPINNED = "unpinned"
+    UNREVIEWED = "unreviewed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the operator says of a tool, by configuration. The defaults are the fail-closed ones."""
+
+    effect: Effect = Effect.WRITE
+    egress: bool = True
+    sensitivity: Sensitivity = Sensitivity.INTERNAL
+    roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
+    """JSON pointer (RFC 6901) into the arguments → role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The thing a call is about: a tool, a resource or a prompt of one upstream.
+
+    `id` is `<upstream>/<name>`: the server-qualified name, since names alone are not unique.
+    `annotations` are the upstream's own words and never trusted. `schema` is a tool's input schema as last listed.
+    """
+
+    type: Literal["tool", "resource", "prompt"]
+    upstream: str
+    name: str
+    audience: str
+    tenant: str | None = None
+    environment: str | None = None
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    labels: Labels = field(default_factory=Labels)
+    pin: Pin | None = None
+    """`None` for resources and prompts, which have no definition to pin."""
+    annotations: JsonObject = field(default_factory=dict[str, Json])
+    schema: Json = field(default=None, repr=False)
+
+    @property
+    def id(self) -> str:
+        return f"{self.upstream}/{self.name}"

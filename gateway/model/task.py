@@ -1,0 +1,37 @@
+"""What a call is made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a declared task may at most do. It only ever narrows what its principal may do: `None` narrows nothing.
+
+    `tools` are patterns of server-qualified names. `credential_flows` are (from, to) pairs of audiences. `limits` maps a
+    fact of the session (`audiences`, `destinations`, …) to the number above which a person is asked.
+    """
+
+    audiences: frozenset[str] | None = None
+    tools: tuple[str, ...] | None = None
+    destinations: tuple[str, ...] | None = None
+    credential_flows: tuple[tuple[str, str], ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A unit of authority. Implicit for a client that declared none. Times in seconds since the epoch."""
+
+    id: str
+    kind: Literal["declared", "implicit"]
+    opened: float
+    expires: float | None = None
+    goal: str | None = None
+    risk: Literal["low", "medium", "high"] | None = None
+    tenant: str | None = None
+    environment: str | None = None
+    contract: Contract | None = None

@@ -1,0 +1,88 @@
+"""What stands on the wire: a client's message, what is sent to an upstream, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from gateway.model.caller import Principal
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""A decoded JSON value."""
+
+JsonObject: TypeAlias = Mapping[str, Json]
+
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""HTTP header fields in wire order, names in lower case (the ASGI form)."""
+
+RequestId: TypeAlias = int | str
+
+
+class Era(StrEnum):
+    """The two wire protocols: with a handshake and sessions (up to 2025-11-25), or stateless (2026-07-28)."""
+
+    HANDSHAKE = "handshake"
+    STATELESS = "stateless"
+
+
+class Kind(StrEnum):
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+
+
+class Disposition(StrEnum):
+    """What is done with a method: ask policy, filter the answer, pass it on, or refuse it."""
+
+    DECIDE = "decide"
+    FILTER = "filter"
+    PASS = "pass"  # noqa: S105 - not a password
+    REFUSE = "refuse"
+
+
+class Message(Struct, frozen=True):
+    """One JSON-RPC message of a client, strictly read. `body` is what was read and what is forwarded.
+
+    `name` is what the routing header `Mcp-Name` mirrors: the tool or prompt name, the resource URI, the task id.
+    `client_name` is what the client calls itself; it is not verified. `method` is `None` for a response.
+    """
+
+    kind: Kind
+    era: Era
+    disposition: Disposition
+    body: bytes
+    method: str | None = None
+    id: RequestId | None = None
+    params: JsonObject = msgspec.field(default_factory=dict[str, Json])
+    name: str | None = None
+    client_name: str | None = None
+
+
+class UpstreamRequest(Struct, frozen=True):
+    """What is sent to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
+    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id, `began` the mark of
+    the token with which that session began."""
+
+    method: Literal["POST", "GET", "DELETE"]
+    headers: Headers
+    principal: Principal
+    message: Message | None = None
+    session: str | None = None
+    began: str | None = None
+
+    @property
+    def body(self) -> bytes | None:
+        return self.message.body if self.message else None
+
+
+class UpstreamReply(Struct, frozen=True):
+    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time."""
+
+    status: int
+    headers: Headers
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
