@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.policy.conftest import ROOT, Case, Engines, cases, put, take
 
 CASES = cases()
+SCHEMA = json.loads((ROOT / "rego/schemas/input.json").read_text(encoding="utf-8"))
 OPTIONAL = {
     "/action": "no rule looks at it: what may be called is in the resource",
     "/arguments/content": "the grant says nothing about it",
@@ -148,7 +149,24 @@ def _require(case: Case, answer: dict[str, Any]) -> None:
     assert all(reason["message"] and reason["remedy"] and reason["controls"] for reason in reasons)
     facts = {fact for reason in reasons for fact in reason["facts"]}
     assert facts >= set(expected.get("facts", []))
+    assert all(reason["facts"] for reason in reasons)
+    assert [fact for fact in facts if not _in_schema(fact)] == []
     assert answer["policy"] == {"name": "opagate"}
+
+
+def _in_schema(fact: str) -> bool:
+    """Whether an input may have the place that a reason names. Arguments are the caller's."""
+    schemas = [SCHEMA]
+    for step in fact.removeprefix("/").split("/"):
+        if step == "arguments":
+            return True
+        members = [schema.get("items") if step.isdigit() else _member(schema, step) for schema in schemas]
+        schemas = [option for member in members if member for option in member.get("anyOf", [member])]
+    return schemas != []
+
+
+def _member(schema: dict[str, Any], name: str) -> dict[str, Any] | None:
+    return schema.get("properties", {}).get(name, schema.get("additionalProperties"))
 
 
 def _is_base(case: Case, base: str) -> bool:

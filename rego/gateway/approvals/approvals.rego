@@ -49,6 +49,7 @@ given if {
 	_text(approval.id)
 	_text(approval.granted)
 	approval.scope in {"once", "destination"}
+	is_array(approval.approvers)
 	count(approval.approvers) > 0
 	every approver in approval.approvers {
 		_text(approver)

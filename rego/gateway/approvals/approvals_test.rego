@@ -23,6 +23,11 @@ test_what_cannot_be_taken_back_asks if {
 	}
 }
 
+test_what_a_resource_is_labelled_asks_nobody if {
+	resource := object.union(example.note, {"properties": {"effect": "destructive"}})
+	_codes({"/resource": resource}, {}) == set()
+}
+
 test_a_credential_is_not_made_unasked if {
 	_codes({"/resource/properties/effect": "mint"}, {"effects": ["mint"]}) == {"approval/effect", "credential-chain/mint"}
 	_codes({"/resource/properties/effect": "mint", "/context/approval": example.approval}, {"effects": ["mint"]}) == set()
@@ -39,7 +44,8 @@ test_what_history_asks_an_approval_answers if {
 	}
 	places := {"/session/ungrounded": ["/path"], "/session/labels": {"untrusted": true, "confidentiality": "public"}}
 	sends := object.union(places, {"/resource/properties/egress": true})
-	_codes(sends, {}) == {"toxic-flow/ungrounded"}
+	found := _required(example.changed(sends)) with data.gateway.grants.upstreams as example.granted({})
+	found == {{"code": "toxic-flow/ungrounded", "facts": ["/arguments/path"]}}
 }
 
 test_a_lost_list_asks if {
@@ -49,7 +55,8 @@ test_a_lost_list_asks if {
 
 test_a_malformed_approval_is_none if {
 	every fields in [
-		{"id": ""}, {"id": null}, {"approvers": []}, {"approvers": "bob"}, {"approvers": [""]}, {"granted": ""},
+		{"id": ""}, {"id": null}, {"approvers": []}, {"approvers": "bob"}, {"approvers": [""]}, {"approvers": {"a": "bob"}},
+		{"granted": ""},
 		{"scope": "always"},
 	] {
 		approval := object.union(example.approval, fields)

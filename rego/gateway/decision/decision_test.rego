@@ -26,6 +26,58 @@ test_one_denial_is_enough if {
 	found.obligations == []
 }
 
+_reason(code, facts) := object.union(texts, {"code": code, "facts": facts}) if {
+	texts := object.filter(data.gateway.reasons[code], ["message", "remedy", "controls"])
+}
+
+test_each_reason_has_its_own_texts_and_facts if {
+	found := _decided({"/resource/properties/pin": "changed", "/arguments/path": "../x"}, {})
+	found.reasons == [_reason(code, [fact]) |
+		some [code, fact] in [
+			["argument/path-traversal", "/arguments/path"],
+			["catalogue/changed", "/resource/properties/pin"],
+		]
+	]
+}
+
+test_each_family_can_refuse if {
+	every path, family in {
+		"/arguments": "argument",
+		"/session/calls": "budget",
+		"/resource/properties/pin": "catalogue",
+		"/session/credentials": "credential-chain",
+		"/subject/properties/delegation": "delegation",
+		"/session/depth": "fan-out",
+		"/subject/properties/scopes": "identity",
+		"/resource/properties/trust": "tool",
+		"/session/labels": "toxic-flow",
+		"/version": "policy",
+	} {
+		found := decision.result with input as example.without(path)
+			with data.gateway.grants.upstreams as example.granted({})
+		found.effect == "deny"
+		some reason in found.reasons
+		startswith(reason.code, concat("", [family, "/"]))
+	}
+	outside := _decided({"/context/task/contract": {"credential_flows": [], "limits": {}, "tools": []}}, {})
+	[reason.code | some reason in outside.reasons] == ["contract/tool"]
+}
+
+test_what_cannot_be_taken_back_is_asked_about_though_it_is_granted if {
+	every effect in ["destructive", "mint"] {
+		found := _decided({"/resource/properties/effect": effect}, {"effects": [effect]})
+		found.effect == "ask"
+		"approval/effect" in {reason.code | some reason in found.reasons}
+	}
+	_decided({"/resource/properties/effect": "write"}, {"effects": ["write"]}).effect == "allow"
+}
+
+test_what_a_person_may_decide_is_asked_and_not_refused if {
+	found := _decided({"/session/calls": 200001}, {})
+	found.effect == "ask"
+	[reason.code | some reason in found.reasons] == ["budget/calls"]
+}
+
 test_facts_of_one_code_are_gathered if {
 	places := {"/resource/properties/roles": {"/a": "selector", "/b": "selector"}, "/arguments": {"a": "..", "b": "../x"}}
 	found := _decided(places, {})
@@ -68,9 +120,12 @@ test_without_settings_the_default_refuses if {
 
 test_the_default_says_what_its_annotation_says if {
 	found := decision.result with input as example.call with data.gateway.settings as {}
-	texts := data.gateway.reasons["policy/undefined"]
-	every field in ["message", "remedy", "controls"] {
-		found.reasons[0][field] == texts[field]
+	found == {
+		"version": 1,
+		"effect": "deny",
+		"reasons": [_reason("policy/undefined", [])],
+		"obligations": [],
+		"policy": {"name": "opagate"},
 	}
 }
 

@@ -21,6 +21,9 @@ of(call) := [] if {
 	not limited[effect] == false
 	sensitivity := properties.sensitivity
 	labelled := settings.labelled_sensitivities
+
+	# Only arrays have a place 0; a list that is none says of no sensitivity that it is open.
+	_ = labelled[0]
 	not sensitivity in labelled
 	settings.concealed == []
 } else := [{"id": "label", "properties": {"confidentiality": sensitivity}}] if {
@@ -37,11 +40,10 @@ of(call) := [] if {
 
 # METADATA
 # title: The task has read something sensitive
-# description: The gateway raises the task's confidentiality to it.
+# description: The gateway raises the task's confidentiality to it. Without a list of what is sensitive, everything is.
 required contains {"id": "label", "properties": {"confidentiality": sensitivity}} if {
 	sensitivity := input.resource.properties.sensitivity
-	settings := data.gateway.settings
-	sensitivity in settings.labelled_sensitivities
+	not _open(sensitivity)
 }
 
 # METADATA
@@ -73,4 +75,11 @@ shown(call) if {
 	id := call.resource.id
 	is_string(id)
 	not patterns.any_matches(concealed, id)
+}
+
+_open(sensitivity) if {
+	settings := data.gateway.settings
+	labelled := settings.labelled_sensitivities
+	is_array(labelled)
+	not sensitivity in labelled
 }

@@ -45,9 +45,12 @@ test_a_tool_without_a_pin_is_refused if {
 }
 
 test_what_has_no_definition_needs_no_pin if {
-	found := _denials(example.changed({"/resource": example.note}))
-	found == set()
-	not catalogue.hides(example.note)
+	every type in ["resource", "prompt"] {
+		target := object.union(example.note, {"type": type})
+		found := _denials(example.changed({"/resource": target}))
+		found == set()
+		not catalogue.hides(target)
+	}
 }
 
 test_lists_hide_what_would_be_refused if {

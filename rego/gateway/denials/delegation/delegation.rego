@@ -25,7 +25,6 @@ denials contains {"code": "delegation/incomplete", "facts": [
 	"/subject/properties/delegation",
 	"/subject/properties/delegation_depth",
 ]} if {
-	not direct(input)
 	not complete
 }
 
@@ -49,7 +48,6 @@ denials contains {"code": "delegation/depth", "facts": ["/subject/properties/del
 #   remedy: Exchange the token at an issuer that writes `iss` into each `act` claim.
 #   controls: [ASI03, ASI07]
 denials contains {"code": "delegation/issuer-missing", "facts": facts} if {
-	not direct(input)
 	count(input.subject.properties.delegation) > 1
 	facts := [sprintf("/subject/properties/delegation/%d/issuer", [i]) |
 		some i, link in input.subject.properties.delegation

@@ -28,6 +28,13 @@ test_a_direct_call_is_not_refused if {
 	found == set()
 }
 
+test_an_agent_that_acts_for_itself_needs_no_user_and_no_limit if {
+	found := _denials(example.changed({"/subject/properties/user": null}))
+	found == set()
+	without_limit := _denials(example.call) with data.gateway.denials.delegation.max_depth as null
+	without_limit == set()
+}
+
 test_a_chain_within_the_limit_is_not_refused if {
 	_codes(_links(1)) == set()
 	_codes(_links(3)) == set()
@@ -44,6 +51,7 @@ test_a_lost_limit_refuses if {
 
 test_each_link_of_a_longer_chain_has_an_issuer if {
 	_codes([{"id": "agent-1"}]) == set()
+	_codes([{"id": "a"}, {"id": "b", "issuer": "i"}]) == {"delegation/issuer-missing"}
 	found := _denials(_chain([{"id": "a"}, {"id": "b", "issuer": "i"}, {"id": "c", "issuer": ""}]))
 	found == {{"code": "delegation/issuer-missing", "facts": [
 		"/subject/properties/delegation/0/issuer",
@@ -70,6 +78,13 @@ test_the_depth_is_the_length if {
 	"delegation/incomplete" in example.codes(found)
 }
 
+test_a_depth_that_is_no_number_is_too_deep if {
+	every depth in ["0", null, true, [], {}] {
+		found := _denials(example.changed({"/subject/properties/delegation_depth": depth}))
+		"delegation/depth" in example.codes(found)
+	}
+}
+
 test_missing_and_malformed_facts_are_refused if {
 	every fact in ["delegation", "delegation_depth"] {
 		found := _denials(example.without(concat("/", ["/subject/properties", fact])))
@@ -78,6 +93,7 @@ test_missing_and_malformed_facts_are_refused if {
 	"delegation/incomplete" in _codes([{"issuer": "https://idp.example"}])
 	"delegation/incomplete" in _codes(["agent"])
 	"delegation/incomplete" in _codes([{"id": ""}])
+	"delegation/incomplete" in _codes([{"id": "a", "issuer": "i"}, {"issuer": "i"}])
 	table := _denials(_chain({"0": {"id": "agent"}}))
 	"delegation/incomplete" in example.codes(table)
 }

@@ -40,6 +40,9 @@ test_the_arguments_that_stand_in_the_way_are_named if {
 	grants_of_names := example.granted({"arguments": ["path"]})
 	second := _denials(unlisted) with data.gateway.grants.upstreams as grants_of_names
 	{"code": "tool/arguments", "facts": ["/arguments/more"]} in second
+	conditions := example.granted({"when": {"/path": {"equals": "x"}, "/more": {"equals": 1}}})
+	third := _denials(unlisted) with data.gateway.grants.upstreams as conditions
+	third == {{"code": "tool/arguments", "facts": ["/arguments/path"]}}
 }
 
 test_a_grant_that_would_hold_but_for_the_arguments_speaks_for_all if {
@@ -56,17 +59,65 @@ test_a_void_grant_is_named if {
 	_codes({}, {"when": {"/path": {"equal": "x"}}}) == {"tool/not-granted", "tool/grant-void"}
 }
 
+_everything := {"tools": ["*"], "resources": ["*"], "prompts": ["*"], "sensitivity": "restricted"}
+
+test_a_grant_that_holds_speaks_for_all if {
+	grants := [object.union(example.grant, fields) |
+		some fields in [{"effects": ["write"]}, {"sensitivity": "public"}, {"when": {"/path": {"equals": "x"}}}, {"scope": ["x"]}, {}]
+	]
+	found := _denials(example.call) with data.gateway.grants.upstreams as {"files": grants}
+	found == set()
+}
+
+test_arguments_that_are_no_object_are_covered_by_no_grant if {
+	_codes({"/arguments": []}, {}) == {"tool/not-granted"}
+}
+
 test_each_missing_label_is_named if {
 	every label in ["audience", "effect", "sensitivity", "trust", "egress", "roles"] {
 		pointer := concat("/", ["/resource/properties", label])
-		found := _denials(example.without(pointer))
+		found := _denials(example.without(pointer)) with data.gateway.grants.upstreams as example.granted(_everything)
 		{"code": "tool/incomplete", "facts": [pointer]} in found
 	}
 	found := _denials(example.without("/resource/type"))
 	"tool/incomplete" in example.codes(found)
-	"tool/incomplete" in _codes({"/resource/id": "mail/read_file"}, {})
 	everything := _denials(example.without("/resource"))
 	"tool/incomplete" in example.codes(everything)
+}
+
+_labelled := [
+	{"/resource/properties/trust": "trusted", "/resource/properties/sensitivity": "public"},
+	{"/resource/properties/trust": "untrusted", "/resource/properties/egress": true},
+	{"/resource/properties/roles": {}, "/resource/properties/sensitivity": "restricted"},
+	{"/resource/type": "resource"},
+	{"/resource/type": "prompt"},
+]
+
+test_every_label_that_there_is_will_do if {
+	every places in _labelled {
+		_codes(places, _everything) == set()
+	}
+}
+
+test_a_label_that_is_none_is_named_alone if {
+	every places in _labelled {
+		every pointer, values in {
+			"/resource/id": ["mail/read_file", "filesx/read_file", "files", ""],
+			"/resource/type": ["tools", "", null],
+			"/resource/properties/audience": ["", 7, null, {}, []],
+			"/resource/properties/effect": ["Read", "", null],
+			"/resource/properties/sensitivity": ["secret", "", null],
+			"/resource/properties/trust": ["Trusted", true, null],
+			"/resource/properties/egress": ["false", 0, null],
+			"/resource/properties/roles": [[], "x", null],
+		} {
+			every value in values {
+				call := example.changed(object.union(places, {pointer: value}))
+				found := _denials(call) with data.gateway.grants.upstreams as example.granted(_everything)
+				{"code": "tool/incomplete", "facts": [pointer]} in found
+			}
+		}
+	}
 }
 
 test_a_weak_proof_is_not_good_for_every_effect if {

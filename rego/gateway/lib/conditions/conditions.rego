@@ -75,7 +75,6 @@ portable(pattern) if {
 }
 
 _readable(condition) if {
-	is_object(condition)
 	tests := object.keys(condition)
 	tests - names == set()
 	tests - {"optional"} != set()

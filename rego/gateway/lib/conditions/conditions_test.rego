@@ -12,6 +12,7 @@ test_one_of if {
 	_fails({"one_of": ["a", 1]}, "b")
 	_fails({"one_of": ["a", 1]}, ["a", "b"])
 	_fails({"one_of": "a"}, "a")
+	_fails({"one_of": {"k": "a"}}, "a")
 }
 
 test_equals if {
@@ -31,15 +32,19 @@ test_matches_the_whole_text if {
 }
 
 test_patterns_that_engines_read_differently_are_void if {
-	every pattern in [`\d+`, `\w`, `\bx`, `(?i)a`, `[a&&b]`, `a)|(b`, `(`, `\pN`, 1, null] {
+	every pattern in [`\d+`, `\w`, `\bx`, `(?i)a`, `(?P<a>b)`, `[a&&b]`, `[a--b]`, `[a~~b]`, `a)|(b`, `(`, `\pN`, 1, null] {
 		not conditions.portable(pattern)
 	}
-	conditions.portable(`(?:a\.b\x41)+`)
+	every pattern in [`(?:a\.b\x41)+`, `\n\r\t`, `a?b`, `a&b`, `a-b`, `a~b`] {
+		conditions.portable(pattern)
+	}
+	_fails({"matches": `\w+`}, "a")
 }
 
 test_under if {
 	_holds({"under": "/data"}, ["/data/a", "/data"])
 	_fails({"under": "/data"}, "/data/../a")
+	_fails({"under": "/data"}, ["/data/a", "/etc"])
 	_fails({"under": "/data"}, 1)
 	_fails({"under": ""}, "/data")
 	_fails({"under": ["/data"]}, "/data")
@@ -47,7 +52,8 @@ test_under if {
 
 test_host_in if {
 	_holds({"host_in": ["docs.example", "*.docs.example"]}, "https://a.docs.example/")
-	_holds({"host_in": ["docs.example"]}, "docs.example")
+	_holds({"host_in": ["docs.example"]}, ["docs.example", "https://docs.example/a"])
+	_fails({"host_in": ["docs.example"]}, ["docs.example", "evil.test"])
 	every value in ["https://evil.test/", "a@docs.example", "https://docs.example@evil.test/", 1, "https://evil.test,b@docs.example"] {
 		_fails({"host_in": ["docs.example"]}, value)
 	}
@@ -59,6 +65,12 @@ test_bounds if {
 	every value in [0, 4, "2", null, [1, 4]] {
 		_fails({"min": 1, "max": 3}, value)
 	}
+	every value in ["2", null, false, [], {}, [2, null], [2, "2"]] {
+		_fails({"max": 3}, value)
+		_fails({"min": 1}, value)
+	}
+	_fails({"min": 1}, [2, 0])
+	_fails({"max": 3}, [2, 4])
 	_fails({"max": "3"}, 2)
 	_fails({"min": null}, 2)
 	_holds({"max_items": 2}, ["a", "b"])
@@ -83,11 +95,15 @@ test_a_missing_argument_fails_unless_it_is_optional if {
 	}
 	_fails({"one_of": ["a"]}, [])
 	_holds({"one_of": ["a"], "optional": true}, [])
+	_holds({"one_of": ["a"], "optional": true}, "a")
 	_fails({"one_of": ["a"], "optional": true}, "b")
 }
 
 test_conditions_that_cannot_be_read_do_not_hold if {
-	every condition in [{}, {"optional": true}, {"startswith": "a"}, {"one_of": ["a"], "nope": 1}, "a", null, ["one_of"]] {
+	every condition in [
+		{}, {"optional": true}, {"startswith": "a"}, {"hosts": ["a"]}, {"one_of": ["a"], "nope": 1},
+		{"one_of": ["a"], "nope": 1, "optional": true}, "a", null, ["one_of"],
+	] {
 		_fails(condition, "a")
 		not conditions.holds(condition, {}, "/x")
 	}

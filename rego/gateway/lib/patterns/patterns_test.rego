@@ -33,14 +33,14 @@ test_no_other_character_is_special if {
 }
 
 test_malformed_patterns_match_nothing if {
-	malformed := ["read_file", null, 1, true, [1, null, true], {"a": "read_file"}, {"read_*": "write"}, []]
+	malformed := ["read_file", null, 1, true, [1, null, true], {"a": "read_file"}, {"a": "*"}, {"0": "*"}, {"read_*": "write"}, []]
 	every list in malformed {
 		not patterns.any_matches(list, "read_file")
 	}
 }
 
 test_what_is_not_text_matches_nothing if {
-	every value in [null, 1, true, ["a"], {"a": 1}] {
+	every value in [null, 1, true, [], ["a"], {}, {"a": 1}] {
 		not patterns.any_matches(["*", "a"], value)
 	}
 }
