@@ -7,11 +7,24 @@ _granted(fields, call) := found if {
 	found := grants.granted with input as call with data.gateway.grants.upstreams as example.granted(fields)
 }
 
-_permits(fields) if _granted(fields, example.call) == "at once"
+# Whether it asks for an approval or not, a grant is read alike.
+_permits(fields) if _permits_in(fields, example.call)
 
-_permits_call(fields, places) if _granted(fields, example.changed(places)) == "at once"
+_permits_call(fields, places) if _permits_in(fields, example.changed(places))
 
-test_a_grant_permits if _permits({})
+_permits_in(fields, call) if {
+	_granted(fields, call) == "at once"
+	_granted(object.union(fields, {"approval": true}), call) == "after approval"
+}
+
+_ways := [{}, {"approval": true}]
+
+test_a_grant_permits if {
+	_permits({})
+	_permits_call({}, {"/arguments": {}})
+	_permits_call({"effects": ["write"]}, {"/resource/properties/effect": "write"})
+	_permits_call({"sensitivity": "restricted"}, {"/resource/properties/sensitivity": "restricted"})
+}
 
 test_every_part_of_a_grant_must_hold if {
 	every fields in [
@@ -20,7 +33,9 @@ test_every_part_of_a_grant_must_hold if {
 		{"environments": ["test"]}, {"tenants": ["other"]}, {"effects": ["write"]}, {"sensitivity": "public"},
 		{"arguments": ["name"]}, {"when": {"/path": {"equals": "x"}}},
 	] {
-		not _permits(fields)
+		every way in _ways {
+			not _granted(object.union(way, fields), example.call)
+		}
 	}
 	_permits({
 		"agents": ["spiffe://corp/agent/triage"], "users": ["ali*"], "groups": ["hr", "sre"], "scopes": ["files.read"],
@@ -35,9 +50,25 @@ test_malformed_grants_are_void if {
 		{"groups": "sre"}, {"scopes": "files.read"}, {"scopes": null}, {"auth_methods": "jwt"}, {"environments": "production"},
 		{"tenants": "acme"}, {"effects": "read"}, {"effects": null}, {"sensitivity": "secret"}, {"sensitivity": null},
 		{"approval": "no"}, {"approval": null}, {"when": false}, {"when": []}, {"when": null}, {"arguments": "path"},
-		{"arguments": false}, {"scope": []}, {"expires": "2027-01-01"}, {"when": {"/path": {}}},
+		{"arguments": false}, {"scope": []}, {"expires": "2027-01-01"}, {"when": {"/path": {}}}, {"groups": {"a": "sre"}},
+		{"scopes": {"a": "files.read"}}, {"scopes": {}}, {"auth_methods": {"a": "jwt"}},
+		{"environments": {"a": "production"}}, {"tenants": {"a": "acme"}},
 	] {
-		not _permits(fields)
+		every way in _ways {
+			not _granted(object.union(way, fields), example.call)
+		}
+	}
+}
+
+test_a_misspelt_field_voids_its_grant_whatever_it_says if {
+	every fields in [
+		{"condition": {"/path": {"under": "notes"}}}, {"condition": {}}, {"argument": ["path"]}, {"group": ["sre"]},
+		{"user": ["alice"]}, {"scope": ["files.read"]}, {"auth_method": ["jwt"]}, {"environment": ["production"]},
+		{"tenant": ["acme"]},
+	] {
+		every way in _ways {
+			not _granted(object.union(way, fields), example.call)
+		}
 	}
 }
 
@@ -50,7 +81,9 @@ test_absent_facts_hold_for_nothing if {
 		{"tenants": ["acme"]}: "/resource/properties/tenant",
 	} {
 		_permits(fields)
-		not _granted(fields, example.without(pointer))
+		every way in _ways {
+			not _granted(object.union(way, fields), example.without(pointer))
+		}
 	}
 }
 
@@ -65,9 +98,46 @@ test_resources_and_prompts_are_read if {
 	_permits_call({"prompts": ["summary"]}, {"/resource": prompt})
 	not _permits_call({"prompts": ["summary"], "effects": ["write"]}, {"/resource": prompt})
 	not _permits_call({}, {"/resource": prompt})
+	writing := example.changed({"/resource": object.union(prompt, {"properties": {"effect": "write"}})})
+	every way in _ways {
+		not _granted(object.union(way, {"prompts": ["summary"], "effects": ["write"]}), writing)
+	}
+	every way in _ways {
+		not _granted(object.union(way, {"prompts": ["other"]}), writing)
+	}
+}
+
+test_a_tool_without_an_effect_is_no_read if {
+	call := example.without("/resource/properties/effect")
+	every way in _ways {
+		not _granted(object.union(way, {}), call)
+	}
+	not grants.designation(call.resource)
 }
 
 test_grants_for_every_upstream if {
 	found := grants.granted with input as example.call with data.gateway.grants.upstreams as {"*": [example.grant]}
 	found == "at once"
+	asking := object.union(example.grant, {"approval": true})
+	asked := grants.granted with input as example.call with data.gateway.grants.upstreams as {"*": [asking]}
+	asked == "after approval"
+}
+
+test_the_grants_of_another_upstream_are_not_looked_at if {
+	every approval in [true, false] {
+		upstreams := {"mail": [object.union(example.grant, {"approval": approval})]}
+		call := example.call
+		not grants.granted with input as call with data.gateway.grants.upstreams as upstreams
+	}
+}
+
+test_the_grants_that_name_a_target if {
+	other := object.union(example.grant, {"tools": ["write_*"]})
+	call := example.call
+	found := grants.named(call.resource) with data.gateway.grants.upstreams as {
+		"files": [example.grant, other],
+		"mail": [example.grant],
+		"*": [other, example.grant],
+	}
+	found == [example.grant, example.grant]
 }

@@ -25,8 +25,49 @@ test_what_any_call_would_be_denied_is_hidden if {
 	}
 }
 
+test_the_answer_is_of_version_1 if {
+	every document in [_list([example.tool]), {}] {
+		found := visibility.result with input as document with data.gateway.grants.upstreams as {}
+		found == {"version": 1, "visible": []}
+	}
+}
+
+test_what_is_granted_to_somebody_else_is_hidden if {
+	listed := _list([example.tool])
+	every fields in [{"users": ["bob"]}, {"environments": ["test"]}, {"issuers": ["https://other.example"]}, {"scope": ["x"]}] {
+		_seen(listed, fields) == []
+	}
+	every upstreams in [{"mail": [example.grant]}, {"files": {"a": example.grant}}, {"files": null}, null] {
+		found := visibility.result with input as listed with data.gateway.grants.upstreams as upstreams
+		found.visible == []
+	}
+}
+
+test_what_this_caller_may_never_do_is_hidden if {
+	granted := {"effects": ["read", "write", "exec", "mint"], "sensitivity": "restricted"}
+	anonymous := {"subject": {"properties": {"auth_method": "anonymous"}}}
+	bearer := {"subject": {"properties": {"bound": false}}}
+	every case in [
+		[{}, {"effect": "exec"}],
+		[anonymous, {"environment": "demo", "effect": "write"}],
+		[anonymous, {"environment": "demo", "sensitivity": "confidential"}],
+		[anonymous, {}],
+		[bearer, {"effect": "mint"}],
+	] {
+		[caller, properties] := case
+		tool := object.union(example.tool, {"properties": properties})
+		_seen(object.union(_list([tool]), caller), granted) == []
+	}
+	trial := object.union(example.tool, {"properties": {"environment": "demo"}})
+	_seen(object.union(_list([trial]), anonymous), granted) == ["files/read_file"]
+	_seen(object.union(_list([example.tool]), bearer), granted) == ["files/read_file"]
+}
+
 test_anything_malformed_hides_everything if {
-	every pointer in ["/version", "/subject/id", "/context/task", "/subject/properties/delegation", "/resources"] {
+	every pointer in [
+		"/version", "/subject/id", "/subject/properties/scopes", "/subject/properties/user", "/subject/properties/bound",
+		"/context/task", "/subject/properties/delegation", "/resources",
+	] {
 		_seen(example.lacking(_list([example.tool]), pointer), {}) == []
 	}
 	_seen(_list([example.tool, example.lacking(example.tool, "/properties/trust")]), {}) == []

@@ -62,6 +62,9 @@ test_only_the_destinations_that_it_names if {
 test_unknown_destinations_are_outside if {
 	call := example.lacking(_under({"destinations": ["*"]}), "/session/call_destinations")
 	_denied(call) == {"contract/destination"}
+	every value in [{}, {"a": "bob@example.com"}, null, "bob@example.com"] {
+		_denied(_sending(value, ["*"])) == {"contract/destination"}
+	}
 }
 
 test_a_limit_of_no_known_name_refuses if {

@@ -48,6 +48,7 @@ test_all_three_are_refused if {
 			call := _after(_labels(true, confidentiality), _to(["eve@evil.test"], places))
 			found := toxic_flow.denials with input as call
 			found == {{"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]}}
+			_asked(call) == set()
 		}
 	}
 }
@@ -79,6 +80,11 @@ test_without_a_destination_the_system_is_it if {
 	known := toxic_flow.asks with input as _after(_labels(true, "restricted"), _sends)
 		with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
 	example.codes(known) == {"toxic-flow/exfiltration"}
+	every destinations in [["eve@evil.test"], null, {}] {
+		elsewhere := toxic_flow.denials with input as _after(_labels(true, "restricted"), _to(destinations, _sends))
+			with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
+		example.codes(elsewhere) == {"toxic-flow/exfiltration"}
+	}
 }
 
 test_unknown_destinations_are_not_trusted if {

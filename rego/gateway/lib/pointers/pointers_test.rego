@@ -12,7 +12,7 @@ test_values if {
 
 test_what_is_not_there_is_undefined if {
 	_exists("/f")
-	every pointer in ["/x", "/b/x", "/l/2", "/l/01", "/l/-1", "a", "", "/b~1c/x"] {
+	every pointer in ["/x", "/b/x", "/l/2", "/l/01", "/l/-1", "a", "xa", "", "/b~1c/x"] {
 		not _exists(pointer)
 	}
 	not _exists_in([1], "/x")
@@ -50,11 +50,22 @@ test_a_wildcard_is_every_item_or_member if {
 		"/*/none": set(),
 		"*": set(),
 		"cmds/*": set(),
+		"xcmds/*": set(),
+		"xtext": set(),
 	} {
 		pointers.texts(places, pointer) == found
 	}
 	pointers.texts(["a", "b"], "/*") == {"a", "b"}
 	pointers.texts("a", "/*") == set()
+}
+
+test_one_look_misses_nothing_that_is_there if {
+	pointers.absent({"a": 1}, "/x")
+	not pointers.absent({"f": false}, "/f")
+	not pointers.absent({"a/b": 1, "p~q": 1}, "/a~1b")
+	not pointers.absent({"a/b": 1, "p~q": 1}, "/p~0q")
+	not pointers.absent({"a": {"b": 1}}, "/a/b")
+	not pointers.absent(["x"], "/0")
 }
 
 test_a_wildcard_names_no_single_value if {

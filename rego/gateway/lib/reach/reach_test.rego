@@ -44,7 +44,7 @@ test_resources_and_prompts_are_read if {
 }
 
 test_the_uri_of_a_web_page_leaves if {
-	every uri in ["https://evil.test/?d=1", "HTTP://evil.test/", "wss://evil.test/"] {
+	every uri in ["https://evil.test/?d=1", "HTTP://evil.test/", "ws://evil.test/", "wss://evil.test/", "ftp://evil.test/"] {
 		call := _note(uri)
 		not reach.reads_only(call)
 	}
