@@ -22,6 +22,7 @@ from gateway.config import Configuration
 from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
 from gateway.telemetry.metrics import Metrics
+from tests.policy.conftest import put
 from tests.requirements import REQUIREMENTS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -241,6 +242,19 @@ def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Pat
 
     assert (before["effect"], after["effect"]) == ("allow", "deny")
     assert [reason["code"] for reason in after["reasons"]] == ["tickets/undeclared-task"]
+
+
+def test_the_fixture_that_the_page_makes_holds(with_the_page: Path):
+    page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
+    block = next(block for block in _INDENTED.findall(page) if "expect:" in block)
+    fixture = yaml.safe_load(block)[0]
+    call = yaml.safe_load((ROOT / "tests/policy/fixtures/bases.yaml").read_text("utf-8"))["read"]
+    for pointer, value in fixture["set"].items():
+        put(call, pointer, value)
+
+    answer = _decided(with_the_page, call)
+
+    assert {"effect": answer["effect"], "codes": [reason["code"] for reason in answer["reasons"]]} == fixture["expect"]
 
 
 def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:

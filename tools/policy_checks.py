@@ -14,6 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from gateway.errors import PolicyError
+from gateway.policy import bundle
+from gateway.policy.embedded import Embedded
+
 ROOT = Path(__file__).resolve().parents[1]
 REGO = ROOT / "rego"
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
@@ -32,6 +36,15 @@ def compiled(rego: Path) -> Findings:
     return _problems(_run("opa", "check", "--strict", "--bundle", "--schema", str(REGO / "schemas"), str(rego)))
 
 
+def loaded(rego: Path) -> Findings:
+    """As the gateway loads it: the embedded engine can read it, and OPA means the same by it."""
+    try:
+        Embedded(bundle.read(rego), deadline=60.0, clock=time.monotonic)
+    except PolicyError as error:
+        return [f"{error.message}; {error.remedy}"]
+    return []
+
+
 def tested(rego: Path) -> Findings:
     """`opa test`: the tests that fail."""
     return _problems(_run("opa", "test", "--bundle", str(rego)))
@@ -40,9 +53,9 @@ def tested(rego: Path) -> Findings:
 def covered(rego: Path) -> Findings:
     """`opa test --coverage`: the lines of the policy that no test reaches. All must be."""
     result = _run("opa", "test", "--bundle", "--coverage", "--format", "json", str(rego))
+    if result.returncode != 0:
+        return ["not known while a test fails"]
     report = cast("dict[str, Any]", json.loads(result.stdout or "{}"))
-    if "files" not in report:
-        return [f"no coverage: {result.stderr.strip() or result.stdout.strip()}"]
     return [
         f"{name}: no test reaches line {', '.join(str(row) for row in sorted(rows))}"
         for name, file in sorted(report["files"].items())
@@ -78,6 +91,7 @@ def granted(rego: Path) -> Findings:
 CHECKS: dict[str, Callable[[Path], Findings]] = {
     "fmt": formatted,
     "check": compiled,
+    "load": loaded,
     "test": tested,
     "coverage": covered,
     "regal": linted,

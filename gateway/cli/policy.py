@@ -13,7 +13,7 @@ import typer
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
-from gateway.cli.terminal import emit, out, pairs, revised, show, styled, table
+from gateway.cli.terminal import counted, emit, out, pairs, revised, show, styled, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,7 +211,7 @@ def _show_checks(found: Sequence[Check], folder: Path) -> None:
     rows = table("", "check", "what", title=f"Policy {folder}")
     for item in found:
         what = (
-            item.skipped or f"{len(item.findings)} problems"
+            item.skipped or counted(len(item.findings), "problem")
             if item.findings or item.skipped
             else f"{item.seconds:.2f} s"
         )

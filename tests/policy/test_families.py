@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -26,7 +27,12 @@ from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
 from tests.policy.conftest import FAILED, ROOT, Opa, cases, connected, put, take
 
-FAMILIES = sorted(path.name for path in (ROOT / "rego/gateway/denials").iterdir() if path.is_dir())
+FAMILIES = sorted(
+    path.stem
+    for path in (ROOT / "rego/gateway/denials").glob("*/*.rego")
+    if re.search(r"^found\(", path.read_text("utf-8"), re.MULTILINE)
+)
+"""Those that can be asked at a glance."""
 ASKING = {"budget", "credential_chain", "fan_out", "toxic_flow"}
 """The families that also have something for a person to decide."""
 

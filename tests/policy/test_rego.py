@@ -43,6 +43,7 @@ def test_the_shipped_policy_passes(name: str, opa_path: Path, regal_path: Path):
     [
         ("fmt", "package gateway.lib.extra\n\nholds   if true\n"),
         ("check", "package gateway.lib.extra\n\nholds if input.x == y\n"),
+        ("load", 'package gateway.lib.extra\n\nholds if not startswith(input.x, "y")\n'),
         ("test", "package gateway.lib.extra_test\n\ntest_nothing if false\n"),
         ("coverage", "package gateway.lib.extra\n\nholds if input.version == 1\n"),
         ("regal", "package gateway.lib.extra\n\nholds if time.now_ns() > 1\n"),
@@ -54,6 +55,14 @@ def test_a_broken_file_is_found(name: str, text: str, broken: Path, opa_path: Pa
     (folder / ("extra_test.rego" if name == "test" else "extra.rego")).write_text(text, encoding="utf-8")
 
     assert CHECKS.CHECKS[name](broken)
+
+
+@pytest.mark.opa
+def test_there_is_no_coverage_while_a_test_fails(broken: Path, opa_path: Path):
+    path = broken / "gateway/lib/extra_test.rego"
+    path.write_text("package gateway.lib.extra_test\n\ntest_nothing if false\n", encoding="utf-8")
+
+    assert CHECKS.covered(broken) == ["not known while a test fails"]
 
 
 @pytest.mark.opa

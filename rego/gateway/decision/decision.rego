@@ -3,7 +3,7 @@
 # title: The decision on one call
 # description: |
 #   A call passes if a grant holds for it, nothing denies it, and no approval is wanting. A family of denials is one
-#   folder and one line in `denials` below.
+#   folder and one line in `findings` below.
 # schemas:
 #   - input: schema.input
 package gateway.decision
