@@ -97,9 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         identities = Identities.build(configuration, clock=clock)
         await identities.start()
         stack.push_async_callback(identities.stop)
-        upstreams = ports(configuration, clock)
-        for port in upstreams.values():
-            stack.push_async_callback(port.aclose)
+        upstreams = _upstreams(stack, configuration, clock)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         flood = Flood(configuration.journal.refusals, clock)
         stack.callback(partial(_note_flood, notes, flood, last=True))
@@ -109,19 +107,13 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
         memory = await _remembered(configuration, history, journal, key=key, clock=clock)
         stack.push_async_callback(memory)
-        housekeeping = asyncio.create_task(
-            _housekeeping(
-                memory,
-                lambda: _forgotten((handles, unanswered), vault, history, clock),
-                partial(_note_flood, notes, flood),
-            )
-        )
+        forget = partial(_forgotten, (handles, unanswered), vault, history, clock)
+        housekeeping = asyncio.create_task(_housekeeping(memory, forget, partial(_note_flood, notes, flood)))
         stack.callback(housekeeping.cancel)
         aside = Aside()
         stack.callback(aside.close)
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
-        detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
-        inspector = Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics))
+        inspector = _inspector(configuration, key, metrics)
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -183,6 +175,20 @@ async def _catalogue(
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
     return catalogue
+
+
+def _upstreams(
+    stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]
+) -> dict[str, HttpUpstream | StdioUpstream]:
+    found = ports(configuration, clock)
+    for port in found.values():
+        stack.push_async_callback(port.aclose)
+    return found
+
+
+def _inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Inspector:
+    detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
+    return Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics))
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:

@@ -220,3 +220,23 @@ print("pure")
     )
 
     assert done.stdout.strip() == "pure", done.stderr or done.stdout
+
+
+SOURCES = tuple(path for part in ("gateway", "benchmarks", "tests", "tools") for path in (ROOT / part).rglob("*.py"))
+
+
+def test_no_file_is_longer_than_500_lines():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+
+    assert {where: lines for where, lines in lengths.items() if lines > 500} == {}
+
+
+def test_no_function_is_longer_than_60_lines():
+    lengths = {
+        f"{path.relative_to(ROOT)}: {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+    assert {where: lines for where, lines in lengths.items() if lines > 60} == {}

@@ -4,7 +4,7 @@ caller chose freely: that would let a caller grow the memory of the gateway."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -18,58 +18,34 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._calls = Counter(
-            "opagate_calls", "Decided calls.", ("upstream", "action", "effect", "code"), registry=self.registry
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, buckets=_SECONDS, registry=self.registry)
+        self._calls = counter("opagate_calls", "Decided calls.", ("upstream", "action", "effect", "code"))
+        self._refusals = counter("opagate_refusals", "Requests refused before policy.", ("code",))
+        self._settled = counter("opagate_settled", "How forwarded calls ended.", ("upstream", "outcome"))
+        self._seconds = histogram(
+            "opagate_call_seconds", "From the request's arrival to the end of its answer.", ("upstream",)
         )
-        self._refusals = Counter(
-            "opagate_refusals", "Requests refused before policy.", ("code",), registry=self.registry
+        self._decision_seconds = histogram("opagate_decision_seconds", "What the policy engine took.")
+        self._bytes = counter("opagate_answer_bytes", "Bytes of answers.", ("upstream",))
+        self.journal_failures = counter("opagate_journal_failures", "Entries that could not be written.")
+        self.suppressed = counter(
+            "opagate_suppressed", "Findings that a suppression took for no credential.", ("upstream",)
         )
-        self._settled = Counter(
-            "opagate_settled", "How forwarded calls ended.", ("upstream", "outcome"), registry=self.registry
+        self._concealed = counter(
+            "opagate_concealed", "Handles put in the place of credentials in answers.", ("upstream",)
         )
-        self._seconds = Histogram(
-            "opagate_call_seconds",
-            "From the request's arrival to the end of its answer.",
-            ("upstream",),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._decision_seconds = Histogram(
-            "opagate_decision_seconds", "What the policy engine took.", buckets=_SECONDS, registry=self.registry
-        )
-        self._bytes = Counter("opagate_answer_bytes", "Bytes of answers.", ("upstream",), registry=self.registry)
-        self.journal_failures = Counter(
-            "opagate_journal_failures", "Entries that could not be written.", registry=self.registry
-        )
-        self.suppressed = Counter(
-            "opagate_suppressed",
-            "Findings that a suppression took for no credential.",
-            ("upstream",),
-            registry=self.registry,
-        )
-        self._concealed = Counter(
-            "opagate_concealed",
-            "Handles put in the place of credentials in answers.",
-            ("upstream",),
-            registry=self.registry,
-        )
-        self._put_back = Counter(
-            "opagate_put_back", "Handles in forwarded calls that were put back.", ("upstream",), registry=self.registry
-        )
-        self.policy_reloads = Counter(
-            "opagate_policy_reloads", "Attempts to load a policy.", ("result",), registry=self.registry
-        )
+        self._put_back = counter("opagate_put_back", "Handles in forwarded calls that were put back.", ("upstream",))
+        self.policy_reloads = counter("opagate_policy_reloads", "Attempts to load a policy.", ("result",))
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )
+        self.definitions = counter("opagate_definition_changes", "Tool definitions that differ.", ("upstream", "kind"))
         # Looking a child up by its labels costs several microseconds, and a call needs four.
         self._call = lru_cache(maxsize=4096)(self._calls.labels)
         self._ending = lru_cache(maxsize=1024)(self._settled.labels)
         self._duration = lru_cache(maxsize=1024)(self._seconds.labels)
         self._size = lru_cache(maxsize=1024)(self._bytes.labels)
-        self.definitions = Counter(
-            "opagate_definition_changes", "Tool definitions that differ.", ("upstream", "kind"), registry=self.registry
-        )
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
