@@ -23,7 +23,17 @@ from pydantic import (
 )
 
 from gateway.configuration_errors import explain, yaml_problem
-from gateway.configuration_values import Duration, FilePath, KeyLocation, Secret, Size, Text, is_local_http, is_loopback
+from gateway.configuration_values import (
+    Duration,
+    FilePath,
+    KeyLocation,
+    Secret,
+    Size,
+    Text,
+    hostname,
+    is_local_http,
+    is_loopback,
+)
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Role, Sensitivity
 
@@ -397,17 +407,26 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _loopback_kinds(self) -> Self:
         for identity in self.identity:
-            if identity.kind in {"development", "anonymous"} and not is_loopback(self.host):
-                raise ValueError(
-                    f"identity kind {identity.kind!r} is for loopback only, and listen is {self.listen!r};"
-                    " configure a jwt or spiffe identity, or listen on 127.0.0.1"
-                )
+            if identity.kind in {"development", "anonymous"}:
+                self._only_here(identity.kind)
             if identity.kind == "spiffe" and identity.x509 and (self.tls is None or self.tls.client_ca is None):
                 raise ValueError(
                     "identity kind 'spiffe' with x509 needs tls.client_ca: without it no client is asked for its"
                     " certificate; name a PEM file of the trust domain's authorities there"
                 )
         return self
+
+    def _only_here(self, kind: str) -> None:
+        """Callers from elsewhere that come by a proxy on this machine look like callers from this machine."""
+        for setting, value, host in (
+            ("listen", self.listen, self.host),
+            ("public_url", self.public_url, hostname(self.public_url or "http://localhost")),
+        ):
+            if not is_loopback(host):
+                raise ValueError(
+                    f"identity kind {kind!r} is for loopback only, and {setting} is {value!r};"
+                    f" configure a jwt or spiffe identity, or leave {setting} at its default"
+                )
 
 
 # --- reading ---------------------------------------------------------------------------------------

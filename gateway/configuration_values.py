@@ -113,12 +113,16 @@ KeyLocation = Annotated[str, BeforeValidator(_location)]
 
 
 def is_local_http(url: str) -> bool:
-    """Whether it is plain HTTP to this machine. What stands before an `@` is a user, not the host."""
+    """Whether it is plain HTTP to this machine."""
+    return url[:5].lower() == "http:" and is_loopback(hostname(url))
+
+
+def hostname(url: str) -> str:
+    """The host of a URL, empty if there is none. What stands before an `@` is a user, not the host."""
     try:
-        parts = urlsplit(url)
+        return urlsplit(url).hostname or ""
     except ValueError:
-        return False
-    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+        return ""
 
 
 def is_loopback(host: str) -> bool:

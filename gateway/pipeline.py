@@ -21,6 +21,7 @@ from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
+from gateway.protocol.headers import passed_on
 from gateway.protocol.replies import Reply
 from gateway.relay import Relay
 from gateway.tasks.endpoints import Refused, TaskRequest
@@ -84,6 +85,7 @@ async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
         authorization=values_of(exchange.headers, b"authorization"),
         dpop=values_of(exchange.headers, b"dpop"),
         certificate=exchange.certificate,
+        passed_on=passed_on(exchange.headers),
     )
     try:
         return await gateway.identities.identify(credentials, exchange.client_ip)

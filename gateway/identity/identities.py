@@ -74,7 +74,8 @@ class Identities:
         if isinstance(presented, Fault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()
-        outcome = await self._verify(credentials, presented, local=_is_local(client_ip), now=now)
+        local = _is_local(client_ip) and not credentials.passed_on
+        outcome = await self._verify(credentials, presented, local=local, now=now)
         if not isinstance(outcome, Fault):
             fault = self._check_request(credentials, presented, outcome, now)
             if fault is None:

@@ -11,13 +11,15 @@ from msgspec import Struct
 
 class Credentials(Struct, frozen=True):
     """Everything in a request that can prove an identity. `certificate` is the verified client
-    certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`)."""
+    certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
+    request says that it came through a proxy, so that nobody knows where its caller is."""
 
     method: str
     url: str
     authorization: tuple[str, ...] = ()
     dpop: tuple[str, ...] = ()
     certificate: bytes | None = None
+    passed_on: bool = False
 
 
 class AuthMethod(StrEnum):

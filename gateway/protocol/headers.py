@@ -96,6 +96,14 @@ def encode(text: str) -> bytes:
     return b"=?base64?" + base64.b64encode(value) + b"?="
 
 
+def passed_on(headers: Headers) -> bool:
+    """Whether a proxy says that it passed the request on. Its absence shows nothing."""
+    return any(name in _PROXIES for name, _ in headers)
+
+
+_PROXIES: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+
+
 def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:
     """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry them; elsewhere they may,
     and must then be right, because a party between here and the upstream may route on them all the same."""

@@ -112,6 +112,17 @@ def test_development_and_anonymous_callers_are_refused_elsewhere(listen: str, ki
     assert said.startswith(f"the file: identity kind '{kind}' is for loopback only")
 
 
+@pytest.mark.parametrize("kind", ["development", "anonymous"])
+def test_development_and_anonymous_callers_are_refused_at_a_public_address(kind: str):
+    """Whoever comes by a proxy on this machine looks like a caller from this machine."""
+    (said,) = problems(f"public_url: https://gw.example\nidentity: [{{kind: {kind}}}]")
+
+    assert said.startswith(
+        f"the file: identity kind '{kind}' is for loopback only, and public_url is 'https://gw.example'"
+    )
+    assert parse(f"public_url: http://localhost:9000\nidentity: [{{kind: {kind}}}]").loopback
+
+
 @pytest.mark.parametrize("url", ["https://x/", "http://127.0.0.1:1/", "http://localhost/", "http://[::1]:1/"])
 def test_keys_and_decisions_travel_over_tls_or_loopback(url: str):
     assert parse(f"identity: [{{kind: jwt, issuer: x, jwks: '{url}'}}]").identity

@@ -8,6 +8,7 @@ from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
 from gateway.errors import IdentityUnavailable
+from gateway.identity import development
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
 from gateway.identity.identities import Identities
 from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
@@ -298,3 +299,17 @@ async def test_no_part_of_a_key_document_is_in_any_log(tmp_path: Path, path: Pat
     assert logs
     assert MARKER not in repr(logs)
     assert MARKER not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("kind", ["anonymous", "development"])
+async def test_whoever_a_proxy_passes_on_is_not_of_this_machine(tmp_path: Path, kind: str):
+    settings = configuration(tmp_path, {"kind": kind})
+    audience = f"{settings.base_url}/mcp"
+    token = development.issue(
+        development.load_key(settings.state), agent="me", audience=audience, ttl=60, clock=Clock()
+    )
+    shown = (f"Bearer {token}",) if kind == "development" else ()
+    code = "identity/issuer" if kind == "development" else "identity/missing"
+    async with running(settings, Clock()) as identities:
+        accepted(await identities.identify(Credentials("POST", MCP, shown), "127.0.0.1"))
+        refused(await identities.identify(Credentials("POST", MCP, shown, passed_on=True), "127.0.0.1"), code)

@@ -17,6 +17,7 @@ from gateway.protocol.headers import (
     disagreement,
     forwardable_request,
     forwardable_response,
+    passed_on,
     read,
 )
 
@@ -203,6 +204,14 @@ def test_a_body_travels_on_as_what_it_was_read_as(declared: str):
 def test_answers_are_asked_for_uncompressed():
     sent = forwardable_request(((b"accept-encoding", b"gzip"), (b"accept-encoding", b"br")))
     assert sent == ((b"accept-encoding", b"identity"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("x-forwarded-for", True), ("forwarded", True), ("via", True), ("x-real-ip", True), ("x-v", False)],
+)
+def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
+    assert passed_on(((b"host", b"here"), (name.encode(), b"1"))) is said
 
 
 @pytest.mark.parametrize(
