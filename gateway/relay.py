@@ -182,7 +182,7 @@ async def undisturbed(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio.Ca
     except StopIteration as end:
         return cast("Done", end.value), None
     loop = asyncio.get_running_loop()
-    task = loop.create_task(cast("Coroutine[Any, Any, Done]", _rest(work, waits_for)))
+    task = loop.create_task(_resumed(work, waits_for))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         # What `asyncio.shield` does, for a third of its cost: to cancel this future is not to cancel the task.
@@ -193,6 +193,11 @@ async def undisturbed(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio.Ca
         except asyncio.CancelledError as error:
             cancelled = error
     return task.result(), cancelled
+
+
+async def _resumed(work: Coroutine[Any, Any, Done], waits_for: Any) -> Done:
+    """A coroutine of its own: from Python 3.12 on, a task is made of nothing else."""
+    return await _rest(work, waits_for)
 
 
 @coroutine

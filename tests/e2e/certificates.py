@@ -39,6 +39,7 @@ def issued(authority: Authority, folder: Path, name: str, *names: x509.GeneralNa
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(_usage(), critical=True)
+        .add_extension(authority.identifier, critical=False)
         .sign(authority.key, hashes.SHA256())
     )
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")

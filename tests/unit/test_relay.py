@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -241,6 +242,21 @@ async def test_what_is_waited_for_may_fail_and_be_taken_care_of():
     await task
 
     assert done == ["cared for"]
+
+
+async def test_the_task_that_does_the_rest_is_one_that_every_version_of_python_takes():
+    """From 3.12 on, asyncio takes coroutines alone, and no generators that stand for them."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        await done
+
+    waiting = asyncio.create_task(finished(work()))
+    await asyncio.sleep(0)
+    (rest,) = asyncio.all_tasks() - {waiting, asyncio.current_task()}
+    assert inspect.iscoroutine(rest.get_coro())
+    done.set_result(None)
+    await waiting
 
 
 async def test_what_never_waits_is_done_in_the_same_task():

@@ -162,9 +162,19 @@ class Authority:
     ca: bool = True
 
     def __post_init__(self) -> None:
-        builder = self._builder(self.name, self.key.public_key())
-        constraints = x509.BasicConstraints(ca=self.ca, path_length=None)
-        self.certificate = builder.add_extension(constraints, critical=True).sign(self.key, hashes.SHA256())
+        usage = _usage(digital_signature=False, key_cert_sign=True)
+        self.certificate = (
+            self._builder(self.name, self.key.public_key())
+            .add_extension(x509.BasicConstraints(ca=self.ca, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    @property
+    def identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What every certificate that it signs has to name it by (RFC 5280 section 4.2.1.1; Python 3.13 insists)."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
 
     def jwk(self) -> dict[str, Any]:
         der = self.certificate.public_bytes(serialization.Encoding.DER)
@@ -186,6 +196,7 @@ class Authority:
         """A leaf certificate, DER. `extensions` are added; `usage` changes the key usage, `{}` leaves it out."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder("workload", key.public_key(), starts=starts, ends=ends)
+        builder = builder.add_extension(self.identifier, critical=False)
         if uris:
             names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
             builder = builder.add_extension(names, critical=False)
