@@ -102,6 +102,8 @@ test_a_declared_flow_asks_a_person if {
 	every flow in [_flow("files", "mail"), _flow("mail", "web"), _flow("*", "*")] {
 		_denied(_carrying([mailed], flow)) == {"credential-chain/presentation"}
 	}
+	_asked(_carrying([mailed], {})) == set()
+	_passes(_carrying([_token], _flow("files", "files")))
 	nowhere := _from({"kind": "result"})
 	_denied(_carrying([nowhere], _flow("mail", "files"))) == {"credential-chain/presentation"}
 }
@@ -121,7 +123,9 @@ test_a_declared_flow_is_not_for_a_chain if {
 }
 
 test_a_credential_of_the_gateway_is_in_no_agents_hands if {
-	_denied(_carrying([_from({"kind": "broker", "audience": "files"})], {})) == {"credential-chain/lineage"}
+	issued := _carrying([_from({"kind": "broker", "audience": "files"})], {})
+	_denied(issued) == {"credential-chain/lineage"}
+	_asked(issued) == set()
 }
 
 test_content_and_destinations_hold_no_credentials if {
@@ -213,6 +217,7 @@ test_a_login_as_oneself_passes if {
 	_passes(_login("login", {"username": "Alice", "password": "x"}))
 	_passes(_login("create_contact", {"email": "bob@example.com"}))
 	_passes(_login("login", {"site": "x"}))
+	_passes(json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "Alice"}]))
 	reads := json.patch(_login("login", {"user": "bob"}), [{"op": "replace", "path": "/resource/properties/effect", "value": "read"}])
 	credential_chain.clear(reads)
 	_passes(reads)
@@ -223,6 +228,9 @@ test_a_tool_that_makes_credentials_of_others_asks if {
 	_asked(example.changed(places)) == {"credential-chain/mint"}
 	labelled := object.union(places, {"/resource/properties/roles": {"/key": "credential"}})
 	_asked(example.changed(labelled)) == {"credential-chain/mint", "credential-chain/identity-switch"}
+	every effect in ["read", "write"] {
+		_passes(example.changed(object.union(labelled, {"/resource/properties/effect": effect})))
+	}
 }
 
 _found(call) := answer if answer := credential_chain.found(call) with input as call

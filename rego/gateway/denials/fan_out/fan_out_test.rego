@@ -178,3 +178,12 @@ test_found_holds_what_a_person_decides if {
 	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
 }
+
+# The glances look at `soft` alone, so a call that is within it must be within `hard`.
+test_no_limit_asks_only_above_what_it_refuses if {
+	every limit in data.gateway.settings.task_limits {
+		is_number(limit.soft)
+		is_number(limit.hard)
+		limit.soft <= limit.hard
+	}
+}

@@ -33,18 +33,37 @@ test_a_user_is_null_or_known if {
 	found == {{"code": "identity/incomplete", "facts": ["/subject/properties/user"]}}
 }
 
-test_malformed_facts_are_no_facts if {
+test_every_fact_that_there_is_will_do if {
 	every places in [
-		{"/subject/type": "user"},
-		{"/subject/id": ""},
-		{"/subject/id": 7},
-		{"/subject/properties/issuer": ""},
-		{"/subject/properties/issuer": null},
-		{"/subject/properties/auth_method": "password"},
-		{"/subject/properties/bound": "true"},
-		{"/subject/properties/scopes": "files.read"},
+		{"/subject/properties/bound": true},
+		{"/subject/properties/bound": false},
+		{"/subject/properties/scopes": []},
+		{"/subject/properties/user": {"id": "alice", "groups": []}},
+		{"/context/task/kind": "implicit"},
+		{"/context/task/kind": "declared"},
 	] {
-		"identity/incomplete" in _codes(places)
+		_codes(places) == set()
+	}
+}
+
+test_malformed_facts_are_no_facts if {
+	every pointer, values in {
+		"/subject/type": ["user", "", null],
+		"/subject/id": ["", 7, true, null, [], ["a"], {}],
+		"/subject/properties/issuer": ["", 7, true, null, [], ["a"], {}],
+		"/subject/properties/auth_method": ["password", "", null],
+		"/subject/properties/bound": ["true", 0, null],
+		"/subject/properties/scopes": ["files.read", 7, null, {}],
+		"/subject/properties/user": [
+			{"id": 7, "groups": []}, {"id": [], "groups": []}, {"id": {}, "groups": []}, {"id": "alice", "groups": "sre"},
+			{"id": "alice", "groups": {}}, {"id": "alice", "groups": {"a": "sre"}}, {"id": "alice", "groups": null},
+		],
+	} {
+		every value in values {
+			found := _denials(example.changed({pointer: value}))
+			incomplete := {denial | some denial in found; denial.code == "identity/incomplete"}
+			incomplete == {{"code": "identity/incomplete", "facts": [pointer]}}
+		}
 	}
 }
 
@@ -53,7 +72,9 @@ test_a_call_without_a_task_is_refused if {
 		found := _denials(example.without(path))
 		example.codes(found) == {"identity/task-missing"}
 	}
-	_codes({"/context/task/id": ""}) == {"identity/task-missing"}
+	every id in ["", 7, null, [], {}] {
+		_codes({"/context/task/id": id}) == {"identity/task-missing"}
+	}
 	_codes({"/context/task/kind": "other"}) == {"identity/task-missing"}
 }
 
@@ -65,10 +86,15 @@ test_a_task_ends_at_its_time if {
 }
 
 test_a_time_that_cannot_be_read_is_over if {
-	every moment in ["soon", "2999", null, false, 99999999999, "2026-11-24T11:00:00+02:00"] {
+	every moment in [
+		"soon", "2999", "", null, false, 99999999999, [], {}, "2026-11-24T11:00:00+02:00", "2026-11-24T11:00:00.Z",
+		"2026-11-24T11:00:00Z or later",
+	] {
 		_codes({"/context/task/expires": moment}) == {"identity/task-expired"}
 		_codes({"/context/time": moment}) == {"identity/task-expired"}
 	}
+	_codes({"/context/task/expires": "not 2026-11-24T11:00:00Z"}) == {"identity/task-expired"}
+	_codes({"/context/time": "2026-11-24T10:00:00Z or later"}) == {"identity/task-expired"}
 	found := _denials(example.without("/context/time"))
 	example.codes(found) == {"identity/task-expired"}
 }
