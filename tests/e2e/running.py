@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -41,6 +42,15 @@ def mortal_gateway(
     finally:
         process.kill()
         process.wait()
+
+
+def leave(folder: Path, config: str, port: int, *, snapshots: bool) -> None:
+    """Let the next gateway find its history in snapshots, or in the journal alone."""
+    if snapshots:
+        with mortal_gateway(config, folder, port=port):
+            pass
+    else:
+        shutil.rmtree(folder / "state/history", ignore_errors=True)
 
 
 def _is_ready(gateway: GatewayProcess, tls: ssl.SSLContext | None) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from tests.e2e.desk import KEY, made
-from tests.e2e.running import mortal_gateway
+from tests.e2e.running import leave, mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import META, Answer, Caller, Sent, call, entries, legacy, stateless
 from tests.gateway_process import TRACEBACK, GatewayProcess, free_port, open_policy
@@ -301,11 +300,7 @@ def test_it_holds_after_the_gateway_was_killed(systems: Servers, tmp_path: Path,
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         before = agent(gateway, systems, "ada")
         before.passes("crm", "read", page="key")
-    if snapshots:
-        with mortal_gateway(config, tmp_path, port=port):
-            pass
-    else:
-        shutil.rmtree(tmp_path / "state/history", ignore_errors=True)
+    leave(tmp_path, config, port, snapshots=snapshots)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         after = replace(before, gateway=gateway)
         refused(after, "billing", legacy("ping", _meta={"note": KEY}))

@@ -8,7 +8,6 @@ Real gateway, real servers; none of the others has seen the call.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ import pytest
 
 from tests.e2e.desk import KEY
 from tests.e2e.desk_streams import LARGE
-from tests.e2e.running import mortal_gateway
+from tests.e2e.running import leave, mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import Answer, Caller, Sent, call, entries, legacy, stateless
 from tests.gateway_process import TRACEBACK, GatewayProcess, free_port, open_policy
@@ -179,11 +178,7 @@ def test_it_holds_after_the_gateway_was_killed(systems: Servers, tmp_path: Path,
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         before = agent(gateway, systems, "ada").declare()
         assert KEY in WAYS[way](Session(before)).body.decode()
-    if snapshots:
-        with mortal_gateway(config, tmp_path, port=port):
-            pass
-    else:
-        shutil.rmtree(tmp_path / "state/history", ignore_errors=True)
+    leave(tmp_path, config, port, snapshots=snapshots)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         after = replace(before, gateway=gateway)
         after.denied(refusals(way), "billing", "use", token=KEY)
@@ -197,7 +192,7 @@ def test_an_implicit_task_that_has_only_read_is_found_again(systems: Servers, tm
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         before = agent(gateway, systems, "ada")
         assert KEY in by_listening("log:key")(Session(before)).body.decode()
-    shutil.rmtree(tmp_path / "state/history", ignore_errors=True)
+    leave(tmp_path, config, port, snapshots=False)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         replace(before, gateway=gateway).denied(PRESENTED, "billing", "use", token=KEY)
 
