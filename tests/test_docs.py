@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -169,6 +170,36 @@ def test_every_metric_is_documented_with_its_labels():
     assert {name: re.findall(r"\w+", by) for name, by in rows} == {
         name: labels.get(f"opagate_{name}", []) for name, _ in rows
     }
+
+
+def logged() -> Iterator[str]:
+    """Each event of the log: names such as `policy.loaded` in the calls that log."""
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=logger, attr="debug" | "info" | "warning" | "error" | "critical" | "exception"
+                    ),
+                    args=[ast.Constant(value=str(event))],
+                ) if re.search(r"log\b", ast.unparse(logger)):
+                    yield event
+                case ast.Call(func=ast.Attribute(attr="_note"), args=[ast.Constant(value=str(event)), *_]) if (
+                    "." in event
+                ):
+                    yield event
+                case _:
+                    pass
+
+
+def test_every_event_of_the_log_is_documented():
+    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Traces and logs")[2].partition("\n## ")[0]
+    rows = [
+        event for cell in re.findall(r"^\| (`.*?) \| ", page, re.MULTILINE) for event in re.findall(r"`([^`]+)`", cell)
+    ]
+
+    assert len(rows) > 25
+    assert sorted(rows) == sorted(set(logged()))
 
 
 @pytest.mark.parametrize("snippet", yaml_snippets(), ids=lambda snippet: snippet.page)

@@ -135,14 +135,14 @@ class Keys:
         except (LoadError, ValueError, RecursionError) as error:
             problem = str(error) if isinstance(error, LoadError) else f"{self._source.place}: {error}"
             if problem != self._problem:
-                _log().warning("identity.keys_unavailable", issuer=self.issuer, problem=problem, kept=bool(self._set))
+                _log().warning("identity.keys-unavailable", issuer=self.issuer, problem=problem, kept=bool(self._set))
             self._problem = problem
             return
         if self._set is None or found.digest != self._set.digest:
             self.generation += 1
             for warning in found.warnings:
-                _log().warning("identity.key_left_out", issuer=self.issuer, problem=warning)
-            _log().info("identity.keys_loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
+                _log().warning("identity.key-left-out", issuer=self.issuer, problem=warning)
+            _log().info("identity.keys-loaded", issuer=self.issuer, keys=len(found.keys) + len(found.authorities))
         self._set, self._refreshed, self._problem = found, self._clock(), None
 
     def _newer(self, found: keyset.KeySet) -> keyset.KeySet:

@@ -51,7 +51,7 @@ class ClaimReport:
         new = [name for name in names if name not in self._reported][: self.limit - len(self._reported)]
         if new:
             self._reported.update(new)
-            _log().warning("identity.unaccounted_claims", issuer=self.issuer, names=new)
+            _log().warning("identity.unaccounted-claims", issuer=self.issuer, names=new)
 
 
 async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:

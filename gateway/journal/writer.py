@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import structlog
 
 from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, subkey, timestamp
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.config import JournalSettings
     from gateway.model.wire import JsonObject
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger("gateway.journal")
 
 _INTERVAL: Final = 1.0
 _MAX_OPEN: Final = 8192
@@ -184,7 +184,6 @@ class Journal:
                 appender.sync()
             except OSError as failure:
                 raise appender.fail(failure) from failure
-        _log.info("journal stopped", extra={"head": appender.link, "entries": appender.seq})
 
     def _pending(self, kind: str, fields: JsonObject) -> Pending:
         if self._closed:
@@ -235,7 +234,7 @@ class Journal:
         number = appender.number
         written, self._problem = appender.append(entries, timestamp(self._clock()))
         if appender.number != number:
-            _log.info("journal segment begun", extra={"segment": appender.number, "head": appender.link})
+            log.info("journal.segment", segment=appender.number, head=appender.link)
         return written, self._problem
 
     def _sync_soon(self) -> None:
@@ -253,7 +252,7 @@ class Journal:
         failure = done.exception()
         if isinstance(failure, OSError):
             error = self._appender.fail(failure)
-            _log.error("journal closed", extra={"problem": error.message})
+            log.error("journal.closed", problem=error.message)
             for future in waiting:
                 _fail(future, error)
         for future in waiting:

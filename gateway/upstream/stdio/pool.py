@@ -131,11 +131,11 @@ class Worker:
         elif request in self._cancelled:
             del self._cancelled[request]
         else:
-            self._note("upstream.unknown_response", None)
+            self._note("upstream.unknown-response", None)
 
     def _refuse(self, message: wire.Inbound) -> None:
         """Servers must not send requests in this era; one that waits for an answer gets one."""
-        self._note("upstream.forbidden_request", message.method)
+        self._note("upstream.forbidden-request", message.method)
         text = "clients take no requests in this protocol revision; answer with an input-required result"
         with contextlib.suppress(UpstreamError):
             self.child.post(wire.error(message.id, wire.METHOD_NOT_FOUND, text))
@@ -144,7 +144,7 @@ class Worker:
         """The server has ended a subscription: over HTTP, the end of its stream says that."""
         call = self._calls.get(request) if request is not None else None
         if request is None or call is None or not call.listens:
-            self._note("upstream.unknown_subscription", None)
+            self._note("upstream.unknown-subscription", None)
             return
         self._forget(request, call)
         call.stream.finish()

@@ -142,7 +142,7 @@ class Session:
         if stream is None:
             self._unknown += 1
             if is_power_of_two(self._unknown):
-                log.warning("upstream.unknown_response", upstream=self._upstream, so_far=self._unknown)
+                log.warning("upstream.unknown-response", upstream=self._upstream, so_far=self._unknown)
             return
         self.refused = self.refused or (stream.number == _INITIALIZE and message.error is not None)
         stream.publish(message.line, last=True, error=message.error)

@@ -138,7 +138,7 @@ class EventStream:
         """The backlog has dropped the oldest event."""
         self._events.popleft()
         if event.sequence > self._delivered:
-            log.warning("upstream.message_dropped", stream=self.number, size=len(event.data))
+            log.warning("upstream.message-dropped", stream=self.number, size=len(event.data))
 
     # --- read ------------------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ async def test_a_missing_or_plain_typ_is_an_access_token_unless_its_claims_say_o
 async def test_undeclared_claims_are_reported_by_name_only(identities: "Identities", signer: Signer):
     with capture_logs() as logs:
         accepted(await identities.identify(bearer(signer.token(x_new="secret-marker")), None))
-    assert [(entry["event"], entry["names"]) for entry in logs] == [("identity.unaccounted_claims", ["x_new"])]
+    assert [(entry["event"], entry["names"]) for entry in logs] == [("identity.unaccounted-claims", ["x_new"])]
     assert "secret-marker" not in repr(logs)
 
 

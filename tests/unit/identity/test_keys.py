@@ -60,7 +60,7 @@ async def test_a_server_that_is_away_at_the_start_is_a_warning_and_later_found()
     keys = make(place, clock)
     with capture_logs() as logs:
         await keys.start()
-    assert [entry["event"] for entry in logs] == ["identity.keys_unavailable"]
+    assert [entry["event"] for entry in logs] == ["identity.keys-unavailable"]
     with pytest.raises(IdentityUnavailable, match="ConnectError") as raised:
         await keys.find("k1", "ES256")
     assert raised.value.remedy
@@ -159,7 +159,7 @@ async def test_a_broken_document_leaves_the_last_good_keys(data: bytes):
     with capture_logs() as logs:
         await keys.refresh()
         await keys.refresh()
-    assert [entry["event"] for entry in logs] == ["identity.keys_unavailable"]
+    assert [entry["event"] for entry in logs] == ["identity.keys-unavailable"]
     assert len(await keys.find("k1", "ES256")) == 1
     await keys.stop()
 
@@ -182,7 +182,7 @@ async def test_a_key_that_is_left_out_is_reported_once():
     with capture_logs() as logs:
         await keys.refresh()
         await keys.refresh()
-    assert [entry["event"] for entry in logs] == ["identity.key_left_out", "identity.keys_loaded"]
+    assert [entry["event"] for entry in logs] == ["identity.key-left-out", "identity.keys-loaded"]
     assert "c2VjcmV0" not in repr(logs)
     await keys.stop()
 

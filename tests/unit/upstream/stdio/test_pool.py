@@ -419,7 +419,7 @@ async def test_a_response_to_no_request_is_dropped(make: Make):
         reply = await client.call(1, [result(50), result(50), result(50), result(1)])
 
     assert (await json_of(reply))["id"] == 1
-    assert [e["event"] for e in logs if e["log_level"] == "warning"] == ["upstream.unknown_response"] * 2
+    assert [e["event"] for e in logs if e["log_level"] == "warning"] == ["upstream.unknown-response"] * 2
 
 
 async def test_a_child_that_dies_fails_what_is_in_flight_and_nothing_else(make: Make, clock: Clock):

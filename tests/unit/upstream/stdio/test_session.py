@@ -332,8 +332,8 @@ async def test_a_response_to_no_request_is_logged_and_dropped(make: Make):
 
     assert (await json_of(reply))["id"] == 1
     assert [(e["event"], e["so_far"]) for e in logs] == [
-        ("upstream.unknown_response", 1),
-        ("upstream.unknown_response", 2),
+        ("upstream.unknown-response", 1),
+        ("upstream.unknown-response", 2),
     ]
 
 

@@ -247,7 +247,7 @@ async def test_the_oldest_events_of_a_session_go_first_and_are_spoken_of_if_nobo
         for number in (2, 3, 4):
             unseen.publish(b"%d" % number)
 
-    assert [(entry["event"], entry["stream"]) for entry in logs] == [("upstream.message_dropped", 2)]
+    assert [(entry["event"], entry["stream"]) for entry in logs] == [("upstream.message-dropped", 2)]
     assert seen.spent
     unseen.finish()
     assert [message for _, message in events_of(await all_of(unseen.connect(left=left)))] == [3, 4]
