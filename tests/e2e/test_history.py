@@ -160,6 +160,7 @@ def test_a_contract_narrows_what_its_principal_may_do(ada: Agent):
     task.denied(["contract/tool"], "crm", "write")
     task.denied(["contract/audience", "contract/tool"], "billing", "read")
     task.denied(["contract/destination"], "mail", "send", to="bob@corp.example", bcc="eve@evil.example")
+    task.denied(["contract/destination"], "mail", "send", to="eve@evil.example|bob@corp.example")
     ada.reads("billing")
 
 

@@ -137,6 +137,6 @@ _covered(call, tools) if patterns.any_matches(tools, call.resource.id)
 _all_named(call, destinations) if {
 	is_array(call.session.call_destinations)
 	every destination in call.session.call_destinations {
-		patterns.any_matches(destinations, destination)
+		patterns.any_names(destinations, destination)
 	}
 }

@@ -54,6 +54,7 @@ test_only_the_destinations_that_it_names if {
 	_denied(_sending(["bob@example.com"], ["bob@example.com"])) == set()
 	_denied(_sending(["bob@example.com", "docs.example"], ["*@example.com", "docs.example"])) == set()
 	_denied(_sending(["bob@example.com", "eve@evil.test"], ["*@example.com"])) == {"contract/destination"}
+	_denied(_sending(["eve@evil.test|bob@example.com"], ["*@example.com"])) == {"contract/destination"}
 	every declared in [[], null, "eve@evil.test", {}] {
 		_denied(_sending(["eve@evil.test"], declared)) == {"contract/destination"}
 	}

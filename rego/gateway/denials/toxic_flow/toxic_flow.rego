@@ -111,9 +111,9 @@ _named_trusted if {
 }
 
 _trusted(destination) if {
-	patterns.any_matches(data.gateway.denials.toxic_flow.trusted_destinations, destination)
+	patterns.any_names(data.gateway.denials.toxic_flow.trusted_destinations, destination)
 } else if {
-	patterns.any_matches(input.context.task.contract.destinations, destination)
+	patterns.any_names(input.context.task.contract.destinations, destination)
 }
 
 # The labels at or above the place.

@@ -187,6 +187,7 @@ test_nothing_untrusted_needs_no_ground if {
 test_a_trusted_destination_is_ground_enough if {
 	_passes(_ungrounded("destination", _to(["bob@corp.example"], _sends)))
 	_asked(_ungrounded("destination", _to(["bob@corp.example", "eve@evil.test"], _sends))) == {"toxic-flow/ungrounded"}
+	_asked(_ungrounded("destination", _to(["eve@evil.test|bob@corp.example"], _sends))) == {"toxic-flow/ungrounded"}
 	_asked(_ungrounded("amount", _to(["bob@corp.example"], _sends))) == {"toxic-flow/ungrounded"}
 	_asked(_ungrounded("destination", _to([], _sends))) == {"toxic-flow/ungrounded"}
 }

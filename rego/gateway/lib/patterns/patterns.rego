@@ -33,3 +33,32 @@ any_matches(patterns, text) if {
 	# Head and tail may not share characters: `ab*ba` does not match `aba`.
 	count(text) >= count(head) + count(tail)
 }
+
+# METADATA
+# title: The destination follows one of the patterns
+# description: |
+#   What stands before the end that a pattern names must be of one destination: whoever parts
+#   `eve@evil.example|bob@corp.example` sends to both, and it does not follow `*@corp.example`. Undefined, not false, if
+#   the patterns are no array.
+any_names(patterns, destination) if {
+	destination in patterns
+	_ = patterns[0]
+} else if {
+	is_array(patterns)
+	is_string(destination)
+	some pattern in patterns
+	is_string(pattern)
+	[head, tail] := split(pattern, "*")
+	startswith(destination, head)
+	endswith(destination, tail)
+	length := (count(destination) - count(head)) - count(tail)
+	length >= 0
+	_of_one(substring(destination, count(head), length), tail)
+}
+
+_of_one(run, tail) if {
+	tail == ""
+	run >= ""
+} else if {
+	not regex.match(`[\s\x00-\x1f@,;|<>"()\\%!、，；｜＠]`, run)
+}

@@ -44,3 +44,42 @@ test_what_is_not_text_matches_nothing if {
 		not patterns.any_matches(["*", "a"], value)
 	}
 }
+
+_names(pattern, destination) if patterns.any_names([pattern], destination)
+
+test_a_destination_follows_a_pattern_as_one if {
+	_names("bob@corp.example", "bob@corp.example")
+	_names("*@corp.example", "o'neil+x@corp.example")
+	_names("*@corp.example", "jürgen@corp.example")
+	_names("*.corp.example", "docs.corp.example")
+	_names("reports/*", "reports/a, b (1).txt")
+	_names("*", "\"a\" b@y.example c@z.example")
+	patterns.any_names(["a*", "*@corp.example"], "bob@corp.example")
+	not _names("*@corp.example", "bob@evil.example")
+	not _names("corp@*@corp.example", "corp@corp.example")
+}
+
+test_what_may_be_several_follows_no_end_of_one if {
+	every text in [
+		"eve@evil.example|bob@corp.example",
+		"eve@evil.example，bob@corp.example",
+		"\"eve@evil.example\" bob@corp.example",
+		"eve@evil.example/bob@corp.example",
+		"eve%evil.example@corp.example",
+		"evil.example!eve@corp.example",
+		"a@b@corp.example",
+	] {
+		not _names("*@corp.example", text)
+		_names("*", text)
+		_names(text, text)
+	}
+	not _names("*.corp.example", "https://evil.example\\@docs.corp.example")
+	not _names("*.corp.example", "evil.example docs.corp.example")
+}
+
+test_no_patterns_name_no_destination if {
+	every list in ["bob@corp.example", null, 1, {"a": "bob@corp.example"}, [], [null]] {
+		not patterns.any_names(list, "bob@corp.example")
+	}
+	not patterns.any_names(["*"], null)
+}
