@@ -18,6 +18,7 @@ from gateway.journal.writer import Journal
 from gateway.model.call import Context, Made
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
+from gateway.model.target import Target
 from gateway.model.task import Task
 from gateway.model.wire import Headers, Json, JsonObject, Message, RequestId, UpstreamReply, UpstreamRequest
 from gateway.policy import document
@@ -90,16 +91,23 @@ async def visible(
         gateway.catalogue.observe(upstream, [item.raw for item in page.items], complete=_is_complete(request, page))
     kind = _LISTED[method]
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
+    ids = await shown(gateway, visit, request, tuple(targets.values()))
+    return frozenset(name for name, target in targets.items() if target.id in ids)
+
+
+async def shown(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, targets: tuple[Target, ...]
+) -> frozenset[str]:
+    """The ids of those that policy lets this caller see."""
+    principal = request.principal
     try:
         task = gateway.history.task(principal, request.began, visit.arrived)
         facts = gateway.history.facts(task, visit.arrived)
     except HistoryError as error:
-        log.warning("list.hidden", id=visit.id, upstream=upstream, code=error.code, problem=error.message)
+        log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)
         return frozenset()
-    context = context_of(visit, request.message, task)
-    question = document.visibility(principal, tuple(targets.values()), context, facts)
-    shown = await gateway.policy.visible(question, frozenset(target.id for target in targets.values()))
-    return frozenset(name for name, target in targets.items() if target.id in shown)
+    question = document.visibility(principal, targets, context_of(visit, request.message, task), facts)
+    return await gateway.policy.visible(question, frozenset(target.id for target in targets))
 
 
 async def refuse(

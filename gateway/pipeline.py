@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway import foreign
+from gateway import foreign, mentioned
 from gateway.admission import admitted
 from gateway.answer import RPC_REFUSED, failure, note_refusal, refuse, values_of
 from gateway.case import gather
@@ -111,6 +111,8 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(request, Refusal):
         return request
     if (refused := await foreign.refusal(gateway, upstream, request)) is not None:
+        return refused
+    if (refused := await mentioned.refusal(gateway, visit, request)) is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
         return await decided(gateway, visit, port, request, message)

@@ -82,10 +82,10 @@ _ROWS: Final = (
     _request("initialize", _HANDSHAKE, _PASS),
     _request("server/discover", _STATELESS, _PASS),
     _request("ping", _HANDSHAKE, _PASS, sender="either"),
-    _request("completion/complete", _BOTH, _PASS, why="suggests values; reads nothing that a list does not show"),
+    _request("completion/complete", _BOTH, _PASS, why="suggests values, of what a list shows only"),
     _request("logging/setLevel", _HANDSHAKE, _PASS),
     _request(
-        "resources/subscribe", _HANDSHAKE, _PASS, why="tells that something changed, not what; reading is decided"
+        "resources/subscribe", _HANDSHAKE, _PASS, why="tells that what a list shows has changed; reading is decided"
     ),
     _request("resources/unsubscribe", _HANDSHAKE, _PASS),
     _request("subscriptions/listen", _STATELESS, _PASS, why="tells that something changed; its task ids are bound"),

@@ -1,0 +1,78 @@
+"""Prompts and resources that are named without a decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.errors import HistoryFull
+from tests.requirements import requirement
+from tests.unit.harness import Bench, answering, message, modern
+
+
+def complete(**reference: Any) -> bytes:
+    return message("completion/complete", ref=reference, argument={"name": "a", "value": ""})
+
+
+def listen(uris: Any) -> tuple[Any, ...]:
+    return modern("subscriptions/listen", notifications={"resourceSubscriptions": uris})
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    "body",
+    [
+        complete(type="ref/prompt", name="hidden"),
+        complete(type="ref/resource", uri="secret:///{name}"),
+        complete(type="ref/prompt", name="hello", Name="hidden"),
+        complete(type="ref/prompt", uri="file:///a"),
+        complete(type=["ref/prompt"], name="hello"),
+        complete(),
+        message("completion/complete", ref="hidden"),
+        message("completion/complete"),
+        message("resources/subscribe", uri="secret:///a"),
+        message("resources/subscribe", uri=7),
+    ],
+)
+async def test_what_a_list_hides_is_neither_completed_nor_subscribed_to(there: Bench, body: bytes):
+    answering(there, {})
+    answer = await there.ask(body)
+
+    assert (answer.status, answer.codes) == (403, ["request/not-visible"])
+    assert there.upstream.sent == []
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    "body",
+    [
+        complete(type="ref/prompt", name="hello", title="Hello"),
+        complete(type="ref/resource", uri="file:///{name}"),
+        message("resources/subscribe", uri="file:///a"),
+        message("resources/unsubscribe", uri="secret:///a"),
+    ],
+)
+async def test_what_a_list_shows_is_completed_and_subscribed_to(there: Bench, body: bytes):
+    answering(there, {})
+
+    assert (await there.ask(body)).status == 200
+    assert len(there.upstream.sent) == 1
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    ("uris", "status"), [(["file:///a"], 200), (["file:///a", "secret:///a"], 403), ("x", 403), ([], 200)]
+)
+async def test_a_subscription_to_several_resources_names_only_visible_ones(there: Bench, uris: Any, status: int):
+    answering(there, {})
+
+    assert (await there.ask(*listen(uris))).status == status
+
+
+async def test_nothing_is_visible_when_history_is_full(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    def full(*_args: Any) -> None:
+        raise HistoryFull("no room")
+
+    monkeypatch.setattr(there.gateway.history, "task", full)
+    assert (await there.ask(complete(type="ref/prompt", name="hello"))).codes == ["request/not-visible"]
