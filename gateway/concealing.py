@@ -7,20 +7,15 @@ from functools import partial
 from typing import Final
 
 from gateway.binding.vault import Vault
-from gateway.errors import UpstreamBroken
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
 from gateway.model.content import Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Target
 from gateway.model.task import Task
-from gateway.model.wire import UpstreamReply
 from gateway.visit import Gateway
 
 OBLIGATION: Final = "conceal_credentials"
-
-_PLAIN: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"})
-"""Character encodings in which a credential is written as it is in UTF-8."""
 
 
 def demanded(decision: Decision) -> bool:
@@ -41,24 +36,6 @@ def concealment(gateway: Gateway, task: Task, target: Target, now: float, values
 def sightings(concealed: Concealment) -> tuple[Sighting, ...]:
     """The credentials that it has concealed since this was last asked, as history takes them in."""
     return tuple(map(_sighting, concealed.found()))
-
-
-async def readable(upstream: str, reply: UpstreamReply) -> UpstreamReply:
-    """An answer in which credentials can be found. Raises `UpstreamBroken` for one in a character encoding that hides
-    them."""
-    if _charset(reply) in _PLAIN:
-        return reply
-    await reply.close()
-    raise UpstreamBroken(
-        f"the answer of upstream {upstream} was withheld: what it holds is to be concealed, and it is not in UTF-8",
-        "have the upstream answer in UTF-8",
-    )
-
-
-def _charset(reply: UpstreamReply) -> str:
-    types = [value.decode("latin-1") for name, value in reply.headers if name == b"content-type"]
-    parameters = [part.strip().lower().partition("=") for value in types for part in value.split(";")[1:]]
-    return next((value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"), "utf-8")
 
 
 def _keep(vault: Vault, task_id: str, audience: str, findings: tuple[Finding, ...], text: str | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final, cast
 from gateway import foreign
 from gateway.answer import Settlement, append_or_say, measured, relay, values_of
 from gateway.case import Case
-from gateway.concealing import concealment, demanded, readable, sightings
+from gateway.concealing import concealment, demanded, sightings
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.inspection.concealment import Concealment
 from gateway.journal.entry import Outcome, settled_entry
@@ -43,8 +43,6 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
             return task
         rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await accepted(upstream, await port.send(request))
-    if rewrite is not None:
-        await readable(upstream, reply)
     look = Readings(gateway, visit, request, tuple if rewrite is None else partial(sightings, rewrite))
     return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
 
@@ -71,8 +69,6 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     settle = partial(settled, gateway, visit, case, kept, rewrite)
     try:
         reply, left = await sent(upstream, port, case.presented.outgoing, bounds(decision))
-        if rewrite is not None:
-            await readable(upstream, reply)
         seen = partial(observed, gateway, visit, case, decision, rewrite)
         return relay(gateway, visit, case.request, reply, Settlement(settle, left, kept, seen, rewrite, made=made))
     except BaseException as error:
@@ -159,8 +155,8 @@ async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bou
 
 async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
     """An answer that may be passed on. One that says that the gateway's own credential is not accepted may not: its
-    challenge names the upstream, and would send the caller to fetch a token for it. Nor one that is compressed, for
-    nobody can look into it; the gateway asks for none that is."""
+    challenge names the upstream, and would send the caller to fetch a token for it. Nor one that is compressed, or not in
+    UTF-8, for nobody can look into it; the gateway asks for none that is."""
     if reply.status in {401, 403}:
         await reply.close()
         raise UpstreamUnauthorized(
@@ -179,7 +175,26 @@ async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
             f"upstream {upstream} gave its answer two types, and clients differ in which one they believe",
             "have the operator mend the upstream",
         )
+    if not _charsets(reply) <= _PLAIN:
+        await reply.close()
+        raise UpstreamBroken(
+            f"upstream {upstream} answered in another character encoding than UTF-8, so it cannot be looked into",
+            "have the upstream answer in UTF-8",
+        )
     return reply
+
+
+_PLAIN: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"})
+"""Character encodings in which what is looked for is written as it is in UTF-8."""
+
+
+def _charsets(reply: UpstreamReply) -> set[str]:
+    parameters = [
+        part.strip().lower().partition("=")
+        for value in values_of(reply.headers, b"content-type")
+        for part in value.split(";")[1:]
+    ]
+    return {value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"}
 
 
 def bounds(decision: Decision) -> Bounds:

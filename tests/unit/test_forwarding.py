@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,54 @@ async def test_an_answer_that_cannot_be_looked_into_is_not_passed_on(there: Benc
 
     assert (answer.status, answer.codes) == (502, ["upstream/broken"])
     assert there.upstream.closed == 1
+
+
+OPENING = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+COMPLETION = {"ref": {"type": "ref/prompt", "name": "hello"}, "argument": {"name": "a", "value": "b"}}
+ASKED = {
+    "call": call(),
+    "ping": message("ping"),
+    "list": message("tools/list"),
+    "initialize": message("initialize", **OPENING),
+    "completion": message("completion/complete", **COMPLETION),
+    "stream": None,
+}
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "UTF-7", '"ebcdic-cp-us"', "utf-8;charset=utf-16"])
+async def test_an_answer_that_says_that_it_is_not_in_utf8_is_not_passed_on(there: Bench, charset: str):
+    for asked, body in ASKED.items():
+        type_ = "text/event-stream" if asked == "stream" else "application/json"
+        there.upstream.script = partial(result, value={}, type=f"{type_}; Charset={charset}")
+        answer = await there.ask(body)
+
+        assert (answer.status, answer.codes) == (502, ["upstream/broken"]), asked
+    assert there.upstream.closed == len(ASKED)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+async def test_nothing_of_an_answer_that_is_not_in_utf8_is_passed_on(there: Bench, encoding: str):
+    written = '{"jsonrpc": "2.0", "id": 7, "result": {"text": "look at me"}}'
+    for type_, text in (
+        ("application/json", written),
+        ("text/event-stream", f"data: {written}\n\n"),
+        ("text/plain", "look at me"),
+    ):
+        back = Back(type=type_, chunks=(text.encode(encoding),))
+        there.upstream.script = lambda _request, back=back: back
+        for asked, body in ASKED.items():
+            answer = await there.ask(body)
+
+            assert b"\0" not in answer.body, (asked, type_)
+            told = b"not in UTF-8" in answer.body
+            assert told or (answer.broken is not None and answer.broken.code == "upstream/broken"), (asked, type_)
+
+
+async def test_an_answer_that_says_that_it_is_in_utf8_is_passed_on(there: Bench):
+    for charset in ("utf-8", "UTF8", '"utf-8"', "us-ascii"):
+        there.upstream.script = partial(result, value={}, type=f"application/json;charset={charset}")
+
+        assert (await there.ask(message("ping"))).status == 200
 
 
 async def test_an_answer_that_says_that_it_is_not_compressed_is_passed_on(there: Bench):
