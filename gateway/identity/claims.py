@@ -110,7 +110,8 @@ def principal(claims: JsonObject, rules: Rules, *, expires: float, digest: str) 
     """The caller of a token whose signature, times and issuer were verified.
 
     `act` names the agent (RFC 8693 section 4.1) and `sub` the user. Without `act` the client is the agent, if it is
-    another one than `sub`; otherwise `sub` is the agent itself and there is no user. `digest` is of the token.
+    another one than `sub`; otherwise `sub` is the agent itself and there is no user. `digest` is of what was signed of the
+    token.
     """
     fault = _other_kind(claims)
     if fault is not None:

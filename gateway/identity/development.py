@@ -44,8 +44,8 @@ class DevelopmentAuthenticator:
         )
 
     async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
-        jws, token = presented.jws, presented.token
-        if jws is None or token is None or jws.claims.get("iss") != ISSUER:
+        jws = presented.jws
+        if jws is None or jws.claims.get("iss") != ISSUER:
             return NOT_MINE
         if not presented.local:
             return Fault("identity/issuer", "development tokens are accepted from this machine only")
@@ -55,7 +55,7 @@ class DevelopmentAuthenticator:
         if not jose.signed_by(jws, self._key):
             return Fault("identity/signature", "the token is of another development key; make one with `opagate token`")
         return signed.verified(
-            jws, token, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED
+            jws, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED
         )
 
 

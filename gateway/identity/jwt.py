@@ -46,8 +46,8 @@ class JwtAuthenticator:
         return self._keys.generation
 
     async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
-        jws, token = presented.jws, presented.token
-        if jws is None or token is None or jws.claims.get("iss") != self.issuer:
+        jws = presented.jws
+        if jws is None or jws.claims.get("iss") != self.issuer:
             return NOT_MINE
         fault = await signed.signature(jws, self._demands, self._keys)
         if fault is not None:
@@ -55,7 +55,6 @@ class JwtAuthenticator:
         self._report.note(claims.unaccounted(jws.claims, self._groups_claim))
         return signed.verified(
             jws,
-            token,
             self._demands,
             now=presented.now,
             generation=self.generation,

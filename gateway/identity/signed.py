@@ -63,7 +63,7 @@ async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
 
 
 def verified(
-    jws: Jws, token: str, demands: Demands, *, now: float, generation: int | None, usable_until: float
+    jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
 ) -> Verified | Fault:
     """What a token says, its signature being verified. `usable_until`: when its keys become too old to rely on."""
     expires = read.expiry(jws.claims, demands.rules, now)
@@ -75,7 +75,8 @@ def verified(
     confirmation = read.confirmation(jws.claims)
     if isinstance(confirmation, Fault):
         return confirmation
-    digest = hashlib.sha256(token.encode("ascii")).hexdigest()
+    # Without the signature: whoever holds a token can write that of ECDSA in another way, and be counted anew.
+    digest = hashlib.sha256(jws.signed).hexdigest()
     principal = read.principal(jws.claims, demands.rules, expires=expires, digest=digest)
     if isinstance(principal, Fault):
         return principal

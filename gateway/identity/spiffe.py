@@ -44,8 +44,8 @@ class SpiffeAuthenticator:
         return self._keys.generation
 
     async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
-        jws, token = presented.jws, presented.token
-        if jws is None or token is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
+        jws = presented.jws
+        if jws is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
             return NOT_MINE
         fault = await signed.signature(jws, self._demands, self._keys)
         if fault is not None:
@@ -55,7 +55,6 @@ class SpiffeAuthenticator:
         self._report.note(claims.unaccounted(jws.claims, "groups"))
         return signed.verified(
             jws,
-            token,
             self._demands,
             now=presented.now,
             generation=self.generation,

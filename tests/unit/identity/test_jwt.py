@@ -1,3 +1,4 @@
+import base64
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tests.unit.identity.tokens import (
     Clock,
     Signer,
     accepted,
+    b64,
     bearer,
     configuration,
     jwt_identity,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.identity.identities import Identities
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @pytest.fixture
@@ -52,6 +57,22 @@ async def test_a_good_token_is_its_agent(identities: "Identities", signer: Signe
         token_id="t-1",
         expires=NOW + 300,
     )
+
+
+async def test_a_token_whose_signature_is_written_in_another_way_is_the_same_token(
+    identities: "Identities", signer: Signer
+):
+    """Of ECDSA, s and n - s are both good (SEC 1 section 4.1.4): nobody gets a second task out of one token."""
+    token = signer.token(jti=None)
+    signed, _, signature = token.rpartition(".")
+    data = base64.urlsafe_b64decode(signature + "==")
+    other = P256_ORDER - int.from_bytes(data[32:], "big")
+    again = f"{signed}.{b64(data[:32] + other.to_bytes(32, 'big'))}"
+
+    found = [accepted(await identities.identify(bearer(text), None)) for text in (token, again)]
+
+    assert token != again
+    assert found[0].token_mark == found[1].token_mark
 
 
 async def test_a_delegated_token_is_its_actor(identities: "Identities", signer: Signer):
