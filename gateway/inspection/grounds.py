@@ -16,7 +16,7 @@ from typing import Final
 from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
 from gateway.inspection.normal import Destination, folded
-from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions
+from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions, two_readings
 from gateway.model.target import Role
 from gateway.model.wire import Json
 
@@ -124,7 +124,7 @@ class Grounds:
         if role is Role.AMOUNT:
             number = amount(text)
             if number is not None:
-                return (number in self.amounts,)
+                return (number in self.amounts and (not two_readings(text) or stands(folded(text), self.caseless)),)
             day = dates.moment(text)
             return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
         return (stands(_spaced(text), self.exact),)

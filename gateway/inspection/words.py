@@ -138,9 +138,12 @@ def _without(text: str, marks: str, instead: str) -> str:
 # --- values that give authority ------------------------------------------------------------------------
 
 
+_CURRENCY: Final = r"(?!(?i:mio|mil|mln|mrd|mld|bio|bil|bln|tri|trn|tsd|thd|tys|lac|crs))[A-Za-z]{3}"
+"""Three letters that do not multiply, as those of a million do."""
 _MONEY: Final = re.compile(
-    r"(?:[A-Za-z]{3}|[$€£¥₹])?\s?([+-]?)\s?(?:[$€£¥₹]\s?)?(\d[\d., '_\u00a0\u2009\u202f\u2019]{0,60})\s?(?:[A-Za-z]{3}|[$€£¥₹%])?"
+    rf"(?:{_CURRENCY}|[$€£¥₹])?\s?([+-]?)\s?(?:[$€£¥₹]\s?)?(\d[\d., '_\u00a0\u2009\u202f\u2019]{{0,60}})\s?(?:{_CURRENCY}|[$€£¥₹%])?"
 )
+_TWO_READINGS: Final = re.compile(r"\D*[1-9]\d{0,2}\.\d{3}\D*")
 _NUMBER: Final = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,7}))?[.,']{0,9}")
 """Digits, as nearly all amounts are written, and the marks of the sentence around them."""
 _GROUPS: Final = re.compile(r"[ '_\u00a0\u2009\u202f\u2019]")
@@ -174,6 +177,11 @@ def amount(text: str) -> str | None:
     return _decimal(found[1] + digits)
 
 
+def two_readings(text: str) -> bool:
+    """Whether a number is another one to readers that group by points: `2.000`."""
+    return _TWO_READINGS.fullmatch(text) is not None
+
+
 def _decimal(text: str) -> str | None:
     if len(text) > MAX_VALUE:
         return None
@@ -202,7 +210,7 @@ def _words_of(text: str, role: Role) -> Iterator[str]:
     if role is Role.DESTINATION:
         yield from (destination.word.lower() for destination in listed(text))
     elif role is Role.AMOUNT:
-        yield amount(text) or moment(text) or folded(text)
+        yield (None if two_readings(text) else amount(text) or moment(text)) or folded(text)
     else:
         yield folded(text)
 

@@ -73,6 +73,8 @@ def test_what_the_user_said_is_grounded(role: Role, value: Json):
         (Role.DESTINATION, "docs"),
         (Role.DESTINATION, "example"),
         (Role.DESTINATION, "/srv"),
+        (Role.AMOUNT, "20.000"),
+        (Role.AMOUNT, "20 mio"),
         (Role.DESTINATION, "the"),
         (Role.DESTINATION, "to"),
         (Role.DESTINATION, "bob\u200b@example.com"),
