@@ -134,14 +134,23 @@ _REQUEST_DROPPED: Final = _HOP_BY_HOP | {
     # The caller's identity is for this gateway alone (authorization/security-considerations.mdx).
     b"authorization", b"dpop", b"opagate-task", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
     # The address and the origin of this hop say nothing about the next one.
-    b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"origin", b"referer",
+    b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"origin", b"referer", b"x-client-ip",
+    b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip",
     # Asked for here, so that answers come uncompressed and can be read.
     b"accept-encoding",
     # Bound to the caller by the pipeline, which sets the upstream's own.
     SESSION,
     # Frameworks that honour these would see another request than the one that was decided.
-    b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-original-url", b"x-rewrite-url",
+    b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-rewrite-url",
 }  # fmt: skip
+
+_PREFIXES_DROPPED: Final = (
+    b"proxy-", b"x-forwarded-", b"sec-", b"opagate-",
+    # Proxies say by these, and by some of those above, who calls. An upstream would believe them of this gateway.
+    b"remote-", b"x-remote-", b"x-auth-request-", b"x-authenticated-", b"x-webauth-", b"x-ssl-client-", b"ssl-client-",
+    b"x-client-cert", b"x-amzn-oidc-", b"x-goog-authenticated-user-", b"x-goog-iap-", b"x-ms-client-principal",
+    b"cf-access-", b"tailscale-user-", b"x-original-",
+)  # fmt: skip
 
 _ONE_NAME: Final = ROUTING | {b"content-type", b"content-encoding"}
 """Headers that say how a message is read, or where it goes: another spelling would say something else."""
@@ -206,7 +215,9 @@ def _dropped_from_request(name: bytes) -> bool:
     read_as = name.replace(b"_", b"-")
     if read_as in _ONE_NAME and read_as != name:
         return True
-    return read_as in _REQUEST_DROPPED or read_as.startswith((b"proxy-", b"x-forwarded-", b"sec-", b"opagate-"))
+    if read_as.startswith(PARAM_PREFIX) and not name.startswith(PARAM_PREFIX):
+        return True
+    return read_as in _REQUEST_DROPPED or read_as.startswith(_PREFIXES_DROPPED)
 
 
 _known_to_stay = lru_cache(maxsize=1024)(_dropped_from_request)

@@ -62,15 +62,20 @@ def _properties(schema: Json) -> JsonObject:
 def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
     """Whether a header that repeats an argument, by the tool's definition, says something else than the argument, or is
     given twice. One that is missing contradicts nothing."""
-    sent = [(name, value) for name, value in headers if name.startswith(PARAM_PREFIX)]
+    sent = [(_read_as(name), value) for name, value in headers if name.startswith(PARAM_PREFIX)]
     if not sent:
         return False
     for name, value in _repeated(arguments, schema, _DEPTH):
-        header = PARAM_PREFIX + name.lower().encode("utf-8", "replace")
+        header = PARAM_PREFIX + _read_as(name.lower().encode("utf-8", "replace"))
         given = [text for key, text in sent if key == header]
         if len(given) > 1 or (given and not _says(given[0], value)):
             return True
     return False
+
+
+def _read_as(name: bytes) -> bytes:
+    """A header's name as the most tolerant server reads it."""
+    return name.replace(b"_", b"-")
 
 
 def _repeated(value: Json, schema: Json, depth: int) -> Iterator[tuple[str, Json]]:

@@ -184,12 +184,28 @@ KEPT = (
         "x-forwarded-for", "x-forwarded-client-cert", "x-real-ip", "origin", "mcp-session-id", "connection", "te", "trailer",
         "transfer-encoding", "upgrade", "keep-alive", "expect", "client-cert", "x-http-method-override", "sec-fetch-site",
         "x_forwarded_for", "x_real_ip", "mcp_name", "mcp_method", "mcp-session_id", "mcp_protocol_version", "proxy_x",
-        "opagate-task", "opagate_task", "content_type", "content_encoding", "content_length",
+        "opagate-task", "opagate_task", "content_type", "content_encoding", "content_length", "mcp_param_region",
+        "mcp-param_region", "x-original-url", "x-original-forwarded-for",
     ],
 )  # fmt: skip
 def test_what_is_the_gateways_own_affair_does_not_travel_on(name: str):
     sent = forwardable_request((*KEPT, (name.encode(), b"x")))
     assert sent == (*KEPT, (b"accept-encoding", b"identity"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "remote-user", "x-remote-user", "x_remote_user", "x-auth-request-email", "x-authenticated-userid", "x-webauth-user",
+        "x-ssl-client-s-dn", "ssl-client-cert", "x-amzn-oidc-data", "x-goog-iap-jwt-assertion",
+        "x-goog-authenticated-user-email", "x-ms-client-principal-name", "cf-access-jwt-assertion", "tailscale-user-login",
+        "cf-connecting-ip", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-client-cert",
+    ],
+)  # fmt: skip
+def test_nobody_says_in_the_gateways_place_who_calls(name: str):
+    """Servers behind a proxy believe these of it, and this gateway is the proxy."""
+    sent = forwardable_request(((name.encode(), b"admin"),))
+    assert sent == ((b"accept-encoding", b"identity"),)
 
 
 @pytest.mark.parametrize(

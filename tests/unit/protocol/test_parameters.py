@@ -108,6 +108,14 @@ def test_a_header_that_is_given_twice_contradicts_itself():
     assert contradicted(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu")))
 
 
+def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
+    """To servers that take `_` for `-` these are one header, and for those two values of it."""
+    schema = {"properties": {"where": {"x-mcp-header": "tenant_id"}}}
+    assert contradicted({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),))
+    assert contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a")))
+    assert not contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),))
+
+
 @pytest.mark.parametrize(
     ("header", "value"),
     [
