@@ -14,3 +14,17 @@ test_fingerprints_stay if {
 	found := data.system.log.mask with input as {"input": {"session": {"credentials": [{"fingerprint": "f"}]}}}
 	found == set()
 }
+
+test_each_name_of_a_credential_is_left_out if {
+	every name in [
+		"id_token", "client_secret", "passwd", "PASSWORD", "pwd", "apikey", "X-API_KEY", "privatekey", "private_key",
+		"credentials", "Authorization", "set-cookie", "otp", "the otp", "dsn", "the-dsn",
+	] {
+		found := data.system.log.mask with input as {"input": {"subject": {name: "x"}}}
+		found == {concat("/", ["/input/subject", name])}
+	}
+	every name in ["id", "hotpot", "otps", "dsns", "path", "keys"] {
+		found := data.system.log.mask with input as {"input": {"subject": {name: "x"}}}
+		found == set()
+	}
+}
