@@ -49,7 +49,12 @@ test_destinations_are_not_internal if {
 	_codes("selector", "localhost") == set()
 }
 
-test_destinations_are_not_disguised if _codes("destination", "http://0x7f000001/") == {"argument/disguised-host"}
+test_destinations_are_not_disguised if {
+	_codes("destination", "http://0x7f000001/") == {"argument/disguised-host"}
+	call := example.changed({"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "http://0x7f000001/"}})
+	found := _denials(call)
+	found == {{"code": "argument/disguised-host", "facts": ["/arguments/x"]}}
+}
 
 test_lost_lists_refuse if {
 	places := {"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "https://docs.example/"}}
@@ -135,5 +140,30 @@ test_a_wildcard_is_every_item_or_member if {
 
 test_an_argument_may_be_missing if {
 	found := _denials(example.changed({"/resource/properties/roles": {"/y": "destination", "/z": "selector", "/c": "command"}}))
+	found == set()
+}
+
+test_one_look_misses_nothing_in_what_is_put_together if {
+	parts := ["", ".", "..", "/", "a", "@", ":", "%2e", "localhost", "127.0.0.1", "https://"]
+	every first in parts {
+		every second in parts {
+			every third in parts {
+				text := concat("", [first, second, third])
+				_codes("destination", text)
+				_codes("selector", text)
+			}
+		}
+	}
+}
+
+test_every_argument_is_looked_at if {
+	roles := {"/a": "selector", "/b": "destination", "/c": "command", "/d": "content"}
+	plain := {"a": "a", "b": ["a@b.example"], "c": "ls", "d": "a"}
+	every name, value in {"a": "../x", "b": ["a@b.example", "localhost"], "c": "a\rb"} {
+		arguments := object.union(plain, {name: value})
+		found := _denials(example.changed({"/resource/properties/roles": roles, "/arguments": arguments}))
+		[fact | some denial in found; some fact in denial.facts] == [concat("/", ["/arguments", name])]
+	}
+	found := _denials(example.changed({"/resource/properties/roles": roles, "/arguments": plain}))
 	found == set()
 }

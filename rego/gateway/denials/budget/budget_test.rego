@@ -85,6 +85,7 @@ test_a_risky_task_asks_for_what_it_changes if {
 	}
 	_asked(_risky("medium", "exec")) == {"budget/risk"}
 	_asked(_risky("unheard-of", "write")) == {"budget/risk"}
+	_asked(_risky("unheard-of", "read")) == set()
 }
 
 test_a_task_without_a_risk_asks_for_nothing_here if {
@@ -119,4 +120,32 @@ test_found_holds_what_a_person_decides if {
 	asks := budget.asks with input as open_question
 	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
+}
+
+_with_limit(name, limit) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits}) if {
+	limits := object.union(object.remove(_limits, [name]), {name: limit})
+}
+
+test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
+	every name, code in _table {
+		every soft in [0, 1] {
+			call := _call(name, 2)
+			settings := _with_limit(name, {"soft": soft, "hard": 300})
+			found := budget.found(call) with input as call with data.gateway.settings as settings
+			found == {{"code": code, "facts": [concat("/", ["/session", name])], "approvable": true}}
+		}
+	}
+}
+
+test_a_limit_that_is_no_number_lets_nothing_pass if {
+	every name, code in _table {
+		every value in [null, "", "9", [], {}] {
+			without_soft := _with_limit(name, {"soft": value, "hard": 300})
+			asks := budget.asks with input as _call(name, 2) with data.gateway.settings as without_soft
+			asks == {{"code": code, "facts": [concat("/", ["/session", name])]}}
+			without_hard := _with_limit(name, {"soft": 1, "hard": value})
+			denials := budget.denials with input as _call(name, 2) with data.gateway.settings as without_hard
+			denials == {{"code": code, "facts": [concat("/", ["/session", name])]}}
+		}
+	}
 }

@@ -187,3 +187,61 @@ test_no_limit_asks_only_above_what_it_refuses if {
 		limit.soft <= limit.hard
 	}
 }
+
+_with_limit(name, limit) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits}) if {
+	limits := object.union(object.remove(data.gateway.settings.task_limits, [name]), {name: limit})
+}
+
+# One look and a close one say the same.
+_findings(call, settings) := findings if {
+	findings := fan_out.findings with input as call with data.gateway.settings as settings
+	found := fan_out.found(call) with input as call with data.gateway.settings as settings
+	found == findings
+}
+
+test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
+	every name, row in _table {
+		every soft in [0, 1] {
+			settings := _with_limit(name, {"soft": soft, "hard": 300})
+			found := _findings(_call(name, 2), settings)
+			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "approvable": true}}
+			every call in [example.call, _call(name, 0), _call(name, 1)] {
+				_findings(call, settings)
+			}
+		}
+	}
+}
+
+test_a_limit_that_is_no_number_lets_nothing_pass if {
+	every name, row in _table {
+		every value in [null, "", "9", [], {}] {
+			call := _call(name, 2)
+			without_soft := _with_limit(name, {"soft": value, "hard": 300})
+			asks := fan_out.asks with input as call with data.gateway.settings as without_soft
+			asks == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
+			without_hard := _with_limit(name, {"soft": 1, "hard": value})
+			denials := fan_out.denials with input as call with data.gateway.settings as without_hard
+			denials == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
+		}
+	}
+}
+
+test_a_list_that_is_none_is_seen_at_a_glance if {
+	every name in _lists {
+		every value in ["x", "", {}, {"a": "files"}] {
+			found := _findings(example.changed({concat("/", ["/session", name]): value}), data.gateway.settings)
+			example.codes(found) == {"fan-out/incomplete"}
+		}
+	}
+}
+
+test_a_limit_of_the_contract_is_seen_at_a_glance if {
+	found := _findings(_contracted({"environments": 0}, "audiences", 1), data.gateway.settings)
+	example.codes(found) == {"fan-out/environments"}
+	first := json.patch(example.call, [{
+		"op": "add",
+		"path": "/context/task/contract",
+		"value": {"credential_flows": [], "limits": {"audiences": 0}},
+	}])
+	example.codes(_findings(first, data.gateway.settings)) == {"fan-out/audiences"}
+}

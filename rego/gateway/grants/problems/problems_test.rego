@@ -15,12 +15,12 @@ test_a_good_grant_has_none if {
 }
 
 test_a_grant_with_every_field_has_none if {
-	all := {"users": ["a*"], "groups": ["a"], "scopes": ["a"], "auth_methods": ["jwt"], "environments": ["a"], "tenants": ["a"]}
+	narrow := {"users": ["a*"], "groups": ["a"], "scopes": ["a"], "auth_methods": ["jwt"], "environments": ["a"], "tenants": ["a"]}
 	every fields in [
-		all,
+		narrow,
 		{"arguments": ["a", "b"], "resources": ["a"], "prompts": ["*b"]},
 		{"effects": ["read", "exec"], "sensitivity": "public", "approval": true, "when": {}},
-		object.union(all, {"arguments": [""], "sensitivity": "restricted", "approval": false}),
+		object.union(narrow, {"arguments": [""], "sensitivity": "restricted", "approval": false}),
 	] {
 		problems.of(object.union(example.grant, fields)) == set()
 	}
