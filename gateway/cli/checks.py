@@ -23,7 +23,8 @@ from gateway.inspection import suppressions
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import detectors
 from gateway.journal import keys as journal_keys
-from gateway.journal import storage
+from gateway.journal import recovery, storage
+from gateway.journal.chain import Chain
 from gateway.policy import Policy, bundle, grants
 from gateway.policy.policy import shipped
 from gateway.policy.server import Server
@@ -306,7 +307,7 @@ def _labelled(tool: Target, settings: Configuration) -> bool:
 def _journal(settings: Configuration) -> Iterator[Finding]:
     folder = settings.journal.path
     try:
-        journal_keys.read_key(settings.state)
+        key = journal_keys.read_key(settings.state)
         if not folder.exists():
             yield _creatable(folder)
             return
@@ -323,7 +324,20 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     except GatewayError:
         yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
         return
-    yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}, writable")
+    yield _continued(folder, key, settings.state / journal_keys.KEY_FILE, len(segments))
+
+
+def _continued(folder: Path, key: bytes | None, file: Path, segments: int) -> Finding:
+    """Whether a gateway could go on with a journal that is there."""
+    if key is None and segments:
+        remedy = "put it back from a copy; to go on without, move the journal folder away"
+        return Finding("fail", "journal", f"{folder} was written with a key that is not there: {file}", remedy)
+    try:
+        if key is not None:
+            recovery.require_end(folder, Chain.of(key))
+    except GatewayError as error:
+        return _failed("journal", error)
+    return Finding("ok", "journal", f"{folder}: {counted(segments, 'segment')}, writable")
 
 
 def _creatable(folder: Path) -> Finding:

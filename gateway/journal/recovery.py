@@ -63,6 +63,13 @@ def recover(folder: Path, chain: Chain, disk: Disk) -> tuple[End | None, tuple[T
     return None, tuple(torn)
 
 
+def require_end(folder: Path, chain: Chain) -> None:
+    """As `recover`, with nothing changed. Raises `JournalError` and `OSError`."""
+    for number, path in segments(folder)[-1:]:
+        with path.open("rb") as file:
+            _scan(file, chain, Place(path.name, number, 1), path)
+
+
 def damaged(path: Path, line: int, message: str) -> JournalError:
     """What a gateway that would go on with such a journal ends with."""
     return JournalError(

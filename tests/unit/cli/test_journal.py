@@ -1,4 +1,4 @@
-"""`opagate journal prune`, in the process of the test."""
+"""`opagate journal prune`, and what `opagate check` says of a journal, in the process of the test."""
 
 from __future__ import annotations
 
@@ -97,3 +97,26 @@ def test_a_journal_with_nothing_old_is_left_as_it_is(opagate: Status, folder: Pa
     assert opagate("prune", "--before", "30d", "--yes") == 0
     assert "0 segments" in capsys.readouterr().err
     assert not (folder / "floor.json").exists()
+
+
+def said_of_the_journal(status: Status, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    capsys.readouterr()
+    status("check", "--config", "gateway.yaml", "--json")
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    return next((item["state"], item["found"]) for item in findings if item["what"] == "journal")
+
+
+def test_a_journal_with_which_no_gateway_would_start_is_no_good_one(
+    opagate: Status, status: Status, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert said_of_the_journal(status, capsys)[0] == "ok"
+
+    key = tmp_path / "state/journal-key"
+    key.rename(tmp_path / "copy")
+    assert said_of_the_journal(status, capsys) == ("fail", "journal was written with a key that is not there: state/journal-key")
+
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
+    state, message = said_of_the_journal(status, capsys)
+    assert state == "fail"
+    assert message.endswith("the segment was written with another key")
