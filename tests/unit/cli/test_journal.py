@@ -113,7 +113,10 @@ def test_a_journal_with_which_no_gateway_would_start_is_no_good_one(
 
     key = tmp_path / "state/journal-key"
     key.rename(tmp_path / "copy")
-    assert said_of_the_journal(status, capsys) == ("fail", "journal was written with a key that is not there: state/journal-key")
+    assert said_of_the_journal(status, capsys) == (
+        "fail",
+        "journal was written with a key that is not there: state/journal-key",
+    )
 
     key.write_bytes(b"k" * 32)
     key.chmod(0o600)
