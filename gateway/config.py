@@ -34,6 +34,7 @@ from gateway.configuration_values import (
     is_local_http,
     is_loopback,
 )
+from gateway.configuration_words import HeaderName, HeaderValue, Host, Issuer, Origin, PublicUrl, VariableName
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Role, Sensitivity
 
@@ -51,7 +52,7 @@ class JwtIdentity(Settings):
     """Bearer tokens of an OIDC provider, or of any issuer with a JWKS (RFC 9068, RFC 8725)."""
 
     kind: Literal["jwt"]
-    issuer: Text = Field(description="The exact `iss` of accepted tokens.")
+    issuer: Issuer = Field(description="The exact `iss` of accepted tokens.")
     audience: Text | None = Field(
         default=None, description="The `aud` that tokens must name; by default `<public_url>/mcp`."
     )
@@ -59,7 +60,7 @@ class JwtIdentity(Settings):
         default=None, description="`https://…`, or `file:PATH`; by default discovered from the issuer's metadata."
     )
     algorithms: tuple[str, ...] = Field(
-        default=("RS256", "PS256", "ES256", "EdDSA"), description="Accepted signature algorithms."
+        default=("RS256", "PS256", "ES256", "EdDSA"), min_length=1, description="Accepted signature algorithms."
     )
     groups_claim: str = Field(default="groups", description="The claim that lists the user's groups.")
     required_scopes: tuple[str, ...] = Field(default=(), description="Scopes without which no request is served.")
@@ -98,7 +99,7 @@ class AnonymousIdentity(Settings):
     """Callers without credentials. Loopback only."""
 
     kind: Literal["anonymous"]
-    id: str = Field(default="dev", description="The agent id that such callers get.")
+    id: str = Field(default="dev", min_length=1, description="The agent id that such callers get.")
 
 
 Identity = Annotated[
@@ -128,7 +129,7 @@ class OpaEngine(Settings):
     @field_validator("url")
     @classmethod
     def _confidential(cls, value: str) -> str:
-        if value.startswith(("unix:///", "https://")):
+        if value.startswith("unix:///") or (value.startswith("https://") and hostname(value)):
             return value
         if is_local_http(value):
             return value
@@ -188,8 +189,8 @@ class HeaderCredential(Settings):
     """A fixed header for an HTTP upstream, for example a personal access token."""
 
     kind: Literal["header"]
-    name: str = Field(default="authorization", pattern=r"^[A-Za-z0-9-]+$", description="The header's name.")
-    value: Secret = Field(description="Its whole value, such as `${NAME}` that holds `Bearer …`.")
+    name: HeaderName = Field(default="authorization", description="The header's name.")
+    value: HeaderValue = Field(description="Its whole value, such as `${NAME}` that holds `Bearer …`.")
 
 
 class Upstream(Settings):
@@ -197,7 +198,9 @@ class Upstream(Settings):
 
     url: Text | None = Field(default=None, description="The server's MCP endpoint.")
     command: tuple[Text, ...] | None = Field(default=None, description="Program and arguments, run without a shell.")
-    env: dict[str, Secret] = Field(default_factory=dict, description="Environment of the child, beside a minimal one.")
+    env: dict[VariableName, Secret] = Field(
+        default_factory=dict, description="Environment of the child, beside a minimal one."
+    )
     cwd: FilePath | None = Field(default=None, description="Working directory of the child.")
     ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
     audience: Text = Field(description="The system that is reached; the unit in which fan-out is counted.")
@@ -346,9 +349,11 @@ class Configuration(Settings):
     """The whole of `gateway.yaml`."""
 
     listen: Text = Field(default="127.0.0.1:8080", description="host:port.")
-    public_url: Text | None = Field(default=None, description="How callers reach it; by default `http://<listen>`.")
-    allowed_hosts: tuple[str, ...] = Field(default=(), description="Further accepted `Host` values.")
-    allowed_origins: tuple[str, ...] = Field(default=(), description="Further accepted `Origin` values.")
+    public_url: PublicUrl | None = Field(
+        default=None, description="How callers reach it; by default `http://<listen>`."
+    )
+    allowed_hosts: tuple[Host, ...] = Field(default=(), description="Further accepted `Host` values.")
+    allowed_origins: tuple[Origin, ...] = Field(default=(), description="Further accepted `Origin` values.")
     tls: TlsSettings | None = Field(default=None, description="HTTPS.")
     state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
     identity: tuple[Identity, ...] = Field(

@@ -28,7 +28,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, ...]:
     """Each problem that `root` had with a document, with its field as the file shows it."""
     problems: list[str] = []
     for item in error.errors(include_url=False):
-        location = item["loc"]
+        location = tuple(step for step in item["loc"] if step != "[key]")
         if item["type"] == "extra_forbidden":
             shown, message = _place(root, location[:-1]) or "the top level", _unknown_key(root, location)
         else:
@@ -47,6 +47,8 @@ def _problem(root: type[BaseModel], item: ErrorDetails) -> str:
             return "it is empty; leave the key out, or give it a value"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "it should be a mapping of settings"
+        case "string_too_short" | "too_short":
+            return "it is empty; give it a value"
         case "greater_than":
             return "it should be greater than 0"
         case _:

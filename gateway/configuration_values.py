@@ -19,6 +19,8 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
 _SIZE_UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 100 * 365 * 86400.0
+"""Seconds that can still be added to a date."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -26,7 +28,7 @@ def _size(value: object) -> object:
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"{value!r} is not a size; write it like 4MiB or 512KiB")
+            raise ValueError(f"{shortened(value)} is not a size; write it like 4MiB or 512KiB")
         return int(match[1]) * _SIZE_UNITS[match[2]]
     return value
 
@@ -35,11 +37,11 @@ def _duration(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"{value!r} is not a duration; write it like 250ms, 5s or 10m")
-        try:
-            return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]])
-        except OverflowError:
-            raise ValueError(f"{value!r} is longer than a gateway can wait") from None
+            raise ValueError(f"{shortened(value)} is not a duration; write it like 250ms, 5s or 10m")
+        seconds = float(match[1]) * _DURATION_UNITS[match[2]]
+        if seconds > _LONGEST:
+            raise ValueError(f"{shortened(value)} is longer than a gateway can wait")
+        return timedelta(seconds=seconds)
     if isinstance(value, int | float):
         raise ValueError(f"{value!r} has no unit; write it like {value}s")  # noqa: TRY004 - pydantic reports ValueError
     return value
@@ -72,19 +74,25 @@ def _interpolate(value: str) -> str:
 
 
 def _text(value: object) -> object:
-    return _interpolate(value) if isinstance(value, str) else value
+    return _without_nul(_interpolate(value)) if isinstance(value, str) else value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("it has a NUL character, which nothing outside of this file can be named with")
+    return value
 
 
 def _path(value: object, info: ValidationInfo) -> object:
     if isinstance(value, str | Path):
-        return _base(info) / Path(_interpolate(str(value))).expanduser()
+        return _base(info) / Path(_without_nul(_interpolate(str(value)))).expanduser()
     return value
 
 
 def _location(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
         return value
-    text = _interpolate(value)
+    text = _without_nul(_interpolate(value))
     if text.startswith("file:"):
         return f"file:{_base(info) / Path(text.removeprefix('file:')).expanduser()}"
     if text.startswith("https://") or is_local_http(text):
@@ -110,6 +118,11 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 
 KeyLocation = Annotated[str, BeforeValidator(_location)]
 """`file:PATH` (relative to the configuration file's folder), or `https://…`; `http://` only on loopback."""
+
+
+def shortened(value: str) -> str:
+    """A value in a sentence for people."""
+    return repr(value if len(value) <= 80 else f"{value[:77]}...")
 
 
 def is_local_http(url: str) -> bool:

@@ -1,0 +1,70 @@
+"""Settings that are texts of a certain form: addresses, hosts, names. What cannot work is refused with what would."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, SecretStr
+
+from gateway.configuration_values import Secret, Text, hostname, shortened
+
+_URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_HOST: Final = re.compile(r"[^\s/*@,]+")
+_ORIGIN: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/*@,]+|null")
+_HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
+_FRAMING: Final = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+def _public_url(value: str) -> str:
+    if _URL.fullmatch(value) is None or not hostname(value):
+        raise ValueError("it is not an http or https URL without a user or a query; write https://gateway.example")
+    return value
+
+
+def _host(value: str) -> str:
+    if _HOST.fullmatch(value) is None:
+        raise ValueError(
+            f"{shortened(value)} is no host; write gateway.example or gateway.example:8080, without a pattern"
+        )
+    return value
+
+
+def _origin(value: str) -> str:
+    if _ORIGIN.fullmatch(value) is None:
+        raise ValueError(f"{shortened(value)} is no origin; write https://app.example, without a path or a pattern")
+    return value
+
+
+def _issuer(value: str) -> str:
+    if value.startswith("urn:opagate:"):
+        raise ValueError("issuers that begin with urn:opagate: are the gateway's own; name that of your tokens")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not value or "=" in value or "\0" in value:
+        raise ValueError(f"{shortened(value)} is no name of an environment variable; write it like API_KEY")
+    return value
+
+
+def _header_name(value: str) -> str:
+    if _HEADER.fullmatch(value) is None or value.lower() in _FRAMING:
+        raise ValueError("it is no header that takes a credential; write it like authorization or X-Api-Key")
+    return value
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.strip() or any(character in text for character in "\r\n\0"):
+        raise ValueError("it is empty, or has a line break, so it cannot be sent; put the credential on one line")
+    return value
+
+
+PublicUrl = Annotated[Text, AfterValidator(_public_url)]
+Host = Annotated[str, AfterValidator(_host)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Issuer = Annotated[Text, AfterValidator(_issuer)]
+VariableName = Annotated[str, AfterValidator(_variable)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
