@@ -175,6 +175,8 @@ def test_a_login_as_somebody_else_is_asked_about(one: GatewayProcess, systems: S
     mine = agent(one, systems, user="ada")
     mine.passes("crm", "login", user="Ada")
     mine.asked(["credential-chain/identity-switch"], "crm", "login", user="root")
+    mine.asked(["credential-chain/identity-switch"], "crm", "login", UserName="root")
+    mine.asked(["credential-chain/identity-switch"], "crm", "login", **{"as": {"user": "root"}})
     mine.passes("crm", "write", user="root")
     agent(one, systems).asked(["credential-chain/identity-switch"], "crm", "login", username="ada")
 

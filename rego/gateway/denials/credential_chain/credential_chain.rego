@@ -32,7 +32,11 @@ clear(call) if {
 	not call.resource.properties.effect == "mint"
 	is_object(call.arguments)
 	settings := data.gateway.settings
-	object.filter(call.arguments, settings.logins.arguments) == {}
+	_ = settings.logins.arguments[0]
+	every name, value in call.arguments {
+		not _says_whom(name)
+		not is_object(value)
+	}
 }
 
 # METADATA
@@ -149,10 +153,13 @@ asks contains {"code": "credential-chain/mint", "facts": ["/resource/properties/
 #   controls: [ASI03, NHI9, NHI10, MCP02]
 asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/", ["/arguments", name])]} if {
 	_logs_in
-	settings := data.gateway.settings
-	some name in settings.logins.arguments
-	value := input.arguments[name]
+	walk(input.arguments, [path, value])
+	every step in path {
+		is_string(step)
+	}
+	_says_whom(path[count(path) - 1])
 	not _own_name(input, value)
+	name := path[0]
 }
 
 # METADATA
@@ -211,6 +218,16 @@ _logs_in if {
 	input.resource.properties.effect == "mint"
 	"credential" in input.resource.properties.roles
 }
+
+# Servers that are tolerant read `UserName` and `user-name` as `user_name`, and logins may be in an object of their own.
+_says_whom(name) if _folded(name) in _login_names
+
+_login_names contains _folded(name) if {
+	settings := data.gateway.settings
+	some name in settings.logins.arguments
+}
+
+_folded(name) := replace(replace(lower(name), "_", ""), "-", "")
 
 _own_name(call, value) if {
 	is_string(value)

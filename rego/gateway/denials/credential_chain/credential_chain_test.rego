@@ -208,6 +208,13 @@ test_a_login_as_somebody_else_asks if {
 		found == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/username"]}}
 		not credential_chain.clear(_login(tool, {"username": "root"}))
 	}
+	every name in ["User", "user-name", "USER_ID", "userName"] {
+		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
+		not credential_chain.clear(_login("login", {name: "root"}))
+	}
+	nested := credential_chain.asks with input as _login("login", {"as": {"deep": {"User": "root"}}})
+	nested == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/as"]}}
+	not credential_chain.clear(_login("login", {"as": {"user": "root"}}))
 	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
 	nobody := json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user", "value": null}])
 	_asked(nobody) == {"credential-chain/identity-switch"}
@@ -216,7 +223,7 @@ test_a_login_as_somebody_else_asks if {
 test_a_login_as_oneself_passes if {
 	_passes(_login("login", {"username": "Alice", "password": "x"}))
 	_passes(_login("create_contact", {"email": "bob@example.com"}))
-	_passes(_login("login", {"site": "x"}))
+	_passes(_login("login", {"site": "x", "as": {"user": "alice"}, "log": [{"user": "bob"}]}))
 	_passes(json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "Alice"}]))
 	reads := json.patch(_login("login", {"user": "bob"}), [{"op": "replace", "path": "/resource/properties/effect", "value": "read"}])
 	credential_chain.clear(reads)
