@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Final, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -39,20 +39,25 @@ def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, ...]:
 
 def _problem(root: type[BaseModel], item: ErrorDetails) -> str:
     match item["type"]:
-        case "missing":
-            return "it is missing"
         case "union_tag_not_found" | "union_tag_invalid":
             return _unknown_kind(root, item)
         case "model_type" | "dict_type" | "tuple_type" if item["input"] is None:
             return "it is empty; leave the key out, or give it a value"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return "it should be a mapping of settings"
-        case "string_too_short" | "too_short":
-            return "it is empty; give it a value"
-        case "greater_than":
-            return "it should be greater than 0"
+        case kind if kind in _SENTENCES:
+            return _SENTENCES[kind]
         case _:
             return item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+
+
+_SENTENCES: Final = {
+    "missing": "it is missing",
+    "model_type": "it should be a mapping of settings",
+    "model_attributes_type": "it should be a mapping of settings",
+    "dict_type": "it should be a mapping of settings",
+    "string_too_short": "it is empty; give it a value",
+    "too_short": "it is empty; give it a value",
+    "greater_than": "it should be greater than 0",
+}
 
 
 def _unknown_kind(root: type[BaseModel], item: ErrorDetails) -> str:
