@@ -89,10 +89,11 @@ def picture(measured: list[Measured], connections: int) -> str:
     }
     low = min(percentile(values, 0.001) for values in series.values()) * 1000
     high = max(percentile(values, 0.999) for values in series.values()) * 1000
+    many = f"{connections} connection{'' if connections == 1 else 's'}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="15">Share of calls answered within a time, {connections} connection(s)</text>',
+        f'<text x="{LEFT}" y="22" font-size="15">Share of calls answered within a time, {many}</text>',
         *_axes(low, high),
     ]
     for index, (target, values) in enumerate(series.items()):
