@@ -6,6 +6,7 @@ docs/design/0001-phases-and-their-interfaces.md says why.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,12 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("gateway."))
     return names
+
+
+def test_the_design_note_has_a_row_for_each_phase():
+    note = (ROOT / "docs/design/0001-phases-and-their-interfaces.md").read_text("utf-8")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", note, re.MULTILINE)) == PHASES
 
 
 @pytest.mark.parametrize("phase", sorted(PHASES))
