@@ -42,6 +42,7 @@ test_destinations_are_not_internal if {
 	every text in [
 		"http://127.0.0.1/", "http://169.254.169.254/latest", "http://[::1]/", "http://[::ffff:7f00:1]/", "localhost",
 		"http://metadata.google.internal/", "http://10.0.0.1.nip.io/", "0.0.0.0:80", "http://168.63.129.16/",
+		"h\nttp://127.0.0.1/", "eve\n@localhost",
 	] {
 		_codes("destination", text) == {"argument/internal-address"}
 	}
@@ -147,11 +148,10 @@ test_one_look_misses_nothing_in_what_is_put_together if {
 	parts := ["", ".", "..", "/", "a", "@", ":", "%2e", "localhost", "127.0.0.1", "https://"]
 	every first in parts {
 		every second in parts {
-			every third in parts {
-				text := concat("", [first, second, third])
-				_codes("destination", text)
-				_codes("selector", text)
-			}
+			text := concat("", [first, second])
+			_codes("selector", text)
+			_codes("destination", text)
+			_codes("destination", concat("", [text, "localhost"]))
 		}
 	}
 }

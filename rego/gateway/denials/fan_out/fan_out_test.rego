@@ -199,16 +199,25 @@ _findings(call, settings) := findings if {
 	found == findings
 }
 
+_writing := example.changed({"/session/write_audiences": ["files"]})
+
 test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 	every name, row in _table {
 		every soft in [0, 1] {
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
 			found := _findings(_call(name, 2), settings)
 			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "approvable": true}}
-			every call in [example.call, _call(name, 0), _call(name, 1)] {
+			every call in [example.call, _writing, _call(name, 0), _call(name, 1)] {
 				_findings(call, settings)
 			}
 		}
+	}
+}
+
+test_a_lost_limit_is_seen_at_a_glance if {
+	every name, row in _table {
+		found := _findings(example.call, _with_limit(name, {"hard": 300}))
+		example.codes(found) == {row[0]}
 	}
 }
 

@@ -88,7 +88,7 @@ test_presence if {
 }
 
 test_a_missing_argument_fails_unless_it_is_optional if {
-	every condition in [{"one_of": ["a"]}, {"equals": "a"}, {"matches": ".*"}, {"under": "/"}, {"max": 1}, {"min": 1}] {
+	every condition in [{"one_of": ["a"]}, {"equals": "a"}, {"matches": ".*"}, {"under": "/"}, {"max": 1}, {"min": 1}, {"host_in": ["a"]}, {"max_items": 1}, {"present": true}] {
 		not conditions.holds(condition, {}, "/x")
 		conditions.holds(object.union(condition, {"optional": true}), {}, "/x")
 		not conditions.holds(object.union(condition, {"optional": "yes"}), {}, "/x")
@@ -117,6 +117,8 @@ test_all_conditions_and_all_names if {
 	conditions.hold({"arguments": ["x"]}, {})
 	conditions.hold({"when": {}}, {"x": 1})
 	conditions.hold({}, {"x": 1})
+	not conditions.hold({"when": {"/x": {"equals": 1}}}, {"x": 2})
+	not conditions.hold({"arguments": ["x"]}, {"y": 1})
 	not conditions.hold({}, [])
 	not conditions.hold({"arguments": ["x"]}, ["x"])
 }

@@ -18,7 +18,7 @@ address(text) := {"host": host, "authority": authority, "url": url} if {
 	# An index behind a call costs the embedded engine more than all the rest here, so what a call gives is bound first.
 	parts := regex.split(`[/?#]`, rest)
 	authority := parts[0]
-	host := trim_right(_bare(regex.replace(authority, `^.*@`, "")), ".")
+	host := trim_right(_bare(regex.replace(authority, `(?s)^.*@`, "")), ".")
 }
 
 # METADATA
@@ -63,7 +63,7 @@ within(host, _, networks) if {
 _scheme(text) := [true, trim_left(substring(text, 8, -1), "/\\\t\r\n")] if {
 	startswith(text, "https://")
 } else := [true, substring(text, count(matches[0][0]), -1)] if {
-	regex.match(`^[\x00-\x20]*[a-z/\\].*[:/\\]`, text)
+	regex.match(`(?s)^[\x00-\x20]*[a-z/\\].*[:/\\]`, text)
 	matches := regex.find_all_string_submatch_n(
 		`^[\x00-\x20]*(([a-z][a-z0-9+.\t\r\n-]*:)+[/\\\t\r\n]*[/\\]|(https?|wss?|ftp):|[/\\]{2})[/\\\t\r\n]*`,
 		text, 1,

@@ -77,6 +77,18 @@ test_what_may_be_several_follows_no_end_of_one if {
 	not _names("*.corp.example", "evil.example docs.corp.example")
 }
 
+test_no_character_that_parts_destinations_stands_in_one if {
+	every character in [
+		" ", "\t", "\n", "\u0000", "\u0010", "\u001f", "@", ",", ";", "|", "<", ">", "\"", "(", ")", "\\", "%", "!", "、", "，",
+		"；", "｜", "＠",
+	] {
+		not _names("*@corp.example", concat(character, ["eve", "bob@corp.example"]))
+	}
+	_names("a*b", "ab")
+	not _names("ab*ba", "aba")
+	not _names("bob*@corp.example", "my-eve@corp.example")
+}
+
 test_no_patterns_name_no_destination if {
 	every list in ["bob@corp.example", null, 1, {"a": "bob@corp.example"}, [], [null]] {
 		not patterns.any_names(list, "bob@corp.example")

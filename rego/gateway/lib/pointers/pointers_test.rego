@@ -18,6 +18,11 @@ test_what_is_not_there_is_undefined if {
 	not _exists_in([1], "/x")
 }
 
+test_an_escaped_step_is_not_looked_up_as_it_is_written if {
+	pointers.value({"a~1b": "trap", "a/b": 1}, "/a~1b") == 1
+	not _exists_in({"a~1b": "trap"}, "/a~1b")
+}
+
 test_arrays_have_indices if _exists_in([1], "/0")
 
 test_a_slash_in_a_name_is_no_step if pointers.value(_document, "/b/c") == [10, {"d": "x"}]
@@ -61,6 +66,7 @@ test_a_wildcard_is_every_item_or_member if {
 
 test_one_look_misses_nothing_that_is_there if {
 	pointers.absent({"a": 1}, "/x")
+	not pointers.absent({"a": 1}, "/a")
 	not pointers.absent({"f": false}, "/f")
 	not pointers.absent({"a/b": 1, "p~q": 1}, "/a~1b")
 	not pointers.absent({"a/b": 1, "p~q": 1}, "/p~0q")
