@@ -73,7 +73,7 @@ async def test_a_response_to_another_request_is_dropped(identifier: Any):
     assert json.loads(words)["error"]["code"] == RPC_HIDDEN
 
 
-DEEP = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"s","a":' + b"[" * 5000 + b"]" * 5000 + b"}}"
+DEEP = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"s","a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}"
 NO_UTF8 = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"\xff","taskId":"\xff"}}'
 
 
