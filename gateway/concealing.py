@@ -29,7 +29,8 @@ def concealment(gateway: Gateway, task: Task, target: Target, now: float, values
     detector = gateway.inspector.detector
     looking = Recalling(detector, values) if values else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
-    keep = partial(_keep, gateway.vault, task.id, target.audience)
+    kept = gateway.history.kept(task.id)
+    keep = partial(_keep, gateway.vault, "" if kept is None else kept.owner, task.id, target.audience)
     return Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen))
 
 
@@ -38,9 +39,11 @@ def sightings(concealed: Concealment) -> tuple[Sighting, ...]:
     return tuple(map(_sighting, concealed.found()))
 
 
-def _keep(vault: Vault, task_id: str, audience: str, findings: tuple[Finding, ...], text: str | None) -> str | None:
+def _keep(  # noqa: PLR0917 - all but the last two are given beforehand
+    vault: Vault, owner: str, task_id: str, audience: str, findings: tuple[Finding, ...], text: str | None
+) -> str | None:
     seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
-    return vault.keep(task_id, audience, seen, text)
+    return vault.keep(owner, task_id, audience, seen, text)
 
 
 def _sighting(finding: Finding) -> Sighting:

@@ -19,6 +19,8 @@ TASK_BYTES: Final = 2**20
 """Bytes of the texts of one task."""
 IN_ALL: Final = 65_536
 ALL_BYTES: Final = 64 * 2**20
+SHARE: Final = 8
+"""The part of all that one caller may have: so many callers would have to fill it for another."""
 
 _TASK_BYTES: Final = 8
 _ID_BYTES: Final = 16
@@ -43,6 +45,7 @@ class _Kept:
     """The handles of one task."""
 
     name: str
+    owner: str
     size: int = 0
     by_handle: dict[str, Concealed] = field(default_factory=dict[str, Concealed])
     by_text: dict[tuple[str, str], Concealed] = field(default_factory=dict[tuple[str, str], Concealed])
@@ -59,9 +62,12 @@ class Vault:
         task_bytes: int = TASK_BYTES,
         in_all: int = IN_ALL,
         all_bytes: int = ALL_BYTES,
+        share: int = SHARE,
     ) -> None:
         self._new_id = new_id
         self._limits = (per_task, task_bytes, in_all, all_bytes)
+        self._share = share
+        self._held: dict[str, tuple[int, int]] = {}  # caller → handles, bytes
         self._tasks: dict[str, _Kept] = {}
         self._concealing: set[tuple[str, str]] = set()
         self._count = 0
@@ -81,24 +87,25 @@ class Vault:
     def __len__(self) -> int:
         return self._count
 
-    def keep(self, task_id: str, audience: str, sightings: tuple[Sighting, ...], text: str | None) -> str | None:
-        """The handle of a text that `audience` showed to a task: the same for the same text. `None` if there is no room
-        for another."""
+    def keep(
+        self, owner: str, task_id: str, audience: str, sightings: tuple[Sighting, ...], text: str | None
+    ) -> str | None:
+        """The handle of a text that `audience` showed to a task of a caller: the same for the same text. `None` if there
+        is no room for another."""
         kept = self._tasks.get(task_id)
         if kept is not None and text is not None and (known := kept.by_text.get((audience, text))) is not None:
             return known.handle
         size = 0 if text is None else len(text.encode("utf-8", "surrogatepass"))
-        if not self._has_room(kept, size):
+        if not self._has_room(owner, kept, size):
             return None
         if kept is None:
-            kept = self._tasks[task_id] = _Kept(self._new_id(_TASK_BYTES))
+            kept = self._tasks[task_id] = _Kept(self._new_id(_TASK_BYTES), owner)
         made = Concealed(f"cred://{kept.name}/{self._new_id(_ID_BYTES)}", audience, sightings, text)
         kept.by_handle[made.handle] = made
         if text is not None:
             kept.by_text[audience, text] = made
         kept.size += size
-        self._size += size
-        self._count += 1
+        self._add(owner, 1, size)
         return made.handle
 
     def find(self, task_id: str, handle: str) -> Concealed | None:
@@ -110,17 +117,26 @@ class Vault:
         """Forget all of a task. Safe for one that has nothing here."""
         kept = self._tasks.pop(task_id, None)
         if kept is not None:
-            self._count -= len(kept.by_handle)
-            self._size -= kept.size
+            self._add(kept.owner, -len(kept.by_handle), -kept.size)
 
     def retain(self, is_open: Callable[[str], bool]) -> None:
         """Forget the tasks that are no longer open. Called now and then."""
         for task_id in [task_id for task_id in self._tasks if not is_open(task_id)]:
             self.drop(task_id)
 
-    def _has_room(self, kept: _Kept | None, size: int) -> bool:
+    def _add(self, owner: str, count: int, size: int) -> None:
+        self._count += count
+        self._size += size
+        held = self._held.pop(owner, (0, 0))
+        if held[0] + count:
+            self._held[owner] = held[0] + count, held[1] + size
+
+    def _has_room(self, owner: str, kept: _Kept | None, size: int) -> bool:
         per_task, task_bytes, in_all, all_bytes = self._limits
         if self._count >= in_all or self._size + size > all_bytes:
+            return False
+        count, held = self._held.get(owner, (0, 0))
+        if count >= in_all // self._share or held + size > all_bytes // self._share:
             return False
         count, held = (0, 0) if kept is None else (len(kept.by_handle), kept.size)
         return count < per_task and held + size <= task_bytes

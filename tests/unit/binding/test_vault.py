@@ -19,7 +19,7 @@ def numbered() -> Vault:
 
 def test_a_handle_stands_for_what_was_kept():
     vault = numbered()
-    handle = vault.keep("a", "crm", SEEN, "secret")
+    handle = vault.keep("ada", "a", "crm", SEEN, "secret")
 
     assert handle == "cred://0-8/1-16"
     assert vault.find("a", handle) == Concealed(handle, "crm", SEEN, "secret")
@@ -28,19 +28,19 @@ def test_a_handle_stands_for_what_was_kept():
 
 def test_the_same_text_of_the_same_audience_has_the_same_handle():
     vault = numbered()
-    handle = vault.keep("a", "crm", SEEN, "secret")
+    handle = vault.keep("ada", "a", "crm", SEEN, "secret")
 
-    assert vault.keep("a", "crm", SEEN, "secret") == handle
-    others = {vault.keep("a", "crm", SEEN, "other"), vault.keep("a", "billing", SEEN, "secret")}
-    others.add(vault.keep("b", "crm", SEEN, "secret"))
+    assert vault.keep("ada", "a", "crm", SEEN, "secret") == handle
+    others = {vault.keep("ada", "a", "crm", SEEN, "other"), vault.keep("ada", "a", "billing", SEEN, "secret")}
+    others.add(vault.keep("ada", "b", "crm", SEEN, "secret"))
     assert len({handle, *others}) == 4
-    assert vault.keep("a", "crm", SEEN, None) != vault.keep("a", "crm", SEEN, None)
+    assert vault.keep("ada", "a", "crm", SEEN, None) != vault.keep("ada", "a", "crm", SEEN, None)
 
 
 def test_a_handle_is_nothing_in_another_task():
     vault = numbered()
-    handle = vault.keep("a", "crm", SEEN, "secret") or ""
-    vault.keep("b", "crm", SEEN, "secret")
+    handle = vault.keep("ada", "a", "crm", SEEN, "secret") or ""
+    vault.keep("ada", "b", "crm", SEEN, "secret")
 
     assert vault.find("b", handle) is None
     assert vault.find("c", handle) is None
@@ -48,7 +48,7 @@ def test_a_handle_is_nothing_in_another_task():
 
 
 def test_the_name_of_a_task_is_not_in_its_handles():
-    handle = Vault(secrets.token_urlsafe).keep("task-0123456789", "crm", SEEN, "secret") or ""
+    handle = Vault(secrets.token_urlsafe).keep("ada", "task-0123456789", "crm", SEEN, "secret") or ""
 
     assert "task-" not in handle
     assert len(handle.rpartition("/")[2]) == 22
@@ -56,27 +56,38 @@ def test_the_name_of_a_task_is_not_in_its_handles():
 
 def test_a_task_has_so_many_handles_and_bytes():
     vault = Vault(secrets.token_urlsafe, per_task=2, task_bytes=10)
-    kept = [vault.keep("a", "crm", SEEN, text) for text in ("1234", "12345", "1")]
+    kept = [vault.keep("ada", "a", "crm", SEEN, text) for text in ("1234", "12345", "1")]
 
     assert [handle is None for handle in kept] == [False, False, True]
-    assert vault.keep("a", "crm", SEEN, "1234") == kept[0]
-    assert vault.keep("b", "crm", SEEN, "12345678901") is None
-    assert vault.keep("b", "crm", SEEN, "1234567890") is not None
+    assert vault.keep("ada", "a", "crm", SEEN, "1234") == kept[0]
+    assert vault.keep("ada", "b", "crm", SEEN, "12345678901") is None
+    assert vault.keep("ada", "b", "crm", SEEN, "1234567890") is not None
 
 
 def test_all_tasks_together_have_so_many():
-    vault = Vault(secrets.token_urlsafe, in_all=2, all_bytes=10)
-    assert vault.keep("a", "crm", SEEN, "123456") is not None
-    assert vault.keep("b", "crm", SEEN, "123456") is None
-    assert vault.keep("b", "crm", SEEN, "1") is not None
-    assert vault.keep("c", "crm", SEEN, "1") is None
+    vault = Vault(secrets.token_urlsafe, in_all=2, all_bytes=10, share=1)
+    assert vault.keep("ada", "a", "crm", SEEN, "123456") is not None
+    assert vault.keep("ada", "b", "crm", SEEN, "123456") is None
+    assert vault.keep("ada", "b", "crm", SEEN, "1") is not None
+    assert vault.keep("ada", "c", "crm", SEEN, "1") is None
     vault.drop("a")
-    assert vault.keep("c", "crm", SEEN, "123456") is not None
+    assert vault.keep("ada", "c", "crm", SEEN, "123456") is not None
+
+
+def test_one_caller_does_not_fill_it_for_another():
+    vault = Vault(secrets.token_urlsafe, in_all=4, all_bytes=40, share=2)
+    kept = [vault.keep("mallory", task, "crm", SEEN, "1") for task in "abc"]
+
+    assert [handle is None for handle in kept] == [False, False, True]
+    assert vault.keep("bob", "d", "crm", SEEN, "x" * 21) is None
+    assert vault.keep("bob", "d", "crm", SEEN, "x" * 20) is not None
+    vault.drop("a")
+    assert vault.keep("mallory", "c", "crm", SEEN, "1") is not None
 
 
 def test_what_ended_is_forgotten_and_leaves_room():
     vault = numbered()
-    handles = {task: vault.keep(task, "crm", SEEN, "secret") or "" for task in "abc"}
+    handles = {task: vault.keep("ada", task, "crm", SEEN, "secret") or "" for task in "abc"}
     vault.drop("a")
     vault.drop("a")
     vault.retain(lambda task: task == "c")
