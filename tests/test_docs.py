@@ -172,6 +172,17 @@ def test_every_metric_is_documented_with_its_labels():
     }
 
 
+def test_nothing_is_measured_that_is_not_documented():
+    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
+    documented = {name for name, _ in re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)}
+    metrics = Metrics()
+    metrics.refused("identity/missing")
+    told = set(re.findall(r"^opagate_(\w+)", metrics.exposition().decode(), re.MULTILINE))
+
+    assert "refusals_total" in told
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in told} <= documented
+
+
 def logged() -> Iterator[str]:
     """Each event of the log: names such as `policy.loaded` in the calls that log."""
     for path in sorted((ROOT / "gateway").rglob("*.py")):
