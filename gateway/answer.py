@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.binding.sessions import Session
 from gateway.errors import GatewayError, HistoryError, JournalError, UpstreamError, UpstreamTimeout
 from gateway.inspection.answers import Answers, failure_response
+from gateway.inspection.envelope import Envelope, EventEnvelope
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Looks, Rewrites, Texts
 from gateway.journal.entry import refused_entry
 from gateway.journal.writer import Journal
@@ -243,6 +244,7 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
         last_words=answers.last_words,
         rewrite=rewrite,
         look=look,
+        watch=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),
     )
 
 

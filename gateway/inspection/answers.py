@@ -61,6 +61,11 @@ class Answers:
         """Whether a message that is too large to be looked at may go on."""
         return self._message is not None and self._message.disposition is not Disposition.FILTER
 
+    @property
+    def expected(self) -> RequestId | None:
+        """The id of the request that is answered."""
+        return None if self._message is None else self._message.id
+
     async def see(self, data: bytes) -> bytes | None:
         """Keep, change or drop one message (see `messages.See`)."""
         try:

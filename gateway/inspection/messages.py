@@ -111,6 +111,17 @@ def onward(rewrite: Rewrites | None, look: Looks | None) -> Onward | None:
     return None if rewrite is None and look is None else Onward(rewrite, look)
 
 
+class Watch(Protocol):
+    """Looks at a message that is too large to be held. Raises `UpstreamBroken` if it must not come to its end."""
+
+    def feed(self, chunk: bytes, /) -> None: ...
+
+
+class Unwatched:
+    def feed(self, chunk: bytes, /) -> None:
+        """Whatever it is, it passes."""
+
+
 class JsonMessages:
     """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
 
@@ -123,8 +134,11 @@ class JsonMessages:
         last_words: Callable[[], bytes | None],
         rewrite: Rewrites | None = None,
         look: Looks | None = None,
+        watch: Callable[[], Watch] = Unwatched,
     ) -> None:
         self._see = see
+        self._watch = watch
+        self._watched: Watch | None = None
         self._onward = onward(rewrite, look)
         self._last_words = last_words
         self._hold = hold
@@ -156,6 +170,8 @@ class JsonMessages:
         return seen if self._onward is None else await self._onward.document(seen)
 
     async def _part(self, chunk: bytes) -> bytes:
+        self._watched = self._watched or self._watch()
+        self._watched.feed(chunk)
         return chunk if self._onward is None else await self._onward.part(chunk)
 
     def _held(self) -> bytes:
@@ -176,8 +192,11 @@ class EventMessages:
         last_words: Callable[[], bytes | None],
         rewrite: Rewrites | None = None,
         look: Looks | None = None,
+        watch: Callable[[], Watch] = Unwatched,
     ) -> None:
         self._see = see
+        self._watch = watch
+        self._watched: Watch | None = None
         self._onward = onward(rewrite, look)
         self._unseen = unseen
         self._last_words = last_words
@@ -200,6 +219,10 @@ class EventMessages:
         if event.whole:
             return await self._seen(event)
         _allow_unseen(allowed=self._unseen)
+        self._watched = self._watched or self._watch()
+        self._watched.feed(event.raw)
+        if event.last:
+            self._watched = None
         if self._onward is None:
             return event.raw
         part = await self._onward.part(event.raw)

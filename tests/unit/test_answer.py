@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import HistoryFull, UpstreamBroken
 from gateway.model.target import Pin
+from tests.requirements import requirement
 from tests.unit.harness import Back, Bench, call, listed, message, result
 
 
@@ -77,12 +78,28 @@ async def test_an_error_of_the_http_server_passes_as_it_is(there: Bench, type: s
     assert (answer.status, answer.body) == (404, b"".join(chunks))
 
 
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("type", ["application/json", "text/event-stream"])
+async def test_a_large_answer_to_another_request_never_ends(there: Bench, type: str):  # noqa: A002 - as Back names it
+    """A client takes it for the response to the request that it names: for a list that nobody has filtered."""
+    tools = {"tools": [listed("hidden") | {"description": "x" * 500_000}]}
+    data = json.dumps({"jsonrpc": "2.0", "id": 8, "result": tools}).encode()
+    event = b"data: " + data + b"\n\n" if type == "text/event-stream" else data
+    there.upstream.script = lambda _request: Back(
+        200, type, tuple(event[i : i + 65536] for i in range(0, len(event), 65536))
+    )
+    answer = await there.ask(call())
+
+    assert b'"}]}}' not in answer.body
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+
+
 @pytest.mark.parametrize(
     ("type", "chunks", "told"),
     [
         ("text/event-stream", (b": begun\n\n", UpstreamBroken("it died")), True),
         ("application/json", (UpstreamBroken("it died"),), True),
-        ("application/json", (b"x" * 300_000, UpstreamBroken("it died")), False),
+        ("application/json", (b'{"id":7,"result":["' + b"x" * 300_000, UpstreamBroken("it died")), False),
         ("text/plain", (b"begun", UpstreamBroken("it died")), False),
     ],
 )
