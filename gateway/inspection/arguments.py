@@ -40,6 +40,9 @@ _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
 """The name of a parameter. Any other may be a text that somebody chose."""
 
 _AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
+MAX_SAID: Final = 65_536
+"""Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
+_ANYTHING: Final = frozenset(range(8_192))
 _TOO_MANY: Final = "\0 more links than are told apart"
 """Stands for them. Nothing that is trusted has this word."""
 
@@ -119,8 +122,14 @@ def analyse(
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and follow.sends(call, goal),
-        said=digests(mentions(text) | mentions(hidden), key) if trusted else frozenset(),
+        said=_said(text, hidden, key) if trusted else frozenset(),
     )
+
+
+def _said(text: str, hidden: str, key: bytes) -> frozenset[int]:
+    """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
+    told = digests(mentions(text[:MAX_SAID]) | mentions(hidden[:MAX_SAID]), key)
+    return told if max(len(text), len(hidden)) <= MAX_SAID else told | _ANYTHING
 
 
 def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting, ...]:

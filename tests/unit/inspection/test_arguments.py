@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.history import state as bounds
 from gateway.inspection.arguments import (
     MAX_CHARACTERS,
     MAX_DESTINATIONS,
     MAX_LOOKED_UP,
+    MAX_SAID,
     MAX_TOKENS,
     analyse,
     at,
@@ -180,6 +182,17 @@ def test_what_a_call_tells_a_trusted_system_is_known_as_its_answer_would_have_it
     assert chosen
     assert chosen <= found[0]
     assert not found[1]
+
+
+def test_what_a_call_tells_a_trusted_system_is_too_much_when_it_is_not_looked_through():
+    target = Target("tool", "wiki", "read", "wiki", trust="trusted")
+    few, many = (
+        analyse(Call("tools/call", target, {"body": "word " * size}), key=KEY, goal=None, contract=None).said
+        for size in (MAX_SAID // 5 - 2, MAX_SAID // 5 + 1)
+    )
+
+    assert len(few) < 10
+    assert len(many) > bounds.MAX_SAID
 
 
 def test_words_of_all_arguments_are_kept_names_of_members_included():
