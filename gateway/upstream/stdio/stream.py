@@ -18,6 +18,7 @@ import structlog
 from gateway.errors import UpstreamError
 from gateway.model.wire import RequestId
 from gateway.upstream.stdio import wire
+from gateway.upstream.stdio.child import is_power_of_two
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -76,6 +77,7 @@ class EventStream:
         self._events: deque[Event] = deque()
         self._last = 0
         self._delivered = 0
+        self._dropped = 0
         self._failure: UpstreamError | None = None
         self._error: int | None = None
         self._opened = False
@@ -138,7 +140,11 @@ class EventStream:
         """The backlog has dropped the oldest event."""
         self._events.popleft()
         if event.sequence > self._delivered:
-            log.warning("upstream.message-dropped", stream=self.number, size=len(event.data))
+            self._dropped += 1
+            if is_power_of_two(self._dropped):
+                log.warning(
+                    "upstream.message-dropped", stream=self.number, size=len(event.data), so_far=self._dropped
+                )
 
     # --- read ------------------------------------------------------------------------------------------
 

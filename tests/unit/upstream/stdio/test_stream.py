@@ -223,6 +223,15 @@ async def test_nothing_follows_the_response():
     assert events_of(await all_of(stream.connect(left=left))) == [("1-1", 1)]
 
 
+async def test_a_server_that_nobody_listens_to_cannot_fill_the_log():
+    stream = stream_of(1, backlog=Backlog(max_events=1))
+    with capture_logs() as logs:
+        for number in range(1001):
+            stream.publish(b"%d" % number)
+
+    assert [entry["so_far"] for entry in logs] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+
 async def test_an_abandoned_stream_keeps_nothing():
     backlog = Backlog(max_events=2)
     stream, other = stream_of(1, backlog=backlog), stream_of(2, backlog=backlog)
