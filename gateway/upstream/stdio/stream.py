@@ -142,9 +142,7 @@ class EventStream:
         if event.sequence > self._delivered:
             self._dropped += 1
             if is_power_of_two(self._dropped):
-                log.warning(
-                    "upstream.message-dropped", stream=self.number, size=len(event.data), so_far=self._dropped
-                )
+                log.warning("upstream.message-dropped", stream=self.number, size=len(event.data), so_far=self._dropped)
 
     # --- read ------------------------------------------------------------------------------------------
 
