@@ -55,7 +55,7 @@ test_a_lost_list_asks if {
 
 test_a_malformed_approval_is_none if {
 	every fields in [
-		{"id": ""}, {"id": null}, {"approvers": []}, {"approvers": "bob"}, {"approvers": [""]}, {"approvers": {"a": "bob"}},
+		{"id": ""}, {"id": null}, {"approvers": []}, {"approvers": "bob"}, {"approvers": [""]}, {"approvers": ["bob", ""]}, {"approvers": {"a": "bob"}},
 		{"granted": ""},
 		{"scope": "always"},
 	] {

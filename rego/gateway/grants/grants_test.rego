@@ -141,3 +141,25 @@ test_the_grants_that_name_a_target if {
 	}
 	found == [example.grant, example.grant]
 }
+
+test_grants_that_are_no_list_are_not_looked_at if {
+	every way in _ways {
+		call := example.call
+		upstreams := {"files": {"a": object.union(example.grant, way)}}
+		not grants.granted with input as call with data.gateway.grants.upstreams as upstreams
+		named := grants.named(call.resource) with data.gateway.grants.upstreams as upstreams
+		named == []
+	}
+}
+
+test_arguments_that_are_no_object_are_granted_nothing if {
+	every way in _ways {
+		not _granted(way, example.changed({"/arguments": []}))
+	}
+}
+
+test_what_is_of_no_known_kind_is_covered_by_no_grant if {
+	target := object.union(example.tool, {"type": "other"})
+	grant := example.grant
+	not grants.covers_effect(grant, target)
+}

@@ -43,6 +43,13 @@ test_what_is_granted_to_somebody_else_is_hidden if {
 	}
 }
 
+test_a_grant_shows_nothing_of_another_upstream if {
+	mail := object.union(example.tool, {"id": "mail/read_file", "properties": {"upstream": "mail"}})
+	found := visibility.result with input as _list([example.tool, mail])
+		with data.gateway.grants.upstreams as {"mail": [example.grant]}
+	found.visible == ["mail/read_file"]
+}
+
 test_what_this_caller_may_never_do_is_hidden if {
 	granted := {"effects": ["read", "write", "exec", "mint"], "sensitivity": "restricted"}
 	anonymous := {"subject": {"properties": {"auth_method": "anonymous"}}}

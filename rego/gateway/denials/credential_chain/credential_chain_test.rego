@@ -216,6 +216,9 @@ test_a_login_as_somebody_else_asks if {
 	nested == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/as"]}}
 	not credential_chain.clear(_login("login", {"as": {"user": "root"}}))
 	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
+	every name in ["userId", "user-id", "USER_ID"] {
+		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
+	}
 	nobody := json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user", "value": null}])
 	_asked(nobody) == {"credential-chain/identity-switch"}
 }

@@ -78,6 +78,11 @@ test_the_depth_is_the_length if {
 	"delegation/incomplete" in example.codes(found)
 }
 
+test_a_chain_that_says_it_has_no_depth_is_no_direct_call if {
+	found := _denials(example.changed({"/subject/properties/delegation": _links(1), "/subject/properties/user": null}))
+	example.codes(found) == {"delegation/incomplete", "delegation/user-missing"}
+}
+
 test_a_depth_that_is_no_number_is_too_deep if {
 	every depth in ["0", null, true, [], {}] {
 		found := _denials(example.changed({"/subject/properties/delegation_depth": depth}))

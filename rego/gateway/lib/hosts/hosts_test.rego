@@ -62,6 +62,8 @@ test_every_writing_of_a_url_has_its_host if {
 		"http://\\docs.example", "git+ssh://docs.example", "s3://docs.example", "a.b://docs.example", "x-y://docs.example",
 		"h\rttp://docs.example", "h\nttp://docs.example", "a:b:c://docs.example", "c:/docs.example", "c:\\docs.example",
 		"jdbc:x:\\\\docs.example", "\\\\docs.example", "/\\docs.example", "\u0001http://docs.example", " //docs.example",
+		"git:\t//docs.example", "git:\r//docs.example", "git:\n//docs.example", "//\rdocs.example", "//\ndocs.example",
+		"///docs.example", "//\\docs.example",
 	] {
 		found := hosts.address(text)
 		found.host == "docs.example"
@@ -72,7 +74,7 @@ test_every_writing_of_a_url_has_its_host if {
 }
 
 test_what_begins_like_no_url_is_none if {
-	every text in ["/a@b", "a //b@c", "a@b", "4:/a@b", "mailto:a@b"] {
+	every text in ["/a@b", "/a/b@c", "a //b@c", "a@b", "4:/a@b", "mailto:a@b"] {
 		hosts.address(text).url == false
 	}
 	hosts.address("eve\n@docs.example").host == "docs.example"
@@ -94,7 +96,7 @@ test_an_address_is_four_decimal_numbers if {
 	}
 	every host in [
 		"1.2.3.256", "1.2.3.260", "1.2.3.300", "1.2.3.1000", "1.2.3.04", "1.2.3", "1.2.3.4.5", "1234", "12", "127001", "0x",
-		"0x0", "0x9", "0xa", "0xf", "a.0xff", "a.1", "a.09",
+		"0x0", "0x5", "0x9", "0xc", "0xa", "0xf", "a.0xff", "a.1", "a.09",
 	] {
 		not hosts.plain({"host": host, "authority": ""})
 	}

@@ -8,6 +8,7 @@ test_a_folder_holds_what_is_below_it if {
 	paths.under("reports/week 1.txt", "reports")
 	paths.under("/etc/passwd", "/")
 	paths.under("/data/.hidden/v1./a b", "/data")
+	paths.under("/data/é‰", "/data")
 }
 
 test_a_folder_does_not_hold_its_neighbours if {
@@ -58,7 +59,7 @@ test_a_climb_is_seen_in_every_writing if {
 	every text in ["a\u2025b", "a\u0000b", "a%00b", "a%2500b"] {
 		paths.traverses(text)
 	}
-	every text in ["a/100", "a%0ab", "a%20b", "a%25b"] {
+	every text in ["a/100", "a/100 %20", "a%0ab", "a%20b", "a%25b"] {
 		not paths.traverses(text)
 	}
 }
