@@ -183,6 +183,19 @@ def test_nothing_is_measured_that_is_not_documented():
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in told} <= documented
 
 
+def test_every_code_that_the_gateway_gives_by_itself_is_documented():
+    pages = "".join((ROOT / page).read_text("utf-8") for page in ("docs/refusals.md", "docs/reference/reasons.md"))
+    families = "approval|credential-chain|history|identity|journal|limit|request|session|task|upstream"
+    given = {
+        code
+        for path in (ROOT / "gateway").rglob("*.py")
+        for code in re.findall(rf'"((?:{families})/[a-z-]+)"', path.read_text("utf-8"))
+    }
+
+    assert len(given) > 60
+    assert sorted(code for code in given if f"`{code}`" not in pages) == []
+
+
 def logged() -> Iterator[str]:
     """Each event of the log: names such as `policy.loaded` in the calls that log."""
     for path in sorted((ROOT / "gateway").rglob("*.py")):

@@ -87,8 +87,9 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Reasons",
         "",
-        "Every refusal carries one or more of these codes. They are part of the interface: they do not change their",
-        "meaning. This page is generated from the annotations of the rules (`make generate`).",
+        "A call that policy refuses has one or more of these codes; [the others](../refusals.md) are the gateway's own.",
+        "Codes are part of the interface: they do not change their meaning. This page is generated from the annotations of",
+        "the rules (`make generate`).",
     ]
     family = ""
     for code, reason in reasons.items():
