@@ -61,6 +61,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.transport.edge import Client, Edge, Handlers
 from gateway.transport.server import Server, tls_context
+from gateway.transport.shares import Shares
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.pins import Change, Definition
@@ -128,6 +129,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             vault=vault,
             metrics=metrics,
             tracing=tracing,
+            callers=Shares(configuration.limits.in_flight_per_caller),
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal, inspector.spots),

@@ -333,6 +333,9 @@ class Limits(Settings):
     connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
     in_flight: int = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")
+    in_flight_per_caller: int = Field(
+        default=250, gt=0, description="The same for one caller, open streams included; beyond it: 429."
+    )
     keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")
     drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after SIGTERM.")
 

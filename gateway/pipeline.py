@@ -8,6 +8,7 @@ The body is read after the caller is known: only a verified caller can make the 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from gateway import foreign, mentioned
@@ -17,7 +18,7 @@ from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.forwarding import forward, passed
-from gateway.model.caller import Credentials, Principal
+from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
@@ -43,10 +44,45 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
 
 
 async def answered(gateway: Gateway, visit: Visit) -> Reply | Relay:
-    """The stages in their order, and the one place where a failure becomes a refusal."""
+    """Who asks, and the answer, if it asks for no more at once than one caller may."""
     principal = await identify(gateway, visit)
     if isinstance(principal, Refusal):
         return await refuse(gateway, visit, principal)
+    caller = _caller(visit, principal)
+    if not gateway.callers.admit(caller):
+        return await refuse(gateway, visit, _TOO_MANY, principal)
+    leave = partial(gateway.callers.leave, caller)
+    try:
+        answer = await staged(gateway, visit, principal)
+    except BaseException:
+        leave()
+        raise
+    if isinstance(answer, Relay):
+        answer.after(leave)
+    else:
+        leave()
+    return answer
+
+
+def _caller(visit: Visit, principal: Principal) -> str:
+    """Who a request is counted for. Nobody knows callers without credentials apart but by their addresses."""
+    anonymous = principal.method is AuthMethod.ANONYMOUS
+    return visit.exchange.client_ip or "" if anonymous else principal.key
+
+
+_TOO_MANY: Final = Refusal(
+    429,
+    Reason(
+        "limit/in-flight-per-caller",
+        "As many requests of this caller are being worked on as of one caller may be.",
+        "Wait for some of them to end, or close streams that are not needed.",
+    ),
+    RPC_REFUSED,
+)
+
+
+async def staged(gateway: Gateway, visit: Visit, principal: Principal) -> Reply | Relay:
+    """The stages in their order, and the one place where a failure becomes a refusal."""
     message = await read(visit.exchange)
     if isinstance(message, Refusal):
         return await refuse(gateway, visit, message, principal)
@@ -60,11 +96,23 @@ async def answered(gateway: Gateway, visit: Visit) -> Reply | Relay:
 
 
 async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
-    """Take one request to `/tasks` all the way: who asks, what it says, what becomes of it."""
+    """Take one request to `/tasks` all the way."""
     visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.tracing.start(exchange.headers, "tasks"))
     principal = await identify(gateway, visit)
     if isinstance(principal, Refusal):
         return await refuse(gateway, visit, principal)
+    caller = _caller(visit, principal)
+    if not gateway.callers.admit(caller):
+        return await refuse(gateway, visit, _TOO_MANY, principal)
+    try:
+        return await of_task(gateway, visit, principal)
+    finally:
+        gateway.callers.leave(caller)
+
+
+async def of_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply:
+    """What the request says of a task, and what becomes of it."""
+    exchange = visit.exchange
     body = await exchange.body() if exchange.method == "POST" else b""
     if isinstance(body, Refusal):
         return await refuse(gateway, visit, body, principal)

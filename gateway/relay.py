@@ -86,6 +86,11 @@ class Relay:
         self._ended: EndedAs = "cancelled"
         self._exhausted = False
         self._closed = False
+        self._after: Callable[[], object] = lambda: None
+
+    def after(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called once the answer has ended and is settled."""
+        self._after = leave
 
     @property
     def whole(self) -> bool:
@@ -164,7 +169,10 @@ class Relay:
             await self._reply.close()
         finally:
             digest = self._hasher.hexdigest() if self._hasher is not None else None
-            await self._on_end(Ending(self._ended, self.status, self._size, digest))
+            try:
+                await self._on_end(Ending(self._ended, self.status, self._size, digest))
+            finally:
+                self._after()
 
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:

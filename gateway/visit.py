@@ -28,6 +28,7 @@ from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Trace, Tracing
 from gateway.transport.exchange import Exchange
+from gateway.transport.shares import Shares
 from gateway.upstream.catalogue import Catalogue
 
 SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "label", "limit")
@@ -59,6 +60,8 @@ class Gateway:
     vault: Vault
     metrics: Metrics
     tracing: Tracing
+    callers: Shares
+    """How many requests of each caller are being worked on."""
     clock: Callable[[], float]
     new_id: Callable[[], str]
     record: Callable[[Call, SessionFacts], JsonObject]

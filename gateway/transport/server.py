@@ -20,9 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
-from gateway.transport.connections import Connections
 from gateway.transport.exchange import Presence
 from gateway.transport.gathering import Gathering
+from gateway.transport.shares import Shares
 
 HEAD_BYTES: Final = 64 * 2**10
 """Bytes of a request's head, or of the fields after its body. The parser keeps them all, however many there are. What comes
@@ -37,7 +37,7 @@ class _Protocol(HttpToolsProtocol):
     after an answer. That byte may as well be the rest of a body, or an empty line: neither is a reason to wait longer.
     """
 
-    def __init__(self, connections: Connections, head: float, **options: Any) -> None:
+    def __init__(self, connections: Shares, head: float, **options: Any) -> None:
         super().__init__(**options)
         self._all = connections
         self._head_seconds = head
@@ -182,7 +182,7 @@ class Server(uvicorn.Server):
         on_drain: Callable[[], Awaitable[None]],
     ) -> None:
         limits = configuration.limits
-        protocol = partial(_Protocol, Connections(limits.connections), limits.request_head.total_seconds())
+        protocol = partial(_Protocol, Shares(limits.connections), limits.request_head.total_seconds())
         options = uvicorn.Config(
             app,
             http=cast("type[asyncio.Protocol]", protocol),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -84,6 +85,22 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Nothing to close."""
+
+
+class Held(Upstream):
+    """Holds a call until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = asyncio.Event()
+        self.proceed = asyncio.Event()
+
+    async def send(self, request: UpstreamRequest) -> Any:
+        reply = await super().send(request)
+        if request in self.sent:
+            self.arrived.set()
+            await self.proceed.wait()
+        return reply
 
 
 def result(request: UpstreamRequest, value: Any, **more: Any) -> Back:

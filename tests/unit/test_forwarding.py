@@ -15,7 +15,6 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.forwarding import bounds
 from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
-from gateway.model.wire import UpstreamRequest
 from gateway.pipeline import handle
 from gateway.relay import Bounds, Relay
 from gateway.transport.exchange import Exchange
@@ -24,7 +23,7 @@ from tests.unit.harness import (
     URL,
     Back,
     Bench,
-    Upstream,
+    Held,
     allow,
     bench,
     call,
@@ -80,22 +79,6 @@ async def test_an_error_of_the_server_is_an_outcome_of_its_own(there: Bench):
 
     assert (await there.ask(call())).body == b"sorry"
     assert [entry["outcome"] for entry in there.entries("settled")] == ["error"]
-
-
-class Held(Upstream):
-    """Holds a call until the test lets it go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrived = asyncio.Event()
-        self.proceed = asyncio.Event()
-
-    async def send(self, request: UpstreamRequest) -> Any:
-        reply = await super().send(request)
-        if request in self.sent:
-            self.arrived.set()
-            await self.proceed.wait()
-        return reply
 
 
 async def test_a_caller_that_leaves_while_the_upstream_thinks_is_settled_as_cancelled(tmp_path: Path):

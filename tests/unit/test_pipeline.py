@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import IdentityUnavailable
-from gateway.model.caller import Credentials, Principal
+from gateway.identity import anonymous
+from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
+from gateway.pipeline import handle_task
+from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import Bench, bench, call
+from tests.unit.harness import URL, Bench, Held, bench, call
 
 
 async def test_an_allowed_call_is_recorded_forwarded_and_settled(there: Bench):
@@ -74,3 +78,57 @@ async def test_an_answer_says_protocol_where_configured(tmp_path: Path):
         assert answer.json["error"]["code"] == -31001
         assert answer.codes == ["tool/not-granted"]
         assert "result" not in there.entries("settled")[0]
+
+
+# --- how much at once ------------------------------------------------------------------------------
+
+
+async def test_one_caller_has_so_many_requests_at_once_and_takes_none_from_another(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream, more="limits: {in_flight_per_caller: 1}\n") as there:
+        first = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        second = await there.ask(call())
+        task = await handle_task(there.gateway, Exchange("POST", "", URL, (), "127.0.0.1"))
+        upstream.proceed.set()
+        other = await there.ask(call(), client_ip="127.0.0.2")
+
+        assert (second.status, second.codes) == (429, ["limit/in-flight-per-caller"])
+        assert (task.status, other.status, (await first).status) == (429, 200, 200)
+        assert (await there.ask(call())).status == 200, "what has ended is not counted"
+        (refused, _) = there.entries("refused")
+        assert refused["principal"]["id"] == "dev"
+
+
+async def test_callers_that_are_known_are_told_apart_by_who_they_are_and_not_by_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    upstream, asking = Held(), ["ada"]
+
+    async def identify(_credentials: Credentials, _client_ip: str | None) -> Principal:
+        return Principal(id=asking[0], issuer=anonymous.ISSUER, method=AuthMethod.JWT)
+
+    async with bench(tmp_path, upstream, more="limits: {in_flight_per_caller: 1}\n") as there:
+        monkeypatch.setattr(there.gateway.identities, "identify", identify)
+        first = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        elsewhere = await there.ask(call(), client_ip="127.0.0.2")
+        upstream.proceed.set()
+        asking[0] = "bob"
+
+        assert elsewhere.codes == ["limit/in-flight-per-caller"]
+        assert (await there.ask(call())).status == 200
+        await first
+
+
+async def test_a_caller_that_leaves_gives_back_its_place(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream, more="limits: {in_flight_per_caller: 1}\n") as there:
+        first = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        upstream.proceed.set()
+
+        assert (await there.ask(call())).status == 200

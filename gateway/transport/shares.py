@@ -1,0 +1,39 @@
+"""How much each client holds at once of what all share, connections or requests, and the bound on it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+
+class Shares:
+    """At most `limit` at once for each client: its address, or what else it is known by. Memory is bounded by what is
+    held."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[str | bytes, int] = {}
+
+    def admit(self, client: str) -> bool:
+        """Whether one more may be held; it is counted then, until `leave`."""
+        holder = _holder(client)
+        count = self._held.get(holder, 0)
+        if count >= self._limit:
+            return False
+        self._held[holder] = count + 1
+        return True
+
+    def leave(self, client: str) -> None:
+        """One that was admitted is gone."""
+        holder = _holder(client)
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]
+
+
+def _holder(client: str) -> str | bytes:
+    """Who a client is counted as. A subscriber of IPv6 has a whole /64 (RFC 6177), and so has one bound for it."""
+    try:
+        parsed = ip_address(client)
+    except ValueError:
+        return client
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else client
