@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line. A gateway that serves loads neither the other commands nor what they print with."""
+    _open_streams()
     if sys.argv[1:2] == ["serve"]:
         from gateway.cli import running, serve
 
@@ -14,6 +16,14 @@ def main() -> None:
     from gateway.cli import root
 
     root.main()
+
+
+def _open_streams() -> None:
+    """Give a process that was started without standard streams some that lead nowhere, before anything else gets their
+    numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it stays open
 
 
 __all__ = ["main"]

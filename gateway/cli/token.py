@@ -22,9 +22,14 @@ def token(
 ) -> None:
     """Print a development token, and nothing else, on standard output."""
     from gateway.errors import ConfigurationError
-    from gateway.identity import development
+    from gateway.identity import delegation, development
 
     lifetime = seconds(ttl)
+    for option, name in (("agent", agent), ("user", user), ("task", task)):
+        if name is not None and delegation.identifier(name) is None:
+            raise typer.BadParameter(
+                f"--{option} is empty, too long, no SPIFFE ID or not printable, so no gateway takes it"
+            )
     if group and not user:
         raise typer.BadParameter("a group is that of a user; add --user")
     settings = configuration(config)
