@@ -87,6 +87,10 @@ class _Protocol(HttpToolsProtocol):
         self.scope.update(self._extensions)  # type: ignore[typeddict-item] - extensions of ours
 
     def on_headers_complete(self) -> None:
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or self.parser.get_http_version() == "1.0"):
+            # Another coding would not be undone, and HTTP/1.0 has none (RFC 9112 section 6.1): others see another body.
+            raise httptools.HttpParserError("the request has a transfer coding that is not read")
         if self.parser.should_upgrade():
             self._offered = True
             return

@@ -248,6 +248,18 @@ async def test_the_body_of_a_request_that_offers_another_protocol_is_its_body(of
         await answered(reader)
 
 
+@pytest.mark.parametrize(
+    ("version", "coding"), [(b"1.1", b"gzip, chunked"), (b"1.1", b"identity, chunked"), (b"1.0", b"chunked")]
+)
+async def test_a_body_that_is_read_in_two_ways_is_not_read(version: bytes, coding: bytes):
+    head = b"POST /body HTTP/" + version + b"\r\nhost: here\r\ntransfer-encoding: " + coding + b"\r\n\r\n"
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(head + b"1\r\nx\r\n0\r\n\r\n" + SMUGGLED)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_a_tunnel_is_no_request():
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         writer.write(b"CONNECT here:1 HTTP/1.1\r\nhost: here\r\n\r\n" + SMUGGLED)
