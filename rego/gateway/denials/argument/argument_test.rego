@@ -59,11 +59,24 @@ test_destinations_are_not_disguised if {
 
 test_lost_lists_refuse if {
 	places := {"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "https://docs.example/"}}
-	every networks in [null, {}, {"v4": [], "v6": ["::1/128"]}, {"v4": ["127.0.0.0/8"]}] {
+	every networks in [null, {}, {"v4": [], "v6": ["::1/128"]}, {"v4": ["127.0.0.0/8"], "v6": []}, {"v4": ["127.0.0.0/8"]}] {
 		settings := object.union(object.remove(data.gateway.settings, ["internal_networks"]), {"internal_networks": networks})
 		found := _denials(example.changed(places)) with data.gateway.settings as settings
 		example.codes(found) == {"argument/internal-address"}
 	}
+}
+
+test_one_network_of_each_kind_is_a_list if {
+	places := {"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "https://docs.example/%20"}}
+	networks := {"v4": ["127.0.0.0/8"], "v6": ["::1/128"]}
+	settings := object.union(object.remove(data.gateway.settings, ["internal_networks"]), {"internal_networks": networks})
+	found := _denials(example.changed(places)) with data.gateway.settings as settings
+	found == set()
+}
+
+test_the_name_of_a_tool_is_no_destination if {
+	found := _denials(example.changed({"/resource/id": "files/localhost"}))
+	found == set()
 }
 
 test_the_uri_of_a_resource_is_judged if {
