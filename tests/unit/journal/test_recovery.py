@@ -102,6 +102,22 @@ async def test_an_edited_line_with_an_end_is_no_crash(write_journal: Callable[..
     assert "opagate journal verify" in caught.value.remedy
 
 
+@pytest.mark.parametrize(("before", "kept"), [(b"", -1), (b"", 40), (b"x", None), (b"", 0)])
+async def test_a_last_line_that_was_edited_and_has_its_end_is_no_crash(
+    write_journal: Callable[..., Awaitable[str]], folder: Path, before: bytes, kept: int | None
+):
+    await write_journal(2)
+    path = folder / "00000001.jsonl"
+    *others, last = path.read_bytes().splitlines()
+    edited = b"\n".join([*others, before + last[:kept]]) + b"\n"
+    path.write_bytes(edited)
+
+    with pytest.raises(JournalError, match=rf"is damaged: .*00000001\.jsonl, line {len(others) + 1}: "):
+        recover(folder, CHAIN, Disk())
+    assert path.read_bytes() == edited
+    assert not list(folder.glob("*.torn"))
+
+
 async def test_a_line_that_is_too_long_is_no_crash(write_journal: Callable[..., Awaitable[str]], folder: Path):
     await write_journal(2)
     add(folder / "00000001.jsonl", b"x" * (MAX_LINE + 5) + b"\n{")
