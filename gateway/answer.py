@@ -149,7 +149,7 @@ async def note_refusal(
 
 def failure(error: GatewayError) -> Refusal:
     """The refusal that an outside failure becomes."""
-    reason = Reason(error.code, error.message[:1].upper() + error.message[1:] + ".", error.remedy)
+    reason = Reason(error.code, _sentence(error.message), _sentence(error.remedy))
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, reason, RPC_UPSTREAM)
     if isinstance(error, UpstreamError):
@@ -158,6 +158,12 @@ def failure(error: GatewayError) -> Refusal:
 
 
 # --- small parts -------------------------------------------------------------------------------------
+
+
+def _sentence(clause: str) -> str:
+    """What an error says, as a refusal says it."""
+    return clause and f"{clause[0].upper()}{clause[1:]}."
+
 
 _FAILED: Final = 500
 """HTTP statuses from here on say that the fault is not the caller's."""
@@ -262,7 +268,7 @@ def _last_words(
 ) -> bytes | None:
     if identifier is None:
         return None
-    words = failure_response(identifier, f"{error.message[:1].upper()}{error.message[1:]}.")
+    words = failure_response(identifier, _sentence(error.message))
     if is_event_stream(reply.headers):
         return sse.encode(words)
     return words if _media_type(reply.headers) == "application/json" and not begun else None

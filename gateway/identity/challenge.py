@@ -34,22 +34,22 @@ class _Kind:
     controls: tuple[str, ...] = ("ASI03", "MCP07")
 
 
-_NEW_TOKEN: Final = "get a new access token for this gateway and call again"  # noqa: S105 - a sentence
+_NEW_TOKEN: Final = "Get a new access token for this gateway and call again."  # noqa: S105 - a sentence
 
 _KINDS: Final[Mapping[Code, _Kind]] = {
-    "identity/missing": _Kind(None, "send an access token in the Authorization header"),
-    "identity/malformed": _Kind("invalid_token", "send one Authorization header, with one signed JWT"),
-    "identity/issuer": _Kind("invalid_token", "get a token from an authorization server of this gateway's metadata"),
+    "identity/missing": _Kind(None, "Send an access token in the Authorization header."),
+    "identity/malformed": _Kind("invalid_token", "Send one Authorization header, with one signed JWT."),
+    "identity/issuer": _Kind("invalid_token", "Get a token from an authorization server of this gateway's metadata."),
     "identity/signature": _Kind("invalid_token", _NEW_TOKEN),
     "identity/expired": _Kind("invalid_token", _NEW_TOKEN),
-    "identity/audience": _Kind("invalid_token", "ask for the token with this gateway as its resource (RFC 8707)"),
-    "identity/claims": _Kind("invalid_token", "send an access token with iss, sub, aud, exp and iat (RFC 9068)"),
-    "identity/delegation": _Kind("invalid_token", "get a token by one token exchange from end to end (RFC 8693)"),
-    "identity/proof": _Kind("invalid_dpop_proof", "prove possession of the key that the token is bound to"),
-    "identity/replay": _Kind("invalid_dpop_proof", "make a new proof for each request"),
-    "identity/unbound": _Kind("invalid_token", "get a token that is bound to a DPoP key or a client certificate"),
-    "identity/certificate": _Kind("invalid_token", "present a valid X.509-SVID of the configured trust domain"),
-    "identity/scope": _Kind("insufficient_scope", "get a token with all of the scopes that are named"),
+    "identity/audience": _Kind("invalid_token", "Ask for the token with this gateway as its resource (RFC 8707)."),
+    "identity/claims": _Kind("invalid_token", "Send an access token with iss, sub, aud, exp and iat (RFC 9068)."),
+    "identity/delegation": _Kind("invalid_token", "Get a token by one token exchange from end to end (RFC 8693)."),
+    "identity/proof": _Kind("invalid_dpop_proof", "Prove possession of the key that the token is bound to."),
+    "identity/replay": _Kind("invalid_dpop_proof", "Make a new proof for each request."),
+    "identity/unbound": _Kind("invalid_token", "Get a token that is bound to a DPoP key or a client certificate."),
+    "identity/certificate": _Kind("invalid_token", "Present a valid X.509-SVID of the configured trust domain."),
+    "identity/scope": _Kind("insufficient_scope", "Get a token with all of the scopes that are named."),
 }
 
 

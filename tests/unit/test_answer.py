@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.answer import failure
 from gateway.errors import HistoryFull, UpstreamBroken
 from gateway.model.target import Pin
 from tests.requirements import requirement
@@ -131,3 +132,10 @@ async def test_a_list_of_resources_shows_what_policy_shows(there: Bench):
     )
 
     assert (await there.ask(message("resources/list"))).json["result"]["resources"] == [{"uri": "file:///a"}]
+
+
+def test_a_failure_is_told_in_sentences():
+    reason = failure(UpstreamBroken("it died", "start it again")).reason
+
+    assert (reason.message, reason.remedy) == ("It died.", "Start it again.")
+    assert failure(UpstreamBroken("it died")).reason.remedy == ""

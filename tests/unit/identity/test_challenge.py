@@ -37,7 +37,7 @@ def test_every_code_has_a_remedy_and_a_challenge_that_is_well_formed(code: Code)
         refusal = challenge.refusal(Fault(code, "a detail"), SCOPED, URL, dpop=dpop)
         assert refusal.reason.code == code
         assert refusal.reason.message == "A detail."
-        assert refusal.reason.remedy
+        assert re.fullmatch(r"[A-Z].*\.", refusal.reason.remedy)
         assert refusal.reason.controls
         assert refusal.rpc_code == challenge.RPC_CODE
         assert "a detail" not in (refusal.challenge or "").lower()
