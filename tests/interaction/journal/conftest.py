@@ -16,6 +16,7 @@ from pathlib import Path
 from gateway.config import JournalSettings
 from gateway.errors import JournalError
 from gateway.journal.writer import Journal
+from gateway.telemetry import logs
 
 async def call(journal, numbers):
     for number in numbers:
@@ -33,6 +34,7 @@ async def main():
     numbers = itertools.count()
     await asyncio.gather(*[call(journal, numbers) for _ in range(8)])
 
+logs.configure("json", "error")
 try:
     asyncio.run(main())
 except JournalError as error:
