@@ -22,6 +22,7 @@ from gateway.cli.root import app
 from gateway.config import Configuration
 from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
+from gateway.policy.problems import GRANTS
 from gateway.telemetry.metrics import Metrics
 from tests.policy.conftest import put
 from tests.requirements import REQUIREMENTS
@@ -235,7 +236,7 @@ def test_yaml_in_a_page_is_a_configuration_or_grants_without_a_fault(
     if any(isinstance(item, list) for item in upstreams.values()):
         (tmp_path / "grants.yaml").write_text(snippet.text, encoding="utf-8")
 
-        assert rego.grant_problems(rego.bundle.read(ROOT / "rego", tmp_path / "grants.yaml")) == []
+        assert rego.problems(rego.bundle.read(ROOT / "rego", tmp_path / "grants.yaml"), GRANTS) == []
         return
     for name in re.findall(r"\$\{(\w+)\}", snippet.text):
         monkeypatch.setenv(name, "x")

@@ -15,7 +15,7 @@ from cryptography import x509
 
 from gateway import config
 from gateway.cli import catalogue
-from gateway.cli.rego import grant_problems
+from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
@@ -25,8 +25,9 @@ from gateway.inspection.credentials.detect import detectors
 from gateway.journal import keys as journal_keys
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
-from gateway.policy import Policy, bundle, grants
+from gateway.policy import Policy, bundle
 from gateway.policy.policy import shipped
+from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.server import Server
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
@@ -138,9 +139,9 @@ async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
 
 async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     section = settings.policy
-    problems = [] if section.engine.kind == "opa" else _own_grants(section)
-    for problem in problems:
-        yield Finding("fail", "grants", problem, grants.REMEDY)
+    problems = [] if section.engine.kind == "opa" else list(_own_data(section))
+    for finding in problems:
+        yield finding
     if problems:
         return
     try:
@@ -156,39 +157,43 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
         return
     yield Finding("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
     if section.engine.kind == "opa":
-        async for finding in _opa_grants(section.engine):
+        async for finding in _opa_data(section.engine):
             yield finding
     else:
-        yield Finding("ok", "grants", f"{_grants_file(section)} can be read in full")
+        yield Finding("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
 
 
-def _grants_file(section: PolicySettings) -> str:
-    return str(section.grants or (section.path or shipped()) / bundle.GRANTS)
+def _place(section: PolicySettings, file: DataFile) -> str:
+    own = section.grants if file is GRANTS else None
+    return str(own or (section.path or shipped()) / file.path)
 
 
-def _own_grants(section: PolicySettings) -> list[str]:
-    """What is wrong with the grants. What else is wrong with the policy shows when it is loaded."""
+def _own_data(section: PolicySettings) -> Iterator[Finding]:
+    """What is wrong with the policy's data. What else is wrong with the policy shows when it is loaded."""
     try:
-        found = grant_problems(bundle.read(section.path or shipped(), section.grants))
+        loaded = bundle.read(section.path or shipped(), section.grants)
+        found = {file: data_problems(loaded, file) for file in DATA_FILES}
     except GatewayError:
-        return []
-    return [f"{_grants_file(section)}: {problem}" for problem in found]
+        return
+    for file, problems in found.items():
+        for problem in problems:
+            yield Finding("fail", file.name, f"{_place(section, file)}: {problem}", file.remedy)
 
 
-async def _opa_grants(engine: OpaEngine) -> AsyncIterator[Finding]:
-    """OPA takes its policy as it is: whoever loads it there has to see to its grants."""
+async def _opa_data(engine: OpaEngine) -> AsyncIterator[Finding]:
+    """OPA takes its policy as it is: whoever loads it there has to see to its data."""
     server = Server(engine)
     try:
-        problems = await server.grant_problems()
+        for file in DATA_FILES:
+            problems = await server.problems(file)
+            for problem in problems:
+                yield Finding("fail", file.name, f"in OPA: {problem}", file.remedy)
+            if not problems and file is GRANTS:
+                yield Finding("ok", "grants", "those in OPA can be read in full")
     except GatewayError as error:
         yield _failed("grants", error)
-        return
     finally:
         await server.aclose()
-    for problem in problems:
-        yield Finding("fail", "grants", f"in OPA: {problem}", grants.REMEDY)
-    if not problems:
-        yield Finding("ok", "grants", "those in OPA can be read in full")
 
 
 def _inspection(settings: Configuration) -> Iterator[Finding]:

@@ -16,9 +16,10 @@ from typing import Any, Final, Literal, Protocol, cast
 import regorus
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import annotations, bundle, datafile, dialect, fixtures, grants
+from gateway.policy import annotations, bundle, datafile, dialect, fixtures
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint, trees
+from gateway.policy.problems import DATA_FILES, DataFile
 
 _PROGRAM_SECONDS: Final = 120
 _TEST = re.compile(r"^(?:todo_)?test_\w+")
@@ -64,7 +65,8 @@ class _Engine(Protocol):
 
 async def checks(folder: Path, grants: Path | None) -> Sequence[Check]:
     """What the gateway itself checks at load, and what OPA and Regal say, if they are here."""
-    found = [await _loaded(folder, grants), _dialect(folder, grants), _annotated(folder), _granted(folder, grants)]
+    found = [await _loaded(folder, grants), _dialect(folder, grants), _annotated(folder)]
+    found += [_readable(file, folder, grants) for file in DATA_FILES]
     found += [
         _program("opa check", "opa", "check", "--strict", "--bundle", *_schemas(folder), str(folder)),
         _program("opa fmt", "opa", "fmt", "--list", str(folder), says="is not formatted; run `opa fmt --write`"),
@@ -120,20 +122,20 @@ def _annotated(folder: Path) -> Check:
     return _check("annotations", stale, begun)
 
 
-def _granted(folder: Path, grants: Path | None) -> Check:
+def _readable(file: DataFile, folder: Path, grants: Path | None) -> Check:
     begun = time.monotonic()
     try:
-        return _check("grants", grant_problems(bundle.read(folder, grants)), begun)
+        return _check(file.name, problems(bundle.read(folder, grants), file), begun)
     except PolicyError as error:
-        return Check("grants", skipped=f"it cannot be loaded: {error.message}")
+        return Check(file.name, skipped=f"it cannot be loaded: {error.message}")
 
 
-def grant_problems(loaded: Bundle) -> list[str]:
-    """What is wrong with the grants, each in a sentence. Raises `PolicyBroken`."""
+def problems(loaded: Bundle, file: DataFile) -> list[str]:
+    """What the policy says is wrong with a file of its data, each in a sentence. Raises `PolicyBroken`."""
     engine = _engine(loaded, {})
-    if grants.PACKAGE not in engine.get_packages():
+    if file.package not in engine.get_packages():
         return []
-    return grants.sentences(_evaluated(engine, grants.RULE))
+    return file.sentences(_evaluated(engine, file.rule))
 
 
 def _check(name: str, findings: Sequence[str], begun: float) -> Check:
@@ -176,7 +178,7 @@ def opa_tests(folder: Path) -> list[Test] | None:
     opa = program("opa")
     if opa is None:
         return None
-    done = _run(opa, "test", "--bundle", "--format", "json", str(folder))
+    done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(folder))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
     except json.JSONDecodeError:

@@ -32,8 +32,9 @@ import regorus
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
-from gateway.policy import dialect, grants, verdict
+from gateway.policy import dialect, verdict
 from gateway.policy.bundle import Bundle
+from gateway.policy.problems import DataFile
 
 Entrypoint = Literal["decision", "visibility"]
 
@@ -110,11 +111,11 @@ class Embedded:
             raise PolicyInput(f"the policy input is larger than {MAX_INPUT >> 20} MiB", "send smaller arguments")
         return _decoded(self._run(_RULES[entrypoint], document))
 
-    def grant_problems(self) -> list[str]:
-        """What the policy says is wrong with its grants, each in a sentence. Raises a `PolicyError` if it cannot say."""
-        if grants.PACKAGE not in self._pristine.get_packages():
+    def problems(self, file: DataFile) -> list[str]:
+        """What the policy says is wrong with this data, each in a sentence. Raises a `PolicyError` if it cannot say."""
+        if file.package not in self._pristine.get_packages():
             return []
-        return grants.sentences(msgspec.json.decode(self._run(grants.RULE, b"{}")))
+        return file.sentences(msgspec.json.decode(self._run(file.rule, b"{}")))
 
     def _run(self, rule: str, document: bytes) -> str:
         try:

@@ -1,7 +1,7 @@
 """A policy folder kept in force: looked at, compiled, tried, and swapped whole, or left as it was.
 
 A changed folder is loaded once it has been still for one look, so that a copy under way is not taken for a policy. What
-cannot be loaded, has grants that cannot be read in full, or answers a fixture badly is told as the `problem`; the last
+cannot be loaded, has data that cannot be read in full, or answers a fixture badly is told as the `problem`; the last
 good policy stays in force. Reading is done in a thread. Compiling is not: an engine belongs to the thread that made it.
 It is done on the event loop in steps, between which calls are decided by the policy before.
 """
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy import bundle, fixtures, grants
+from gateway.policy import bundle, fixtures
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -84,9 +85,14 @@ class Folder:
         seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
         return seen, await asyncio.to_thread(bundle.read, self._folder, self._grants)
 
+    def _place(self, file: DataFile) -> str:
+        own = self._grants if file is GRANTS else None
+        return str(own or self._folder / file.path)
+
     async def _replace(self, engine: Embedded) -> None:
         try:
-            grants.require(engine.grant_problems(), str(self._grants or self._folder / bundle.GRANTS))
+            for file in DATA_FILES:
+                file.require(engine.problems(file), self._place(file))
             name = await fixtures.require(_Patient(engine))
         except PolicyBroken:
             raise

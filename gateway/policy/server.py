@@ -21,8 +21,8 @@ from gateway.http1 import address
 from gateway.http1.client import Client
 from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
-from gateway.policy import grants
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.problems import DataFile
 
 MAX_ANSWER: Final = 4 * 2**20
 """Bytes of one answer. A list of 10,000 tool names is a tenth of it."""
@@ -60,11 +60,11 @@ class Server:
             )
         return answer["result"]
 
-    async def grant_problems(self) -> list[str]:
-        """What OPA's policy says is wrong with its grants, each in a sentence. Raises a `PolicyError`."""
-        status, body = await self._ask(b"GET", b"/v1/" + grants.RULE.replace(".", "/").encode())
+    async def problems(self, file: DataFile) -> list[str]:
+        """What OPA's policy says is wrong with this data, each in a sentence. Raises a `PolicyError`."""
+        status, body = await self._ask(b"GET", b"/v1/" + file.rule.replace(".", "/").encode())
         _require_ok(status, body)
-        return grants.sentences(_object(body).get("result", []))
+        return file.sentences(_object(body).get("result", []))
 
     async def require_ready(self) -> None:
         """Raises a `PolicyError` unless OPA says that its bundles and plugins are active."""

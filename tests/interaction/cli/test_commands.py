@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gateway.policy.policy import shipped
 from tests.gateway_process import free_port
 from tests.interaction.cli.conftest import Opagate
 
@@ -101,6 +103,27 @@ def test_the_check_says_what_is_wrong_where_and_how_to_mend_it(opagate: Opagate,
     assert invalid.status == 1
     assert "did you mean 'listen'" in invalid.out
     assert "1 has no unit" in invalid.out
+
+
+def test_a_limit_that_cannot_be_read_is_told_by_both_checks(opagate: Opagate, tmp_path: Path):
+    opagate("init")
+    policy, path = tmp_path / "rego", tmp_path / "gateway.yaml"
+    shutil.copytree(shipped(), policy)
+    settings = policy / "gateway/settings/data.yaml"
+    settings.write_text(settings.read_text("utf-8").replace("calls: {soft: 200000,", "calls: {soft: 2000000,"), "utf-8")
+    path.write_text(path.read_text("utf-8").replace("policy:\n", f"policy:\n  path: {policy}\n"), "utf-8")
+
+    done = opagate("check", "--json")
+    (failed,) = [item for item in done.json["findings"] if item["state"] == "fail" and item["what"] == "settings"]
+
+    assert done.status == 1
+    assert (
+        f"{settings}: task_limits.calls needs two numbers, soft and hard, with soft not above hard" in failed["found"]
+    )
+    assert failed["remedy"]
+    checked = opagate("policy", "check", "--path", str(policy))
+    assert checked.status == 1
+    assert "task_limits.calls needs two numbers" in checked.out
 
 
 def test_suppressions_that_are_over_or_cover_nothing_are_told(opagate: Opagate, tmp_path: Path):

@@ -25,6 +25,7 @@ from gateway.model.decision import Decision
 from gateway.policy import bundle, document, fixtures
 from gateway.policy.embedded import Embedded
 from gateway.policy.policy import Policy, shipped
+from gateway.policy.problems import DATA_FILES, GRANTS
 from gateway.policy.server import Server
 
 pytestmark = pytest.mark.opa
@@ -279,7 +280,7 @@ async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path
 
     server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
     async with _started(f"unix://{socket}"):
-        assert await server.grant_problems() == [
+        assert await server.problems(GRANTS) == [
             "upstream 'files', grant 1: one of tools, resources and prompts is needed",
             "upstream 'files', grant 1: there is no field \"tolls\"",
         ]
@@ -290,7 +291,7 @@ async def test_an_opa_whose_policy_says_nothing_of_grants_has_no_problems(socket
     start(f"unix://{socket}", "--bundle", policy)
     server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
     async with _started(f"unix://{socket}"):
-        assert await server.grant_problems() == []
+        assert await server.problems(GRANTS) == []
     await server.aclose()
 
 
@@ -304,7 +305,7 @@ async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: 
     async with _started(f"unix://{socket}") as asked:
         assert asked.status().ready, asked.status().problem
         server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
-        assert await server.grant_problems() == []
+        assert [await server.problems(file) for file in DATA_FILES] == [[], []]
         for question in (*fixtures.CALLS, fixtures.HOSTILE):
             data = document.encode(question)
             assert await server.evaluate("decision", data) == await embedded.evaluate("decision", data)

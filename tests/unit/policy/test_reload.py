@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
 from gateway.policy import bundle, embedded
+from gateway.policy.policy import shipped
 from gateway.policy.reload import Folder
 
 Tree = Callable[[dict[str, str]], Path]
@@ -201,6 +202,23 @@ async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
     assert "rego/gateway/grants/data.yaml: upstream 'files', grant 2: no agent \"xb\" (and 1 more)" in folder.problem
     assert "the policy before it stays in force" in folder.problem
     assert await _effect(folder) == "allow"
+
+
+async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
+    """The shipped rules about limits, beside a decision that asks for none."""
+    name = "gateway/problems/problems.rego"
+    limits = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
+    folder = tree({name: (shipped() / name).read_text("utf-8"), "gateway/settings/data.yaml": limits})
+    opened = Folder(folder, None, deadline=60.0, monotonic=lambda: 0.0)
+    await opened.open()
+    tree({"gateway/settings/data.yaml": limits.replace("spread: {soft: 1, hard: 2}", "spread: {soft: null, hard: 2}")})
+    await opened.look()
+
+    assert not await opened.look()
+    assert opened.problem is not None
+    assert "gateway/settings/data.yaml: task_limits.spread needs two numbers, soft and hard" in opened.problem
+    assert "the policy before it stays in force" in opened.problem
+    assert await _effect(opened) == "allow"
 
 
 async def test_grants_with_problems_in_a_file_of_their_own_are_refused_at_the_start(tree: Tree, tmp_path: Path):

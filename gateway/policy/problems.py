@@ -1,0 +1,78 @@
+"""What a policy says is wrong with its own data. Pure.
+
+A grant that cannot be read in full is void (`rego/gateway/grants/`), and a limit that is none lets nothing pass: safe, and
+riddles to whoever wrote them. So a policy whose data have problems is not put into force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from gateway.errors import PolicyBroken
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of a policy's data, and the package that says what is wrong with it. A policy without that has nothing to say."""
+
+    name: str
+    package: str
+    remedy: str
+    form: str
+    """What an entry of `rule` is, in words."""
+    told: Callable[[object], str | None]
+    """An entry as a sentence; `None` for what is no such entry."""
+
+    @property
+    def rule(self) -> str:
+        return f"{self.package}.found"
+
+    @property
+    def path(self) -> str:
+        """Within a policy folder."""
+        return f"gateway/{self.name}/data.yaml"
+
+    def sentences(self, answer: object) -> list[str]:
+        """The answer of `rule`, each problem as a sentence. Raises `PolicyBroken` if it is not such an answer."""
+        items = cast("list[object]", answer) if isinstance(answer, list) else [None]
+        found = [sentence for item in items if (sentence := self.told(item)) is not None]
+        if len(found) < len(items):
+            raise PolicyBroken(f"{self.rule} is no list of problems", f"make it a set of {self.form}, or leave it out")
+        return sorted(found)
+
+    def require(self, found: Sequence[str], place: str) -> None:
+        """Raises `PolicyBroken` for the first of the problems of the file at `place`, and says how many there are."""
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise PolicyBroken(f"{place}: {found[0]}{more}", self.remedy)
+
+
+def _of_a_grant(item: object) -> str | None:
+    fields = cast("dict[str, object]", item) if isinstance(item, dict) else {}
+    upstream, index, problem = fields.get("upstream"), fields.get("index"), fields.get("problem")
+    if not isinstance(upstream, str) or not isinstance(problem, str) or not isinstance(index, int):
+        return None
+    return f"upstream {upstream!r}, grant {index + 1}: {problem}"
+
+
+def _of_a_setting(item: object) -> str | None:
+    return item if isinstance(item, str) else None
+
+
+GRANTS: Final = DataFile(
+    "grants",
+    "data.gateway.grants.problems",
+    "mend the grant: as it is, it grants nothing",
+    "objects with upstream, index and problem",
+    _of_a_grant,
+)
+SETTINGS: Final = DataFile(
+    "settings",
+    "data.gateway.problems",
+    "mend the setting: as it is, calls are refused for it, or not held by it",
+    "sentences",
+    _of_a_setting,
+)
+DATA_FILES: Final = (GRANTS, SETTINGS)
