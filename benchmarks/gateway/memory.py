@@ -60,7 +60,9 @@ async def _open_sessions(request: Request, count: int) -> list[asyncio.StreamWri
         head += f"mcp-session-id: {answer['mcp-session-id']}\r\nmcp-protocol-version: 2025-11-25\r\n"
         await _ask((reader, writer), parts.path, head, "tools/call", {"name": "echo", "arguments": {"text": "x"}})
         writer.write(f"GET {parts.path} HTTP/1.1\r\n{head}\r\n".encode())
-        await reader.readuntil(b": open")
+        lead = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in lead:
+            raise SystemExit(f"a stream was answered with {lead.splitlines()[0].decode()}")
         opened.append(writer)
     return opened
 
