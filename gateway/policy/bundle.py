@@ -119,12 +119,21 @@ def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[t
             continue
         path = Path(entry)
         # To resolve every path is a call of the system for each of its parts, ten times as many as all the rest.
-        if entry.is_symlink() and not path.resolve().is_relative_to(root):
+        if entry.is_symlink() and not _target(path, name).is_relative_to(root):
             raise PolicyBroken(f"{name} is a link that leaves the policy folder", "copy what it points to")
         if entry.is_dir():
             yield from _paths(path, root, depth + 1, f"{name}/")
         elif entry.name in _DATA_NAMES or name == ".manifest" or _decides(entry.name):
             yield name, path
+
+
+def _target(link: Path, name: str) -> Path:
+    try:
+        return link.resolve(strict=True)
+    except FileNotFoundError:
+        return link.resolve()
+    except (OSError, RuntimeError):
+        raise PolicyBroken(f"{name} is a link that leads to itself", "mend it, or remove it") from None
 
 
 def _decides(name: str) -> bool:

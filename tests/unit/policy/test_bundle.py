@@ -121,6 +121,15 @@ def test_links_within_the_folder_are_followed_as_kubernetes_mounts_them(tree: Tr
     assert len(bundle.read(folder).modules) == 2
 
 
+@pytest.mark.parametrize("name", ["a.rego", "gateway/more"])
+def test_a_link_to_itself_is_told(tree: Tree, name: str):
+    folder = tree({})
+    (folder / name).symlink_to(folder / name)
+
+    with pytest.raises(PolicyBroken, match=f"{name} is a link that leads to itself"):
+        bundle.read(folder)
+
+
 def test_a_link_to_a_parent_ends(tree: Tree):
     folder = tree({})
     (folder / "gateway/loop").symlink_to(folder)
