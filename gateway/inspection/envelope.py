@@ -150,15 +150,18 @@ class EventEnvelope:
         if self._in_data:
             self._envelope.feed(text)
             return
-        if len(self._line) < len(_DATA):
+        if len(self._line) < len(_BOM + _DATA):
             self._line += text
-            if self._line.startswith(_DATA):
+            line = self._line.removeprefix(_BOM)
+            if line.startswith(_DATA):
                 self._in_data = True
-                self._envelope.feed(self._line[len(_DATA) :])
+                self._envelope.feed(line.removeprefix(_DATA))
 
 
 _BREAK: Final = re.compile(rb"\r\n|\n|\r")
 _DATA: Final = b"data:"
+_BOM: Final = b"\xef\xbb\xbf"
+"""None of the line at the beginning of a stream. Elsewhere a reader finds no data after it, and nothing is lost."""
 
 
 def _broken(what: str) -> UpstreamBroken:

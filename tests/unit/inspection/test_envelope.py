@@ -62,6 +62,15 @@ def test_any_other_never_does(text: str, cuts: list[int]):
         fed(EventEnvelope(7), b': "{\ndata: ' + text.encode() + b"\n\n", cuts)
 
 
+@requirement("mcp/list-filter")
+@given(cuts=CUTS)
+def test_a_byte_order_mark_before_an_event_hides_nothing_of_it(cuts: list[int]):
+    """Readers of streams take it away at the beginning (HTML standard, section 9.2.6)."""
+    with pytest.raises(UpstreamBroken, match="another request"):
+        fed(EventEnvelope(7), b"\xef\xbb\xbfdata:" + BAD[0].encode() + b"\n\n", cuts)
+    fed(EventEnvelope(7), b"\xef\xbb\xbfdata:" + GOOD[0].encode() + b"\n\n", cuts)
+
+
 def test_data_in_several_lines_is_one_text():
     event = b'data: {"jsonrpc": "2.0",\r\ndata: "id":\rdata:8, "result"\ndata:: {}}\n\n'
     with pytest.raises(UpstreamBroken, match="another request"):
