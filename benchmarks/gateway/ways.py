@@ -47,8 +47,8 @@ class Words(Inspector):
 
     __slots__ = ()
 
-    def call(self, call: Call, task: Task, *about: object, **more: object) -> CallContent:
-        return analyse(call, key=self.key, goal=task.goal, contract=task.contract)
+    def call(self, call: Call, task: Task, *about: object, untrusted: bool = True, **more: object) -> CallContent:
+        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, told=untrusted)
 
     def result(self, call: Call, task: Task, *about: object, **more: object) -> ResultInspector:
         links = follow.sends(call, task.goal)

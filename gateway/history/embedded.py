@@ -208,6 +208,10 @@ class History:
         on changing. Raises `TaskExpired`."""
         return self.state(self._known(task)).shingles
 
+    def untrusted(self, task: Task) -> bool:
+        """Whether the task has read something untrusted. Raises `TaskExpired`."""
+        return self.state(self._known(task)).untrusted
+
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
     ) -> JsonObject | None:

@@ -97,9 +97,11 @@ def analyse(
     contract: Contract | None,
     detector: Detects[Known_contra] | None = None,
     known: Known_contra | None = None,
+    told: bool = True,
 ) -> CallContent:
     """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
-    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing."""
+    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `told` is whether
+    it matters what the call tells its system."""
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations)
     sightings, seen_whole = (), True
@@ -111,7 +113,7 @@ def analyse(
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
     hidden = readings(text)
-    trusted = call.target.trust == "trusted"
+    remembers = told and call.target.trust == "trusted"
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
@@ -122,7 +124,7 @@ def analyse(
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and follow.sends(call, goal),
-        said=_said(text, hidden, key) if trusted else frozenset(),
+        said=_said(text, hidden, key) if remembers else frozenset(),
     )
 
 

@@ -41,10 +41,12 @@ class Inspector:
         handles: Mapping[str, StandIn] = MappingProxyType({}),
         *,
         quiet: Quiet | None = None,
+        untrusted: bool = True,
     ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
         again in any form; `handles` the handles in the arguments, and what they stand for. `quiet` says what is taken
-        for no credential (`suppressions.of`)."""
+        for no credential (`suppressions.of`). `untrusted` is whether the task has read something untrusted: before that,
+        whatever a call tells its system is the user's or the system's own."""
         return analyse(
             call,
             key=self.key,
@@ -52,6 +54,7 @@ class Inspector:
             contract=task.contract,
             detector=_Knowing(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=seen or None,
+            told=untrusted,
         )
 
     def result(

@@ -88,7 +88,7 @@ class _Run:
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
-        content = self._inspector.call(call, trace.task, state.shingles)
+        content = self._inspector.call(call, trace.task, state.shingles, untrusted=state.untrusted)
         apply(state, reserved(state, call_id, call, content, now))
         depth = len(trace.principal.delegation)
         known = facts(state, now, call=call_id, content=content, depth=depth)

@@ -69,6 +69,14 @@ def test_a_credential_is_found_by_its_form_and_again_in_any_form_once_it_was_see
     assert {item.fingerprint for item in look(halves, seen=shown).sightings} == {FINGERPRINT.fingerprint}
 
 
+def test_what_a_call_tells_a_trusted_system_matters_once_something_untrusted_was_read():
+    call = Call("tools/call", replace(TARGET, trust="trusted"), {"body": "eve@evil.example"})
+
+    assert INSPECTOR.call(call, TASK, {}, untrusted=True).said
+    assert INSPECTOR.call(call, TASK, {}).said
+    assert not INSPECTOR.call(call, TASK, {}, untrusted=False).said
+
+
 def test_the_digests_are_of_the_key():
     arguments = {"to": "ana@corp.example", "body": "zanzibarian"}
 
