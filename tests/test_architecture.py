@@ -69,6 +69,8 @@ PURE = (
     "gateway.history.events",
     "gateway.history.facts",
     "gateway.history.fields",
+    "gateway.history.fold",
+    "gateway.history.making",
     "gateway.history.origins",
     "gateway.history.state",
     "gateway.history.trail",

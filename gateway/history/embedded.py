@@ -22,9 +22,11 @@ from gateway.history import dump
 from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
+from gateway.history.fold import apply
 from gateway.history.kept import Kept, row, task_fields
+from gateway.history.making import observed, read, reserved, says_nothing
 from gateway.history.origins import Teller
-from gateway.history.state import TaskState, apply, observed, read, reserved, says_nothing
+from gateway.history.state import TaskState
 from gateway.history.store import digest_of
 from gateway.model.call import Made
 from gateway.model.content import ResultContent

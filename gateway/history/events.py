@@ -3,7 +3,7 @@
 A call is counted when it is reserved, before policy decides, so that calls in parallel cannot race a limit. A call that
 was refused is then taken back and leaves a denial; one that went on leaves its marks for good.
 
-Events hold keyed digests and fingerprints in the place of values. `fields` writes them down, `state` folds them.
+Events hold keyed digests and fingerprints in the place of values. `fields` writes them down, `fold` folds them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Opened:
 
 
 class Reserved(NamedTuple):
-    """A call is about to be decided. Made by `state.reserved`.
+    """A call is about to be decided. Made by `making.reserved`.
 
     `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
     `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
@@ -94,7 +94,7 @@ class Settled(NamedTuple):
 
 
 class Observed(Struct, frozen=True):
-    """A part of a call's result. Made by `state.observed`, which leaves out what is known already.
+    """A part of a call's result. Made by `making.observed`, which leaves out what is known already.
 
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`.
@@ -111,7 +111,7 @@ class Observed(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Something was read outside of an open call, or a part of it. Made by `state.read`, which leaves out what is known
+    """Something was read outside of an open call, or a part of it. Made by `making.read`, which leaves out what is known
     already.
 
     `number` is its place among the calls and readings of the task; that of the call, if it is the `late` result of a call

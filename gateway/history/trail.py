@@ -22,7 +22,8 @@ from gateway.errors import HistoryError
 from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled, Touch
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields
-from gateway.history.state import TaskState, apply
+from gateway.history.fold import apply
+from gateway.history.state import TaskState
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Role

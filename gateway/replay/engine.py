@@ -12,7 +12,9 @@ from typing import Final, Literal, cast
 
 from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import facts
-from gateway.history.state import TaskState, apply, observed, reserved, says_nothing
+from gateway.history.fold import apply
+from gateway.history.making import observed, reserved, says_nothing
+from gateway.history.state import TaskState
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from gateway.history.events import Endorsed, Event, Opened, Released, Reserved, Settled, Shown
-from gateway.history.state import TaskState, apply, observed, read, reserved
+from gateway.history.fold import apply
+from gateway.history.making import observed, read, reserved
+from gateway.history.state import TaskState
 from gateway.model.call import Call, Made, Source
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gateway.history.events import Observed, Opened, Released, Reserved, Settled, Shown, Touch
 from gateway.history.facts import WINDOW, facts
-from gateway.history.state import ENDLESS, TaskState, apply
+from gateway.history.fold import apply
+from gateway.history.state import ENDLESS, TaskState
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Role, Sensitivity

@@ -22,7 +22,8 @@ from gateway.history.events import (
 )
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, pack, to_fields, unpack
-from gateway.history.state import TaskState, apply
+from gateway.history.fold import apply
+from gateway.history.state import TaskState
 from gateway.model.target import Sensitivity
 from tests.unit.history.lives import Life, lives
 

@@ -14,7 +14,9 @@ from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history import state as bounds
 from gateway.history.embedded import History
 from gateway.history.facts import facts
-from gateway.history.state import ENDLESS, TaskState, apply, read, reserved, says_nothing
+from gateway.history.fold import apply
+from gateway.history.making import read, reserved, says_nothing
+from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, Made
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target

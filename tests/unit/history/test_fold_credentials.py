@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.history import state as bounds
 from gateway.history.events import Opened, Shown
-from gateway.history.state import apply
+from gateway.history.fold import apply
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.history import state as bounds
 from gateway.history.events import Endorsed, Opened, Settled
-from gateway.history.state import apply, observed
+from gateway.history.fold import apply
+from gateway.history.making import observed
 from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gateway.history import state as bounds
 from gateway.history.events import Released
 from gateway.history.facts import facts
-from gateway.history.state import apply, observed, says_nothing
+from gateway.history.fold import apply
+from gateway.history.making import observed, says_nothing
 from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:

@@ -1,0 +1,234 @@
+"""The fold over the events of a task. Pure: no I/O, no clock, no randomness.
+
+`apply` changes the state that it is given, and returns it: a copy for each event would cost more than the event. Each
+event takes time in proportion to its own size, whatever the length of the task.
+"""
+
+from __future__ import annotations
+
+from gateway.history.events import (
+    Ended,
+    Endorsed,
+    Event,
+    Observed,
+    Opened,
+    Read,
+    Released,
+    Reserved,
+    Settled,
+    Shown,
+)
+from gateway.history.state import (
+    ENDLESS,
+    MAX_CREDENTIALS,
+    MAX_ENDORSED,
+    MAX_PRESENTED,
+    MAX_TRUSTED,
+    Grown,
+    Key,
+    Known,
+    TaskState,
+    higher,
+    open_call,
+    smallest,
+)
+from gateway.model.target import Sensitivity
+
+
+def apply(state: TaskState, event: Event) -> TaskState:
+    """The state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a call that is
+    reserved twice, and for what happens to a call that is not open."""
+    match event:
+        case Reserved():
+            _reserve(state, event)
+        case Observed():
+            _observe(state, event)
+        case Read():
+            _read(state, event)
+        case Settled():
+            _settle(state, event)
+        case Released():
+            _release(state, event)
+        case Opened():
+            for shows in event.credentials:
+                _keep_credential(state, shows, Known("user"))
+            known = smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+            state.trusted = _grown(state.trusted, known)
+        case Endorsed():
+            state.approvals += 1
+            values = smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+            state.endorsed = _grown(state.endorsed, values)
+        case Ended():
+            state.ended = event.how
+    return state
+
+
+def _reserve(state: TaskState, event: Reserved) -> None:
+    if event.call in state.open:
+        raise ValueError(f"the call {event.call} is open already")
+    audience = event.touch.audience
+    state.open[event.call] = event
+    state.number = max(state.number, event.number)
+    _add(state.touched, event.touch)
+    _add(state.busy, audience)
+    state.blind += event.destinations is None
+    state.crowded += event.crowded
+    for digest in event.destinations or ():
+        _add(state.destinations, digest)
+    for number in event.fed:
+        _feed(state, number, audience)
+    if event.flooded:
+        _add(state.flood, audience)
+    state.spoken += event.own
+    for link in event.links:
+        _add(state.followed, link)
+    for value in event.said:
+        _add(state.said, value)
+    for fingerprint in event.credentials:
+        first = state.presented.get(fingerprint, event.number)
+        if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
+            state.presented[fingerprint] = min(first, event.number)
+
+
+def _release(state: TaskState, event: Released) -> None:
+    taken = _close(state, event.call)
+    audience = taken.touch.audience
+    _take(state.touched, taken.touch)
+    state.blind -= taken.destinations is None
+    state.crowded -= taken.crowded
+    for digest in taken.destinations or ():
+        _take(state.destinations, digest)
+    for number in taken.fed:
+        _unfeed(state, number, audience)
+    if taken.flooded:
+        _take(state.flood, audience)
+    state.spoken -= taken.own
+    for link in taken.links:
+        _take(state.followed, link)
+    for value in taken.said:
+        _take(state.said, value)
+    state.denials += event.denied
+
+
+def _settle(state: TaskState, event: Settled) -> None:
+    done = _close(state, event.call)
+    audience = done.touch.audience
+    state.settled += 1
+    state.last[audience] = max(state.last.get(audience, done.at), done.at)
+    _label(state, done.sensitivity, untrusted=done.untrusted)
+
+
+def _observe(state: TaskState, event: Observed) -> None:
+    source = open_call(state, event.call)
+    audience = source.touch.audience
+    _label(state, event.sensitivity, untrusted=source.untrusted)
+    for shows in event.credentials:
+        depth = _depth(state, source.credentials, shows.fingerprint)
+        known = Known("result", audience, source.number, depth, source.mint, shows.ordinary)
+        _keep_credential(state, shows, known)
+    state.lost |= event.lost
+    state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
+    state.links = _grown(state.links, event.links)
+    _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
+
+
+def _read(state: TaskState, event: Read) -> None:
+    """Of a call that nobody remembers the worst is assumed: that it made the credential, with any others before it."""
+    state.number = max(state.number, event.number)
+    _label(state, event.sensitivity, untrusted=event.untrusted)
+    for shows in event.credentials:
+        depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
+        call = event.number if event.late else None
+        known = Known("result", event.audience, call, depth, event.mint or event.unknown, shows.ordinary)
+        _keep_credential(state, shows, known)
+    state.lost |= event.lost
+    _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
+
+
+def _keep_words(state: TaskState, number: int, audience: str, event: Observed | Read, *, untrusted: bool) -> None:
+    if not untrusted:
+        state.trusted = _grown(state.trusted, event.tokens)
+        return
+    if event.tokens:
+        state.results[number] = audience
+    for token in event.tokens:
+        state.tokens.setdefault(token, number)
+    if not event.complete:
+        state.unkept = _grown(state.unkept, frozenset({audience}))
+
+
+def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
+    """The first place seen stays."""
+    if shows.fingerprint in state.credentials:
+        return
+    if len(state.credentials) < MAX_CREDENTIALS:
+        state.credentials[shows.fingerprint] = known
+        state.shingles[shows.fingerprint] = shows.shingles
+    else:
+        state.lost = True
+
+
+def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
+    """One more than that of any other credential that was used to get it. One of unknown origin begins a chain."""
+    others = (state.credentials.get(fingerprint) for fingerprint in used if fingerprint != revealed)
+    return max((min(known.depth + 1, ENDLESS) if known is not None else 1 for known in others), default=0)
+
+
+def _label(state: TaskState, sensitivity: Sensitivity, *, untrusted: bool) -> None:
+    state.untrusted |= untrusted
+    state.confidentiality = higher(state.confidentiality, sensitivity)
+
+
+def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
+    """With more in it: the same set, unless it was none yet. A copy for each event would cost more than the event."""
+    if not more:
+        return have
+    if isinstance(have, set):
+        have |= more
+        return have
+    return set(have | more)
+
+
+def _close(state: TaskState, call: str) -> Reserved:
+    reservation = open_call(state, call)
+    del state.open[call]
+    state.kept.pop(call, None)
+    _take(state.busy, reservation.touch.audience)
+    return reservation
+
+
+def _feed(state: TaskState, number: int, audience: str) -> None:
+    fed = state.fed.setdefault(number, {})
+    before = len(fed)
+    _add(fed, audience)
+    _widen(state, before, len(fed))
+
+
+def _unfeed(state: TaskState, number: int, audience: str) -> None:
+    fed = state.fed[number]
+    before = len(fed)
+    _take(fed, audience)
+    _widen(state, before, len(fed))
+    if not fed:
+        del state.fed[number]
+
+
+def _widen(state: TaskState, before: int, after: int) -> None:
+    if before == after:
+        return
+    if before:
+        _take(state.widths, before)
+    if after:
+        _add(state.widths, after)
+
+
+def _add(counts: dict[Key, int], key: Key) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _take(counts: dict[Key, int], key: Key) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]

@@ -1,0 +1,163 @@
+"""Makes the events that depend on what was before: `reserved`, `observed` and `read`. Pure: no I/O, no clock, no randomness.
+
+An event says all that `fold` needs, so that folding the journal gives the state that was. What has no room is left out
+here, and the event says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch
+from gateway.history.state import (
+    MAX_CREDENTIALS,
+    MAX_DESTINATIONS,
+    MAX_LINKS,
+    MAX_RESULT_TOKENS,
+    MAX_RESULTS,
+    MAX_SAID,
+    MAX_TOKENS,
+    MAX_TRUSTED,
+    TaskState,
+    higher,
+    open_call,
+    smallest,
+)
+from gateway.model.target import Effect, Sensitivity
+
+if TYPE_CHECKING:
+    from gateway.model.call import Call, Source
+    from gateway.model.content import CallContent, ResultContent
+
+
+def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | None, at: float) -> Reserved:
+    """The reservation of a call. Without content, or with incomplete content, what depends on it becomes unknown."""
+    target = call.target
+    touched = touch(call)
+    whole = content is not None and content.complete
+    digests = tuple(sorted(content.destinations)) if content is not None and whole else None
+    links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
+    said = NO_DIGESTS if content is None or not state.untrusted else content.said - state.trusted
+    crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
+    return Reserved(
+        call=call_id,
+        number=state.number + 1,
+        at=round(at, 3),
+        touch=touched,
+        mint=target.labels.effect is Effect.MINT,
+        untrusted=target.trust == "untrusted",
+        sensitivity=target.labels.sensitivity,
+        destinations=() if crowded else digests,
+        crowded=crowded,
+        credentials=_fingerprints(content),
+        fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS),
+        flooded=bool(state.unkept) and not (content is not None and whole and content.tokens <= state.trusted),
+        links=links,
+        own=(content is None or content.own) and not links,
+        directed=content is not None and content.directed,
+        said=tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
+    )
+
+
+def observed(
+    state: TaskState, call_id: str, content: ResultContent, label: Sensitivity = Sensitivity.PUBLIC
+) -> Observed:
+    """A part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's.
+
+    Raises `ValueError` for a call that is not open.
+    """
+    reservation = open_call(state, call_id)
+    room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
+    tokens, complete = _bounded(state, reservation.number, content, room, untrusted=reservation.untrusted)
+    links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
+    links = smallest(links, MAX_LINKS + 1 - len(state.links))
+    sensitivity = higher(reservation.sensitivity, label)
+    lost = not content.complete and not state.lost
+    return Observed(call_id, _fresh(state, content), tokens, complete, sensitivity, lost=lost, links=links)
+
+
+def read(
+    state: TaskState,
+    source: Source,
+    content: ResultContent,
+    at: float,
+    *,
+    late: bool = False,
+    number: int | None = None,
+) -> Read:
+    """A part of what is read outside of an open call, as far as it says something new. `late`: it is the result of a call
+    of this task; nothing else gives ground, since it may repeat anything. `number` is that of the parts before."""
+    made, target, untrusted = source.made, source.target, source.untrusted
+    if made is not None and late:
+        number = made.number
+    elif number is None:
+        number = state.number + 1
+    room = MAX_RESULT_TOKENS if untrusted or late else 0
+    tokens, complete = _bounded(state, number, content, room, untrusted=untrusted)
+    return Read(
+        number,
+        round(at, 3),
+        target.audience,
+        untrusted,
+        source.sensitivity,
+        call=None if made is None else made.call,
+        late=late,
+        mint=target.labels.effect is Effect.MINT,
+        unknown=source.unknown,
+        used=() if made is None else made.used,
+        credentials=_fresh(state, content),
+        tokens=tokens,
+        complete=complete,
+        lost=not content.complete and not state.lost,
+    )
+
+
+def says_nothing(state: TaskState, event: Observed | Read) -> bool:
+    """Whether folding the event would change nothing, so that it need not be written down."""
+    if isinstance(event, Read):
+        untrusted, audience, links = event.untrusted, event.audience, NO_DIGESTS
+    else:
+        reservation = open_call(state, event.call)
+        untrusted, audience, links = reservation.untrusted, reservation.touch.audience, event.links
+    return not (
+        event.tokens
+        or event.credentials
+        or event.lost
+        or links
+        or (untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
+        or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
+    )
+
+
+def _fresh(state: TaskState, content: ResultContent) -> tuple[Shown, ...]:
+    fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
+    return fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
+
+
+def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
+    if content is None or not content.sightings:
+        return ()
+    return tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
+
+
+def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, ...]:
+    """The untrusted results whose data is among the words. Data that goes back to where it came from is not spread,
+    nor are words that the user or a trusted source wrote too."""
+    index, trusted = state.tokens, state.trusted
+    numbers = {index[token] for token in index.keys() & tokens if token not in trusted}
+    return tuple(sorted(number for number in numbers if state.results[number] != audience))
+
+
+def _bounded(
+    state: TaskState, number: int, content: ResultContent, room: int, *, untrusted: bool
+) -> tuple[frozenset[int], bool]:
+    """The new words of a result for which there is room, and whether that is all that it held."""
+    if not untrusted:
+        fresh = content.tokens.difference(state.trusted, state.said)
+        room = min(room, MAX_TRUSTED - len(state.trusted)) if len(state.said) <= MAX_SAID else 0
+        return smallest(fresh, room), content.complete
+    fresh = content.tokens.difference(state.tokens).difference(state.trusted)
+    if number not in state.results and len(state.results) >= MAX_RESULTS:
+        room = 0
+    kept = smallest(fresh, min(room, MAX_TOKENS - len(state.tokens)))
+    return kept, content.complete and len(kept) == len(fresh)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from gateway.history.facts import facts
+from gateway.history.fold import apply
+from gateway.history.making import observed, reserved, says_nothing
+from gateway.history.state import TaskState
+from gateway.model.content import ResultContent
+from gateway.model.target import Sensitivity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model.call import Call
+    from tests.unit.history.agents import Agent
+
+
+def test_a_part_that_says_nothing_new_need_not_be_written(agent: Agent, make_result: Callable[..., ResultContent]):
+    call_id, _ = agent.begin("a")
+    parts = [
+        (make_result(), False),  # it was read: that is new
+        (make_result(), True),
+        (make_result({1}, ["s"]), False),
+        (make_result({1}, ["s"]), True),
+        (make_result(complete=False), False),
+        (make_result(complete=False), True),
+    ]
+
+    for content, nothing in parts:
+        event = observed(agent.state, call_id, content)
+        before = copy.deepcopy(agent.state)
+        assert says_nothing(agent.state, event) is nothing
+        assert (apply(agent.state, event) == before) is nothing
+
+
+def test_a_higher_label_is_news(agent: Agent, make_result: Callable[..., ResultContent]):
+    call_id, _ = agent.begin("a", trusted=True)
+    apply(agent.state, observed(agent.state, call_id, make_result()))
+
+    assert says_nothing(agent.state, observed(agent.state, call_id, make_result()))
+    assert not says_nothing(agent.state, observed(agent.state, call_id, make_result(), Sensitivity.RESTRICTED))
+
+
+def test_without_content_what_depends_on_it_is_unknown(make_call: Callable[..., Call]):
+    state = TaskState()
+    apply(state, reserved(state, "c", make_call(), None, 0))
+
+    known = facts(state, 0, call="c")
+
+    assert (known.credentials, known.call_destinations, known.ungrounded) == (None, None, None)
+    assert (known.destinations, known.spread) == (None, None)
