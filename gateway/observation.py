@@ -56,6 +56,8 @@ class Observation:
     says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
     to the task, also if it was recognised only there."""
 
+    __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_waiting")
+
     def __init__(
         self,
         inspector: ResultInspector,

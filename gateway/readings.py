@@ -45,6 +45,8 @@ class Readings:
     asked: what has a handle is known to the task, also if it was recognised only there. Raises `UpstreamBroken` for what
     cannot be recorded."""
 
+    __slots__ = ("_asked", "_concealed", "_gateway", "_last", "_open", "_request", "_upstream", "_visit")
+
     def __init__(
         self,
         gateway: Gateway,

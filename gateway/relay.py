@@ -59,6 +59,25 @@ class Relay:
     `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
     """
 
+    __slots__ = (
+        "_after",
+        "_begun",
+        "_bounds",
+        "_closed",
+        "_deadline",
+        "_ended",
+        "_exhausted",
+        "_hasher",
+        "_on_broken",
+        "_on_end",
+        "_reply",
+        "_size",
+        "_transform",
+        "headers",
+        "idle",
+        "status",
+    )
+
     def __init__(
         self,
         reply: UpstreamReply,

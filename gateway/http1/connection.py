@@ -88,6 +88,8 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """To be given to a loop, which connects it."""
 
+    __slots__ = ("_loop", "_owner", "_paused", "_poll", "_reading", "_response", "_transport", "_waiter", "free_since")
+
     def __init__(self, owner: Owner) -> None:
         self.free_since = 0.0
         """Loop time at which the last exchange ended."""

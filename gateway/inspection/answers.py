@@ -48,6 +48,8 @@ _encode: Final = msgspec.json.encode
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
+    __slots__ = ("_answered", "_message", "_problem", "_remember", "_upstream", "_visible")
+
     def __init__(self, message: Message | None, upstream: str, *, visible: Visible, remember: Remember) -> None:
         self._message = message
         self._upstream = upstream

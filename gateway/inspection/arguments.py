@@ -42,7 +42,8 @@ _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
 _AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
 MAX_SAID: Final = 65_536
 """Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
-_ANYTHING: Final = frozenset(range(8_192))
+_TOO_MANY_VALUES: Final = range(8_192)
+"""More values than history keeps apart: they stand for all that there are."""
 _TOO_MANY: Final = "\0 more links than are told apart"
 """Stands for them. Nothing that is trusted has this word."""
 
@@ -131,7 +132,7 @@ def analyse(
 def _said(text: str, hidden: str, key: bytes) -> frozenset[int]:
     """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
     told = digests(mentions(text[:MAX_SAID]) | mentions(hidden[:MAX_SAID]), key)
-    return told if max(len(text), len(hidden)) <= MAX_SAID else told | _ANYTHING
+    return told if max(len(text), len(hidden)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 
 
 def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting, ...]:

@@ -50,6 +50,8 @@ class Looks(Protocol):
 class Onward:
     """What is done with all that goes on: it is looked at, and rewritten."""
 
+    __slots__ = ("_look", "_rewrite")
+
     def __init__(self, rewrite: Rewrites | None, look: Looks | None) -> None:
         self._rewrite = rewrite
         self._look = look
@@ -125,6 +127,19 @@ class Unwatched:
 class JsonMessages:
     """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
 
+    __slots__ = (
+        "_hold",
+        "_last_words",
+        "_onward",
+        "_parts",
+        "_passing",
+        "_see",
+        "_size",
+        "_unseen",
+        "_watch",
+        "_watched",
+    )
+
     def __init__(
         self,
         see: See,
@@ -182,6 +197,8 @@ class JsonMessages:
 
 class EventMessages:
     """An answer that is a stream of server-sent events. `last_words` may add a message at its end."""
+
+    __slots__ = ("_last_words", "_onward", "_see", "_splitter", "_unseen", "_watch", "_watched")
 
     def __init__(
         self,

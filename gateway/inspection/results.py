@@ -34,6 +34,8 @@ class ResultWords:
     trusted one, the values that it gives authority to (grounding). With `links`, also the addresses that an untrusted
     one sends its reader to."""
 
+    __slots__ = ("_follows", "_highest", "_kept", "_key", "_limit", "_links", "_skipping", "_tail", "_text", "_trusted")
+
     def __init__(self, key: bytes, *, trusted: bool, links: bool = False) -> None:
         self._key = key
         self._trusted = trusted
@@ -142,6 +144,8 @@ class Scans(Protocol):
 
 class ResultInspector:
     """All that is looked for in one result. Each answer is what has come up since the one before it."""
+
+    __slots__ = ("_scanner", "_told", "_words")
 
     def __init__(self, words: ResultWords | None, scanner: Scans | None = None) -> None:
         self._words = words

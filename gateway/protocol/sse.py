@@ -39,6 +39,8 @@ class Splitter:
     An event longer than that comes out in pieces with `whole=False`, and the stream is read again after it.
     """
 
+    __slots__ = ("_after_cr", "_buffer", "_first", "_limit", "_line", "_passing", "_position")
+
     def __init__(self, limit: int = 4 * 2**20) -> None:
         self._limit = limit
         self._buffer = bytearray()

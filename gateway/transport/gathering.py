@@ -17,6 +17,8 @@ _MOST: Final = 64 * 2**10
 class Gathering(asyncio.Transport):
     """In the place of another transport, which it writes to at the end of the turn."""
 
+    __slots__ = ("_held", "_loop", "_size", "_transport", "is_closing")
+
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
@@ -25,9 +27,15 @@ class Gathering(asyncio.Transport):
         self._size = 0
         # Asked many times for each request, and the same here as there.
         self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.is_reading = transport.is_reading
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def is_reading(self) -> bool:
+        return self._transport.is_reading()
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if not data:

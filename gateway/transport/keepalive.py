@@ -19,6 +19,8 @@ class KeepAlive:
     A comment is sent only between events, never inside one, and never while a chunk is being sent.
     """
 
+    __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer")
+
     def __init__(self, send: Callable[[Any], Awaitable[None]], interval: float) -> None:
         self._send = send
         self._interval = interval

@@ -37,6 +37,18 @@ class _Protocol(HttpToolsProtocol):
     after an answer. That byte may as well be the rest of a body, or an empty line: neither is a reason to wait longer.
     """
 
+    __slots__ = (
+        "_all",
+        "_arrived",
+        "_certificate",
+        "_counted",
+        "_deadline",
+        "_head_seconds",
+        "_kept_bytes",
+        "_offered",
+        "_presence",
+    )
+
     def __init__(self, connections: Shares, head: float, **options: Any) -> None:
         super().__init__(**options)
         self._all = connections
@@ -51,10 +63,7 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(Gathering(transport))
         tls = transport.get_extra_info("ssl_object")
         self._presence = Presence()
-        self._extensions: dict[str, Any] = {
-            "opagate.presence": self._presence,
-            "opagate.certificate": tls.getpeercert(binary_form=True) if tls is not None else None,
-        }
+        self._certificate: bytes | None = tls.getpeercert(binary_form=True) if tls is not None else None
         address = self.client[0] if self.client else ""
         if not self._all.admit(address):
             transport.abort()
@@ -84,7 +93,9 @@ class _Protocol(HttpToolsProtocol):
         self._kept_bytes = 0
         self._offered = False
         super().on_message_begin()
-        self.scope.update(self._extensions)  # type: ignore[typeddict-item] - extensions of ours
+        scope = cast("dict[str, Any]", self.scope)
+        scope["opagate.presence"] = self._presence
+        scope["opagate.certificate"] = self._certificate
 
     def on_headers_complete(self) -> None:
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]

@@ -99,6 +99,8 @@ class _Piece:
 class _Window:
     """What of the stream is looked at: some of what has gone on already, for context, and what is held."""
 
+    __slots__ = ("_context", "_detector", "_held", "_offset", "_reach", "_rest")
+
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._reach = REACH if detector.ruleset.own else HOLD
@@ -243,6 +245,8 @@ class _Places:
 
 class Scanner:
     """Told of the bytes of one result as they pass; says which credentials are in it, each once."""
+
+    __slots__ = ("_detector", "_told", "_window", "incomplete")
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
