@@ -68,12 +68,11 @@ def relay(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),
     )
-    identifier = message.id if message else None
     return Relay(
         reply,
         headers=_answer_headers(gateway, upstream, request, reply),
         on_end=settlement.settle,
-        on_broken=lambda error, begun: _last_words(reply, identifier, error, begun=begun),
+        on_broken=lambda error, begun: _last_words(reply, answers.expected, error, begun=begun),
         transform=settlement.observe(_transform(answers, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
@@ -270,7 +269,7 @@ def _last_words(
         return None
     words = failure_response(identifier, _sentence(error.message))
     if is_event_stream(reply.headers):
-        return sse.encode(words)
+        return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
     return words if _media_type(reply.headers) == "application/json" and not begun else None
 
 

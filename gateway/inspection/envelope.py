@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from gateway.errors import UpstreamBroken
 from gateway.model.wire import RequestId
+from gateway.protocol import sse
 from gateway.protocol.strict import ENVELOPE, look_alike
 
 MOST: Final = 4096
@@ -39,6 +40,8 @@ class Envelope:
         self._depth = 0
         self._in_string = False
         self._escaped = False
+        self.ended = False
+        """The message has come to its end, and is the one that was asked for."""
 
     def feed(self, chunk: bytes) -> None:
         if b"\0" in chunk:
@@ -128,6 +131,7 @@ class Envelope:
         answers = "result" in members or ("error" in members and given is not None)
         if answers and (type(given) is not type(self._expected) or given != self._expected):
             raise _broken("has the id of another request")
+        self.ended = True
 
 
 class EventEnvelope:
@@ -135,31 +139,40 @@ class EventEnvelope:
 
     def __init__(self, expected: RequestId | None) -> None:
         self._envelope = Envelope(expected)
-        self._line = b""
+        self._name = b""
+        self._named = False
         self._in_data = False
 
     def feed(self, chunk: bytes) -> None:
         first, *rest = _BREAK.split(chunk) if b"\n" in chunk or b"\r" in chunk else [chunk]
         self._piece(first)
         for line in rest:
-            self._line, self._in_data = b"", False
+            self._name, self._named, self._in_data = b"", False, False
             self._piece(line)
 
     def _piece(self, text: bytes) -> None:
         """More of the line that has begun."""
+        if not self._named:
+            text = self._value(text)
         if self._in_data:
             self._envelope.feed(text)
-            return
-        if len(self._line) < len(_BOM + _DATA):
-            self._line += text
-            line = self._line.removeprefix(_BOM)
-            if line.startswith(_DATA):
-                self._in_data = True
-                self._envelope.feed(line.removeprefix(_DATA))
+
+    def _value(self, text: bytes) -> bytes:
+        """What of this stands after the name of the field."""
+        name, colon, value = text.partition(b":")
+        self._name += name[: _LONGEST + 1]
+        name = self._name.removeprefix(_BOM)
+        self._named = bool(colon)
+        self._in_data = self._named and name == _DATA
+        if len(name) > _LONGEST or (self._named and not self._in_data and sse.like_data(name)):
+            raise _broken("has data that only some readers find")
+        return value
 
 
 _BREAK: Final = re.compile(rb"\r\n|\n|\r")
-_DATA: Final = b"data:"
+_DATA: Final = b"data"
+_LONGEST: Final = 64
+"""Bytes of the name of a field, so that none with spaces before it is taken for another."""
 _BOM: Final = b"\xef\xbb\xbf"
 """None of the line at the beginning of a stream. Elsewhere a reader finds no data after it, and nothing is lost."""
 

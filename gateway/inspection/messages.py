@@ -93,13 +93,12 @@ class Onward:
             await self._look.end()
         return b"" if self._rewrite is None else await self._noted(self._rewrite.text_end())
 
-    async def rest(self, raw: bytes) -> bytes:
-        """What is held back of an event that never ended: a client ignores it, so it is left out if it cannot be
-        rewritten."""
+    async def rest(self, raw: bytes, data: bytes) -> bytes:
+        """An event that never ended: most clients ignore it, so it is left out if it cannot be rewritten."""
         if self._rewrite is not None:
             return b""
-        if self._look is not None and raw:
-            await self._look.message(raw, b"")
+        if self._look is not None:
+            await self._look.message(raw, data)
         return raw
 
     async def _noted(self, out: bytes) -> bytes:
@@ -218,6 +217,7 @@ class EventMessages:
         self._unseen = unseen
         self._last_words = last_words
         self._splitter = sse.Splitter(hold)
+        self._unbroken = sse.Unbroken()
 
     async def feed(self, chunk: bytes) -> bytes:
         passed = [await self._pass(event) for event in self._splitter.feed(chunk)]
@@ -227,28 +227,35 @@ class EventMessages:
         words = self._last_words()
         rest = b"" if self._onward is None else await self._onward.end()
         if words is not None:
-            return rest + sse.encode(words)
-        # What is held back is of an event that never ended, which most clients ignore.
-        held = self._splitter.rest() if self._unseen else b""
-        return held if self._onward is None else rest + await self._onward.rest(held)
+            return rest + (sse.NEW_EVENT if self._splitter.passing else b"") + sse.encode(words)
+        held = self._splitter.rest() if self._unseen else None
+        return rest if held is None else rest + await self._unfinished(held)
+
+    async def _unfinished(self, event: sse.Event) -> bytes:
+        """Some clients read it all the same, and some read what is no stream."""
+        data = event.data or event.raw
+        if event.odd or await self._see(data) is not data:
+            return b""
+        return event.raw if self._onward is None else await self._onward.rest(event.raw, event.data or b"")
 
     async def _pass(self, event: sse.Event) -> bytes:
         if event.whole:
             return await self._seen(event)
         _allow_unseen(allowed=self._unseen)
         self._watched = self._watched or self._watch()
-        self._watched.feed(event.raw)
+        raw = self._unbroken.feed(event.raw, last=event.last)
+        self._watched.feed(raw)
         if event.last:
             self._watched = None
         if self._onward is None:
-            return event.raw
-        part = await self._onward.part(event.raw)
+            return raw
+        part = await self._onward.part(raw)
         return part + await self._onward.end() if event.last else part
 
     async def _seen(self, event: sse.Event) -> bytes:
         raw, data = event.raw, event.data
-        if not self._unseen:
-            # A list must not stand where only some reader of streams finds it.
+        if event.odd or not self._unseen:
+            # A message must not stand where only some reader of streams finds it.
             data = None if data is None else sse.on_one_reading(data)
             raw = sse.anew(event, data)
         if not data:

@@ -10,6 +10,7 @@ import pytest
 from gateway.answer import failure
 from gateway.errors import HistoryFull, UpstreamBroken
 from gateway.model.target import Pin
+from gateway.protocol.sse import Splitter
 from tests.requirements import requirement
 from tests.unit.harness import Back, Bench, call, listed, message, result
 
@@ -118,6 +119,16 @@ async def test_an_answer_that_breaks_off_ends_with_words_where_words_still_fit(
         last = json.loads(answer.body.rpartition(b"data: ")[2])
         assert (last["id"], last["error"]["message"]) == (7, "It died.")
     assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+
+
+@pytest.mark.parametrize("begun", [b": begun\n\n", b'data: {"id":7,"result":["' + b"x" * 300_000, b"data: x\r", b""])
+async def test_the_words_at_the_end_of_a_stream_are_an_event_of_their_own(there: Bench, begun: bytes):
+    there.upstream.script = lambda _request: Back(200, "text/event-stream", (begun, UpstreamBroken("it died")))
+    answer = await there.ask(call())
+
+    last = Splitter(2**20).feed(answer.body)[-1]
+    assert last.data is not None
+    assert json.loads(last.data)["error"]["message"] == "It died."
 
 
 async def test_a_stream_without_a_request_that_breaks_off_has_no_words(there: Bench):

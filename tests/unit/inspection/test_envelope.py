@@ -97,3 +97,11 @@ def test_a_result_may_be_of_any_size():
         envelope.feed(b"x" * MOST)
     envelope.feed(b'"}}')
     assert json.loads(bytes(envelope._top)) == {"id": 7, "result": None}
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("name", [b"Data", b" data", b"\t" * 80 + b"data", b"DATA "])
+@given(cuts=CUTS)
+def test_data_that_only_some_readers_find_never_comes_to_its_end(name: bytes, cuts: list[int]):
+    with pytest.raises(UpstreamBroken, match="only some readers"):
+        fed(EventEnvelope(7), b"data: " + GOOD[0].encode() + b"\n" + name + b": " + BAD[0].encode() + b"\n\n", cuts)

@@ -200,7 +200,7 @@ async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_n
 async def test_last_words_come_after_what_is_left_of_a_large_event():
     messages = EventMessages(drop, hold=4, unseen=True, last_words=lambda: b"own", rewrite=Marks())
 
-    assert await run(messages, b"data: a") == b"p(data: a).data: own\n\n"
+    assert await run(messages, b"data: a") == b"p(data: a).\n\ndata: own\n\n"
 
 
 async def test_an_answer_of_another_type_is_rewritten_as_text():
@@ -251,7 +251,7 @@ async def test_what_goes_on_of_a_stream_is_looked_at_before_it_does():
     assert eyes.seen == [(b"data: 0123456789",), (b"0\n\n",), "end"]
     eyes.seen.clear()
     assert await messages.feed(b"data: c") + await messages.finish() == b"data: c"
-    assert eyes.seen == ["end", (b"data: c", b"")]
+    assert eyes.seen == ["end", (b"data: c", b"c")]
 
 
 async def test_of_a_message_that_was_changed_the_change_is_looked_at():
@@ -268,3 +268,76 @@ async def test_what_is_rewritten_was_looked_at_as_it_came():
     await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewrite=Marks(), look=eyes), b"{}")
     await run(Texts(Marks(), eyes), b"a")
     assert eyes.seen == [(b"{}", b"{}"), "rewritten", (b"a",), "rewritten", "end", "rewritten"]
+
+
+async def other(data: bytes) -> bytes | None:
+    """Drops what holds a list that was not asked for, as `Answers.see` does."""
+    return None if b"hidden" in data else data
+
+
+HIDING = [
+    b": x\xe2\x80\xa8data: " + LIST + b"\n\n",
+    b": x\xe2\x80\xa9\xe2\x80\xa9data: " + LIST + b"\ndata: {}\n\n",
+    b"x\xc2\x85data: " + LIST + b"\n\n",
+    b"id: 1\x0bdata: " + LIST + b"\ndata: {}\n\n",
+    b"event: a\x0cdata: " + LIST + b"\n\n",
+    b"retry: 5\x1cdata: " + LIST + b"\n\n",
+    b"note: 5\x1ddata: " + LIST + b"\n\n",
+    b":\x1edata: " + LIST + b"\n\n",
+    b"Data: " + LIST + b"\n\n",
+    b" data: " + LIST + b"\ndata: {}\n\n",
+    b": x\n\n\xef\xbb\xbfdata: " + LIST + b"\n\n",
+    b"data: " + LIST + b"\n",
+    b"data: " + LIST,
+    LIST,
+]
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("stream", HIDING)
+async def test_in_the_answer_to_a_call_nothing_passes_that_only_some_readers_find(stream: bytes):
+    """They would find in it the response to another request: a list that nobody has filtered."""
+    messages = EventMessages(other, hold=1000, unseen=True, last_words=nothing)
+
+    assert b"hidden" not in await run(messages, stream)
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("hold", [1000, 4])
+async def test_in_the_answer_to_a_call_no_line_ends_inside_of_a_message(hold: int):
+    data = '{"a":"\u2028\u2028data: {}\u2029\x85é"}'.encode()
+    sent = b"id: 7\ndata: " + data + b"\n\n"
+    for size in range(1, 9):
+        messages = EventMessages(keep, hold=hold, unseen=True, last_words=nothing)
+        passed = await run(messages, *(sent[i : i + size] for i in range(0, len(sent), size)))
+        assert passed.decode().splitlines() == ["id: 7", r'data: {"a":"\u2028\u2028data: {}\u2029\u0085é"}', ""]
+
+
+ODD_BUT_CLEAR = [
+    ": a comment ä\r\nid: 7\r\nvendor: x\r\nretry: 5\r\ndata:{\rdata: }\r\n\r\n",
+    'event: message\ndata: {"a":"Å … – é à 漢字 \\u2028 \u2027"}\n\n',
+    ": data: x\nid: data\ndata: {}\n\n",
+    "data: an event that never ended",
+]
+
+
+@pytest.mark.parametrize("text", ODD_BUT_CLEAR)
+async def test_what_every_reader_finds_alike_stays_as_it_was(text: str):
+    messages = EventMessages(keep, hold=1000, unseen=True, last_words=nothing)
+
+    assert (await run(messages, text.encode())).decode() == text
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("unseen", [True, False])
+async def test_the_id_of_an_event_hides_nothing(unseen: bool):  # noqa: FBT001 - a parameter of pytest
+    """The id of an event that was changed goes on with the change."""
+    messages = EventMessages(replace, hold=1000, unseen=unseen, last_words=nothing)
+
+    assert b"hidden" not in await run(messages, b"id: 1\x0bdata: " + LIST + b"\ndata: {}\n\n")
+
+
+async def test_last_words_begin_an_event_of_their_own():
+    messages = EventMessages(keep, hold=4, unseen=True, last_words=lambda: b"own")
+
+    assert await run(messages, b'data: {"a') == b'data: {"a\n\ndata: own\n\n'
