@@ -9,7 +9,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.model.wire import Disposition, Message, RequestId
+from gateway.errors import UpstreamBroken
+from gateway.inspection.envelope import Envelope
+from gateway.model.wire import Disposition, Kind, Message, RequestId
 from gateway.protocol import listing, strict
 from gateway.protocol.listing import Listing
 from gateway.protocol.strict import ENVELOPE, look_alike
@@ -27,6 +29,8 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
 
 _NO: Final = msgspec.Raw()
+_MEMBER: Final = len('"id":7,')
+"""Bytes of the shortest member of an envelope, with a comma."""
 _LIST_METHODS: Final = {
     strict.fold(field): method
     for field, method in (
@@ -38,6 +42,8 @@ _LIST_METHODS: Final = {
     )
 }
 """The member that holds a list, as the most tolerant reader finds it → what lists it."""
+_LISTS: Final = frozenset(_LIST_METHODS.values())
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -65,33 +71,48 @@ class Answers:
 
     @property
     def expected(self) -> RequestId | None:
-        """The id of the request that is answered."""
-        return None if self._message is None else self._message.id
+        """The id of the request that is answered. Only requests are."""
+        message = self._message
+        return message.id if message is not None and message.kind is Kind.REQUEST else None
 
     async def see(self, data: bytes) -> bytes | None:
         """Keep, change or drop one message (see `messages.See`)."""
         try:
             envelope = _object.decode(data)
         except UNREADABLE:
-            return data if self.may_pass_unseen else self._drop("The upstream's answer cannot be read")
-        if not ENVELOPE.issuperset(envelope) and look_alike(envelope, ENVELOPE):
-            # Some clients take `Result` for `result`, and `ID` for `id`: for a list, or for the response to another request.
+            return data if self._may_be_read_by_others(data) else self._drop("The upstream's answer cannot be read")
+        if (not ENVELOPE.issuperset(envelope) and look_alike(envelope, ENVELOPE)) or _repeats(data, envelope):
+            # Some clients take `Result` for `result`, or the first `id` for the one that counts: for a list, or for the
+            # response to another request.
             return self._drop("The upstream's answer can be read in two ways")
         if "result" not in envelope and "error" not in envelope:
             return data
-        if self._message is not None and not self._is_for(self._message.id, envelope):
+        if self._message is not None and not self._is_for(envelope):
             if self._problem is None:
                 log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
             return None
         return await self._response(data, envelope, envelope.get("result", _NO))
 
+    def _may_be_read_by_others(self, data: bytes) -> bool:
+        """Whether what cannot be read here may go on. Other readers know `NaN`, or nest deeper; without a brace, nobody
+        finds a message in it."""
+        if not self.may_pass_unseen:
+            return False
+        if b"{" not in data:
+            return True
+        envelope = Envelope(self.expected)
+        try:
+            envelope.feed(data)
+        except UpstreamBroken:
+            return False
+        return envelope.ended
+
     async def _response(self, data: bytes, envelope: Mapping[str, msgspec.Raw], result: msgspec.Raw) -> bytes:
         self._answered = True
-        method = self._list_method(result)
-        if method is not None:
+        if lists := self._lists(result):
             asked = self._message.id if self._message is not None else _id(envelope)
-            return await self._filtered(data, method, asked)
+            return await self._filtered(data, lists, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
             self._note_handles(result)
         return data
@@ -101,28 +122,29 @@ class Answers:
 
     def last_words(self) -> bytes | None:
         """A response in the place of one that never came, if what came was dropped."""
-        if self._problem is None or self._answered or self._message is None or self._message.id is None:
+        if self._problem is None or self._answered or self.expected is None:
             return None
-        return failure_response(self._message.id, self._problem)
+        return failure_response(self.expected, self._problem)
 
-    def _is_for(self, expected: RequestId | None, envelope: Mapping[str, msgspec.Raw]) -> bool:
+    def _is_for(self, envelope: Mapping[str, msgspec.Raw]) -> bool:
         """An error without an id is about what was sent, which the server could not, or would not, read."""
-        given = _id(envelope)
-        if given is None and "error" in envelope and bytes(envelope.get("id", b"null")) == b"null":
-            return True
+        given, expected = _id(envelope), self.expected
+        if given is None:
+            nobody = bytes(envelope.get("id", b"null")) == b"null"
+            return nobody and (expected is None or "error" in envelope)
         return type(given) is type(expected) and given == expected
 
-    def _list_method(self, result: msgspec.Raw) -> str | None:
-        """Which list this response is. On a session's stream, where responses of earlier requests are replayed, its
+    def _lists(self, result: msgspec.Raw) -> frozenset[str]:
+        """Which lists this response may be. On a session's stream, where responses of earlier requests are replayed, its
         shape tells."""
-        if self._message is not None:
-            filtered = self._message.disposition is Disposition.FILTER
-            return self._message.method if filtered else None
-        members = {strict.fold(name): value for name, value in _members(result).items()}
-        return next((method for field, method in _LIST_METHODS.items() if members.get(field, b"")[:1] == b"["), None)
+        if self._message is None:
+            return _NONE if result is _NO else _listed(result)
+        filtered = self._message.disposition is Disposition.FILTER
+        return frozenset({self._message.method}) if filtered and self._message.method is not None else _NONE
 
-    async def _filtered(self, data: bytes, method: str, identifier: RequestId | None) -> bytes:
-        page = listing.read(data, method, identifier) if identifier is not None else None
+    async def _filtered(self, data: bytes, lists: frozenset[str], identifier: RequestId | None) -> bytes:
+        method, *others = sorted(lists)
+        page = listing.read(data, method, identifier) if identifier is not None and not others else None
         if page is None:
             log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
             return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
@@ -140,6 +162,30 @@ class Answers:
 def failure_response(identifier: RequestId | None, text: str) -> bytes:
     """A JSON-RPC error response of the gateway's own."""
     return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": RPC_HIDDEN, "message": text}})
+
+
+def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether an object names a member twice: whether it has more in it than these. A second one needs room, which most
+    have not; of the rest the quotes tell."""
+    room = len(data) - 1
+    for name, value in members.items():
+        room -= len(name) + len(value) + 4
+    if room < _MEMBER:
+        return False
+    return data.count(b'"') != 2 * len(members) + sum(bytes(value).count(b'"') for value in members.values())
+
+
+def _listed(result: msgspec.Raw) -> frozenset[str]:
+    """Which lists a result is to some reader. One whose members cannot be told apart may be any."""
+    raw = bytes(result)
+    try:
+        members = _object.decode(raw)
+    except UNREADABLE:
+        return _LISTS if raw[:1] == b"{" else _NONE
+    lists = [(method, value) for name, value in members.items() if (method := _LIST_METHODS.get(strict.fold(name)))]
+    if lists and _repeats(raw, members):
+        return frozenset(method for method, _ in lists)
+    return frozenset(method for method, value in lists if bytes(value)[:1] == b"[")
 
 
 def _id(envelope: Mapping[str, msgspec.Raw]) -> RequestId | None:

@@ -241,7 +241,7 @@ async def test_of_a_task_that_nobody_remembers_the_worst_is_assumed(tmp_path: Pa
 
 
 @requirement("history/read-elsewhere", "invariant/4")
-@pytest.mark.parametrize("text", [f"{GITHUB} {{", "word " * (HOLD // 5 + 1) + GITHUB])
+@pytest.mark.parametrize("text", [f"{GITHUB} (", "word " * (HOLD // 5 + 1) + GITHUB])
 async def test_on_a_stream_so_of_what_cannot_be_taken_apart(there: Bench, text: str):
     """It may be the result of a task."""
     back = Back(type="text/event-stream", chunks=(b"data: " + text.encode() + b"\n\n",))

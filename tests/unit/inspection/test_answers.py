@@ -280,3 +280,85 @@ async def test_nothing_is_said_in_the_place_of_an_answer_to_a_notification():
     assert await asked.see(response({}, 9)) is None
 
     assert asked.answers.last_words() is None
+
+
+NOTED = Message(Kind.NOTIFICATION, Era.HANDSHAKE, Disposition.PASS, b"", method="notifications/initialized")
+REPLIED = Message(Kind.RESPONSE, Era.HANDSHAKE, Disposition.PASS, b"", id=77)
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("about", [CALL, None, NOTED, REPLIED])
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'{"jsonrpc":"2.0","id":77,"result":%s,"id":5}',
+        b'{"jsonrpc":"2.0","id":5,"result":%s,"\\u0069d":77}',
+        b'{"jsonrpc":"2.0","id":5,"result":%s,"result":{}}',
+        b'{"jsonrpc":"2.0","id":5,"method":"a","method":"b","result":%s}',
+        b'{ "jsonrpc" : "2.0" , "id" : 77 , "result" : %s , "id" : 5 }',
+        b'{"jsonrpc":"2.0","id":5,"_":1,"__":2,"result":%s,"id":77}',
+        b'[{"jsonrpc":"2.0","id":5,"result":{}},{"jsonrpc":"2.0","id":77,"result":%s}]',
+        b'{"jsonrpc":"2.0","id":77,"result":%s,"x":NaN}',
+        b'\xef\xbb\xbf{"jsonrpc":"2.0","id":77,"result":%s}',
+        b'{"jsonrpc":"2.0","id":77,"result":%s,"\xff":1}',
+        b'{"jsonrpc":"2.0","id":77,"result":%s,"x":' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"jsonrpc":"2.0","id":77,"result":%s}{"jsonrpc":"2.0","id":5,"result":{}}',
+        b'{"jsonrpc":"2.0","id":77,"result":%s',
+    ],
+)
+async def test_what_some_client_takes_for_the_response_to_another_request_is_dropped(
+    about: Message | None, written: bytes
+):
+    """Readers differ in which of two members counts, and some read what is not quite JSON."""
+    asked = Asked(about)
+
+    assert await asked.answers.see(written % json.dumps(TOOLS).encode()) is None
+    if about is CALL:
+        words = asked.answers.last_words()
+        assert words is not None
+        assert json.loads(words)["error"]["code"] == RPC_HIDDEN
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("about", [NOTED, REPLIED])
+@pytest.mark.parametrize("identifier", [77, 77.0, "77", True])
+async def test_what_is_no_request_has_no_response(about: Message, identifier: Any):
+    """A client takes 77.0 for 77, and the response for that of its own request 77, whatever came before it."""
+    asked = Asked(about)
+
+    assert await asked.see(response(TOOLS, identifier)) is None
+    assert asked.answers.last_words() is None
+    assert await asked.see({"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": "no"}}) is not None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'{"jsonrpc":"2.0","id":5,"result":{"x":NaN,"y":[Infinity]}}',
+        b'{ "jsonrpc" : "2.0" , "id" : 5 , "_" : {"id":7} , "result" : {"id":7,"id":8,"a":"\\"id\\":7"} }\n',
+        b"Accepted",
+        b'\n{\n\t"jsonrpc": "2.0",\n\t"method": "notifications/message",\n\t"params": {"level": "info"}\n}\n',
+    ],
+)
+async def test_what_is_clearly_for_the_request_is_kept_however_it_is_written(written: bytes):
+    assert await Asked(CALL).answers.see(written) is written
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    "result",
+    [
+        b'{"tools":[{"name":"a"}],"tools":1}',
+        b'{"tools":1,"tools":[{"name":"a"}]}',
+        b'{"tools":[{"name":"a"}],"Tools":1}',
+        b'{"tools":[{"name":"a"}],"\xff":1}',
+        b'{"tools":[{"name":"a"}],"x":"\xff"}',
+        b'{"tools":[],"prompts":[{"name":"a"}]}',
+    ],
+)
+async def test_a_replayed_list_that_only_some_clients_find_shows_nothing(result: bytes):
+    asked = Asked(None, frozenset("a"))
+    seen = await asked.answers.see(b'{"jsonrpc":"2.0","id":77,"result":' + result + b"}")
+
+    assert seen is None or b'"error"' in seen
+    assert asked.lists == []
