@@ -166,6 +166,8 @@ def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int
 # --- 3: the envelope -------------------------------------------------------------------------------
 
 _RESPONSE: Final = Kind.RESPONSE
+MAX_ID: Final = 1024
+"""Characters. An id is kept while its request is open, and longer by the stdio transport."""
 _CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _REPLY_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
 
@@ -180,6 +182,8 @@ def _envelope(document: JsonObject) -> Kind | Fault:
         return Fault('jsonrpc is not "2.0"')
     if "id" in document and _id(document) is None:
         return Fault("id is neither a string nor an integer")
+    if len(str(document.get("id"))) > MAX_ID:
+        return Fault(f"id is longer than {MAX_ID} characters")
     return _call_envelope(document) if "method" in document else _reply_envelope(document)
 
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -20,6 +21,7 @@ import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
+from gateway.upstream.stdio.pace import REST, TURN, Pace, weight
 from gateway.upstream.stdio.stderr import StderrLines
 from gateway.upstream.stdio.wire import Inbound, read
 
@@ -27,6 +29,8 @@ log = structlog.get_logger("gateway.upstream.stdio")
 
 SHUTDOWN_STEP: Final = 2.0
 """Seconds that a child has after its standard input is closed, and again after SIGTERM."""
+MAX_UNREAD: Final = 2**20
+"""Bytes of messages that nobody waits for."""
 _POLL: Final = 0.05
 _LAST_LINES: Final = 0.5
 """Seconds to wait for output that is still in the pipe after the process and its group have ended."""
@@ -49,6 +53,7 @@ class Child(asyncio.SubprocessProtocol):
         clock: Callable[[], float],
         gone: Callable[[Child], None],
         max_line: int = MAX_LINE,
+        pace: Pace | None = None,
     ) -> None:
         self.started = clock()
         self.asked = False
@@ -60,11 +65,17 @@ class Child(asyncio.SubprocessProtocol):
         self._name = name
         self._clock = clock
         self._lines = LineSplitter(max_line)
+        self._pace = pace or Pace()
+        self._said: deque[bytes] = deque()
+        self._turn_began = float("-inf")
+        self._turn_used = 0
+        self._resting = False
         self._stderr = StderrLines(secrets)
         self._transport: asyncio.SubprocessTransport
         self._writing = asyncio.Lock()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._unread = 0
         self._exited = asyncio.Event()
         self._silent = asyncio.Event()
         self._deaf = asyncio.Event()
@@ -100,7 +111,9 @@ class Child(asyncio.SubprocessProtocol):
         """
         try:
             async with asyncio.timeout(patience), self._writing:
-                self.post(message)
+                # What a caller left behind that did not wait may still be there.
+                await self._writable.wait()
+                self._put(message)
                 await self._writable.wait()
         except TimeoutError:
             self._end("does not read its standard input")
@@ -113,7 +126,16 @@ class Child(asyncio.SubprocessProtocol):
             )
 
     def post(self, message: bytes) -> None:
-        """Write one message without waiting: for short ones. Raises `UpstreamBroken` if the child has ended."""
+        """Write one message without waiting: for short ones. Raises `UpstreamBroken` if the child has ended, or has left
+        so many unread that it is ended now: it may be what calls for them."""
+        if self._writable.is_set():
+            self._unread = 0
+        elif self._unread + len(message) > MAX_UNREAD:
+            self._end("does not read its standard input")
+        self._unread += len(message)
+        self._put(message)
+
+    def _put(self, message: bytes) -> None:
         if not self.usable:
             raise UpstreamBroken(f"upstream {self._name} {self._reason}", "try again; it is started anew")
         self._stdin().write(message + b"\n")
@@ -162,6 +184,9 @@ class Child(asyncio.SubprocessProtocol):
     def _stdin(self) -> asyncio.WriteTransport:
         return cast("asyncio.WriteTransport", self._transport.get_pipe_transport(_STDIN))
 
+    def _stdout(self) -> asyncio.ReadTransport:
+        return cast("asyncio.ReadTransport", self._transport.get_pipe_transport(_STDOUT))
+
     def _gone(self) -> bool:
         return self._exited.is_set() and not self._signal(0)
 
@@ -190,20 +215,45 @@ class Child(asyncio.SubprocessProtocol):
                 self._log.info("upstream.stderr", pid=self.pid, line=line)
             return
         try:
-            lines = self._lines.feed(data)
+            self._said.extend(self._lines.feed(data))
         except LineTooLong:
             self._end("wrote a line without end")
             return
-        for line in lines:
-            message = read(line)
-            if message is None:
-                self._junk += 1
-                if is_power_of_two(self._junk):
-                    self._log.warning("upstream.junk", pid=self.pid, size=len(line), so_far=self._junk)
-            elif self._listener is None:
-                self._early.append(message)
-            else:
-                self._listener(message)
+        if not self._resting:
+            self._hear()
+
+    def _hear(self) -> None:
+        """Take in what the child said, as much as one turn allows; while it rests, nothing more of it is read. Of one that
+        has exited there is no more to come than is in its pipe."""
+        now = asyncio.get_running_loop().time()
+        if now - self._turn_began >= REST:
+            self._turn_began, self._turn_used = now, 0
+        while self._said and (self._turn_used < TURN or self._exited.is_set()):
+            line = self._said.popleft()
+            self._turn_used += weight(line)
+            self._take(line)
+        if self._turn_used >= TURN and not self._exited.is_set():
+            self._resting = True
+            self._stdout().pause_reading()
+            self._pace.rest(self._rested)
+
+    def _rested(self) -> None:
+        if self._resting:
+            self._resting = False
+            if not self._silent.is_set():
+                self._stdout().resume_reading()
+            self._hear()
+
+    def _take(self, line: bytes) -> None:
+        message = read(line)
+        if message is None:
+            self._junk += 1
+            if is_power_of_two(self._junk):
+                self._log.warning("upstream.junk", pid=self.pid, size=len(line), so_far=self._junk)
+        elif self._listener is None:
+            self._early.append(message)
+        else:
+            self._listener(message)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if fd in _PIPE_CLOSED:
@@ -219,6 +269,7 @@ class Child(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         status = self._transport.get_returncode()
         self._exited.set()
+        self._rested()
         if self._reason in _PIPE_CLOSED.values() and not self._terminated:
             self._reason = _ending(status)
         self._end(_ending(status))

@@ -21,24 +21,18 @@ class LineSplitter:
 
     def __init__(self, limit: int = MAX_LINE) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._line = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that `chunk` ends. Raises `LineTooLong`."""
         *ended, rest = chunk.split(b"\n")
-        lines: list[bytes] = []
-        for part in ended:
-            self._keep(part)
-            lines.append(b"".join(self._parts))
-            self._parts.clear()
-            self._size = 0
-        if rest:
-            self._keep(rest)
-        return [line for line in (line.rstrip(b"\r") for line in lines) if line]
-
-    def _keep(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > self._limit:
+        if ended:
+            self._line += ended[0]
+            ended[0] = bytes(self._line)
+            self._line.clear()
+        self._line += rest
+        if max(map(len, (self._line, *ended))) > self._limit:
+            self._limit = -1
+            self._line.clear()
             raise LineTooLong
-        self._parts.append(part)
+        return [line for line in (line.rstrip(b"\r") for line in ended) if line]

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import UpstreamBroken, UpstreamError
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.model.wire import Headers, JsonObject, Kind, Message, RequestId, UpstreamReply
 from gateway.upstream.stdio import replies, wire
 from gateway.upstream.stdio.child import Child, is_power_of_two
@@ -27,6 +27,8 @@ _STANDALONE: Final = 0
 _INITIALIZE: Final = 1
 _EVENT_ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
 _PRUNE_EVERY: Final = 32
+MAX_IN_FLIGHT: Final = 1024
+"""Requests without an answer, those whose client has gone included: in this era they go on."""
 
 
 class Session:
@@ -75,6 +77,11 @@ class Session:
         request = message.id
         if request is None or request in self._in_flight:
             return replies.refusal(400, "a request with this id is in flight in this session", request=request)
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            raise UpstreamUnreachable(
+                f"upstream {self._upstream} has not answered {MAX_IN_FLIGHT} requests of this session",
+                "wait for answers, or end the session (DELETE) and begin another",
+            )
         stream = self._open(request, wire.progress_token(message.params))
         try:
             await self.child.write(wire.one_line(message.body), self._first_byte)

@@ -32,17 +32,16 @@ class StderrLines:
     def feed(self, chunk: bytes, now: float) -> list[str]:
         """The lines that `chunk` ends and that may be logged, with a notice of how many were withheld before."""
         lines: list[str] = []
-        *ended, rest = chunk.split(b"\n")
-        for part in ended:
+        while b"\n" in chunk and self._allowed(now):
+            part, _, chunk = chunk.partition(b"\n")
             self._keep(part)
-            if self._allowed(now):
-                lines.extend(self._notice())
-                lines.append(self._take())
-            else:
-                self._withheld += 1
-            self._line.clear()
-            self._cut = False
-        self._keep(rest)
+            lines += [*self._notice(), self._take()]
+            self._begin()
+        if withheld := chunk.count(b"\n"):
+            self._withheld += withheld
+            chunk = chunk[chunk.rindex(b"\n") + 1 :]
+            self._begin()
+        self._keep(chunk)
         return lines
 
     def end(self) -> list[str]:
@@ -50,6 +49,10 @@ class StderrLines:
         left = [*self._notice(), *([self._take()] if self._line else [])]
         self._line.clear()
         return left
+
+    def _begin(self) -> None:
+        self._line.clear()
+        self._cut = False
 
     def _keep(self, part: bytes) -> None:
         room = LONGEST_LINE + self._margin - len(self._line)

@@ -23,6 +23,9 @@ CANCELLED: Final = 0
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 
+MAX_TOKEN: Final = 1024
+"""Characters of a progress token."""
+
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 """A lone one is legal JSON, and what Node writes for text that was cut inside a character; msgspec refuses it."""
 
@@ -105,10 +108,13 @@ def one_line(message: bytes) -> bytes:
 
 
 def progress_token(params: JsonObject) -> RequestId | None:
-    """The token under which a client wants progress of its request (`params._meta.progressToken`)."""
+    """The token under which a client wants progress of its request (`params._meta.progressToken`). It is kept while the
+    request is open, so of one that is too long there is no progress."""
     meta = params.get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None
-    return token if isinstance(token, int | str) and not isinstance(token, bool) else None
+    if isinstance(token, bool) or not isinstance(token, int | str) or len(str(token)) > MAX_TOKEN:
+        return None
+    return token
 
 
 def wants_logs(params: JsonObject) -> bool:

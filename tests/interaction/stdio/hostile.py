@@ -53,6 +53,22 @@ def floods_notifications(request: dict[str, Any]) -> None:
     respond(request)
 
 
+def asks_and_never_reads(_: dict[str, Any]) -> None:
+    """Has the gateway answer, without end, what nobody takes."""
+    line = json.dumps({"jsonrpc": "2.0", "id": "x" * 100_000, "method": "ping"}).encode() + b"\n"
+    while True:
+        os.write(1, line)
+
+
+def floods_without_end(request: dict[str, Any]) -> None:
+    if os.fork() == 0:
+        line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {}}).encode() + b"\n"
+        while True:
+            os.write(1, line * 500)
+            os.write(2, b"\n" * 500)
+    respond(request)
+
+
 def dies_in_the_middle(_: dict[str, Any]) -> None:
     os.write(1, b'{"jsonrpc":"2.0","id":1,"resu')
     os._exit(3)

@@ -16,6 +16,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.model.wire import Era
+from gateway.upstream.stdio import StdioUpstream
+from gateway.upstream.stdio.pace import REST, TURN
 from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
 from gateway.upstream.stdio.stream import MAX_EVENTS
 from tests.unit.upstream.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
@@ -92,6 +95,33 @@ async def test_a_flood_of_notifications_is_bounded_and_does_not_lose_the_respons
 
     assert messages[-1]["id"] == 1
     assert len(messages) == MAX_EVENTS
+
+
+async def test_a_server_that_asks_without_end_and_reads_no_answer_is_ended(make: Make):
+    client = Client(make(*HOSTILE, "asks_and_never_reads"), era=Era.STATELESS)
+
+    with pytest.raises(UpstreamBroken, match="does not read its standard input"):
+        await body_of(await client.call(1))
+
+
+async def test_servers_that_flood_are_heard_no_faster_together_than_one(make: Make):
+    """What is not heard costs nothing: the event loop is there for others."""
+    upstream = make(*HOSTILE, "floods_without_end")
+    for _ in range(4):
+        client = Client(upstream)
+        await client.initialize()
+        await client.call(1)
+
+    heard, begun = said(upstream), time.monotonic()
+    while time.monotonic() - begun < 1.0:
+        await asyncio.sleep(0.05)
+
+    assert 0 < said(upstream) - heard <= 1.2 * TURN / REST * (time.monotonic() - begun) + 4 * TURN
+
+
+def said(upstream: StdioUpstream) -> int:
+    """Notifications of all sessions of an upstream."""
+    return sum(session._standalone._last for session in upstream._sessions.values())
 
 
 async def test_a_server_that_dies_in_the_middle_of_a_line_fails_the_request(make: Make):

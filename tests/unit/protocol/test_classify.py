@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
-from gateway.protocol.classify import RULES, classify, cursor_of, state_of, task_of, tasks_of
+from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, task_of, tasks_of
 from gateway.protocol.headers import Fault
 from gateway.protocol.headers import read as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
@@ -118,7 +118,7 @@ def test_the_name_is_what_the_routing_header_mirrors(method: str, params: dict[s
     assert accepted(call(method, params)).name == name
 
 
-@pytest.mark.parametrize("id", [0, -1, 2**53 - 1, "", "a", "1"])
+@pytest.mark.parametrize("id", [0, -1, 2**53 - 1, "", "a", "1", "x" * MAX_ID])
 def test_a_string_or_integer_id_is_accepted(id: object):  # noqa: A002 - the field's own name
     assert accepted({**call(), "id": id}).id == id
 
@@ -190,6 +190,7 @@ def test_a_repeated_session_header_is_refused():
         {**call(), "id": None}, {**call(), "id": True}, {**call(), "id": 1.0}, {**call(), "id": 1.5}, {**call(), "id": []},
         {**call(), "method": None}, {**call(), "method": 1}, {**call(), "method": ["tools/call"]},
         {**call(), "result": {}}, {**call(), "error": {}}, {**call(), "extra": 1},
+        {**call(), "id": "x" * (MAX_ID + 1)},
         {**call(), "params": None}, {**call(), "params": []}, {**call(), "params": "x"}, call(params={"name": "a", "_meta": []}),
         call(params={"name": "a", "_meta": None}),
         {"jsonrpc": "2.0", "id": 1}, {"jsonrpc": "2.0", "id": 1, "params": {}}, {"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}},

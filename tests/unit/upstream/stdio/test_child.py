@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio import child as child_module
-from gateway.upstream.stdio.child import Child, is_power_of_two, spawn
+from gateway.upstream.stdio.child import MAX_UNREAD, Child, is_power_of_two, spawn
+from gateway.upstream.stdio.pace import REST, TURN, Pace
 from gateway.upstream.stdio.wire import Inbound
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import PUPPET, until
@@ -159,6 +160,63 @@ async def test_a_child_that_does_not_read_is_ended_after_the_patience(owner: Own
     with pytest.raises(UpstreamBroken, match="does not read its standard input"):
         await waiting
     assert await owner.end() == "does not read its standard input"
+
+
+async def test_callers_that_leave_do_not_heap_up_messages_for_a_child_that_does_not_read(owner: Owner):
+    child = await owner.start(*python("import time; time.sleep(60)"))
+    big = b"x" * 2_000_000
+
+    for _ in range(5):
+        waiting = asyncio.ensure_future(child.write(big, 10.0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    assert child._stdin().get_write_buffer_size() <= len(big) + 1
+
+
+async def test_a_child_that_does_not_read_what_nobody_waits_for_is_ended(owner: Owner, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
+    child = await owner.start(*python("import time; time.sleep(60)"))
+
+    for _ in range(2):
+        child.post(b"x" * 500_000)
+    with pytest.raises(UpstreamBroken, match="does not read its standard input"):
+        child.post(b"x" * 500_000)
+
+    assert child._stdin().get_write_buffer_size() <= MAX_UNREAD
+    assert await owner.end() == "does not read its standard input"
+
+
+async def test_a_flood_is_taken_in_by_turns(owner: Owner):
+    """Between two turns the event loop has time for others, however much has come."""
+    count = 20 * TURN
+    await owner.start(*python(f'print(\'{{"jsonrpc":"2.0","method":"m"}}\\n\' * {count}, flush=True); input()'))
+    most, before = 0, 0
+    while len(owner.heard) < count:
+        await asyncio.sleep(0)
+        most, before = max(most, len(owner.heard) - before), len(owner.heard)
+
+    assert most <= TURN
+
+
+async def test_children_that_flood_together_rest_for_longer():
+    pace, loop = Pace(), asyncio.get_running_loop()
+    begun, rested = loop.time(), list[float]()
+    for _ in range(3):
+        pace.rest(lambda: rested.append(loop.time() - begun))
+    await until(lambda: len(rested) == 3)
+
+    assert [taken >= 0.99 * REST * number for number, taken in enumerate(rested, 1)] == [True] * 3
+
+
+async def test_what_a_child_said_before_it_exited_is_heard_whole(owner: Owner):
+    count = 5 * TURN
+    await owner.start(*python(f'print(\'{{"jsonrpc":"2.0","method":"m"}}\\n\' * {count}, flush=True)'))
+
+    assert await owner.end() == "exited with status 0"
+    assert len(owner.heard) == count
 
 
 async def test_a_message_larger_than_the_pipe_arrives_whole(owner: Owner):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,25 @@ def test_nothing_is_read_after_a_line_that_was_too_long():
 
     with pytest.raises(LineTooLong):
         splitter.feed(b"\nok\n")
+
+
+def test_a_line_in_many_small_pieces_takes_no_more_memory_than_one_in_a_large_one():
+    splitter = LineSplitter()
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            splitter.feed(bytes((120, 121)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 2 * 200_000
+
+
+def test_nothing_is_kept_of_a_line_that_was_too_long():
+    splitter = LineSplitter(limit=4)
+    for _ in range(3):
+        with pytest.raises(LineTooLong):
+            splitter.feed(b"abcdefgh")
+
+    assert not splitter._line

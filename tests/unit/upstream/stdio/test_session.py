@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.errors import UpstreamBroken, UpstreamTimeout
+from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era, Message, UpstreamRequest
-from gateway.upstream.stdio import replies
+from gateway.upstream.stdio import replies, session
 from gateway.upstream.stdio.session import Session
 from gateway.upstream.stdio.stream import MAX_EVENTS
 from tests.unit.upstream.stdio.driving import (
@@ -390,3 +390,23 @@ async def test_concurrent_requests_each_get_their_own_answer(make: Make):
     answers = await asyncio.gather(*(client.call(n) for n in range(1, 201)))
 
     assert [(await json_of(reply))["id"] for reply in answers] == list(range(1, 201))
+
+
+async def test_a_session_has_a_bound_for_requests_that_its_server_does_not_answer(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+):
+    """Also for those whose clients have gone: they are not cancelled, so they stay."""
+    monkeypatch.setattr(session, "MAX_IN_FLIGHT", 3)
+    client = await connected(make)
+    for number in range(3):
+        asking = asyncio.ensure_future(client.call(number, []))
+        await until(lambda number=number: client.upstream.status().in_flight == number + 1)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    with pytest.raises(UpstreamUnreachable, match="has not answered 3 requests of this session"):
+        await client.call(3)
+
+    await client.post(tell([result(0)]))
+    await until(lambda: client.upstream.status().in_flight == 2)
+    assert (await json_of(await client.call(3)))["id"] == 3

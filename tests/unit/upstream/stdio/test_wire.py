@@ -165,6 +165,8 @@ def test_a_message_on_many_lines_is_put_on_one_and_means_the_same():
         ({"_meta": {"progressToken": 1.5}}, None),
         ({"_meta": {"progressToken": 0}}, 0),
         ({"_meta": {"progressToken": "t"}}, "t"),
+        ({"_meta": {"progressToken": "t" * wire.MAX_TOKEN}}, "t" * wire.MAX_TOKEN),
+        ({"_meta": {"progressToken": "t" * (wire.MAX_TOKEN + 1)}}, None),
     ],
 )
 def test_a_clients_progress_token_is_read_from_meta(params: dict[str, Any], token: object):

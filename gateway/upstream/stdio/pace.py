@@ -1,0 +1,36 @@
+"""How fast the gateway takes in what the servers of one upstream say: a server that floods would leave the event loop no
+time for the callers of all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+TURN: Final = 100
+"""Messages of one server that are taken in at once; a long one counts for more."""
+REST: Final = 0.01
+"""Seconds between two turns of a server that has more to say."""
+_LONG: Final = 4096
+"""Bytes that count for as much as a message."""
+
+
+class Pace:
+    """Shared by the servers of one upstream: the more of them flood, the longer each of those rests."""
+
+    def __init__(self) -> None:
+        self._resting = 0
+
+    def rest(self, then: Callable[[], None]) -> None:
+        """Call `then` after a rest."""
+        self._resting += 1
+        asyncio.get_running_loop().call_later(REST * self._resting, self._rested, then)
+
+    def _rested(self, then: Callable[[], None]) -> None:
+        self._resting -= 1
+        then()
+
+
+def weight(line: bytes) -> int:
+    """For how many messages a line counts."""
+    return 1 + len(line) // _LONG
