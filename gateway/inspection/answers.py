@@ -4,11 +4,13 @@ opaque handles are remembered for the caller who gets them."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
+from gateway.aside import Aside
 from gateway.errors import UpstreamBroken
 from gateway.inspection.envelope import Envelope
 from gateway.model.wire import Disposition, Kind, Message, RequestId
@@ -54,13 +56,16 @@ _encode: Final = msgspec.json.encode
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
-    __slots__ = ("_answered", "_message", "_problem", "_remember", "_upstream", "_visible")
+    __slots__ = ("_answered", "_aside", "_message", "_problem", "_remember", "_upstream", "_visible")
 
-    def __init__(self, message: Message | None, upstream: str, *, visible: Visible, remember: Remember) -> None:
+    def __init__(
+        self, message: Message | None, upstream: str, *, visible: Visible, remember: Remember, aside: Aside
+    ) -> None:
         self._message = message
         self._upstream = upstream
         self._visible = visible
         self._remember = remember
+        self._aside = aside
         self._answered = False
         self._problem: str | None = None
 
@@ -144,11 +149,15 @@ class Answers:
 
     async def _filtered(self, data: bytes, lists: frozenset[str], identifier: RequestId | None) -> bytes:
         method, *others = sorted(lists)
-        page = listing.read(data, method, identifier) if identifier is not None and not others else None
+        size, page = len(data), None
+        if identifier is not None and not others:
+            page = await self._aside.look(size, partial(listing.read, data, method, identifier))
         if page is None:
             log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
             return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
-        return data if page.error else page.only(await self._visible(method, page))
+        if page.error:
+            return data
+        return await self._aside.look(size, partial(page.only, await self._visible(method, page)))
 
     def _note_handles(self, raw: msgspec.Raw) -> None:
         result = _members(raw)

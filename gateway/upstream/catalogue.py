@@ -9,12 +9,14 @@ also if the upstream goes back to the old definition: some model has seen the ot
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+from gateway.aside import Aside
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.upstream import listing, lockfile
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.upstream.pins import Change, Definition, Lock, Pinned
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
+Given = TypeVar("Given")
 
 _START_SECONDS: Final = 10.0
 """How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
@@ -37,6 +40,10 @@ _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds between attempts at an upstream that could not be listed."""
 _LOCK_POLL_SECONDS: Final = 2.0
 """How often the lock file is looked at: a pin made by `opagate catalogue pin` takes effect in a running gateway."""
+_TOLD_AT_ONCE: Final = 64
+"""Changes that are told of in one turn of the event loop."""
+_PIN_BYTES: Final = 256
+"""What a pin counts for when it is weighed whether to put pins into force aside."""
 
 _STALE: Final = (-1, -1, -1)
 """The signature of no file."""
@@ -66,6 +73,7 @@ class _Contact:
     retry_at: float = 0.0
     attempt: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 _READ: Final = Labels(effect=Effect.READ)
@@ -90,14 +98,19 @@ class Catalogue:
         self._settings = settings
         self._ports = ports
         self._clock = clock
+        self._on_change = on_change
+        self._untold: deque[Change] = deque()
+        self._aside = Aside()
         first_use = settings.trust == "first_use"
         self._shelves = {
-            name: Shelf(name, upstream, first_use=first_use, on_change=on_change)
+            name: Shelf(name, upstream, first_use=first_use, on_change=self._untold.append)
             for name, upstream in upstreams.items()
         }
         self._contacts = {name: _Contact() for name in upstreams}
         self._signature: tuple[int, int, int] | None = _signature(settings.lock)
-        self._adopt(lockfile.load(settings.lock))
+        lock = lockfile.load(settings.lock)
+        for name, shelf in self._shelves.items():
+            shelf.adopt(lock.upstreams.get(name, {}))
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,12 +145,13 @@ class Catalogue:
     def targets(self, upstream: str, type: TargetType, names: Iterable[str]) -> tuple[Target, ...]:  # noqa: A002 - as above
         return tuple(self.target(upstream, type, name) for name in names)
 
-    def observe(self, upstream: str, items: Sequence[bytes], complete: bool) -> None:  # noqa: FBT001 - a fact about the items
-        """Take note of the tools in a `tools/list` answer that passes by; each item as the upstream sent it.
+    async def observe(self, upstream: str, items: Sequence[bytes], complete: bool) -> None:  # noqa: FBT001 - a fact about the items
+        """Take note of the tools in a `tools/list` answer that passes by; each item as the upstream sent it. The answer
+        goes on when this has returned.
 
         `complete`: the answer has all tools (one page, no cursor before or after).
         """
-        if self._shelves[upstream].note(items, self._now(), complete=complete, own=False):
+        if await self._note(upstream, items, complete=complete, own=False):
             self._contacts[upstream].wake.set()
 
     async def ensure(self, upstream: str) -> None:
@@ -164,7 +178,10 @@ class Catalogue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._aside.close()
         await self.flush()
+        while self._untold:
+            self._tell()
 
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. What goes wrong is in `status()`."""
@@ -179,7 +196,7 @@ class Catalogue:
 
     async def _list(self, name: str, contact: _Contact) -> None:
         try:
-            found = await listing.list_tools(name, self._ports[name])
+            found = await listing.list_tools(name, self._ports[name], aside=self._aside)
         except GatewayError as error:
             contact.error = error.message
             contact.failures += 1
@@ -187,7 +204,7 @@ class Catalogue:
         else:
             contact.error, contact.failures = None, 0
             contact.revision, contact.refreshed = found.revision, self._clock()
-            self._shelves[name].note(found.items, self._now(), complete=True, own=True)
+            await self._note(name, found.items, complete=True, own=True)
             await self.flush()
         finally:
             contact.attempt = None
@@ -203,6 +220,31 @@ class Catalogue:
                     await contact.wake.wait()
             contact.wake.clear()
             await asyncio.shield(self._attempt(name))
+
+    # --- changing what is known ---
+
+    async def _note(self, upstream: str, items: Sequence[bytes], *, complete: bool, own: bool) -> bool:
+        at = self._now()
+        size = sum(map(len, items))
+        return await self._changed(upstream, size, lambda shelf: shelf.note(items, at, complete=complete, own=own))
+
+    async def _changed(self, upstream: str, size: int, change: Callable[[Shelf], Given]) -> Given:
+        """Change what is known of an upstream, as a whole: until it is done, each call is judged by what was known
+        before, and one change waits for another."""
+        async with self._contacts[upstream].turn:
+            news: list[Change] = []
+            draft = self._shelves[upstream].draft(news.append)
+            given = await self._aside.look(size, partial(change, draft))
+            self._shelves[upstream] = draft
+            self._untold.extend(news)
+        self._tell()
+        return given
+
+    def _tell(self) -> None:
+        for _ in range(min(_TOLD_AT_ONCE, len(self._untold))):
+            self._on_change(self._untold.popleft())
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
 
     # --- the lock file ---
 
@@ -228,8 +270,8 @@ class Catalogue:
             except ConfigurationError as error:
                 self._lock_error = error.message
                 return
+            await self._adopt(lock)
             self._signature, self._lock_error = signature, None
-            self._adopt(lock)
 
     async def _follow_lock(self) -> None:
         while True:
@@ -241,11 +283,12 @@ class Catalogue:
         lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change)
         # Another process may have written since: the next look at the file must read it.
         self._signature, self._lock_error = _STALE, None
-        self._adopt(lock, upstream, cleared)
+        await self._adopt(lock, upstream, cleared)
 
-    def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:
-        for name, shelf in self._shelves.items():
-            shelf.adopt(lock.upstreams.get(name, {}), cleared if name == upstream else ())
+    async def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:
+        for name in self._shelves:
+            pinned, again = lock.upstreams.get(name, {}), tuple(cleared) if name == upstream else ()
+            await self._changed(name, len(pinned) * _PIN_BYTES, partial(Shelf.adopt, pinned=pinned, cleared=again))
 
     # --- for people ---
 

@@ -10,8 +10,10 @@ import asyncio
 import json
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from gateway.aside import Aside
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest
@@ -67,12 +69,12 @@ class Listing:
     revision: str
 
 
-async def list_tools(upstream: str, port: Port, bounds: Bounds | None = None) -> Listing:
-    """List every tool of the upstream called `upstream`. Raises `UpstreamError`."""
+async def list_tools(upstream: str, port: Port, bounds: Bounds | None = None, aside: Aside | None = None) -> Listing:
+    """List every tool of the upstream called `upstream`; long answers are read `aside`. Raises `UpstreamError`."""
     bounds = bounds or Bounds()
     try:
         async with asyncio.timeout(bounds.seconds):
-            conversation = _Conversation(upstream, port, bounds)
+            conversation = _Conversation(upstream, port, bounds, aside or Aside())
             return await _stateless(conversation) or await _handshake(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
@@ -143,7 +145,8 @@ async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
         answer = await conversation.ask("tools/list", {} if cursor is None else {"cursor": cursor})
         if answer.code == _NO_SUCH_METHOD and not items:
             return ()
-        page = pages.read(answer.body, "tools/list", answer.id)
+        reading = partial(pages.read, answer.body, "tools/list", answer.id)
+        page = await conversation.aside.look(len(answer.body), reading)
         if page is None or answer.status != 200 or answer.code is not None:
             raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
         items += [item.raw for item in page.items]
@@ -187,6 +190,7 @@ class _Conversation:
     upstream: str
     port: Port
     bounds: Bounds
+    aside: Aside
     era: Era = Era.STATELESS
     revision: str | None = STATELESS
     session: str | None = None
@@ -205,7 +209,7 @@ class _Conversation:
             text = await self._text(reply, self.asked)
         finally:
             await reply.close()
-        document = strict.read_reply(text)
+        document = await self.aside.look(len(text), partial(strict.read_reply, text))
         return _Answer(
             reply.status,
             self.asked,
@@ -277,8 +281,9 @@ class _Conversation:
         async with aclosing(self._bounded(reply)) as chunks:
             async for chunk in chunks:
                 for event in splitter.feed(chunk):
-                    if event.data is not None and _answers(event.data, id):
-                        return event.data
+                    data = event.data
+                    if data is not None and await self.aside.look(len(data), partial(_answers, data, id)):
+                        return data
         return b""
 
     async def _bounded(self, reply: UpstreamReply) -> AsyncGenerator[bytes]:

@@ -57,6 +57,15 @@ class Shelf:
     def target(self, name: str) -> Target:
         return self._targets.get(name) or self._target(name)
 
+    def draft(self, on_change: Callable[[Change], None]) -> Shelf:
+        """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
+        draft = Shelf(self.name, self._settings, first_use=self._first_use, on_change=on_change)
+        draft.listed, draft.fresh, draft._pins = self.listed, dict(self.fresh), self._pins
+        draft._seen, draft._suspects, draft._passing = dict(self._seen), dict(self._suspects), dict(self._passing)
+        draft._targets, draft._made_from = dict(self._targets), dict(self._made_from)
+        draft._raws, draft._unreadable = self._raws, self._unreadable
+        return draft
+
     # --- what comes in ---
 
     def note(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from gateway.answer import failure
 from gateway.errors import HistoryFull, UpstreamBroken
 from gateway.model.target import Pin
+from gateway.model.wire import JsonObject
 from gateway.protocol.sse import Splitter
 from tests.requirements import requirement
 from tests.unit.harness import Back, Bench, call, listed, message, result
@@ -31,6 +33,29 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
     there.upstream.script = lambda request: result(request, {"tools": [listed("read_file")]})
     monkeypatch.setattr(there.gateway.history, "task", full)
     assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
+
+
+async def test_policy_is_asked_about_a_long_list_in_portions_between_which_calls_go_on(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    names = [name for number in range(150) for name in (f"read_{number}", f"hidden_{number}")]
+    there.upstream.script = lambda request: result(request, {"tools": [listed(name) for name in names]})
+    policy, turn, asked_in = there.gateway.policy, 0, list[int]()
+    visible = policy.visible
+
+    async def counted(document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
+        assert len(asked) <= 64
+        asked_in.append(turn)
+        return await visible(document, asked)
+
+    monkeypatch.setattr(policy, "visible", counted)
+    listing = asyncio.ensure_future(there.ask(message("tools/list")))
+    while not listing.done():
+        await asyncio.sleep(0)
+        turn += 1
+
+    assert [tool["name"] for tool in (await listing).json["result"]["tools"]] == names[::2]
+    assert len(set(asked_in)) == len(asked_in) == 5
 
 
 @pytest.mark.parametrize("identifier", [7, None])

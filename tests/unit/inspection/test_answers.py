@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.aside import Aside
 from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.listing import Listing
@@ -25,7 +27,7 @@ class Asked:
         self.remembered: list[str] = []
         self.lists: list[str] = []
         self._visible_names = visible
-        self.answers = Answers(about, "files", visible=self._visible, remember=self.remembered.append)
+        self.answers = Answers(about, "files", visible=self._visible, remember=self.remembered.append, aside=Aside())
 
     async def _visible(self, method: str, page: Listing) -> frozenset[str]:
         self.lists.append(method)
@@ -362,3 +364,15 @@ async def test_a_replayed_list_that_only_some_clients_find_shows_nothing(result:
 
     assert seen is None or b'"error"' in seen
     assert asked.lists == []
+
+
+async def test_calls_go_on_while_a_long_list_is_read():
+    names = [f"tool_{number}" for number in range(20_000)]
+    asked = Asked(message("tools/list", Disposition.FILTER), frozenset(names[1:]))
+    seeing, turns = asyncio.ensure_future(asked.see(response({"tools": [{"name": name} for name in names]}))), 0
+    while not seeing.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert [tool["name"] for tool in (await seeing)["result"]["tools"]] == names[1:]
+    assert turns > 50
