@@ -197,7 +197,7 @@ class JsonMessages:
 class EventMessages:
     """An answer that is a stream of server-sent events. `last_words` may add a message at its end."""
 
-    __slots__ = ("_last_words", "_onward", "_see", "_splitter", "_unseen", "_watch", "_watched")
+    __slots__ = ("_last_words", "_onward", "_see", "_splitter", "_unbroken", "_unseen", "_watch", "_watched")
 
     def __init__(
         self,
