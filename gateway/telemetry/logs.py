@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import structlog
+
+_LONGEST: Final = 4096
+"""Characters of one value."""
 
 
 def configure(form: Literal["console", "json"], level: str) -> None:
     """Set up structlog for the process. Standard library loggers of dependencies are heard from `warning` on."""
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    json = form == "json"
+    renderer = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     stamps: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    last = [_exception_name, _cut] if json else [_exception_name, _cut, _printable]
     structlog.configure(
-        processors=[*stamps, _exception_name, renderer],
+        processors=[*stamps, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -30,7 +33,7 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processor=renderer, foreign_pre_chain=[*stamps, structlog.stdlib.ExtraAdder(), _exception_name]
+            processor=renderer, foreign_pre_chain=[*stamps, structlog.stdlib.ExtraAdder(), *last]
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -50,4 +53,24 @@ def _exception_name(
         event["exception"] = type(information).__name__
         frames = traceback.extract_tb(information.__traceback__)
         event["at"] = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-4:]))
+    return event
+
+
+def _cut(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """An upstream chooses the names of its methods, and so how long they are."""
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > _LONGEST:
+            event[name] = f"{value[:_LONGEST]} [cut]"
+    return event
+
+
+def _printable(
+    _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """What a terminal could take for a command is escaped. JSON escapes it by itself."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return event

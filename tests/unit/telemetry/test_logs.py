@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -74,3 +74,29 @@ def test_the_console_has_the_same_words_for_people(capsys: pytest.CaptureFixture
     structlog.get_logger("test").info("listening", listen="127.0.0.1:8080")
 
     assert "listening" in capsys.readouterr().err
+
+
+HOSTILE = "x\x1b[2J\x9b31m\u202e"
+"""What an upstream may call a method. No space is in it, nor a quote."""
+
+
+def test_a_terminal_is_given_no_commands(capsys: pytest.CaptureFixture[str]):
+    configure("console", "info")
+    structlog.get_logger("test").warning("upstream.forbidden-request", method=HOSTILE)
+    logging.getLogger("dependency").warning("odd", extra={"problem": HOSTILE})
+    told = capsys.readouterr().err
+
+    assert told.count(r"x\x1b[2J\x9b31m\u202e") == 2
+    assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_value_that_somebody_else_chose_makes_no_line_without_bound(
+    form: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
+):
+    configure(form, "info")
+    structlog.get_logger("test").warning("upstream.forbidden-request", method="x" * 1_000_000)
+    told = capsys.readouterr().err
+
+    assert "xxx [cut]" in told
+    assert len(told) < 5_000
