@@ -12,6 +12,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.presenting import Presented, presented
+from gateway.protocol import completions
 from gateway.protocol.classify import HEADER_MISMATCH, INVALID_PARAMS
 from gateway.protocol.parameters import ambiguous, contradicted
 from gateway.visit import Gateway, Visit
@@ -44,13 +45,18 @@ def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Me
 
 
 def _call(gateway: Gateway, upstream: str, message: Message) -> Call:
-    """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded."""
+    """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded,
+    but that those of a completion stand under their own names."""
     name = message.name or ""
     match message.method:
         case "resources/read":
             return Call("resources/read", gateway.catalogue.target(upstream, "resource", name), {"uri": name})
         case "prompts/get":
             return Call("prompts/get", gateway.catalogue.target(upstream, "prompt", name), _arguments(message))
+        case completions.METHOD:
+            asked = completions.asked(message.params)
+            target = gateway.catalogue.target(upstream, asked.type, asked.name)
+            return Call("completion/complete", target, asked.arguments)
         case _:
             return Call("tools/call", gateway.catalogue.target(upstream, "tool", name), _arguments(message))
 

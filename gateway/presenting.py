@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec import structs
 
@@ -56,8 +57,7 @@ def presented(
 ) -> Presented | Refusal:
     """The handles in the arguments of a call. Refuses one that was not made in this task, and one that stands where
     its value cannot be put."""
-    decided = "uri" if call.action == "resources/read" else "arguments"
-    found = handles.places(message.body, decided)
+    found = handles.places(message.body, _DECIDED.get(call.action))
     if isinstance(found, handles.Misplaced):
         return _refusal(found.message, "Leave the handle alone in an argument, as it was given to you.")
     if not found:
@@ -74,6 +74,11 @@ def presented(
     if any(item.audience != call.target.audience for item in held.values()):
         return Presented(request, held, count=count)
     return _put_back(request, message, call, found, held, count)
+
+
+_DECIDED: Final[Mapping[str, str]] = {"tools/call": "arguments", "prompts/get": "arguments", "resources/read": "uri"}
+"""The member of `params` that policy sees and a handle may stand in. None is put back where something is still being
+written."""
 
 
 def _put_back(  # noqa: PLR0917 - what was found, and where

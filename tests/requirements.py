@@ -53,6 +53,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "mcp/input-required": Requirement(f"{_NEW}/basic/patterns/mrtr", "Each retry is decided anew; its state is its caller's."),
         "mcp/tasks": Requirement("https://github.com/modelcontextprotocol/ext-tasks", "A task is its caller's in every method."),
         "mcp/resources-prompts": Requirement(f"{_NEW}/server", "Resources, prompts and completions pass, decided as calls are."),
+        "mcp/completions": Requirement(f"{_NEW}/server/utilities/completion", "A completion is decided as the prompt or resource that it is for."),
         "mcp/large": Requirement(_BYTES, "A large result streams; the gateway's memory does not grow with it."),
         "mcp/request-limit": Requirement("docs/operations.md#strangers", "A request beyond the limit gets 413."),
         "mcp/wrong-id": Requirement("https://www.jsonrpc.org/specification#response_object", "An answer to another request is dropped."),

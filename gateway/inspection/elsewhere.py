@@ -18,6 +18,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Shown
 from gateway.model.content import Sighting
 from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
+from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 
 Trouble = Literal["foreign", "unsearched"]
@@ -71,8 +72,8 @@ def _texts(sent: Sent) -> list[Json]:
 
 
 def _decided(message: Message) -> str | None:
-    """The member of `params` that policy sees."""
-    if message.disposition is not Disposition.DECIDE:
+    """The member of `params` that policy sees, if it is one."""
+    if message.disposition is not Disposition.DECIDE or message.method == completions.METHOD:
         return None
     return "uri" if message.method == "resources/read" else "arguments"
 
@@ -81,6 +82,8 @@ def _shown_to_nobody(message: Message) -> JsonObject:
     """The parts of a message that no policy sees and no table knows."""
     if message.kind is Kind.RESPONSE:
         return cast("JsonObject", msgspec.json.decode(message.body))
+    if message.method == completions.METHOD:
+        return {"id": message.id, "params": completions.beside(message.params)}
     decided = _decided(message)
     params = {name: value for name, value in message.params.items() if name != decided}
     return {"id": message.id, "params": params}

@@ -55,8 +55,9 @@ class Misplaced:
     message: str
 
 
-def places(body: bytes, decided: str) -> tuple[Place, ...] | Misplaced:
-    """The handles of a call. `body` is its message, strictly read; `decided` the member of `params` that policy sees.
+def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
+    """The handles of a call. `body` is its message, strictly read; `decided` the member of `params` that policy sees
+    and in which handles are put back, if there is one.
 
     Every `cred://` that a word follows is a handle, in any spelling of JSON.
     """

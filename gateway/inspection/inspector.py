@@ -62,7 +62,10 @@ class Inspector:
     ) -> ResultInspector:
         """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`."""
         trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
-        return ResultInspector(ResultWords(self.key, trusted=trusted, links=links), self._scanner(quiet, seen))
+        # A completion repeats what it was told by its nature, with an end to it: it grounds nothing.
+        grounds = not (trusted and call.action == "completion/complete")
+        words = ResultWords(self.key, trusted=trusted, links=links) if grounds else None
+        return ResultInspector(words, self._scanner(quiet, seen))
 
     def passing(
         self, *, trusted: bool, words: bool, quiet: Quiet | None = None, seen: Container[str] = ()

@@ -16,7 +16,7 @@ class Call(Struct, frozen=True):
     """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
     in them stand for (docs/design/0005-handles.md)."""
 
-    action: Literal["tools/call", "resources/read", "prompts/get"]
+    action: Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
     target: Target
     arguments: JsonObject
 

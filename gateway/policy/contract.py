@@ -59,7 +59,7 @@ class Subject(Closed):
 
 
 class Action(Closed):
-    name: Literal["tools/call", "resources/read", "prompts/get"]
+    name: Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
 
 
 class ResourceProperties(Closed):

@@ -26,8 +26,8 @@ from msgspec import Struct
 
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Era, Headers, JsonObject, Kind, Message, RequestId
+from gateway.protocol import completions, strict
 from gateway.protocol import headers as routing_headers
-from gateway.protocol import strict
 from gateway.protocol.headers import Fault, Routing
 from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
 
@@ -272,7 +272,10 @@ def _method(document: JsonObject, params: JsonObject, frame: _Frame) -> Message 
     if row.kind is not frame.kind:
         detail = f"{method} is a request and has no id" if row.kind is Kind.REQUEST else f"{method} must not have an id"
         return _refusal("request/envelope", detail, frame.id)
-    if (detail := _wrong_params(row, params)) is not None:
+    detail = _wrong_params(row, params)
+    if detail is None and method == completions.METHOD:
+        detail = completions.fault(params)
+    if detail is not None:
         return _refusal("request/params", detail, frame.id)
     name = cast("str", params[row.named_by]) if row.named_by is not None else None
     fault = routing_headers.disagreement(frame.routing, kind=frame.kind, era=frame.era, method=method, name=name)

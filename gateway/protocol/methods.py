@@ -74,6 +74,7 @@ _ROWS: Final = (
     _request("tools/call", _BOTH, _DECIDE, named_by="name"),
     _request("resources/read", _BOTH, _DECIDE, named_by="uri", why="moves data as a tool does"),
     _request("prompts/get", _BOTH, _DECIDE, named_by="name", why="moves data as a tool does"),
+    _request("completion/complete", _BOTH, _DECIDE, why="carries text to a prompt or a resource, and values back"),
     _request("tools/list", _BOTH, _FILTER),
     _request("resources/list", _BOTH, _FILTER),
     _request("resources/templates/list", _BOTH, _FILTER),
@@ -82,7 +83,6 @@ _ROWS: Final = (
     _request("initialize", _HANDSHAKE, _PASS),
     _request("server/discover", _STATELESS, _PASS),
     _request("ping", _HANDSHAKE, _PASS, sender="either"),
-    _request("completion/complete", _BOTH, _PASS, why="suggests values, of what a list shows only"),
     _request("logging/setLevel", _HANDSHAKE, _PASS),
     _request(
         "resources/subscribe", _HANDSHAKE, _PASS, why="tells that what a list shows has changed; reading is decided"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -61,6 +61,14 @@ RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
 """The member of `_meta` that ties a message to a task (2025-11-25/basic/utilities/tasks.mdx)."""
 
 RELATED: Final = frozenset({"taskId"})
+
+NESTED: Final[Mapping[str, frozenset[str]]] = {
+    "notifications": LISTEN,
+    "ref": frozenset({"type", "name", "uri"}),
+    "argument": frozenset({"name", "value"}),
+    "context": frozenset({"arguments"}),
+}
+"""Members of `params` that have members of their own which are read here, and those: of a subscription, of a completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +236,7 @@ def _fold_all(known: frozenset[str]) -> frozenset[str]:
 _ENVELOPE_FOLDED: Final = _folded(ENVELOPE)
 _PARAMS_FOLDED: Final = _folded(PARAMS)
 _META_FOLDED: Final = _folded(META)
-_LISTEN_FOLDED: Final = _folded(LISTEN)
+_NESTED_FOLDED: Final = tuple((name, _folded(known)) for name, known in NESTED.items())
 _RELATED_FOLDED: Final = _folded(RELATED)
 
 
@@ -239,7 +247,10 @@ def _ambiguous_key(document: JsonObject) -> Unreadable | None:
     params = document.get("params")
     if not isinstance(params, dict):
         return None
-    found = _look_alike(params, _PARAMS_FOLDED) or _look_alike(params.get("notifications"), _LISTEN_FOLDED)
+    found = _look_alike(params, _PARAMS_FOLDED)
+    for name, known in _NESTED_FOLDED:
+        if name in params:
+            found = found or _look_alike(params[name], known)
     meta = params.get("_meta")
     if found is not None or not isinstance(meta, dict):
         return found

@@ -50,7 +50,7 @@ class Omitted:
     arguments: int = 0
     results: int = 0
     others: int = 0
-    """Reads of resources and prompts, which traces have none of."""
+    """Reads of resources and prompts, and completions, which traces have none of."""
     readings: int = 0
     """What was read outside of calls, which traces have none of either; in entries."""
 
@@ -61,7 +61,7 @@ class Omitted:
         if self.results:
             yield f"{self.results} calls have no recorded result, and none in their trace: set journal.results: full"
         if self.others:
-            yield f"{self.others} reads of resources and prompts are left out, for traces have none"
+            yield f"{self.others} reads and completions of resources and prompts are left out, for traces have none"
         if self.readings:
             yield f"{self.readings} readings outside of calls are left out, for traces have none: what they showed is unknown there"
 

@@ -62,6 +62,10 @@ def with_id(sent: Sent, identifier: str) -> Sent:
 
 Place = Callable[[str], Sent]
 READ: Final[Mapping[str, Any]] = {"name": "read", "arguments": {}}
+COMPLETION: Final[Mapping[str, Any]] = {
+    "ref": {"type": "ref/prompt", "name": "p"},
+    "argument": {"name": "a", "value": ""},
+}
 HANDSHAKE: Final[dict[str, Place]] = {
     "_meta of a call": lambda key: legacy("tools/call", **READ, _meta={"vendor/note": {"deep": [key]}}),
     "a name in _meta": lambda key: legacy("tools/call", **READ, _meta={key: 1}),
@@ -81,15 +85,8 @@ HANDSHAKE: Final[dict[str, Place]] = {
     "cursor": lambda key: legacy("tools/list", cursor=key),
     "cursor of resources": lambda key: legacy("resources/list", cursor=key),
     "ping": lambda key: legacy("ping", _meta={"note": key}),
-    "completion": lambda key: legacy(
-        "completion/complete", ref={"type": "ref/prompt", "name": "p"}, argument={"name": "a", "value": key}
-    ),
-    "completion context": lambda key: legacy(
-        "completion/complete",
-        ref={"type": "ref/prompt", "name": "p"},
-        argument={"name": "a", "value": ""},
-        context={"arguments": {"b": key}},
-    ),
+    "_meta of a completion": lambda key: legacy("completion/complete", **COMPLETION, _meta={"note": key}),
+    "context of a completion": lambda key: legacy("completion/complete", **COMPLETION, context={"more": key}),
     "subscription": lambda key: legacy("resources/subscribe", uri=f"https://pages.example/?k={key}"),
     "logging": lambda key: legacy("logging/setLevel", level="debug", logger=key),
     "progress": lambda key: legacy("notifications/progress", None, progressToken="1", progress=1, message=key),
@@ -120,9 +117,7 @@ STATELESS: Final[dict[str, Place]] = {
     "discovery": lambda key: with_meta("server/discover", {"note": key}),
     "cursor": lambda key: stateless("tools/list", cursor=key),
     "subscription": lambda key: stateless("subscriptions/listen", notifications={"resourceSubscriptions": [key]}),
-    "completion": lambda key: stateless(
-        "completion/complete", ref={"type": "ref/prompt", "name": "p"}, argument={"name": "a", "value": key}
-    ),
+    "completion": lambda key: stateless("completion/complete", **COMPLETION, more=key),
     "parameter header": lambda key: beside(
         stateless("tools/call", **READ), mcp_param_note=f"=?base64?{base64.b64encode(key.encode()).decode()}?="
     ),

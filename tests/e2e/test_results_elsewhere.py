@@ -158,7 +158,7 @@ def _arrived(ada: Agent) -> list[Any]:
         ("taken up again", "crm a stream, the late result of call 1, showed the credential"),
         ("log message", "crm notifications/message on a stream showed the credential"),
         ("subscription", "crm notifications/resources/updated on subscriptions/listen showed the credential"),
-        ("completion", "crm completion/complete showed the credential"),
+        ("completion", "call 1 crm/p showed the credential"),
     ],
 )
 def test_explain_tells_where_it_came_from(ada: Agent, way: str, told: str):
@@ -262,7 +262,7 @@ def test_no_credential_is_in_anything_that_the_gateway_wrote(ada: Agent, one: Ga
 
 @requirement("history/read-elsewhere", "replay/export")
 def test_a_journal_with_readings_is_exported_and_says_what_is_left_out(ada: Agent, one: GatewayProcess):
-    WAYS["completion"](Session(ada))
+    WAYS["log message"](Session(ada))
     ada.denied(PRESENTED, "billing", "use", token=KEY)
     command = [sys.executable, "-m", "gateway", "journal", "export", "--format", "trace", "--task", ada.task]
     found = subprocess.run(

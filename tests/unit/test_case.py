@@ -25,6 +25,57 @@ async def test_what_moves_data_is_decided_as_a_call_is(there: Bench, body: bytes
     assert (entry["action"], entry["target"]["id"]) == (action, target)
 
 
+def complete(value: str = "par", **more: Any) -> bytes:
+    params = {"ref": {"type": "ref/prompt", "name": "hello"}, "argument": {"name": "to", "value": value}}
+    return message("completion/complete", **{**params, **more})
+
+
+@requirement("mcp/completions")
+async def test_a_completion_is_decided_counted_and_recorded_as_a_call_is(there: Bench):
+    there.upstream.script = lambda request: result(request, {"completion": {"values": ["paris"]}})
+    await there.ask(complete())
+    template = {"type": "ref/resource", "uri": "file:///{path}"}
+    await there.ask(complete(ref=template, argument={"name": "path", "value": "no"}, context={"arguments": {"a": "b"}}))
+
+    prompt, resource = there.entries("call")
+    assert [entry["action"] for entry in (prompt, resource)] == ["completion/complete"] * 2
+    assert (prompt["target"]["type"], prompt["target"]["id"]) == ("prompt", "files/hello")
+    assert (resource["target"]["type"], resource["target"]["id"]) == ("resource", "files/file:///{path}")
+    assert (prompt["arguments"]["names"], resource["arguments"]["names"]) == (["to"], ["a", "path", "uri"])
+    assert [entry["id"] for entry in there.entries("settled")] == [prompt["id"], resource["id"]]
+    assert [entry["history"]["number"] for entry in (prompt, resource)] == [1, 2]
+
+
+@requirement("mcp/completions", "mcp/list-filter")
+@pytest.mark.parametrize(
+    "reference",
+    [{"type": "ref/prompt", "name": "hidden"}, {"type": "ref/resource", "uri": "secret:///{name}"}],
+)
+async def test_what_a_list_hides_is_not_completed(there: Bench, reference: dict[str, str]):
+    answer = await there.ask(complete(ref=reference))
+
+    assert (answer.status, answer.codes) == (200, ["tool/not-granted"])
+    assert there.upstream.sent == []
+
+
+@requirement("mcp/completions", "invariant/2")
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (complete(ref={"type": "ref/prompt", "name": "hello", "Name": "hidden"}), "request/ambiguous-key"),
+        (complete(argument={"name": "to", "value": "a", "Value": "b"}), "request/ambiguous-key"),
+        (complete(context={"arguments": {"To": "b"}}), "request/ambiguous-key"),
+        (complete(ref=["ref/prompt", "hello"]), "request/params"),
+        (complete(argument={"name": "to", "value": {"more": 1}}), "request/params"),
+    ],
+)
+async def test_a_completion_that_can_be_read_in_two_ways_is_refused(there: Bench, body: bytes, code: str):
+    answer = await there.ask(body)
+
+    assert (answer.status, answer.codes) == (400, [code])
+    assert there.upstream.sent == []
+
+
 @requirement("invariant/2")
 @pytest.mark.parametrize(
     "arguments", [{"path": "reports/a", "Path": "/etc"}, {"PATH": "/etc"}, {"pa-th": 1}, {"x": 1, "X": 2}]

@@ -1,4 +1,4 @@
-"""Prompts and resources that are named without a decision."""
+"""Resources that are named without a decision."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from gateway.errors import HistoryFull
 from tests.requirements import requirement
 from tests.unit.harness import Bench, answering, message, modern
 
-
-def complete(**reference: Any) -> bytes:
-    return message("completion/complete", ref=reference, argument={"name": "a", "value": ""})
+NOT_VISIBLE = ["request/not-visible"]
 
 
 def listen(uris: Any) -> tuple[Any, ...]:
@@ -20,40 +18,20 @@ def listen(uris: Any) -> tuple[Any, ...]:
 
 
 @requirement("mcp/list-filter")
-@pytest.mark.parametrize(
-    "body",
-    [
-        complete(type="ref/prompt", name="hidden"),
-        complete(type="ref/resource", uri="secret:///{name}"),
-        complete(type="ref/prompt", name="hello", Name="hidden"),
-        complete(type="ref/prompt", uri="file:///a"),
-        complete(type=["ref/prompt"], name="hello"),
-        complete(),
-        message("completion/complete", ref="hidden"),
-        message("completion/complete"),
-        message("resources/subscribe", uri="secret:///a"),
-        message("resources/subscribe", uri=7),
-    ],
-)
-async def test_what_a_list_hides_is_neither_completed_nor_subscribed_to(there: Bench, body: bytes):
+@pytest.mark.parametrize("uri", ["secret:///a", 7])
+async def test_what_a_list_hides_is_not_subscribed_to(there: Bench, uri: Any):
     answering(there, {})
-    answer = await there.ask(body)
+    answer = await there.ask(message("resources/subscribe", uri=uri))
 
-    assert (answer.status, answer.codes) == (403, ["request/not-visible"])
+    assert (answer.status, answer.codes) == (403, NOT_VISIBLE)
     assert there.upstream.sent == []
 
 
 @requirement("mcp/list-filter")
 @pytest.mark.parametrize(
-    "body",
-    [
-        complete(type="ref/prompt", name="hello", title="Hello"),
-        complete(type="ref/resource", uri="file:///{name}"),
-        message("resources/subscribe", uri="file:///a"),
-        message("resources/unsubscribe", uri="secret:///a"),
-    ],
+    "body", [message("resources/subscribe", uri="file:///a"), message("resources/unsubscribe", uri="secret:///a")]
 )
-async def test_what_a_list_shows_is_completed_and_subscribed_to(there: Bench, body: bytes):
+async def test_what_a_list_shows_is_subscribed_to(there: Bench, body: bytes):
     answering(there, {})
 
     assert (await there.ask(body)).status == 200
@@ -75,4 +53,4 @@ async def test_nothing_is_visible_when_history_is_full(there: Bench, monkeypatch
         raise HistoryFull("no room")
 
     monkeypatch.setattr(there.gateway.history, "task", full)
-    assert (await there.ask(complete(type="ref/prompt", name="hello"))).codes == ["request/not-visible"]
+    assert (await there.ask(message("resources/subscribe", uri="file:///a"))).codes == NOT_VISIBLE

@@ -180,6 +180,17 @@ async def test_a_handle_in_the_query_of_a_resource_is_put_back_in_its_headers_to
     assert "cannot be put" in answer.json["error"]["message"]
 
 
+@requirement("conceal/handles", "mcp/completions")
+async def test_a_handle_in_what_is_completed_is_refused(concealed: Bench):
+    handle = await handle_of(concealed)
+    reference = {"type": "ref/prompt", "name": "hello"}
+    sent = len(concealed.upstream.sent)
+    answer = await concealed.ask(message("completion/complete", ref=reference, argument={"name": "a", "value": handle}))
+
+    assert answer.codes == ["credential-chain/handle"]
+    assert len(concealed.upstream.sent) == sent
+
+
 async def test_no_policy_can_have_a_handle_put_back_elsewhere(concealed: Bench, monkeypatch: pytest.MonkeyPatch):
     handle = await handle_of(concealed)
     target = concealed.gateway.catalogue.target("files", "tool", "read_file")

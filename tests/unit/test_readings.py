@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from gateway.errors import HistoryFull, JournalError
+from gateway.identity import anonymous
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.messages import HOLD, EventMessages
@@ -25,7 +26,9 @@ from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, m
 
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
 GITHUB: Final = example(RULES["github-pat"], Random(5))
-HELLO: Final = {"type": "ref/prompt", "name": "hello"}
+STATUS: Final = message("tasks/get", taskId="T1")
+"""What passes without a decision, of a task that the caller has been given."""
+CALLER: Final = Principal("dev", anonymous.ISSUER, AuthMethod.ANONYMOUS)
 OPEN: Final[dict[str, Any]] = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}}
 
 
@@ -43,6 +46,7 @@ def answer(identifier: object, text: str) -> dict[str, Any]:
 
 
 async def ask(there: Bench, back: Back, body: bytes | None, *headers: tuple[bytes, bytes]) -> Answer:
+    there.gateway.handles.deliver("files", "T1", CALLER)
     there.upstream.script = lambda _request: back
     return await there.ask(body, *headers)
 
@@ -90,7 +94,7 @@ async def test_what_cannot_be_recorded_is_not_given(
     else:
         monkeypatch.setattr(there.gateway.history, "read", read)
     back = result_of("x " * HOLD + GITHUB) if large else result_of(GITHUB)
-    got = await ask(there, back, message("completion/complete", ref=HELLO, argument={}), field)
+    got = await ask(there, back, STATUS, field)
 
     assert GITHUB.encode() not in got.body
     assert got.broken is not None or b"no room" in got.body
@@ -103,7 +107,7 @@ async def test_an_event_is_looked_at_whatever_its_message_says(there: Bench, bes
         type="text/event-stream",
         chunks=(beside.format(GITHUB).encode() + b'\ndata: {"jsonrpc":"2.0","id":7,"result":{}}\n\n',),
     )
-    await ask(there, back, message("completion/complete", ref=HELLO, argument={}), await session(there))
+    await ask(there, back, STATUS, await session(there))
 
     (entry,) = readings(there)
     assert len(entry["credentials"]) == 1
@@ -125,7 +129,7 @@ async def test_an_answer_of_any_size_and_type_is_looked_at(there: Bench, kind: s
     at = whole.index(GITHUB.encode()) + 5
     types = {"json": "application/json", "events": "text/event-stream", "text": "text/plain"}
     back = Back(type=types[kind], chunks=(whole[:at], whole[at:]))
-    got = await ask(there, back, message("completion/complete", ref=HELLO, argument={}))
+    got = await ask(there, back, STATUS)
 
     assert got.body == whole
     assert sum(len(entry.get("credentials", {})) for entry in readings(there)) == 1
@@ -135,16 +139,12 @@ async def test_an_answer_of_any_size_and_type_is_looked_at(there: Bench, kind: s
 async def test_the_parts_of_one_message_are_one_reading(there: Bench):
     many = [example(RULES["github-pat"], Random(number)) for number in range(3)]
     text = "".join("zanzibarian-ledger " * (HOLD // 19) + key + " " for key in many)
-    await ask(there, result_of(text), message("completion/complete", ref=HELLO, argument={}))
+    await ask(there, result_of(text), STATUS)
 
     found = readings(there)
     assert len(found) > 1
     assert {entry["number"] for entry in found} == {1}
-    await ask(
-        there,
-        result_of(example(RULES["github-pat"], Random(9))),
-        message("completion/complete", ref=HELLO, argument={}),
-    )
+    await ask(there, result_of(example(RULES["github-pat"], Random(9))), STATUS)
     assert readings(there)[-1]["number"] == 2
 
 
@@ -306,7 +306,7 @@ async def test_the_sensitivity_that_policy_lays_on_a_call_holds_for_its_late_res
 
 @requirement("history/read-elsewhere")
 async def test_what_is_read_in_a_task_that_is_over_is_of_the_implicit_one(there: Bench):
-    await ask(there, result_of(GITHUB), message("completion/complete", ref=HELLO), (b"opagate-task", b"gone"))
+    await ask(there, result_of(GITHUB), STATUS, (b"opagate-task", b"gone"))
 
     (entry,) = readings(there)
     assert entry["task"] == there.gateway.history.tasks()[0].task.id
@@ -316,16 +316,14 @@ async def test_what_is_read_in_a_task_that_is_over_is_of_the_implicit_one(there:
 async def test_a_suppression_holds_for_what_is_read(tmp_path: Path):
     more = "inspection: {suppressions: [{upstream: files, detector: github-pat, until: 2099-01-01, reason: known}]}\n"
     async with bench(tmp_path, more=more) as there:
-        await ask(there, result_of(GITHUB), message("completion/complete", ref=HELLO))
+        await ask(there, result_of(GITHUB), STATUS)
         assert ["credentials" in entry for entry in readings(there)] == [False]
 
 
 @requirement("history/read-elsewhere", "history/elsewhere")
 async def test_what_only_repeats_the_request_is_no_credential_of_the_server(there: Bench):
     """It may be said to other servers as before."""
-    await ask(
-        there, result_of(f"sorry, {GITHUB}?"), message("completion/complete", ref=HELLO, argument={"value": GITHUB})
-    )
+    await ask(there, result_of(f"sorry, {GITHUB}?"), message("tasks/get", taskId="T1", reason=GITHUB))
 
     (entry,) = readings(there)
     assert entry["ordinary"] == list(entry["credentials"])

@@ -92,6 +92,18 @@ test_an_approval_grant_is_another_thing if {
 	_permits({"approval": false})
 }
 
+# To complete is to get with what is written so far.
+test_a_grant_to_get_a_prompt_covers_its_completion if {
+	prompt := object.union(example.note, {"type": "prompt", "id": "files/travel"})
+	places := {"/action/name": "completion/complete", "/resource": prompt, "/arguments": {"to": "par"}}
+	_permits_call({"prompts": ["travel"], "when": {"/to": {"matches": "[a-z]*"}}}, places)
+	every fields in [{"arguments": ["from"]}, {"when": {"/to": {"one_of": ["paris"]}}}, {"when": {"/from": {"present": true}}}] {
+		not _permits_call(object.union({"prompts": ["travel"]}, fields), places)
+	}
+	both := object.union(places, {"/arguments": {"to": ["par", "/etc"]}})
+	not _permits_call({"prompts": ["travel"], "when": {"/to": {"matches": "[a-z]*"}}}, both)
+}
+
 test_resources_and_prompts_are_read if {
 	_permits_call({}, {"/resource": object.union(example.note, {"properties": {"effect": "write"}})})
 	prompt := object.union(example.note, {"type": "prompt", "id": "files/summary"})

@@ -49,6 +49,11 @@ def request(method: str, headers: Headers = (), **params: Any) -> Message:
     return message({"id": 1, "method": method, "params": params}, headers)
 
 
+def completion(headers: Headers = (), **changes: Any) -> Sent:
+    params: dict[str, Any] = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "par"}}
+    return Sent(headers, request("completion/complete", **params | changes))
+
+
 def trouble(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
     return elsewhere.trouble(sent, known or shown(KEY), audience, DETECTOR)
 
@@ -69,6 +74,10 @@ def trouble(sent: Sent, audience: str = "billing", known: Shown | None = None) -
         Sent((), request("resources/read", uri="a", arguments={"a": KEY})),
         Sent((), request("resources/subscribe", uri=KEY)),
         Sent((), request("ping", arguments={"a": KEY})),
+        completion(more=KEY),
+        completion(context={"more": KEY}),
+        completion(ref={"type": "ref/prompt", "name": KEY}),
+        completion(((b"mcp-param-a", b"par"), (b"mcp-param-b", KEY.encode()))),
         Sent((), message({"id": KEY, "method": "ping"})),
         Sent((), message({"id": 1, "result": {"content": {"text": KEY}}})),
         Sent((), message({"id": KEY, "result": {}})),
@@ -89,6 +98,9 @@ def test_what_another_system_has_shown_is_found_wherever_it_is(sent: Sent):
     [
         Sent((), request("tools/call", name="t", arguments={"token": KEY})),
         Sent((), request("prompts/get", name="t", arguments={"token": KEY})),
+        completion(argument={"name": "a", "value": KEY}),
+        completion(context={"arguments": {"b": KEY}}),
+        completion(ref={"type": "ref/resource", "uri": KEY}),
         Sent(((b"mcp-name", KEY.encode()),), request("resources/read", ((b"mcp-name", KEY.encode()),), uri=KEY)),
     ],
 )

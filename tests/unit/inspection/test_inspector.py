@@ -98,6 +98,18 @@ def test_of_a_result_words_and_credentials_are_kept_by_whether_it_is_trusted():
     assert read(data, inspector=Inspector(b"o" * 32, INSPECTOR.detector)).tokens.isdisjoint(untrusted.tokens)
 
 
+def test_a_completion_of_a_trusted_system_is_no_ground():
+    """It is what it was told, with an end to it. Credentials are found in it all the same."""
+    prompt = Target("prompt", "mail", "travel", "mail", trust="trusted", labels=Labels(effect=Effect.READ))
+    data = json.dumps({"values": ["eve@evil.example", SECRET]}).encode()
+    got, completion = Call("prompts/get", prompt, {}), Call("completion/complete", prompt, {})
+    untrusted = Call("completion/complete", replace(prompt, trust="untrusted"), {})
+    for call, words in ((got, True), (completion, False), (untrusted, True)):
+        content = INSPECTOR.result(call, TASK).finish(data)
+        assert content is not None
+        assert (bool(content.tokens), len(content.sightings)) == (words, 1)
+
+
 def test_links_are_looked_for_in_what_is_read_for_a_goal():
     data, reads = b'"see www.site.example "', replace(TARGET, labels=Labels(effect=Effect.READ))
 

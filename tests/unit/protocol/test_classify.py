@@ -318,6 +318,7 @@ def test_an_unknown_notification_is_400(method: str, headers: Headers):
         ("resources/read", {"name": "a"}), ("resources/read", {"uri": ""}), ("tasks/get", {}), ("tasks/result", {"taskId": 1}),
         ("tasks/cancel", {"taskId": ""}), ("tools/list", {"cursor": 1}), ("tools/list", {"cursor": None}),
         ("tools/call", {"name": "a", "_meta": {RELATED: "t"}}), ("tools/call", {"name": "a", "_meta": {RELATED: {}}}),
+        ("completion/complete", {"argument": {"name": "a", "value": ""}}), ("completion/complete", {"ref": "a"}),
         ("ping", {"notifications": []}), ("ping", {"notifications": {"taskIds": "t"}}), ("ping", {"notifications": {"taskIds": [1]}}),
     ],
 )  # fmt: skip

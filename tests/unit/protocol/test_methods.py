@@ -47,7 +47,7 @@ def test_requests_and_notifications_are_told_apart():
 
 def test_what_moves_data_is_decided_and_what_lists_is_filtered():
     by = {each: {name for name, row in TABLE.items() if row.disposition is each} for each in Disposition}
-    assert by[Disposition.DECIDE] == {"tools/call", "resources/read", "prompts/get"}
+    assert by[Disposition.DECIDE] == {"tools/call", "resources/read", "prompts/get", "completion/complete"}
     assert by[Disposition.FILTER] == {
         "tools/list", "resources/list", "resources/templates/list", "prompts/list", "tasks/list",
     }  # fmt: skip

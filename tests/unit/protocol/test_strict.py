@@ -196,10 +196,13 @@ def test_a_look_alike_of_a_meta_member_is_refused(key: str):
     [
         {"notifications": {"task_ids": ["t"]}},
         {"notifications": {"TaskIds": ["t"]}},
+        {"ref": {"type": "ref/prompt", "name": "a", "Name": "b"}},
+        {"argument": {"name": "a", "value": "b", "VALUE": "c"}},
+        {"context": {"Arguments": {}}},
         {"_meta": {"io.modelcontextprotocol/related-task": {"task_id": "t"}}},
     ],
 )
-def test_a_look_alike_of_a_nested_task_id_is_refused(params: object):
+def test_a_look_alike_of_a_nested_member_is_refused(params: object):
     assert code(json.dumps({"params": params}).encode()) == "request/ambiguous-key"
 
 
@@ -223,7 +226,7 @@ def test_members_of_other_types_are_left_to_the_envelope(params: object):
 
 
 def test_the_known_names_differ_from_one_another_by_more_than_writing():
-    for names in (strict.ENVELOPE, strict.PARAMS, strict.META, strict.LISTEN, strict.RELATED):
+    for names in (strict.ENVELOPE, strict.PARAMS, strict.META, strict.RELATED, *strict.NESTED.values()):
         assert len({strict.fold(name) for name in names}) == len(names)
 
 

@@ -104,7 +104,7 @@ async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
         await there.ask(call())
         await there.ask(message("resources/read", uri="file:///a"))
         there.upstream.script = lambda request: result(request, {"text": example(RULES["github-pat"], Random(4))})
-        await there.ask(message("completion/complete", ref={"type": "ref/prompt", "name": "hello"}, argument={}))
+        await there.ask(None)
         file, omitted = exported(tmp_path)
 
     assert (omitted.arguments, omitted.results, omitted.others, omitted.readings) == (8, 4, 1, 1)
