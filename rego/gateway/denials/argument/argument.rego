@@ -58,6 +58,17 @@ denials contains {"code": "argument/internal-address", "facts": [pointer]} if {
 }
 
 # METADATA
+# title: A destination is inside, in whatever way it is written
+# description: >-
+#   In the spelling of history, which parts lists and reads each name as its receiver does, where the arguments show no
+#   host.
+denials contains {"code": "argument/internal-address", "facts": ["/session/call_destinations"]} if {
+	some destination in input.session.call_destinations
+	address := hosts.address(destination)
+	not _outside(address)
+}
+
+# METADATA
 # title: A destination can be read in more than one way
 # custom:
 #   code: argument/disguised-host
@@ -171,7 +182,7 @@ _addresses contains [pointer, hosts.address(text)] if some [pointer, text] in _p
 _notable(role, text) if {
 	role == "destination"
 } else if {
-	regex.match(`\.\.|[%:\\\x00\x{2024}\x{2025}\x{fe52}\x{ff0e}]|^[\x00-\x20]*//`, text)
+	regex.match(`\.\.|[%:\\\x00\x{2024}\x{2025}\x{fe30}\x{fe52}\x{ff0e}]|^[\x00-\x20]*//`, text)
 }
 
 _outside(address) if {

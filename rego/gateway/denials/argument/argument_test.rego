@@ -50,6 +50,26 @@ test_destinations_are_not_internal if {
 	_codes("selector", "localhost") == set()
 }
 
+test_a_destination_is_not_internal_in_another_spelling if {
+	every destination in ["127.0.0.1", "169.254.169.254:8080", "eve@localhost", "[::1]", "metadata."] {
+		call := example.changed({
+			"/resource/properties/roles": {"/x": "destination"},
+			"/arguments": {"x": "Docs <http://docs.example/>, <http://hidden/>"},
+			"/session/call_destinations": ["docs.example", destination],
+		})
+		found := _denials(call)
+		found == {{"code": "argument/internal-address", "facts": ["/session/call_destinations"]}}
+	}
+	call := example.changed({"/session/call_destinations": ["docs.example", "bob@corp.example", "#team", "reports/a.txt"]})
+	_denials(call) == set()
+}
+
+test_lists_in_a_text_are_looked_into if {
+	_codes("destination", "[\"http://127.0.0.1/\"]") == {"argument/internal-address"}
+	_codes("selector", "[\"../x\"]") == {"argument/path-traversal"}
+	_codes("command", "[\"ls\\u200b\"]") == {"argument/hidden-command"}
+}
+
 test_destinations_are_not_disguised if {
 	_codes("destination", "http://0x7f000001/") == {"argument/disguised-host"}
 	call := example.changed({"/resource/properties/roles": {"/x": "destination"}, "/arguments": {"x": "http://0x7f000001/"}})

@@ -80,11 +80,13 @@ _readable(condition) if {
 	tests - {"optional"} != set()
 }
 
-# An empty list names nothing, like no list.
+# An empty list names nothing, like no list. What is hidden in a text from those who take it for one is there.
 _missing(arguments, pointer) if {
 	pointers.absent(arguments, pointer)
 } else if {
 	not _named(arguments, pointer)
+	read := pointers.opened(arguments)
+	not _named(read, pointer)
 }
 
 _named(arguments, pointer) if pointers.value(arguments, pointer) != []
@@ -110,8 +112,7 @@ _test(name, expected, found) if {
 	_host_in(expected, _items(found))
 } else if {
 	name == "max_items"
-	is_number(expected)
-	count(_items(found)) <= expected
+	_no_longer_than(expected, found)
 } else if {
 	name == "max"
 	_no_more_than(expected, _items(found))
@@ -158,6 +159,13 @@ _host_in(expected, items) if {
 		hosts.plain(address)
 		patterns.any_matches(expected, address.host)
 	}
+}
+
+# Also where a server that expects a list reads one in a text.
+_no_longer_than(expected, found) if {
+	is_number(expected)
+	read := pointers.opened({"": found})
+	count(_items(read[""])) <= expected
 }
 
 _no_more_than(expected, items) if {

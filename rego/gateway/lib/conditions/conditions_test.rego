@@ -41,6 +41,19 @@ test_patterns_that_engines_read_differently_are_void if {
 	_fails({"matches": `\w+`}, "a")
 }
 
+test_a_list_or_an_object_in_a_text_is_one if {
+	_holds({"max_items": 2}, ["a", "b"])
+	_holds({"max_items": 2}, "[\"a\", \"b\"]")
+	_fails({"max_items": 2}, ["a", "b", "c"])
+	_fails({"max_items": 2}, "[\"a\", \"b\", \"c\"]")
+	every condition in [{"absent": true}, {"one_of": ["eu"], "optional": true}] {
+		conditions.holds(condition, {"options": {}}, "/options/region")
+		conditions.holds(condition, {"options": "{\"size\": 1}"}, "/options/region")
+		not conditions.holds(condition, {"options": {"region": "us"}}, "/options/region")
+		not conditions.holds(condition, {"options": "{\"region\": \"us\"}"}, "/options/region")
+	}
+}
+
 test_under if {
 	_holds({"under": "/data"}, ["/data/a", "/data"])
 	_fails({"under": "/data"}, "/data/../a")

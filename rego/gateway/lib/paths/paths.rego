@@ -21,7 +21,7 @@ under(path, folder) if {
 #   No empty segment, none that is only dots and spaces, no backslash, no percent sign, no control character and
 #   none of the characters that Unicode normalisation turns into dots and slashes.
 plain(path) if {
-	not regex.match(`(^|/)[. ]+(/|$)|//|[\\%\x00-\x1f\x7f\x{2024}-\x{2026}\x{2044}\x{2215}\x{fe52}\x{ff0e}\x{ff0f}\x{ff3c}]`, path)
+	not regex.match(`(^|/)[. ]+(/|$)|//|[\\%\x00-\x1f\x7f\x{2024}-\x{2026}\x{2044}\x{2215}\x{fe19}\x{fe30}\x{fe52}\x{fe68}\x{ff0e}\x{ff0f}\x{ff3c}]`, path)
 }
 
 # METADATA
@@ -31,15 +31,15 @@ plain(path) if {
 #   NUL, which ends the path for some readers and not for others.
 traverses(text) if {
 	# Most texts have none of these, and looking for them is far cheaper than the whole expression.
-	regex.match(`\.\.|[%\x00\x{2024}\x{2025}\x{fe52}\x{ff0e}]`, text)
+	regex.match(`\.\.|[%\x00\x{2024}\x{2025}\x{fe30}\x{fe52}\x{ff0e}]`, text)
 	regex.match(_climbing, text)
 }
 
 _climbing := concat("", [
 	`(?i)(^|[?&=:]|`, _slash, `)(`, _dot, `){2} *($|[?&#;]|`, _slash, `)`,
-	`|[\x00\x{2025}]|%(25)*00`,
+	`|[\x00\x{2025}\x{fe30}]|%(25)*00`,
 ])
 
-_slash := `[/\\\x{2044}\x{2215}\x{ff0f}\x{ff3c}]|%(25)*(2f|5c)`
+_slash := `[/\\\x{2044}\x{2215}\x{fe68}\x{ff0f}\x{ff3c}]|%(25)*(2f|5c)`
 
 _dot := `[.\x{2024}\x{fe52}\x{ff0e}]|%(25)*2e`

@@ -25,8 +25,39 @@ value(document, pointer) := found if {
 # title: Every text at or below the places that a role's pointer names
 # description: |
 #   A set. A list of recipients gives each recipient, an object the text of its members. Beside RFC 6901: a step `*` is
-#   every item or member, as it is for the gateway's history.
+#   every item or member, and a text that is JSON is also read as that JSON, as they are for the gateway's history.
 texts(document, pointer) := found if {
+	read := opened(_around(document, pointer))
+	found := _texts(document, pointer) | _texts(read, pointer)
+}
+
+# METADATA
+# title: A document, its members that are JSON in a text read as that JSON
+# description: >-
+#   Servers that expect a list or an object there read them so (`pre_parse_json` of the MCP SDK for Python). A document
+#   without any is given back as it is.
+opened(document) := object.union(document, read) if {
+	is_object(document)
+	read := {name: value |
+		some name, text in document
+		value := _read(text)
+	}
+} else := document
+
+# The one member that the pointer leads into.
+_around(document, pointer) := {first: value} if {
+	first := _steps(pointer)[0]
+	is_object(document)
+	value := document[first]
+} else := document
+
+_read(text) := json.unmarshal(text) if {
+	is_string(text)
+	regex.match(`^\s*[\[{]`, text)
+	json.is_valid(text)
+}
+
+_texts(document, pointer) := found if {
 	_has_wildcard(pointer)
 	steps := _steps(pointer)
 	found := {text |

@@ -64,6 +64,19 @@ test_a_wildcard_is_every_item_or_member if {
 	pointers.texts("a", "/*") == set()
 }
 
+test_a_text_that_is_json_is_read_as_that_too if {
+	document := {"paths": "[\"\\u002e\\u002e/x\"]", "to": " {\"all\": [{\"at\": \"y\"}]}", "plain": "[x", "n": 1, "deep": {"in": "[\"z\"]"}}
+	pointers.texts(document, "/paths") == {"[\"\\u002e\\u002e/x\"]", "../x"}
+	pointers.texts(document, "/to/all/*/at") == {"y"}
+	pointers.texts(document, "/to/all") == {"y"}
+	pointers.texts(document, "/plain") == {"[x"}
+	pointers.texts(document, "/deep") == {"[\"z\"]"}
+	pointers.opened(document).paths == ["../x"]
+	pointers.opened({"a": "x", "l": ["[1]"]}) == {"a": "x", "l": ["[1]"]}
+	pointers.opened(["[1]"]) == ["[1]"]
+	pointers.opened(null) == null
+}
+
 test_one_look_misses_nothing_that_is_there if {
 	pointers.absent({"a": 1}, "/x")
 	not pointers.absent({"a": 1}, "/a")
