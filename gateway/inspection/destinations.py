@@ -5,6 +5,7 @@ docs/destinations.md has the rules and their reasons. Nothing is dropped.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ def listed(text: str) -> Iterator[Destination]:
 
 
 _SEPARATOR: Final = re.compile(
-    r'"(?:[^"\\]|\\.){0,320}+"|\((?:[^()\\]|\\.){0,320}+\)|<[^<>]{0,320}+>|([,;\r\n]+)', re.DOTALL
+    r'"(?:[^"\\]|\\.){0,320}+"|\((?:[^()\\]|\\.){0,320}+\)|<[^<>]{0,320}+>|([,;|，；、｜\r\n]+)', re.DOTALL
 )
 """Separators, and what may hold one without being parted by it: quoted strings, comments, angle addresses."""
 _ROOTED: Final = re.compile(
@@ -77,6 +78,10 @@ def _json_leaves(text: str) -> list[str] | None:
     return list(texts(document))
 
 
+_ADDRESS: Final = re.compile(r"@|://|^[#+]|\w\.\w")
+"""What is in a name of a member that is an address and no name of a field."""
+
+
 def texts(value: object) -> Iterator[str]:
     """The values in a JSON value, as texts: strings and numbers as they are written, at any depth,
     and the names of members that are addresses."""
@@ -94,7 +99,7 @@ def texts(value: object) -> Iterator[str]:
         elif isinstance(item, dict):
             members = cast("dict[str, object]", item)
             waiting.extend(reversed(members.values()))
-            waiting.extend(name for name in members if "@" in name or "://" in name)
+            waiting.extend(name for name in members if _ADDRESS.search(name) is not None)
         elif item is not None:
             waiting.extend(reversed(cast("list[object]", item)))
 
@@ -103,7 +108,7 @@ def _pieces(text: str) -> Iterator[str]:
     start = 0
     rooted = _ROOTED.match(text) is not None
     for found in _SEPARATOR.finditer(text):
-        if found[1] is None or (rooted and found[1][0] in ",;" and not _NEXT.match(text, found.end())):
+        if found[1] is None or (rooted and found[1][0] not in "\r\n" and not _NEXT.match(text, found.end())):
             continue
         yield text[start : found.start()]
         start = found.end()
@@ -127,15 +132,30 @@ def _inner(piece: str) -> list[str] | None:
     """What a piece holds, if it is more than one destination: `None` for a plain one."""
     if _MAILTO.match(piece) is not None or SCHEME_ADDRESS.match(piece) is not None:
         return [piece] if _MAILTO.match(piece) is not None else None
-    if (quoted := QUOTED.fullmatch(piece)) is not None:
-        return [re.sub(r"\\(.)", r"\1", quoted[1])]
+    if (whole := QUOTED.fullmatch(piece)) is not None:
+        return [re.sub(r"\\(.)", r"\1", whole[1])]
     if "@" in piece:
-        if (group := _GROUP.match(piece)) is not None:
-            return [piece[group.end() :]]
-        return _addresses(piece)
-    if any(space in piece for space in " \t") and "://" in piece:
-        return [word.strip("()<>\"'") for word in piece.split() if "://" in word] if piece.split()[1:] else None
-    return None
+        group = _GROUP.match(piece)
+        return [piece[group.end() :]] if group is not None else _addresses(piece)
+    angle = _ANGLE.fullmatch(piece)
+    return [angle[1]] if angle is not None else _words(piece)
+
+
+def _words(piece: str) -> list[str] | None:
+    """Of words with a URL among them the URLs; else all, if each is a destination by itself."""
+    words = piece.split()
+    if len(words) < 2:
+        return None
+    if "://" in piece:
+        return [word.strip("()<>\"'") for word in words if "://" in word]
+    return words if all(map(_plainly, words)) else None
+
+
+def _plainly(word: str) -> bool:
+    """Whether a word is by itself what no word of a name or a number is."""
+    if word[0] in "#@+/":
+        return normalise(word).kind is not DestinationKind.NAME
+    return "." in word and normalise(word).kind is DestinationKind.HOST
 
 
 def _mailto(rest: str) -> list[str]:
@@ -149,16 +169,22 @@ def _mailto(rest: str) -> list[str]:
 
 
 def _addresses(piece: str) -> list[str] | None:
-    """The addresses of `"Name" <a@b>`, `a@b c@d` and `a@b (comment)`, or `None` for one bare address."""
+    """The addresses of `"Name" <a@b>`, `a@b c@d` and `a@b (comment)`, or `None` for one bare address. Not everybody
+    who takes addresses from a text knows what a comment is."""
     angles = _ANGLE.findall(piece)
+    outside = _ANGLE.sub(" ", QUOTED.sub(" ", piece))
+    noted = _mails(" ".join(comment[1:-1] for comment in _COMMENT.findall(outside)))
     if angles:
-        rest = _COMMENT.sub(" ", QUOTED.sub(" ", _ANGLE.sub(" ", piece)))
-        return [*(angle.strip() for angle in angles if angle.strip()), *_mails(rest)] or None
+        return [
+            *(angle.strip() for angle in angles if angle.strip()),
+            *_mails(_COMMENT.sub(" ", outside)),
+            *noted,
+        ] or None
     if QUOTED.match(piece):
         return None
     bare = _COMMENT.sub(" ", piece)
     words = bare.split()
-    return (_mails(bare) or words) if len(words) > 1 or bare.strip() != piece else None
+    return [*(_mails(bare) or words), *noted] if len(words) > 1 or bare.strip() != piece else None
 
 
 def _mails(text: str) -> list[str]:
@@ -166,28 +192,47 @@ def _mails(text: str) -> list[str]:
 
 
 _LINK: Final = re.compile(
-    r"(?:(?:https?|wss?|ftp):[/\\]+|(?<![\w:/\\])[/\\]{2}(?=[\w-]+\.)|(?<![\w@./\\-])www\.(?=\w)"
-    r"|(?<![\w@./\\-])(?=(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?::\d{1,5})?/))[^\s<>\"'`|^{}\[\]]+",
+    r"(?:(?:https?|wss?|ftp):(?:[/\\]+|(?=(?:[a-z0-9-]{1,63}\.){1,8}[a-z]))|(?<![\w:/\\])[/\\]{2}(?=[\w-]+\.)"
+    r"|(?<![\w@./\\-])www\.(?=\w)"
+    r"|(?<![\w@./\\-])(?=(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?::\d{1,5})?(?:/|\?[\w.-]*=)))[^\s<>\"'`|^{}\[\]]+",
     re.IGNORECASE | re.ASCII,
 )
-"""What a mail program, a browser or a chat makes a link or an image of: a scheme, `//`, `www.`, or a host with a path."""
+"""What a mail program, a browser or a chat makes a link or an image of: a scheme, `//`, `www.`, or a host with a path or
+a query."""
+_MARKUP_VALUE: Final = re.compile(r"\"[^\"<>]{1,2048}\"|'[^'<>]{1,2048}'")
+_BREAKS: Final = str.maketrans("", "", "\t\r\n")
 
 
 def links(text: str) -> Iterator[Destination]:
-    """The hosts of the links in a text that people or programs read. Files and other names are none."""
-    slashes, odd = "/" in text, "\\" in text or "www." in text.lower()
+    """The hosts of the links in a text that people or programs read, as it stands and as markup. Files and other names
+    are none."""
+    yield from _linked(text)
+    shown = html.unescape(text) if "&" in text else text
+    if "<" in shown:
+        # A URL in an attribute loses its line breaks and tabs.
+        shown = _MARKUP_VALUE.sub(lambda found: found[0].translate(_BREAKS), shown)
+    if shown != text:
+        yield from _linked(shown)
+
+
+def _linked(text: str) -> Iterator[Destination]:
+    slashes, odd = "/" in text, "\\" in text or "www." in text.lower() or "?" in text or ":" in text
     if not slashes and not odd:
         return
     # Words first: the expression takes seven times as long as parting a text of plain words does.
     words = dict.fromkeys(text.split())
     for word in words if odd else [word for word in words if "/" in word]:
-        if "/" in word or "\\" in word or ("." in word and "www." in word.lower()):
+        if "/" in word or "\\" in word or ("." in word and ("?" in word or ":" in word or "www." in word.lower())):
             yield from _links(word)
+
+
+_QUERY: Final = re.compile(r"([^/\\?]+)\?")
 
 
 def _links(word: str) -> Iterator[Destination]:
     for found in _LINK.finditer(word):
-        link = normalise(found[0].rstrip(").,;:!?*_~"))
+        # A query may follow the host, and then there is a path that is not written.
+        link = normalise(_QUERY.sub(r"\1/?", found[0].rstrip(").,;:!?*_~"), count=1))
         if link.kind is DestinationKind.HOST or "//" in found[0]:
             yield link
 

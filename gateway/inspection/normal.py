@@ -328,7 +328,7 @@ def _plain_path(text: str, *, unc: bool) -> str:
 
 
 def _host(text: str) -> Destination | None:
-    if "." not in text and ":" not in text and text.lower() != "localhost":
+    if "." not in text and ":" not in text and hosts.domain(text) != "localhost":
         return None
     if ":" in text and (address := hosts.host(f"[{text.strip('[]')}]")) is not None:
         return _reached(address)

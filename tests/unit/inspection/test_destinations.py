@@ -46,7 +46,7 @@ SPELLINGS = {
     "example.com": ["https://example.com/a", "EXAMPLE.com", "example.com.", "example.com:443", "example.com/a/b", "//example.com"],
     "example.com:8443": ["https://u@example.com:8443/a", "EXAMPLE.com:8443"],
     "intranet.": ["https://intranet/", "http://INTRANET:80/x"],
-    "localhost": ["http://localhost/", "LOCALHOST"],
+    "localhost": ["http://localhost/", "LOCALHOST", "ｌocalhost", "localhost%2e"],
     "localhost:8080": ["localhost:8080", "http://localhost:8080/a"],
     "127.0.0.1": ["127.0.0.1", "http://0x7f.1/", "http://2130706433"],
     "[::1]": ["::1", "[::1]", "http://[0:0::1]/"],
@@ -109,6 +109,22 @@ def test_no_two_of_these_destinations_are_one():
         ("/a,/b", ["/a", "/b"]),
         ("/a\n/b", ["/a", "/b"]),
         ("Alice alice@x.example", ["alice@x.example"]),
+        ("a@x.example|b@x.example", ["a@x.example", "b@x.example"]),
+        ("a@x.example，b@x.example；c@x.example、d@x.example", ["a@x.example", "b@x.example", "c@x.example", "d@x.example"]),
+        ("https://a.example/x|y", ["a.example"]),
+        ("https://a.example|https://b.example", ["a.example", "b.example"]),
+        ("a@x.example (b@x.example)", ["a@x.example", "b@x.example"]),
+        ("A <a@x.example> (or b@x.example, B <c@x.example>)", ["a@x.example", "c@x.example", "b@x.example"]),
+        ('"(" <a@x.example> ")" <b@x.example>', ["a@x.example", "b@x.example"]),
+        ("#general #random", ["#general", "#random"]),
+        ("#general @bob", ["#general", "@bob"]),
+        ("a.example b.example:8080", ["a.example", "b.example:8080"]),
+        ("+14155550100 +14155550101", ["+14155550100", "+14155550101"]),
+        ("+1 415 555 0100", ["+14155550100"]),
+        ("/srv/a /srv/b", ["/srv/a", "/srv/b"]),
+        ("/srv/a file.txt", ["/srv/a file.txt"]),
+        ("alice bob", ["alice bob"]),
+        ("<https://a.example/x>", ["a.example"]),
         ("a@[1.2.3.4", ["a@[1.2.3.4"]),
         ("@a@b.example", ["@a@b.example"]),
         (",;,", []),
@@ -134,10 +150,18 @@ def test_texts_of_a_value_are_its_leaves_in_order():
 
 
 def test_a_name_of_a_member_that_is_an_address_counts():
-    assert set(texts({"bob@example.com": "Bob", "https://a.example": {}})) == {
+    found = texts(
+        {"bob@example.com": "Bob", "https://a.example": {}, "#team": 1, "+14155550100": 2, "b.example": 3, "to": 4}
+    )
+
+    assert set(found) == {
         "bob@example.com",
         "Bob",
         "https://a.example",
+        "#team",
+        "+14155550100",
+        "b.example",
+        *"1234",
     }
 
 
@@ -160,7 +184,9 @@ def test_a_list_of_addresses_counts_each_once_in_every_writing(pairs: list[tuple
     ]
     expected = {f"{local}@{name}" for local, name in pairs}
 
-    assert distinct([data.draw(st.sampled_from([",", ", ", ";", "\n"])).join(written)]) == expected
+    assert (
+        distinct([data.draw(st.sampled_from([",", ", ", ";", "\n", "|", " | ", "，", "、"])).join(written)]) == expected
+    )
     assert distinct([json.dumps(written)]) == expected
     assert distinct(written) == expected
 
@@ -185,6 +211,14 @@ def test_a_url_counts_as_its_host_in_every_writing(name: str, scheme: str, user:
         ("http://0x7f.1/ wss://a.example:8443", {"127.0.0.1", "a.example:8443"}),
         ("https://good.example\\@evil.example/page", {"https://good.example\\@evil.example/page"}),
         ("a/b.txt, src/main.py, and/or, 1/2, n/a, // comment, bob@example.com, v1.2/x, lib.rs/x, www.", set[str]()),
+        ("<img src='https:&#47;&#47;evil.click/x'>", {"evil.click"}),
+        ("<img src='https&colon;&sol;&sol;evil.click/x'>", {"evil.click"}),
+        ("![](https:&#x2f;/evil.click/x)", {"evil.click"}),
+        ('<img src="ht\ntps:/\t/evil.cl\nick/x">', {"evil.click"}),
+        ('<img src="https:/&NewLine;/evil.click/x">', {"evil.click"}),
+        ("<img src=https:evil.click/x>", {"evil.click"}),
+        ("see evil.com?d=secret or evil.com:8443?x=1", {"evil.com", "evil.com:8443"}),
+        ("Is it evil.com? AT&T; a &amp; b, x < y, https:", set[str]()),
         ("nothing", set[str]()),
     ],
 )
