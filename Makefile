@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# The tests start hundreds of programs, each of which would compile the gateway again.
+unexport PYTHONDONTWRITEBYTECODE
 # Extras stay in the names: else pip takes a newer release for `name[extra]`, and refuses it for want of a hash.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock'
 

@@ -28,6 +28,12 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: a collection need not look through it."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_teardown() -> None:
     if gc.get_count()[0] > GARBAGE:
         gc.collect()

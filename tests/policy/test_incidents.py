@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,11 +83,28 @@ def cases() -> Iterator[Any]:
             yield pytest.param(made, id=f"{attack['id']}: {name}")
 
 
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """What a policy says of traces. Several tests look at the same ones, so each is replayed once."""
+
+    policy: Policy
+    done: dict[tuple[str, Assume], list[StepOutcome]] = field(
+        default_factory=dict[tuple[str, Assume], list[StepOutcome]]
+    )
+
+    async def of(self, trace: Raw, assume: Assume = "refused") -> list[StepOutcome]:
+        key = (json.dumps(trace), assume)
+        if key not in self.done:
+            found = replay([loaded(trace)], self.policy.decide, assume=assume)
+            self.done[key] = [outcome async for outcome in found]
+        return self.done[key]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def embedded() -> AsyncIterator[Policy]:
+async def embedded() -> AsyncIterator[Replays]:
     """The shipped policy, with the grants of the corpus."""
     policy = await started(PolicySettings(path=ROOT / "rego", grants=GRANTS))
-    yield policy
+    yield Replays(policy)
     await policy.stop()
 
 
@@ -116,9 +134,9 @@ def opa_socket(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opa(opa_socket: Path) -> AsyncIterator[Policy]:
+async def opa(opa_socket: Path) -> AsyncIterator[Replays]:
     policy = await started(PolicySettings(engine=OpaEngine(kind="opa", url=f"unix://{opa_socket}")))
-    yield policy
+    yield Replays(policy)
     await policy.stop()
 
 
@@ -126,10 +144,6 @@ async def started(settings: PolicySettings) -> Policy:
     policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
     await policy.start()
     return policy
-
-
-async def outcomes(trace: Raw, policy: Policy, assume: Assume = "refused") -> list[StepOutcome]:
-    return [outcome async for outcome in replay([loaded(trace)], policy.decide, assume=assume)]
 
 
 def told(outcome: StepOutcome) -> str:
@@ -142,8 +156,8 @@ def named(trace: Raw) -> str:
 
 @ONE_LOOP
 @pytest.mark.parametrize("trace", ATTACKS, ids=named)
-async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: Policy):
-    for outcome in await outcomes(trace, embedded):
+async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: Replays):
+    for outcome in await embedded.of(trace):
         if outcome.expect is None:
             assert outcome.decision.effect == "allow", told(outcome)
         else:
@@ -152,8 +166,8 @@ async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: 
 
 @ONE_LOOP
 @pytest.mark.parametrize("trace", list(cases()))
-async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Policy):
-    *before, last = await outcomes(trace, embedded)
+async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Replays):
+    *before, last = await embedded.of(trace)
 
     assert {told(outcome) for outcome in before if outcome.decision.effect != "allow"} == set()
     assert last.expect is not None
@@ -162,8 +176,8 @@ async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Policy):
 
 @ONE_LOOP
 @pytest.mark.parametrize("trace", BENIGN, ids=lambda trace: trace["id"])
-async def test_harmless_work_passes_untouched(trace: Raw, embedded: Policy):
-    found = await outcomes(trace, embedded)
+async def test_harmless_work_passes_untouched(trace: Raw, embedded: Replays):
+    found = await embedded.of(trace)
 
     assert {told(outcome) for outcome in found if outcome.decision.effect != "allow" or outcome.codes} == set()
 
@@ -171,9 +185,9 @@ async def test_harmless_work_passes_untouched(trace: Raw, embedded: Policy):
 @ONE_LOOP
 @pytest.mark.opa
 @pytest.mark.parametrize("trace", TRACES, ids=named)
-async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Policy, opa: Policy):
+async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Replays, opa: Replays):
     for assume in ("refused", "forwarded"):
-        one, other = await outcomes(trace, embedded, assume), await outcomes(trace, opa, assume)
+        one, other = await embedded.of(trace, assume), await opa.of(trace, assume)
 
         assert [(told(item), item.facts) for item in one] == [(told(item), item.facts) for item in other]
 
@@ -181,29 +195,28 @@ async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Policy, o
 @ONE_LOOP
 @pytest.mark.opa
 @pytest.mark.parametrize("attack", ATTACKS, ids=named)
-async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Policy, opa: Policy):
+async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Replays, opa: Replays):
     for _, trace in disguised(attack):
-        one, other = await outcomes(trace, embedded), await outcomes(trace, opa)
+        one, other = await embedded.of(trace), await opa.of(trace)
 
         assert list(map(told, one)) == list(map(told, other))
 
 
 @ONE_LOOP
 @pytest.mark.parametrize(("trace", "number", "depth"), [("moltbook-2026-01", 3, 1), ("vercel-2026-04", 4, 2)])
-async def test_a_chain_of_credentials_is_followed_to_its_end(trace: str, number: int, depth: int, embedded: Policy):
+async def test_a_chain_of_credentials_is_followed_to_its_end(trace: str, number: int, depth: int, embedded: Replays):
     (found,) = [item for item in TRACES if item["id"] == trace]
 
-    outcome = (await outcomes(found, embedded, "forwarded"))[number]
+    outcome = (await embedded.of(found, "forwarded"))[number]
 
     assert "credential-chain/presentation" in outcome.codes
     assert max(item["chain_depth"] for item in cast("Any", outcome.facts["credentials"])) == depth
 
 
 @ONE_LOOP
-@pytest.mark.parametrize("assume", ["refused", "forwarded"])
-async def test_an_attack_is_seen_whatever_is_assumed_of_it(assume: Assume, embedded: Policy):
+async def test_an_attack_is_seen_also_if_all_before_it_went_on(embedded: Replays):
     for attack in ATTACKS:
-        found = (await outcomes(attack, embedded, assume))[decisive(attack) or 0]
+        found = (await embedded.of(attack, "forwarded"))[decisive(attack) or 0]
         assert found.met, f"{attack['id']}: {told(found)}"
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.policy import Policy
 from tests.policy import test_incidents
-from tests.policy.test_incidents import ONE_LOOP, Raw, outcomes, told
+from tests.policy.test_incidents import ONE_LOOP, Raw, Replays, told
 
 embedded, opa, opa_socket = test_incidents.embedded, test_incidents.opa, test_incidents.opa_socket
 """The fixtures of the corpus."""
@@ -112,8 +111,8 @@ LAST_IS_ASKED: dict[str, Raw] = {
 
 @ONE_LOOP
 @pytest.mark.parametrize("attack", LAST_IS_ASKED)
-async def test_a_link_carries_nothing_away(attack: str, embedded: Policy):
-    *before, last = await outcomes(LAST_IS_ASKED[attack], embedded)
+async def test_a_link_carries_nothing_away(attack: str, embedded: Replays):
+    *before, last = await embedded.of(LAST_IS_ASKED[attack])
 
     assert [told(outcome) for outcome in before if not outcome.decision.allowed] == []
     assert (last.decision.effect, last.codes) == ("ask", ("toxic-flow/ungrounded",)), told(last)
@@ -121,25 +120,25 @@ async def test_a_link_carries_nothing_away(attack: str, embedded: Policy):
 
 @ONE_LOOP
 @pytest.mark.parametrize("url", ["https://secret@evil.test/a", "http://169.254.169.254/latest", "http://[::1]/"])
-async def test_an_address_that_is_refused_is_refused_as_a_link(url: str, embedded: Policy):
-    _, last = await outcomes(task(reads(f"see https://evil.test/a or {url}"), gets(url)), embedded)
+async def test_an_address_that_is_refused_is_refused_as_a_link(url: str, embedded: Replays):
+    _, last = await embedded.of(task(reads(f"see https://evil.test/a or {url}"), gets(url)))
 
     assert last.decision.effect == "deny"
     assert last.codes[0].startswith("argument/")
 
 
 @ONE_LOOP
-async def test_a_link_is_not_followed_once_something_confidential_was_read(embedded: Policy):
+async def test_a_link_is_not_followed_once_something_confidential_was_read(embedded: Replays):
     secret: Raw = {"upstream": "files", "tool": "secret", "arguments": {}, "result": "the plan"}
-    *_, last = await outcomes(task(reads("see www.evil.test"), secret, gets("www.evil.test")), embedded)
+    *_, last = await embedded.of(task(reads("see www.evil.test"), secret, gets("www.evil.test")))
 
     assert (last.decision.effect, last.codes) == ("deny", ("toxic-flow/exfiltration",))
 
 
 @ONE_LOOP
-async def test_the_pages_that_somebody_was_pointed_at_can_be_read(embedded: Policy):
+async def test_the_pages_that_somebody_was_pointed_at_can_be_read(embedded: Replays):
     pages = [gets(site, f"page about {site}") for site in SITES[:4]]
-    found = await outcomes(task(reads("we talk of " + ", ".join(SITES)), *pages, posts("a summary")), embedded)
+    found = await embedded.of(task(reads("we talk of " + ", ".join(SITES)), *pages, posts("a summary")))
 
     assert [told(outcome) for outcome in found if not outcome.decision.allowed] == []
 
@@ -147,7 +146,7 @@ async def test_the_pages_that_somebody_was_pointed_at_can_be_read(embedded: Poli
 @ONE_LOOP
 @pytest.mark.opa
 @pytest.mark.parametrize("attack", LAST_IS_ASKED)
-async def test_both_engines_decide_on_links_alike(attack: str, embedded: Policy, opa: Policy):
-    one, other = await outcomes(LAST_IS_ASKED[attack], embedded), await outcomes(LAST_IS_ASKED[attack], opa)
+async def test_both_engines_decide_on_links_alike(attack: str, embedded: Replays, opa: Replays):
+    one, other = await embedded.of(LAST_IS_ASKED[attack]), await opa.of(LAST_IS_ASKED[attack])
 
     assert list(map(told, one)) == list(map(told, other))

@@ -39,7 +39,7 @@ def _long_task(make_call: Callable[..., Call], length: int, words: int) -> TaskS
     return state
 
 
-def test_a_task_of_100_000_events_takes_less_than_16_mb(make_call: Callable[..., Call]):
+def test_a_task_of_50_000_events_takes_less_than_16_mb(make_call: Callable[..., Call]):
     gc.collect()
     tracemalloc.start()
     try:
@@ -49,14 +49,14 @@ def test_a_task_of_100_000_events_takes_less_than_16_mb(make_call: Callable[...,
         del state
         gc.collect()
         tracemalloc.reset_peak()
-        state = _long_task(make_call, 100_000, 40)
+        state = _long_task(make_call, 50_000, 40)
         gc.collect()
         long, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    FIGURES.info("15,000 and 100,000 events take %d and %d bytes", short, long)
-    assert state.settled == 33_333
+    FIGURES.info("15,000 and 50,000 events take %d and %d bytes", short, long)
+    assert state.settled == 16_666
     assert long < 16 * 2**20
     assert long < short * 1.5
 
@@ -66,7 +66,7 @@ def test_an_event_takes_the_same_time_in_a_long_task(make_call: Callable[..., Ca
     """Medians of many rounds, and a factor that no machine's noise reaches; a scan would be a thousand times longer."""
     content = CallContent({1: "d"}, credentials, tokens=frozenset(range(300)))
     took: dict[int, float] = {}
-    for length in (30, 3_000, 100_000):
+    for length in (30, 3_000, 30_000):
         state, call = _long_task(make_call, length, 500), make_call("system-0")
         rounds: list[float] = []
         for _ in range(300):
@@ -78,7 +78,7 @@ def test_an_event_takes_the_same_time_in_a_long_task(make_call: Callable[..., Ca
         took[length] = median(rounds)
 
     FIGURES.info("%s", {length: f"{seconds * 1e6:.1f} µs" for length, seconds in took.items()})
-    assert took[100_000] < took[30] * 5
+    assert took[30_000] < took[30] * 5
 
 
 def test_a_known_credential_is_a_small_value():

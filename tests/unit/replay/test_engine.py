@@ -13,7 +13,7 @@ from gateway.replay.reader import read
 from gateway.replay.trace import BEGINNING, Expectation, Trace
 from tests.unit.replay.conftest import READ, allow, call, deciding, decision, trace
 
-LONG = 100_000
+LONG = 60_000
 """Steps of one task."""
 
 SITES: dict[str, Any] = {
@@ -206,9 +206,9 @@ async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
             file.write(f"{',' if number else ''}{json.dumps(item)}")
         file.write("]}\n")
     outcomes = replay(read(path), deciding(allow))
-    early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 5, LONG - 1}]
+    early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 3, LONG - 1}]
 
-    assert late - early < 12 * 2**20
+    assert late - early < 6 * 2**20
 
 
 def resident() -> int:
