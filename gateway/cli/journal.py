@@ -58,10 +58,12 @@ _KEPT_SECONDS = 2 * 86_400
 @app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
 def verify(
     head: Annotated[
-        str | None, typer.Option(help="A head noted earlier: the journal must hold the line that it belongs to.")
+        str | None,
+        typer.Option(metavar="HEAD", help="A head noted earlier: the journal must hold the line that it belongs to."),
     ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="A folder of segments that were archived, in the place of the journal.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A folder of segments that were archived, in the place of the journal."),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -84,15 +86,21 @@ def verify(
 @app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")
 def export(
     since: Annotated[
-        str | None, typer.Option(help="From this time on: RFC 3339, a date, or 2h for two hours ago.")
+        str | None, typer.Option(metavar="TIME", help="From this time on: RFC 3339, a date, or 2h for two hours ago.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only entries of this kind, such as call. Repeatable.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind, such as call. Repeatable.")
+    ] = None,
     form: Annotated[
         Form, typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`.")
     ] = Form.ENTRIES,
-    task: Annotated[list[str] | None, typer.Option(help="With traces: only this task. Repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file, in the place of stdout.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="With traces: only this task. Repeatable.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, in the place of stdout.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Print entries as JSON lines, oldest first; or the tasks in them as traces."""
@@ -146,7 +154,9 @@ def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> N
 
 @app.command("tail", epilog="Example: opagate journal tail --json | jq .")
 def tail(
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest entries come first.")] = 10,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many of the latest entries come first.")
+    ] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with each new entry.")] = True,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Entries as JSON lines.")] = False,
@@ -184,8 +194,12 @@ def tail(
 
 @app.command("prune", epilog="Example: opagate journal prune --before 90d --archive /mnt/archive/opagate")
 def prune(
-    before: Annotated[str, typer.Option(help="Segments all of whose entries are older: RFC 3339, a date, or 90d.")],
-    archive: Annotated[Path | None, typer.Option(help="Where they go. Without it they are removed for good.")] = None,
+    before: Annotated[
+        str, typer.Option(metavar="TIME", help="Segments all of whose entries are older: RFC 3339, a date, or 90d.")
+    ],
+    archive: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where they go. Without it they are removed for good.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them for good.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -27,9 +27,15 @@ app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine tha
 
 PathOption = Annotated[
     Path | None,
-    typer.Option("--path", help="A policy folder. Without it: the configured one, or the one that ships with opagate."),
+    typer.Option(
+        "--path",
+        metavar="FOLDER",
+        help="A policy folder. Without it: the configured one, or the one that ships with opagate.",
+    ),
 ]
-GrantsOption = Annotated[Path | None, typer.Option("--grants", help="A grants file in place of the folder's own.")]
+GrantsOption = Annotated[
+    Path | None, typer.Option("--grants", metavar="FILE", help="A grants file in place of the folder's own.")
+]
 
 
 @app.command("check", epilog="Example: opagate policy check --path rego/")

@@ -30,7 +30,7 @@ def replay(
     against: Annotated[
         Path | None,
         typer.Option(
-            metavar="POLICY", help="Another policy folder; only the steps that it decides otherwise are shown."
+            metavar="FOLDER", help="Another policy folder; only the steps that it decides otherwise are shown."
         ),
     ] = None,
     assume: Annotated[

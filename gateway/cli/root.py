@@ -8,9 +8,10 @@ from typing import Annotated, Final
 import typer
 
 from gateway.cli import catalogue, check, explain, init, journal, policy, replay, serve, token, up
+from gateway.cli.help import Program
 from gateway.cli.running import run
 
-app = typer.Typer(
+app = Program(
     name="opagate",
     help="A Model Context Protocol tool gateway: Open Policy Agent decides on every tool call.",
     no_args_is_help=True,

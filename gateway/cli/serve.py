@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.help import Program
+
 _Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.")]
 
 
-app = typer.Typer(
+app = Program(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

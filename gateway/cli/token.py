@@ -12,12 +12,14 @@ from gateway.cli.terminal import line, note
 
 
 def token(
-    agent: Annotated[str, typer.Option(help="The agent that the token is for.")],
-    user: Annotated[str | None, typer.Option(help="The person on whose behalf it acts.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of that person. Repeatable.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope. Repeatable.")] = None,
-    task: Annotated[str | None, typer.Option(help="Calls with tokens of the same task count as one task.")] = None,
-    ttl: Annotated[str, typer.Option(help="How long it is valid.")] = "1h",
+    agent: Annotated[str, typer.Option(metavar="NAME", help="The agent that the token is for.")],
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="The person on whose behalf it acts.")] = None,
+    group: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A group of that person. Repeatable.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A scope. Repeatable.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Calls with tokens of the same task count as one task.")
+    ] = None,
+    ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid.")] = "1h",
     config: ConfigOption = None,
 ) -> None:
     """Print a development token, and nothing else, on standard output."""

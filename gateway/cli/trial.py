@@ -27,6 +27,8 @@ from gateway.journal import storage
 from gateway.telemetry import logs
 
 AGENT: Final = "trial"
+_CLIENTS: Final = "mcp.json"
+"""The client configuration, in the state folder."""
 _TOKEN_SECONDS: Final = 8 * 3600
 _HEADER: Final = """\
 # Written by `opagate up` each time it starts: the gateway that it runs. The demo upstreams live as long as it does.
@@ -152,22 +154,34 @@ def _greet(configuration: Configuration, path: Path) -> None:
     out.print(
         f"[bold green]opagate {version('opagate')}[/] is up at [bold]{configuration.base_url}[/]. Ctrl-C stops it."
     )
+    clients = path.with_name(_CLIENTS)
+    _keep(clients, json.dumps(client_configuration(configuration, bearer), indent=2) + "\n")
     rows = pairs()
     for name in configuration.upstreams:
         rows.add_row(
             f"  {name}", Text(f"{configuration.base_url}/mcp/{name}", style="cyan"), Text(_TITLES[name], style="dim")
         )
     show(rows)
-    _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …; the token in it lasts 8 hours")
-    out.print(json.dumps(client_configuration(configuration, bearer), indent=2), markup=False)
-    _heading("Token", "alone")
+    _heading("Token", "for 8 hours, from this machine only")
     out.print(bearer, markup=False)
+    _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
+    out.print(f"{clients} is this with the token in it:", style="dim", markup=False)
+    out.print(json.dumps(client_configuration(configuration, "TOKEN"), indent=2), markup=False)
     _heading("Try first", "in another terminal")
     where = f"--config {shlex.quote(str(path))}"
     for remark, command in suggestions(configuration, where):
         out.print(f"  # {remark}", style="dim", markup=False)
         out.print(f"  {command}", style="cyan", markup=False)
     out.print()
+
+
+def _keep(path: Path, text: str) -> None:
+    """A file for its owner alone, in the place of the last one."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
 
 
 def _heading(title: str, remark: str) -> None:

@@ -16,11 +16,16 @@ def up(
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="The port on 127.0.0.1. By default 8080; a free one with --once."),
+        typer.Option(
+            metavar="PORT", min=1, max=65535, help="The port on 127.0.0.1. By default 8080; a free one with --once."
+        ),
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="The folder for keys, pins and the record. By default state/; a temporary one with --once."),
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder for keys, pins and the record. By default state/; a temporary one with --once.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --once: each step as a JSON line, for programs.")
@@ -28,7 +33,7 @@ def up(
 ) -> None:
     """Start a gateway to try, with demo upstreams (files, tickets, mail) and no configuration.
 
-    It prints the endpoints, a token, a client configuration to paste, and what to try first.
+    It prints endpoints, a token, and what to try first; state/mcp.json is a client configuration with that token.
 
     With --once, exit status 1 if a step did not go as expected.
     """

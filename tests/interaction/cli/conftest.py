@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[3]
 TRACEBACK = "Traceback"
 
 
@@ -34,18 +37,42 @@ Opagate = Callable[..., Done]
 def opagate(tmp_path: Path) -> Opagate:
     """Run the real command in `tmp_path`; it must never print a traceback."""
 
-    def run(*arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])} | (environment or {}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert TRACEBACK not in done.stderr + done.stdout, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+    return partial(_run, tmp_path)
 
-    return run
+
+def _run(folder: Path, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Done:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert TRACEBACK not in done.stderr + done.stdout, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Tour:
+    """What the scripted agent of `opagate up --once` left: what was printed, and its record."""
+
+    done: Done
+    state: Path
+
+
+@pytest.fixture(scope="session")
+def first_tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    folder = tmp_path_factory.mktemp("tour")
+    done = _run(folder, "up", "--once", "--state", "state", "--json")
+    assert done.status == 0, done.err
+    return Tour(done, folder / "state")
+
+
+@pytest.fixture
+def tour(first_tour: Tour, tmp_path: Path) -> Done:
+    """A tour whose record is in `state`, for the test alone."""
+    shutil.copytree(first_tour.state, tmp_path / "state")
+    return first_tour.done

@@ -18,7 +18,7 @@ import yaml
 
 from gateway.policy.policy import shipped
 from tests.gateway_process import free_port
-from tests.interaction.cli.conftest import Opagate
+from tests.interaction.cli.conftest import Done, Opagate
 
 # --- usage -------------------------------------------------------------------------------------------
 
@@ -26,6 +26,18 @@ from tests.interaction.cli.conftest import Opagate
 def test_help_and_version_are_there(opagate: Opagate):
     assert "catalogue" in opagate("--help").out
     assert opagate("--version").out.startswith("opagate ")
+
+
+@pytest.mark.parametrize(
+    "command", ["", "serve", "replay", "catalogue pin", "journal tail", "policy eval", "up", "token"]
+)
+def test_help_fits_80_columns_and_names_no_type_of_python(opagate: Opagate, command: str):
+    done = opagate(*command.split(), "--help", environment={"COLUMNS": "80"})
+
+    assert done.status == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "\x1b" not in done.out
+    assert re.findall(r"(?i)<(?:bool|str|int|path|list)|\[(?:str|Path)\]", done.out) == []
 
 
 @pytest.mark.parametrize(
@@ -285,11 +297,9 @@ def test_what_would_not_be_put_into_force_is_found(opagate: Opagate, tmp_path: P
 # --- a gateway that runs -----------------------------------------------------------------------------
 
 
-def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, tmp_path: Path):
-    done = opagate("up", "--once", "--state", "state", "--json")
-    *steps, summary = [json.loads(line) for line in done.out.splitlines()]
+def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, tour: Done, tmp_path: Path):
+    *steps, summary = [json.loads(line) for line in tour.out.splitlines()]
 
-    assert done.status == 0, done.err
     assert summary["unexpected"] == 0
     assert summary["journal"]["ok"] is True
     assert [step for step in steps if not step["expected"]] == []
@@ -348,7 +358,7 @@ def test_a_port_that_is_taken_is_told(opagate: Opagate):
     assert "--port" in done.err
 
 
-def test_up_prints_what_to_paste_and_stops_with_a_whole_record(opagate: Opagate, tmp_path: Path):
+def test_up_prints_its_token_once_and_stops_with_a_whole_record(opagate: Opagate, tmp_path: Path):
     port = free_port()
     with (tmp_path / "out").open("wb") as output:
         process = subprocess.Popen(
@@ -373,15 +383,20 @@ def test_up_prints_what_to_paste_and_stops_with_a_whole_record(opagate: Opagate,
         assert process.wait(30) == 0
     printed = (tmp_path / "out").read_text("utf-8")
     start = printed.index('{\n  "mcpServers"')
-    pasted = json.JSONDecoder().raw_decode(printed[start:])[0]["mcpServers"]
-    assert pasted["mail"]["url"] == f"http://127.0.0.1:{port}/mcp/mail"
-    assert pasted["mail"]["headers"]["Authorization"].startswith("Bearer ey")
+    shown = json.JSONDecoder().raw_decode(printed[start:])[0]["mcpServers"]
+    assert shown["mail"]["url"] == f"http://127.0.0.1:{port}/mcp/mail"
+    assert shown["mail"]["headers"]["Authorization"] == "Bearer TOKEN"
+    (token,) = re.findall(r"^ey\S+$", printed, re.MULTILINE)
+    assert printed.count(token) == 1
+    clients = tmp_path / "state/mcp.json"
+    assert json.loads(clients.read_text("utf-8").replace(token, "TOKEN"))["mcpServers"] == shown
+    assert token in clients.read_text("utf-8")
+    assert clients.stat().st_mode & 0o777 == 0o600
     assert yaml.safe_load((tmp_path / "state/up.yaml").read_text("utf-8"))["listen"] == f"127.0.0.1:{port}"
     assert opagate("journal", "verify", "--json").json["stopped"] is True
 
 
-def test_a_reader_that_goes_away_is_no_error(opagate: Opagate, tmp_path: Path):
-    opagate("up", "--once", "--state", "state")
+def test_a_reader_that_goes_away_is_no_error(tour: Done, tmp_path: Path):
     for command in ("journal tail", "journal export", "policy check"):
         done = subprocess.run(
             ["bash", "-c", f"{sys.executable} -m gateway {command} | head -n 1; echo ${{PIPESTATUS[0]}}"],

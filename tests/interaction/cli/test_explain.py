@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.cli.conftest import Opagate
+from tests.interaction.cli.conftest import Done, Opagate
 from tests.requirements import requirement
 
 
 @pytest.fixture
-def refused(opagate: Opagate) -> dict[str, str]:
+def refused(tour: Done) -> dict[str, str]:
     """Reason code → the id of the first decision with it; of the tour, whose record is in `state`."""
-    done = opagate("up", "--once", "--state", "state", "--json")
-    steps: list[dict[str, Any]] = [json.loads(line) for line in done.out.splitlines()][:-1]
+    steps: list[dict[str, Any]] = [json.loads(line) for line in tour.out.splitlines()][:-1]
     found: dict[str, str] = {}
     for step in steps:
         for code in step["codes"]:
