@@ -26,7 +26,7 @@ from gateway.model.wire import Headers, Json, JsonObject, Message, RequestId, Up
 from gateway.policy import document
 from gateway.protocol import sse
 from gateway.protocol.classify import cursor_of
-from gateway.protocol.headers import forwardable_response
+from gateway.protocol.headers import forwardable_response, message_type
 from gateway.protocol.listing import Listing
 from gateway.protocol.replies import Reply, render
 from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform, finished
@@ -250,7 +250,7 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
     if is_event_stream(reply.headers):
         messages: type[EventMessages | JsonMessages] = EventMessages
-    elif _media_type(reply.headers) == "application/json" or (not unseen and reply.status < 300):
+    elif _message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
         messages = JsonMessages
     else:
         return None if rewrite is None and look is None else Texts(rewrite, look)
@@ -266,12 +266,11 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
 
 
 def is_event_stream(headers: Headers) -> bool:
-    return _media_type(headers) == "text/event-stream"
+    return _message_type(headers) == b"text/event-stream"
 
 
-def _media_type(headers: Headers) -> str:
-    types = values_of(headers, b"content-type")
-    return types[0].partition(";")[0].strip().lower() if types else ""
+def _message_type(headers: Headers) -> bytes | None:
+    return next((message_type(value) for name, value in headers if name == b"content-type"), None)
 
 
 def _last_words(
@@ -282,7 +281,7 @@ def _last_words(
     words = failure_response(identifier, _sentence(error.message))
     if is_event_stream(reply.headers):
         return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
-    return words if _media_type(reply.headers) == "application/json" and not begun else None
+    return words if _message_type(reply.headers) == b"application/json" and not begun else None
 
 
 def _answer_headers(gateway: Gateway, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:

@@ -198,13 +198,19 @@ def forwardable_response(headers: Headers) -> Headers:
     )
 
 
+def message_type(value: bytes) -> bytes | None:
+    """The type of messages that an answer's `Content-Type` is taken for, of which some clients look for no more than its
+    name in it; `None` for none."""
+    written = value.lower()
+    return next((known for known in _MESSAGE_TYPES if known in written), None)
+
+
 def _type_as_read(value: bytes) -> bytes:
     """Messages were read in UTF-8. A client that honours another character encoding would find other lines in them."""
-    essence = value.partition(b";")[0].strip().lower()
-    return essence if essence in _MESSAGE_TYPES else value
+    return message_type(value) or value
 
 
-_MESSAGE_TYPES: Final = frozenset({b"application/json", b"text/event-stream"})
+_MESSAGE_TYPES: Final = (b"text/event-stream", b"application/json")
 
 
 def _stays_here(name: bytes) -> bool:

@@ -213,6 +213,8 @@ def on_one_reading(data: bytes) -> bytes:
 class Unbroken:
     """Puts an event that comes in pieces on one reading."""
 
+    __slots__ = ("_held",)
+
     def __init__(self) -> None:
         self._held = b""
 

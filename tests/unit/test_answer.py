@@ -96,6 +96,27 @@ async def test_an_answer_of_two_types_is_withheld(there: Bench):
     assert (answer.status, answer.codes) == (502, ["upstream/broken"])
 
 
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize(
+    ("type", "sent"),
+    [
+        ("text/event-streams", b"data: %s\n\n"),
+        ("application/json, text/event-stream", b"data: %s\n\n"),
+        ("application/json-rpc", b"%s"),
+        ("text/plain; profile=application/json", b"%s"),
+    ],
+)
+async def test_an_answer_is_looked_into_as_what_any_client_takes_it_for(there: Bench, type: str, sent: bytes):  # noqa: A002 - as Back names it
+    """Some look for no more than the name of a type in it."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 8, "result": {"tools": [listed("hidden")]}}).encode()
+    there.upstream.script = lambda _request: Back(200, type, (sent % body,))
+    answer = await there.ask(call())
+
+    assert b"hidden" not in answer.body
+    assert b"id of another request" in answer.body
+    assert dict(answer.headers)[b"content-type"] in {b"application/json", b"text/event-stream"}
+
+
 @pytest.mark.parametrize(("type", "chunks"), [("text/plain", (b"Not Found",)), (None, ())])
 async def test_an_error_of_the_http_server_passes_as_it_is(there: Bench, type: str | None, chunks: tuple[bytes, ...]):  # noqa: A002 - as Back names it
     there.upstream.script = lambda _request: Back(404, type, chunks)

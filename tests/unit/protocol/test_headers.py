@@ -236,6 +236,12 @@ def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
         ("text/event-stream; charset=utf-7", "text/event-stream"),
         ("Application/JSON;charset=utf-16", "application/json"),
         ("text/plain; charset=latin-1", "text/plain; charset=latin-1"),
+        ("text/event-streams", "text/event-stream"),
+        ("text/plain, text/event-stream", "text/event-stream"),
+        ("application/json, text/event-stream", "text/event-stream"),
+        ("application/json-rpc", "application/json"),
+        ("text/plain; profile=application/json", "application/json"),
+        ("application/problem+json", "application/problem+json"),
     ],
 )
 def test_messages_travel_back_as_what_they_were_read_as(declared: str, sent: str):
