@@ -68,8 +68,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
     quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
     # What a task has seen goes on changing.
     known = dict(seen) if gateway.aside.takes(size) else seen
-    # Nothing that is read later can be in arguments that are here already.
-    untrusted = gateway.history.untrusted(case.task)
+    wanted = gateway.history.wanted(case.task, case.call.target)
     look = partial(
         gateway.inspector.call,
         case.call,
@@ -77,7 +76,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         known,
         case.presented.stand_ins(),
         quiet=quiet,
-        untrusted=untrusted,
+        wanted=wanted,
     )
     content = await gateway.aside.look(size, look)
     return await foreign.recalled(gateway, case.request.principal.key, case.task, case.call, content, size=size)

@@ -124,6 +124,7 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
             case.task,
             quiet=gateway.inspector.suppressions.of(case.call.target, visit.arrived),
             seen=gateway.history.seen(case.task),
+            words=gateway.history.wants(case.task, case.call.target),
         ),
         fold,
         partial(gateway.journal.append, "observed"),

@@ -75,6 +75,7 @@ PURE = (
     "gateway.history.origins",
     "gateway.history.state",
     "gateway.history.trail",
+    "gateway.history.wanted",
     "gateway.identity.claims",
     "gateway.identity.challenge",
     "gateway.identity.delegation",

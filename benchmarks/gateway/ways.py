@@ -14,12 +14,11 @@ from msgspec import structs
 
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation
-from gateway.inspection import follow
 from gateway.inspection.arguments import analyse
 from gateway.inspection.inspector import Inspector
-from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
-from gateway.model.content import CallContent
+from gateway.model.content import EVERYTHING, CallContent, Wanted
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.visit import Gateway
@@ -47,12 +46,11 @@ class Words(Inspector):
 
     __slots__ = ()
 
-    def call(self, call: Call, task: Task, *about: object, untrusted: bool = True, **more: object) -> CallContent:
-        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, told=untrusted)
+    def call(self, call: Call, task: Task, *about: object, wanted: Wanted = EVERYTHING, **more: object) -> CallContent:
+        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, wanted=wanted)
 
-    def result(self, call: Call, task: Task, *about: object, **more: object) -> ResultInspector:
-        links = follow.sends(call, task.goal)
-        return ResultInspector(ResultWords(self.key, trusted=call.target.trust == "trusted", links=links))
+    def result(self, call: Call, task: Task, *about: object, words: bool = True, **more: object) -> ResultInspector:
+        return ResultInspector(self.result_words(call, task, words=words))
 
 
 class Unread:

@@ -1,6 +1,6 @@
 """What a task has done. `events` says what happens in one, `making` makes those that depend on what was before, `fold`
-folds all of them into the `state`, `facts` reads that. `embedded` keeps the states of this process, `durable` makes them
-outlive it (`fields` in the journal, `dump` and `store` in snapshots).
+folds all of them into the `state`, `facts` reads that, `wanted` says what more the state can use. `embedded` keeps the
+states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
 """
 
 from gateway.history.durable import Rebuilt, Restored, rebuild, restore, rewind, snapshot

@@ -65,6 +65,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         touched={Touch(*values[:4]): values[4] for values in cast("Sequence[Sequence[Any]]", read["touched"])},
         shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
+        sources=set(plain["results"].values()),
         trusted=set(_unpack(read["trusted"])) or NO_DIGESTS,
         endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,
         links=set(_unpack(read["links"])) or NO_DIGESTS,

@@ -151,6 +151,8 @@ def _keep_words(state: TaskState, number: int, audience: str, event: Observed | 
         return
     if event.tokens:
         state.results[number] = audience
+        if audience not in state.sources:
+            state.sources = _grown(state.sources, frozenset({audience}))
     for token in event.tokens:
         state.tokens.setdefault(token, number)
     if not event.complete:

@@ -100,6 +100,8 @@ class TaskState:
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])
     """Untrusted result with words in `tokens` → its audience."""
+    sources: Grown[str] = frozenset()
+    """The audiences in `results`."""
     kept: dict[str, int] = field(default_factory=dict[str, int])
     """Open call → words of its result kept so far."""
     fed: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])

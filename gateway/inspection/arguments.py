@@ -18,7 +18,7 @@ from gateway.inspection.hidden import readings
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
-from gateway.model.content import CallContent, Sighting
+from gateway.model.content import EVERYTHING, CallContent, Sighting, Wanted
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
@@ -34,6 +34,8 @@ MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
 
+BEGINNING: Final = 512
+"""Characters in which a word is looked for first, where one is enough."""
 MAX_LOOKED_UP: Final = 32
 """Values of a call for which it is asked whether the goal names them all."""
 _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
@@ -98,11 +100,11 @@ def analyse(
     contract: Contract | None,
     detector: Detects[Known_contra] | None = None,
     known: Known_contra | None = None,
-    told: bool = True,
+    wanted: Wanted = EVERYTHING,
 ) -> CallContent:
     """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
-    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `told` is whether
-    it matters what the call tells its system."""
+    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `wanted` is what
+    matters of the words."""
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations)
     sightings, seen_whole = (), True
@@ -113,20 +115,34 @@ def analyse(
     link = follow.said(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
-    hidden = readings(text)
-    remembers = told and call.target.trust == "trusted"
+    tells = wanted.told and call.target.trust == "trusted"
+    tokens = _enough(text, wanted, key)
+    hidden = readings(text) if tokens is None or tells else ""
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
-        tokens=sampled(digests(distinctive(text) | distinctive(hidden), key)),
+        tokens=sampled(digests(distinctive(text) | distinctive(hidden), key)) if tokens is None else tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and follow.sends(call, goal),
-        said=_said(text, hidden, key) if remembers else frozenset(),
+        said=_said(text, hidden, key) if tells else frozenset(),
     )
+
+
+def _enough(text: str, wanted: Wanted, key: bytes) -> frozenset[int] | None:
+    """The words of a text that are all that is wanted of it, or `None` if the whole has to be looked at."""
+    if wanted.words == "none":
+        return frozenset()
+    if wanted.words == "one":
+        # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
+        end = max(text.rfind(mark, 0, BEGINNING) for mark in '",\n') + 1
+        found = digests(distinctive(text[:end]), key)
+        if not found <= wanted.trusted:
+            return found
+    return None
 
 
 def _said(text: str, hidden: str, key: bytes) -> frozenset[int]:

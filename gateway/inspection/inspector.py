@@ -18,7 +18,7 @@ from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import Quiet, Suppressions
 from gateway.model.call import Call
-from gateway.model.content import CallContent, ResultContent
+from gateway.model.content import EVERYTHING, CallContent, ResultContent, Wanted
 from gateway.model.target import Role
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
@@ -41,12 +41,11 @@ class Inspector:
         handles: Mapping[str, StandIn] = MappingProxyType({}),
         *,
         quiet: Quiet | None = None,
-        untrusted: bool = True,
+        wanted: Wanted = EVERYTHING,
     ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
         again in any form; `handles` the handles in the arguments, and what they stand for. `quiet` says what is taken
-        for no credential (`suppressions.of`). `untrusted` is whether the task has read something untrusted: before that,
-        whatever a call tells its system is the user's or the system's own."""
+        for no credential (`suppressions.of`). `wanted` is what matters of the words (`History.wanted`)."""
         return analyse(
             call,
             key=self.key,
@@ -54,18 +53,23 @@ class Inspector:
             contract=task.contract,
             detector=_Knowing(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=seen or None,
-            told=untrusted,
+            wanted=wanted,
         )
 
     def result(
-        self, call: Call, task: Task, *, quiet: Quiet | None = None, seen: Container[str] = ()
+        self, call: Call, task: Task, *, quiet: Quiet | None = None, seen: Container[str] = (), words: bool = True
     ) -> ResultInspector:
-        """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`."""
+        """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`; `words` is whether
+        its words matter (`History.wants`)."""
+        return ResultInspector(self.result_words(call, task, words=words), self._scanner(quiet, seen))
+
+    def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
+        """What `result` has for the words, and for the links that may be followed."""
         trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
         # A completion repeats what it was told by its nature, with an end to it: it grounds nothing.
-        grounds = not (trusted and call.action == "completion/complete")
-        words = ResultWords(self.key, trusted=trusted, links=links) if grounds else None
-        return ResultInspector(words, self._scanner(quiet, seen))
+        if (trusted and call.action == "completion/complete") or not (words or links):
+            return None
+        return ResultWords(self.key, trusted=trusted, links=links)
 
     def passing(
         self, *, trusted: bool, words: bool, quiet: Quiet | None = None, seen: Container[str] = ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -39,7 +41,7 @@ class CallContent(Struct, frozen=True):
     `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
     maps the pointer of each destination, command, credential and amount argument to the digests of its values, and that
     of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract.
-    `tokens` are the digests of distinctive words in all arguments. `links` maps the pointer of the call's only argument
+    `tokens` are the digests of distinctive words in all arguments, as far as they are wanted. `links` maps the pointer of the call's only argument
     to the digest of the web address that it is, if it is one that can be followed. `own` says that the call may change
     something or has a text that the goal does not name, `directed` that it reads something untrusted by what the goal
     names. `said` are the digests of the values that a call tells a trusted system, as a result of that would give them.
@@ -56,6 +58,18 @@ class CallContent(Struct, frozen=True):
     own: bool = False
     directed: bool = False
     said: frozenset[int] = frozenset()
+
+
+class Wanted(NamedTuple):
+    """What matters of the words of a call to its task. `words`: all of them, one that is not in `trusted` if there is one,
+    or none. `told`: whether the values that it tells a trusted system do. `trusted` may grow meanwhile."""
+
+    words: Literal["all", "one", "none"] = "all"
+    trusted: AbstractSet[int] = frozenset()
+    told: bool = True
+
+
+EVERYTHING = Wanted()
 
 
 class ResultContent(Struct, frozen=True):

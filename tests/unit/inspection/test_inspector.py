@@ -16,7 +16,7 @@ from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.call import Call
-from gateway.model.content import CallContent, ResultContent
+from gateway.model.content import CallContent, ResultContent, Wanted
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
@@ -69,12 +69,26 @@ def test_a_credential_is_found_by_its_form_and_again_in_any_form_once_it_was_see
     assert {item.fingerprint for item in look(halves, seen=shown).sightings} == {FINGERPRINT.fingerprint}
 
 
-def test_what_a_call_tells_a_trusted_system_matters_once_something_untrusted_was_read():
+def test_what_a_call_tells_a_trusted_system_is_looked_for_where_it_is_wanted():
     call = Call("tools/call", replace(TARGET, trust="trusted"), {"body": "eve@evil.example"})
 
-    assert INSPECTOR.call(call, TASK, {}, untrusted=True).said
     assert INSPECTOR.call(call, TASK, {}).said
-    assert not INSPECTOR.call(call, TASK, {}, untrusted=False).said
+    assert not INSPECTOR.call(call, TASK, {}, wanted=Wanted(told=False)).said
+
+
+def test_the_words_of_a_result_are_looked_for_where_they_are_wanted_or_links_are():
+    page = b'{"text": "zanzibarian https://site.example/page"}'
+
+    def seen(goal: str | None, *, words: bool) -> ResultContent | None:
+        call = Call("tools/call", replace(TARGET, labels=Labels(effect=Effect.READ)), {})
+        return INSPECTOR.result(call, replace(TASK, goal=goal), words=words).finish(page)
+
+    everything = seen("read the news", words=True)
+    assert everything is not None
+    assert everything.tokens
+    assert everything.links
+    assert seen("read the news", words=False) == everything
+    assert seen(None, words=False) is None
 
 
 def test_the_digests_are_of_the_key():

@@ -1,0 +1,37 @@
+"""What a task can still use of the words of a call and of its result, so that nothing else is looked for. Pure: no I/O, no
+clock, no randomness.
+
+What has no room is not kept, and what goes back to the system that it came from is not spread: most tasks read of one
+system after another, and much of what could be looked for would be thrown away. The facts are the same either way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.history.state import MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED
+from gateway.model.content import Wanted
+
+if TYPE_CHECKING:
+    from gateway.history.state import TaskState
+    from gateway.model.target import Target
+
+
+def of_call(state: TaskState, target: Target) -> Wanted:
+    """What matters of the arguments of a call that are here already: nothing that is read later can be in them."""
+    if not state.sources <= {target.audience}:
+        words = "all"
+    elif state.unkept or state.lost:
+        words = "one"
+    else:
+        words = "none"
+    return Wanted(words, state.trusted, told=state.untrusted)
+
+
+def of_result(state: TaskState, target: Target) -> bool:
+    """Whether the words of a result that is still to come can be kept, or what is not kept of them is news. What is full
+    stays full."""
+    if target.trust == "trusted":
+        return len(state.trusted) < MAX_TRUSTED
+    full = len(state.tokens) >= MAX_TOKENS or len(state.results) >= MAX_RESULTS
+    return not full or target.audience not in state.unkept
