@@ -12,7 +12,7 @@ from io import BufferedReader
 from typing import Any
 
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("open_a", "hidden")]
-DISCOVERED = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+DISCOVERED: dict[str, Any] = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
 OWN = b'"opagate"'
 """In what the gateway asks for itself."""
 
