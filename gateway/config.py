@@ -215,6 +215,9 @@ class Upstream(Settings):
         default=NoCredential(), description="What the gateway shows to an HTTP upstream."
     )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
+    resources: dict[str, Sensitivity] = Field(
+        default_factory=dict, description="URI pattern → sensitivity; without one that of the tools that read."
+    )
 
     @model_validator(mode="after")
     def _one_transport(self) -> Self:

@@ -20,6 +20,7 @@ from gateway.aside import Aside
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.upstream import listing, lockfile
+from gateway.upstream.labels import highest, labels_of_resource
 from gateway.upstream.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -120,23 +121,21 @@ class Catalogue:
     def target(self, upstream: str, type: TargetType, name: str) -> Target:  # noqa: A002 - the field's own name
         """What a call is about. Raises `KeyError` for an upstream that is not configured.
 
-        Resources and prompts have no labels in the configuration. The protocol only reads them, so that is their
-        effect; for the rest they have the fail-closed labels.
+        The protocol only reads resources and prompts, so that is their effect. Prompts have no labels in the
+        configuration, and neither has the resource without a URI, which stands for the upstream itself.
         """
         if type == "tool":
             return self._shelves[upstream].target(name)
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-        return Target(type, upstream, name, *place, labels=_READ)
+        labels = labels_of_resource(name, settings.resources, settings.tools) if type == "resource" and name else _READ
+        return Target(type, upstream, name, *place, labels=labels)
 
     def highest(self, upstream: str) -> Sensitivity:
         """The highest sensitivity that a tool of this upstream may have: what is read of it counts so, if nobody knows of
         which tool it is. Raises `KeyError` for an upstream that is not configured."""
-        ranks = list(Sensitivity)
-        named = [
-            labels.sensitivity for labels in self._upstreams[upstream].tools.values() if labels.sensitivity is not None
-        ]
-        return max([Labels().sensitivity, *named], key=ranks.index)
+        labelled = self._upstreams[upstream].tools.values()
+        return highest([Labels().sensitivity, *(item.sensitivity for item in labelled if item.sensitivity is not None)])
 
     def audience(self, upstream: str) -> str:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from gateway.model.target import Labels
+from gateway.model.target import Effect, Labels, Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.config import ToolLabels
     from gateway.model.target import Role
@@ -39,6 +39,26 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
             if value is not None:
                 fields[field] = value
     return Labels(**fields, roles=roles)
+
+
+def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:
+    """The labels of a resource. The protocol only reads it; for the rest it has the fail-closed ones.
+
+    Where nobody says how sensitive it is, it may hold whatever a tool of its upstream reads. Of patterns, the last counts.
+    """
+    said = [sensitivity for pattern, sensitivity in resources.items() if fnmatchcase(uri, pattern)]
+    if said:
+        return Labels(effect=Effect.READ, sensitivity=said[-1])
+    read = [
+        labels.sensitivity
+        for labels in tools.values()
+        if labels.sensitivity is not None and labels.effect in {None, Effect.READ}
+    ]
+    return Labels(effect=Effect.READ, sensitivity=highest([Labels().sensitivity, *read]))
+
+
+def highest(sensitivities: Iterable[Sensitivity]) -> Sensitivity:
+    return max(sensitivities, key=list(Sensitivity).index)
 
 
 def check(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mapping[str, Json]) -> tuple[str, ...]:

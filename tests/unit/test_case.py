@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.requirements import requirement
-from tests.unit.harness import Bench, call, message, result
+from tests.unit.harness import Bench, allow, bench, call, deciding, message, result
 
 
 @requirement("mcp/resources-prompts")
@@ -23,6 +24,20 @@ async def test_what_moves_data_is_decided_as_a_call_is(there: Bench, body: bytes
     assert (await there.ask(body)).status == 200
     (entry,) = there.entries("call")
     assert (entry["action"], entry["target"]["id"]) == (action, target)
+
+
+@requirement("history/toxic-flow", "invariant/6")
+async def test_who_reads_a_resource_has_read_what_the_tools_of_its_upstream_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path, labels="{effect: read, egress: false, sensitivity: confidential}") as there:
+        asked: Any = deciding(there, allow(), monkeypatch)
+        await there.ask(message("resources/read", uri="file:///a"))
+        await there.ask(message("prompts/get", name="hello"))
+
+    sensitivities = [document["resource"]["properties"]["sensitivity"] for document in asked]
+    assert sensitivities == ["confidential", "internal"]
+    assert asked[1]["session"]["labels"] == {"untrusted": True, "confidentiality": "confidential"}
 
 
 def complete(value: str = "par", **more: Any) -> bytes:

@@ -355,6 +355,17 @@ async def test_resources_and_prompts_have_no_pin_are_read_and_have_fail_closed_l
     assert [target.name for target in catalogue.targets("files", "tool", ["a", "b"])] == ["a", "b"]
 
 
+def test_a_resource_is_as_sensitive_as_what_the_tools_of_its_upstream_read(world: World):
+    """Else who may not carry what a tool reads would read it as a resource."""
+    catalogue = world.catalogue()
+
+    assert catalogue.target("mail", "resource", "mail://inbox/1").labels == Labels(
+        effect=Effect.READ, sensitivity=Sensitivity.RESTRICTED
+    )
+    assert catalogue.target("mail", "resource", "").labels.sensitivity is Sensitivity.INTERNAL
+    assert catalogue.target("mail", "prompt", "mail://inbox/1").labels.sensitivity is Sensitivity.INTERNAL
+
+
 def test_an_upstream_that_is_not_configured_has_no_targets(world: World):
     with pytest.raises(KeyError):
         world.catalogue().target("nowhere", "tool", "read_file")

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config import ToolLabels
 from gateway.model.target import Effect, Labels, Role, Sensitivity
-from gateway.upstream.labels import check, has_pointer, labels_for
+from gateway.upstream.labels import check, has_pointer, labels_for, labels_of_resource
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json
@@ -153,3 +153,26 @@ def test_a_pattern_that_matches_no_tool_is_reported():
     warnings = check("mail", {"sned": ToolLabels(), "se*": ToolLabels()}, {"send": SEND})
 
     assert warnings == ("upstreams.mail.tools.sned matches no tool that mail lists",)
+
+
+def test_a_resource_has_the_sensitivity_that_the_last_pattern_gives_it():
+    said = {"*": Sensitivity.CONFIDENTIAL, "file:///public/*": Sensitivity.PUBLIC}
+    tools = {"read": ToolLabels(effect=Effect.READ, sensitivity=Sensitivity.RESTRICTED)}
+
+    assert labels_of_resource("file:///public/a", said, tools).sensitivity is Sensitivity.PUBLIC
+    assert labels_of_resource("file:///a", said, tools).sensitivity is Sensitivity.CONFIDENTIAL
+
+
+@pytest.mark.parametrize(
+    ("labels", "sensitivity"),
+    [
+        (ToolLabels(sensitivity=Sensitivity.CONFIDENTIAL), Sensitivity.CONFIDENTIAL),
+        (ToolLabels(effect=Effect.READ, sensitivity=Sensitivity.CONFIDENTIAL), Sensitivity.CONFIDENTIAL),
+        (ToolLabels(effect=Effect.MINT, sensitivity=Sensitivity.RESTRICTED), Sensitivity.INTERNAL),
+        (ToolLabels(effect=Effect.READ, sensitivity=Sensitivity.PUBLIC), Sensitivity.INTERNAL),
+    ],
+)
+def test_a_resource_without_a_label_may_hold_what_tools_read(labels: ToolLabels, sensitivity: Sensitivity):
+    found = labels_of_resource("file:///a", {"b:*": Sensitivity.PUBLIC}, {"*": labels})
+
+    assert found == Labels(effect=Effect.READ, sensitivity=sensitivity)
