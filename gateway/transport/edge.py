@@ -79,20 +79,21 @@ class Edge:
         if scope["type"] != "http":
             return
         headers: Headers = tuple(scope["headers"])
-        path: str = scope["path"]
+        # As it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
+        path: str = scope["raw_path"].decode("ascii")
         client = Client(scope["client"][0] if scope.get("client") else None, headers)
         judged = tuple([field for field in headers if field[0] in _JUDGED])
         refusal = self._foreign(judged)
         if refusal is None and path.startswith("/mcp/"):
             refusal = self._unserved(scope["method"], judged)
             if refusal is None:
-                exchange = self._exchange(scope, client, path.removeprefix("/mcp/"), receive)
+                exchange = self._exchange(scope, client, path, receive)
                 await self._delivery.converse(exchange, self._handlers.mcp, scope["opagate.presence"], send)
         elif refusal is None and (path == "/tasks" or path.startswith("/tasks/")):
             # Only a task that is opened has a body.
             refusal = self._unserved(scope["method"] if path == "/tasks" else "GET", judged)
             if refusal is None:
-                exchange = self._exchange(scope, client, "", receive)
+                exchange = self._exchange(scope, client, path, receive)
                 await self._delivery.converse(exchange, self._handlers.tasks, scope["opagate.presence"], send)
         elif refusal is None:
             refusal = await self._serve_page(scope["method"], path, send)
@@ -127,15 +128,15 @@ class Edge:
         await send_answer(send, await page())
         return None
 
-    def _exchange(self, scope: Mapping[str, Any], client: Client, upstream: str, receive: Receive) -> Exchange:
+    def _exchange(self, scope: Mapping[str, Any], client: Client, path: str, receive: Receive) -> Exchange:
         return Exchange(
             method=scope["method"],
-            upstream=upstream,
-            url=f"{self._base_url}{scope['path']}",
+            upstream=path.removeprefix("/mcp/") if path.startswith("/mcp/") else "",
+            url=f"{self._base_url}{path}",
             headers=client.headers,
             client_ip=client.ip,
             certificate=scope.get("opagate.certificate"),
-            path=scope["path"],
+            path=path,
             body=partial(read_body, client.headers, receive, self._request_bytes),
         )
 

@@ -5,6 +5,7 @@ lost."""
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import ssl
@@ -98,10 +99,14 @@ class _Protocol(HttpToolsProtocol):
         scope["opagate.certificate"] = self._certificate
 
     def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise httptools.HttpParserError("the request is of another version of HTTP")
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and (codings != [b"chunked"] or self.parser.get_http_version() == "1.0"):
+        if codings and (codings != [b"chunked"] or version == "1.0"):
             # Another coding would not be undone, and HTTP/1.0 has none (RFC 9112 section 6.1): others see another body.
             raise httptools.HttpParserError("the request has a transfer coding that is not read")
+        self._take_authority()
         if self.parser.should_upgrade():
             self._offered = True
             return
@@ -109,6 +114,17 @@ class _Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
         self.headers = []
+
+    def _take_authority(self) -> None:
+        """A target that names its host says which one is meant, whatever the header does (RFC 9112 section 3.2.2)."""
+        if b"#" in self.url:
+            raise httptools.HttpParserError("the request's target has a fragment")
+        if self.url.startswith((b"/", b"*")):
+            return
+        named = _ABSOLUTE.match(self.url)
+        if named is None:
+            raise httptools.HttpParserError("the request's target is none of HTTP")
+        self.headers[:] = [(name, named[1] if name == b"host" else value) for name, value in self.headers]
 
     def on_body(self, body: bytes) -> None:
         self._kept_bytes = 0
@@ -181,6 +197,7 @@ def _without_offer(line: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"\r\n".join(kept) + b"\r\n\r\n"
 
 
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)/", re.IGNORECASE)
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 
 

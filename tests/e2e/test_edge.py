@@ -69,6 +69,8 @@ GOOD = call("echo").body
             "request/origin",
         ),
         ("POST", "/mcp/echo", {"content_type": "application/json", "host": "evil.example"}, GOOD, 403, "request/host"),
+        ("POST", "/mcp%2Fecho", {"content_type": "application/json"}, GOOD, 404, "request/path"),
+        ("POST", "/mcp/%65cho", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
         ("PUT", "/mcp/echo", {}, b"", 405, "request/http-method"),
         ("POST", "/healthz", {}, b"", 405, "request/http-method"),
         ("GET", "/nothing", {}, None, 404, "request/path"),
@@ -207,6 +209,12 @@ def test_a_bound_token_needs_a_proof_for_each_request(signer: Signer, with_oauth
     assert bearing(with_oauth, token, "DPoP", dpop=once).call("echo", text="proven").text == "proven"
     recorder.take()
     assert bearing(with_oauth, token, "DPoP", dpop=once).call("echo").codes == ["identity/replay"]
+    # What a proof is for is the gateway's address as configured, whatever the target of the request names.
+    whole = with_oauth.mcp("echo").replace("http://", "https://")
+    fields = {"authorization": f"DPoP {token}", "content_type": "application/json"}
+    assert raw(with_oauth, "POST", whole, GOOD, **fields, dpop=proven(url=whole)).codes == ["identity/proof"]
+    assert raw(with_oauth, "POST", whole, GOOD, **fields, dpop=proven()).status == 200
+    recorder.take()
     for wrong in (proven(url=f"{with_oauth.origin}/mcp/other"), proven(method="GET"), proven(iat=1)):
         answer = bearing(with_oauth, token, "DPoP", dpop=wrong).call("echo")
         assert (answer.status, answer.codes) == (401, ["identity/proof"])

@@ -41,7 +41,12 @@ class Client:
         return self.status
 
     async def send(self, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
-        scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "client": ("127.0.0.1", 5)}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "raw_path": path.encode(),
+            "client": ("127.0.0.1", 5),
+        }
         scope |= {"headers": headers, "opagate.presence": self.presence}
         await self.edge(scope, self.incoming.get, self._sent)
 

@@ -102,6 +102,9 @@ async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> Non
         assert dict(scope["headers"]).keys() <= {b"host", b"connection", b"content-length"}
         await send_whole(send, 200, (), body)
         return
+    if scope["path"] == "/host":
+        await send_whole(send, 200, (), b",".join(value for name, value in scope["headers"] if name == b"host"))
+        return
     assert b"late" not in dict(scope["headers"])
     await send_whole(send, 200, (), b"x" * 2**26 if scope["path"] == "/huge" else b"here")
 
@@ -255,6 +258,37 @@ async def test_a_body_that_is_read_in_two_ways_is_not_read(version: bytes, codin
     head = b"POST /body HTTP/" + version + b"\r\nhost: here\r\ntransfer-encoding: " + coding + b"\r\n\r\n"
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         writer.write(head + b"1\r\nx\r\n0\r\n\r\n" + SMUGGLED)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [(b"/host", b"here"), (b"http://evil:8/host", b"evil:8"), (b"HTTPS://[::1]:9/host?x=http://a/", b"[::1]:9")],
+)
+async def test_a_target_that_names_its_host_says_which_one_is_meant(target: bytes, named: bytes):
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"GET " + target + b" HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n" + named)
+
+
+@pytest.mark.parametrize(
+    ("target", "version"),
+    [
+        (b"ftp://here/host", b"1.1"),
+        (b"http://a@here/host", b"1.1"),
+        (b"http://here", b"1.1"),
+        (b"http:///host", b"1.1"),
+        (b"/host#here", b"1.1"),
+        (b"http://here#/host", b"1.1"),
+        (b"/host", b"2.0"),
+        (b"/host", b"0.9"),
+    ],
+)
+async def test_a_target_or_version_that_is_none_of_http_1_is_no_request(target: bytes, version: bytes):
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"GET " + target + b" HTTP/" + version + b"\r\nhost: here\r\n\r\n" + SMUGGLED)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.count(b"HTTP/1.1 ") == 1
