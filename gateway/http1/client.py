@@ -58,15 +58,16 @@ class Client:
         loop = asyncio.get_running_loop()
         head = self._head(method, target or self._address.target, headers, body)
         now = loop.time()
+        deadline = now + within
         connection = self._unused(now)
         if connection is not None:
             try:
-                return await _answered(loop, connection, head, body, now + within)
+                return await _answered(loop, connection, head, body, deadline)
             except Lost as lost:
                 if lost.begun or not again:
                     raise
-        connection = await self._fresh(min(self._connect, within))
-        return await _answered(loop, connection, head, body, now + within)
+        connection = await self._fresh(min(self._connect, deadline - loop.time()))
+        return await _answered(loop, connection, head, body, deadline)
 
     async def aclose(self) -> None:
         """End every connection, and the exchanges that they carry, for good."""
@@ -99,7 +100,10 @@ class Client:
     async def _fresh(self, within: float) -> Connection:
         connection = Connection(self)
         try:
-            await connected(self._address, connection, tls=self._tls, within=within)
+            # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in
+            # another (`relay.undisturbed`).
+            connecting = connected(self._address, connection, tls=self._tls, within=within)
+            await asyncio.get_running_loop().create_task(connecting)
         except BaseException:
             # uvloop closes a connection that nobody waits for any more, and does not tell it if it was just made.
             self.lost(connection)

@@ -56,11 +56,12 @@ class Response:
         self._connection.taken(self)
         return taken
 
-    def close(self) -> None:
-        """Give up what has not arrived. Safe to call at any time, and again."""
+    def close(self, error: ExchangeError | None = None) -> None:
+        """Give up what has not arrived; whoever waits for it gets `error`. Safe to call at any time, and again."""
         if not self._ended and self._error is None:
-            self.fail(Lost("the exchange was given up", begun=True))
-            self._connection.leave(self)
+            error = error or Lost("the exchange was given up", begun=True)
+            self.fail(error)
+            self._connection.leave(self, error)
 
     def arrived(self) -> None:
         """Called by the connection, as are the two below."""
@@ -146,9 +147,9 @@ class Connection(asyncio.Protocol):
         if self._paused and response is self._response:
             self._resume()
 
-    def leave(self, response: Response) -> None:
+    def leave(self, response: Response, error: ExchangeError) -> None:
         if response is self._response:
-            self.abort()
+            self.abort(error)
 
     # --- for the transport -------------------------------------------------------------------------
 

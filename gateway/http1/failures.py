@@ -20,7 +20,7 @@ class Untrusted(Unconnected):
 
 
 class AnswerTimeout(ExchangeError):
-    """No answer began in time."""
+    """No answer began in time, or none that was wanted whole ended in time."""
 
 
 class Unsendable(ExchangeError):

@@ -6,7 +6,6 @@ gateway is not ready and says why, and each call is refused on its own answer.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 from gateway.errors import PolicyError
@@ -49,9 +48,7 @@ class Remote:
         return changed
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in another
-        # (`relay.undisturbed`).
-        return await asyncio.get_running_loop().create_task(self._server.evaluate(entrypoint, document))
+        return await self._server.evaluate(entrypoint, document)
 
     async def aclose(self) -> None:
         await self._server.aclose()

@@ -1,6 +1,7 @@
 """A real Open Policy Agent, asked over a Unix socket, TLS, or HTTP on loopback.
 
-One total deadline covers connecting, waiting and reading. A question is asked again once, and only when a kept
+One total deadline covers connecting, waiting and reading. It is kept by timers, not by `asyncio.timeout`: who asks may go
+on in another task than it began in (`relay.undisturbed`), and a task for each question costs more. A question is asked again once, and only when a kept
 connection turned out to be closed: asking changes nothing in OPA. OPA answers 200 without `result` for an undefined
 rule (REST API, "Get a Document (with Input)"), so the status alone never means yes. `strict-builtin-errors` makes OPA
 fail where the embedded engine fails.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -46,7 +48,7 @@ class Server:
         if settings.token is not None:
             self._headers.append((b"authorization", b"Bearer " + settings.token.get_secret_value().encode()))
         self._client: Client | None = None
-        self._places = asyncio.Semaphore(_CONNECTIONS)
+        self._places = _Places(_CONNECTIONS)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         """OPA's answer to one input, decoded. Raises a `PolicyError`."""
@@ -89,10 +91,14 @@ class Server:
             self._client = None
 
     async def _ask(self, method: bytes, target: bytes, body: bytes | None = None) -> tuple[int, bytes]:
+        deadline = asyncio.get_running_loop().time() + self._deadline
         try:
-            async with asyncio.timeout(self._deadline), self._places:
-                return await self._exchange(method, self._base + target, body)
-        except (TimeoutError, AnswerTimeout, ConnectTimeout):
+            await self._places.take(deadline)
+            try:
+                return await self._exchange(method, self._base + target, body, deadline)
+            finally:
+                self._places.leave()
+        except (AnswerTimeout, ConnectTimeout):
             raise PolicyLate(
                 f"OPA did not answer within {self._deadline * 1000:.0f} ms",
                 "look at OPA's load, or raise policy.engine.deadline",
@@ -102,20 +108,63 @@ class Server:
         except ExchangeError as error:
             raise PolicyUnavailable(f"OPA cannot be reached: {error}", _START) from None
 
-    async def _exchange(self, method: bytes, target: bytes, body: bytes | None) -> tuple[int, bytes]:
+    async def _exchange(self, method: bytes, target: bytes, body: bytes | None, deadline: float) -> tuple[int, bytes]:
+        loop = asyncio.get_running_loop()
         if self._client is None:
             self._client = Client(self._address, connect=self._deadline, tls=self._tls)
         # Asking changes nothing in OPA, so it may be done again.
         response = await self._client.request(
-            method, self._headers, body, within=self._deadline, target=target, again=True
+            method, self._headers, body, within=deadline - loop.time(), target=target, again=True
         )
+        timer = loop.call_at(deadline, response.close, AnswerTimeout("no whole answer in time"))
         try:
             content = await _bounded(response)
             if response.status == 200 and body is not None:
                 _require_json(response)
             return response.status, content
         finally:
+            timer.cancel()
             response.close()
+
+
+class _Places:
+    """Room for so many questions at once. Who finds none waits for its turn."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, deadline: float) -> None:
+        """Raises `AnswerTimeout` if there is no room before `deadline`, in loop time. `leave` must follow."""
+        if self._free:
+            self._free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(waiter)
+        timer = loop.call_at(deadline, _late, waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:
+                # It was let in, and nobody is there to leave.
+                self.leave()
+            raise
+        finally:
+            timer.cancel()
+
+    def leave(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+
+def _late(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(AnswerTimeout("no room for another question in time"))
 
 
 class _BundleRevision(msgspec.Struct):

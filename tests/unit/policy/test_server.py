@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -15,7 +16,9 @@ from pydantic import SecretStr
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.policy import server as servers
+from gateway.policy.remote import Remote
 from gateway.policy.server import Server
+from gateway.relay import undisturbed
 
 
 class Peer:
@@ -217,6 +220,69 @@ async def test_silence_before_or_within_an_answer_is_late(socket: Path, answer: 
     async with _peer(socket, answer), _client(socket, deadline=0.05) as client:
         with pytest.raises(PolicyLate, match="within 50 ms"):
             await client.evaluate("decision", b"{}")
+
+
+DRIP = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+
+
+@pytest.mark.parametrize("before", [(), (_result(1),)])
+@pytest.mark.parametrize("answer", [b"", DRIP])
+async def test_a_question_that_goes_on_in_another_task_than_it_began_in_has_the_same_deadline(
+    socket: Path, before: tuple[bytes, ...], answer: bytes
+):
+    """So does one over a connection that must first be made, and one over a kept connection."""
+    async with _peer(socket, *before, answer, _result(2)), _client(socket, deadline=0.2) as client:
+        for _ in before:
+            assert await undisturbed(client.evaluate("decision", b"{}")) == (1, None)
+        with pytest.raises(PolicyLate, match="within 200 ms"):
+            await undisturbed(client.evaluate("decision", b"{}"))
+        assert await undisturbed(client.evaluate("decision", b"{}")) == (2, None)
+
+
+async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Path):
+    made: list[str] = []
+
+    def note(loop: Any, work: Any, **more: Any) -> Any:
+        made.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop, **more)
+
+    async with _peer(socket, _result(1), _result(2)), _client(socket) as client:
+        remote = Remote(client)
+        assert await remote.evaluate("decision", b"{}") == 1
+        asyncio.get_running_loop().set_task_factory(note)
+        assert await remote.evaluate("decision", b"{}") == 2
+
+    assert made == []
+
+
+async def test_a_question_without_room_waits_its_turn_until_the_deadline(socket: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servers, "_CONNECTIONS", 1)
+    async with _peer(socket, b"", _result(2), _result(3)) as peer, _client(socket, deadline=0.2) as client:
+        first, second = (asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(2))
+        await peer.asked.wait()
+        await asyncio.wait([first, second])
+        assert [type(asked.exception()) for asked in (first, second)] == [PolicyLate, PolicyLate]
+        assert len(peer.requests) == 1
+
+        asked = [asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(2)]
+        assert await asyncio.gather(*asked) == [2, 3]
+
+
+@pytest.mark.parametrize("let_in", [False, True])
+async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(
+    socket: Path, monkeypatch: pytest.MonkeyPatch, *, let_in: bool
+):
+    monkeypatch.setattr(servers, "_CONNECTIONS", 1)
+    async with _peer(socket, b"", _result(2)) as peer, _client(socket) as client:
+        first, second, third = (asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(3))
+        await peer.asked.wait()
+        first.add_done_callback(lambda _: second.cancel())
+        if not let_in:
+            second.cancel()
+        first.cancel()
+
+        assert await third == 2
+        assert second.cancelled()
 
 
 async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Path):
