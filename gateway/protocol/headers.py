@@ -98,10 +98,15 @@ def encode(text: str) -> bytes:
 
 def passed_on(headers: Headers) -> bool:
     """Whether a proxy says that it passed the request on. Its absence shows nothing."""
-    return any(name in _PROXIES for name, _ in headers)
+    return any(name in _PROXIES or name.startswith(b"x-forwarded-") for name, _ in headers)
 
 
-_PROXIES: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+_PROXIES: Final = frozenset(
+    {
+        b"forwarded", b"via", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip",
+        b"cf-connecting-ip", b"fastly-client-ip", b"fly-client-ip", b"x-envoy-external-address",
+    }
+)  # fmt: skip
 
 
 def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:

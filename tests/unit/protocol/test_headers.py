@@ -224,7 +224,17 @@ def test_answers_are_asked_for_uncompressed():
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("x-forwarded-for", True), ("forwarded", True), ("via", True), ("x-real-ip", True), ("x-v", False)],
+    [
+        *(
+            (name, True)
+            for name in ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert")
+        ),
+        *(
+            (name, True)
+            for name in ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip")
+        ),
+        *((name, False) for name in ("x-v", "x-request-id", "x-forward", "forwarding")),
+    ],
 )
 def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
     assert passed_on(((b"host", b"here"), (name.encode(), b"1"))) is said
