@@ -1,7 +1,8 @@
 """Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3).
 
 A proof is verified anew for every request and works once. The memory of used proofs lives in this process: a
-proof older than the process is refused, so a restart forgets nothing that could be replayed.
+proof older than the process is refused, and one no younger than those that a process before accepted ahead of time (see
+`ahead`), so a restart forgets nothing that could be replayed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.identity.outcomes import Fault
 from gateway.identity.replay import ReplayMemory
 
 if TYPE_CHECKING:
+    from gateway.identity.ahead import Ahead
     from gateway.identity.outcomes import Confirmation
     from gateway.model.caller import Credentials
     from gateway.model.wire import JsonObject
@@ -25,6 +27,8 @@ WINDOW: Final = 60.0
 """Seconds after its `iat` that a proof is accepted."""
 LEEWAY: Final = 10.0
 """Seconds that the clocks may differ."""
+_TICK: Final = 1.0
+"""Seconds. Times are whole in most proofs, and a process can start in the second in which the one before ended."""
 _FORBIDDEN: Final = ("crit", "jku", "x5u", "x5c", "b64", "zip", "enc")
 _PRIVATE: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 _PORTS: Final = {"https": 443, "http": 80}
@@ -34,8 +38,11 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 class Possession:
     """Checks that the caller holds what its token is bound to."""
 
-    def __init__(self, *, started: float, memory: ReplayMemory | None = None) -> None:
+    def __init__(self, *, started: float, memory: ReplayMemory | None = None, ahead: Ahead | None = None) -> None:
         self._started = math.floor(started)
+        self._ahead = ahead
+        # Further ahead nothing was accepted, unless the clock was changed; then a proof may be younger than it was.
+        self._used_until = min(ahead.until, started + LEEWAY) if ahead is not None else 0.0
         self._memory = ReplayMemory(WINDOW + 2 * LEEWAY) if memory is None else memory
 
     def check(
@@ -71,7 +78,7 @@ class Possession:
             return _fault("the DPoP proof has no iat")
         if not now - WINDOW - LEEWAY <= issued <= now + LEEWAY:
             return _fault("the DPoP proof is too old or from the future; compare the clocks")
-        if issued < self._started:
+        if issued < self._started or issued <= self._used_until:
             return _fault("the DPoP proof is older than this gateway's memory; make a new one")
         return None
 
@@ -82,9 +89,14 @@ class Possession:
         digest = hashlib.sha256(jti.encode()).hexdigest()
         use = self._memory.use(jkt, digest, now)
         if use == "fresh":
-            return None
+            return self._remember(jose.number(proof.claims.get("iat")), now)
         detail = "the DPoP proof was used before" if use == "replayed" else "too many DPoP proofs are in use; slow down"
         return Fault("identity/replay", detail)
+
+    def _remember(self, issued: float | None, now: float) -> Fault | None:
+        if self._ahead is None or issued is None or issued <= now - _TICK or self._ahead.note(issued):
+            return None
+        return _fault("the DPoP proof's time cannot be remembered; the gateway cannot write its state folder")
 
 
 def normalised(url: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.configuration_values import is_loopback
 from gateway.identity import assembly, challenge, form, jose
+from gateway.identity.ahead import Ahead
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
 from gateway.identity.outcomes import Fault, NotMine, Presented
@@ -40,19 +41,21 @@ class Identities:
         protection: Protection,
         *,
         clock: Callable[[], float],
+        ahead: Ahead | None = None,
     ) -> None:
         self._authenticators = authenticators
         self._keys = keys
         self._protection = protection
         self._clock = clock
         self._cache = VerifiedCache()
-        self._possession = Possession(started=clock())
+        self._possession = Possession(started=clock(), ahead=ahead)
 
     @classmethod
     def build(cls, configuration: Configuration, *, clock: Callable[[], float]) -> Identities:
         """Raises `ConfigurationError`. `clock` gives seconds since the epoch."""
         parts = assembly.assemble(configuration, clock=clock)
-        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock)
+        ahead = Ahead(configuration.state)
+        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, ahead=ahead)
 
     async def start(self) -> None:
         """Load all keys and keep them fresh. A key server that is away is a warning: it may come back."""

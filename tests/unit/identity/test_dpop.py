@@ -1,8 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from gateway.identity.ahead import FILE, Ahead
 from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalised, thumbprint
 from gateway.identity.outcomes import Confirmation, Fault
 from gateway.identity.replay import ReplayMemory
@@ -96,6 +98,45 @@ def test_a_full_memory_refuses():
 def test_a_proof_from_before_a_restart_is_refused():
     assert "memory" in refused(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW - 2)), possession=Possession(started=NOW - 1))
     assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=Possession(started=NOW + 0.9)) is None
+
+
+@pytest.mark.parametrize("ahead", [0, 0.5, 3, LEEWAY])
+@pytest.mark.parametrize("later", [0.4, 2, 9])
+def test_a_proof_from_a_clock_that_goes_ahead_is_not_used_again_after_a_restart(
+    tmp_path: Path, ahead: float, later: float
+):
+    used = dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + ahead))
+    assert check(used, possession=Possession(started=NOW - 3600, ahead=Ahead(tmp_path))) is None
+
+    restarted = Possession(started=NOW + later, ahead=Ahead(tmp_path))
+
+    assert "memory" in refused(used, possession=restarted, now=NOW + later)
+    fresh = dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + max(ahead, later) + 1.1, jti="fresh"))
+    assert check(fresh, possession=restarted, now=NOW + later + 1) is None
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_out_for_long(tmp_path: Path):
+    Ahead(tmp_path).note(NOW + 1e9)
+    restarted = Possession(started=NOW, ahead=Ahead(tmp_path))
+
+    assert "memory" in refused(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + 5)), possession=restarted)
+    later = NOW + LEEWAY + 1
+    assert check(dpop(TOKEN, proof(KEY, TOKEN, iat=later)), possession=restarted, now=later) is None
+
+
+def test_a_proof_that_cannot_be_remembered_is_refused(tmp_path: Path):
+    possession = Possession(started=NOW - 3600, ahead=Ahead(tmp_path))
+    (tmp_path / f".{FILE}.new").mkdir()
+
+    assert "cannot be remembered" in refused(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + 5)), possession=possession)
+    assert check(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW - 2, jti="old")), possession=possession) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"1" * 100, b"\xff", b"inf", b"-1"])
+def test_a_memory_that_cannot_be_read_is_nothing(tmp_path: Path, content: bytes):
+    (tmp_path / FILE).write_bytes(content)
+
+    assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=Possession(started=NOW - 60, ahead=Ahead(tmp_path))) is None
 
 
 @pytest.mark.parametrize("iat", [NOW - WINDOW - LEEWAY - 1, NOW + LEEWAY + 1])
