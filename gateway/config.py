@@ -462,8 +462,12 @@ def load(path: Path) -> Configuration:
         raise ConfigurationError(
             f"there is no configuration file {path}", "write one with `opagate init`, or name it with --config"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the configuration file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the configuration file {path} cannot be read: {error.strerror}", "name a file that the gateway may read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the configuration file {path} is not UTF-8", "save it as UTF-8") from error
     return parse(text, base=path.parent, name=str(path))
 
 

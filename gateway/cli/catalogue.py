@@ -150,6 +150,7 @@ async def _pin(settings: Configuration, tool: str | None, *, yes: bool) -> None:
         changes = [change for change in listed.changes() if tool in {None, change.tool}]
         if not changes:
             _require_listed(problems)
+            _require_tool(tool, [target.name for target in tools_of(settings, listed)])
             out.print(styled("ok", "ok: everything is pinned as it is"))
             return
         for change in changes:
@@ -161,6 +162,11 @@ async def _pin(settings: Configuration, tool: str | None, *, yes: bool) -> None:
             await listed.pin(name, tool, digest=digest)
             out.print(styled("ok", f"pinned {name}{'/' + tool if tool else ''} in {settings.catalogue.lock}"))
         _require_listed(problems)
+
+
+def _require_tool(tool: str | None, names: Sequence[str]) -> None:
+    if tool is not None and tool not in names:
+        raise typer.BadParameter(f"there is no tool {tool!r}; the upstream lists: {', '.join(names) or 'none'}")
 
 
 def _agreed(count: int) -> bool:
@@ -194,20 +200,18 @@ def _require_listed(problems: dict[str, str]) -> None:
 
 
 def _show_tools(targets: Sequence[Target]) -> None:
-    rows = table("upstream", "tool", "effect", "egress", "sensitivity", "roles", "pin")
+    rows = table("tool, roles of arguments", "effect", "egress", "sensitivity", "pin")
     for target in targets:
         labels = target.labels
-        roles = ", ".join(f"{pointer} {role.value}" for pointer, role in labels.roles.items())
-        pinned = str(target.pin.value) if target.pin else ""
-        egress = "yes" if labels.egress else "no"
+        shown = plain(f"{target.upstream}/{target.name}")
+        for pointer, role in labels.roles.items():
+            shown.append(f"\n  {pointer} {role.value}", style="dim")
         rows.add_row(
-            target.upstream,
-            plain(target.name),
+            shown,
             labels.effect.value,
-            egress,
+            "yes" if labels.egress else "no",
             labels.sensitivity.value,
-            roles,
-            styled(pinned),
+            styled(str(target.pin.value) if target.pin else ""),
         )
     if targets:
         show(rows)

@@ -156,7 +156,10 @@ def _folder(path: Path | None, grants: Path | None, config: Path | None) -> tupl
     from gateway.policy.policy import shipped
 
     settings = policy_settings(path, grants, config)
-    return settings.path or shipped(), settings.grants
+    folder = settings.path or shipped()
+    if not folder.is_dir():
+        raise typer.BadParameter(f"there is no policy folder {folder}")
+    return folder, settings.grants
 
 
 def _document(path: Path) -> JsonObject:

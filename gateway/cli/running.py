@@ -75,5 +75,6 @@ def _misused(error: typer.TyperException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         err.print(message, markup=False)
         return
+    message = message.removeprefix("Invalid value: ")
     command = context.command_path if context else "opagate"
     sentence(message[:1].lower() + message[1:].rstrip("."), f"see `{command} --help`")

@@ -31,6 +31,11 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     """The segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
     try:
         found = [(int(match[1]), path) for path in folder.iterdir() if (match := _SEGMENT.fullmatch(path.name))]
+    except FileNotFoundError as error:
+        raise JournalError(
+            f"there is no journal {folder}",
+            "a gateway makes it when it starts; name the configuration of yours with --config",
+        ) from error
     except OSError as error:
         raise JournalError(
             f"the journal {folder} cannot be read: {error.strerror}", "name the folder that journal.path names"

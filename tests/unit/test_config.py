@@ -58,13 +58,17 @@ def test_a_file_that_is_not_there_names_the_remedy(tmp_path: Path):
     assert "opagate init" in raised.value.remedy
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None):
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "gateway.yaml cannot be read: Is a directory$"), (b"\xff\xfe\x00", "is not UTF-8$")]
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, said: str):
     path = tmp_path / "gateway.yaml"
     path.mkdir() if content is None else path.write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match=r"gateway.yaml cannot be read"):
+    with pytest.raises(ConfigurationError, match=said) as raised:
         config.load(path)
+
+    assert raised.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ def test_help_fits_80_columns_and_names_no_type_of_python(opagate: Opagate, comm
         (["check"], "there is no configuration file gateway.yaml", "opagate init"),
         (["serve"], "there is no configuration file gateway.yaml", "opagate init"),
         (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
+        (["policy", "check", "--path", "none"], "there is no policy folder none", "opagate policy check --help"),
+        (["policy", "test", "--path", "none"], "there is no policy folder none", "opagate policy test --help"),
+        (["serve", "--config", "/"], "the configuration file / cannot be read: Is a directory", "name a file"),
     ],
 )
 def test_wrong_usage_is_a_sentence_a_remedy_and_status_2(
@@ -62,6 +65,7 @@ def test_wrong_usage_is_a_sentence_a_remedy_and_status_2(
     assert (done.status, done.out) == (2, "")
     first, second = done.err.splitlines()
     assert first.startswith("opagate: ")
+    assert "invalid value: " not in first
     assert said in first
     assert remedy in second
 
@@ -76,6 +80,9 @@ def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, t
 
     checked = opagate("check", "--json").json
     assert checked["ok"] is True, checked
+    table = opagate("catalogue", "show", environment={"COLUMNS": "80"}).out
+    assert "files/delete_file" in table
+    assert "destructive" in table
     tools = opagate("catalogue", "show", "--json").json["tools"]
     assert {tool["tool"]: tool["pin"] for tool in tools} == dict.fromkeys(
         ("delete_file", "list_files", "read_file", "write_file"), "unreviewed"
@@ -84,6 +91,11 @@ def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, t
 
     refused = opagate("catalogue", "pin", "files/read_file")
     assert (refused.status, "--yes" in refused.err) == (2, True)
+    nothing = opagate("catalogue", "pin", "files/read_fil", "--yes")
+    assert (nothing.status, "there is no tool 'read_fil'; the upstream lists: delete_file, " in nothing.err) == (
+        2,
+        True,
+    )
     assert opagate("catalogue", "pin", "files/read_file", "--yes").status == 0
     lock = (tmp_path / "catalogue.lock").read_text("utf-8")
     assert "read_file" in lock

@@ -38,8 +38,10 @@ def test_segments_are_listed_in_order_and_nothing_else_is(tmp_path: Path):
 
 
 def test_a_folder_that_is_not_there_has_no_journal(tmp_path: Path):
-    with pytest.raises(JournalError, match="cannot be read: No such file or directory"):
+    with pytest.raises(JournalError, match="there is no journal") as raised:
         segments(tmp_path / "none")
+
+    assert "--config" in raised.value.remedy
 
 
 def test_a_new_folder_is_its_owners_only(tmp_path: Path):
