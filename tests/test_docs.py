@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import shutil
@@ -254,6 +255,21 @@ def test_the_python_of_the_pages_compiles():
     assert found
     for item in found:
         compile(item.text, item.page, "exec")
+
+
+def test_a_rule_that_a_page_shows_stands_where_the_page_says():
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    shown = re.findall(r"^ {4}([a-z-]+/[a-z-]+) (?:.*\n)+? {4}rule +(gateway/\S+):(\d+)$", page, re.MULTILINE)
+    wrong = {code: line for code, file, line in shown if code not in _annotation(ROOT / "rego" / file, int(line))}
+
+    assert [code for code, *_ in shown] == ["credential-chain/presentation", "fan-out/destinations"]
+    assert wrong == {}
+
+
+def _annotation(file: Path, line: int) -> str:
+    """The comment that begins at a line."""
+    first, *rest = file.read_text("utf-8").splitlines()[line - 1 :]
+    return "".join(itertools.takewhile(lambda text: text.startswith("#"), rest)) if first == "# METADATA" else ""
 
 
 @pytest.fixture
