@@ -127,13 +127,12 @@ class JsonMessages:
     """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
 
     __slots__ = (
+        "_body",
         "_hold",
         "_last_words",
         "_onward",
-        "_parts",
         "_passing",
         "_see",
-        "_size",
         "_unseen",
         "_watch",
         "_watched",
@@ -157,16 +156,14 @@ class JsonMessages:
         self._last_words = last_words
         self._hold = hold
         self._unseen = unseen
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()
         self._passing = False
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._passing:
             return await self._part(chunk)
-        self._parts.append(chunk)
-        self._size += len(chunk)
-        if self._size <= self._hold:
+        self._body += chunk
+        if len(self._body) <= self._hold:
             return b""
         _allow_unseen(allowed=self._unseen)
         self._passing = True
@@ -189,8 +186,8 @@ class JsonMessages:
         return chunk if self._onward is None else await self._onward.part(chunk)
 
     def _held(self) -> bytes:
-        held = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
+        held = bytes(self._body)
+        self._body.clear()
         return held
 
 

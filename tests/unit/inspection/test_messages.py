@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -40,6 +41,19 @@ async def test_a_json_answer_is_held_until_it_is_whole():
     assert await messages.feed(b'{"a":') == b""
     assert await messages.feed(b"1}") == b""
     assert await messages.finish() == b'{"a":1}'
+
+
+async def test_an_answer_that_comes_in_tiny_pieces_takes_no_more_memory_than_its_bytes():
+    messages = JsonMessages(keep, hold=1_000_000, unseen=True, last_words=nothing)
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            await messages.feed(bytes((120, 121)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 2 * 200_000
 
 
 async def test_a_large_json_answer_passes_unseen_where_it_may():
