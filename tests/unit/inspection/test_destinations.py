@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.inspection.destinations import MAX_TEXT, distinct, links, listed, texts
+from gateway.inspection.destinations import _LINK, MAX_TEXT, _linked, _links, distinct, links, listed, texts
+from gateway.inspection.normal import Destination
 
 
 def values(text: str) -> list[str]:
@@ -224,3 +225,19 @@ def test_a_url_counts_as_its_host_in_every_writing(name: str, scheme: str, user:
 )
 def test_the_links_of_a_text_are_found(text: str, expected: set[str]):
     assert {link.value for link in links(text)} == expected
+
+
+BEGUN = ["https://a.example", "HTTP://b-c.EVIL.example"]
+NAMES = ["https://", "HTTP:", "//", "www.", "a.example", "EVIL.example", "xn--a.example", "/path", "?q=1", "@", ":8080"]
+MARKS = list("\"'<>[]{}|^`,.:;)!*_~%\\é\u3000\ud800 \n-x1")
+
+
+@given(
+    st.sampled_from(["", *MARKS]), st.sampled_from(BEGUN), st.lists(st.sampled_from(NAMES + MARKS + BEGUN), max_size=6)
+)
+@settings(max_examples=300)
+def test_a_link_that_is_known_at_a_glance_is_what_it_would_be_taken_apart(mark: str, begun: str, rest: list[str]):
+    text = "".join([mark, begun, *rest])
+    apart: set[Destination] = {link for word in text.split() if _LINK.search(word) for link in _links(word)}
+
+    assert set(_linked(text)) == apart
