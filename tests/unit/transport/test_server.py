@@ -165,7 +165,8 @@ async def test_a_head_that_trickles_has_no_more_time_than_another():
         while not ended.done():
             writer.write(b"a: b\r\n")
             await asyncio.wait([ended], timeout=0.02)
-        assert (await ended).startswith(b"HTTP/1.1 408 ")
+        # What is sent to a connection that has just been closed resets it, sometimes before its answer was read.
+        assert ended.exception() is not None or ended.result().startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("sent", [b"\r\n", GET], ids=["empty line", "half a head"])
@@ -186,7 +187,8 @@ async def test_a_body_that_goes_on_after_its_answer_does_not_hold_the_connection
         while not ended.done():
             writer.write(b"x")
             await asyncio.wait([ended], timeout=0.02)
-        assert (await ended).startswith(b"HTTP/1.1 408 ")
+        # As above.
+        assert ended.exception() is not None or ended.result().startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_body_that_is_waited_for_is_not_the_heads_time():
