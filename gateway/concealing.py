@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from gateway.aside import Aside
 from gateway.binding.vault import Vault
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
@@ -23,7 +24,45 @@ def demanded(decision: Decision) -> bool:
     return any(item.id == OBLIGATION for item in decision.obligations)
 
 
-def concealment(gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = ()) -> Concealment:
+class Concealing:
+    """The rewriting of one answer (see `messages.Rewrites`): what is long of it, beside the event loop. One part waits for
+    another."""
+
+    __slots__ = ("_aside", "_concealment")
+
+    def __init__(self, concealment: Concealment, aside: Aside) -> None:
+        self._concealment = concealment
+        self._aside = aside
+
+    @property
+    def count(self) -> int:
+        """Handles put in the place of credentials so far."""
+        return self._concealment.count
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """The credentials that were concealed since this was last asked, as history takes them in."""
+        return tuple(map(_sighting, self._concealment.found()))
+
+    async def document(self, data: bytes) -> bytes:
+        return await self._aside.look(len(data), partial(self._concealment.document, data))
+
+    async def event(self, raw: bytes, data: bytes) -> bytes:
+        return await self._aside.look(len(raw), partial(self._concealment.event, raw, data))
+
+    async def part(self, chunk: bytes) -> bytes:
+        return await self._aside.look(len(chunk), partial(self._concealment.part, chunk))
+
+    async def end(self) -> bytes:
+        return self._concealment.end()
+
+    async def text(self, chunk: bytes) -> bytes:
+        return await self._aside.look(len(chunk), partial(self._concealment.text, chunk))
+
+    async def text_end(self) -> bytes:
+        return self._concealment.text_end()
+
+
+def concealing(gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = ()) -> Concealing:
     """What rewrites one answer to a call of `task`. `values` were put back in the call: they do not come back, whether
     or not they look like credentials there."""
     detector = gateway.inspector.detector
@@ -31,12 +70,7 @@ def concealment(gateway: Gateway, task: Task, target: Target, now: float, values
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.kept(task.id)
     keep = partial(_keep, gateway.vault, "" if kept is None else kept.owner, task.id, target.audience)
-    return Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen))
-
-
-def sightings(concealed: Concealment) -> tuple[Sighting, ...]:
-    """The credentials that it has concealed since this was last asked, as history takes them in."""
-    return tuple(map(_sighting, concealed.found()))
+    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.aside)
 
 
 def _keep(  # noqa: PLR0917 - all but the last two are given beforehand

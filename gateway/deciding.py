@@ -41,9 +41,8 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = case.presented.judged(decision, call.target.audience)
         seconds = gateway.clock() - asked
-        entry = call_entry(
-            visit.id, principal, call, task, decision, context, gateway.record(call, counted.facts), counted.facts
-        )
+        record = await gateway.aside.look(len(case.message.body), partial(gateway.record, call, counted.facts))
+        entry = call_entry(visit.id, principal, call, task, decision, context, record, counted.facts)
         await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)

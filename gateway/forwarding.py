@@ -11,9 +11,8 @@ from typing import Final, cast
 from gateway import foreign
 from gateway.answer import Settlement, append_or_say, measured, relay, values_of
 from gateway.case import Case
-from gateway.concealing import concealment, demanded, sightings
+from gateway.concealing import Concealing, concealing, demanded
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
-from gateway.inspection.concealment import Concealment
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
@@ -30,7 +29,7 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
     """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
     about it from then on."""
     upstream = visit.exchange.upstream
-    rewrite: Concealment | None = None
+    rewrite: Concealing | None = None
 
     async def settle(ending: Ending) -> None:
         gateway.metrics.handles(upstream, concealed=0 if rewrite is None else rewrite.count, put_back=0)
@@ -41,9 +40,9 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
         task = task_of(gateway, visit, request, request.message, visit.arrived)
         if isinstance(task, Refusal):
             return task
-        rewrite = concealment(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
+        rewrite = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await accepted(upstream, await port.send(request))
-    look = Readings(gateway, visit, request, tuple if rewrite is None else partial(sightings, rewrite))
+    look = Readings(gateway, visit, request, tuple if rewrite is None else rewrite.sightings)
     return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
 
 
@@ -59,7 +58,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
     rewrite, values = None, case.presented.values
     if demanded(decision) or values:
-        rewrite = concealment(gateway, case.task, target, visit.arrived, values)
+        rewrite = concealing(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(principal.key, upstream)
     made = partial(gateway.history.made, case.task, visit.id, target, label(decision))
     session, identifier = case.request.session, case.message.id
@@ -81,7 +80,7 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
     visit: Visit,
     case: Case,
     kept: ResultRecord | None,
-    rewrite: Concealment | None,
+    rewrite: Concealing | None,
     ending: Ending,
 ) -> None:
     """Take a call that has ended out of those under way, and record how it ended."""
@@ -109,7 +108,7 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
     visit: Visit,
     case: Case,
     decision: Decision,
-    rewrite: Concealment | None,
+    rewrite: Concealing | None,
     inner: Transform | None,
 ) -> Observation:
     """What looks at the call's result on its way back."""
@@ -129,7 +128,7 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
         fold,
         partial(gateway.journal.append, "observed"),
         inner,
-        tuple if rewrite is None else partial(sightings, rewrite),
+        tuple if rewrite is None else rewrite.sightings,
     )
 
 

@@ -2,11 +2,13 @@
 
 In memory alone: never written, logged or shown. Of one task and one audience each; gone when the task ends, and with
 the process. `<task>` is a name made for this, so that a handle tells nothing of the task's own. What is full keeps no
-more, and whoever has something to conceal must withhold it.
+more, and whoever has something to conceal must withhold it. `keep` may be called in another thread, for long answers are
+concealed beside the event loop.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -69,6 +71,7 @@ class Vault:
         self._share = share
         self._held: dict[str, tuple[int, int]] = {}  # caller → handles, bytes
         self._tasks: dict[str, _Kept] = {}
+        self._lock = threading.Lock()
         self._concealing: set[tuple[str, str]] = set()
         self._count = 0
         self._size = 0
@@ -92,6 +95,12 @@ class Vault:
     ) -> str | None:
         """The handle of a text that `audience` showed to a task of a caller: the same for the same text. `None` if there
         is no room for another."""
+        with self._lock:
+            return self._keep(owner, task_id, audience, sightings, text)
+
+    def _keep(
+        self, owner: str, task_id: str, audience: str, sightings: tuple[Sighting, ...], text: str | None
+    ) -> str | None:
         kept = self._tasks.get(task_id)
         if kept is not None and text is not None and (known := kept.by_text.get((audience, text))) is not None:
             return known.handle
@@ -115,13 +124,14 @@ class Vault:
 
     def drop(self, task_id: str) -> None:
         """Forget all of a task. Safe for one that has nothing here."""
-        kept = self._tasks.pop(task_id, None)
-        if kept is not None:
-            self._add(kept.owner, -len(kept.by_handle), -kept.size)
+        with self._lock:
+            kept = self._tasks.pop(task_id, None)
+            if kept is not None:
+                self._add(kept.owner, -len(kept.by_handle), -kept.size)
 
     def retain(self, is_open: Callable[[str], bool]) -> None:
         """Forget the tasks that are no longer open. Called now and then."""
-        for task_id in [task_id for task_id in self._tasks if not is_open(task_id)]:
+        for task_id in [task_id for task_id in tuple(self._tasks) if not is_open(task_id)]:
             self.drop(task_id)
 
     def _add(self, owner: str, count: int, size: int) -> None:

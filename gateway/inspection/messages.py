@@ -25,12 +25,12 @@ See = Callable[[bytes], Awaitable[bytes | None]]
 class Rewrites(Protocol):
     """Rewrites what goes on: whole messages, and, part by part, those that are too large to be held."""
 
-    def document(self, data: bytes, /) -> bytes: ...
-    def event(self, raw: bytes, data: bytes, /) -> bytes: ...
-    def part(self, chunk: bytes, /) -> bytes: ...
-    def end(self) -> bytes: ...
-    def text(self, chunk: bytes, /) -> bytes: ...
-    def text_end(self) -> bytes: ...
+    async def document(self, data: bytes, /) -> bytes: ...
+    async def event(self, raw: bytes, data: bytes, /) -> bytes: ...
+    async def part(self, chunk: bytes, /) -> bytes: ...
+    async def end(self) -> bytes: ...
+    async def text(self, chunk: bytes, /) -> bytes: ...
+    async def text_end(self) -> bytes: ...
 
 
 class Looks(Protocol):
@@ -59,12 +59,12 @@ class Onward:
     async def document(self, data: bytes) -> bytes:
         if self._look is not None:
             await self._look.message(data, data)
-        return data if self._rewrite is None else await self._noted(self._rewrite.document(data))
+        return data if self._rewrite is None else await self._noted(await self._rewrite.document(data))
 
     async def event(self, raw: bytes, data: bytes) -> bytes:
         if self._look is not None:
             await self._look.message(raw, data)
-        return raw if self._rewrite is None or not data else await self._noted(self._rewrite.event(raw, data))
+        return raw if self._rewrite is None or not data else await self._noted(await self._rewrite.event(raw, data))
 
     async def fresh(self, data: bytes, event: bytes) -> bytes:
         """An event that carries a message of the gateway's own making."""
@@ -75,23 +75,23 @@ class Onward:
     async def part(self, chunk: bytes) -> bytes:
         if self._look is not None:
             await self._look.part(chunk)
-        return chunk if self._rewrite is None else await self._noted(self._rewrite.part(chunk))
+        return chunk if self._rewrite is None else await self._noted(await self._rewrite.part(chunk))
 
     async def end(self) -> bytes:
         """What is left of the parts of a message."""
         if self._look is not None:
             await self._look.end()
-        return b"" if self._rewrite is None else await self._noted(self._rewrite.end())
+        return b"" if self._rewrite is None else await self._noted(await self._rewrite.end())
 
     async def text(self, chunk: bytes) -> bytes:
         if self._look is not None:
             await self._look.part(chunk)
-        return chunk if self._rewrite is None else await self._noted(self._rewrite.text(chunk))
+        return chunk if self._rewrite is None else await self._noted(await self._rewrite.text(chunk))
 
     async def text_end(self) -> bytes:
         if self._look is not None:
             await self._look.end()
-        return b"" if self._rewrite is None else await self._noted(self._rewrite.text_end())
+        return b"" if self._rewrite is None else await self._noted(await self._rewrite.text_end())
 
     async def rest(self, raw: bytes, data: bytes) -> bytes:
         """An event that never ended: most clients ignore it, so it is left out if it cannot be rewritten."""

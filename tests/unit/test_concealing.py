@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from random import Random
@@ -46,6 +47,22 @@ async def test_a_large_result_is_concealed_in_passing(concealed: Bench, size: in
     assert shown.startswith("many words ")
     assert shown.endswith(" and some")
     assert "cred://" in shown
+
+
+@requirement("conceal/results")
+async def test_calls_go_on_while_a_long_answer_full_of_credentials_is_concealed(concealed: Bench):
+    values = [example("ghp_{w:30}{crc62}", Random(number)) for number in range(100)]
+    answering(concealed, {"content": [], "structuredContent": {"all": values * 50}})
+    asking, turns = asyncio.ensure_future(concealed.ask(call())), 0
+    while not asking.done():
+        await asyncio.sleep(0)
+        turns += 1
+    shown = (await asking).json["result"]["structuredContent"]["all"]
+
+    assert len(shown) == 5000
+    assert shown[:100] * 50 == shown
+    assert len(set(shown)) == 100
+    assert turns > 100
 
 
 @requirement("conceal/results")

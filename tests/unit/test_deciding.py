@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -164,3 +165,19 @@ async def test_a_task_that_is_ended_while_its_call_is_looked_at_makes_no_call(
     assert b"history/expired" in answer.body
     assert len(there.upstream.sent) == sent
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["history/expired"]
+
+
+async def test_calls_go_on_while_long_arguments_full_of_credentials_are_recorded_in_full(tmp_path: Path):
+    """Of what the event loop does, no turn of it does much: it is busy with turns, not with the arguments."""
+    keys = [example("lin_api_{w:14}", Random(number)) for number in range(2500)]
+    async with bench(tmp_path, more="journal: {arguments: full}\n") as there:
+        asking, turns = asyncio.ensure_future(there.ask(call(path=keys))), list[float]()
+        while not asking.done():
+            begun = time.thread_time()
+            await asyncio.sleep(0)
+            turns.append(time.thread_time() - begun)
+        (entry,) = there.entries("call")
+
+    assert entry["arguments"]["mode"] == "full"
+    assert not {*keys} & {*entry["arguments"]["value"]["path"]}
+    assert max(turns) < sum(turns) / 5

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import string
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -216,22 +217,16 @@ class _Places:
 
     def __init__(self, body: bytes, before: int) -> None:
         self._before = before
-        self._steps: list[tuple[int, int]] = []
+        self._steps: list[tuple[int, int]] = [(0, 0)]
         self._body = body
         self._known = _BACKSLASH not in body
 
     def raw(self, place: int) -> int:
         place -= self._before
-        if self._known and not self._steps:
-            return place
         if not self._known:
             self._measure()
-        last = (0, 0)
-        for step in self._steps:
-            if step[0] > place:
-                break
-            last = step
-        return last[1] + place - last[0]
+        text, position = self._steps[bisect_right(self._steps, place, key=_in_text) - 1]
+        return position + place - text
 
     def _measure(self) -> None:
         """After each escape: the place in the text, and that in the JSON."""
@@ -241,6 +236,10 @@ class _Places:
             text += match.start() - position + len(plain(match[0]))
             position = match.end()
             self._steps.append((text, position))
+
+
+def _in_text(step: tuple[int, int]) -> int:
+    return step[0]
 
 
 class Scanner:

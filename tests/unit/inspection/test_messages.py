@@ -174,22 +174,22 @@ async def test_last_words_end_a_stream():
 class Marks:
     """Rewrites what it is given so that one sees as what."""
 
-    def document(self, data: bytes) -> bytes:
+    async def document(self, data: bytes) -> bytes:
         return b"d(" + data + b")"
 
-    def event(self, raw: bytes, data: bytes) -> bytes:
+    async def event(self, raw: bytes, data: bytes) -> bytes:
         return b"e(" + raw + data + b")"
 
-    def part(self, chunk: bytes) -> bytes:
+    async def part(self, chunk: bytes) -> bytes:
         return b"p(" + chunk + b")"
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         return b"."
 
-    def text(self, chunk: bytes) -> bytes:
+    async def text(self, chunk: bytes) -> bytes:
         return b"t(" + chunk + b")"
 
-    def text_end(self) -> bytes:
+    async def text_end(self) -> bytes:
         return b"!"
 
 
