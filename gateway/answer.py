@@ -68,6 +68,7 @@ def relay(
         remember=lambda handle: gateway.handles.deliver(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),
+        asked=partial(_asked, gateway, upstream, request),
         aside=gateway.aside,
     )
     return Relay(
@@ -80,6 +81,13 @@ def relay(
         hasher=settlement.hasher,
         idle=message is None or message.method == "subscriptions/listen",
     )
+
+
+def _asked(gateway: Gateway, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
+    """A server asks the caller something. In a session it is the session's."""
+    if request.session is None:
+        identifier = None if request.message is None else request.message.id
+        gateway.conversations.ask(upstream, request.principal.key, identifier, question)
 
 
 async def visible(

@@ -22,6 +22,7 @@ import structlog
 
 from gateway.answer import append_or_say, record_refusal, tell_rest
 from gateway.aside import Aside
+from gateway.binding.conversations import Conversations
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -125,6 +126,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             upstreams=upstreams,
             sessions=Sessions(subkey(key, "sessions")),
             handles=handles,
+            conversations=Conversations(),
             unanswered=unanswered,
             vault=vault,
             metrics=metrics,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from gateway import foreign, mentioned
+from gateway import foreign, mentioned, sessionless
 from gateway.admission import admitted
 from gateway.answer import RPC_REFUSED, failure, note_refusal, refuse, values_of
 from gateway.case import gather
@@ -158,13 +158,18 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     request = admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
-    if (refused := await foreign.refusal(gateway, upstream, request)) is not None:
-        return refused
-    if (refused := await mentioned.refusal(gateway, visit, request)) is not None:
+    refused = (
+        await foreign.refusal(gateway, upstream, request)
+        or sessionless.refusal(gateway, upstream, request)
+        or await mentioned.refusal(gateway, visit, request)
+    )
+    if refused is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
-        return await decided(gateway, visit, port, request, message)
-    return await passed(gateway, visit, port, request)
+        work = decided(gateway, visit, port, request, message)
+    else:
+        work = passed(gateway, visit, port, request)
+    return await sessionless.during(gateway, upstream, request, work)
 
 
 _UNKNOWN_UPSTREAM: Final = Refusal(

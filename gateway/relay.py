@@ -105,11 +105,11 @@ class Relay:
         self._ended: EndedAs = "cancelled"
         self._exhausted = False
         self._closed = False
-        self._after: Callable[[], object] = lambda: None
+        self._after: list[Callable[[], object]] = []
 
     def after(self, leave: Callable[[], object]) -> None:
         """Have `leave` called once the answer has ended and is settled."""
-        self._after = leave
+        self._after.append(leave)
 
     @property
     def whole(self) -> bool:
@@ -191,7 +191,8 @@ class Relay:
             try:
                 await self._on_end(Ending(self._ended, self.status, self._size, digest))
             finally:
-                self._after()
+                for leave in self._after:
+                    leave()
 
 
 async def finished(work: Coroutine[Any, Any, None]) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 from msgspec import Struct
 
 from gateway.aside import Aside
+from gateway.binding.conversations import Conversations
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
@@ -55,6 +56,8 @@ class Gateway:
     upstreams: Mapping[str, Port]
     sessions: Sessions
     handles: Handles
+    conversations: Conversations
+    """What is open between callers and upstreams without sessions."""
     unanswered: Handles
     """The calls of sessions: their answers may come on another stream than their own."""
     vault: Vault

@@ -24,6 +24,8 @@ Visible = Callable[[str, Listing], Awaitable[frozenset[str]]]
 """The names in a list (of this method) that the caller may see."""
 Remember = Callable[[str], None]
 """Told of each task id and request state that the caller is given."""
+Asked = Callable[[RequestId], None]
+"""Told of each question that the server asks the caller."""
 
 RPC_HIDDEN: Final = -31002
 
@@ -56,15 +58,23 @@ _encode: Final = msgspec.json.encode
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
-    __slots__ = ("_answered", "_aside", "_message", "_problem", "_remember", "_upstream", "_visible")
+    __slots__ = ("_answered", "_aside", "_asked", "_message", "_problem", "_remember", "_upstream", "_visible")
 
     def __init__(
-        self, message: Message | None, upstream: str, *, visible: Visible, remember: Remember, aside: Aside
+        self,
+        message: Message | None,
+        upstream: str,
+        *,
+        visible: Visible,
+        remember: Remember,
+        asked: Asked = lambda _question: None,
+        aside: Aside,
     ) -> None:
         self._message = message
         self._upstream = upstream
         self._visible = visible
         self._remember = remember
+        self._asked = asked
         self._aside = aside
         self._answered = False
         self._problem: str | None = None
@@ -91,6 +101,8 @@ class Answers:
             # response to another request.
             return self._drop("The upstream's answer can be read in two ways")
         if "result" not in envelope and "error" not in envelope:
+            if (question := _id(envelope)) is not None:
+                self._asked(question)
             return data
         if self._message is not None and not self._is_for(envelope):
             if self._problem is None:

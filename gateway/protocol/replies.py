@@ -25,6 +25,7 @@ DECISION_META: Final = "io.opagate/decision"
 REASON_META: Final = "io.opagate/reason"
 """Key of the reason in `data` of an error that no policy decided."""
 
+_ACCEPTED: Final = 202
 _MAX_NAME: Final = 128
 _MAX_ARGUMENTS: Final = 8
 _NOT_PRINTABLE: Final = re.compile(
@@ -48,6 +49,9 @@ class Reply:
 def render(refusal: Refusal, message: Message | None, *, decision_id: str | None, style: Style) -> Reply:
     """Answer a refused message. `message` is `None` if it could not be read. `style` is the setting `errors`: how a
     refused `tools/call` is answered; it says nothing about refusals that HTTP has a status for."""
+    if refusal.status == _ACCEPTED:
+        # A client whose notification was of no use any more has done nothing wrong.
+        return Reply(_ACCEPTED, (), b"")
     headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
     if refusal.challenge is not None:
         headers.append((b"www-authenticate", _header_value(refusal.challenge)))

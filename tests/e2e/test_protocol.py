@@ -13,7 +13,7 @@ import mcp_types as types
 import pytest
 from mcp.client import Client
 
-from tests.e2e.wire import Caller, Sent, call, caller, legacy, stateless
+from tests.e2e.wire import Caller, Sent, call, caller, entries, legacy, stateless
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
 from tests.servers.echo import Recorder
@@ -171,9 +171,30 @@ def test_a_stateless_client_that_leaves_before_any_answer_cancels_the_call(anyon
 def test_a_cancellation_by_notification_reaches_the_server_as_it_was_sent(anyone: Caller, recorder: Recorder):
     sent = legacy("notifications/cancelled", None, requestId=7, reason="changed my mind")
 
-    assert anyone.ask(sent).status == 202
-    (record,) = recorder.requests()
-    assert record["sha256"] == hashlib.sha256(sent.body).hexdigest()
+    with anyone.open("POST", call("hold", key="taken-back")) as answer:
+        recorder.wait("request", "taken-back")
+        recorder.take()
+        assert anyone.ask(sent).status == 202
+        (record,) = recorder.requests()
+        assert record["sha256"] == hashlib.sha256(sent.body).hexdigest()
+        recorder.release("taken-back")
+        answer.read()
+
+
+@requirement("mcp/cancel-notification", "invariant/5")
+def test_a_caller_takes_back_no_request_of_another(gateway: GatewayProcess, recorder: Recorder):
+    """The server gives no sessions, and both callers count their requests alike."""
+    alice, mallory = caller(gateway, "alice", "echo"), caller(gateway, "mallory", "echo")
+    sent = legacy("notifications/cancelled", None, requestId=7)
+    with alice.open("POST", call("hold", key="not-taken-back")) as answer:
+        recorder.wait("request", "not-taken-back")
+        recorder.take()
+        assert mallory.ask(sent).status == 202
+        assert recorder.requests() == []
+        refused = entries(gateway.folder, "refused")[-1]
+        assert (refused["reasons"][0]["code"], refused["principal"]["id"]) == ("session/not-under-way", "mallory")
+        recorder.release("not-taken-back")
+        answer.read()
 
 
 @requirement("mcp/resumable")

@@ -1,0 +1,72 @@
+"""What is open between callers and a server that gives no sessions: requests that are being worked on, and questions that
+the server has asked on their streams.
+
+Such a server, if it remembers anything at all from one request to the next, knows a request by the id that its client
+chose, and a question by one that it counted up itself. Whoever guesses one could cancel what another asked, or answer
+what another was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from gateway.model.wire import RequestId
+
+QUESTIONS: Final = 64
+"""Questions on one stream that wait for their answers; beyond it the oldest is forgotten, and cannot be answered."""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """One request, or a stream that none has opened (`None`), with the questions on it. Ids are told apart by type: 1 is
+    not "1"."""
+
+    request: str | None
+    questions: dict[str, None] = field(default_factory=dict[str, None])
+
+
+class Conversations:
+    """Of each caller and upstream those that are open."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], list[_Open]] = {}
+
+    def begin(self, upstream: str, principal: str, request: RequestId | None) -> Callable[[], None]:
+        """Note a request, or a stream. Gives what is to be called at its end."""
+        key, opened = (upstream, principal), _Open(_name(request))
+        self._open.setdefault(key, []).append(opened)
+        return partial(self._end, key, opened)
+
+    def ask(self, upstream: str, principal: str, request: RequestId | None, question: RequestId) -> None:
+        """Note a question that comes on the stream of a request."""
+        for opened in self._open.get((upstream, principal), ()):
+            if opened.request == _name(request):
+                opened.questions[repr(question)] = None
+                if len(opened.questions) > QUESTIONS:
+                    del opened.questions[next(iter(opened.questions))]
+                return
+
+    def cancels(self, upstream: str, principal: str, request: object) -> bool:
+        """Whether this is the id of a request of the caller that is being worked on."""
+        return any(opened.request == repr(request) for opened in self._open.get((upstream, principal), ()))
+
+    def answers(self, upstream: str, principal: str, question: RequestId | None) -> bool:
+        """Whether the caller was asked this, and has not answered yet."""
+        for opened in self._open.get((upstream, principal), ()):
+            if repr(question) in opened.questions:
+                del opened.questions[repr(question)]
+                return True
+        return False
+
+    def _end(self, key: tuple[str, str], opened: _Open) -> None:
+        left = self._open[key]
+        left.remove(opened)
+        if not left:
+            del self._open[key]
+
+
+def _name(request: RequestId | None) -> str | None:
+    return None if request is None else repr(request)

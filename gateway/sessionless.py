@@ -1,0 +1,74 @@
+"""Requests of no session: what they may say of others'.
+
+An upstream without sessions cannot tell its clients apart. Those of the SDKs remember nothing from one request to the next;
+of one that does, an answer could be to a question that another caller was asked, and a cancellation of another's request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Final
+
+from gateway.answer import RPC_REFUSED
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Era, Kind, UpstreamRequest
+from gateway.relay import Relay
+from gateway.visit import Gateway
+
+_NOT_ASKED: Final = Refusal(
+    400,
+    Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
+    RPC_REFUSED,
+)
+_NOT_UNDER_WAY: Final = Refusal(
+    202,
+    Reason(
+        "session/not-under-way",
+        "This takes back a request that is none of yours, or that has ended, so it goes no further.",
+        "Close the connection of a request to take it back.",
+    ),
+    RPC_REFUSED,
+)
+
+
+def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Why this must not be sent, if it must not. From 2026-07-28 on, who takes a request back closes its connection."""
+    message, owner = request.message, request.principal.key
+    if message is None or request.session is not None:
+        return None
+    if message.kind is Kind.RESPONSE:
+        return None if gateway.conversations.answers(upstream, owner, message.id) else _NOT_ASKED
+    if message.method != "notifications/cancelled":
+        return None
+    named = message.params.get("requestId")
+    own = message.era is Era.HANDSHAKE and gateway.conversations.cancels(upstream, owner, named)
+    return None if own else _NOT_UNDER_WAY
+
+
+async def during(
+    gateway: Gateway, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Refusal]
+) -> Relay | Refusal:
+    """Do `work`, which sends the request. Until its answer has ended, its caller may answer and cancel what belongs to it."""
+    if not _may_converse(request):
+        return await work
+    message = request.message
+    end = gateway.conversations.begin(upstream, request.principal.key, None if message is None else message.id)
+    try:
+        outcome = await work
+    except BaseException:
+        end()
+        raise
+    if isinstance(outcome, Relay):
+        outcome.after(end)
+    else:
+        end()
+    return outcome
+
+
+def _may_converse(request: UpstreamRequest) -> bool:
+    message = request.message
+    if request.session is not None:
+        return False
+    if message is None:
+        return request.method == "GET"
+    return message.kind is Kind.REQUEST and message.era is Era.HANDSHAKE

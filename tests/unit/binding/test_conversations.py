@@ -1,0 +1,73 @@
+"""What is open between callers and a server that gives no sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.binding.conversations import QUESTIONS, Conversations
+
+
+@pytest.fixture
+def open_() -> Conversations:
+    return Conversations()
+
+
+def test_a_caller_cancels_its_own_requests_while_they_are_open(open_: Conversations):
+    end = open_.begin("files", "ada", 7)
+
+    assert open_.cancels("files", "ada", 7)
+    assert not open_.cancels("files", "bob", 7)
+    assert not open_.cancels("mail", "ada", 7)
+    end()
+    assert not open_.cancels("files", "ada", 7)
+    assert open_._open == {}
+
+
+@pytest.mark.parametrize("other", ["7", 7.0, True, None, [7], 8])
+def test_an_id_is_that_of_its_type(open_: Conversations, other: object):
+    open_.begin("files", "ada", 7)
+    open_.begin("files", "ada", None)
+    open_.begin("files", "ada", 1)
+
+    assert not open_.cancels("files", "ada", other)
+
+
+def test_the_same_id_twice_is_open_until_both_have_ended(open_: Conversations):
+    first, second = open_.begin("files", "ada", 7), open_.begin("files", "ada", 7)
+    first()
+    assert open_.cancels("files", "ada", 7)
+    second()
+    assert not open_.cancels("files", "ada", 7)
+
+
+@pytest.mark.parametrize("request_id", [7, "seven", None])
+def test_a_question_is_answered_once_by_whom_it_was_asked(open_: Conversations, request_id: int | str | None):
+    open_.begin("files", "bob", request_id)
+    open_.begin("files", "ada", request_id)
+    open_.ask("files", "ada", request_id, 0)
+
+    assert not open_.answers("files", "bob", 0)
+    assert not open_.answers("mail", "ada", 0)
+    assert not open_.answers("files", "ada", "0")
+    assert not open_.answers("files", "ada", None)
+    assert open_.answers("files", "ada", 0)
+    assert not open_.answers("files", "ada", 0)
+
+
+def test_a_question_ends_with_its_stream(open_: Conversations):
+    end = open_.begin("files", "ada", 7)
+    open_.ask("files", "ada", 7, "q")
+    end()
+    assert not open_.answers("files", "ada", "q")
+    open_.ask("files", "ada", 7, "q")
+    assert open_._open == {}
+
+
+def test_of_many_questions_the_oldest_is_forgotten(open_: Conversations):
+    open_.begin("files", "ada", 7)
+    for number in range(QUESTIONS + 1):
+        open_.ask("files", "ada", 7, number)
+
+    assert not open_.answers("files", "ada", 0)
+    assert open_.answers("files", "ada", 1)
+    assert open_.answers("files", "ada", QUESTIONS)
