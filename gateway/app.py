@@ -14,7 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from importlib.metadata import version
 
@@ -87,33 +87,23 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
     """Every part, started, and stopped in the reverse order. Raises `GatewayError` when one cannot start."""
     async with AsyncExitStack() as stack:
         metrics = Metrics()
-        tracing = Tracing.build(configuration.telemetry.otlp)
-        stack.callback(tracing.stop)
+        tracing = _tracing(stack, configuration)
         key = load_key(configuration.state)
-        journal = Journal.open(configuration.journal, key=key, clock=clock)
-        stack.push_async_callback(journal.close)
-        notes = Notes(journal, metrics)
-        stack.push_async_callback(notes.written)
+        journal, notes = _record(stack, configuration, key, metrics, clock)
         policy = await _policy(stack, configuration, notes, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, _revision(policy.status())))
-        identities = Identities.build(configuration, clock=clock)
-        await identities.start()
-        stack.push_async_callback(identities.stop)
+        identities = await _identities(stack, configuration, clock)
         upstreams = _upstreams(stack, configuration, clock)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
-        flood = Flood(configuration.journal.refusals, clock)
-        stack.callback(partial(_note_flood, notes, flood, last=True))
+        flood = _flood(stack, configuration, notes, clock)
         handles, unanswered = Handles(clock), Handles(clock)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
-        hide = partial(concealed, limit=_GOAL_LENGTH)
-        history = History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
+        history = _history(configuration, origins, vault, clock)
         memory = await _remembered(configuration, history, journal, key=key, clock=clock)
         stack.push_async_callback(memory)
         forget = partial(_forgotten, (handles, unanswered), vault, history, clock)
-        housekeeping = asyncio.create_task(_housekeeping(memory, forget, partial(_note_flood, notes, flood)))
-        stack.callback(housekeeping.cancel)
-        aside = Aside()
-        stack.callback(aside.close)
+        _keep_house(stack, memory, forget, partial(_note_flood, notes, flood))
+        aside = stack.enter_context(closing(Aside()))
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         inspector = _inspector(configuration, key, metrics)
         yield Gateway(
@@ -143,6 +133,30 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             result_record=_result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
         )
+
+
+def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
+    tracing = Tracing.build(configuration.telemetry.otlp)
+    stack.callback(tracing.stop)
+    return tracing
+
+
+def _record(
+    stack: AsyncExitStack, configuration: Configuration, key: bytes, metrics: Metrics, clock: Callable[[], float]
+) -> tuple[Journal, Notes]:
+    """The journal, and what is written into it beside requests."""
+    journal = Journal.open(configuration.journal, key=key, clock=clock)
+    stack.push_async_callback(journal.close)
+    notes = Notes(journal, metrics)
+    stack.push_async_callback(notes.written)
+    return journal, notes
+
+
+async def _identities(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> Identities:
+    identities = Identities.build(configuration, clock=clock)
+    await identities.start()
+    stack.push_async_callback(identities.stop)
+    return identities
 
 
 async def _policy(
@@ -179,6 +193,11 @@ async def _catalogue(
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
     return catalogue
+
+
+def _history(configuration: Configuration, origins: Origins, vault: Vault, clock: Callable[[], float]) -> History:
+    hide = partial(concealed, limit=_GOAL_LENGTH)
+    return History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
 
 
 def _upstreams(
@@ -301,6 +320,12 @@ class Notes:
         await append_or_say(self, kind, entry())
 
 
+def _flood(stack: AsyncExitStack, configuration: Configuration, notes: Notes, clock: Callable[[], float]) -> Flood:
+    flood = Flood(configuration.journal.refusals, clock)
+    stack.callback(partial(_note_flood, notes, flood, last=True))
+    return flood
+
+
 def _note_flood(notes: Notes, flood: Flood, *, last: bool = False) -> None:
     rest = flood.rest(last=last)
     if rest is not None:
@@ -421,6 +446,11 @@ def _forgotten(handles: tuple[Handles, ...], vault: Vault, history: History, clo
     for each in handles:
         each.expire()
     vault.retain(partial(history.is_open, now=clock()))
+
+
+def _keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
+    housekeeping = asyncio.create_task(_housekeeping(memory, *chores))
+    stack.callback(housekeeping.cancel)
 
 
 async def _housekeeping(memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:

@@ -459,15 +459,11 @@ def load(path: Path) -> Configuration:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(
-            f"there is no configuration file {path}", "write one with `opagate init`, or name it with --config"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"the configuration file {path} cannot be read: {error.strerror}", "name a file that the gateway may read"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"the configuration file {path} is not UTF-8", "save it as UTF-8") from error
+        remedy = "write one with `opagate init`, or name it with --config"
+        raise ConfigurationError(f"there is no configuration file {path}", remedy) from None
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"the configuration file {path} cannot be read: {problem}", "name another") from error
     return parse(text, base=path.parent, name=str(path))
 
 

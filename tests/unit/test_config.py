@@ -59,7 +59,7 @@ def test_a_file_that_is_not_there_names_the_remedy(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "gateway.yaml cannot be read: Is a directory$"), (b"\xff\xfe\x00", "is not UTF-8$")]
+    ("content", "said"), [(None, "gateway.yaml cannot be read: Is a directory$"), (b"\xff\xfe\x00", "it is not UTF-8$")]
 )
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, said: str):
     path = tmp_path / "gateway.yaml"

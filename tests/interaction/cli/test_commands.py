@@ -54,7 +54,7 @@ def test_help_fits_80_columns_and_names_no_type_of_python(opagate: Opagate, comm
         (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
         (["policy", "check", "--path", "none"], "there is no policy folder none", "opagate policy check --help"),
         (["policy", "test", "--path", "none"], "there is no policy folder none", "opagate policy test --help"),
-        (["serve", "--config", "/"], "the configuration file / cannot be read: Is a directory", "name a file"),
+        (["serve", "--config", "/"], "the configuration file / cannot be read: Is a directory", "name another"),
     ],
 )
 def test_wrong_usage_is_a_sentence_a_remedy_and_status_2(

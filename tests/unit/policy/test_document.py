@@ -46,6 +46,23 @@ CALL = Call("tools/call", TARGET, {"title": "x"})
 TASK = Task("t1", "declared", 1_000_000_000.25, 2_000_000_000, "mend it")
 CONTEXT = Context(1_500_000_000.5, "0af7", "10.0.0.1", "cursor", TASK, ("redact", "label"))
 FACTS = SessionFacts(3, 1, frozenset({"y", "x"}), frozenset({"x"}), frozenset({"acme"}), frozenset({"production"}), 2)
+SEEN = Sighting("fp:1", "github-pat", "/headers/Authorization", Role.CREDENTIAL, "base64")
+ALL_FACTS = dataclasses.replace(
+    FACTS,
+    audiences_in_window=frozenset({"y", "x"}),
+    destinations=7,
+    call_destinations=("a@b.example",),
+    depth=2,
+    spread=1,
+    credentials=(
+        CredentialFact(SEEN, "result", "https://api.github.example", 3, 2, minted_in_task=True),
+        CredentialFact(Sighting("fp:2", "jwt", "/body"), "unknown"),
+    ),
+    labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.CONFIDENTIAL),
+    ungrounded=("/to",),
+    followed=("/url",),
+    approvals_used=4,
+)
 
 SUBJECT = {
     "type": "agent",
@@ -134,25 +151,7 @@ def test_what_is_not_known_is_absent():
 
 
 def test_every_fact_that_is_known_has_its_name_in_the_contract():
-    seen = Sighting("fp:1", "github-pat", "/headers/Authorization", Role.CREDENTIAL, "base64")
-    facts = dataclasses.replace(
-        FACTS,
-        audiences_in_window=frozenset({"y", "x"}),
-        destinations=7,
-        call_destinations=("a@b.example",),
-        depth=2,
-        spread=1,
-        credentials=(
-            CredentialFact(seen, "result", "https://api.github.example", 3, 2, minted_in_task=True),
-            CredentialFact(Sighting("fp:2", "jwt", "/body"), "unknown"),
-        ),
-        labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.CONFIDENTIAL),
-        ungrounded=("/to",),
-        followed=("/url",),
-        approvals_used=4,
-    )
-
-    session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, facts))["session"]
+    session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, ALL_FACTS))["session"]
 
     assert {name: session[name] for name in session.keys() - {*_read(document.session(FACTS))}} == {
         "audiences_in_window": ["x", "y"],
