@@ -133,9 +133,17 @@ def _new() -> _Engine:
 def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
     """The syntax tree of each module, for `dialect`. Each comes from an engine of its own, which is gone with it."""
     for name, text in modules:
-        engine = _new()
+        yield _tree(name, text)
+
+
+def _tree(name: str, text: str) -> str:
+    engine = _new()
+    try:
         engine.add_policy(name, text)
-        yield engine.get_ast_as_json()
+        return engine.get_ast_as_json()
+    finally:
+        # An engine must end in the thread that made it. The traceback of a failure may outlive that, with all that is here.
+        del engine
 
 
 def _load(bundle: Bundle) -> _Engine:

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -119,6 +120,27 @@ async def test_an_input_beyond_the_bound_is_refused_before_the_engine_sees_it(
     assert await _effect(engine, AGENT) == "allow"
     with pytest.raises(PolicyInput, match="larger than"):
         await engine.evaluate("decision", AGENT + b" ")
+
+
+def test_a_module_that_cannot_be_read_leaves_no_engine_behind_for_another_thread_to_end(monkeypatch: pytest.MonkeyPatch):
+    class Unreadable:
+        @staticmethod
+        def add_policy(path: str, rego: str) -> None:
+            raise RuntimeError("expecting `package`")
+
+    made: list[weakref.ref[Unreadable]] = []
+
+    def new() -> Unreadable:
+        engine = Unreadable()
+        made.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(embedded, "_new", new)
+    with pytest.raises(RuntimeError) as caught:
+        list(embedded.trees([("broken.rego", "foo {")]))
+
+    assert caught.tb is not None
+    assert [engine() for engine in made] == [None]
 
 
 async def test_another_thread_is_refused_and_the_engine_lives_on(tree: Tree):
