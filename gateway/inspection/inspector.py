@@ -87,6 +87,8 @@ class Inspector:
         found: list[tuple[int, int, str]] = []
         read = at = 0
         for hit in self.detector.hits(data):
+            if hit.start < read:
+                continue
             start = at + len(data[read : hit.start].decode("utf-8", "surrogatepass"))
             at = start + len(data[hit.start : hit.end].decode("utf-8", "surrogatepass"))
             read = hit.end

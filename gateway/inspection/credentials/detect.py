@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
@@ -61,7 +62,8 @@ class Detector:
         self._signs = compiled(_any_of(signs), groups=False)
 
     def hits(self, text: bytes) -> list[Hit]:
-        """Every credential in a text (UTF-8), in order, none inside another."""
+        """Every credential in a text (UTF-8), in order, none inside another; in the place of one that is base64 of
+        another, both."""
         # One pass for all that is looked for settles nearly every text.
         sign = self._signs.search(text)
         if sign is None and not self.ruleset.always:
@@ -71,7 +73,8 @@ class Detector:
         for rule, at in self.ruleset.candidates(text, first):
             found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
         found.extend(_by_name(text, first))
-        return _apart(found, len(text)) if len(found) > 1 else found
+        kept = _apart(found, len(text)) if len(found) > 1 else found
+        return [each for hit in kept for each in (hit, *_inside(hit))]
 
     def find(self, text: str) -> tuple[Finding, ...]:
         """The findings of a text as it stands."""
@@ -119,6 +122,18 @@ def _is_ordinary(hit: Hit) -> bool:
     return hit.kind in {"named", "userinfo", "header"} and ordinary(hit.value)
 
 
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+def _inside(hit: Hit) -> Iterator[Hit]:
+    """What a value under a credential's name is in base64, as in secrets of Kubernetes: whoever reads it has that too."""
+    if hit.kind != "named" or _BASE64.fullmatch(hit.value) is None:
+        return
+    value = base64.b64decode(hit.value).rstrip(b"\r\n")
+    if value.isascii() and (text := value.decode("ascii")).isprintable() and plausible(text, "password"):
+        yield replace(hit, value=text)
+
+
 _LONG_CODE: Final = 6
 _ORDER: Final[dict[Kind, int]] = {
     "private-key": 0, "presigned": 1, "format": 2, "jwt": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
@@ -149,18 +164,26 @@ def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
 # --- by name ---------------------------------------------------------------------------------------
 
 
+_QUOTES: Final = r"[\"'\x60\\]{0,6}"
+_PAIR: Final = (
+    rf"(?:\s{{0,4}}:\s{{0,4}}\{{)?,?\s{{0,24}}(?:{_QUOTES}[a-z]{{1,12}}{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}[a-z]{{1,16}}{_QUOTES},\s{{0,24}}){{0,2}}"
+    rf"{_QUOTES}[a-z]{{0,10}}value{_QUOTES}\s{{0,4}}[:=]\s{{0,4}}"
+)
+"""Between the name and the value of `{"name": …, "value": …}`, `key="…" value="…"` and the like: variables of containers and
+of pipelines, parameters and outputs of clouds."""
 _NAMED_SIGN: Final = (
     rf"(?i)(?:{NAMES})[A-Za-z0-9_-]{{0,40}}[\"'\x60\\]{{0,6}}"
-    r"(?:\s{0,4}(?:=>|:=|=|:|>)\s{0,4}|\s{1,4}(?:is|was)\s{0,2}:?\s{1,4})"
+    rf"(?:{_PAIR}"
+    r"|\*{0,2}\s{0,4}(?:=>|:=|=|:|>)\*{0,2}\s{0,4}\*{0,2}|\s{1,4}(?:(?:for|of)(?: \S{1,32}){1,4} )?(?:is|was)\s{0,2}:?\s{1,4})"
     rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
 _NAMED: Final = compiled(_NAMED_SIGN)
 _VALUE: Final = re.compile(
-    rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
+    rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|`([^`\r\n\x00]{4,2048})`|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
 )
 _NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _AROUND: Final = b" \t\r\n\f\v\"'`\\"
-_BARE: Final = 3
+_BARE: Final = 4
 """The group of a value without quotes."""
 _DIGIT: Final = re.compile(rb"[0-9]")
 _NEAR: Final = 140
@@ -202,7 +225,8 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
     if match.lastindex == _BARE:
         value = value.rstrip(".!?*")
         end = start + len(value.encode("utf-8", "surrogatepass"))
-    structured = match.lastindex != _BARE or sign.rstrip(b":") not in {b"is", b"was"}
+    pair = b"value" in sign
+    structured = not pair and (match.lastindex != _BARE or not sign.rstrip(b":").endswith((b"is", b"was")))
     if _scheme(value) or not plausible(value, kind, structured=structured):
         return None
     return _by_kind(kind, start, end, value)

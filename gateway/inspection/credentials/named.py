@@ -19,6 +19,7 @@ NAMES: Final = (
     r"|signing[_-]?key|account[_-]?key|shared[_-]?key|encryption[_-]?key|master[_-]?key|auth[_-]?key|service[_-]?key"
     r"|authorization|credential|cookie|dsn|connection[_-]?string|database[_-]?url|jwt|bearer|otp|one[_-]?time[_-]?code"
     r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|session[_-]?key|webhook[_-]?url|license[_-]?key"
+    r"|(?:db|sql|smtp|mail|ftp|ssh|user|admin|root|redis|mongo|mongodb|postgres|pg|rabbitmq|amqp|ldap|bind|proxy|auth)[_-]?pass"
 )
 """Of an RE2 expression: what a credential's name has in it."""
 
@@ -30,6 +31,7 @@ _NAME: Final = re.compile(
     r"passw(?:or)?d|passphrase|passcode|pwd|secret|token|apikey|accesskey|privatekey|signingkey|accountkey|sharedkey"
     r"|encryptionkey|masterkey|authkey|servicekey|authorization|credential|cookie|dsn|connectionstring|databaseurl|jwt"
     r"|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|sessionkey|webhookurl|licensekey"
+    r"|(?:db|sql|smtp|mail|ftp|ssh|user|admin|root|redis|mongo|mongodb|postgres|pg|rabbitmq|amqp|ldap|bind|proxy|auth)pass$"
 )
 _CURSOR: Final = re.compile(
     r"page|cursor|continu|next|prev|sync|delta|skip|resume|scroll|progress|csrf|xsrf|batch|sentinel|changetoken|listtoken"

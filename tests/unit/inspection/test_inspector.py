@@ -139,6 +139,13 @@ def test_the_spots_of_a_text_are_counted_in_characters():
     assert {name for _, _, name in found} == {f"github-pat:{FINGERPRINT.fingerprint}"}
 
 
+def test_two_credentials_in_one_place_are_one_spot():
+    """A value and what it is in base64."""
+    text = "password: aHVudGVyMng= and password: hunter3x"
+
+    assert [text[start:end] for start, end, _ in INSPECTOR.spots(text)] == ["aHVudGVyMng=", "hunter3x"]
+
+
 @pytest.mark.parametrize("goal", ['tell "ana@corp.example"\nof é\ud800', "line\nana@corp.example"])
 def test_what_a_task_declares_is_as_good_as_the_user_saying_it(goal: str):
     content = INSPECTOR.declared(f"{goal} {SECRET}", Contract(destinations=("bob@corp.example",)))

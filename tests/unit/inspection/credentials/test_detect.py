@@ -52,11 +52,39 @@ def found(text: str) -> list[tuple[str, str]]:
         ("Verification code: 493 817", "one-time-code", "493 817"),
         ("otp: 493817", "one-time-code", "493817"),
         ("Private-Lines: 14\n" + BODY, "putty-private-key", BODY.replace("\n", "")),
+        ('[{"name": "DB_PASSWORD", "value": "s3cr3t!pw"}]', "named-password", "s3cr3t!pw"),
+        (
+            '{\\"Name\\":\\"/db/password\\",\\"Type\\":\\"SecureString\\",\\"Value\\":\\"s3cr3t!pw\\"}',
+            "named-password",
+            "s3cr3t!pw",
+        ),
+        (
+            '"db_password": {\n  "sensitive": true,\n  "type": "string",\n  "value": "s3cr3t!pw"',
+            "named-password",
+            "s3cr3t!pw",
+        ),
+        ('{"OutputKey":"DbPassword","OutputValue":"s3cr3t!pw"}', "named-password", "s3cr3t!pw"),
+        ("- name: API_TOKEN\n  value: abc123def456\n", "named-token", "abc123def456"),
+        ('<add key="ApiToken" value="abc123def456"/>', "named-token", "abc123def456"),
+        ("SMTP_PASS=abc123def456", "named-token", "abc123def456"),
+        ("Password: `s3cr3t pw9`", "named-password", "s3cr3t pw9"),
+        ("**Password:** s3cr3t!pw", "named-password", "s3cr3t!pw"),
+        ("- **API token**: **abc123def456**", "named-token", "abc123def456"),
+        ("The password for the staging database is s3cr3t!pw9.", "named-password", "s3cr3t!pw9"),
         ("RAILWAY_TOKEN=123e4567-e89b-12d3-a456-426614174000", "railway-token", "123e4567-e89b-12d3-a456-426614174000"),
     ],
 )
 def test_credentials_by_name_and_place(text: str, detector: str, value: str):
     assert found(text) == [(detector, value)]
+
+
+def test_what_a_named_value_is_in_base64_counts_too():
+    """As secrets of Kubernetes are shown."""
+    encoded = base64.b64encode(b"hunter2x\n").decode()
+
+    assert found(f"data:\n  password: {encoded}\n") == [("named-password", encoded), ("named-password", "hunter2x")]
+    assert found('{"password": "aGVsbG8gd29y"}') == [("named-password", "aGVsbG8gd29y")]
+    assert found('{"password": "hunter2x"}') == [("named-password", "hunter2x")]
 
 
 LOOKS = {
@@ -147,6 +175,8 @@ def test_what_says_more_wins(make: Callable[[str, int], str]):
         "-----BEGIN PRIVATE KEY----- and then the base64 text of the key follows on the next lines of it",
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu1SU1LfVLPHCozMxH2Mo\n-----END PUBLIC KEY-----",
         "Bearer <token>", "Bearer authentication", "Basic authentication is", "basic abcdefghi", "Basic dXNlcg==x", "basic //79/P36", "Basic dXNlcjpwYXNzd29yZA==",
+        '{"label": "Reset password", "value": "reset_password"}', '{"name":"token_type","value":"bearer9x2"}', "db_pass: 12 of 14",
+        '{"key": "max_tokens", "value": "4096"}', "The password for guests is at least 12 letters", "the value of a token, value: 9 items",
         "postgres://user:password@localhost/db", "https://a.example/x@y", "https://averylongusernamewithoutdigits@h/",
         "https://h/x?signature=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "commit 3f786850e387550fdab836ed7e6dc881de23001b",
         "123e4567-e89b-12d3-a456-426614174000", "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP==", "nextPageToken: CAUQAA1234abcd",
@@ -209,7 +239,9 @@ def test_no_benign_text_of_a_large_generated_set_holds_one():
 def test_nothing_makes_it_fail_and_hits_are_in_order_and_apart(text: str):
     hits = DETECTOR.hits(text.encode("utf-8", "surrogatepass"))
 
-    assert all(one.end <= other.start for one, other in pairwise(hits))
+    assert all(
+        one.end <= other.start or (one.start, one.end) == (other.start, other.end) for one, other in pairwise(hits)
+    )
 
 
 def test_no_repr_shows_a_value(make: Callable[[str, int], str]):
