@@ -192,7 +192,8 @@ def at(arguments: Json, pointer: str) -> list[Json]:
     """The values that a role's pointer names (RFC 6901), each with all that is in it.
 
     Beside RFC 6901: a step `*` is every item or member. A member whose name differs from a step in letter case, `_`
-    or `-` alone is meant too, for some servers read it so; and a step into a text that is JSON goes into that JSON.
+    or `-` alone is meant too, for some servers read it so; and a step into a text that is JSON goes into that JSON. What
+    looks like JSON and cannot be read as such stands for itself, and so does one value in the place of a list.
     """
     values: list[Json] = [arguments]
     for step in pointer.split("/")[1:]:
@@ -202,8 +203,14 @@ def at(arguments: Json, pointer: str) -> list[Json]:
 
 
 def _members(value: Json, name: str) -> Iterator[Json]:
-    if isinstance(value, str):
-        value = _parsed(value)
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        read = _parsed(value)
+        yield from [value] if read is None else _members_of(read, name)
+    else:
+        yield from _members_of(value, name)
+
+
+def _members_of(value: Json, name: str) -> Iterator[Json]:
     if isinstance(value, Mapping):
         if name == "*":
             yield from value.values()
@@ -217,6 +224,8 @@ def _members(value: Json, name: str) -> Iterator[Json]:
             yield from value
         elif name.isascii() and name.isdigit() and len(name) < 7 and int(name) < len(value):
             yield value[int(name)]
+    elif value is not None and name == "*":
+        yield value
 
 
 def _folded(name: str) -> str:
@@ -227,7 +236,7 @@ _fold: Final = lru_cache(maxsize=4_096)(fold)
 
 
 def _parsed(text: str) -> Json:
-    if len(text) > MAX_TEXT or text.lstrip()[:1] not in {"{", "["}:
+    if len(text) > MAX_TEXT:
         return None
     try:
         return cast("Json", json.loads(text))

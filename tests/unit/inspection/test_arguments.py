@@ -99,15 +99,28 @@ def test_a_pointer_names_all_that_a_server_may_read_there(arguments: JsonObject,
         ({"a": [1]}, "/a/²"),
         ({"a": [1]}, "/a/99999999999"),
         ({"a": "text"}, "/a/b"),
-        ({"a": "{broken"}, "/a/b"),
-        ({"a": "[" * 60_000}, "/a/b"),
-        ({"a": " " * 70_000 + "{}"}, "/a/b"),
         ({"a": None}, "/a/b"),
-        ({"a": 5}, "/a/*"),
+        ({"a": None}, "/a/*"),
+        ({"a": 5}, "/a/b"),
     ],
 )
 def test_a_pointer_to_nothing_names_nothing(value: Json, pointer: str):
     assert at(value, pointer) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["{broken", "[" * 60_000, '[{"to": "a@x.example", "n": ' + "9" * 5_000 + "}]", " " * 70_000 + "{}"]
+)
+def test_what_may_be_json_to_others_and_cannot_be_read_stands_for_itself(text: str):
+    """A destination in it is not one that is missing."""
+    assert at({"a": text}, "/a/*/to") == [text]
+    held = content({"a": text}, {"/a/*/to": Role.DESTINATION})
+    assert held.authority or not held.complete
+
+
+def test_one_value_in_the_place_of_a_list_is_its_only_item():
+    assert at({"a": "text"}, "/a/*") == ["text"]
+    assert at({"a": 5}, "/a/*/*") == [5]
 
 
 def test_authority_is_kept_by_pointer_and_nothing_is_kept_of_what_is_absent():
