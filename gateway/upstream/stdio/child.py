@@ -280,8 +280,8 @@ class Child(asyncio.SubprocessProtocol):
 
 async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str], cwd: Path | None) -> None:
     """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
-    _seal_descriptors()
-    await asyncio.get_running_loop().subprocess_exec(
+    loop = asyncio.get_running_loop()
+    await loop.subprocess_exec(
         lambda: child,
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -291,12 +291,15 @@ async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str],
         cwd=cwd,
         close_fds=True,
         start_new_session=True,
+        preexec_fn=_seal_descriptors if type(loop).__module__.startswith("uvloop") else None,
     )
 
 
 def _seal_descriptors() -> None:
-    """Let no open file of the gateway pass to a child. uvloop takes `close_fds` and does not act on it, so what the
-    gateway itself inherited (a socket of a supervisor, say) would otherwise be in every server's hands."""
+    """In the child, before it becomes the command: let no open file of the gateway stay with it. uvloop takes `close_fds`
+    and does not act on it, so what the gateway itself inherited (a socket of a supervisor, say) would be in every server's
+    hands, and so would a second descriptor of each of the server's own pipes: nobody would see that it closes one. uvloop
+    runs Python between fork and exec in any case."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names of descriptors, not files
         with contextlib.suppress(OSError):
             if int(name) > _STDERR:

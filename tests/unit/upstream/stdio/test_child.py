@@ -133,6 +133,22 @@ async def test_a_child_that_closes_its_output_is_ended(owner: Owner, monkeypatch
     assert await owner.end() == "closed its standard output"
 
 
+def test_a_child_that_closes_its_output_is_ended_on_uvloop(monkeypatch: pytest.MonkeyPatch):
+    """There a child would have a second descriptor of each of its pipes."""
+    monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
+
+    async def scenario() -> str:
+        owner = Owner()
+        await owner.start(*PUPPET)
+        await owner.script({"close": 1}, {"sleep": 60})
+        try:
+            return await owner.end()
+        finally:
+            await owner.child.stop()
+
+    assert uvloop.run(scenario()) == "closed its standard output"
+
+
 async def test_a_child_that_closes_its_input_is_ended(owner: Owner, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
     await owner.start(*PUPPET)
