@@ -122,7 +122,9 @@ async def test_an_input_beyond_the_bound_is_refused_before_the_engine_sees_it(
         await engine.evaluate("decision", AGENT + b" ")
 
 
-def test_a_module_that_cannot_be_read_leaves_no_engine_behind_for_another_thread_to_end(monkeypatch: pytest.MonkeyPatch):
+def test_a_module_that_cannot_be_read_leaves_no_engine_behind_for_another_thread_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+):
     class Unreadable:
         @staticmethod
         def add_policy(path: str, rego: str) -> None:
