@@ -34,7 +34,7 @@ MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
 
-BEGINNING: Final = 512
+BEGINNING: Final = 256
 """Characters in which a word is looked for first, where one is enough."""
 MAX_LOOKED_UP: Final = 32
 """Values of a call for which it is asked whether the goal names them all."""

@@ -24,12 +24,25 @@ findings := denials | {object.union(ask, {"approvable": true}) | some ask in ask
 
 # METADATA
 # title: Nothing here holds against the call
-# description: Whatever the call does, the task has read nothing confidential, and every value has a source.
+# description: The task has read nothing confidential, and every value has a source or needs none.
 clear(call) if {
-	call.session.ungrounded == []
+	_sourced(call)
 	labels := call.session.labels
 	labels.confidentiality in ["public", "internal"]
 	labels.untrusted in [true, false]
+}
+
+# What only reads needs no source for what is no command: the rule below would excuse each of its values.
+_sourced(call) if {
+	call.session.ungrounded == []
+} else if {
+	reach.reads_only(call)
+	is_array(call.session.ungrounded)
+	roles := call.resource.properties.roles
+	not "command" in roles
+	every pointer in call.session.ungrounded {
+		roles[pointer]
+	}
 }
 
 # METADATA

@@ -42,6 +42,26 @@ test_what_is_open_is_clear if {
 	not toxic_flow.clear(example.changed({"/session/ungrounded": ["/to"]}))
 }
 
+test_what_only_reads_is_clear_whatever_it_names if {
+	every role in ["destination", "amount", "content", "credential", "other"] {
+		toxic_flow.clear(_ungrounded(role, {}))
+		_passes(_ungrounded(role, {}))
+	}
+	every places in [
+		_writes,
+		{"/resource/properties/egress": true},
+		{"/resource/properties/roles": {"/x": "command"}},
+		{"/resource/properties/roles": {"/": "command", "/x": "destination"}},
+		{"/session/ungrounded": ["/x", "/xy"]},
+		{"/session/ungrounded": {}},
+		{"/session/ungrounded": null},
+		{"/session/labels": _labels(true, "confidential")},
+	] {
+		not toxic_flow.clear(_ungrounded("destination", places))
+	}
+	not toxic_flow.clear(example.lacking(_ungrounded("destination", {}), "/session/ungrounded"))
+}
+
 test_all_three_are_refused if {
 	every confidentiality in ["confidential", "restricted"] {
 		every places in [_sends, _writes, {"/resource/properties/egress": true}, {"/resource/properties/effect": "exec"}] {
