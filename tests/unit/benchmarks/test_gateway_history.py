@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from benchmarks.gateway import history, targets
-from benchmarks.gateway.history import Rig, Row, Times, measure, table
+from benchmarks.gateway.history import KINDS, Rig, Row, Times, measure, table
 from benchmarks.gateway.ways import WAYS, ways
 from gateway.app import assembled
 from gateway.model.call import Call
@@ -28,19 +28,20 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator
 async def test_a_task_has_as_many_calls_behind_it_as_the_table_says(rig: Rig):
     caller = await rig.caller()
 
-    rig.live(caller, "echo", 25)
+    rig.live(caller, ["echo", "other"], 25)
 
     facts = rig.gateway.history.facts(rig.task(caller), time.time())
     assert facts.calls == 25
     assert facts.in_flight == 0
     assert facts.labels is not None
     assert facts.labels.untrusted
+    assert facts.audiences == {"echo", "other"}
 
 
 async def test_each_caller_has_a_task_of_its_own(rig: Rig):
     one, other = await rig.caller(), await rig.caller()
 
-    rig.live(one, "echo", 2)
+    rig.live(one, ["echo"], 2)
 
     assert rig.gateway.history.facts(rig.task(other), time.time()).calls == 0
 
@@ -75,9 +76,7 @@ async def test_only_the_whole_gateway_looks_for_credentials(rig: Rig):
 async def test_each_way_is_measured_as_often_for_either_kind_of_result(rig: Rig):
     rows = await measure(rig, (3, 20), 3)
 
-    assert [(row.trust, row.length) for row in rows] == [
-        ("untrusted", 3), ("untrusted", 20), ("trusted", 3), ("trusted", 20),
-    ]  # fmt: skip
+    assert [(row.kind, row.length) for row in rows] == [(kind, length) for kind in KINDS for length in (3, 20)]
     assert all(len(row.times[way].wall) == len(row.times[way].cpu) == 3 for row in rows for way in WAYS)
 
 
