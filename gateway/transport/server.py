@@ -148,6 +148,15 @@ class _Protocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         super().data_received(head + self._arrived[stopped.args[0] :])
 
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn would write it into an answer that has begun, or in the place of one that is still to come."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        of_this = cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
+        if of_this and not self.pipeline:
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._drop_unread()

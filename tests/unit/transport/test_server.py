@@ -102,6 +102,13 @@ async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> Non
         assert dict(scope["headers"]).keys() <= {b"host", b"connection", b"content-length"}
         await send_whole(send, 200, (), body)
         return
+    if scope["path"] in {"/waits", "/begins"}:
+        if scope["path"] == "/begins":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
     if scope["path"] == "/host":
         await send_whole(send, 200, (), b",".join(value for name, value in scope["headers"] if name == b"host"))
         return
@@ -294,6 +301,19 @@ async def test_a_target_or_version_that_is_none_of_http_1_is_no_request(target: 
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("target", [b"/waits", b"/begins"])
+async def test_the_refusal_of_what_follows_a_request_is_no_answer_to_it(target: bytes):
+    """A client would take it for one, or for a part of one that has begun."""
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"GET " + target + b" HTTP/1.1\r\nhost: here\r\n\r\n")
+        begun = await reader.readuntil(b"\r\n\r\nbegun") if target == b"/begins" else b""
+        writer.write(b"nonsense\r\n\r\n")
+        rest = b""
+        with suppress(ConnectionError):
+            rest = await reader.read()
+        assert b"400" not in begun + rest
 
 
 async def test_a_tunnel_is_no_request():
