@@ -7,6 +7,7 @@ rewritten, if that is to be.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -17,6 +18,9 @@ HOLD: Final = 256 * 2**10
 """Bytes of one message that are held back to look at it. Larger ones stream on unseen."""
 HOLD_LISTS: Final = 8 * 2**20
 """Bytes of one message where none may pass unseen: lists, and streams that may replay one."""
+
+_AT_ONCE: Final = 8 * 2**10
+"""Bytes of a stream that are taken apart in one turn of the event loop: they may be thousands of events."""
 
 See = Callable[[bytes], Awaitable[bytes | None]]
 """Given a whole message: the same object to keep it, another one in its place, or `None` to drop it."""
@@ -217,6 +221,15 @@ class EventMessages:
         self._unbroken = sse.Unbroken()
 
     async def feed(self, chunk: bytes) -> bytes:
+        if len(chunk) <= _AT_ONCE:
+            return await self._fed(chunk)
+        passed: list[bytes] = []
+        for start in range(0, len(chunk), _AT_ONCE):
+            passed.append(await self._fed(chunk[start : start + _AT_ONCE]))
+            await asyncio.sleep(0)
+        return b"".join(passed)
+
+    async def _fed(self, chunk: bytes) -> bytes:
         passed = [await self._pass(event) for event in self._splitter.feed(chunk)]
         return passed[0] if len(passed) == 1 else b"".join(passed)
 

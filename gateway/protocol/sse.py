@@ -6,7 +6,9 @@ Source: HTML standard, section 9.2.6 "Interpreting an event stream".
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 KEEP_ALIVE: Final = b":\r\n\r\n"
@@ -15,7 +17,11 @@ KEEP_ALIVE: Final = b":\r\n\r\n"
 NEW_EVENT: Final = b"\n\n"
 """Ends the line and the event that have begun, whatever they are."""
 
+MAX_LINES: Final = 16_384
+"""Lines of one event that are held back: each takes many times its size in memory."""
+
 _BREAK: Final = re.compile(rb"\r\n|\n|\r")
+_BLANK: Final = re.compile(rb"[\r\n]*")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -40,16 +46,18 @@ class Event:
 class Splitter:
     """Bytes in, whole events out. `limit` bounds what is held back, in bytes.
 
-    An event longer than that comes out in pieces with `whole=False`, and the stream is read again after it.
+    An event longer than that, or of more than `MAX_LINES`, comes out in pieces with `whole=False`, and the stream is read
+    again after it. Blank lines without an event between them come out together.
     """
 
-    __slots__ = ("_after_cr", "_buffer", "_first", "_limit", "_line", "_passing", "_position")
+    __slots__ = ("_after_cr", "_buffer", "_first", "_limit", "_line", "_lines", "_passing", "_position")
 
     def __init__(self, limit: int = 4 * 2**20) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._line = 0  # where the current line starts; -1 if that part has left the buffer
         self._position = 0  # where the search for its end goes on
+        self._lines = 0  # of the event that has begun
         self._after_cr = False
         self._passing = False
         self._first = True
@@ -66,12 +74,16 @@ class Splitter:
         events: list[Event] = []
         start = 0
         while (found := _BREAK.search(buffer, self._position)) is not None:
+            end = found.end()
+            self._lines += 1
             if found.start() == self._line:
-                events.append(self._event(bytes(buffer[start : found.end()])))
-                start = found.end()
-            self._line = self._position = found.end()
+                if self._lines == 1 and (blank := _BLANK.match(buffer, end)) is not None:
+                    end = blank.end()
+                events.append(self._event(bytes(buffer[start:end])))
+                start, self._lines = end, 0
+            self._line = self._position = end
         self._keep(start)
-        if self._passing or len(buffer) > self._limit:
+        if self._passing or len(buffer) > self._limit or self._lines > MAX_LINES:
             events.append(self._piece())
         return events
 
@@ -108,7 +120,7 @@ class Splitter:
     def _read(self, raw: bytes) -> Event:
         block = raw.removeprefix(_BOM) if self._first else raw
         self._first = False
-        return _parsed(raw, block)
+        return _parsed(raw, block) if raw.strip(b"\r\n") else Event(raw)
 
 
 def _parsed(raw: bytes, block: bytes) -> Event:
@@ -138,7 +150,7 @@ class Places:
 
     def raw(self, place: int) -> int:
         """From a place in the data to the one in the event."""
-        data, raw = next(step for step in reversed(self.steps) if step[0] <= place)
+        data, raw = self.steps[bisect_right(self.steps, place, key=itemgetter(0)) - 1]
         return raw + place - data
 
 

@@ -48,11 +48,13 @@ async def test_a_real_client_sees_the_list_that_was_filtered(before: GatewayProc
     headers = {"authorization": f"Bearer {token(before, 'bob')}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=30) as web,
-        Client(streamable_http_client(before.mcp("hostile"), http_client=web), mode="2026-07-28") as client,
+        Client(
+            streamable_http_client(before.mcp("hostile"), http_client=web), mode="2026-07-28", read_timeout_seconds=20
+        ) as client,
     ):
         called = asyncio.ensure_future(client.call_tool("open_a", {}))
         listed = await client.list_tools()
-        called.cancel()
+        await asyncio.wait([called])
 
     assert [tool.name for tool in listed.tools] == ["open_a"]
 

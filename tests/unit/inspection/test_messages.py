@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
 from gateway.inspection.messages import EventMessages, JsonMessages, Texts
+from gateway.protocol.sse import MAX_LINES
 from tests.requirements import requirement
 
 
@@ -355,3 +357,26 @@ async def test_last_words_begin_an_event_of_their_own():
     messages = EventMessages(keep, hold=4, unseen=True, last_words=lambda: b"own")
 
     assert await run(messages, b'data: {"a') == b'data: {"a\n\ndata: own\n\n'
+
+
+async def test_others_come_in_while_a_stream_of_many_events_is_taken_apart():
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    messages = EventMessages(keep, hold=1000, unseen=True, last_words=nothing)
+    meanwhile = asyncio.ensure_future(others())
+    stream = b": x\n\n" * 20_000
+    assert await messages.feed(stream) == stream
+    meanwhile.cancel()
+    assert turns >= len(stream) // 2**13
+
+
+async def test_an_event_of_very_many_lines_ends_a_stream_where_nothing_may_pass_unseen():
+    messages = EventMessages(keep, hold=2**20, unseen=False, last_words=nothing)
+    with pytest.raises(UpstreamBroken, match="too large"):
+        await run(messages, *[b"data:\n" * 1000] * (MAX_LINES // 1000 + 1))

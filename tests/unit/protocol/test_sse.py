@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.sse import KEEP_ALIVE, Event, Splitter, encode, places
+from gateway.protocol.sse import KEEP_ALIVE, MAX_LINES, Event, Splitter, encode, places
 
 
 def events(*chunks: bytes, limit: int = 1000) -> list[Event]:
@@ -123,6 +123,26 @@ def test_a_stream_of_single_bytes_is_linear():
     for _ in range(200_000):
         assert splitter.feed(b"x") == []
     assert splitter.feed(b"\n\n")[0].raw == b"x" * 200_000 + b"\n\n"
+
+
+def test_blank_lines_come_out_together():
+    stream = b"\n" * 5000 + b"\r\n\r\n\rdata: a\n\n\n\r"
+    found = events(stream)
+    assert b"".join(event.raw for event in found) == stream
+    assert [event.data for event in found] == [None, b"a", None]
+
+
+def test_an_event_of_too_many_lines_comes_in_pieces():
+    line = b"data: x\n"
+    found = events(*([line * 1024] * (MAX_LINES // 1024 + 1)), b"\ndata: 2\n\n", limit=2**20)
+    assert [(event.whole, event.last) for event in found] == [(False, False), (False, True), (True, True)]
+    assert found[-1].data == b"2"
+
+
+def test_places_in_data_of_many_lines_are_found():
+    raw = b"data: x\n" * MAX_LINES + b"\n"
+    where = places(raw, b"\n".join([b"x"] * MAX_LINES))
+    assert [raw[where.raw(2 * line) :][:2] for line in range(MAX_LINES)] == [b"x\n"] * MAX_LINES
 
 
 # --- properties ------------------------------------------------------------------------------------
