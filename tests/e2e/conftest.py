@@ -132,9 +132,16 @@ def roomy_policy(folder: Path) -> Path:
     return tree
 
 
+@pytest.fixture(scope="session")
+def wide(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway whose operator lets tasks reach more systems and destinations, and lets credentials be made unattended:
+    there the limits that lie behind can be seen."""
+    folder = tmp_path_factory.mktemp("wide")
+    with running_gateway(systems.config(roomy_policy(folder)), folder) as found:
+        yield found
+
+
 @pytest.fixture
-def roomy(systems: Servers, tmp_path: Path) -> Generator[Agent]:
-    """An agent of a gateway whose operator lets tasks reach more systems and destinations, and lets credentials be made
-    unattended: there the limits that lie behind can be seen."""
-    with running_gateway(systems.config(roomy_policy(tmp_path)), tmp_path) as gateway:
-        yield agent(gateway, systems)
+def roomy(wide: GatewayProcess, systems: Servers) -> Agent:
+    """An agent of that gateway, in a task of its own."""
+    return agent(wide, systems)

@@ -159,7 +159,10 @@ def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
 
 @pytest.fixture(scope="session")
 def engines(
-    policies: dict[str, Path], opa_path: Path, tmp_path_factory: pytest.TempPathFactory
+    policies: dict[str, Path],
+    embedded: dict[str, Engines],
+    opa_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Engines]]:
     """Each policy on both engines."""
     folder = tmp_path_factory.mktemp("opa")
@@ -171,7 +174,7 @@ def engines(
         command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", path]
         processes.append(subprocess.Popen(command))
         connections.append(connected(address))
-        found[name] = Engines(_embedded(path), Opa(connections[-1]))
+        found[name] = Engines(embedded[name].embedded, Opa(connections[-1]))
     yield found
     for connection in connections:
         connection.close()
