@@ -256,7 +256,8 @@ CLAIMS: list[tuple[dict[str, str], str]] = [
     ({"x-forwarded-for": "10.0.0.1", "x-forwarded-user": "alice", "x-forwarded-host": "internal"}, "identity/issuer"),
     ({"user-agent": "alice", "forwarded": "for=127.0.0.1;by=alice"}, "identity/issuer"),
     ({"x-agent-id": "alice", "x-spiffe-id": "spiffe://corp/agent", "client-cert": "MIIB"}, "tool/not-granted"),
-    ({"remote-user": "alice", "user-agent": "alice", "x-forwarded-host": "internal"}, "tool/not-granted"),
+    ({"x-forwarded-host": "internal"}, "identity/issuer"),
+    ({"remote-user": "alice", "user-agent": "alice"}, "tool/not-granted"),
     ({"mcp-session-id": "session-1"}, "session/unknown"),
 ]
 
