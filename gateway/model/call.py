@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -11,12 +11,15 @@ from gateway.model.target import Sensitivity, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
+ActionName: TypeAlias = Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
+"""What is decided, by the method that asks for it."""
+
 
 class Call(Struct, frozen=True):
     """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
     in them stand for (docs/design/0005-handles.md)."""
 
-    action: Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
+    action: ActionName
     target: Target
     arguments: JsonObject
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Effect, Pin, Role, Sensitivity
 
@@ -59,7 +60,7 @@ class Subject(Closed):
 
 
 class Action(Closed):
-    name: Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
+    name: ActionName
 
 
 class ResourceProperties(Closed):

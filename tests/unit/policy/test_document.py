@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, get_args
 
 import jsonschema
 import msgspec
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.errors import PolicyInput
-from gateway.model.call import Call, Context
+from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
@@ -330,9 +330,7 @@ SESSIONS = st.builds(
     followed=st.none() | LISTS,
     approvals_used=st.none() | COUNTS,
 )
-ACTIONS: st.SearchStrategy[Literal["tools/call", "resources/read", "prompts/get"]] = st.sampled_from(
-    ["tools/call", "resources/read", "prompts/get"]
-)
+ACTIONS: st.SearchStrategy[ActionName] = st.sampled_from(get_args(ActionName))
 CALLS = st.tuples(ACTIONS, TARGETS, st.dictionaries(TEXT, VALUES, max_size=3)).map(lambda parts: Call(*parts))
 VALIDATOR: Any = jsonschema.Draft7Validator(contract.schemas()["input.json"])
 
