@@ -2,8 +2,8 @@
 
 The child leads a process group of its own, so that its helpers end with it. If the gateway itself is killed, the
 child's standard input closes, which is the signal that MCP servers must end upon (MCP 2026-07-28, stdio, "Shutdown").
-`PR_SET_PDEATHSIG` would also reach a server that ignores that, but it needs code between fork and exec
-(`preexec_fn`), which can deadlock in a process with threads.
+`PR_SET_PDEATHSIG` would also reach a server that ignores that, but only Linux has it, and it needs a foreign call between
+fork and exec, which can deadlock in a process with threads.
 """
 
 from __future__ import annotations
