@@ -225,14 +225,15 @@ class Child(asyncio.SubprocessProtocol):
     def _hear(self) -> None:
         """Take in what the child said, as much as one turn allows; while it rests, nothing more of it is read. Of one that
         has exited there is no more to come than is in its pipe."""
+        last = self._exited.is_set() or self._silent.is_set()
         now = asyncio.get_running_loop().time()
         if now - self._turn_began >= REST:
             self._turn_began, self._turn_used = now, 0
-        while self._said and (self._turn_used < TURN or self._exited.is_set()):
+        while self._said and (last or self._turn_used < TURN):
             line = self._said.popleft()
             self._turn_used += weight(line)
             self._take(line)
-        if self._turn_used >= TURN and not self._exited.is_set():
+        if self._turn_used >= TURN and not last:
             self._resting = True
             self._stdout().pause_reading()
             self._pace.rest(self._rested)
