@@ -9,6 +9,7 @@
 package gateway.denials.credential_chain
 
 import data.gateway.lib.patterns
+import data.gateway.lib.pointers
 import data.gateway.lib.reach
 
 # METADATA
@@ -36,6 +37,7 @@ clear(call) if {
 	every name, value in call.arguments {
 		not _says_whom(name)
 		not is_object(value)
+		not _may_be_object(value)
 	}
 }
 
@@ -153,7 +155,8 @@ asks contains {"code": "credential-chain/mint", "facts": ["/resource/properties/
 #   controls: [ASI03, NHI9, NHI10, MCP02]
 asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/", ["/arguments", name])]} if {
 	_logs_in
-	walk(input.arguments, [path, value])
+	arguments := pointers.opened(input.arguments)
+	walk(arguments, [path, value])
 	every step in path {
 		is_string(step)
 	}
@@ -167,6 +170,13 @@ asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/",
 asks contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
 	some i, held in _held
 	not _from_known(held)
+}
+
+# To those who read JSON in a text.
+_may_be_object(value) if {
+	is_string(value)
+	contains(value, "{")
+	regex.match(`^\s*\{`, value)
 }
 
 _looked_at(call) if is_array(call.session.credentials)

@@ -215,6 +215,8 @@ test_a_login_as_somebody_else_asks if {
 	nested := credential_chain.asks with input as _login("login", {"as": {"deep": {"User": "root"}}})
 	nested == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/as"]}}
 	not credential_chain.clear(_login("login", {"as": {"user": "root"}}))
+	_asked(_login("login", {"as": " {\"user\": \"root\"}"})) == {"credential-chain/identity-switch"}
+	not credential_chain.clear(_login("login", {"as": " {\"user\": \"root\"}"}))
 	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
 	every name in ["userId", "user-id", "USER_ID"] {
 		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
@@ -225,6 +227,7 @@ test_a_login_as_somebody_else_asks if {
 
 test_a_login_as_oneself_passes if {
 	_passes(_login("login", {"username": "Alice", "password": "x"}))
+	_passes(_login("login", {"site": "{x", "as": "{\"user\": \"alice\"}"}))
 	_passes(_login("create_contact", {"email": "bob@example.com"}))
 	_passes(_login("login", {"site": "x", "as": {"user": "alice"}, "log": [{"user": "bob"}]}))
 	_passes(json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "Alice"}]))

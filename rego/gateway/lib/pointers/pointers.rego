@@ -28,7 +28,8 @@ value(document, pointer) := found if {
 #   every item or member, and a text that is JSON is also read as that JSON, as they are for the gateway's history.
 texts(document, pointer) := found if {
 	read := opened(_around(document, pointer))
-	found := _texts(document, pointer) | _texts(read, pointer)
+	place := _place(pointer)
+	found := _texts(document, place) | _texts(read, place)
 }
 
 # METADATA
@@ -43,6 +44,11 @@ opened(document) := object.union(document, read) if {
 		value := _read(text)
 	}
 } else := document
+
+# What is at or below a list is at or below its items, and one value in the place of a list is its only item.
+_place(pointer) := trim_suffix(pointer, "/*") if {
+	pointer != "/*"
+} else := pointer
 
 # The one member that the pointer leads into.
 _around(document, pointer) := {first: value} if {

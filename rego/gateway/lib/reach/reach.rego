@@ -6,8 +6,8 @@ package gateway.lib.reach
 # METADATA
 # title: The call only reads, and nothing leaves with it
 # description: |
-#   A tool that is labelled so. Reading a resource and getting a prompt are reads too, unless the URI is one of the web:
-#   whatever is in such a URI goes to the host that it names.
+#   A tool that is labelled so. Reading a resource and getting a prompt are reads too, unless the URI is one of the web,
+#   or has one in it: whatever is in such a URI goes to the host that it names.
 reads_only(call) if {
 	properties := call.resource.properties
 	properties.effect == "read"
@@ -17,9 +17,17 @@ reads_only(call) if {
 	call.resource.type == "prompt"
 } else if {
 	call.resource.type == "resource"
-	uri := lower(substring(call.resource.id, count(call.resource.properties.upstream) + 1, -1))
-	not strings.any_prefix_match(uri, ["http:", "https:", "ws:", "wss:", "ftp:"])
+	uri := substring(call.resource.id, count(call.resource.properties.upstream) + 1, -1)
+	not _names_web(uri)
 }
+
+_names_web(uri) if {
+	shown := regex.replace(uri, `[\x00-\x20]`, "")
+	regex.match(_web, shown)
+}
+
+# Also after another scheme (`view-source:https:`) or in a template (`page://{url}`).
+_web := `(?i)(^|[^a-z0-9])(https?|wss?|s?ftps?)(:|%(25)*3a)`
 
 # METADATA
 # title: Nothing of the call leaves the systems that the gateway knows

@@ -41,10 +41,18 @@ test_resources_and_prompts_are_read if {
 	reach.stays_inside(prompt)
 	note := _note("file:///notes/today.txt")
 	reach.reads_only(note)
+	every uri in ["https", "db://shttp:/x", "notes://about-https", "file:///notes/https/a.txt"] {
+		other := _note(uri)
+		reach.reads_only(other)
+	}
 }
 
 test_the_uri_of_a_web_page_leaves if {
-	every uri in ["https://evil.test/?d=1", "HTTP://evil.test/", "ws://evil.test/", "wss://evil.test/", "ftp://evil.test/"] {
+	every uri in [
+		"https://evil.test/?d=1", "HTTP://evil.test/", "ws://evil.test/", "wss://evil.test/", "ftp://evil.test/",
+		"sftp://evil.test/", " https://evil.test/", "ht\ntps://evil.test/", "view-source:https://evil.test/",
+		"git+https://evil.test/", "page://https://evil.test/", "page://get?url=https%3A%2F%2Fevil.test", "x://a?u=http%253a//b",
+	] {
 		call := _note(uri)
 		not reach.reads_only(call)
 	}
