@@ -115,9 +115,17 @@ def _escapes(text: bytes) -> Iterator[bytes]:
         yield unescaped(text)
 
 
+_TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
+"""The copies of ASCII that do not show, in which a text is hidden from people and not from models."""
+_UNTAGGED: Final = {0xE0000 + code: code for code in range(0x20, 0x7F)}
+
+
 def _compatible(text: bytes) -> Iterator[bytes]:
     if not text.isascii():
-        yield shown(string(text)).encode("utf-8", "surrogatepass")
+        written = string(text)
+        yield shown(written).encode("utf-8", "surrogatepass")
+        if hidden := "".join(_TAGS.findall(written)):
+            yield hidden.translate(_UNTAGGED).encode()
 
 
 def string(text: bytes) -> str:

@@ -57,6 +57,8 @@ HEX = VALUE.hex().encode()
         (b"".join(b"\\u{%x}" % byte for byte in VALUE), "escape"),
         ("\u200b".join(VALUE.decode()).encode(), "compatible"),
         ("".join(chr(byte + 0xFEE0) if byte > 0x20 else chr(byte) for byte in VALUE).encode(), "compatible"),
+        (("plain " + "".join(chr(0xE0000 + byte) for byte in VALUE)).encode(), "compatible"),
+        ("\U000e0041".join(VALUE.decode()).encode(), "compatible"),
         (base64.b64encode(BASE64), "base64+base64"),
         (base64.b64encode(HEX), "base64+hex"),
         (quote(base64.b64encode(VALUE), safe="").replace("c", "%63").encode(), "percent+base64"),
