@@ -127,7 +127,7 @@ def _parsed(raw: bytes, block: bytes) -> Event:
     data: list[bytes] = []
     kind = b""
     identifier: bytes | None = None
-    odd = breaks_more(raw)
+    odd = breaks_more(raw) or (b"\r" in raw and _LONE.search(raw) is not None)
     for line in _BREAK.split(block):
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -195,7 +195,9 @@ _MORE_BREAKS: Final = {
 }
 """With what some readers of streams end a line (Python's `str.splitlines`), as JSON would escape it."""
 _LAST_BYTES: Final = bytes(text[-1] for text in _MORE_BREAKS)
-_BEGUN: Final = (b"\xe2\x80", b"\xe2", b"\xc2")
+_BEGUN: Final = (b"\xe2\x80", b"\xe2", b"\xc2", b"\r")
+_LONE: Final = re.compile(rb"\r(?!\n|\Z)")
+"""With what some readers do not end a line (Go's `bufio.ScanLines`)."""
 _KEPT: Final = frozenset({b"event", b"id", b"retry"})
 _SAFE: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
 
@@ -231,12 +233,12 @@ class Unbroken:
         self._held = b""
 
     def feed(self, piece: bytes, *, last: bool) -> bytes:
-        """The next piece. What may be half of a character waits for the rest of it."""
+        """The next piece. What may be half of a character, or of a line's end, waits for the rest of it."""
         text, self._held = self._held + piece, b""
         begun = next((begun for begun in _BEGUN if text.endswith(begun)), b"")
         if begun and not last:
             text, self._held = text.removesuffix(begun), begun
-        return on_one_reading(text)
+        return on_one_reading(_LONE.sub(b"\n", text) if b"\r" in text else text)
 
 
 def anew(event: Event, data: bytes | None) -> bytes:

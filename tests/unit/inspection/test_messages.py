@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.aside import Aside
 from gateway.errors import UpstreamBroken
+from gateway.inspection.answers import Answers
+from gateway.inspection.envelope import EventEnvelope
 from gateway.inspection.messages import EventMessages, JsonMessages, Texts
+from gateway.model.wire import Disposition, Era, Kind, Message
+from gateway.protocol import sse
+from gateway.protocol.listing import Listing
 from gateway.protocol.sse import MAX_LINES
 from tests.requirements import requirement
 
@@ -303,6 +312,7 @@ HIDING = [
     b"Data: " + LIST + b"\n\n",
     b" data: " + LIST + b"\ndata: {}\n\n",
     b": x\n\n\xef\xbb\xbfdata: " + LIST + b"\n\n",
+    b"data:\r" + LIST + b"\n\n",
     b"data: " + LIST + b"\n",
     b"data: " + LIST,
     LIST,
@@ -330,7 +340,7 @@ async def test_in_the_answer_to_a_call_no_line_ends_inside_of_a_message(hold: in
 
 
 ODD_BUT_CLEAR = [
-    ": a comment ä\r\nid: 7\r\nvendor: x\r\nretry: 5\r\ndata:{\rdata: }\r\n\r\n",
+    ": a comment ä\r\nid: 7\r\nvendor: x\r\nretry: 5\r\ndata:{\ndata: }\r\n\r\n",
     'event: message\ndata: {"a":"Å … – é à 漢字 \\u2028 \u2027"}\n\n',
     ": data: x\nid: data\ndata: {}\n\n",
     "data: an event that never ended",
@@ -380,3 +390,64 @@ async def test_an_event_of_very_many_lines_ends_a_stream_where_nothing_may_pass_
     messages = EventMessages(keep, hold=2**20, unseen=False, last_words=nothing)
     with pytest.raises(UpstreamBroken, match="too large"):
         await run(messages, *[b"data:\n" * 1000] * (MAX_LINES // 1000 + 1))
+
+
+def lenient(stream: str, lines: Callable[[str], list[str]]) -> set[str]:
+    """All that a reader finds which ends lines in that way, trims and folds the names of fields, takes each line of data
+    also for itself, and reads an event that never ended."""
+    found: set[str] = set()
+    event: list[str] = []
+    for line in [*lines(stream), ""]:
+        name, colon, value = line.partition(":")
+        if name.strip("\ufeff \t").lower() == "data" and colon:
+            event.append(value)
+        elif not line:
+            found |= {"\n".join(event), *event[:1]}
+            event.clear()
+    return {text.strip() for text in found}
+
+
+def at_line_feeds(text: str) -> list[str]:
+    return text.split("\n")
+
+
+def by_the_standard(text: str) -> list[str]:
+    return re.split("\r\n|\n|\r", text)
+
+
+ENDS: list[Callable[[str], list[str]]] = [str.splitlines, at_line_feeds, by_the_standard]
+PIECES = [
+    *("data: ", "data:", "Data: ", " data:", "\ufeffdata:", ": ", "id: ", "event: ", "retry:", "note: "),
+    *("LIST", "OWN", "LIST\n\n", "OWN\n\n", "x"),
+    *("\n", "\n\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\u2028\u2028"),
+]
+
+
+@requirement("mcp/list-filter")
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=16), st.integers(1, 9), st.sampled_from([8, 64, 4096]))
+async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], size: int, hold: int):
+    own = b'{"jsonrpc":"2.0","id":7,"result":{}}'
+    stream = "".join(pieces).encode().replace(b"LIST", LIST).replace(b"OWN", own)
+    answers = Answers(CALL, "files", visible=no_names, remember=print, aside=Aside())
+    messages = EventMessages(
+        answers.see, hold=hold, unseen=True, last_words=nothing, watch=partial(EventEnvelope, answers.expected)
+    )
+    passed = b""
+    try:
+        for start in range(0, len(stream), size):
+            passed += await messages.feed(stream[start : start + size])
+        passed += await messages.finish()
+    except UpstreamBroken:
+        passed += sse.NEW_EVENT + sse.encode(b"{}")
+
+    text = passed.decode(errors="replace")
+    for lines in ENDS:
+        assert LIST.decode() not in lenient(text, lines)
+
+
+CALL = Message(Kind.REQUEST, Era.STATELESS, Disposition.DECIDE, b"", method="tools/call", id=7)
+
+
+async def no_names(_method: str, _page: Listing) -> frozenset[str]:
+    return frozenset()

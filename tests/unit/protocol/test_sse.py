@@ -23,7 +23,7 @@ def data(*chunks: bytes) -> list[bytes | None]:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_an_event_ends_with_a_blank_line_of_any_kind(end: bytes):
     raw = end.join([b"event: message", b"id: 7", b"data: {}", b"", b""])
-    assert events(raw) == [Event(raw, b"{}", b"message", b"7")]
+    assert events(raw) == [Event(raw, b"{}", b"message", b"7", odd=end == b"\r")]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
