@@ -132,7 +132,8 @@ async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
         url=exchange.url,
         authorization=values_of(exchange.headers, b"authorization"),
         dpop=values_of(exchange.headers, b"dpop"),
-        certificate=exchange.certificate,
+        certificate=exchange.certificates[0] if exchange.certificates else None,
+        issuers=exchange.certificates[1:],
         passed_on=passed_on(exchange.headers),
     )
     try:

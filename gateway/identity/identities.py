@@ -144,7 +144,7 @@ def _cache_key(credentials: Credentials, presented: Presentation | None, *, loca
     if presented is not None:
         return hashlib.sha256(b"t" + presented.token.encode("ascii")).digest(), local
     if credentials.certificate is not None:
-        return hashlib.sha256(b"c" + credentials.certificate).digest(), local
+        return hashlib.sha256(b"c".join((b"", credentials.certificate, *credentials.issuers))).digest(), local
     return None
 
 

@@ -1,8 +1,8 @@
 """X.509-SVIDs: workload identities as client certificates (SPIFFE X509-SVID standard).
 
 The TLS layer has verified the certificate against its client authorities and that the caller holds the key. Those
-authorities may be several; that the one that issued belongs to the trust domain which the certificate names is
-checked here, against the domain's bundle: otherwise one domain's authority could speak for another.
+authorities may be several; that one of the trust domain which the certificate names has issued it, by itself or through
+others, is checked here, against the domain's bundle: otherwise one domain's authority could speak for another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.identity.signed import CACHED
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.config import SpiffeIdentity
     from gateway.identity.keys import Keys
@@ -31,7 +31,7 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
 class X509Authenticator:
-    """The client certificates of one trust domain. Its authorities must have issued them directly."""
+    """The client certificates of one trust domain."""
 
     def __init__(self, identity: SpiffeIdentity, keys: Keys) -> None:
         self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
@@ -48,6 +48,7 @@ class X509Authenticator:
             return NOT_MINE
         try:
             leaf = x509.load_der_x509_certificate(certificate)
+            issuers = [x509.load_der_x509_certificate(issuer) for issuer in presented.credentials.issuers]
             name = spiffe_name(leaf)
         except (ValueError, x509.DuplicateExtension):
             return _fault("the client certificate is malformed")
@@ -57,7 +58,11 @@ class X509Authenticator:
             return NOT_MINE
         now = datetime.fromtimestamp(presented.now, UTC)
         authorities = (await self._keys.authorities()).authorities
-        return check_leaf(leaf, now) or check_issued(leaf, authorities, now) or self._verified(leaf, name, presented)
+        return (
+            check_leaf(leaf, now)
+            or check_issued(leaf, issuers, authorities, now)
+            or self._verified(leaf, name, presented)
+        )
 
     def _verified(self, leaf: x509.Certificate, name: str, presented: Presented) -> Verified:
         ends = leaf.not_valid_after_utc.timestamp()
@@ -99,22 +104,30 @@ def check_leaf(leaf: x509.Certificate, now: datetime) -> Fault | None:
     return None
 
 
-def check_issued(leaf: x509.Certificate, authorities: Iterable[x509.Certificate], now: datetime) -> Fault | None:
-    """Whether an authority of the trust domain issued the certificate."""
-    for authority in authorities:
-        constraints = _extension(authority, x509.BasicConstraints)
-        valid = authority.not_valid_before_utc <= now <= authority.not_valid_after_utc
-        if valid and constraints is not None and constraints.ca and _issued_by(leaf, authority):
-            return None
+def check_issued(
+    leaf: x509.Certificate, issuers: Iterable[x509.Certificate], authorities: Sequence[x509.Certificate], now: datetime
+) -> Fault | None:
+    """Whether an authority of the trust domain issued the certificate, or one of `issuers`, the nearest first, below which it
+    stands. How long such a path may be, and for which names, TLS has looked at."""
+    path = [leaf]
+    for issuer in issuers:
+        if not _issued_by(path[-1], issuer, now):
+            break
+        path.append(issuer)
+    if any(_issued_by(link, authority, now) for link in path for authority in authorities):
+        return None
     return _fault("the client certificate was not issued by an authority of its trust domain")
 
 
-def _issued_by(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        leaf.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+def _issued_by(certificate: x509.Certificate, authority: x509.Certificate, now: datetime) -> bool:
+    if not authority.not_valid_before_utc <= now <= authority.not_valid_after_utc:
         return False
-    return True
+    try:
+        constraints = _extension(authority, x509.BasicConstraints)
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, x509.DuplicateExtension):
+        return False
+    return constraints is not None and constraints.ca
 
 
 def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:

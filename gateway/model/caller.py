@@ -11,7 +11,7 @@ from msgspec import Struct
 
 class Credentials(Struct, frozen=True):
     """Everything in a request that can prove an identity. `certificate` is the verified client
-    certificate, DER. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
+    certificate, DER, and `issuers` are those above it that vouch for it, the nearest first. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
     request says that it came through a proxy, so that nobody knows where its caller is."""
 
     method: str
@@ -19,6 +19,7 @@ class Credentials(Struct, frozen=True):
     authorization: tuple[str, ...] = ()
     dpop: tuple[str, ...] = ()
     certificate: bytes | None = None
+    issuers: tuple[bytes, ...] = ()
     passed_on: bool = False
 
 

@@ -135,7 +135,7 @@ class Edge:
             url=f"{self._base_url}{path}",
             headers=client.headers,
             client_ip=client.ip,
-            certificate=scope.get("opagate.certificate"),
+            certificates=scope.get("opagate.certificates", ()),
             path=path,
             body=partial(read_body, client.headers, receive, self._request_bytes),
         )

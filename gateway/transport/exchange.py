@@ -18,8 +18,8 @@ async def _no_body() -> bytes:
 class Exchange(Struct, frozen=True):
     """One HTTP request to an MCP endpoint or to `/tasks`, checked for what HTTP alone can show, its body not yet read.
 
-    `url` is the address as the client used it, without query. `certificate` is the client's, DER, verified by
-    TLS. `body` reads the request's body once, or gives the refusal for one that is too large or too slow.
+    `url` is the address as the client used it, without query. `certificates` are the client's own, and those that
+    vouch for it, as TLS has verified them, DER. `body` reads the request's body once, or gives the refusal for one that is too large or too slow.
     """
 
     method: str
@@ -27,7 +27,7 @@ class Exchange(Struct, frozen=True):
     url: str
     headers: Headers
     client_ip: str | None = None
-    certificate: bytes | None = None
+    certificates: tuple[bytes, ...] = ()
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
 

@@ -4,6 +4,7 @@ lost."""
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import re
 import signal
@@ -31,7 +32,7 @@ in one piece with the beginning, up to 256 KiB, is not counted."""
 
 
 class _Protocol(HttpToolsProtocol):
-    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificate, DER.
+    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificates, DER.
 
     uvicorn waits for ever for a head (RFC 9112 section 9.5 leaves it to the server), so it is bounded here: while nothing is
     being answered, a whole head has to come within `head` seconds, from the connection on, or from the first byte
@@ -41,7 +42,7 @@ class _Protocol(HttpToolsProtocol):
     __slots__ = (
         "_all",
         "_arrived",
-        "_certificate",
+        "_certificates",
         "_counted",
         "_deadline",
         "_head_seconds",
@@ -64,7 +65,7 @@ class _Protocol(HttpToolsProtocol):
         super().connection_made(Gathering(transport))
         tls = transport.get_extra_info("ssl_object")
         self._presence = Presence()
-        self._certificate: bytes | None = tls.getpeercert(binary_form=True) if tls is not None else None
+        self._certificates = () if tls is None else _verified(tls)
         address = self.client[0] if self.client else ""
         if not self._all.admit(address):
             transport.abort()
@@ -96,7 +97,7 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)
         scope["opagate.presence"] = self._presence
-        scope["opagate.certificate"] = self._certificate
+        scope["opagate.certificates"] = self._certificates
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
@@ -295,4 +296,17 @@ def tls_context(settings: TlsSettings, client_authorities: str | None = None) ->
         ) from error
     if settings.client_ca is not None or client_authorities:
         context.verify_mode = ssl.CERT_OPTIONAL
+        # A session that is taken up again knows the client's own certificate only, and not what vouches for it.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
     return context
+
+
+def _verified(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The client's certificate, and those up to the authority that vouch for it, as the handshake has verified them."""
+    own = tls.getpeercert(binary_form=True)
+    if own is None:
+        return ()
+    handshake = cast("Any", tls)._sslobj  # noqa: SLF001 - `SSLObject.get_verified_chain` is there from Python 3.13 on
+    chain = cast("list[_ssl.Certificate] | None", handshake.get_verified_chain())
+    return (own,) if chain is None else tuple(link.public_bytes(_ssl.ENCODING_DER) for link in chain)

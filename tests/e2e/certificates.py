@@ -43,7 +43,8 @@ def issued(authority: Authority, folder: Path, name: str, *names: x509.GeneralNa
         .sign(authority.key, hashes.SHA256())
     )
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-    pair.certificate.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+    below = [leaf] if authority.above is None else [leaf, authority.certificate]
+    pair.certificate.write_bytes(b"".join(link.public_bytes(serialization.Encoding.PEM) for link in below))
     form = serialization.PrivateFormat.PKCS8
     pair.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     return pair

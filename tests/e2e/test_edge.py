@@ -239,6 +239,7 @@ def test_a_delegation_is_in_the_record(signer: Signer, with_oauth: GatewayProces
 def test_a_workload_is_known_by_its_x509_svid(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
     """TLS with a verified client certificate, end to end; certificates of others and none at all are refused."""
     corp, other = Authority("corp", now=time.time()), Authority("other", now=time.time())
+    region = Authority("region", now=time.time(), above=corp)
     pair = certificates.server(corp, tmp_path)
     trusted = certificates.written(corp, tmp_path, "corp")
     certificates.bundle(corp, tmp_path)
@@ -254,9 +255,11 @@ def test_a_workload_is_known_by_its_x509_svid(echo_server: ServerProcess, record
 
     agent = certificates.svid(corp, tmp_path, "agent", "spiffe://corp/agent")
     foreign = certificates.svid(corp, tmp_path, "foreign", "spiffe://elsewhere/agent")
+    below = certificates.svid(region, tmp_path, "below", "spiffe://corp/agent")
     forged = certificates.svid(other, tmp_path, "forged", "spiffe://corp/agent")
     with mortal_gateway(setup, tmp_path, tls=certificates.client_context(trusted)) as gateway:
         assert presenting(agent).call("echo", text="known").text == "known"
+        assert presenting(below).call("echo", text="through another").text == "through another"
         recorder.take()
         assert presenting(None).call("echo").codes == ["identity/missing"]
         assert presenting(foreign).call("echo").codes == ["identity/certificate"]

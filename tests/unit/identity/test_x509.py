@@ -57,8 +57,8 @@ async def identities(tmp_path: Path, clock: Clock, corp: Authority, partner: Aut
         yield identities
 
 
-def mtls(certificate: bytes) -> Credentials:
-    return Credentials("POST", MCP, certificate=certificate)
+def mtls(certificate: bytes, *issuers: bytes) -> Credentials:
+    return Credentials("POST", MCP, certificate=certificate, issuers=issuers)
 
 
 async def test_a_certificate_is_its_workload(identities: "Identities", corp: Authority):
@@ -77,6 +77,36 @@ async def test_each_trust_domain_has_its_own_authority(identities: "Identities",
 async def test_one_domains_authority_cannot_speak_for_another(identities: "Identities", partner: Authority):
     """The TLS layer trusts both, so only the bundle of the named domain tells them apart."""
     refused(await identities.identify(mtls(partner.svid(AGENT)), None), "identity/certificate")
+
+
+async def test_an_authority_issues_through_others_too(identities: "Identities", corp: Authority):
+    """SPIRE with an authority above it: the workload sends what stands between (X509-SVID section 5)."""
+    region = Authority("region", above=corp)
+    rack = Authority("rack", above=region)
+    leaf = rack.svid(AGENT)
+
+    refused(await identities.identify(mtls(leaf), None), "identity/certificate")
+    principal = accepted(await identities.identify(mtls(leaf, rack.der, region.der, corp.der), None))
+    assert (principal.id, principal.issuer) == (AGENT, "spiffe://corp")
+    accepted(await identities.identify(mtls(region.svid(AGENT), region.der), None))
+
+
+async def test_what_stands_between_a_certificate_and_its_authority_must_have_issued_it(
+    identities: "Identities", corp: Authority, partner: Authority
+):
+    region, foreign = Authority("region", above=corp), Authority("region", above=partner)
+    late, leafy = Authority("late", above=corp, now=NOW - 10 * 86400), Authority("leafy", above=corp, ca=False)
+    away = Authority("away", above=late)
+    for path in (
+        (foreign.svid(AGENT), foreign.der, partner.der),
+        (foreign.svid(AGENT), foreign.der, region.der, corp.der),
+        (foreign.svid(AGENT), region.der, corp.der),
+        (foreign.svid(AGENT), corp.der),
+        (leafy.svid(AGENT), leafy.der, corp.der),
+        (away.svid(AGENT), away.der, late.der, corp.der),
+        (region.svid(AGENT), b"no certificate"),
+    ):
+        refused(await identities.identify(mtls(*path), None), "identity/certificate")
 
 
 @pytest.mark.parametrize(

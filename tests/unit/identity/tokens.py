@@ -160,16 +160,25 @@ class Authority:
     now: float = NOW
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     ca: bool = True
+    above: Authority | None = None
+    """Who issued it, if it did not itself."""
 
     def __post_init__(self) -> None:
         usage = _usage(digital_signature=False, key_cert_sign=True)
-        self.certificate = (
-            self._builder(self.name, self.key.public_key())
+        issuer = self.above or self
+        builder = (
+            issuer.builder(self.name, self.key.public_key())
             .add_extension(x509.BasicConstraints(ca=self.ca, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .sign(self.key, hashes.SHA256())
         )
+        if self.above is not None:
+            builder = builder.add_extension(issuer.identifier, critical=False)
+        self.certificate = builder.sign(issuer.key, hashes.SHA256())
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.DER)
 
     @property
     def identifier(self) -> x509.AuthorityKeyIdentifier:
@@ -177,13 +186,12 @@ class Authority:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
 
     def jwk(self) -> dict[str, Any]:
-        der = self.certificate.public_bytes(serialization.Encoding.DER)
         public = ECKey.import_key(
             self.key.public_key().public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         )
-        return {**public.as_dict(private=False), "use": "x509-svid", "x5c": [base64.b64encode(der).decode()]}
+        return {**public.as_dict(private=False), "use": "x509-svid", "x5c": [base64.b64encode(self.der).decode()]}
 
     def svid(
         self,
@@ -195,7 +203,7 @@ class Authority:
     ) -> bytes:
         """A leaf certificate, DER. `extensions` are added; `usage` changes the key usage, `{}` leaves it out."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder("workload", key.public_key(), starts=starts, ends=ends)
+        builder = self.builder("workload", key.public_key(), starts=starts, ends=ends)
         builder = builder.add_extension(self.identifier, critical=False)
         if uris:
             names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
@@ -206,7 +214,7 @@ class Authority:
             builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
-    def _builder(
+    def builder(
         self, subject: str, public: ec.EllipticCurvePublicKey, *, starts: float = -3600.0, ends: float = 86400.0
     ) -> x509.CertificateBuilder:
         return (

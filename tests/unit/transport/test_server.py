@@ -44,6 +44,12 @@ def test_clients_are_asked_for_certificates_only_where_an_authority_is_named(tmp
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_a_session_with_a_client_certificate_is_not_taken_up_again(tmp_path: Path, authority: Authority):
+    """It would not know what vouches for the certificate, and the caller would be nobody."""
+    context = tls_context(settings(tmp_path, authority, client_ca=True))
+    assert (context.num_tickets, bool(context.options & ssl.OP_NO_TICKET)) == (0, True)
+
+
 def test_files_that_cannot_be_used_are_a_fault_of_the_configuration(tmp_path: Path, authority: Authority):
     found = settings(tmp_path, authority)
     found.key.write_text("not a key", "utf-8")
