@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -23,89 +21,21 @@ from pydantic import (
 )
 
 from gateway.configuration_errors import explain, yaml_problem
+from gateway.configuration_identities import Identity
 from gateway.configuration_values import (
     Duration,
     FilePath,
-    KeyLocation,
     Secret,
+    Settings,
     Size,
     Text,
     hostname,
     is_local_http,
     is_loopback,
 )
-from gateway.configuration_words import HeaderName, HeaderValue, Host, Issuer, Origin, PublicUrl, VariableName
+from gateway.configuration_words import HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Role, Sensitivity
-
-
-class Settings(BaseModel):
-    """The base of every section: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
-
-
-# --- identity --------------------------------------------------------------------------------------
-
-
-class JwtIdentity(Settings):
-    """Bearer tokens of an OIDC provider, or of any issuer with a JWKS (RFC 9068, RFC 8725)."""
-
-    kind: Literal["jwt"]
-    issuer: Issuer = Field(description="The exact `iss` of accepted tokens.")
-    audience: Text | None = Field(
-        default=None, description="The `aud` that tokens must name; by default `<public_url>/mcp`."
-    )
-    jwks: KeyLocation | None = Field(
-        default=None, description="`https://…`, or `file:PATH`; by default discovered from the issuer's metadata."
-    )
-    algorithms: tuple[str, ...] = Field(
-        default=("RS256", "PS256", "ES256", "EdDSA"), min_length=1, description="Accepted signature algorithms."
-    )
-    groups_claim: str = Field(default="groups", description="The claim that lists the user's groups.")
-    required_scopes: tuple[str, ...] = Field(default=(), description="Scopes without which no request is served.")
-    require_bound: bool = Field(default=False, description="Refuse tokens that are not sender-constrained.")
-    leeway: Duration = Field(default=timedelta(seconds=10), description="Tolerated clock difference.")
-
-    @field_validator("algorithms")
-    @classmethod
-    def _only_asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
-        for name in value:
-            if name not in known:
-                raise ValueError(
-                    f"{name!r} is not an accepted signature algorithm; use one of {', '.join(sorted(known))}"
-                )
-        return value
-
-
-class SpiffeIdentity(Settings):
-    """SPIFFE workload identities: JWT-SVIDs, and X.509-SVIDs over mutual TLS."""
-
-    kind: Literal["spiffe"]
-    trust_domain: str = Field(pattern=r"^[a-z0-9._-]{1,255}$", description="Without `spiffe://`.")
-    bundle: KeyLocation = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
-    audience: Text | None = Field(default=None, description="By default `<public_url>/mcp`.")
-    x509: bool = Field(default=False, description="Accept client certificates (needs `tls.client_ca`).")
-
-
-class DevelopmentIdentity(Settings):
-    """Tokens signed by this gateway's own development key (`opagate token`). Loopback only."""
-
-    kind: Literal["development"]
-
-
-class AnonymousIdentity(Settings):
-    """Callers without credentials. Loopback only."""
-
-    kind: Literal["anonymous"]
-    id: str = Field(default="dev", min_length=1, description="The agent id that such callers get.")
-
-
-Identity = Annotated[
-    JwtIdentity | SpiffeIdentity | DevelopmentIdentity | AnonymousIdentity, Field(discriminator="kind")
-]
-
 
 # --- policy ----------------------------------------------------------------------------------------
 

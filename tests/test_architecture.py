@@ -23,6 +23,7 @@ VOCABULARY = {
     "errors",
     "config",
     "configuration_errors",
+    "configuration_identities",
     "configuration_values",
     "configuration_words",
     "key_files",

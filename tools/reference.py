@@ -15,17 +15,17 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway import config
+from gateway import config, configuration_values
 from gateway.cli.root import app
 
 _GENERATED: Final = "This page is generated from the code (`make generate`)."
 _SCALARS: Final = {
-    config.Size: "size",
-    config.Duration: "duration",
-    config.Secret: "secret",
-    config.FilePath: "path",
-    config.KeyLocation: "key location",
-    config.Text: "text",
+    configuration_values.Size: "size",
+    configuration_values.Duration: "duration",
+    configuration_values.Secret: "secret",
+    configuration_values.FilePath: "path",
+    configuration_values.KeyLocation: "key location",
+    configuration_values.Text: "text",
     str: "text",
     bool: "true or false",
     int: "number",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
+from gateway.configuration_identities import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
@@ -19,7 +19,8 @@ from gateway.identity.x509 import X509Authenticator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.config import Configuration, Identity
+    from gateway.config import Configuration
+    from gateway.configuration_identities import Identity
     from gateway.identity.challenge import Protection
     from gateway.identity.fetching import Source
     from gateway.identity.outcomes import Authenticator
