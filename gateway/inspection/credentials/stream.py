@@ -250,7 +250,7 @@ class Scanner:
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._window = _Window(detector)
-        self._told: set[str] = set()
+        self._told: dict[str, None] = {}
         self.incomplete = False
         """There were more different credentials than are told apart."""
 
@@ -272,7 +272,7 @@ class Scanner:
         if len(self._told) >= MAX_FINDINGS:
             self.incomplete = True
             return None
-        self._told.add(finding.fingerprint)
+        self._told[finding.fingerprint] = None
         return finding
 
 

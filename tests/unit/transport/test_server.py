@@ -162,6 +162,16 @@ async def answered(reader: asyncio.StreamReader) -> None:
     assert await reader.readexactly(4) == b"here"
 
 
+async def test_requests_that_do_not_wait_for_their_answers_get_them_in_order():
+    bodies = [b"%d" % number for number in range(9)]
+    sent = [b"POST /body HTTP/1.1\r\nhost: here\r\ncontent-length: 1\r\n\r\n" + body for body in bodies]
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"".join(sent))
+        for body in bodies:
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(1) == body
+
+
 @requirement("strangers/head")
 @pytest.mark.parametrize("sent", [b"", b"G", GET, b"\r\n"])
 async def test_a_connection_on_which_no_whole_head_comes_is_closed(sent: bytes):
