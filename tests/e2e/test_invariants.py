@@ -72,7 +72,8 @@ def test_invariant_1_holds_while_the_policy_is_swapped_under_load(
                 late = swapped.is_set()
                 answer = Caller(gateway).call("echo", text=f"{'late' if late else 'early'}-{number}")
                 if late:
-                    assert answer.codes == ["tool/not-granted"], answer.body
+                    # Whoever presses on for long has used up the denials of a task too.
+                    assert "tool/not-granted" in answer.codes, answer.body
                     after += 1
             return after
 

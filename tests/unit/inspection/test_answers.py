@@ -303,7 +303,7 @@ REPLIED = Message(Kind.RESPONSE, Era.HANDSHAKE, Disposition.PASS, b"", id=77)
         b'{"jsonrpc":"2.0","id":77,"result":%s,"x":NaN}',
         b'\xef\xbb\xbf{"jsonrpc":"2.0","id":77,"result":%s}',
         b'{"jsonrpc":"2.0","id":77,"result":%s,"\xff":1}',
-        b'{"jsonrpc":"2.0","id":77,"result":%s,"x":' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"jsonrpc":"2.0","id":77,"result":%s,"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
         b'{"jsonrpc":"2.0","id":77,"result":%s}{"jsonrpc":"2.0","id":5,"result":{}}',
         b'{"jsonrpc":"2.0","id":77,"result":%s',
     ],
