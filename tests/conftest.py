@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.conformance.run import Node
 from tests.servers.echo import Recorder
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 MISSING = "MISSING TOOL"
+ANYWHERE = "anywhere"
+"""The profile of Hypothesis that all tests begin with."""
 GARBAGE = 100_000
 """Objects after which a test is followed by a collection."""
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
@@ -24,8 +27,11 @@ TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
 def pytest_configure() -> None:
     """Collect garbage between tests, in the main thread. An embedded engine must not be dropped in another one, and the
-    failures that tests keep refer to engines."""
+    failures that tests keep refer to engines. And let no test fail because a machine is slow: on a new one Hypothesis looks
+    through Unicode first, which takes a second."""
     gc.disable()
+    settings.register_profile(ANYWHERE, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile(ANYWHERE)
 
 
 def pytest_collection_finish() -> None:
