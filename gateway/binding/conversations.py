@@ -51,13 +51,17 @@ class Conversations:
 
     def cancels(self, upstream: str, principal: str, request: object) -> bool:
         """Whether this is the id of a request of the caller that is being worked on."""
-        return any(opened.request == repr(request) for opened in self._open.get((upstream, principal), ()))
+        if not isinstance(request, str | int):
+            return False
+        name = _name(request)
+        return any(opened.request == name for opened in self._open.get((upstream, principal), ()))
 
     def answers(self, upstream: str, principal: str, question: RequestId | None) -> bool:
         """Whether the caller was asked this, and has not answered yet."""
+        name = repr(question)
         for opened in self._open.get((upstream, principal), ()):
-            if repr(question) in opened.questions:
-                del opened.questions[repr(question)]
+            if name in opened.questions:
+                del opened.questions[name]
                 return True
         return False
 

@@ -71,3 +71,29 @@ def test_of_many_questions_the_oldest_is_forgotten(open_: Conversations):
     assert not open_.answers("files", "ada", 0)
     assert open_.answers("files", "ada", 1)
     assert open_.answers("files", "ada", QUESTIONS)
+
+
+def test_an_id_is_written_once_however_much_is_open(open_: Conversations):
+    """A caller with hundreds of requests under way would hold everybody up with one id as long as a request may be."""
+
+    class Long(str):
+        __slots__ = ()
+        written = 0
+
+        def __repr__(self) -> str:
+            Long.written += 1
+            return super().__repr__()
+
+    for number in range(250):
+        open_.begin("tickets", "alice", number)
+
+    assert not open_.cancels("tickets", "alice", Long("x"))
+    assert Long.written == 1
+
+
+@pytest.mark.parametrize("odd", [[], {}, None, 1.0, True, ["[]"]])
+def test_what_is_no_id_is_that_of_no_request(open_: Conversations, odd: object):
+    for request in ("[]", "{}", None, 1):
+        open_.begin("tickets", "alice", request)
+
+    assert not open_.cancels("tickets", "alice", odd)
