@@ -268,21 +268,29 @@ async def test_a_question_without_room_waits_its_turn_until_the_deadline(socket:
         assert await asyncio.gather(*asked) == [2, 3]
 
 
-@pytest.mark.parametrize("let_in", [False, True])
-async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(
-    socket: Path, monkeypatch: pytest.MonkeyPatch, *, let_in: bool
-):
+async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(socket: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(servers, "_CONNECTIONS", 1)
     async with _peer(socket, b"", _result(2)) as peer, _client(socket) as client:
         first, second, third = (asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(3))
         await peer.asked.wait()
-        first.add_done_callback(lambda _: second.cancel())
-        if not let_in:
-            second.cancel()
+        second.cancel()
         first.cancel()
 
         assert await third == 2
         assert second.cancelled()
+
+
+async def test_room_that_was_given_to_a_question_which_is_gone_goes_to_the_next():
+    places, deadline = servers._Places(1), asyncio.get_running_loop().time() + 60
+    await places.take(deadline)
+    second, third = (asyncio.ensure_future(places.take(deadline)) for _ in range(2))
+    await asyncio.sleep(0)
+    places.leave()
+    # It was let in, and has not come to it yet.
+    second.cancel()
+
+    await asyncio.wait([third], timeout=5)
+    assert (second.cancelled(), third.done()) == (True, True)
 
 
 async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Path):
