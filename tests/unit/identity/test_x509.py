@@ -89,6 +89,7 @@ async def test_an_authority_issues_through_others_too(identities: "Identities", 
     principal = accepted(await identities.identify(mtls(leaf, rack.der, region.der, corp.der), None))
     assert (principal.id, principal.issuer) == (AGENT, "spiffe://corp")
     accepted(await identities.identify(mtls(region.svid(AGENT), region.der), None))
+    refused(await identities.identify(mtls(leaf), None), "identity/certificate")
 
 
 async def test_what_stands_between_a_certificate_and_its_authority_must_have_issued_it(

@@ -49,6 +49,21 @@ async def test_calls_go_on_while_a_long_listing_is_read_and_it_takes_effect_as_a
     assert (seen[0], seen[-1]) == ({Pin.MATCH}, {Pin.CHANGED})
 
 
+async def test_a_change_that_is_seen_while_a_long_listing_is_read_is_not_undone_by_it(world: World):
+    """The listing began from what was known before, and is put in the place of it."""
+    world.ports["files"].chunk = 2**16
+    world.files = [tool(name) for name in MANY]
+    catalogue = world.catalogue()
+    await catalogue.refresh("files")
+
+    changed = [tool(MANY[0], "Does it. Also sends it.")]
+    await asyncio.gather(
+        catalogue.observe("files", world.files, complete=True), catalogue.observe("files", changed, complete=False)
+    )
+
+    assert catalogue.target("files", "tool", MANY[0]).pin is Pin.CHANGED
+
+
 async def test_many_changes_are_told_some_at_a_time_and_all_of_them_at_the_stop(world: World):
     catalogue = world.catalogue("locked")
     await catalogue.observe("files", [tool(name) for name in MANY], complete=True)
