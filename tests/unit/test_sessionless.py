@@ -153,12 +153,24 @@ async def test_a_request_that_is_under_way_is_taken_back_by_its_caller(tmp_path:
         ]
 
 
+async def test_a_request_whose_caller_leaves_is_under_way_no_more(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        calling = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        calling.cancel()
+        await asyncio.wait([calling])
+
+        assert there.gateway.conversations._open == {}
+
+
 @requirement("mcp/cancel-disconnect")
-async def test_the_stateless_era_takes_back_by_closing_a_connection(tmp_path: Path):
+@pytest.mark.parametrize("made_in", ["stateless", "handshake"])
+async def test_the_stateless_era_takes_back_by_closing_a_connection(tmp_path: Path, made_in: str):
     """A server that listened to the notification could cancel another client's request of the same id."""
     upstream = Held()
     async with bench(tmp_path, upstream) as there:
-        body, *headers = modern("tools/call", name="read_file", arguments={})
+        body, *headers = modern("tools/call", name="read_file", arguments={}) if made_in == "stateless" else (call(),)
         calling = asyncio.create_task(there.ask(body, *headers))
         await upstream.arrived.wait()
         meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
