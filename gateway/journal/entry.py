@@ -48,7 +48,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # by the caller, or because it went away
     UPSTREAM_FAILED = "upstream-failed"  # unreachable, late or broken
     REFUSED = "refused"  # allowed, and then an obligation could not be carried out
-    FAILED = "failed"  # something in the gateway failed
 
 
 def call_entry(  # noqa: PLR0917 - the stages of a call, in their order
@@ -89,14 +88,12 @@ def settled_entry(
     size: int = 0,
     result: str | None = None,
     content: Json = None,
-    reason: str | None = None,
     concealed: int | None = None,
     put_back: int = 0,
 ) -> JsonObject:
     """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `content` what it says, redacted,
-    all of what the caller got; `reason` is the code of what failed, `concealed` the number of credentials that handles
-    took the place of, if they had to; `put_back` the number of handles in the call whose values were sent. What is not
-    there is left out."""
+    all of what the caller got; `concealed` is the number of credentials that handles took the place of, if they had to;
+    `put_back` the number of handles in the call whose values were sent. What is not there is left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
@@ -108,8 +105,6 @@ def settled_entry(
         fields["concealed"] = concealed
     if put_back:
         fields["put_back"] = put_back
-    if reason is not None:
-        fields["reason"] = reason
     fields["duration_ms"] = round(duration_ms, 3)
     return fields
 

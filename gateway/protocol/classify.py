@@ -122,11 +122,6 @@ def state_of(message: Message) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def task_of(message: Message) -> str | None:
-    """The MCP task that a `tasks/*` request acts on."""
-    return message.name if message.method is not None and message.method.startswith("tasks/") else None
-
-
 def tasks_of(message: Message) -> frozenset[str]:
     """Every MCP task id that the message names, anywhere that the protocol has a place for one. All of them must be
     the caller's own."""

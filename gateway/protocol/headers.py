@@ -42,7 +42,6 @@ class Routing(Struct, frozen=True):
     version: str | None = None
     method: str | None = None
     name: str | None = None
-    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def read(headers: Headers) -> Routing | Fault:
     name_value = _decoded(found.get(NAME))
     if isinstance(name_value, Fault):
         return name_value
-    return Routing(_text(found.get(VERSION)), _text(found.get(METHOD)), name_value, _text(found.get(SESSION)))
+    return Routing(_text(found.get(VERSION)), _text(found.get(METHOD)), name_value)
 
 
 def decode(value: str) -> str | None:

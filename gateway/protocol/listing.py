@@ -33,11 +33,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of a list: what it is called, its value as it was sent, and the same decoded."""
+    """One entry of a list: what it is called, and its value as it was sent."""
 
     name: str
     raw: bytes
-    value: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +110,4 @@ def _item(entry: object, raw: bytes, field: str) -> Item | None:
     name = value.get(field)
     if strict.look_alike(value, frozenset({field})):
         return None
-    return Item(name, raw, value) if isinstance(name, str) else None
+    return Item(name, raw) if isinstance(name, str) else None

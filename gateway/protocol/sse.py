@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
-KEEP_ALIVE: Final = b":\r\n\r\n"
-"""A comment that carries nothing: keeps an idle stream open (2026-07-28 streamable-http.mdx, "Receiving Messages")."""
-
 NEW_EVENT: Final = b"\n\n"
 """Ends the line and the event that have begun, whatever they are."""
 
@@ -36,7 +33,6 @@ class Event:
 
     raw: bytes
     data: bytes | None = None
-    event: bytes = b"message"
     id: bytes | None = None
     whole: bool = True
     last: bool = True
@@ -125,7 +121,6 @@ class Splitter:
 
 def _parsed(raw: bytes, block: bytes) -> Event:
     data: list[bytes] = []
-    kind = b""
     identifier: bytes | None = None
     odd = breaks_more(raw) or (b"\r" in raw and _LONE.search(raw) is not None)
     for line in _BREAK.split(block):
@@ -133,13 +128,11 @@ def _parsed(raw: bytes, block: bytes) -> Event:
         value = value.removeprefix(b" ")
         if name == b"data":
             data.append(value)
-        elif name == b"event":
-            kind = value
         elif name == b"id" and b"\0" not in value:
             identifier = value
         elif like_data(name):
             odd = True
-    return Event(raw, b"\n".join(data) if data else None, kind or b"message", identifier, odd=odd)
+    return Event(raw, b"\n".join(data) if data else None, identifier, odd=odd)
 
 
 @dataclass(frozen=True, slots=True)

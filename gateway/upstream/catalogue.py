@@ -141,9 +141,6 @@ class Catalogue:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
         return self._upstreams[upstream].audience
 
-    def targets(self, upstream: str, type: TargetType, names: Iterable[str]) -> tuple[Target, ...]:  # noqa: A002 - as above
-        return tuple(self.target(upstream, type, name) for name in names)
-
     async def observe(self, upstream: str, items: Sequence[bytes], complete: bool) -> None:  # noqa: FBT001 - a fact about the items
         """Take note of the tools in a `tools/list` answer that passes by; each item as the upstream sent it. The answer
         goes on when this has returned.

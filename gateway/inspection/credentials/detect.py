@@ -95,15 +95,6 @@ class Detector:
         index = known if isinstance(known, Index) else Index(known or {})
         return inspect(arguments, roles, index, self.fingerprints, self.hits if new else None, handles)
 
-    def detect_arguments(self, arguments: JsonObject, roles: Mapping[str, Role], /) -> tuple[Finding, ...]:
-        """The credentials in arguments by their form or name. What is too much to be looked at is not told from
-        nothing here; `inspect` says it."""
-        return self.inspect(arguments, roles).findings
-
-    def seen_in(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index, /) -> tuple[Finding, ...]:
-        """Those of the credentials that a task knows which are in arguments. As to limits, see `detect_arguments`."""
-        return self.inspect(arguments, roles, known, new=False).findings
-
     def finding(self, hit: Hit) -> Finding:
         return Finding(
             self.fingerprints.of(hit.value),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
-from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, task_of, tasks_of
+from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, tasks_of
 from gateway.protocol.headers import Fault
 from gateway.protocol.headers import read as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
@@ -376,12 +376,6 @@ def test_the_first_failing_rung_answers():
 def test_the_state_of_a_retry():
     assert state_of(accepted(call(params={"name": "a", "requestState": "s"}))) == "s"
     assert state_of(accepted(call())) is None
-
-
-def test_the_task_that_a_request_acts_on():
-    assert task_of(accepted(call("tasks/get", {"taskId": "t"}))) == "t"
-    assert task_of(accepted(call())) is None
-    assert task_of(accepted({"jsonrpc": "2.0", "id": 1, "result": {}})) is None
 
 
 def test_every_task_id_in_a_message_is_found():

@@ -41,7 +41,7 @@ def test_the_routing_headers_are_read():
         (b"mcp-param-region", b"one"),
         (b"mcp-param-region", b"two"),
     )
-    assert read(headers) == Routing("2026-07-28", "tools/call", "Hello, 世界", "1868a90c")
+    assert read(headers) == Routing("2026-07-28", "tools/call", "Hello, 世界")
 
 
 def test_absent_headers_are_none():

@@ -352,7 +352,6 @@ async def test_resources_and_prompts_have_no_pin_are_read_and_have_fail_closed_l
         assert target.pin is None
         assert target.labels == Labels(effect=Effect.READ)
         assert (target.type, target.audience, target.environment) == (type_, "files.example", "staging")
-    assert [target.name for target in catalogue.targets("files", "tool", ["a", "b"])] == ["a", "b"]
 
 
 def test_a_resource_is_as_sensitive_as_what_the_tools_of_its_upstream_read(world: World):

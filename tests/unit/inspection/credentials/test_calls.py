@@ -17,7 +17,7 @@ from gateway.inspection.credentials import calls, forms
 from gateway.inspection.credentials.calls import Index, role_at
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
-from gateway.inspection.credentials.finding import Finding, StandIn
+from gateway.inspection.credentials.finding import Finding, Known, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.model.target import Role
 from gateway.model.wire import Json
@@ -35,18 +35,24 @@ def places(findings: tuple[Finding, ...]) -> list[tuple[str, str, str]]:
 
 
 def detected(arguments: Mapping[str, Json], **roles: Role) -> list[tuple[str, str, str]]:
-    return places(DETECTOR.detect_arguments(arguments, {f"/{name}": role for name, role in roles.items()}))
+    return places(DETECTOR.inspect(arguments, {f"/{name}": role for name, role in roles.items()}).findings)
+
+
+def seen_again(
+    arguments: Mapping[str, Json], known: Known | Index = KNOWN, roles: Mapping[str, Role] | None = None
+) -> tuple[Finding, ...]:
+    return DETECTOR.inspect(arguments, roles or {}, known, new=False).findings
 
 
 def seen(arguments: Mapping[str, Json], known: Mapping[str, frozenset[int]] = KNOWN) -> list[tuple[str, str, str]]:
-    return places(DETECTOR.seen_in(arguments, {}, known))
+    return places(seen_again(arguments, known))
 
 
 # --- new ones --------------------------------------------------------------------------------------
 
 
 def test_a_credential_has_a_pointer_a_role_and_a_form():
-    (finding,) = DETECTOR.detect_arguments({"to": ["a", {"x/y": f"see {VALUE}"}]}, {"/to": Role.DESTINATION})
+    (finding,) = DETECTOR.inspect({"to": ["a", {"x/y": f"see {VALUE}"}]}, {"/to": Role.DESTINATION}).findings
 
     assert finding == Finding(NAME, "github-pat", "format", "/to/1/x~1y", Role.DESTINATION, "raw")
     assert finding.shingles == KEYED.shingles(VALUE)
@@ -86,7 +92,7 @@ def test_what_stands_in_a_credential_role_is_one():
 def test_the_longest_role_pointer_counts_and_stars_and_spelling_are_followed():
     roles = {"/items": Role.CONTENT, "/items/*/auth_key": Role.CREDENTIAL, "/items/0/other/deep": Role.COMMAND}
 
-    (finding,) = DETECTOR.detect_arguments({"items": [{"authKey": "open sesame"}]}, roles)
+    (finding,) = DETECTOR.inspect({"items": [{"authKey": "open sesame"}]}, roles).findings
 
     assert (finding.role, finding.pointer) == (Role.CREDENTIAL, "/items/0/authKey")
 
@@ -136,7 +142,7 @@ def test_no_encoding_of_a_seen_credential_up_to_two_rounds_passes(outer: str, in
         once = value.encode() if inner == "none" else ENCODINGS[inner](value.encode())
         written = ENCODINGS[outer](once).decode()
 
-        found = DETECTOR.seen_in({"a": "x", "b": {"c": [f"{written}"]}}, {}, known)
+        found = seen_again({"a": "x", "b": {"c": [f"{written}"]}}, known)
 
         assert [item.fingerprint for item in found] == [KEYED.of(value)], (outer, inner)
         assert found[0].pointer == "/b/c/0"
@@ -149,7 +155,7 @@ def test_what_stands_around_it_hides_nothing(value: str, before: str, after: str
     written = f"{before} {ENCODINGS[encoding](value.encode()).decode()} {after}"
 
     assert KEYED.of(value) in {
-        item.fingerprint for item in DETECTOR.seen_in({"x": written}, {}, {KEYED.of(value): KEYED.shingles(value)})
+        item.fingerprint for item in seen_again({"x": written}, {KEYED.of(value): KEYED.shingles(value)})
     }
 
 
@@ -168,7 +174,7 @@ def test_what_stands_around_it_hides_nothing(value: str, before: str, after: str
     ],
 )
 def test_a_seen_credential_in_pieces_is_known(arguments: dict[str, Json]):
-    found = DETECTOR.seen_in(arguments, {}, KNOWN)
+    found = seen_again(arguments, KNOWN)
 
     assert {item.fingerprint for item in found} == {NAME}
     assert all("split" in item.form for item in found)
@@ -196,7 +202,7 @@ def cut(text: str, size: int) -> list[str]:
     ],
 )
 def test_a_seen_credential_in_pieces_that_are_names_is_known(arguments: dict[str, Json]):
-    assert {item.fingerprint for item in DETECTOR.seen_in(arguments, {}, KNOWN)} == {NAME}
+    assert {item.fingerprint for item in seen_again(arguments, KNOWN)} == {NAME}
 
 
 @pytest.mark.parametrize(
@@ -213,11 +219,11 @@ def test_a_seen_credential_in_pieces_that_are_names_is_known(arguments: dict[str
     ],
 )
 def test_a_seen_credential_that_is_encoded_in_part_or_in_pieces_is_known(arguments: dict[str, Json]):
-    assert {item.fingerprint for item in DETECTOR.seen_in(arguments, {}, KNOWN)} == {NAME}
+    assert {item.fingerprint for item in seen_again(arguments, KNOWN)} == {NAME}
 
 
 def test_pieces_in_several_arguments_have_no_pointer_and_no_role():
-    (found,) = DETECTOR.seen_in({"a": VALUE[:20], "b": VALUE[20:]}, {"/a": Role.CONTENT}, KNOWN)
+    (found,) = seen_again({"a": VALUE[:20], "b": VALUE[20:]}, KNOWN, {"/a": Role.CONTENT})
 
     assert (found.pointer, found.role, found.form) == ("", None, "split")
 
@@ -280,7 +286,7 @@ def test_a_known_one_that_is_found_by_its_form_is_one_finding():
 def test_a_short_credential_is_known_as_a_word(written: str):
     known = {KEYED.of("493817"): frozenset[int]()}
 
-    assert [(item.fingerprint, item.pointer) for item in DETECTOR.seen_in({"n": 1, "x": written}, {}, known)] == [
+    assert [(item.fingerprint, item.pointer) for item in seen_again({"n": 1, "x": written}, known)] == [
         (KEYED.of("493817"), "/x")
     ]
 
@@ -301,16 +307,16 @@ def test_what_is_known_can_be_added_and_removed():
     index.add(KEYED.of("493817"), frozenset())
     index.add(KEYED.of(other), KEYED.shingles(other))
     text = {"x": f"{VALUE} {other} 493817"}
-    assert {item.fingerprint for item in DETECTOR.seen_in(text, {}, index)} == {
+    assert {item.fingerprint for item in seen_again(text, index)} == {
         NAME, "like it", KEYED.of("493817"), KEYED.of(other),
     }  # fmt: skip
 
     for name in ("like it", KEYED.of("493817"), KEYED.of(other)):
         index.remove(name)
-    assert [item.fingerprint for item in DETECTOR.seen_in(text, {}, index)] == [NAME]
+    assert [item.fingerprint for item in seen_again(text, index)] == [NAME]
     index.remove(NAME)
     assert not index
-    assert DETECTOR.seen_in(text, {}, index) == ()
+    assert seen_again(text, index) == ()
 
 
 # --- limits ----------------------------------------------------------------------------------------

@@ -205,11 +205,11 @@ def test_all_detectors_can_be_named_and_each_name_is_of_one_that_finds_something
         *(item.text for item in positives(RULES, Random(13))),
     ]
     given = {hit.detector for text in texts for hit in DETECTOR.hits(text.encode())}
-    by_argument = DETECTOR.detect_arguments(
+    by_argument = DETECTOR.inspect(
         {"a": "s3cr3t!pw", "password": "hunter2x", "otp": "493817", "api_token": "abc123def456"},
         {"/a": Role.CREDENTIAL},
     )
-    given |= {finding.detector for finding in by_argument}
+    given |= {finding.detector for finding in by_argument.findings}
 
     assert given <= detect.detectors(RULES)
     assert given >= detect.BY_PLACE
