@@ -6,13 +6,14 @@ from typing import Final, Literal, cast
 
 from msgspec import structs
 
-from gateway.answer import RPC_REFUSED, values_of
+from gateway.answer import values_of
 from gateway.binding.sessions import Session
 from gateway.inspection import tokens
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
+from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import forwardable_request
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Visit
@@ -86,4 +87,4 @@ def _is_stateless(message: Message | None) -> bool:
 
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
-    return Refusal(status, Reason(code, message, remedy), RPC_REFUSED)
+    return Refusal(status, Reason(code, message, remedy), REFUSED)

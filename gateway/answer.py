@@ -26,6 +26,7 @@ from gateway.model.wire import Headers, Json, JsonObject, Message, RequestId, Up
 from gateway.policy import document
 from gateway.protocol import sse
 from gateway.protocol.classify import cursor_of
+from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
 from gateway.protocol.headers import forwardable_response, message_type
 from gateway.protocol.listing import Listing
 from gateway.protocol.replies import Reply, render
@@ -34,11 +35,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway, Visit
 
 log = structlog.get_logger("gateway.answer")
-
-RPC_REFUSED: Final = -31001
-RPC_UPSTREAM: Final = -31002
-RPC_UNAVAILABLE: Final = -31003
-"""JSON-RPC error codes of the gateway's own, outside the ranges that the specification reserves."""
 
 
 class Settlement(Struct, frozen=True):
@@ -167,10 +163,10 @@ def failure(error: GatewayError) -> Refusal:
     """The refusal that an outside failure becomes."""
     reason = Reason(error.code, _sentence(error.message), _sentence(error.remedy))
     if isinstance(error, UpstreamTimeout):
-        return Refusal(504, reason, RPC_UPSTREAM)
+        return Refusal(504, reason, UPSTREAM_FAILED)
     if isinstance(error, UpstreamError):
-        return Refusal(502, reason, RPC_UPSTREAM)
-    return Refusal(503, reason, RPC_UNAVAILABLE)
+        return Refusal(502, reason, UPSTREAM_FAILED)
+    return Refusal(503, reason, UNAVAILABLE)
 
 
 # --- small parts -------------------------------------------------------------------------------------

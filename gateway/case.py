@@ -13,7 +13,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.presenting import Presented, presented
 from gateway.protocol import completions
-from gateway.protocol.classify import HEADER_MISMATCH, INVALID_PARAMS
+from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS
 from gateway.protocol.parameters import ambiguous, contradicted
 from gateway.visit import Gateway, Visit
 from gateway.whose import task_of

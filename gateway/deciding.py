@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 from gateway import foreign
-from gateway.answer import RPC_REFUSED, append_or_say, context_of
+from gateway.answer import append_or_say, context_of
 from gateway.case import Case
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
+from gateway.protocol.error_codes import REFUSED
 from gateway.relay import finished, undisturbed
 from gateway.visit import Gateway, Visit
 
@@ -89,5 +90,5 @@ def denied(decision: Decision) -> Refusal:
             "This call needs a person's approval, and this gateway cannot ask for one yet.",
             "Have the operator grant it without approval, or do it by hand.",
         )
-        return Refusal(200, reason, RPC_REFUSED, decision=replace(decision, reasons=(*decision.reasons, reason)))
-    return Refusal(200, decision.reasons[0], RPC_REFUSED, decision=decision)
+        return Refusal(200, reason, REFUSED, decision=replace(decision, reasons=(*decision.reasons, reason)))
+    return Refusal(200, decision.reasons[0], REFUSED, decision=decision)

@@ -9,7 +9,6 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway.answer import RPC_REFUSED
 from gateway.inspection import elsewhere
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.origins import Shown
@@ -19,6 +18,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
+from gateway.protocol.error_codes import REFUSED
 from gateway.visit import Gateway
 
 OUTSIDE: Final = Reason(
@@ -45,7 +45,7 @@ async def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> 
     trouble = await gateway.aside.look(_size(request), look)
     if trouble is None:
         return None
-    return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, RPC_REFUSED)
+    return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, REFUSED)
 
 
 async def recalled(

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway import foreign, mentioned, sessionless
 from gateway.admission import admitted
-from gateway.answer import RPC_REFUSED, failure, note_refusal, refuse, values_of
+from gateway.answer import failure, note_refusal, refuse, values_of
 from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -22,6 +22,7 @@ from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
+from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on
 from gateway.protocol.replies import Reply
 from gateway.relay import Relay
@@ -77,7 +78,7 @@ _TOO_MANY: Final = Refusal(
         "As many requests of this caller are being worked on as of one caller may be.",
         "Wait for some of them to end, or close streams that are not needed.",
     ),
-    RPC_REFUSED,
+    REFUSED,
 )
 
 
@@ -118,7 +119,7 @@ async def of_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply
         return await refuse(gateway, visit, body, principal)
     reply = await gateway.tasks.handle(TaskRequest(exchange.method, exchange.path, body, principal, visit.arrived))
     if isinstance(reply, Refused):
-        await note_refusal(gateway, visit, Refusal(reply.status, reply.reason, RPC_REFUSED), principal)
+        await note_refusal(gateway, visit, Refusal(reply.status, reply.reason, REFUSED), principal)
     else:
         visit.trace.end({"opagate.decision.id": visit.id}, failed=False)
     return reply
@@ -176,7 +177,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
 _UNKNOWN_UPSTREAM: Final = Refusal(
     404,
     Reason("upstream/unknown", "There is no such upstream here.", "Ask the operator for its name."),
-    RPC_REFUSED,
+    REFUSED,
 )
 
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway.answer import RPC_REFUSED
 from gateway.binding.vault import Concealed
 from gateway.inspection import handles
 from gateway.inspection.credentials.calls import role_at
@@ -19,6 +18,7 @@ from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol import strict
+from gateway.protocol.error_codes import REFUSED
 from gateway.visit import Gateway
 
 
@@ -120,4 +120,4 @@ def _put_back(  # noqa: PLR0917 - what was found, and where
 
 
 def _refusal(message: str, remedy: str) -> Refusal:
-    return Refusal(200, Reason("credential-chain/handle", message, remedy, ("ASI03", "NHI2", "MCP01")), RPC_REFUSED)
+    return Refusal(200, Reason("credential-chain/handle", message, remedy, ("ASI03", "NHI2", "MCP01")), REFUSED)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
-from gateway.answer import RPC_REFUSED
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
+from gateway.protocol.error_codes import REFUSED
 from gateway.relay import Relay
 from gateway.visit import Gateway
 
 _NOT_ASKED: Final = Refusal(
     400,
     Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
-    RPC_REFUSED,
+    REFUSED,
 )
 _NOT_UNDER_WAY: Final = Refusal(
     202,
@@ -27,7 +27,7 @@ _NOT_UNDER_WAY: Final = Refusal(
         "This takes back a request that is none of yours, or that has ended, so it goes no further.",
         "Close the connection of a request to take it back.",
     ),
-    RPC_REFUSED,
+    REFUSED,
 )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.answer import RPC_REFUSED
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
+from gateway.protocol.error_codes import REFUSED
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
 from gateway.visit import Gateway, Visit
@@ -23,4 +23,4 @@ def task_of(
         found = gateway.task_tokens.task_of(found, request.principal, now)
     if isinstance(found, str):
         found = gateway.history.select(request.principal, found, now)
-    return Refusal(403, found, RPC_REFUSED) if isinstance(found, Reason) else found
+    return Refusal(403, found, REFUSED) if isinstance(found, Reason) else found

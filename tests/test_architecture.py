@@ -114,6 +114,7 @@ PURE = (
     "gateway.policy.verdict",
     "gateway.protocol.canonical",
     "gateway.protocol.classify",
+    "gateway.protocol.error_codes",
     "gateway.protocol.headers",
     "gateway.protocol.listing",
     "gateway.protocol.methods",

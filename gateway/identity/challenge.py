@@ -12,14 +12,12 @@ from urllib.parse import urlsplit
 
 from gateway.identity.jose import ALGORITHMS
 from gateway.model.decision import Reason, Refusal
+from gateway.protocol.error_codes import UNAUTHENTICATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.identity.outcomes import Code, Fault
-
-RPC_CODE: Final = -31401
-"""For refusals of this phase that are answered as JSON-RPC errors; outside the range that JSON-RPC reserves."""
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
@@ -89,7 +87,7 @@ def refusal(fault: Fault, protection: Protection, url: str, *, dpop: bool = Fals
     else:
         value = _challenge("Bearer", parameters)
     reason = Reason(fault.code, f"{fault.detail[0].upper()}{fault.detail[1:]}.", kind.remedy, kind.controls)
-    return Refusal(status=401, reason=reason, rpc_code=RPC_CODE, challenge=value)
+    return Refusal(status=401, reason=reason, rpc_code=UNAUTHENTICATED, challenge=value)
 
 
 def insufficient_scope(missing: Iterable[str], protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
@@ -99,7 +97,7 @@ def insufficient_scope(missing: Iterable[str], protection: Protection, url: str,
     value = _challenge("DPoP" if dpop else "Bearer", _common(kind.error, protection, url, scopes))
     message = f"The token lacks these scopes: {' '.join(scopes)}."
     reason = Reason("identity/scope", message, kind.remedy, kind.controls)
-    return Refusal(status=403, reason=reason, rpc_code=RPC_CODE, challenge=value)
+    return Refusal(status=403, reason=reason, rpc_code=UNAUTHENTICATED, challenge=value)
 
 
 _DESCRIPTIONS: Final = {

@@ -15,6 +15,7 @@ from gateway.errors import UpstreamBroken
 from gateway.inspection.envelope import Envelope
 from gateway.model.wire import Disposition, Kind, Message, RequestId
 from gateway.protocol import listing, strict
+from gateway.protocol.error_codes import UPSTREAM_FAILED
 from gateway.protocol.listing import Listing
 from gateway.protocol.strict import ENVELOPE, look_alike
 
@@ -26,8 +27,6 @@ Remember = Callable[[str], None]
 """Told of each task id and request state that the caller is given."""
 Asked = Callable[[RequestId], None]
 """Told of each question that the server asks the caller."""
-
-RPC_HIDDEN: Final = -31002
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
@@ -182,7 +181,7 @@ class Answers:
 
 def failure_response(identifier: RequestId | None, text: str) -> bytes:
     """A JSON-RPC error response of the gateway's own."""
-    return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": RPC_HIDDEN, "message": text}})
+    return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": UPSTREAM_FAILED, "message": text}})
 
 
 def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:

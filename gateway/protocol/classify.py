@@ -28,15 +28,16 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Era, Headers, JsonObject, Kind, Message, RequestId
 from gateway.protocol import completions, strict
 from gateway.protocol import headers as routing_headers
+from gateway.protocol.error_codes import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    UNSUPPORTED_VERSION,
+)
 from gateway.protocol.headers import Fault, Routing
 from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
-
-PARSE_ERROR: Final = -32700
-INVALID_REQUEST: Final = -32600
-METHOD_NOT_FOUND: Final = -32601
-INVALID_PARAMS: Final = -32602
-HEADER_MISMATCH: Final = -32020
-UNSUPPORTED_VERSION: Final = -32022
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"

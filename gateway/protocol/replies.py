@@ -15,9 +15,7 @@ import msgspec
 
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Json, Kind, Message, RequestId
-
-DENIED: Final = -31403
-"""JSON-RPC error code of a refusal by policy: outside the reserved range -32768..-32000 (basic/index.mdx, "Error Codes")."""
+from gateway.protocol.error_codes import DENIED
 
 DECISION_META: Final = "io.opagate/decision"
 """Key of the decision in `_meta` of a result and in `data` of an error."""

@@ -17,6 +17,7 @@ from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Headers
+from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from gateway.transport.keepalive import KeepAlive
 
@@ -169,7 +170,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | R
         if not reader.stopped or reader.task.uncancel() > 0:
             raise
         reason = Reason("request/slow", "The request's body did not arrive in time.", "Send it without pausing.")
-        return Refusal(status=408, reason=reason, rpc_code=-32600)
+        return Refusal(status=408, reason=reason, rpc_code=INVALID_REQUEST)
     finally:
         timer.cancel()
 
@@ -210,7 +211,7 @@ def _too_large(limit: int) -> Refusal:
         f"The request is larger than {limit} bytes.",
         "Send less, or have the operator raise limits.request_bytes.",
     )
-    return Refusal(status=413, reason=reason, rpc_code=-32600)
+    return Refusal(status=413, reason=reason, rpc_code=INVALID_REQUEST)
 
 
 def is_event_stream(headers: Headers) -> bool:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.config import Configuration
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Headers
+from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_answer
 from gateway.transport.exchange import Answer, Exchange, Stream
 
@@ -193,4 +194,4 @@ def allowed_origins(configuration: Configuration) -> frozenset[str]:
 
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
-    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=-32600)
+    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)

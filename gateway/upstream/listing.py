@@ -19,6 +19,8 @@ from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest
 from gateway.protocol import listing as pages
 from gateway.protocol import sse, strict
+from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
+from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 from gateway.upstream.shelf import MAX_TOOLS
 
 if TYPE_CHECKING:
@@ -29,16 +31,14 @@ if TYPE_CHECKING:
 CONTROL: Final = Principal(id="opagate", issuer="urn:opagate:gateway", method=AuthMethod.DEVELOPMENT)
 """Who asks, when the gateway itself does. No caller can be this: no issuer of that name can be configured."""
 
-STATELESS: Final = "2026-07-28"
-HANDSHAKE: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+STATELESS: Final = STATELESS_VERSIONS[-1]
+HANDSHAKE: Final = HANDSHAKE_VERSIONS[::-1]
 """Newest first: what `initialize` asks for, and what may come back."""
 
 _CLIENT: Final[JsonObject] = {"name": "opagate", "version": "1"}
 _META: Final = "io.modelcontextprotocol/"
-_UNSUPPORTED: Final = -32022
-_MODERN_ERRORS: Final = frozenset({-32020, -32021, _UNSUPPORTED})
+_STATELESS_ERRORS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION})
 """Errors that only a server of the stateless era gives (2026-07-28 streamable-http.mdx, "Backward Compatibility")."""
-_NO_SUCH_METHOD: Final = -32601
 _FAREWELL_SECONDS: Final = 2.0
 _JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream"))
 
@@ -96,15 +96,15 @@ async def _stateless(conversation: _Conversation) -> Listing | None:
         return None
     if answer.status in (401, 403):
         raise conversation.broken(f"refuses the gateway (HTTP {answer.status})", "check its credential")
-    if (code := answer.code) in _MODERN_ERRORS:
-        if code != _UNSUPPORTED:
+    if (code := answer.code) in _STATELESS_ERRORS:
+        if code != UNSUPPORTED_VERSION:
             raise conversation.broken(f"refuses server/discover (error {code})")
         versions = _strings(_member(_member(answer.document, "error"), "data"), "supported")
     elif answer.status == 200 and answer.result is not None and "supportedVersions" in answer.result:
         versions = _strings(answer.result, "supportedVersions")
     else:
         return None
-    if STATELESS not in versions or code == _UNSUPPORTED:
+    if STATELESS not in versions or code == UNSUPPORTED_VERSION:
         if not versions.isdisjoint(HANDSHAKE):
             return None
         raise conversation.broken("speaks no protocol revision that this gateway speaks")
@@ -143,7 +143,7 @@ async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
     cursors: set[str] = set()
     for _ in range(conversation.bounds.pages):
         answer = await conversation.ask("tools/list", {} if cursor is None else {"cursor": cursor})
-        if answer.code == _NO_SUCH_METHOD and not items:
+        if answer.code == METHOD_NOT_FOUND and not items:
             return ()
         reading = partial(pages.read, answer.body, "tools/list", answer.id)
         page = await conversation.aside.look(len(answer.body), reading)

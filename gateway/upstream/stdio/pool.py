@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.model.wire import Kind, Message, RequestId, UpstreamReply
+from gateway.protocol.error_codes import METHOD_NOT_FOUND
 from gateway.upstream.stdio import replies, wire
 from gateway.upstream.stdio.child import Child, is_power_of_two
 from gateway.upstream.stdio.stream import Backlog, EventStream
@@ -138,7 +139,7 @@ class Worker:
         self._note("upstream.forbidden-request", message.method)
         text = "clients take no requests in this protocol revision; answer with an input-required result"
         with contextlib.suppress(UpstreamError):
-            self.child.post(wire.error(message.id, wire.METHOD_NOT_FOUND, text))
+            self.child.post(wire.error(message.id, METHOD_NOT_FOUND, text))
 
     def _torn_down(self, request: RequestId | None) -> None:
         """The server has ended a subscription: over HTTP, the end of its stream says that."""

@@ -8,6 +8,13 @@ from typing import Final
 
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.model.wire import Headers, RequestId, UpstreamReply
+from gateway.protocol.error_codes import (
+    HEADER_MISMATCH,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
+    UNSUPPORTED_VERSION,
+)
 from gateway.upstream.stdio import wire
 from gateway.upstream.stdio.stream import Connection, EventStream
 
@@ -21,7 +28,7 @@ _EVENTS: Final = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-_STATUS: Final = {wire.METHOD_NOT_FOUND: 404, -32020: 400, -32021: 400, -32022: 400}
+_STATUS: Final = {METHOD_NOT_FOUND: 404, HEADER_MISMATCH: 400, MISSING_CAPABILITY: 400, UNSUPPORTED_VERSION: 400}
 
 
 def stateless_status(error: int | None) -> int:
@@ -41,7 +48,7 @@ def empty(status: int) -> UpstreamReply:
 
 def refusal(status: int, message: str, *, request: RequestId | None = None) -> UpstreamReply:
     """A JSON-RPC error for what the client did wrong."""
-    return document(status, wire.error(request, wire.INVALID_REQUEST, message))
+    return document(status, wire.error(request, INVALID_REQUEST, message))
 
 
 def events(connection: Connection, headers: Headers = ()) -> UpstreamReply:

@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import UpstreamError
 from gateway.model.wire import RequestId
+from gateway.protocol.error_codes import INTERNAL_ERROR
 from gateway.upstream.stdio import wire
 from gateway.upstream.stdio.child import is_power_of_two
 
@@ -119,8 +120,8 @@ class EventStream:
         if self.finished:
             return
         if self.request is not None and (self._opened or self._events):
-            text = wire.error(self.request, wire.INTERNAL_ERROR, failure.message, failure.code)
-            self.publish(text, last=True, error=wire.INTERNAL_ERROR)
+            text = wire.error(self.request, INTERNAL_ERROR, failure.message, failure.code)
+            self.publish(text, last=True, error=INTERNAL_ERROR)
         self._failure = failure
         self.finish()
 

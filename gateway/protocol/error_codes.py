@@ -1,0 +1,30 @@
+"""JSON-RPC error codes: those of JSON-RPC 2.0, those of MCP, and the gateway's own. Pure.
+
+The gateway's own lie outside of -32768..-32000, which the specification reserves (basic/index.mdx, "Error Codes").
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+
+HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+"""These three are of the stateless era (2026-07-28)."""
+
+REFUSED: Final = -31001
+"""The gateway refused the request before policy was asked."""
+UPSTREAM_FAILED: Final = -31002
+"""The upstream cannot be reached, is late, or gave an answer that is not passed on."""
+UNAVAILABLE: Final = -31003
+"""A part of the gateway cannot do its work: policy, history, the journal, a key server."""
+UNAUTHENTICATED: Final = -31401
+"""The caller is not known, or its token lacks a scope."""
+DENIED: Final = -31403
+"""Policy refused the call."""
