@@ -6,7 +6,6 @@ from typing import Final, Literal, cast
 
 from msgspec import structs
 
-from gateway.answer import values_of
 from gateway.binding.sessions import Session
 from gateway.inspection import tokens
 from gateway.model.caller import Principal
@@ -14,7 +13,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import forwardable_request
+from gateway.protocol.headers import forwardable_request, values_of
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Visit
 

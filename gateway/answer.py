@@ -27,10 +27,11 @@ from gateway.policy import document
 from gateway.protocol import sse
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
-from gateway.protocol.headers import forwardable_response, message_type
+from gateway.protocol.headers import forwardable_response, message_type, values_of
 from gateway.protocol.listing import Listing
 from gateway.protocol.replies import Reply, render
-from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform, finished
+from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.shielding import shielded
 from gateway.telemetry.metrics import Metrics
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway, Visit
 
@@ -205,7 +206,7 @@ async def record_refusal(
 ) -> None:
     """Record a request that policy never saw, and log it, also when its caller leaves. Of callers that nobody knows so many
     a minute; the rest is counted."""
-    await finished(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
+    await shielded(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
 
 
 async def _record_refusal(
@@ -314,8 +315,3 @@ def context_of(visit: Visit, message: Message | None, task: Task) -> Context:
 def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
     first = request.message is not None and cursor_of(request.message) is None
     return first and page.cursor is None
-
-
-def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
-    # A list is built in half the time that a generator takes, and this is asked for each header that matters.
-    return tuple([value.decode("latin-1") for key, value in headers if key == name])

@@ -14,7 +14,7 @@ from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
-from gateway.relay import finished, undisturbed
+from gateway.shielding import shielded, shielded_result
 from gateway.visit import Gateway, Visit
 
 
@@ -22,10 +22,10 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
     """Policy's verdict, recorded. Once the call is counted, it goes on to that also when its caller leaves: who could take
     a denial back by leaving could try anything for nothing."""
     content = await inspected(gateway, visit, case)
-    decision, left = await undisturbed(ruled(gateway, visit, case, content))
+    decision, left = await shielded_result(ruled(gateway, visit, case, content))
     if left is not None:
         if decision.allowed:
-            await finished(called_off(gateway, visit, case))
+            await shielded(called_off(gateway, visit, case))
         raise left
     return decision
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, cast
 
 from gateway import foreign
-from gateway.answer import Settlement, append_or_say, measured, relay, values_of
+from gateway.answer import Settlement, append_or_say, measured, relay
 from gateway.case import Case
 from gateway.concealing import Concealing, concealing, demanded
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
@@ -19,8 +19,10 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.observation import Observation, label
+from gateway.protocol.headers import values_of
 from gateway.readings import Readings, unanswered
-from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform, finished
+from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform
+from gateway.shielding import shielded
 from gateway.visit import Gateway, Port, Visit
 from gateway.whose import task_of
 
@@ -71,7 +73,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
         seen = partial(observed, gateway, visit, case, decision, rewrite)
         return relay(gateway, visit, case.request, reply, Settlement(settle, left, kept, seen, rewrite, made=made))
     except BaseException as error:
-        await finished(settle(Ending(_ended(error))))
+        await shielded(settle(Ending(_ended(error))))
         raise
 
 

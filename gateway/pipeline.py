@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway import foreign, mentioned, sessionless
 from gateway.admission import admitted
-from gateway.answer import failure, note_refusal, refuse, values_of
+from gateway.answer import failure, note_refusal, refuse
 from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -23,7 +23,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import passed_on
+from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
 from gateway.relay import Relay
 from gateway.tasks.endpoints import Refused, TaskRequest

@@ -4,19 +4,17 @@ exactly once, whether it ends, fails, is cut off, or the client leaves."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
-from types import coroutine
-from typing import Any, Final, Literal, Protocol, TypeVar, cast
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model.wire import Headers, UpstreamReply
+from gateway.shielding import shielded
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
-Done = TypeVar("Done")
 
 
 class Ending(Struct, frozen=True):
@@ -181,7 +179,7 @@ class Relay:
         if self._closed:
             return
         self._closed = True
-        await finished(self._end())
+        await shielded(self._end())
 
     async def _end(self) -> None:
         try:
@@ -193,59 +191,3 @@ class Relay:
             finally:
                 for leave in self._after:
                     leave()
-
-
-async def finished(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end. A cancellation that comes meanwhile is raised after it."""
-    _, cancelled = await undisturbed(work)
-    if cancelled is not None:
-        raise cancelled
-
-
-async def undisturbed(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio.CancelledError | None]:
-    """Do `work` to its end: what it gives, and the cancellation that came meanwhile, which is to be raised.
-
-    What never waits cannot be cancelled meanwhile. Nearly all work is so, and is done at once: to make a task of it costs
-    more than the work does. So its beginning runs in the caller's task, and must not begin an `asyncio.timeout`.
-    """
-    try:
-        waits_for = work.send(None)
-    except StopIteration as end:
-        return cast("Done", end.value), None
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(_resumed(work, waits_for))
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        # What `asyncio.shield` does, for a third of its cost: to cancel this future is not to cancel the task.
-        ended = loop.create_future()
-        task.add_done_callback(partial(_tell, ended))
-        try:
-            await ended
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return task.result(), cancelled
-
-
-async def _resumed(work: Coroutine[Any, Any, Done], waits_for: Any) -> Done:
-    """A coroutine of its own: from Python 3.12 on, a task is made of nothing else."""
-    return await _rest(work, waits_for)
-
-
-@coroutine
-def _rest(work: Coroutine[Any, Any, Done], waits_for: Any) -> Generator[Any, Any, Done]:
-    """What is left of a coroutine that has begun and waits for something, to be run by another task."""
-    try:
-        while True:
-            try:
-                sent = yield waits_for
-            except BaseException as error:  # noqa: BLE001 - whatever is raised here is raised there
-                waits_for = work.throw(error)
-            else:
-                waits_for = work.send(sent)
-    except StopIteration as end:
-        return cast("Done", end.value)
-
-
-def _tell(ended: asyncio.Future[None], _task: asyncio.Task[Any]) -> None:
-    if not ended.done():
-        ended.set_result(None)

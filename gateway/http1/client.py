@@ -101,7 +101,7 @@ class Client:
         connection = Connection(self)
         try:
             # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in
-            # another (`relay.undisturbed`).
+            # another (`shielding`).
             connecting = connected(self._address, connection, tls=self._tls, within=within)
             await asyncio.get_running_loop().create_task(connecting)
         except BaseException:

@@ -1,10 +1,10 @@
 """A real Open Policy Agent, asked over a Unix socket, TLS, or HTTP on loopback.
 
 One total deadline covers connecting, waiting and reading. It is kept by timers, not by `asyncio.timeout`: who asks may go
-on in another task than it began in (`relay.undisturbed`), and a task for each question costs more. A question is asked again once, and only when a kept
-connection turned out to be closed: asking changes nothing in OPA. OPA answers 200 without `result` for an undefined
-rule (REST API, "Get a Document (with Input)"), so the status alone never means yes. `strict-builtin-errors` makes OPA
-fail where the embedded engine fails.
+on in another task than it began in (`shielding`), and a task for each question costs more. A question is asked again once,
+and only when a kept connection turned out to be closed: asking changes nothing in OPA. OPA answers 200 without `result`
+for an undefined rule (REST API, "Get a Document (with Input)"), so the status alone never means yes.
+`strict-builtin-errors` makes OPA fail where the embedded engine fails.
 """
 
 from __future__ import annotations

@@ -51,6 +51,17 @@ class Fault:
     message: str
 
 
+def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
+    """All values of one header, in their order, as they were sent."""
+    # A list is built in half the time that a generator takes, and this is asked for each header that matters.
+    return tuple([value.decode("latin-1") for key, value in headers if key == name])
+
+
+def value_of(headers: Headers, name: bytes) -> str | None:
+    """The first value of one header; `None` if it is not there."""
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
 def read(headers: Headers) -> Routing | Fault:
     """Read the routing headers. Each may stand once, in visible ASCII, and must not be named by `Connection`,
     which would have the next hop remove it (RFC 9110 section 7.6.1)."""

@@ -20,6 +20,7 @@ from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, U
 from gateway.protocol import listing as pages
 from gateway.protocol import sse, strict
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
+from gateway.protocol.headers import value_of
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 from gateway.upstream.shelf import MAX_TOOLS
 
@@ -215,7 +216,7 @@ class _Conversation:
             self.asked,
             text,
             {} if isinstance(document, strict.Unreadable) else document,
-            _header(reply.headers, b"mcp-session-id"),
+            value_of(reply.headers, b"mcp-session-id"),
         )
 
     async def tell(self, method: str) -> None:
@@ -274,7 +275,7 @@ class _Conversation:
         return headers
 
     async def _text(self, reply: UpstreamReply, id: int) -> bytes:  # noqa: A002 - as above
-        kind = (_header(reply.headers, b"content-type") or "").partition(";")[0].strip().lower()
+        kind = (value_of(reply.headers, b"content-type") or "").partition(";")[0].strip().lower()
         if kind != "text/event-stream":
             return b"".join([chunk async for chunk in self._bounded(reply)])
         splitter = sse.Splitter(self.bounds.bytes)
@@ -297,10 +298,6 @@ class _Conversation:
 def _answers(data: bytes, id: int) -> bool:  # noqa: A002 - as above
     document = strict.read_reply(data)
     return not isinstance(document, strict.Unreadable) and "method" not in document and document.get("id") == id
-
-
-def _header(headers: Headers, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
 def _member(document: JsonObject, name: str) -> JsonObject:

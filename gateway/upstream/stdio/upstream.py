@@ -16,6 +16,7 @@ from msgspec import structs
 from gateway.config import Limits, Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamRequest
+from gateway.protocol.headers import value_of
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.pool import Pool
 from gateway.upstream.stdio.session import Session
@@ -168,7 +169,7 @@ class StdioUpstream:
             self._end(session, "ended the session at the client's wish")
             return replies.empty(200)
         if request.message is None:
-            return session.listen(_header(request, b"last-event-id"), prime=_primes(request))
+            return session.listen(value_of(request.headers, b"last-event-id"), prime=_primes(request))
         if request.message.kind is Kind.REQUEST:
             return await session.request(request.message, prime=_primes(request))
         return await session.tell(request.message)
@@ -201,10 +202,6 @@ class StdioUpstream:
             self.reap()
 
 
-def _header(request: UpstreamRequest, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in request.headers if key == name), None)
-
-
 def _primes(request: UpstreamRequest) -> bool:
     """Whether the client understands priming events. Revisions are dates, so they compare as text."""
-    return (_header(request, b"mcp-protocol-version") or "") >= _PRIMING_SINCE
+    return (value_of(request.headers, b"mcp-protocol-version") or "") >= _PRIMING_SINCE

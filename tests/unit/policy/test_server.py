@@ -18,7 +18,7 @@ from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnav
 from gateway.policy import server as servers
 from gateway.policy.remote import Remote
 from gateway.policy.server import Server
-from gateway.relay import undisturbed
+from gateway.shielding import shielded_result
 
 
 class Peer:
@@ -233,10 +233,10 @@ async def test_a_question_that_goes_on_in_another_task_than_it_began_in_has_the_
     """So does one over a connection that must first be made, and one over a kept connection."""
     async with _peer(socket, *before, answer, _result(2)), _client(socket, deadline=0.2) as client:
         for _ in before:
-            assert await undisturbed(client.evaluate("decision", b"{}")) == (1, None)
+            assert await shielded_result(client.evaluate("decision", b"{}")) == (1, None)
         with pytest.raises(PolicyLate, match="within 200 ms"):
-            await undisturbed(client.evaluate("decision", b"{}"))
-        assert await undisturbed(client.evaluate("decision", b"{}")) == (2, None)
+            await shielded_result(client.evaluate("decision", b"{}"))
+        assert await shielded_result(client.evaluate("decision", b"{}")) == (2, None)
 
 
 async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Path):
