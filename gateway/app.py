@@ -20,7 +20,6 @@ from importlib.metadata import version
 
 import structlog
 
-from gateway.answer import append_or_say, record_refusal, tell_rest
 from gateway.aside import Aside
 from gateway.binding.conversations import Conversations
 from gateway.binding.handles import Handles
@@ -37,7 +36,7 @@ from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions, unknown
 from gateway.journal.chain import subkey
-from gateway.journal.entry import pin_entry, policy_entry, refused_entry, start_entry
+from gateway.journal.entry import pin_entry, policy_entry, start_entry
 from gateway.journal.flood import Flood
 from gateway.journal.keys import load_key
 from gateway.journal.redaction import Spots, concealed, recorded
@@ -46,7 +45,7 @@ from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.model.call import Call
 from gateway.model.content import ResultContent
-from gateway.model.decision import PolicyRevision, Refusal
+from gateway.model.decision import PolicyRevision
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Target
 from gateway.model.task import Contract
@@ -54,13 +53,14 @@ from gateway.model.wire import JsonObject
 from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent, PolicyStatus
-from gateway.protocol.replies import Reply, render
+from gateway.recording import append_or_log
+from gateway.refusing import log_flood, refuse_early
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
-from gateway.transport.edge import Client, Edge, Handlers
+from gateway.transport.edge import Edge, Handlers
 from gateway.transport.server import Server, tls_context
 from gateway.transport.shares import Shares
 from gateway.upstream.catalogue import Catalogue
@@ -264,7 +264,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         Handlers(
             mcp=partial(handle, gateway),
             tasks=partial(handle_task, gateway),
-            refuse=partial(_refuse_early, gateway),
+            refuse=partial(refuse_early, gateway),
             pages=pages(configuration, gateway, draining=draining.is_set),
         ),
     )
@@ -317,7 +317,7 @@ class Notes:
         await asyncio.gather(*self._writing)
 
     async def _write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
-        await append_or_say(self, kind, entry())
+        await append_or_log(self, kind, entry())
 
 
 def _flood(stack: AsyncExitStack, configuration: Configuration, notes: Notes, clock: Callable[[], float]) -> Flood:
@@ -329,7 +329,7 @@ def _flood(stack: AsyncExitStack, configuration: Configuration, notes: Notes, cl
 def _note_flood(notes: Notes, flood: Flood, *, last: bool = False) -> None:
     rest = flood.rest(last=last)
     if rest is not None:
-        tell_rest(rest)
+        log_flood(rest)
         notes.write("flood", lambda: rest)
 
 
@@ -351,17 +351,6 @@ def _policy_event(notes: Notes, event: PolicyEvent) -> None:
         log.error(
             "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error
         )
-
-
-async def _refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Reply:
-    """Record and render a refusal that HTTP alone was enough for."""
-    decision_id, code = gateway.new_id(), refusal.reason.code
-    gateway.metrics.refused(code)
-    trace = gateway.tracing.start(client.headers, "refused")
-    entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
-    await record_refusal(gateway, entry, refusal, known=False)
-    trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
-    return render(refusal, None, decision_id=decision_id, style=gateway.style)
 
 
 def ports(configuration: Configuration, clock: Callable[[], float]) -> dict[str, HttpUpstream | StdioUpstream]:

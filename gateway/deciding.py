@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 from gateway import foreign
-from gateway.answer import append_or_say, context_of
 from gateway.case import Case
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
+from gateway.recording import append_or_log
 from gateway.shielding import shielded, shielded_result
 from gateway.visit import Gateway, Visit
 
@@ -34,7 +34,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
     """The verdict on a call that is counted before it, so that parallel calls cannot race a limit, and uncounted again if
     it does not go on."""
     principal, call, task = case.request.principal, case.call, case.task
-    context = context_of(visit, case.message, task)
+    context = visit.context(case.message, task)
     depth = len(principal.delegation)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
@@ -59,7 +59,7 @@ async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
     """End an allowed call that is not sent, since its caller has left. On record it was begun, so it counts."""
     gateway.history.settle(case.task, visit.id)
     entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.milliseconds(gateway.clock()))
-    await append_or_say(gateway, "settled", entry)
+    await append_or_log(gateway, "settled", entry)
 
 
 async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:

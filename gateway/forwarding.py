@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, cast
 
 from gateway import foreign
-from gateway.answer import Settlement, append_or_say, measured, relay
+from gateway.answer import Settlement, relay
 from gateway.case import Case
 from gateway.concealing import Concealing, concealing, demanded
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
@@ -21,6 +21,7 @@ from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamR
 from gateway.observation import Observation, label
 from gateway.protocol.headers import values_of
 from gateway.readings import Readings, unanswered
+from gateway.recording import append_or_log
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform
 from gateway.shielding import shielded
 from gateway.visit import Gateway, Port, Visit
@@ -35,7 +36,7 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
 
     async def settle(ending: Ending) -> None:
         gateway.metrics.handles(upstream, concealed=0 if rewrite is None else rewrite.count, put_back=0)
-        measured(gateway, visit, ending)
+        _measure(gateway, visit, ending)
 
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
         # It may answer again, or at last, a call whose answer was to be concealed.
@@ -100,9 +101,17 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
         concealed=concealed,
         put_back=case.presented.count,
     )
-    await append_or_say(gateway, "settled", entry)
+    await append_or_log(gateway, "settled", entry)
     gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
-    measured(gateway, visit, ending)
+    _measure(gateway, visit, ending)
+
+
+def _measure(gateway: Gateway, visit: Visit, ending: Ending) -> None:
+    """Count how an answer ended, and end its span."""
+    gateway.metrics.settled(visit.exchange.upstream, ending.ended, gateway.clock() - visit.arrived, ending.size)
+    visit.trace.end(
+        {"opagate.decision.id": visit.id, "opagate.outcome": ending.ended}, failed=ending.ended in {"failed", "limited"}
+    )
 
 
 def observed(  # noqa: PLR0917 - all but the last are given beforehand

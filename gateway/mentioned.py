@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
-from gateway.answer import shown
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
+from gateway.visibility import visible_ids
 from gateway.visit import Gateway, Visit
 
 NOT_VISIBLE: Final = Reason(
@@ -30,7 +30,7 @@ async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> R
     targets = tuple(gateway.catalogue.target(upstream, "resource", uri) for uri in found)
     if not targets:
         return None
-    visible = await shown(gateway, visit, request, targets)
+    visible = await visible_ids(gateway, visit, request, targets)
     return None if visible.issuperset(target.id for target in targets) else Refusal(403, NOT_VISIBLE, REFUSED)
 
 

@@ -13,7 +13,6 @@ from typing import Final
 
 from gateway import foreign, mentioned, sessionless
 from gateway.admission import admitted
-from gateway.answer import failure, note_refusal, refuse
 from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -25,6 +24,7 @@ from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
+from gateway.refusing import failure, note_refusal, refuse
 from gateway.relay import Relay
 from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.transport.exchange import Exchange

@@ -20,9 +20,10 @@ from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
-from gateway.model.call import Call
+from gateway.model.call import Call, Context
 from gateway.model.facts import SessionFacts
-from gateway.model.wire import JsonObject, UpstreamReply, UpstreamRequest
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject, Message, UpstreamReply, UpstreamRequest
 from gateway.policy import Policy
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
@@ -96,3 +97,14 @@ class Visit(Struct, frozen=True):
     def milliseconds(self, now: float) -> float:
         """How long it has taken by then."""
         return (now - self.arrived) * 1000
+
+    def context(self, message: Message | None, task: Task) -> Context:
+        """The circumstances of the request, as policy and the record are told of them."""
+        return Context(
+            time=self.arrived,
+            trace_id=self.trace.trace_id,
+            client_ip=self.exchange.client_ip,
+            client_name=message.client_name if message else None,
+            task=task,
+            supported_obligations=SUPPORTED_OBLIGATIONS,
+        )

@@ -46,7 +46,10 @@ CONDUCTORS = {
     "pipeline",
     "presenting",
     "readings",
+    "recording",
+    "refusing",
     "replay",
+    "visibility",
     "visit",
     "whose",
 }

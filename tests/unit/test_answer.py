@@ -1,61 +1,16 @@
-"""The way back: lists come filtered, failures come with words, the rest comes as it is."""
+"""The way back: lists come filtered, what breaks off ends with words, the rest comes as it is."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any
 
 import pytest
 
-from gateway.answer import failure
-from gateway.errors import HistoryFull, UpstreamBroken
+from gateway.errors import UpstreamBroken
 from gateway.model.target import Pin
-from gateway.model.wire import JsonObject
 from gateway.protocol.sse import Splitter
 from tests.requirements import requirement
 from tests.unit.harness import Back, Bench, call, listed, message, result
-
-
-async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
-    there: Bench, monkeypatch: pytest.MonkeyPatch
-):
-    there.upstream.script = lambda request: result(
-        request,
-        {"tools": [listed(name) for name in ("read_file", "hidden", "ask_first")]},
-    )
-    shown = (await there.ask(message("tools/list"))).json["result"]["tools"]
-    assert [tool["name"] for tool in shown] == ["read_file", "ask_first"]
-
-    def full(*_args: Any) -> None:
-        raise HistoryFull("no room")
-
-    there.upstream.script = lambda request: result(request, {"tools": [listed("read_file")]})
-    monkeypatch.setattr(there.gateway.history, "task", full)
-    assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
-
-
-async def test_policy_is_asked_about_a_long_list_in_portions_between_which_calls_go_on(
-    there: Bench, monkeypatch: pytest.MonkeyPatch
-):
-    names = [name for number in range(150) for name in (f"read_{number}", f"hidden_{number}")]
-    there.upstream.script = lambda request: result(request, {"tools": [listed(name) for name in names]})
-    policy, turn, asked_in = there.gateway.policy, 0, list[int]()
-    visible = policy.visible
-
-    async def counted(document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
-        assert len(asked) <= 64
-        asked_in.append(turn)
-        return await visible(document, asked)
-
-    monkeypatch.setattr(policy, "visible", counted)
-    listing = asyncio.ensure_future(there.ask(message("tools/list")))
-    while not listing.done():
-        await asyncio.sleep(0)
-        turn += 1
-
-    assert [tool["name"] for tool in (await listing).json["result"]["tools"]] == names[::2]
-    assert len(set(asked_in)) == len(asked_in) == 5
 
 
 @pytest.mark.parametrize("identifier", [7, None])
@@ -67,14 +22,6 @@ async def test_an_error_in_the_place_of_a_list_takes_no_tool_away(there: Bench, 
     assert (await there.ask(message("tools/list"))).json == error
     assert before.pin is Pin.MATCH
     assert there.gateway.catalogue.target("files", "tool", "read_file") == before
-
-
-async def test_a_list_of_tasks_shows_the_callers_own(there: Bench):
-    there.upstream.script = lambda request: result(request, {"task": {"taskId": "mine", "status": "working"}})
-    await there.ask(call())
-    there.upstream.script = lambda request: result(request, {"tasks": [{"taskId": "mine"}, {"taskId": "other"}]})
-
-    assert (await there.ask(message("tasks/list"))).json["result"]["tasks"] == [{"taskId": "mine"}]
 
 
 async def test_a_list_under_another_type_is_filtered_all_the_same(there: Bench):
@@ -181,18 +128,3 @@ async def test_a_stream_without_a_request_that_breaks_off_has_no_words(there: Be
     there.upstream.script = lambda _request: Back(200, "text/event-stream", (UpstreamBroken("it died"),))
 
     assert (await there.ask(None)).broken is not None
-
-
-async def test_a_list_of_resources_shows_what_policy_shows(there: Bench):
-    there.upstream.script = lambda request: result(
-        request, {"resources": [{"uri": "file:///a"}, {"uri": "secret:///b"}]}
-    )
-
-    assert (await there.ask(message("resources/list"))).json["result"]["resources"] == [{"uri": "file:///a"}]
-
-
-def test_a_failure_is_told_in_sentences():
-    reason = failure(UpstreamBroken("it died", "start it again")).reason
-
-    assert (reason.message, reason.remedy) == ("It died.", "Start it again.")
-    assert failure(UpstreamBroken("it died")).reason.remedy == ""

@@ -1,0 +1,32 @@
+"""The record of what has happened already, and what is done when it cannot be written."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+from gateway.errors import JournalError
+from gateway.journal.writer import Journal
+from gateway.model.wire import JsonObject
+from gateway.telemetry.metrics import Metrics
+
+log = structlog.get_logger("gateway.recording")
+
+
+class Recording(Protocol):
+    """Where things are recorded, and counted if they cannot be."""
+
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def metrics(self) -> Metrics: ...
+
+
+async def append_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
+    """Record what has happened already: it cannot be undone if the record fails, only logged and counted."""
+    try:
+        await recording.journal.append(kind, entry)
+    except JournalError as error:
+        recording.metrics.journal_failures.inc()
+        log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)

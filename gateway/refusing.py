@@ -1,0 +1,118 @@
+"""Refusals: what a failure becomes, what the caller is told, and what is recorded, counted and logged of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gateway.journal.entry import refused_entry
+from gateway.model.caller import Principal
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Json, JsonObject, Message
+from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
+from gateway.protocol.replies import Reply, render
+from gateway.recording import append_or_log
+from gateway.shielding import shielded
+from gateway.transport.edge import Client
+from gateway.visit import Gateway, Visit
+
+log = structlog.get_logger("gateway.refusing")
+
+_SERVER_ERROR: Final = 500
+"""HTTP statuses from here on say that the fault is not the caller's."""
+
+
+async def refuse(
+    gateway: Gateway,
+    visit: Visit,
+    refusal: Refusal,
+    principal: Principal | None = None,
+    message: Message | None = None,
+) -> Reply:
+    """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
+    await note_refusal(gateway, visit, refusal, principal, message)
+    return render(refusal, message, decision_id=visit.id, style=gateway.style)
+
+
+async def note_refusal(
+    gateway: Gateway,
+    visit: Visit,
+    refusal: Refusal,
+    principal: Principal | None = None,
+    message: Message | None = None,
+) -> None:
+    """Record a refusal, count it and log it. That of a decision is recorded and counted already."""
+    if refusal.decision is None:
+        gateway.metrics.refused(refusal.reason.code)
+        entry = refused_entry(
+            visit.id,
+            refusal,
+            trace_id=visit.trace.trace_id,
+            client_ip=visit.exchange.client_ip,
+            principal=principal,
+            message=message,
+        )
+        await record_refusal(gateway, entry, refusal, known=principal is not None, upstream=visit.upstream)
+    else:
+        _log_refusal(visit.id, refusal, visit.upstream)
+    visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
+
+
+async def refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Reply:
+    """Record and render a refusal that HTTP alone was enough for."""
+    decision_id, code = gateway.new_id(), refusal.reason.code
+    gateway.metrics.refused(code)
+    trace = gateway.tracing.start(client.headers, "refused")
+    entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
+    await record_refusal(gateway, entry, refusal, known=False)
+    trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
+    return render(refusal, None, decision_id=decision_id, style=gateway.style)
+
+
+def failure(error: GatewayError) -> Refusal:
+    """The refusal that an outside failure becomes."""
+    reason = Reason(error.code, sentence(error.message), sentence(error.remedy))
+    if isinstance(error, UpstreamTimeout):
+        return Refusal(504, reason, UPSTREAM_FAILED)
+    if isinstance(error, UpstreamError):
+        return Refusal(502, reason, UPSTREAM_FAILED)
+    return Refusal(503, reason, UNAVAILABLE)
+
+
+def sentence(clause: str) -> str:
+    """The clause that an error has for its message, as a sentence of a refusal."""
+    return clause and f"{clause[0].upper()}{clause[1:]}."
+
+
+async def record_refusal(
+    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
+) -> None:
+    """Record a request that policy never saw, and log it, also when its caller leaves. Of callers that nobody knows so many
+    a minute; the rest is counted."""
+    await shielded(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
+
+
+async def _record_refusal(
+    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None
+) -> None:
+    if (rest := gateway.flood.rest()) is not None:
+        log_flood(rest)
+        await append_or_log(gateway, "flood", rest)
+    if known or gateway.flood.admits(refusal.reason.code):
+        await append_or_log(gateway, "refused", entry)
+        _log_refusal(entry["id"], refusal, upstream)
+
+
+def log_flood(rest: JsonObject) -> None:
+    """Log what was only counted (`Flood.rest`)."""
+    log.warning("refused.rest", **rest)
+
+
+def _log_refusal(decision_id: Json, refusal: Refusal, upstream: str | None) -> None:
+    told = {"id": decision_id, "code": refusal.reason.code, "upstream": upstream, "status": refusal.status}
+    if refusal.status >= _SERVER_ERROR:
+        log.warning("refused", **told, problem=refusal.reason.message)
+    else:
+        log.info("refused", **told)

@@ -1,0 +1,71 @@
+"""What a caller may know of: the tools, resources and prompts that policy shows it, and the protocol tasks of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import structlog
+
+from gateway.errors import HistoryError
+from gateway.model.target import Target
+from gateway.model.wire import UpstreamRequest
+from gateway.policy import document
+from gateway.protocol.classify import cursor_of
+from gateway.protocol.listing import Listing
+from gateway.visit import Gateway, Visit
+
+log = structlog.get_logger("gateway.visibility")
+
+_ASKED_AT_ONCE: Final = 64
+"""Targets that policy is asked about in one question: some six milliseconds, in which the event loop stands still."""
+
+_LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
+    "tools/list": "tool",
+    "resources/list": "resource",
+    "resources/templates/list": "resource",
+    "prompts/list": "prompt",
+}
+
+
+async def visible_names(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, method: str, page: Listing
+) -> frozenset[str]:
+    """The names in a list that policy lets this caller see. A list of tools is also news for the catalogue."""
+    upstream, principal = visit.exchange.upstream, request.principal
+    if method == "tasks/list":
+        return frozenset(i.name for i in page.items if gateway.handles.belongs(upstream, i.name, principal))
+    if method == "tools/list":
+        items = [item.raw for item in page.items]
+        await gateway.catalogue.observe(upstream, items, complete=_is_complete(request, page))
+    kind = _LISTED[method]
+    targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
+    ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
+    return frozenset(name for name, target in targets.items() if target.id in ids)
+
+
+async def visible_ids(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, targets: tuple[Target, ...]
+) -> frozenset[str]:
+    """The ids of those that policy lets this caller see."""
+    principal, found = request.principal, set[str]()
+    try:
+        task = gateway.history.task(principal, request.began, visit.arrived)
+        facts = gateway.history.facts(task, visit.arrived)
+    except HistoryError as error:
+        log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)
+        return frozenset()
+    context = visit.context(request.message, task)
+    for first in range(0, len(targets), _ASKED_AT_ONCE):
+        if first:
+            await asyncio.sleep(0)
+        portion = targets[first : first + _ASKED_AT_ONCE]
+        question = document.visibility(principal, portion, context, facts)
+        found |= await gateway.policy.visible(question, frozenset(target.id for target in portion))
+    return frozenset(found)
+
+
+def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
+    first = request.message is not None and cursor_of(request.message) is None
+    return first and page.cursor is None
