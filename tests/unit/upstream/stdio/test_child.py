@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,6 +149,64 @@ def test_a_child_that_closes_its_output_is_ended_on_uvloop(monkeypatch: pytest.M
             await owner.child.stop()
 
     assert uvloop.run(scenario()) == "closed its standard output"
+
+
+SAYS_MUCH_AND_CLOSES = """
+import fcntl, os, socket, time
+try:
+    fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 2**20)
+except OSError:
+    socket.socket(fileno=os.dup(1)).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+line = b'{{"jsonrpc":"2.0","method":"m"}}'
+os.write(1, (line.ljust(499) + b'\\n') * {count})
+os.close(1)
+os.write(2, b'still here\\n')
+os.write(os.open({closed!r}, os.O_WRONLY), b'closed')
+time.sleep(60)
+"""
+
+
+async def closed_output_scenario(folder: Path) -> None:
+    """What was said is as much as uvloop reads at once (256,000 bytes), so that its end is read in the same go; and more
+    than is taken in in a few turns."""
+    owner, count, closed = Owner(), 512, folder / "closed"
+    os.mkfifo(closed)
+    notice = os.open(closed, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with capture_logs() as logs:
+            await owner.start(*python(SAYS_MUCH_AND_CLOSES.format(count=count, closed=str(closed))))
+            assert select.select([notice], [], [], 30)[0], "the child has not closed its output"
+            reason = await owner.end()
+    finally:
+        os.close(notice)
+        await owner.child.stop()
+    assert reason == "closed its standard output"
+    assert len(owner.heard) == count
+    assert [entry["line"] for entry in logs if entry["event"] == "upstream.stderr"] == ["still here"]
+
+
+async def test_what_a_child_said_before_it_closed_its_output_is_heard_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
+    await closed_output_scenario(tmp_path)
+
+
+def test_what_a_child_said_before_it_closed_its_output_is_heard_without_a_further_rest_on_uvloop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It has rested once when the end is known; nothing more can come then, so the rest of it is all that there is."""
+    rest, rests = Pace.rest, list[Pace]()
+
+    def counted(pace: Pace, then: Callable[[], None]) -> None:
+        rests.append(pace)
+        rest(pace, then)
+
+    monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
+    monkeypatch.setattr(Pace, "rest", counted)
+    uvloop.run(closed_output_scenario(tmp_path))
+
+    assert len(rests) == 1
 
 
 async def test_a_child_that_closes_its_input_is_ended(owner: Owner, monkeypatch: pytest.MonkeyPatch):
