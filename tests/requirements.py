@@ -108,6 +108,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/reload": Requirement(_FAULTS, "A policy that breaks leaves the last good one in force, and says so."),
         "fault/start": Requirement(_FAULTS, "Without a policy the gateway does not listen."),
         "fault/journal": Requirement(_FAULTS, "A full disk: refused, nothing forwarded, until there is room."),
+        "fault/journal-taken": Requirement("docs/operations.md#journal", "A journal that is taken away or changed: refused until it is back."),
         "fault/crash": Requirement(_FAULTS, "After SIGKILL the journal holds, and open calls are abandoned."),
         "fault/upstream": Requirement(_FAULTS, "An upstream that refuses, hangs, dies or lies is answered for."),
         "fault/client": Requirement(_FAULTS, "A client that vanishes is settled as cancelled."),

@@ -12,7 +12,8 @@
 | `policy` | a policy came into force | name, revision |
 | `pin` | a tool's definition was pinned or has changed | target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
-| `abandoned` | at start, for each call without an outcome | id |
+| `resumed` | the journal could be written again: how many entries of which kind could not be since then | since, lost |
+| `abandoned` | at start, for each call without an outcome; after an outage, for each whose outcome was lost | id |
 | `stop` | the gateway ends | entries, head |
 
 A `call` with effect `allow` opens an id, `settled` or `abandoned` closes it. Words of a caller or an upstream are

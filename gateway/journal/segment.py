@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal.chain import GENESIS, MAX_LINE
-from gateway.journal.storage import Disk, discard, segment_path, write_all
+from gateway.journal.storage import Disk, Kept, discard, segment_path, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,7 @@ class Appender:
         self._limit = limit
         self._durable = durable
         self._fd: int | None = None
+        self._kept: Kept | None = None
         self._lines = 0
         self._journal = ""
         self.number = 0
@@ -65,6 +66,7 @@ class Appender:
     def resume(self, end: End) -> None:
         """Go on after the last line of a journal. Raises `OSError`."""
         self._fd = self._disk.open(end.path)
+        self._kept = Kept.of(self._fd)
         self._journal, self._lines = end.journal, end.lines
         self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
         self.open = dict.fromkeys(end.unsettled)
@@ -82,9 +84,24 @@ class Appender:
                 return done, self.broken
             try:
                 done += self._write_some(entries[done:] if done else entries, time)
+            except JournalError as error:
+                return done, error
             except OSError as error:
                 return done, self.broken or self._failure(error)
         return done, None
+
+    def changed(self) -> JournalError | None:
+        """Why nothing may be added, if the last segment is not the file that it was."""
+        try:
+            changed = None if self._kept is None else self._kept.changed(self.path, self.size)
+        except OSError as error:
+            return self._failure(error, "make the folder readable for the gateway")
+        if changed is None:
+            return None
+        return JournalError(
+            f"the journal {self.path} cannot be written: {changed}",
+            "put it back as it was, or find out who it was and start the gateway again",
+        )
 
     def sync(self) -> None:
         """Wait until the segment is on disk. May run in a thread, as long as nothing is appended. Raises `OSError`."""
@@ -108,6 +125,9 @@ class Appender:
 
     def _write_some(self, entries: Sequence[Pending], time: str) -> int:
         """One write: as many entries as the segment has room for, at least one."""
+        changed = self.changed()
+        if changed is not None:
+            raise changed
         lines: list[bytes] = []
         size, seq, link = self.size, self.seq, self.link
         for entry in entries:
@@ -138,7 +158,8 @@ class Appender:
             write_all(self._disk, self._file, data)
         except OSError as error:
             try:
-                self._disk.truncate(self._file, self.size)
+                if self._disk.size(self._file) != self.size:
+                    self._disk.truncate(self._file, self.size)
             except OSError:
                 self.fail(error)
             raise
@@ -161,7 +182,7 @@ class Appender:
                 self.fail(error)
             raise
         self.close()
-        self._fd, self._lines, self.number = fd, 1, number
+        self._fd, self._kept, self._lines, self.number = fd, Kept.of(fd), 1, number
         self.size, self.seq, self.link = len(line) + 1, self.seq + 1, link
 
     def _sync_last(self, fd: int) -> None:

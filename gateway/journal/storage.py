@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import JournalError
@@ -55,6 +56,9 @@ class Disk:
 
     def write(self, fd: int, data: bytes) -> int:
         return os.write(fd, data)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -107,6 +111,33 @@ def lock(folder: Path) -> int:
             f"another gateway writes to the journal {folder}", "stop it, or give this one a journal.path of its own"
         ) from None
     return fd
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which file an open segment is, so that it can be seen that somebody took it away, put another in its place, or wrote
+    into it: what is written through a descriptor alone may be in no file that anybody finds again."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, fd: int) -> Kept:
+        """Raises `OSError`."""
+        status = os.fstat(fd)
+        return cls(status.st_dev, status.st_ino)
+
+    def changed(self, path: Path, size: int) -> str | None:
+        """What is not as it was left: the file at its path, of its size. Raises `OSError` when nobody can tell."""
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return "somebody has removed or moved it"
+        if (status.st_dev, status.st_ino) != (self.device, self.inode):
+            return "somebody has put another file in its place"
+        if status.st_size != size:
+            return f"somebody has written to it: it has {status.st_size} bytes, and was left with {size}"
+        return None
 
 
 def set_aside(path: Path, torn: bytes, disk: Disk) -> Path:

@@ -27,6 +27,7 @@ import structlog
 from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, subkey, timestamp
 from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.outage import Outage, abandoned
 from gateway.journal.recovery import Torn, recover
 from gateway.journal.redaction import plain
 from gateway.journal.segment import Appender, Pending
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.journal")
 
 _INTERVAL: Final = 1.0
+_RETRY: Final = 1.0
+"""Seconds after which a journal that could not be written is tried again, also if nobody calls: who asks `/readyz` before
+sending calls would never send one."""
 _MAX_OPEN: Final = 8192
 """Calls without an outcome: each segment names them all in its first line, which has to stay readable."""
 
@@ -86,6 +90,8 @@ class Journal:
         self._worker = ThreadPoolExecutor(1, "journal")
         self._closed = False
         self._problem: JournalError | None = None
+        self._outage: Outage | None = None
+        self._retrying: asyncio.TimerHandle | None = None
         self._unsettled: tuple[str, ...] = ()
         self.fingerprint_key = fingerprint_key
 
@@ -129,7 +135,8 @@ class Journal:
         return self._unsettled
 
     def status(self) -> JournalStatus:
-        appender, problem = self._appender, self._appender.broken or self._problem
+        appender = self._appender
+        problem = appender.broken or self._problem or appender.changed()
         return JournalStatus(
             segment=appender.path.name,
             bytes=appender.size,
@@ -164,8 +171,9 @@ class Journal:
         self._closed = True
         while self._queue or self._syncing is not None:
             await (asyncio.wait([self._syncing]) if self._syncing is not None else asyncio.sleep(0))
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._retrying):
+            if timer is not None:
+                timer.cancel()
         self._worker.shutdown()
         try:
             self._stop()
@@ -174,9 +182,11 @@ class Journal:
             os.close(self._lock)
 
     def _stop(self) -> None:
-        appender = self._appender
-        fields = msgspec.json.encode({"entries": appender.seq, "head": appender.link})
-        _, error = appender.append((Pending("stop", fields),), timestamp(self._clock()))
+        appender, time = self._appender, timestamp(self._clock())
+        error = self._catch_up(time)
+        if error is None:
+            fields = msgspec.json.encode({"entries": appender.seq, "head": appender.link})
+            _, error = appender.append((Pending("stop", fields),), time)
         if error is not None:
             raise error
         if self._fsync != "never":
@@ -230,12 +240,59 @@ class Journal:
         self._sync_soon()
 
     def _appended(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
-        appender = self._appender
-        number = appender.number
-        written, self._problem = appender.append(entries, timestamp(self._clock()))
+        appender, time = self._appender, timestamp(self._clock())
+        number, written = appender.number, 0
+        error = self._catch_up(time)
+        if error is None:
+            written, error = appender.append(entries, time)
+        self._problem = error
+        if error is not None:
+            self._lose(entries[written:], time)
         if appender.number != number:
             log.info("journal.segment", segment=appender.number, head=appender.link)
-        return written, self._problem
+        return written, error
+
+    def _catch_up(self, time: str) -> JournalError | None:
+        """Record what could not be recorded, if there is any; why that is not possible yet."""
+        outage = self._outage
+        if outage is None:
+            return None
+        lost, owed = outage.lost, outage.entries()
+        written, error = self._appender.append(owed, time)
+        if error is not None:
+            outage.recorded(written, time)
+            return error
+        self._outage = None
+        log.warning("journal.resumed", lost=lost)
+        return None
+
+    def _lose(self, entries: Sequence[Pending], time: str) -> None:
+        if self._outage is None:
+            self._outage = Outage(time)
+        self._outage.lose(entries)
+        self._retry_soon()
+
+    def _retry_soon(self) -> None:
+        if self._retrying is None and not self._closed and self._appender.broken is None:
+            self._retrying = asyncio.get_running_loop().call_later(_RETRY, self._retry)
+
+    def _retry(self) -> None:
+        """Try again, unless the worker is at the file, or another append has been the try."""
+        self._retrying = None
+        if self._outage is None:
+            return
+        if self._syncing is not None or self._queue:
+            self._retry_soon()
+            return
+        _, error = self._appended(())
+        if error is None:
+            self._sync_now_or_soon()
+
+    def _sync_now_or_soon(self) -> None:
+        if self._fsync == "always":
+            self._sync()
+        else:
+            self._sync_soon()
 
     def _sync_soon(self) -> None:
         if self._fsync == "interval" and self._timer is None:
@@ -272,7 +329,7 @@ def _resume(
         else:
             appender.resume(end)
         unsettled = end.unsettled if end else ()
-        entries = [*map(_recovered, torn), *map(_abandoned, unsettled)]
+        entries = [*map(_recovered, torn), *map(abandoned, unsettled)]
         _, error = appender.append(entries, time)
         if error is not None:
             raise error
@@ -290,10 +347,6 @@ def _recovered(torn: Torn) -> Pending:
     digest = hashlib.sha256(torn.data).hexdigest()
     fields = {"file": torn.file, "bytes": len(torn.data), "digest": digest}
     return Pending("recovered", msgspec.json.encode(fields))
-
-
-def _abandoned(call: str) -> Pending:
-    return Pending("abandoned", msgspec.json.encode({"id": call}), closes=call)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -17,7 +17,7 @@ from random import Random
 import pytest
 
 from tests.e2e.conftest import policy
-from tests.e2e.faults import config, problems, vanishing
+from tests.e2e.faults import config, problems, refused, vanishing
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, metric, stateless, until, verified
 from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
@@ -61,8 +61,29 @@ def test_a_full_disk_refuses_until_there_is_room(
         assert metric(gateway, "opagate_journal_failures_total") >= 1
         assert '"journal.lost"' in gateway.printed()
         (small_disk / "ballast").unlink()
+        until(lambda: problems(gateway) == {})
+        assert '"journal.resumed"' in gateway.printed()
         assert caller.call("echo", text="after").text == "after"
-        assert problems(gateway) == {}
+
+
+@requirement("fault/journal-taken")
+def test_a_journal_that_is_taken_away_refuses_until_it_is_back(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    journal, away = tmp_path / "state/journal", tmp_path / "away"
+    with running_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
+        caller = Caller(gateway)
+        assert caller.call("echo", text="before").text == "before"
+        recorder.take()
+        journal.rename(away)
+        assert "removed or moved" in problems(gateway)["journal"]
+        refused(caller.call("echo", text="during"), "journal/unavailable", recorder)
+        away.rename(journal)
+        until(lambda: problems(gateway) == {})
+        assert caller.call("echo", text="after").text == "after"
+
+    assert verified(tmp_path).ok
+    assert [entry["lost"] for entry in entries(tmp_path, "resumed")] == [{"call": 1, "refused": 1}]
 
 
 @requirement("fault/crash")

@@ -13,7 +13,7 @@ from gateway.journal.segment import Appender, Pending
 from gateway.journal.storage import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KEY = b"k" * 32
@@ -167,6 +167,89 @@ def test_a_half_line_that_cannot_be_cut_off_ends_the_journal(appender: Appender,
     disk.room = None
     disk.failing.clear()
     assert appender.append([pending()], "t") == (0, error)
+
+
+def test_a_write_that_failed_whole_ends_nothing_although_the_file_cannot_be_cut(
+    appender: Appender, disk: FaultyDisk, tmp_path: Path
+):
+    """A file system that became read-only refuses both. There is nothing to cut off."""
+    disk.room = 0
+    disk.failing.add("truncate")
+    _, error = appender.append([pending()], "t")
+    assert error is not None
+
+    disk.room = None
+    assert appender.append([pending()], "t") == (1, None)
+    assert verify(tmp_path, key=KEY, head=appender.link).ok
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def written_to(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"{}\n")
+
+
+def taken_with_its_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("taken"))
+
+
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        (removed, "removed or moved"),
+        (replaced, "another file in its place"),
+        (emptied, "it has 0 bytes"),
+        (written_to, "has written to it"),
+        (taken_with_its_folder, "removed or moved"),
+    ],
+)
+def test_nothing_is_added_to_a_segment_that_somebody_took_away_or_changed(
+    tmp_path: Path, done: Callable[[Path], None], told: str
+):
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    appender = Appender(folder, Chain.of(KEY), Disk(), limit=1200, durable=True)
+    appender.begin("journal-1", "t")
+    done(appender.path)
+
+    written, error = appender.append([pending()], "t")
+
+    assert written == 0
+    assert error is not None
+    assert told in error.message
+    assert "put it back as it was" in error.remedy
+    appender.close()
+
+
+def test_a_segment_that_was_put_back_goes_on(appender: Appender, tmp_path: Path):
+    away = tmp_path / "away"
+    appender.path.rename(away)
+    assert appender.append([pending()], "t")[0] == 0
+
+    away.rename(appender.path)
+    assert appender.append([pending()], "t") == (1, None)
+    assert verify(tmp_path, key=KEY, head=appender.link).ok
+
+
+def test_no_segment_is_begun_after_one_that_was_taken_away(appender: Appender, tmp_path: Path):
+    appender.append([pending("x" * 700)], "t")
+    appender.path.unlink()
+
+    assert appender.append([pending("y" * 700)], "t")[0] == 0
+    assert list(tmp_path.glob("*.jsonl")) == []
 
 
 def test_a_sync_that_failed_at_a_new_segment_ends_the_journal(appender: Appender, disk: FaultyDisk):

@@ -8,8 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import JournalError
+from gateway.journal import reader
 from gateway.journal.reader import verify
 
 if TYPE_CHECKING:
@@ -187,8 +189,94 @@ async def test_a_full_disk_refuses_and_a_mended_one_goes_on(
     disk.full = False
     await journal.append("policy", {})
     assert journal.status().problem is None
-    assert verify(folder, key=KEY, head=journal.head).entries == 2
+    assert [entry["kind"] for entry in reader.entries(folder)] == ["segment", "resumed", "policy"]
+    assert verify(folder, key=KEY, head=journal.head).ok
     await journal.close()
+
+
+async def mended(journal: Journal) -> None:
+    async with asyncio.timeout(10):
+        while journal.status().problem is not None:
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("policy", ["always", "interval", "never"])
+async def test_a_mended_disk_is_found_without_a_call(
+    open_journal: Callable[..., Journal],
+    disk: WatchedDisk,
+    folder: Path,
+    policy: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Who asks whether the gateway is ready before sending calls would else never send one."""
+    monkeypatch.setattr("gateway.journal.writer._RETRY", 0.01)
+    journal = open_journal(fsync=policy, disk=disk)
+    disk.full = True
+    for kind in ("policy", "refused", "refused"):
+        with pytest.raises(JournalError):
+            await journal.append(kind, {})
+    disk.full = False
+
+    with capture_logs() as logs:
+        await mended(journal)
+
+    assert [(entry["event"], entry["lost"]) for entry in logs] == [("journal.resumed", 3)]
+    await journal.close()
+    last = list(reader.entries(folder))[-2]
+    assert (last["kind"], last["lost"]) == ("resumed", {"policy": 1, "refused": 2})
+    assert verify(folder, key=KEY, head=journal.head).ok
+
+
+async def test_a_call_whose_outcome_was_lost_is_not_open_for_ever(
+    open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
+):
+    journal = open_journal(disk=disk)
+    for call in ("a", "b", "c"):
+        await journal.append("call", {"id": call, "effect": "allow"})
+    disk.full = True
+    for call in ("a", "b"):
+        with pytest.raises(JournalError):
+            await journal.append("settled", {"id": call})
+    disk.full = False
+    await journal.append("settled", {"id": "c"})
+
+    assert journal.status().unsettled == 0
+    await journal.close()
+    told = [(entry["kind"], entry.get("id")) for entry in reader.entries(folder)]
+    assert told[4:] == [("resumed", None), ("abandoned", "a"), ("abandoned", "b"), ("settled", "c"), ("stop", None)]
+    assert verify(folder, key=KEY).ok
+
+
+async def test_a_stop_after_a_mend_says_what_was_lost(
+    open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
+):
+    journal = open_journal(disk=disk)
+    disk.full = True
+    with pytest.raises(JournalError):
+        await journal.append("policy", {})
+    disk.full = False
+
+    await journal.close()
+
+    assert [entry["kind"] for entry in reader.entries(folder)] == ["segment", "resumed", "stop"]
+    assert verify(folder, key=KEY).stopped
+
+
+async def test_a_segment_that_somebody_took_away_is_a_problem_before_anybody_calls(
+    open_journal: Callable[..., Journal], folder: Path
+):
+    journal = open_journal()
+    segment, away = folder / "00000001.jsonl", folder / "away"
+    segment.rename(away)
+
+    assert "removed or moved" in (journal.status().problem or "")
+    with pytest.raises(JournalError, match="removed or moved"):
+        await journal.append("policy", {})
+    away.rename(segment)
+    await journal.append("policy", {})
+    assert journal.status().problem is None
+    await journal.close()
+    assert verify(folder, key=KEY).ok
 
 
 async def test_a_stop_that_cannot_be_written_still_gives_the_journal_up(

@@ -1,0 +1,48 @@
+"""What could not be recorded while the journal could not be written, and what is recorded of it when it can be again. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.journal.segment import Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Outage:
+    """From the first entry that was not written, at `since`, until all of it is recorded."""
+
+    def __init__(self, since: str) -> None:
+        self._since = since
+        self._lost: Counter[str] = Counter()
+        self._unclosed: dict[str, None] = {}
+
+    def lose(self, entries: Sequence[Pending]) -> None:
+        """These were not written. Calls whose outcome was among them would be open for ever."""
+        self._lost.update(entry.kind for entry in entries)
+        self._unclosed.update(dict.fromkeys(entry.closes for entry in entries if entry.closes is not None))
+
+    @property
+    def lost(self) -> int:
+        return self._lost.total()
+
+    def entries(self) -> list[Pending]:
+        """What is to be recorded of it."""
+        fields = msgspec.json.encode({"since": self._since, "lost": self._lost})
+        return [Pending("resumed", fields), *map(abandoned, self._unclosed)]
+
+    def recorded(self, count: int, time: str) -> None:
+        """So many of these entries were written, and then no more."""
+        if count:
+            self._since, self._lost = time, Counter()
+            for call in list(self._unclosed)[: count - 1]:
+                del self._unclosed[call]
+
+
+def abandoned(call: str) -> Pending:
+    """The outcome of a call of which none is known."""
+    return Pending("abandoned", msgspec.json.encode({"id": call}), closes=call)
