@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.aside import Aside
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
@@ -25,7 +25,7 @@ from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 from gateway.upstream.shelf import MAX_TOOLS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from gateway.model.wire import Headers, Json, JsonObject
 
@@ -36,12 +36,29 @@ STATELESS: Final = STATELESS_VERSIONS[-1]
 HANDSHAKE: Final = HANDSHAKE_VERSIONS[::-1]
 """Newest first: what `initialize` asks for, and what may come back."""
 
+CAPABILITIES: Final[JsonObject] = {
+    "roots": {"listChanged": True},
+    "sampling": {"tools": {}, "context": {}},
+    "elicitation": {"form": {}, "url": {}},
+    "tasks": {
+        "list": {},
+        "cancel": {},
+        "requests": {"sampling": {"createMessage": {}}, "elicitation": {"create": {}}},
+    },
+    "extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}},
+}
+"""All that a client can do: servers list some tools, or parts of their definitions, only to one that can make use of
+them, and what is pinned must be what any client may be shown."""
+
 _CLIENT: Final[JsonObject] = {"name": "opagate", "version": "1"}
 _META: Final = "io.modelcontextprotocol/"
 _STATELESS_ERRORS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION})
 """Errors that only a server of the stateless era gives (2026-07-28 streamable-http.mdx, "Backward Compatibility")."""
+_ANSWERS: Final[Mapping[str, JsonObject]] = {"ping": {}, "roots/list": {"roots": []}}
+_NO_ANSWER: Final[JsonObject] = {"code": METHOD_NOT_FOUND, "message": "the gateway only lists the tools"}
 _FAREWELL_SECONDS: Final = 2.0
-_JSON: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream"))
+_JSON: Final = ((b"content-type", b"application/json"),)
+_ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 
 
 class Port(Protocol):
@@ -118,7 +135,7 @@ async def _handshake(conversation: _Conversation) -> Listing:
     conversation.era = Era.HANDSHAKE
     conversation.revision = None
     answer = await conversation.ask(
-        "initialize", {"protocolVersion": HANDSHAKE[0], "capabilities": {}, "clientInfo": _CLIENT}
+        "initialize", {"protocolVersion": HANDSHAKE[0], "capabilities": CAPABILITIES, "clientInfo": _CLIENT}
     )
     if answer.status != 200 or answer.result is None:
         raise conversation.broken(
@@ -220,7 +237,19 @@ class _Conversation:
         )
 
     async def tell(self, method: str) -> None:
-        reply = await self.port.send(self._request(Kind.NOTIFICATION, method, {"jsonrpc": "2.0", "method": method}))
+        await self._deliver(self._request(Kind.NOTIFICATION, method, {"jsonrpc": "2.0", "method": method}))
+
+    async def _reply(self, question: JsonObject) -> None:
+        """Answer what a server wants to know before it lists. One that is not there for the answer may list all the same."""
+        if self.era is Era.STATELESS or question.get("id") is None:
+            return
+        answer = _ANSWERS.get(str(question["method"]))
+        body: JsonObject = {"error": _NO_ANSWER} if answer is None else {"result": answer}
+        with suppress(UpstreamError):
+            await self._deliver(self._request(Kind.RESPONSE, None, {"jsonrpc": "2.0", "id": question["id"], **body}))
+
+    async def _deliver(self, request: UpstreamRequest) -> None:
+        reply = await self.port.send(request)
         await reply.close()
 
     async def end(self) -> None:
@@ -242,14 +271,14 @@ class _Conversation:
         meta: JsonObject = {
             f"{_META}protocolVersion": STATELESS,
             f"{_META}clientInfo": _CLIENT,
-            f"{_META}clientCapabilities": {},
+            f"{_META}clientCapabilities": CAPABILITIES,
         }
         return {**params, "_meta": meta}
 
     def _request(
         self,
-        kind: Literal[Kind.REQUEST, Kind.NOTIFICATION],
-        method: str,
+        kind: Kind,
+        method: str | None,
         body: JsonObject,
         id: int | None = None,  # noqa: A002 - the field's own name
     ) -> UpstreamRequest:
@@ -264,10 +293,10 @@ class _Conversation:
             params=params if isinstance(params, dict) else {},
             client_name="opagate",
         )
-        return UpstreamRequest("POST", self._headers(method), CONTROL, message, self.session)
+        return UpstreamRequest("POST", (*_JSON, *self._headers(method)), CONTROL, message, self.session)
 
     def _headers(self, method: str | None) -> Headers:
-        headers = _JSON if method else _JSON[1:]
+        headers = _ACCEPT
         if self.revision is not None:
             headers = (*headers, (b"mcp-protocol-version", self.revision.encode()))
         if method is not None and self.era is Era.STATELESS:
@@ -283,7 +312,14 @@ class _Conversation:
             async for chunk in chunks:
                 for event in splitter.feed(chunk):
                     data = event.data
-                    if data is not None and await self.aside.look(len(data), partial(_answers, data, id)):
+                    if data is None:
+                        continue
+                    document = await self.aside.look(len(data), partial(strict.read_reply, data))
+                    if isinstance(document, strict.Unreadable):
+                        continue
+                    if "method" in document:
+                        await self._reply(document)
+                    elif document.get("id") == id:
                         return data
         return b""
 
@@ -293,11 +329,6 @@ class _Conversation:
             if self.received > self.bounds.bytes:
                 raise self.broken(f"has a tool list of more than {self.bounds.bytes} bytes")
             yield chunk
-
-
-def _answers(data: bytes, id: int) -> bool:  # noqa: A002 - as above
-    document = strict.read_reply(data)
-    return not isinstance(document, strict.Unreadable) and "method" not in document and document.get("id") == id
 
 
 def _member(document: JsonObject, name: str) -> JsonObject:

@@ -47,6 +47,8 @@ class Shelf:
         self._on_change = on_change
         self._pins: Mapping[str, Pinned] = {}
         self._seen: dict[str, _Seen] = {}
+        self._shown: frozenset[str] = frozenset()
+        """The names in the gateway's own last listing. What else is seen, only clients were shown."""
         self._suspects: dict[str, _Seen] = {}
         self._passing: dict[str, Definition] = {}
         self._targets: dict[str, Target] = {}
@@ -62,6 +64,7 @@ class Shelf:
         draft = Shelf(self.name, self._settings, first_use=self._first_use, on_change=on_change)
         draft.listed, draft.fresh, draft._pins = self.listed, dict(self.fresh), self._pins
         draft._seen, draft._suspects, draft._passing = dict(self._seen), dict(self._suspects), dict(self._passing)
+        draft._shown = self._shown
         draft._targets, draft._made_from = dict(self._targets), dict(self._made_from)
         draft._raws, draft._unreadable = self._raws, self._unreadable
         return draft
@@ -73,13 +76,16 @@ class Shelf:
 
         `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
         less of a definition, so a pin that is made from one is written only after an own listing has completed it.
+        It may also show other tools, by what the client can do or has done before: so what it lacks is not gone, and
+        what only it has does not go with the gateway's own listing.
         """
         found, problems = self._read(items[:MAX_TOOLS])
         complete = complete and len(items) <= MAX_TOOLS
-        gone = self._seen.keys() - found.keys() if complete else set[str]()
+        gone = self._gone(found) if complete and own else frozenset[str]()
         for name in gone:
             del self._seen[name]
         found = self._with_room(found)
+        passing = len(self._passing)
         for name, item in found.items():
             self._trust_first(name, item, at, own=own)
             self._suspect(name, item, own=own)
@@ -87,8 +93,9 @@ class Shelf:
         self.listed = self.listed or complete
         if complete:
             self._unreadable = problems
+            self._shown = frozenset(found) if own else self._shown
         self._rebuild(self._seen if complete else found, gone)
-        return not own and not self._passing.keys().isdisjoint(found)
+        return len(self._passing) > passing
 
     def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> None:
         """Put the pins of the lock file into force. `cleared` are tools that a person has just pinned."""
@@ -172,6 +179,14 @@ class Shelf:
             else:
                 found[item.name] = item
         return found, tuple(problems)
+
+    def _gone(self, found: Mapping[str, _Seen]) -> frozenset[str]:
+        """What an own listing takes away: the tools of the one before it that it lacks, and all else that is not in it if
+        there would be no room."""
+        gone = self._shown - found.keys()
+        if len(self._seen.keys() | found.keys()) - len(gone) > MAX_TOOLS:
+            gone = frozenset(self._seen.keys() - found.keys())
+        return gone
 
     def _with_room(self, found: dict[str, _Seen]) -> dict[str, _Seen]:
         """Those that are known already, and as many of the others as there is room for."""

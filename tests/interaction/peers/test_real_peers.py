@@ -20,6 +20,7 @@ import pytest
 from mcp.client import Client, Transport
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from gateway.upstream import lockfile
 from tests.conformance.run import Node
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
 
@@ -114,6 +115,49 @@ async def test_a_client_sees_the_same_server_through_the_gateway(
     assert direct["tools"]
     through = await seen(Client(gateway.mcp(name), mode=mode), name, folder)
     assert through == direct
+
+
+ASKING = {
+    "trigger-elicitation-request": {},
+    "trigger-sampling-request": {"prompt": "good morning", "maxTokens": 5},
+    "get-roots-list": {},
+}
+"""Tools of server-everything that ask the client something. It lists each only to a client that can answer."""
+
+
+async def asked(transport: Transport | str, plain: Transport | str) -> dict[str, Any]:
+    """What these tools answer to a client that can answer them, after one that cannot has listed what it is shown."""
+
+    async def elicit(context: Any, params: Any) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"name": "Ada"})
+
+    async def sample(context: Any, params: types.CreateMessageRequestParams) -> types.CreateMessageResult:
+        said = types.TextContent(text=f"at most {params.max_tokens} words")
+        return types.CreateMessageResult(role="assistant", content=said, model="none")
+
+    async def roots(context: Any) -> types.ListRootsResult:
+        return types.ListRootsResult.model_validate({"roots": [{"uri": "file:///project", "name": "project"}]})
+
+    client = Client(
+        transport, mode="legacy", elicitation_callback=elicit, sampling_callback=sample, list_roots_callback=roots
+    )
+    async with client:
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+        assert ASKING.keys() <= listed
+        async with Client(plain, mode="legacy") as other:
+            assert ASKING.keys().isdisjoint(tool.name for tool in (await other.list_tools()).tools)
+        return {name: str(await client.call_tool(name, given)) for name, given in ASKING.items()}
+
+
+async def test_a_server_that_lists_a_tool_only_to_a_client_that_it_can_ask_can_ask_it(
+    commands: Mapping[str, list[str]], folder: Path, gateway: GatewayProcess
+) -> None:
+    direct = await asked(started(commands["everything"], folder), started(commands["everything"], folder))
+    assert "Ada" in direct["trigger-elicitation-request"]
+    assert "at most 5 words" in direct["trigger-sampling-request"]
+    assert "file:///project" in direct["get-roots-list"]
+    assert await asked(gateway.mcp("everything"), gateway.mcp("everything")) == direct
+    assert ASKING.keys() <= lockfile.load(gateway.folder / "catalogue.lock").upstreams["everything"].keys()
 
 
 @pytest.mark.parametrize("name", ["everything", "filesystem"])

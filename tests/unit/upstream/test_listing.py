@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.model.wire import Era
-from gateway.upstream.listing import CONTROL, HANDSHAKE, Bounds, list_tools
+from gateway.model.wire import Era, Kind
+from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, Bounds, list_tools
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, result, stateless, tool
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def test_a_stateless_upstream_is_asked_with_the_headers_and_meta_of_its_er
     assert body["params"]["_meta"] == {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "opagate", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientCapabilities": CAPABILITIES,
     }
     assert request.message.params == body["params"]
     assert port.closed == 2
@@ -245,7 +245,51 @@ async def test_an_answer_in_an_event_stream_is_found_among_other_messages():
             return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}})
         return 200, "text/event-stream; charset=utf-8", stream(noise, question, other, page(request, [READ])[2], noise)
 
-    assert (await list_tools("files", Scripted(answer))).items == (READ,)
+    port = Scripted(answer)
+    assert (await list_tools("files", port)).items == (READ,)
+    assert port.methods == ["server/discover", "tools/list"]
+
+
+async def test_an_upstream_is_told_of_all_that_a_client_can_do_so_that_it_lists_what_depends_on_it():
+    port = handshake(HANDSHAKE_ANSWERS[0])
+
+    await list_tools("files", port)
+
+    declared = json.loads(port.requests[1].body or b"")["params"]["capabilities"]
+    assert declared == CAPABILITIES
+    assert {"roots", "sampling", "elicitation"} <= declared.keys()
+
+
+ASKED_MEANWHILE: list[tuple[str, dict[str, Any]]] = [
+    ("roots/list", {"result": {"roots": []}}),
+    ("ping", {"result": {}}),
+    ("sampling/createMessage", {"error": {"code": -32601, "message": "the gateway only lists the tools"}}),
+]
+
+
+@pytest.mark.parametrize(("asked", "expected"), ASKED_MEANWHILE)
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_an_upstream_that_asks_before_it_lists_is_answered(asked: str, expected: dict[str, Any], *, deaf: bool):
+    question = json.dumps({"jsonrpc": "2.0", "id": "q", "method": asked}).encode()
+
+    def answer(request: UpstreamRequest) -> Answer | UpstreamError:
+        match method(request):
+            case "initialize":
+                return result(request, protocolVersion="2025-11-25", capabilities={"tools": {}})
+            case "tools/list":
+                return 200, "text/event-stream", stream(question, page(request, [READ])[2])
+            case "" if deaf:
+                return UpstreamUnreachable("gone")
+            case _:
+                return 202, "text/plain", b""
+
+    port = Scripted(answer, session="s1")
+
+    assert (await list_tools("files", port)).items == (READ,)
+    sent = port.requests[4]
+    assert json.loads(sent.body or b"") == {"jsonrpc": "2.0", "id": "q", **expected}
+    assert (sent.session, sent.message and sent.message.kind) == ("s1", Kind.RESPONSE)
+    assert dict(sent.headers)[b"mcp-protocol-version"] == b"2025-11-25"
 
 
 UNREADABLE: list[Callable[[UpstreamRequest], Answer]] = [

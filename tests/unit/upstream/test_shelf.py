@@ -193,10 +193,63 @@ def test_a_tool_that_a_whole_list_lacks_is_unknown():
     case = Case(GOOD)
     case.own(GOOD, tool("other"))
     case.changes.clear()
-    case.passing(tool("other"))
+    case.own(tool("other"))
 
     assert case.pin() is Pin.UNKNOWN
     assert [(change.kind, change.tool) for change in case.changes] == [("removed", "read_file")]
+
+
+def test_a_tool_that_one_client_is_not_shown_stays_what_it_is_for_the_others():
+    case = Case(GOOD)
+    case.own(GOOD, tool("other"))
+    case.changes.clear()
+    case.passing(tool("other"))
+
+    assert case.pin() is Pin.MATCH
+    assert case.changes == []
+
+
+def test_a_tool_that_only_a_client_is_shown_can_be_used_and_is_not_written_down():
+    case = Case()
+    case.own(tool("other"))
+    case.passing(tool("other"), GOOD)
+    case.own(tool("other"))
+
+    assert case.pin() is Pin.MATCH
+    assert case.shelf.fresh.keys() == {"other"}
+    assert case.shelf.names() == {"other", "read_file"}
+
+    case.passing(tool("other"), EVIL)
+    assert case.pin() is Pin.CHANGED
+
+
+def test_a_tool_that_only_a_client_is_shown_is_unreviewed_under_a_locked_catalogue():
+    case = Case(first_use=False)
+    case.own()
+    case.passing(GOOD)
+    case.own()
+
+    assert case.pin() is Pin.UNREVIEWED
+
+
+def test_only_what_is_new_of_a_clients_list_needs_a_listing_of_the_gateways_own():
+    case = Case()
+    case.own()
+
+    assert case.passing(GOOD)
+    case.own()
+    assert not case.passing(GOOD)
+
+
+def test_what_the_gateway_is_shown_has_room_before_what_only_clients_were_shown():
+    case = Case()
+    case.own(GOOD)
+    case.passing(*many(range(MAX_TOOLS)))
+    case.own(GOOD, tool("new"))
+
+    assert case.shelf.names() == {"read_file", "new"}
+    assert case.pin("new") is Pin.MATCH
+    assert case.pin("t0") is Pin.UNKNOWN
 
 
 def test_a_tool_that_a_part_of_a_list_lacks_is_as_it_was():
