@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final, cast
@@ -22,7 +22,7 @@ from gateway.observation import Observation, label
 from gateway.protocol.headers import values_of
 from gateway.readings import Readings, unanswered
 from gateway.recording import append_or_log
-from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay, Transform
+from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.shielding import shielded
 from gateway.visit import Gateway, Port, Visit
 from gateway.whose import task_of
@@ -68,11 +68,13 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     if session is not None and identifier is not None:
         # A session's answer may come on another stream, before it is known that the first has ended.
         gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
-    settle = partial(settled, gateway, visit, case, kept, rewrite)
+    seen = observation(gateway, visit, case, decision, rewrite)
+    settle = partial(settled, gateway, visit, case, kept, rewrite, partial(words, gateway, visit, case, decision, seen))
     try:
         reply, left = await sent(upstream, port, case.presented.outgoing, bounds(decision))
-        seen = partial(observed, gateway, visit, case, decision, rewrite)
-        return relay(gateway, visit, case.request, reply, Settlement(settle, left, kept, seen, rewrite, made=made))
+        return relay(
+            gateway, visit, case.request, reply, Settlement(settle, left, kept, seen.around, rewrite, made=made)
+        )
     except BaseException as error:
         await shielded(settle(Ending(_ended(error))))
         raise
@@ -84,9 +86,12 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
     case: Case,
     kept: ResultRecord | None,
     rewrite: Concealing | None,
+    read: Callable[[], JsonObject | None],
     ending: Ending,
 ) -> None:
-    """Take a call that has ended out of those under way, and record how it ended."""
+    """Take a call that has ended out of those under way, and record how it ended. `read` folds what was not looked for
+    while the answer was on its way."""
+    history = read()
     gateway.history.settle(case.task, visit.id)
     content = None if kept is None else await gateway.aside.look(kept.held, kept.value)
     concealed = None if rewrite is None else rewrite.count
@@ -100,6 +105,7 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
         content=content,
         concealed=concealed,
         put_back=case.presented.count,
+        history=history,
     )
     await append_or_log(gateway, "settled", entry)
     gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
@@ -114,13 +120,8 @@ def _measure(gateway: Gateway, visit: Visit, ending: Ending) -> None:
     )
 
 
-def observed(  # noqa: PLR0917 - all but the last are given beforehand
-    gateway: Gateway,
-    visit: Visit,
-    case: Case,
-    decision: Decision,
-    rewrite: Concealing | None,
-    inner: Transform | None,
+def observation(
+    gateway: Gateway, visit: Visit, case: Case, decision: Decision, rewrite: Concealing | None
 ) -> Observation:
     """What looks at the call's result on its way back."""
 
@@ -138,9 +139,14 @@ def observed(  # noqa: PLR0917 - all but the last are given beforehand
         ),
         fold,
         partial(gateway.journal.append, "observed"),
-        inner,
         tuple if rewrite is None else rewrite.sightings,
     )
+
+
+def words(gateway: Gateway, visit: Visit, case: Case, decision: Decision, seen: Observation) -> JsonObject | None:
+    """Fold the words of an answer that is on its way. Gives the field `history` of its `settled` entry."""
+    content = seen.words()
+    return None if content is None else gateway.history.observe(case.task, visit.id, content, label=label(decision))
 
 
 class Overdue(UpstreamTimeout):

@@ -1,5 +1,9 @@
 """What a result holds becomes part of the task's history, and of the record, before that part of it reaches the
-caller: whoever has read something can be asked about it from then on."""
+caller: whoever has read something can be asked about it from then on.
+
+The words of a short answer, which leaves in one piece, are looked for when it is on its way, when its call is settled:
+they take longer than all else that is looked for, and the caller cannot have said anything about them before.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import JournalError, UpstreamBroken
+from gateway.inspection.messages import JsonMessages
 from gateway.inspection.results import ResultInspector, together
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Decision
@@ -56,23 +61,28 @@ class Observation:
     says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
     to the task, also if it was recognised only there."""
 
-    __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_waiting")
+    __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_unread", "_waiting")
 
     def __init__(
         self,
         inspector: ResultInspector,
         fold: Fold,
         record: Record,
-        inner: Transform | None,
         concealed: Callable[[], tuple[Sighting, ...]] = tuple,
     ) -> None:
         self._inspector = inspector
         self._fold = fold
         self._record = record
-        self._inner = inner
         self._concealed = concealed
+        self._inner: Transform | None = None
         self._begun = False
         self._waiting = b""
+        self._unread = b""
+
+    def around(self, inner: Transform | None) -> Observation:
+        """This, with `inner` in it. Before anything is fed."""
+        self._inner = inner
+        return self
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._inner is None:
@@ -89,10 +99,20 @@ class Observation:
 
     async def finish(self) -> bytes:
         rest, self._waiting = self._waiting, b""
-        content = await found(self._inspector, rest, last=True)
+        if isinstance(self._inner, JsonMessages) and not self._begun and len(rest) <= _PIECE:
+            self._unread = rest
+            content = self._inspector.finish_credentials(rest)
+        else:
+            content = await found(self._inspector, rest, last=True)
         if rest or content is not None:
             await self._look(content)
         return await self._passed(await self._inner.finish()) if self._inner is not None else b""
+
+    def words(self) -> ResultContent | None:
+        """What the words of the answer add that were left until it was on its way. To be folded before anything else is
+        done for its caller."""
+        unread, self._unread = self._unread, b""
+        return self._inspector.finish_words(unread) if unread else None
 
     async def _look(self, content: ResultContent | None) -> None:
         if content is not None or not self._begun:

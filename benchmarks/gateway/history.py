@@ -54,7 +54,8 @@ HEAD: Final = """\
 
 The same call with 4 KB of arguments and a result of 4 KB through the whole gateway, in one process, with the facts of a \
 first call in the place of history, with history, and with history and the search for credentials, as it always is. \
-The earlier calls went to the same system, or in turn to two. Medians in milliseconds; "CPU" is the time of the event loop's thread, which a busy machine does not change.
+The earlier calls went to the same system, or in turn to two. Medians in milliseconds: until the caller has the last \
+byte of the answer, and, as "CPU", all the work of the event loop's thread, also that of settling the call while the answer is on its way.
 """
 
 
@@ -168,7 +169,7 @@ class Rig:
             history.settle(task, name)
 
     async def one(self, gateway: Gateway, caller: Caller, upstream: str, times: Times) -> None:
-        """One call, timed from the request to the last byte of its answer."""
+        """One call, timed from the request to the last byte of its answer, and its work until it is settled."""
         arguments, answer = self._random.choice(self._pool)
         self._upstream.answer = answer
         body = targets.stateless_body({"text": arguments})
@@ -183,9 +184,9 @@ class Rig:
         if isinstance(reply, Reply):
             raise SystemExit(f"the benchmark's call is refused: {reply.body.decode()}")
         got = b"".join([chunk async for chunk in reply])
+        times.wall.append(time.perf_counter() - begun)
         await reply.close()
         times.cpu.append(time.thread_time() - begun_cpu)
-        times.wall.append(time.perf_counter() - begun)
         if got != answer:
             raise SystemExit("the benchmark's call did not come to its result")
 

@@ -62,6 +62,8 @@ class Unread:
     def finish(self, chunk: bytes = b"") -> None:
         """Nothing is looked for."""
 
+    finish_credentials = finish_words = feed
+
 
 class Nothing(Inspector):
     """Looks for nothing."""

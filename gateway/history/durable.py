@@ -21,6 +21,7 @@ from gateway.errors import HistoryError
 from gateway.history.events import Ended, Event, Observed, Read, Released, Reserved, Settled
 from gateway.history.fields import from_fields
 from gateway.history.kept import Kept, from_row, read_task
+from gateway.history.making import unread
 from gateway.history.store import Checkpoint
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
@@ -78,7 +79,8 @@ def restore(history: History, store: Store) -> Restored:
 def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
     """Fold the entries of a journal, in their order. Those that the snapshots know are left out.
 
-    Calls that are still open then were of the gateway before, and count as settled. Raises `HistoryError` for an entry
+    Calls that are still open then were of the gateway before, and count as settled, with results that nobody looked
+    through. Raises `HistoryError` for an entry
     that is damaged.
     """
     run = _Rebuild(history, restored)
@@ -149,7 +151,7 @@ class _Rebuild:
 
     def close(self) -> None:
         for call, kept in list(self._calls.items()):
-            self._fold(kept, Settled(call), kept.used)
+            self._abandon(kept, call)
 
     def segment(self, entry: JsonObject) -> None:
         """Another journal than that of the snapshots: what they know is kept, and nothing of this one is left out."""
@@ -192,11 +194,26 @@ class _Rebuild:
         if kept is not None and self.seq > kept.seq:
             self._fold(kept, event, event.at)
 
-    def ended(self, entry: JsonObject) -> None:
+    def settled(self, entry: JsonObject) -> None:
+        call = cast("str", entry["id"])
+        kept = self._calls.get(call)
+        if kept is None or self.seq <= kept.seq:
+            return
+        if (fields := cast("JsonObject | None", entry.get("history"))) is not None:
+            self._fold(kept, from_fields(fields), kept.used)
+        self._fold(kept, Settled(call), kept.used)
+
+    def abandoned(self, entry: JsonObject) -> None:
         call = cast("str", entry["id"])
         kept = self._calls.get(call)
         if kept is not None and self.seq > kept.seq:
-            self._fold(kept, Settled(call), kept.used)
+            self._abandon(kept, call)
+
+    def _abandon(self, kept: Kept, call: str) -> None:
+        state = self._history.state(kept)
+        if call in state.open:
+            self._fold(kept, unread(state, call), kept.used)
+        self._fold(kept, Settled(call), kept.used)
 
     def task(self, entry: JsonObject) -> None:
         event = from_fields(entry)
@@ -242,7 +259,7 @@ _TAKERS: Final[dict[str, _Taker]] = {
     "segment": _Rebuild.segment,
     "call": _Rebuild.call,
     "observed": _Rebuild.observed,
-    "settled": _Rebuild.ended,
-    "abandoned": _Rebuild.ended,
+    "settled": _Rebuild.settled,
+    "abandoned": _Rebuild.abandoned,
     "task": _Rebuild.task,
 }

@@ -76,6 +76,12 @@ def observed(
     return Observed(call_id, _fresh(state, content), tokens, complete, sensitivity, lost=lost, links=links)
 
 
+def unread(state: TaskState, call_id: str) -> Observed:
+    """That nobody knows what the result of an open call was: the gateway ended before it did. Raises `ValueError` for a
+    call that is not open."""
+    return Observed(call_id, complete=False, sensitivity=open_call(state, call_id).sensitivity)
+
+
 def read(
     state: TaskState,
     source: Source,

@@ -23,6 +23,7 @@ from gateway.history.events import Event, Observed, Read, Released, Reserved, Se
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields
 from gateway.history.fold import apply
+from gateway.history.making import unread
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts
@@ -110,8 +111,12 @@ class Trail:
                     self._call(entry, before=before)
                 case "observed" if before:
                     self._observe(entry)
-                case "settled" | "abandoned" if before:
+                case "settled" if before:
+                    if (read := fields.get("history")) is not None:
+                        self._observe(read)
                     self._settle(fields["id"])
+                case "abandoned" if before:
+                    self._abandon(fields["id"])
                 case "task" if before:
                     self._declared = fields.get("declared") or self._declared
                     self._fold(from_fields(entry))
@@ -202,6 +207,11 @@ class Trail:
             self._results.setdefault(mark.number, mark)
         if audience in self._state.unkept:
             self._unkept.setdefault(audience, mark)
+
+    def _abandon(self, call: str) -> None:
+        if (mark := self._open.get(call)) is not None:
+            self._seen_in(unread(self._state, call), mark, self._state.open[call].touch.audience)
+        self._settle(call)
 
     def _settle(self, call: str) -> None:
         mark = self._open.pop(call, None)

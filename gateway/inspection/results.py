@@ -167,6 +167,14 @@ class ResultInspector:
             self._scanner.finish(chunk) if self._scanner is not None else (),
         )
 
+    def finish_credentials(self, chunk: bytes) -> ResultContent | None:
+        """What a chunk that is the whole result adds but for its words, which `finish_words` looks for."""
+        return self._content(_NONE, self._scanner.finish(chunk) if self._scanner is not None else ())
+
+    def finish_words(self, chunk: bytes) -> ResultContent | None:
+        """What the words of that chunk add."""
+        return self._content(self._words.finish(chunk) if self._words is not None else _NONE, ())
+
     def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
         links = self._words.links() if self._words is not None else _NONE

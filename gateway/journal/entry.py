@@ -6,7 +6,7 @@
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
-| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms |
+| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms, history |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `policy` | a policy came into force | name, revision |
@@ -91,10 +91,12 @@ def settled_entry(
     content: Json = None,
     concealed: int | None = None,
     put_back: int = 0,
+    history: JsonObject | None = None,
 ) -> JsonObject:
     """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `content` what it says, redacted,
     all of what the caller got; `concealed` is the number of credentials that handles took the place of, if they had to;
-    `put_back` the number of handles in the call whose values were sent. What is not there is left out."""
+    `put_back` the number of handles in the call whose values were sent; `history` what else would be the fields of an
+    `observed`. What is not there is left out."""
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
@@ -106,6 +108,8 @@ def settled_entry(
         fields["concealed"] = concealed
     if put_back:
         fields["put_back"] = put_back
+    if history is not None:
+        fields["history"] = history
     fields["duration_ms"] = round(duration_ms, 3)
     return fields
 

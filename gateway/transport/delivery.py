@@ -109,6 +109,10 @@ class Delivery:
             if not (self._draining and stream.idle):
                 raise
             await send(_END)
+        else:
+            # The answer leaves at the end of this turn, so that the client does not wait while `close` settles it. What
+            # the client sends next is read in a later turn, so that it is handled after `close` has begun.
+            await asyncio.sleep(0)
         finally:
             self._idle.discard(task)
             await stream.close()

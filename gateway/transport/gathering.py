@@ -15,7 +15,7 @@ _MOST: Final = 64 * 2**10
 
 
 class Gathering(asyncio.Transport):
-    """In the place of another transport, which it writes to at the end of the turn."""
+    """In the place of another transport, which it writes to at the end of the turn, or when it is told to."""
 
     __slots__ = ("_held", "_loop", "_size", "_transport", "is_closing")
 
@@ -41,18 +41,18 @@ class Gathering(asyncio.Transport):
         if not data:
             return
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._held.append(data)
         self._size += len(data)
         if self._size > _MOST:
-            self._flush()
+            self.flush()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
         for data in list_of_data:
             self.write(data)
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -66,7 +66,8 @@ class Gathering(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self._transport.get_write_buffer_size() + self._size
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is held now: an answer that is whole need not wait for whatever else this turn brings."""
         if not self._held:
             return
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)

@@ -146,6 +146,10 @@ class _Protocol(HttpToolsProtocol):
         if not self._offered:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        cast("Gathering", self.transport).flush()
+        super().on_response_complete()
+
     def _unsupported_upgrade_warning(self) -> None:
         """uvicorn found an offer of another protocol, and the parser has stopped at the end of the head. It would take the
         body for the next request. The offer is not taken up (RFC 9110 section 7.8), so the request is read without it."""

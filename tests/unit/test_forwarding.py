@@ -13,6 +13,9 @@ import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.forwarding import bounds
+from gateway.history.events import Observed
+from gateway.history.fields import from_fields
+from gateway.inspection.words import digest
 from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
 from gateway.pipeline import handle
@@ -230,3 +233,25 @@ async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop
             {"text": "word " * 8_000},
         ]
     assert threads == ["MainThread", "aside"]
+
+
+async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call_is_settled(there: Bench):
+    there.upstream.script = lambda request: result(request, {"text": "zanzibarian ledger"})
+    word = digest("zanzibarian", there.gateway.inspector.key)
+
+    async def read() -> bytes:
+        return call()
+
+    answer = await handle(there.gateway, Exchange("POST", "files", URL, (), "127.0.0.1", body=read))
+    assert isinstance(answer, Relay)
+    assert b"zanzibarian" in b"".join([chunk async for chunk in answer])
+    (task,) = there.gateway.history.tasks()
+    assert word not in there.gateway.history.state(task).tokens
+
+    await answer.close()
+    assert word in there.gateway.history.state(task).tokens
+    (settled,) = there.entries("settled")
+    event = from_fields(settled["history"])
+    assert isinstance(event, Observed)
+    assert word in event.tokens
+    assert all("tokens" not in entry for entry in there.entries("observed"))

@@ -1,14 +1,16 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
 from gateway.errors import JournalError, UpstreamBroken
+from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.messages import HOLD, EventMessages, JsonMessages
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.words import digests
-from gateway.model.content import ResultContent
+from gateway.model.content import ResultContent, Sighting
 from gateway.model.wire import JsonObject
 from gateway.observation import Observation
 from gateway.relay import Transform
@@ -38,11 +40,25 @@ class Task:
             raise JournalError("no room", "make some")
 
     def observation(self, inner: Transform | None) -> Observation:
-        return Observation(ResultInspector(ResultWords(KEY, trusted=False)), self.fold, self.record, inner)
+        return Observation(ResultInspector(ResultWords(KEY, trusted=False)), self.fold, self.record).around(inner)
 
     @property
     def tokens(self) -> frozenset[int]:
         return frozenset(token for content in self.contents for token in content.tokens)
+
+
+@dataclass
+class Finds:
+    """A scanner that has found something when the whole result is there."""
+
+    found: Finding
+    incomplete = False
+
+    def feed(self, _chunk: bytes) -> tuple[Finding, ...]:
+        return ()
+
+    def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
+        return (self.found,) if chunk == DOCUMENT else ()
 
 
 async def passed(observation: Observation, data: bytes) -> bytes:
@@ -58,7 +74,7 @@ def event_messages() -> EventMessages:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-async def test_a_document_that_is_held_is_looked_at_once_and_whole(size: int):
+async def test_the_words_of_a_short_document_are_looked_for_when_it_is_on_its_way(size: int):
     task = Task()
     observation = task.observation(json_messages())
 
@@ -67,7 +83,38 @@ async def test_a_document_that_is_held_is_looked_at_once_and_whole(size: int):
     assert task.contents == []
 
     assert await observation.finish() == DOCUMENT
-    assert [content.tokens for content in task.contents] == [WORDS]
+    assert task.contents == [ResultContent()]
+    assert observation.words() == ResultContent(tokens=WORDS)
+    assert observation.words() is None
+
+
+async def test_the_credentials_of_a_short_document_are_known_before_it_goes_on():
+    task, found = Task(), Finding("print", "github-pat", "format", "", None, "raw")
+    inspector = ResultInspector(ResultWords(KEY, trusted=False), Finds(found))
+
+    assert await passed(Observation(inspector, task.fold, task.record).around(json_messages()), DOCUMENT) == DOCUMENT
+
+    assert task.contents == [ResultContent((Sighting("print", "github-pat"),))]
+
+
+async def test_nobody_waits_for_the_words_of_a_longer_document():
+    """It would hold up everybody else."""
+    task = Task()
+    observation = task.observation(json_messages())
+    document = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"text": "zanzibarian " * 2_000}}).encode()
+
+    assert await passed(observation, document) == document
+    assert task.tokens == digests([b"zanzibarian"], KEY)
+    assert observation.words() is None
+
+
+async def test_of_an_answer_that_went_on_in_parts_no_words_are_left():
+    task = Task()
+    observation = task.observation(JsonMessages(kept, hold=10, unseen=True, last_words=lambda: None))
+
+    assert await passed(observation, DOCUMENT) == DOCUMENT
+    assert task.tokens == WORDS
+    assert observation.words() is None
 
 
 async def test_what_goes_on_at_once_was_looked_at_before():

@@ -108,15 +108,19 @@ class Gateway:
             self.record.append("observed", fields)
         return fields
 
-    def settle(self, task: Task, call_id: str) -> None:
+    def settle(self, task: Task, call_id: str, words: ResultContent | None = None) -> None:
+        """`words` are what was left to be looked for when the answer was on its way."""
+        history = None if words is None else self.history.observe(task, call_id, words)
         self.history.settle(task, call_id)
-        self.record.append("settled", {"id": call_id, "outcome": "completed"})
+        more: dict[str, Json] = {} if history is None else {"history": history}
+        self.record.append("settled", {"id": call_id, "outcome": "completed", **more})
 
     def call(self, task: Task, audience: str = "a", content: CallContent | None = None, *shown: ResultContent) -> None:
+        """The last part of what is shown is looked for when the answer is on its way."""
         call_id = self.begin(task, audience, content)
-        for part in shown:
+        for part in shown[:-1]:
             self.show(task, call_id, part)
-        self.settle(task, call_id)
+        self.settle(task, call_id, *shown[-1:])
 
     def open(self, task: Task = DECLARED, content: ResultContent | None = None) -> None:
         self.record.append("task", self.history.open(AGENT, task, content or ResultContent()))
@@ -127,7 +131,8 @@ def busy(gateway: Gateway) -> Task:
     secret = Sighting("fp:1", "jwt")
     gateway.open(DECLARED, ResultContent((Sighting("fp:u", "jwt"),), frozenset({5})))
     task = gateway.history.task(AGENT, "session", 1000.0)
-    gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,), frozenset({10, 11})))
+    words = ResultContent(tokens=frozenset({10, 11}))
+    gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,)), words)
     gateway.call(DECLARED, "b", CallContent({2: "d"}, (secret,), tokens=frozenset({10})))
     gateway.begin(DECLARED, "c", CallContent({3: "d"}), "deny")
     gateway.record.append("task", gateway.history.endorse(DECLARED, frozenset({77})))

@@ -78,6 +78,35 @@ def test_a_call_that_was_open_counts_as_settled():
     assert known.labels.untrusted
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_nobody_knows_the_words_of_a_result_that_a_crash_cut_off(*, recorded: bool):
+    """They may have reached the caller: its next words, to another system, may be some of them."""
+    before = Gateway(new_history(), Record())
+    before.open()
+    abandoned = before.begin(DECLARED, "a")
+    if recorded:
+        before.record.append("abandoned", {"id": abandoned})
+    after = Gateway(new_history(), before.record)
+    rebuild(after.history, before.record.entries, Restored())
+
+    after.begin(DECLARED, "b", CallContent(tokens=frozenset({99})))
+
+    assert after.history.facts(DECLARED, 1000.0).spread == 1
+
+
+def test_the_words_that_are_recorded_with_the_outcome_are_known_again():
+    before = Gateway(new_history(), Record())
+    before.open()
+    before.settle(DECLARED, before.begin(DECLARED, "a"), ResultContent(tokens=frozenset({10})))
+    after = Gateway(new_history(), before.record)
+    rebuild(after.history, before.record.entries, Restored())
+
+    after.begin(DECLARED, "b", CallContent(tokens=frozenset({99})))
+    assert after.history.facts(DECLARED, 1000.0).spread == 0
+    after.begin(DECLARED, "b", CallContent(tokens=frozenset({10})))
+    assert after.history.facts(DECLARED, 1000.0).spread == 1
+
+
 def test_a_task_that_was_ended_stays_so():
     before = Gateway(new_history(), Record())
     before.open()

@@ -101,9 +101,11 @@ class Session:
         if fields is not None:
             self.write("observed", {**fields, "source": f"{source.target.audience} a stream"})
 
-    def settle(self, call_id: str) -> None:
+    def settle(self, call_id: str, words: ResultContent | None = None) -> None:
+        """`words` are what was left to be looked for when the answer was on its way."""
+        history = None if words is None else self.history.observe(self.task, call_id, words)
         self.history.settle(self.task, call_id)
-        self.write("settled", {"id": call_id})
+        self.write("settled", {"id": call_id} if history is None else {"id": call_id, "history": history})
 
     def call(self, to: Target, content: CallContent | None = None, result: ResultContent | None = None) -> str:
         call_id = self.begin(to, content)
@@ -151,7 +153,8 @@ def _step(data: DataObject, session: Session, opened: list[str]) -> None:
         case "show" if opened:
             session.show(data.draw(st.sampled_from(opened)), data.draw(RESULTS))
         case "settle" if opened:
-            session.settle(opened.pop(data.draw(st.integers(0, len(opened) - 1))))
+            call_id = opened.pop(data.draw(st.integers(0, len(opened) - 1)))
+            session.settle(call_id, data.draw(st.none() | RESULTS))
         case _:
             pass
 
@@ -434,6 +437,29 @@ def test_spread_names_the_result_and_where_its_words_went(session: Session):
         ("c1", "read the untrusted data"),
         ("c2", "carried words of it to chat"),
         (last, "carried words of it to mail"),
+    ]
+
+
+def test_words_that_were_looked_for_when_the_answer_was_on_its_way_name_its_call(session: Session):
+    session.settle(session.begin(target("issues")), showing(tokens=frozenset({1})))
+    last = session.deny(target("mail"), CallContent(tokens=frozenset({1})))
+
+    assert session.causes(last, "spread") == [
+        ("c1", "read the untrusted data"),
+        (last, "carried words of it to mail"),
+    ]
+
+
+def test_the_words_of_a_call_that_a_crash_cut_off_may_be_any(session: Session):
+    call_id = session.begin(target("issues"))
+    session.history.observe(session.task, call_id, ResultContent(complete=False))
+    session.history.settle(session.task, call_id)
+    session.write("abandoned", {"id": call_id})
+    last = session.deny(target("mail"), CallContent(tokens=frozenset({2})))
+
+    assert session.causes(last, "spread") == [
+        ("c1", "read more of issues than is kept apart"),
+        (last, "may have carried it to mail"),
     ]
 
 

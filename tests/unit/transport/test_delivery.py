@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from msgspec import structs
 
+from gateway import config
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
 from gateway.model.decision import Refusal
@@ -17,6 +22,7 @@ from gateway.model.wire import Headers
 from gateway.transport import delivery
 from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Exchange, Presence
+from gateway.transport.server import Server
 from tests.requirements import requirement
 
 EVENTS: Headers = ((b"content-type", b"text/event-stream"),)
@@ -260,3 +266,56 @@ async def test_a_reader_that_is_cancelled_is_not_told_that_its_body_was_slow():
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
+
+
+class Settling(Whole):
+    """A stream that is settled when its client has the answer and has sent its next request, and not before."""
+
+    def __init__(self, sent: threading.Event, order: list[str]) -> None:
+        super().__init__(b"an answer")
+        self._sent = sent
+        self._order = order
+
+    async def close(self) -> None:
+        self._order.append("settled" if self._sent.wait(10) else "settled before its client had it")
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_the_next_request(
+    run: Callable[[Any], Any],
+):
+    order: list[str] = []
+    sent = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def handle(_exchange: Exchange) -> Any:
+            order.append(scope["path"])
+            return Settling(sent, order)
+
+        await found.converse(Exchange("GET", "files", "", ()), handle, scope["opagate.presence"], send)
+
+    def ask(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"GET /first HTTP/1.1\r\nhost: here\r\n\r\n")
+            assert client.recv(1_000).endswith(b"an answer")
+            client.sendall(b"GET /second HTTP/1.1\r\nhost: here\r\n\r\n")
+            sent.set()
+            assert client.recv(1_000).endswith(b"an answer")
+
+    async def main() -> None:
+        async def drain() -> None:
+            """Nothing to drain."""
+
+        ready = asyncio.Event()
+        settings = config.parse("listen: 127.0.0.1:0", base=Path())
+        server = Server(app, settings, tls=None, on_ready=ready.set, on_drain=drain)
+        running = asyncio.create_task(server.run_until_stopped())
+        await ready.wait()
+        await asyncio.to_thread(ask, server._listener.getsockname()[1])
+        server.should_exit = True
+        await running
+
+    found = fresh()
+    run(main())
+
+    assert order == ["/first", "settled", "/second", "settled"]
