@@ -16,11 +16,11 @@ from pathlib import Path
 
 from benchmarks.gateway import targets
 from benchmarks.gateway.history import history
-from benchmarks.gateway.load import run
+from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.report import Measured, picture, ratios, table
 
-CONNECTIONS = (1, 16, 64)
+LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"
 HEAD = """\
 # The gateway beside other proxies
@@ -51,7 +51,7 @@ def main() -> None:
     if not options.quick:
         DOCS.mkdir(exist_ok=True)
         (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{resources}\n\n{past}\n")
-        (DOCS / "latency.svg").write_text(picture(measured, 1))
+        (DOCS / "latency.svg").write_text(picture(measured, Load(1)))
 
 
 def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) -> list[Measured]:
@@ -70,19 +70,19 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             if name not in without:
                 found.append(stack.enter_context(make()))
         for target in found:
-            asyncio.run(run(target.request, connections=4, seconds=0.5))
+            asyncio.run(run(target.request, load=Load(4), seconds=0.5))
         for _ in range(rounds):
-            for connections in CONNECTIONS:
-                measured += [one(target, connections, seconds) for target in found]
+            for load in LOADS:
+                measured += [one(target, load, seconds) for target in found]
     return measured
 
 
-def one(target: targets.Target, connections: int, seconds: float) -> Measured:
+def one(target: targets.Target, load: Load, seconds: float) -> Measured:
     before = target.cpu_seconds()
-    sample = asyncio.run(run(target.request, connections=connections, seconds=seconds))
+    sample = asyncio.run(run(target.request, load=load, seconds=seconds))
     if sample.failures:
         raise SystemExit(f"{target.name}: {sample.failures} of {len(sample.latencies)} answers were wrong")
-    return Measured(target.name, connections, sample, target.cpu_seconds() - before)
+    return Measured(target.name, load, sample, target.cpu_seconds() - before)
 
 
 def report(measured: list[Measured]) -> str:
@@ -90,10 +90,11 @@ def report(measured: list[Measured]) -> str:
     head = (
         f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
         " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
-        ' tokens and the journal on; "transport alone" is its HTTP server and client with nothing between them. Medians over'
+        ' tokens and the journal on; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
+        " is a call every five milliseconds, as an agent that does something between its calls has it. Medians over"
         " the rounds; compare only within the table."
     )
-    quotients = ratios(measured, "opagate (embedded)", ("mcp-proxy", "fastmcp"), 16)
+    quotients = ratios(measured, "opagate (embedded)", ("mcp-proxy", "fastmcp"), Load(16))
     return f"{head}\n\n{table(measured)}\n\n{quotients}"
 
 

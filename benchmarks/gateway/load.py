@@ -1,4 +1,5 @@
-"""A load generator: N keep-alive connections, each sending the same prepared request as soon as it has its answer.
+"""A load generator: N keep-alive connections, each sending the same prepared request as soon as it has its answer, or
+after a pause.
 
 It costs some 20 µs a call, so that the target is what is measured. Loopback only, bounded in time.
 """
@@ -32,6 +33,17 @@ class Request:
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many connections there are, and for how many seconds each waits after an answer before it asks again."""
+
+    connections: int
+    pause: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.connections}, with pauses" if self.pause else str(self.connections)
+
+
 @dataclass(slots=True)
 class Sample:
     """What one run measured. `latencies` in seconds, one for each call; `failures` are answers without the proof."""
@@ -42,11 +54,12 @@ class Sample:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: Request, encoded: bytes, sample: Sample, stop: float) -> None:
+    def __init__(self, request: Request, encoded: bytes, sample: Sample, stop: float, pause: float) -> None:
         self._request = request
         self._encoded = encoded
         self._sample = sample
         self._stop = stop
+        self._pause = pause
         self._body = bytearray()
         self._parser = httptools.HttpResponseParser(self)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -73,7 +86,9 @@ class _Connection(asyncio.Protocol):
             self._sample.failures += 1
         self._body.clear()
         self._parser = httptools.HttpResponseParser(self)
-        if now < self._stop:
+        if now < self._stop and self._pause:
+            self.done.get_loop().call_later(self._pause, self._send)
+        elif now < self._stop:
             self._send()
         else:
             self.done.set_result(None)
@@ -84,8 +99,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(self._encoded)
 
 
-async def run(request: Request, *, connections: int, seconds: float) -> Sample:
-    """Send for `seconds` over that many connections."""
+async def run(request: Request, *, load: Load, seconds: float) -> Sample:
+    """Send for `seconds`."""
     parts = urlsplit(request.url)
     sample = Sample()
     loop = asyncio.get_running_loop()
@@ -93,9 +108,11 @@ async def run(request: Request, *, connections: int, seconds: float) -> Sample:
     began = time.perf_counter()
     opened = [
         await loop.create_connection(
-            lambda: _Connection(request, encoded, sample, began + seconds), parts.hostname or "", parts.port or 80
+            lambda: _Connection(request, encoded, sample, began + seconds, load.pause),
+            parts.hostname or "",
+            parts.port or 80,
         )
-        for _ in range(connections)
+        for _ in range(load.connections)
     ]
     async with asyncio.timeout(seconds + PATIENCE):
         await asyncio.gather(*(protocol.done for _, protocol in opened))

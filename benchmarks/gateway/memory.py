@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.gateway import targets
-from benchmarks.gateway.load import Request, run
+from benchmarks.gateway.load import Load, Request, run
 
 
 def memory(folder: Path, *, quick: bool) -> str:
@@ -19,13 +19,13 @@ def memory(folder: Path, *, quick: bool) -> str:
         targets.direct(folder / "direct") as base,
         targets.opagate(folder / "gateway", base.request.url, engine="embedded") as target,
     ):
-        asyncio.run(run(target.request, connections=16, seconds=1.0))
+        asyncio.run(run(target.request, load=Load(16), seconds=1.0))
         start = target.resident_mib()
         with_sessions, opened = asyncio.run(_with_sessions(target, sessions))
         before = target.resident_mib()
         done = 0
         while done < calls:
-            done += len(asyncio.run(run(target.request, connections=16, seconds=2.0)).latencies)
+            done += len(asyncio.run(run(target.request, load=Load(16), seconds=2.0)).latencies)
         after = target.resident_mib()
         peak = _stream(target, mib)
     return (

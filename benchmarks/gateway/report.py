@@ -6,15 +6,15 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from benchmarks.gateway.load import Sample
+from benchmarks.gateway.load import Load, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One target at one number of connections in one round."""
+    """One target under one load in one round."""
 
     target: str
-    connections: int
+    load: Load
     sample: Sample
     cpu_seconds: float
 
@@ -37,20 +37,20 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def table(measured: list[Measured], baseline: str = "direct") -> str:
-    """One row a target and number of connections; medians over the rounds, added latency paired round by round."""
+    """One row a target and load; medians over the rounds, added latency paired round by round."""
     lines = [
         "| target | connections | calls/s | calls/s per core | p50 ms | p99 ms | added p50 ms |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for target in dict.fromkeys(item.target for item in measured):
-        for connections in sorted({item.connections for item in measured}):
-            runs = _runs(measured, target, connections)
-            base = _runs(measured, baseline, connections)
+        for load in dict.fromkeys(item.load for item in measured):
+            runs = _runs(measured, target, load)
+            base = _runs(measured, baseline, load)
             p50 = [percentile(run.sample.latencies, 0.5) for run in runs]
             p99 = [percentile(run.sample.latencies, 0.99) for run in runs]
             added = [mine - percentile(other.sample.latencies, 0.5) for mine, other in zip(p50, base, strict=True)]
             lines.append(
-                f"| {target} | {connections} | {statistics.median(r.per_second for r in runs):,.0f} "
+                f"| {target} | {load} | {statistics.median(r.per_second for r in runs):,.0f} "
                 f"| {statistics.median(r.per_cpu_second for r in runs):,.0f} | {statistics.median(p50) * 1000:.2f} "
                 f"| {statistics.median(p99) * 1000:.2f} "
                 f"| {'–' if target == baseline else f'{statistics.median(added) * 1000:.2f}'} |"
@@ -58,38 +58,38 @@ def table(measured: list[Measured], baseline: str = "direct") -> str:
     return "\n".join(lines)
 
 
-def ratios(measured: list[Measured], mine: str, peers: tuple[str, ...], connections: int) -> str:
+def ratios(measured: list[Measured], mine: str, peers: tuple[str, ...], load: Load) -> str:
     """Calls per second and core of `mine` over each peer's, round by round."""
     lines: list[str] = []
     for peer in peers:
-        theirs = _runs(measured, peer, connections)
+        theirs = _runs(measured, peer, load)
         if theirs:
-            pairs = zip(_runs(measured, mine, connections), theirs, strict=True)
+            pairs = zip(_runs(measured, mine, load), theirs, strict=True)
             quotients = [a.per_cpu_second / b.per_cpu_second for a, b in pairs]
             lines.append(
-                f"{mine} / {peer} at {connections} connections: {statistics.median(quotients):.1f}"
+                f"{mine} / {peer} at {load} connections: {statistics.median(quotients):.1f}"
                 f" (from {min(quotients):.1f} to {max(quotients):.1f})"
             )
     return "\n".join(lines)
 
 
-def _runs(measured: list[Measured], target: str, connections: int) -> list[Measured]:
-    return [item for item in measured if item.target == target and item.connections == connections]
+def _runs(measured: list[Measured], target: str, load: Load) -> list[Measured]:
+    return [item for item in measured if item.target == target and item.load == load]
 
 
 COLOURS = ("#64748b", "#a855f7", "#0d9488", "#2563eb", "#d97706", "#dc2626")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 360, 60, 50, 50
 
 
-def picture(measured: list[Measured], connections: int) -> str:
+def picture(measured: list[Measured], load: Load) -> str:
     """An SVG of the latency distribution: the share of calls (up to 99.9 %) answered within a time (logarithmic)."""
     series = {
-        target: [t for run in _runs(measured, target, connections) for t in run.sample.latencies]
+        target: [t for run in _runs(measured, target, load) for t in run.sample.latencies]
         for target in dict.fromkeys(item.target for item in measured)
     }
     low = min(percentile(values, 0.001) for values in series.values()) * 1000
     high = max(percentile(values, 0.999) for values in series.values()) * 1000
-    many = f"{connections} connection{'' if connections == 1 else 's'}"
+    many = f"{load} connection{'' if load == Load(1) else 's'}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',

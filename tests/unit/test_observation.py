@@ -108,6 +108,18 @@ async def test_nobody_waits_for_the_words_of_a_longer_document():
     assert observation.words() is None
 
 
+@pytest.mark.parametrize("inner", [event_messages, lambda: None])
+async def test_the_words_of_what_is_no_document_are_known_before_it_goes_on(inner: Callable[[], Transform | None]):
+    """The end of a stream can come long after its last event."""
+    task = Task()
+    observation = task.observation(inner())
+    await observation.feed(b"data: " + DOCUMENT)
+    await observation.finish()
+
+    assert task.tokens == WORDS
+    assert observation.words() is None
+
+
 async def test_of_an_answer_that_went_on_in_parts_no_words_are_left():
     task = Task()
     observation = task.observation(JsonMessages(kept, hold=10, unseen=True, last_words=lambda: None))
