@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import os
 import secrets
 import ssl
 import sys
@@ -41,6 +42,7 @@ from gateway.journal.flood import Flood
 from gateway.journal.keys import load_key
 from gateway.journal.redaction import Spots, concealed, recorded
 from gateway.journal.results import ResultRecord
+from gateway.journal.storage import lock
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.model.call import Call
@@ -55,6 +57,7 @@ from gateway.pipeline import handle, handle_task
 from gateway.policy import Policy, PolicyEvent, PolicyStatus
 from gateway.recording import append_or_log
 from gateway.refusing import log_flood, refuse_early
+from gateway.stopping import Stopping
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
@@ -145,6 +148,7 @@ def _record(
     stack: AsyncExitStack, configuration: Configuration, key: bytes, metrics: Metrics, clock: Callable[[], float]
 ) -> tuple[Journal, Notes]:
     """The journal, and what is written into it beside requests."""
+    stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
     journal = Journal.open(configuration.journal, key=key, clock=clock)
     stack.push_async_callback(journal.close)
     notes = Notes(journal, metrics)
@@ -250,10 +254,22 @@ def _tasks(
 
 
 async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start."""
+    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start."""
     sys.setswitchinterval(_TURN_SECONDS)
-    async with assembled(configuration) as gateway:
-        await serve(configuration, gateway, on_ready=on_ready)
+    stopping = Stopping()
+
+    def ready() -> None:
+        stopping.started()
+        on_ready()
+
+    with stopping.heard():
+        try:
+            async with assembled(configuration) as gateway:
+                await serve(configuration, gateway, on_ready=ready)
+        except asyncio.CancelledError:
+            if not stopping.told:
+                raise
+            log.info("stopped", problem="it was told to stop before it listened")
 
 
 async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Callable[[], None]) -> None:

@@ -326,8 +326,11 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
         return
     try:
         os.close(storage.lock(folder))
-    except GatewayError:
+    except storage.InUse:
         yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
+        return
+    except GatewayError as error:
+        yield _failed("journal", error)
         return
     yield _continued(folder, key, settings.state / journal_keys.KEY_FILE, len(segments))
 

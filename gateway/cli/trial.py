@@ -21,7 +21,7 @@ from gateway.cli.options import TRIAL
 from gateway.cli.terminal import err, out, pairs, show
 from gateway.config import Configuration
 from gateway.demo import processes, upstreams
-from gateway.errors import ConfigurationError, JournalError
+from gateway.errors import ConfigurationError
 from gateway.identity import development
 from gateway.journal import storage
 from gateway.telemetry import logs
@@ -84,13 +84,14 @@ def require_free(port: int) -> None:
 
 
 def require_unused(state: Path) -> None:
-    """Raises `ConfigurationError` if another gateway writes its record there: its configuration must not be replaced."""
+    """Raises `ConfigurationError` if another gateway writes its record there: its configuration must not be replaced. Raises
+    `JournalError` if nobody can tell."""
     folder = state / "journal"
     if not folder.exists():
         return
     try:
         os.close(storage.lock(folder))
-    except JournalError as error:
+    except storage.InUse as error:
         raise ConfigurationError(
             error.message, f"stop it, or keep this one's state elsewhere: --state {state}-2"
         ) from None

@@ -44,6 +44,10 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+class InUse(JournalError):
+    """Another gateway uses the folder."""
+
+
 class Disk:
     """What the writer asks of the system. Every method raises `OSError`."""
 
@@ -95,21 +99,26 @@ def prepare_folder(folder: Path, disk: Disk) -> None:
         raise JournalError(f"others may write to the journal folder {folder}", f"run: chmod 700 {folder}")
 
 
-def lock(folder: Path) -> int:
-    """Take the writer's lock, for as long as the returned descriptor is open. Raises `JournalError`."""
+def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -> int:
+    """Take the lock of a folder that one gateway alone may use, for as long as the returned descriptor is open. It ends with
+    the process, however that ends. Raises `InUse` if another has it, and `JournalError` if nobody can."""
     try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise JournalError(
-            f"the journal {folder} cannot be locked: {error.strerror}", "make the folder writable for the gateway"
+            f"{folder} cannot be locked: {error.strerror}", "make the folder writable for the gateway"
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(fd)
+        if isinstance(error, BlockingIOError):
+            raise InUse(
+                f"another gateway {use} {folder}", "stop it, or give this one a state folder and a journal of its own"
+            ) from None
         raise JournalError(
-            f"another gateway writes to the journal {folder}", "stop it, or give this one a journal.path of its own"
-        ) from None
+            f"{folder} cannot be locked: {error.strerror}", "put it on a file system that has locks (flock)"
+        ) from error
     return fd
 
 

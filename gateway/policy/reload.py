@@ -35,6 +35,8 @@ class Folder:
         self._engine: Embedded | None = None
         self._loaded: Fingerprint = ()
         self._seen: Fingerprint = ()
+        self._flaw: str | None = None
+        """What is wrong with the policy that the folder had last; a problem of looking is over when one can look."""
         self.name = ""
         self.problem: str | None = None
 
@@ -56,22 +58,36 @@ class Folder:
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
         try:
-            seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
-            still, self._seen = seen == self._seen, seen
-            if seen == self._loaded or not still:
-                return False
-            seen, found = await self._read()
-            if seen != self._seen:
-                return False
-            self._loaded = seen
-            changed = found.revision != self.revision
-            if changed:
-                await self._replace(await Embedded.gradually(found, deadline=self._deadline, clock=self._monotonic))
+            return await self._looked()
         except PolicyError as error:
-            self.problem = f"{error.message}; {error.remedy}; the policy before it stays in force"
+            self.problem = _told(error)
             return False
+
+    async def _looked(self) -> bool:
+        seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
+        still, self._seen = seen == self._seen, seen
+        if seen == self._loaded:
+            self.problem = self._flaw
+            return False
+        if not still:
+            return False
+        seen, found = await self._read()
+        if seen != self._seen:
+            return False
+        self._loaded, self._flaw = seen, None
+        changed = found.revision != self.revision
+        if changed:
+            await self._try(found)
         self.problem = None
         return changed
+
+    async def _try(self, found: Bundle) -> None:
+        """Put a policy into force, or remember what is wrong with it. Raises `PolicyError`."""
+        try:
+            await self._replace(await Embedded.gradually(found, deadline=self._deadline, clock=self._monotonic))
+        except PolicyError as error:
+            self._flaw = _told(error)
+            raise
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         if self._engine is None:
@@ -99,6 +115,10 @@ class Folder:
         except PolicyError as error:
             raise PolicyBroken(f"the policy fails on a fixture: {error.message}", error.remedy) from None
         self._engine, self.name = engine, name
+
+
+def _told(error: PolicyError) -> str:
+    return f"{error.message}; {error.remedy}; the policy before it stays in force"
 
 
 class _Patient:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway import app, config
 from gateway.errors import ConfigurationError, JournalError, PolicyBroken
+from gateway.journal import reader
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
 from tests.requirements import requirement
@@ -93,6 +94,32 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, unused_tcp_por
         "refused",
         "stop",
     ]
+
+
+async def test_one_that_is_told_to_stop_before_it_listens_closes_its_record(tmp_path: Path, unused_tcp_port: int):
+    text = f"listen: 127.0.0.1:{unused_tcp_port}\nidentity: [{{kind: anonymous}}]\nstate: state\n"
+    running = asyncio.create_task(
+        app.run(config.parse(text, base=tmp_path), on_ready=lambda: pytest.fail("it listened"))
+    )
+    async with asyncio.timeout(60):
+        while not (tmp_path / "state/journal/00000001.jsonl").exists():
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+
+    assert [entry["kind"] for entry in reader.entries(tmp_path / "state/journal")][-1] == "stop"
+
+
+async def test_two_gateways_do_not_share_a_state_folder_whatever_journals_they_write(tmp_path: Path):
+    text = "identity: [{kind: anonymous}]\nstate: state\n"
+    other = config.parse(f"{text}journal: {{path: other}}\n", base=tmp_path)
+    async with app.assembled(config.parse(text, base=tmp_path)):
+        with pytest.raises(JournalError, match="another gateway uses the state folder"):
+            async with app.assembled(other):
+                pytest.fail("it started")
+    assert not (tmp_path / "other").exists()
+    async with app.assembled(other):
+        pass
 
 
 async def _nothing() -> None:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import JournalError
-from gateway.journal.storage import Disk, discard, lock, prepare_folder, segment_path, segments, set_aside, write_all
+from gateway.journal.storage import (
+    Disk,
+    InUse,
+    discard,
+    lock,
+    prepare_folder,
+    segment_path,
+    segments,
+    set_aside,
+    write_all,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +86,30 @@ def test_a_second_lock_is_refused_until_the_first_is_given_up(tmp_path: Path):
         lock(tmp_path)
     os.close(first)
     os.close(lock(tmp_path))
+
+
+def test_a_lock_that_another_has_is_told_by_what_it_is_for(tmp_path: Path):
+    first = lock(tmp_path, "gateway.lock", "uses the state folder")
+    os.close(lock(tmp_path))
+
+    with pytest.raises(InUse, match="another gateway uses the state folder"):
+        lock(tmp_path, "gateway.lock", "uses the state folder")
+    os.close(first)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_as_that_and_not_as_another_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    def without_locks(_fd: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+
+    with pytest.raises(JournalError, match=f"cannot be locked: {os.strerror(number)}") as caught:
+        lock(tmp_path)
+    assert not isinstance(caught.value, InUse)
+    assert "flock" in caught.value.remedy
 
 
 def test_a_lock_that_cannot_be_made_is_refused(tmp_path: Path):

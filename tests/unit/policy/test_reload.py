@@ -257,6 +257,36 @@ async def test_a_folder_that_went_away_leaves_the_last_good_in_force(opened: Fol
     assert await _effect(opened) == "allow"
 
 
+async def test_a_folder_that_came_back_as_it_was_is_no_problem_any_more(opened: Folder, tree: Tree):
+    folder = tree({})
+    await opened.look()
+    await opened.look()
+    away = folder.with_name("away")
+    folder.rename(away)
+    await opened.look()
+    assert opened.problem is not None
+    away.rename(folder)
+
+    assert not await opened.look()
+    assert opened.problem is None
+
+
+async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(opened: Folder, tree: Tree):
+    folder = tree(BROKEN)
+    await opened.look()
+    await opened.look()
+    broken = opened.problem
+    assert broken is not None
+    away = folder.with_name("away")
+    folder.rename(away)
+    await opened.look()
+    assert opened.problem != broken
+    away.rename(folder)
+
+    await opened.look()
+    assert opened.problem == broken
+
+
 async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):
     ticks = iter(range(0, 1000, 10))
     folder = Folder(tree({}), None, deadline=1.0, monotonic=lambda: float(next(ticks)))
