@@ -7,7 +7,7 @@ from typing import Final, Literal, cast
 from msgspec import structs
 
 from gateway.binding.sessions import Session
-from gateway.inspection import tokens
+from gateway.inspection import own_token
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
@@ -27,7 +27,7 @@ def admitted(
     """The request as it would travel on, if all that it names is its caller's own."""
     exchange = visit.exchange
     headers = forwardable(visit, message)
-    if tokens.shows(values_of(exchange.headers, b"authorization"), headers, message.body if message else b""):
+    if own_token.is_carried(values_of(exchange.headers, b"authorization"), headers, message.body if message else b""):
         return _refusal(
             400,
             "request/own-token",

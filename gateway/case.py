@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.current_task import task_of
 from gateway.model.call import Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
@@ -16,7 +17,6 @@ from gateway.protocol import completions
 from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS
 from gateway.protocol.parameters import ambiguous, contradicted
 from gateway.visit import Gateway, Visit
-from gateway.whose import task_of
 
 
 class Case(Struct, frozen=True):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from gateway import foreign
+from gateway import credential_chain
 from gateway.case import Case
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model.content import CallContent
@@ -79,7 +79,9 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         wanted=wanted,
     )
     content = await gateway.aside.look(size, look)
-    return await foreign.recalled(gateway, case.request.principal.key, case.task, case.call, content, size=size)
+    return await credential_chain.with_other_tasks(
+        gateway, case.request.principal.key, case.task, case.call, content, size=size
+    )
 
 
 def denied(decision: Decision) -> Refusal:

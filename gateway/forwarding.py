@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
-from gateway import foreign
+from gateway import credential_chain
 from gateway.answer import Settlement, relay
 from gateway.case import Case
 from gateway.concealing import Concealing, concealing, demanded
+from gateway.current_task import task_of
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
@@ -25,7 +26,6 @@ from gateway.recording import append_or_log
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.shielding import shielded
 from gateway.visit import Gateway, Port, Visit
-from gateway.whose import task_of
 
 
 async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
@@ -126,7 +126,7 @@ def observation(
     """What looks at the call's result on its way back."""
 
     async def fold(content: ResultContent) -> JsonObject | None:
-        marked = await foreign.marked(gateway, case.request, content)
+        marked = await credential_chain.with_repeated_marked(gateway, case.request, content)
         return gateway.history.observe(case.task, visit.id, marked, label=label(decision))
 
     return Observation(

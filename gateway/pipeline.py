@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from gateway import foreign, mentioned, sessionless
+from gateway import credential_chain, sessionless, subscriptions
 from gateway.admission import admitted
 from gateway.case import gather
 from gateway.deciding import decide, denied
@@ -161,9 +161,9 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(request, Refusal):
         return request
     refused = (
-        await foreign.refusal(gateway, upstream, request)
+        await credential_chain.refusal(gateway, upstream, request)
         or sessionless.refusal(gateway, upstream, request)
-        or await mentioned.refusal(gateway, visit, request)
+        or await subscriptions.refusal(gateway, visit, request)
     )
     if refused is not None:
         return refused

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway import foreign
+from gateway import credential_chain
+from gateway.current_task import task_of
 from gateway.errors import HistoryError, JournalError, UpstreamBroken
 from gateway.inspection import passing
 from gateway.inspection.passing import Told
@@ -25,7 +26,6 @@ from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
 from gateway.observation import found
 from gateway.visit import Gateway, Visit
-from gateway.whose import task_of
 
 _NOTHING: Final = ResultContent()
 
@@ -163,7 +163,7 @@ class Readings:
 
     async def _take(self, reading: _Reading, content: ResultContent) -> None:
         gateway, now = self._gateway, self._gateway.clock()
-        content = await foreign.marked(gateway, self._request, content)
+        content = await credential_chain.with_repeated_marked(gateway, self._request, content)
         with _withheld():
             for task in self._tasks(reading.source.made, now):
                 number = reading.numbers.get(task.id)

@@ -38,9 +38,9 @@ CONDUCTORS = {
     "case",
     "concealing",
     "deciding",
-    "foreign",
+    "credential_chain",
     "forwarding",
-    "mentioned",
+    "subscriptions",
     "observation",
     "pages",
     "pipeline",
@@ -51,7 +51,7 @@ CONDUCTORS = {
     "replay",
     "visibility",
     "visit",
-    "whose",
+    "current_task",
 }
 """What may import phases, beside the commands."""
 
@@ -88,7 +88,7 @@ PURE = (
     "gateway.inspection.common_words",
     "gateway.inspection.concealment",
     "gateway.inspection.destinations",
-    "gateway.inspection.elsewhere",
+    "gateway.inspection.outside_arguments",
     "gateway.inspection.grounds",
     "gateway.inspection.handles",
     "gateway.inspection.hosts",

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
-from gateway import foreign
+from gateway import credential_chain
 from gateway.errors import GatewayError
 from gateway.policy import annotations, bundle, contract, verdict
 
@@ -106,7 +106,7 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
     lines += ["| code | what | what to do | controls |", "|---|---|---|---|"]
     lines += [
         f"| `{reason.code}` | {_cell(reason.message)} | {_cell(reason.remedy)} | {', '.join(reason.controls)} |"
-        for reason in (foreign.OUTSIDE, foreign.UNSEARCHED)
+        for reason in (credential_chain.OUTSIDE, credential_chain.UNSEARCHED)
     ]
     return "\n".join(lines) + "\n"
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar, cast
 
-from gateway.inspection import follow
+from gateway.inspection import followable_links
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
+from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
-from gateway.inspection.hidden import readings
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
@@ -112,23 +112,23 @@ def analyse(
         found = detector.inspect(call.arguments, roles, known)
         sightings, seen_whole = _sightings(found.findings, call.arguments), not found.incomplete
     authority = _authority(call.arguments, roles, key, given)
-    link = follow.said(call)
+    link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
     tells = wanted.told and call.target.trust == "trusted"
     tokens = _enough(text, wanted, key)
-    hidden = readings(text) if tokens is None or tells else ""
+    encoded = decoded(text) if tokens is None or tells else ""
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
-        tokens=sampled(digests(distinctive(text) | distinctive(hidden), key)) if tokens is None else tokens,
+        tokens=sampled(digests(distinctive(text) | distinctive(encoded), key)) if tokens is None else tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
-        directed=named is True and follow.sends(call, goal),
-        said=_said(text, hidden, key) if tells else frozenset(),
+        directed=named is True and followable_links.may_be_followed(call, goal),
+        said=_said(text, encoded, key) if tells else frozenset(),
     )
 
 
@@ -145,10 +145,10 @@ def _enough(text: str, wanted: Wanted, key: bytes) -> frozenset[int] | None:
     return None
 
 
-def _said(text: str, hidden: str, key: bytes) -> frozenset[int]:
+def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
     """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
-    told = digests(mentions(text[:MAX_SAID]) | mentions(hidden[:MAX_SAID]), key)
-    return told if max(len(text), len(hidden)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
+    told = digests(mentions(text[:MAX_SAID]) | mentions(encoded[:MAX_SAID]), key)
+    return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 
 
 def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting, ...]:
@@ -332,7 +332,7 @@ def _named(arguments: JsonObject, given: Grounds) -> bool | None:
         elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif isinstance(item, str):
-            if not given.name(follow.link(item) or item):
+            if not given.name(followable_links.followable(item) or item):
                 return False
             found = True
         if left < 0:

@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from gateway.inspection import follow
+from gateway.inspection import followable_links
 from gateway.inspection.arguments import analyse
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
@@ -65,7 +65,7 @@ class Inspector:
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
         """What `result` has for the words, and for the links that may be followed."""
-        trusted, links = call.target.trust == "trusted", follow.sends(call, task.goal)
+        trusted, links = call.target.trust == "trusted", followable_links.may_be_followed(call, task.goal)
         # A completion repeats what it was told by its nature, with an end to it: it grounds nothing.
         if (trusted and call.action == "completion/complete") or not (words or links):
             return None

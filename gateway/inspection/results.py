@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from gateway.inspection import follow
+from gateway.inspection import followable_links
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
@@ -95,7 +95,7 @@ class ResultWords:
             return frozenset()
         words = mentions(text) if self._trusted else distinctive(text)
         if self._follows:
-            self._links |= digests(follow.written(text), self._key)
+            self._links |= digests(followable_links.in_text(text), self._key)
         fresh = digests(words, self._key) - self._kept
         if not fresh:
             return fresh

@@ -1,8 +1,8 @@
-"""Credentials beside the arguments of a call: in headers, ids and `_meta`, and in messages that no policy decides.
+"""Finds credentials outside the arguments of a call: in headers, ids and `_meta`, and in messages that are not decided. Pure.
 
-Policy sees the arguments of a call, and may let a credential pass there. No role and no contract speaks for any other
-place. So what one system has shown goes to no other there; to the system itself it may. A credential that no system has
-shown is the client's own affair: it may be what the client reaches the upstream with. Pure.
+Policy sees the arguments of a call, and may let a credential pass there; no role and no contract speaks for any other
+place. So a credential that one system has shown may go back to that system there, and to no other. A credential that no
+system has shown is the client's own affair: it may be what the client authenticates to the upstream with.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Mes
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 
-Trouble = Literal["foreign", "unsearched"]
+Problem = Literal["foreign", "unsearched"]
 """Another system's credential is there; or there is more than can be looked at, so that one may be."""
 
 
@@ -34,7 +34,7 @@ class Sent:
     given: Collection[str] = ()
 
 
-def trouble(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Trouble | None:
+def problem(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | None:
     """What is wrong with sending this to `audience`, if anything."""
     found = detector.inspect({"": _texts(sent)}, {}, shown.index, new=shown.blind)
     if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
@@ -42,7 +42,7 @@ def trouble(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Trou
     return "unsearched" if found.incomplete else None
 
 
-def said(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
+def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
     """The fingerprints of those credentials of a result that its own call had beside its arguments. The caller had
     them before, and says them to everybody: a user agent, the id of a device. The system only repeats them."""
     index = Index({item.fingerprint: item.shingles for item in sightings})

@@ -1,7 +1,7 @@
-"""What a text says in base64, hex or percent signs, so that data that goes on encoded is known for what it is. Pure.
+"""Decodes what a text holds in base64, hex or percent encoding, so that data that is sent on encoded is recognised. Pure.
 
-Only words that look encoded are decoded, by the same forms as credentials are: ordinary arguments have none, and cost one
-look. What is encoded in pieces of fewer letters than `SHORTEST` is not found.
+Only words that look encoded are decoded, in the same ways as credentials are (`credentials.forms`). Ordinary arguments
+have no such word and cost one search. What is encoded in pieces shorter than `SHORTEST` letters is not found.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _ANY: Final = compiled(rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|[A-Za-z0-9+/_
 """What is in every text that has a sign: one look at all words in the time of a few."""
 
 
-def readings(text: str) -> str:
-    """What the encoded words of a text say, in each way in which they can be read; empty for most texts."""
+def decoded(text: str) -> str:
+    """The decoded words of a text, one line for each way in which they can be decoded; empty for most texts."""
     if _ANY.search(text.encode("utf-8", "surrogatepass")) is None:
         return ""
     found = [word for word in text.split() if len(word) >= SHORTEST and _SIGN.search(word) is not None]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.inspection.tokens import shows
+from gateway.inspection.own_token import is_carried
 from gateway.model.wire import Headers
 
 SIGNATURE = "MEUCIQDsecretsecretsecretsecretsecret_-x"
@@ -35,14 +35,14 @@ def escaped(text: str) -> str:
     ],
 )
 def test_a_token_in_a_call_is_found_however_it_is_written(body: str):
-    assert shows(BEARER, (), body.encode())
+    assert is_carried(BEARER, (), body.encode())
 
 
 @pytest.mark.parametrize(
     "headers", [((b"x-upstream-auth", f"Bearer {TOKEN}".encode()),), ((b"mcp-param-a", SIGNATURE.encode()),)]
 )
 def test_a_token_in_another_header_is_found(headers: Headers):
-    assert shows(BEARER, headers, b"")
+    assert is_carried(BEARER, headers, b"")
 
 
 def as_hex(data: bytes) -> bytes:
@@ -59,19 +59,19 @@ def test_a_token_in_one_more_encoding_is_found(before: str, encode: Callable[[by
     """As a client has it that speaks with the server behind in its own way."""
     coded = encode(f"{before}{TOKEN} and more".encode())
 
-    assert shows(BEARER, ((b"x-upstream-auth", b"Basic " + coded),), b"")
-    assert shows(BEARER, (), b'{"text":"' + coded + b'"}')
-    assert shows(BEARER, (), f'{{"text":"{escaped(coded.decode())}"}}'.encode())
+    assert is_carried(BEARER, ((b"x-upstream-auth", b"Basic " + coded),), b"")
+    assert is_carried(BEARER, (), b'{"text":"' + coded + b'"}')
+    assert is_carried(BEARER, (), f'{{"text":"{escaped(coded.decode())}"}}'.encode())
 
 
 def test_a_token_in_percent_signs_is_found():
     coded = "".join(f"%{byte:02x}" for byte in TOKEN.encode()).encode()
 
-    assert shows(BEARER, ((b"referer", b"https://a.example/?t=" + coded),), b"")
-    assert shows(BEARER, (), b'{"text":"' + coded + b'"}')
-    assert not shows(BEARER, (), b'{"text":"' + b"%41" * 100 + b'"}')
+    assert is_carried(BEARER, ((b"referer", b"https://a.example/?t=" + coded),), b"")
+    assert is_carried(BEARER, (), b'{"text":"' + coded + b'"}')
+    assert not is_carried(BEARER, (), b'{"text":"' + b"%41" * 100 + b'"}')
 
 
 @pytest.mark.parametrize("authorization", [(), BEARER, ("Bearer short",), ("Basic",), ("",), (f"DPoP   {TOKEN}  ",)])
 def test_a_call_without_the_token_is_innocent(authorization: tuple[str, ...]):
-    assert not shows(authorization, ((b"accept", b"application/json"),), INNOCENT)
+    assert not is_carried(authorization, ((b"accept", b"application/json"),), INNOCENT)

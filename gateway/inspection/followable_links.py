@@ -1,8 +1,9 @@
-"""Links that a reader may follow: whole addresses of web pages in a result, and calls that say nothing but one. Pure.
+"""Web links that a task may follow although only an untrusted text named them. Pure.
 
-Whoever gets a page tells its host which page, and nothing else, if the address stands whole in what was read. So an
-address is taken letter by letter: in letter case, a query, a port or user information something could be said. Left out
-are names that only an internal network has, and addresses: what a stranger writes must not choose one of those.
+To follow a link is to fetch a page whose whole address stood in a result. Such a call tells the host which page was
+fetched and nothing else, so it cannot carry data away. That holds only if the address is the same letter by letter, and
+has no part in which data could hide: no query, port, user information or unusual letter case. IP addresses and names that
+only an internal network has are left out: a stranger's text must not choose one of those.
 """
 
 from __future__ import annotations
@@ -27,36 +28,41 @@ _INTERNAL: Final = frozenset(
 """Last labels of names that no public DNS has (RFC 6761, RFC 6762, RFC 8375, and what networks use without asking)."""
 
 
-def link(text: str) -> str | None:
-    """A followable address without its scheme, or `None`. `www.site.example` and `https://www.site.example/` are one."""
+def followable(text: str) -> str | None:
+    """The address that a text is, without its scheme; `None` if it is none that may be followed.
+
+    `www.site.example` and `https://www.site.example/` are the same address.
+    """
     found = _LINK.fullmatch(text) if len(text) <= MAX_LINK else None
     if found is None or found[3] in _INTERNAL:
         return None
     return found[2] + ("" if found[4] in {None, "/"} else found[4])
 
 
-def written(text: str) -> set[bytes]:
+def in_text(text: str) -> set[bytes]:
     """The followable addresses that stand whole in a text, as a browser or a chat would make links of them: with a
     scheme, with a path, or beginning with `www.`. Other names with a dot may be files."""
     if "/" not in text and "www." not in text:
         return set()
     words = {word.rstrip(_ENDS) for word in _WORDS.findall(text) if "/" in word or word.startswith("www.")}
-    return {found.encode() for word in words if (found := link(word)) is not None}
+    return {found.encode() for word in words if (found := followable(word)) is not None}
 
 
-def said(call: Call) -> tuple[str, str] | None:
-    """The pointer of the one argument of a call, and the address that it is, if the call says no more than that."""
+def sole_argument(call: Call) -> tuple[str, str] | None:
+    """The JSON pointer of a call's only argument and the address that it holds; `None` for a call that says anything else."""
     if len(call.arguments) != 1:
         return None
     ((name, value),) = call.arguments.items()
     pointer = "/" + name.replace("~", "~0").replace("/", "~1")
     if call.target.labels.roles.get(pointer) is not Role.DESTINATION or not isinstance(value, str):
         return None
-    found = link(value)
+    found = followable(value)
     return None if found is None else (pointer, found)
 
 
-def sends(call: Call, goal: str | None) -> bool:
-    """Whether links in the result of a call may be followed if the goal names what it looks up: it reads, and what comes
-    back grounds nothing by itself."""
+def may_be_followed(call: Call, goal: str | None) -> bool:
+    """Whether the links in the result of a call may be followed, if the goal names what the call looks up.
+
+    They may if the call only reads and its system is untrusted: links of a trusted system are grounded anyway.
+    """
     return goal is not None and call.target.labels.effect is Effect.READ and call.target.trust == "untrusted"

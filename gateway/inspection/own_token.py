@@ -1,7 +1,8 @@
-"""The caller's token is for this gateway alone: it must not travel on in another header or inside a call either.
+"""Finds the caller's own token in what is about to be sent: it is for this gateway alone, wherever it stands. Pure.
 
-A token is found by its signature, which nothing else contains: whoever has a token without it has nothing. As it is, and
-in one round of base64, of hex or of percent signs, as a header for another server or a link would have it. Pure.
+A JWT is recognised by its signature, which nothing else contains and without which a token is worth nothing; any other
+credential as a whole. It is found as it is, and in one round of base64, hex or percent encoding, as a header for another
+server or a link would have it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _MIN: Final = 16
 """Characters below which a part of a credential is no secret, and would be found everywhere."""
 
 
-def shows(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
+def is_carried(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
     """Whether a credential of the `Authorization` values stands in headers that travel on, or in the body."""
     sent = b"\n".join([body, *(value for _, value in headers)])
     for secret in map(_secret, authorization):

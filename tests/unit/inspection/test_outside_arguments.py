@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from gateway.inspection import elsewhere
+from gateway.inspection import outside_arguments
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins, Shown
-from gateway.inspection.elsewhere import Sent
+from gateway.inspection.outside_arguments import Sent
 from gateway.model.content import Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
@@ -54,8 +54,8 @@ def completion(headers: Headers = (), **changes: Any) -> Sent:
     return Sent(headers, request("completion/complete", **params | changes))
 
 
-def trouble(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
-    return elsewhere.trouble(sent, known or shown(KEY), audience, DETECTOR)
+def problem(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
+    return outside_arguments.problem(sent, known or shown(KEY), audience, DETECTOR)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def trouble(sent: Sent, audience: str = "billing", known: Shown | None = None) -
     ],
 )
 def test_what_another_system_has_shown_is_found_wherever_it_is(sent: Sent):
-    assert trouble(sent) == "foreign"
-    assert trouble(sent, "crm") is None
-    assert trouble(sent, known=shown(FRESH)) is None
+    assert problem(sent) == "foreign"
+    assert problem(sent, "crm") is None
+    assert problem(sent, known=shown(FRESH)) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_another_system_has_shown_is_found_wherever_it_is(sent: Sent):
     ],
 )
 def test_what_policy_sees_is_left_to_policy(sent: Sent):
-    assert trouble(sent) is None
+    assert problem(sent) is None
 
 
 @pytest.mark.parametrize(
@@ -119,44 +119,44 @@ def test_what_policy_sees_is_left_to_policy(sent: Sent):
 def test_a_header_that_repeats_an_argument_is_left_to_policy_too(value: bytes, arguments: dict[str, Any]):
     known = shown(KEY, "4821093512345")
     headers = ((b"mcp-param-a", value),)
-    assert trouble(Sent(headers, request("tools/call", name="t", arguments=arguments)), known=known) is None
-    assert trouble(Sent(headers, request("tools/call", name="t")), known=known) == "foreign"
+    assert problem(Sent(headers, request("tools/call", name="t", arguments=arguments)), known=known) is None
+    assert problem(Sent(headers, request("tools/call", name="t")), known=known) == "foreign"
 
 
 def test_a_handle_that_the_system_gave_goes_back_whatever_is_in_it():
     state = base64.b64encode(json.dumps({"key": KEY}).encode()).decode()
     call = request("tools/call", name="t", arguments={}, requestState=state)
-    assert trouble(Sent((), call)) == "foreign"
-    assert trouble(Sent((), call, {state})) is None
-    assert trouble(Sent((), request("tools/call", name="t", requestState=state, more=KEY), {state})) == "foreign"
+    assert problem(Sent((), call)) == "foreign"
+    assert problem(Sent((), call, {state})) is None
+    assert problem(Sent((), request("tools/call", name="t", requestState=state, more=KEY), {state})) == "foreign"
     named = request("tasks/get", ((b"mcp-name", KEY.encode()),), taskId=KEY)
-    assert trouble(Sent(((b"mcp-name", KEY.encode()),), named, {KEY})) is None
+    assert problem(Sent(((b"mcp-name", KEY.encode()),), named, {KEY})) is None
 
 
 def test_numbers_are_looked_at_and_what_is_neither_text_nor_number_is_not():
     known = shown("482109")
-    assert trouble(Sent((), message({"id": 482109, "method": "ping"})), known=known) == "foreign"
-    assert trouble(Sent((), request("ping", a=True, b=None, c=1.5)), known=known) is None
+    assert problem(Sent((), message({"id": 482109, "method": "ping"})), known=known) == "foreign"
+    assert problem(Sent((), request("ping", a=True, b=None, c=1.5)), known=known) is None
 
 
 def test_what_no_system_has_shown_passes():
     sent = Sent(((b"x-api-key", FRESH.encode()),), request("tools/list", cursor=FRESH))
-    assert trouble(sent) is None
+    assert problem(sent) is None
 
 
 def test_where_not_all_credentials_are_kept_every_credential_is_anothers_unless_it_is_known():
     sent = Sent(
         ((b"x-note", FRESH.encode()),), request("ping", _meta={"progressToken": "0f8e4c1a-58f4-4a0b-9b6e-6c9d3f0f3f11"})
     )
-    assert trouble(sent, known=shown(KEY, blind=True)) == "foreign"
-    assert trouble(Sent(((b"x-note", KEY.encode()),)), "crm", shown(KEY, blind=True)) is None
-    assert trouble(Sent((), sent.message), known=shown(KEY, blind=True)) is None
+    assert problem(sent, known=shown(KEY, blind=True)) == "foreign"
+    assert problem(Sent(((b"x-note", KEY.encode()),)), "crm", shown(KEY, blind=True)) is None
+    assert problem(Sent((), sent.message), known=shown(KEY, blind=True)) is None
 
 
 def test_more_than_can_be_looked_at_is_told_from_nothing():
     long = message({"id": 1, "result": {"text": "word " * 60_000}})
-    assert trouble(Sent((), long)) == "unsearched"
-    assert trouble(Sent(((b"x-a", KEY.encode()),), long)) == "foreign"
+    assert problem(Sent((), long)) == "unsearched"
+    assert problem(Sent(((b"x-a", KEY.encode()),), long)) == "foreign"
 
 
 def test_what_a_result_repeats_of_its_call_is_known():
@@ -164,4 +164,4 @@ def test_what_a_result_repeats_of_its_call_is_known():
     sent = Sent(
         ((b"user-agent", KEY.encode()),), request("tools/call", name="t", arguments={"a": FRESH}, more="hunter2")
     )
-    assert elsewhere.said(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}
+    assert outside_arguments.repeated(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}

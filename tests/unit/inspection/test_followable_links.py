@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.follow import MAX_LINK, link, said, sends, written
+from gateway.inspection.followable_links import MAX_LINK, followable, in_text, may_be_followed, sole_argument
 from gateway.model.call import Call
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.wire import JsonObject
@@ -25,7 +25,7 @@ def call(arguments: JsonObject, effect: Effect = Effect.READ, *, trusted: bool =
     ],
 )
 def test_an_address_is_taken_letter_by_letter_without_its_scheme(text: str, found: str):
-    assert link(text) == found
+    assert followable(text) == found
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_address_is_taken_letter_by_letter_without_its_scheme(text: str, foun
     ],
 )
 def test_what_could_say_something_or_reach_inside_is_no_link(text: str):
-    assert link(text) is None
+    assert followable(text) is None
 
 
 def test_links_stand_whole_in_a_text():
@@ -67,7 +67,7 @@ def test_links_stand_whole_in_a_text():
         '"https://quoted.example/" and [this](https://markdown.example/x).\nwww.last.example.'
     )
 
-    assert written(text) == {
+    assert in_text(text) == {
         b"www.news.example",
         b"blog.example/me",
         b"a.example/b",
@@ -91,12 +91,12 @@ def test_links_stand_whole_in_a_text():
     ],
 )
 def test_files_and_parts_of_addresses_are_no_links(text: str):
-    assert written(text) == set()
+    assert in_text(text) == set()
 
 
 def test_a_call_that_is_one_link_says_no_more():
-    assert said(call({"url": "https://site.example/a"})) == ("/url", "site.example/a")
-    assert said(call({"a/b": "www.site.example"})) == ("/a~1b", "www.site.example")
+    assert sole_argument(call({"url": "https://site.example/a"})) == ("/url", "site.example/a")
+    assert sole_argument(call({"a/b": "www.site.example"})) == ("/a~1b", "www.site.example")
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_a_call_that_is_one_link_says_no_more():
     ],
 )
 def test_a_call_that_says_anything_else_is_no_link(arguments: JsonObject):
-    assert said(call(arguments)) is None
+    assert sole_argument(call(arguments)) is None
 
 
 def test_only_what_reads_something_untrusted_for_a_goal_sends_its_reader_on():
-    assert sends(call({}), "read it")
-    assert not sends(call({}), None)
-    assert not sends(call({}, Effect.WRITE), "read it")
-    assert not sends(call({}, trusted=True), "read it")
+    assert may_be_followed(call({}), "read it")
+    assert not may_be_followed(call({}), None)
+    assert not may_be_followed(call({}, Effect.WRITE), "read it")
+    assert not may_be_followed(call({}, trusted=True), "read it")

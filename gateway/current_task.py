@@ -1,4 +1,4 @@
-"""Which task a request is of."""
+"""The task that a request belongs to: the declared one that it names, else the implicit one of its caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from gateway.visit import Gateway, Visit
 def task_of(
     gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message | None, now: float
 ) -> Task | Refusal:
-    """The task in which something happens: the declared one that the request names, else the caller's implicit one."""
+    """The task of a request at `now`, in seconds since the epoch. A refusal (403) for a task that is not the caller's, or that
+    is over."""
     named = selected(message, visit.exchange.headers)
     if named is None:
         return gateway.history.task(request.principal, request.began, now)

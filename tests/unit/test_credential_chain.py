@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.inspection import elsewhere
+from gateway.inspection import outside_arguments
 from gateway.model.caller import Credentials, Principal
 from tests.requirements import requirement
 from tests.unit.harness import URL, Answer, Bench, call, message, modern, result
@@ -164,14 +164,14 @@ async def meanwhile(there: Bench, body: bytes) -> tuple[Answer, int, float]:
 @requirement("history/elsewhere")
 async def test_others_are_answered_while_a_large_message_is_searched(there: Bench, monkeypatch: pytest.MonkeyPatch):
     await shown(there, "crm")
-    answered, trouble = threading.Event(), elsewhere.trouble
+    answered, problem = threading.Event(), outside_arguments.problem
 
     def waiting(*args: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             assert answered.wait(30)
-        return trouble(*args)
+        return problem(*args)
 
-    monkeypatch.setattr(elsewhere, "trouble", waiting)
+    monkeypatch.setattr(outside_arguments, "problem", waiting)
     large = asyncio.create_task(there.ask(message("ping", _meta={"a": LONG, "b": KEY})))
     await asyncio.sleep(0)
     assert (await there.ask(message("ping"))).status == 200

@@ -1,6 +1,7 @@
-"""What a subscription names: resources that its caller may see, and no others.
+"""Subscriptions to resources: a caller may name only those that lists show it.
 
-It tells when something changes. Of what lists hide from a caller, it would tell it all the same.
+A subscription tells when a resource changes, and so that there is one. Policy decides on no subscription; what it shows
+in lists is what may be subscribed to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.visibility import visible_ids
 from gateway.visit import Gateway, Visit
 
+_SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
+
 NOT_VISIBLE: Final = Reason(
     "request/not-visible",
     "The request names a resource that is not shown to this caller.",
@@ -22,11 +25,11 @@ NOT_VISIBLE: Final = Reason(
 
 
 async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | None:
-    """Why this must not be sent, if it must not."""
+    """Why a subscription must not be sent; `None` if it may, and for every other request."""
     message = request.message
     if message is None or message.method not in _SUBSCRIBING:
         return None
-    upstream, found = visit.exchange.upstream, frozenset(mentioned(message))
+    upstream, found = visit.exchange.upstream, frozenset(named_resources(message))
     targets = tuple(gateway.catalogue.target(upstream, "resource", uri) for uri in found)
     if not targets:
         return None
@@ -34,11 +37,8 @@ async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> R
     return None if visible.issuperset(target.id for target in targets) else Refusal(403, NOT_VISIBLE, REFUSED)
 
 
-_SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
-
-
-def mentioned(message: Message) -> Iterator[str]:
-    """The resources that it names. What is no text names something that nobody is shown."""
+def named_resources(message: Message) -> Iterator[str]:
+    """The URIs of the resources that a message subscribes to; an empty one, which nobody is shown, for what is no text."""
     params = message.params
     if message.method == "resources/subscribe":
         yield _text(params.get("uri"))

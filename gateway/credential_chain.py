@@ -1,5 +1,8 @@
-"""Where a credential of one system is kept from another: beside the arguments that policy decides on, and in those of a
-task that was not shown it itself."""
+"""Keeps a credential that one system has shown from reaching another, where policy alone could not see it.
+
+Policy decides on the arguments of a call with what the call's own task was shown. Here are the two other places: what is
+sent outside the arguments (`refusal`), and what other tasks of the same caller were shown (`with_other_tasks`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway.inspection import elsewhere
+from gateway.inspection import outside_arguments
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.origins import Shown
 from gateway.model.call import Call
@@ -36,24 +39,30 @@ UNSEARCHED: Final = Reason(
 
 
 async def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
-    """Why this must not be sent, if it must not. A look-up for a caller whose tasks were shown no credential."""
+    """Why a request must not be sent: a credential of another system stands outside its arguments. `None` if it may.
+
+    For a caller whose tasks were shown no credential, as is usual, this costs one look-up.
+    """
     shown = gateway.origins.of(request.principal.key)
     if shown is None:
         return None
     audience = gateway.catalogue.audience(upstream)
-    look = partial(elsewhere.trouble, _sent(request), shown, audience, gateway.inspector.detector)
-    trouble = await gateway.aside.look(_size(request), look)
-    if trouble is None:
+    look = partial(outside_arguments.problem, _sent(request), shown, audience, gateway.inspector.detector)
+    problem = await gateway.aside.look(_size(request), look)
+    if problem is None:
         return None
-    return Refusal(400, OUTSIDE if trouble == "foreign" else UNSEARCHED, REFUSED)
+    return Refusal(400, OUTSIDE if problem == "foreign" else UNSEARCHED, REFUSED)
 
 
-async def recalled(
+async def with_other_tasks(
     gateway: Gateway, owner: str, task: Task, call: Call, content: CallContent, *, size: int
 ) -> CallContent:
-    """What a call holds, with what other systems have shown to other tasks of the caller (`owner` is its key). A caller
-    may have as many tasks as it likes: were each to know of its own credentials only, a new one would know of none. A
-    look-up for a caller whose other tasks were shown no credential. `size` is that of its message in bytes."""
+    """The content of a call, completed by the credentials that other tasks of the caller were shown.
+
+    A caller may open as many tasks as it likes: if each knew only of its own credentials, a new task would know of none.
+    `owner` is the caller's `Principal.key`, `size` the bytes of its message. For a caller whose other tasks were shown no
+    credential this costs one look-up.
+    """
     shown = gateway.origins.of(owner)
     if shown is None:
         return content
@@ -82,16 +91,19 @@ def _sighting(found: Finding) -> Sighting:
     return Sighting(found.fingerprint, found.detector, found.pointer, found.role, found.form)
 
 
-async def marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:
-    """What a result has shown, with what only repeats the request marked: no system can make a word that its caller says
-    to everybody a credential of its own, and so keep the caller from all others."""
+async def with_repeated_marked(gateway: Gateway, request: UpstreamRequest, content: ResultContent) -> ResultContent:
+    """The content of a result, with those credentials marked `ordinary` that only repeat what the request said.
+
+    Otherwise a system could claim what its caller sends to everybody, such as a user agent, as a credential of its own, and
+    so keep the caller from all other systems.
+    """
     if not content.sightings:
         return content
-    look = partial(elsewhere.said, content.sightings, _sent(request), gateway.inspector.detector)
-    said = await gateway.aside.look(_size(request), look)
-    if not said:
+    look = partial(outside_arguments.repeated, content.sightings, _sent(request), gateway.inspector.detector)
+    repeated = await gateway.aside.look(_size(request), look)
+    if not repeated:
         return content
-    sightings = (replace(item, ordinary=True) if item.fingerprint in said else item for item in content.sightings)
+    sightings = (replace(item, ordinary=True) if item.fingerprint in repeated else item for item in content.sightings)
     return structs.replace(content, sightings=tuple(sightings))
 
 
@@ -101,11 +113,11 @@ def _size(request: UpstreamRequest) -> int:
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
-def _sent(request: UpstreamRequest) -> elsewhere.Sent:
+def _sent(request: UpstreamRequest) -> outside_arguments.Sent:
     """The handles that the message names were checked to be the upstream's, given to this caller."""
     message = request.message
     if message is None:
-        return elsewhere.Sent(request.headers)
+        return outside_arguments.Sent(request.headers)
     state = state_of(message)
     handles = tasks_of(message) if state is None else tasks_of(message) | {state}
-    return elsewhere.Sent(request.headers, message, handles)
+    return outside_arguments.Sent(request.headers, message, handles)
