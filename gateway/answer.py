@@ -50,7 +50,7 @@ def relay(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),
         asked=partial(_asked, gateway, upstream, request),
-        aside=gateway.aside,
+        worker=gateway.worker,
     )
     return Relay(
         reply,

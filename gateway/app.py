@@ -21,7 +21,6 @@ from importlib.metadata import version
 
 import structlog
 
-from gateway.aside import Aside
 from gateway.binding.conversations import Conversations
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
@@ -63,14 +62,15 @@ from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
+from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.edge import Edge, Handlers
 from gateway.transport.server import Server, tls_context
-from gateway.transport.shares import Shares
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.pins import Change, Definition
 from gateway.upstream.stdio import StdioUpstream
 from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
+from gateway.worker_thread import WorkerThread
 
 log = structlog.get_logger("gateway")
 
@@ -106,7 +106,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.push_async_callback(memory)
         forget = partial(_forgotten, (handles, unanswered), vault, history, clock)
         _keep_house(stack, memory, forget, partial(_note_flood, notes, flood))
-        aside = stack.enter_context(closing(Aside()))
+        worker = stack.enter_context(closing(WorkerThread()))
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
         inspector = _inspector(configuration, key, metrics)
         yield Gateway(
@@ -124,14 +124,14 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             vault=vault,
             metrics=metrics,
             tracing=tracing,
-            callers=Shares(configuration.limits.in_flight_per_caller),
+            callers=ConcurrencyLimit(configuration.limits.in_flight_per_caller),
             clock=clock,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal, inspector.spots),
             tasks=_tasks(history, tokens, journal, inspector.declared),
             task_tokens=tokens,
             inspector=inspector,
-            aside=aside,
+            worker=worker,
             origins=origins,
             result_record=_result_record(configuration, journal, inspector.spots),
             style=configuration.errors,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.aside import Aside
 from gateway.binding.vault import Vault
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
@@ -15,6 +14,7 @@ from gateway.model.decision import Decision
 from gateway.model.target import Target
 from gateway.model.task import Task
 from gateway.visit import Gateway
+from gateway.worker_thread import WorkerThread
 
 OBLIGATION: Final = "conceal_credentials"
 
@@ -28,11 +28,11 @@ class Concealing:
     """The rewriting of one answer (see `messages.Rewrites`): what is long of it, beside the event loop. One part waits for
     another."""
 
-    __slots__ = ("_aside", "_concealment")
+    __slots__ = ("_concealment", "_worker")
 
-    def __init__(self, concealment: Concealment, aside: Aside) -> None:
+    def __init__(self, concealment: Concealment, worker: WorkerThread) -> None:
         self._concealment = concealment
-        self._aside = aside
+        self._worker = worker
 
     @property
     def count(self) -> int:
@@ -44,19 +44,19 @@ class Concealing:
         return tuple(map(_sighting, self._concealment.found()))
 
     async def document(self, data: bytes) -> bytes:
-        return await self._aside.look(len(data), partial(self._concealment.document, data))
+        return await self._worker.run(len(data), partial(self._concealment.document, data))
 
     async def event(self, raw: bytes, data: bytes) -> bytes:
-        return await self._aside.look(len(raw), partial(self._concealment.event, raw, data))
+        return await self._worker.run(len(raw), partial(self._concealment.event, raw, data))
 
     async def part(self, chunk: bytes) -> bytes:
-        return await self._aside.look(len(chunk), partial(self._concealment.part, chunk))
+        return await self._worker.run(len(chunk), partial(self._concealment.part, chunk))
 
     async def end(self) -> bytes:
         return self._concealment.end()
 
     async def text(self, chunk: bytes) -> bytes:
-        return await self._aside.look(len(chunk), partial(self._concealment.text, chunk))
+        return await self._worker.run(len(chunk), partial(self._concealment.text, chunk))
 
     async def text_end(self) -> bytes:
         return self._concealment.text_end()
@@ -70,7 +70,7 @@ def concealing(gateway: Gateway, task: Task, target: Target, now: float, values:
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.kept(task.id)
     keep = partial(_keep, gateway.vault, "" if kept is None else kept.owner, task.id, target.audience)
-    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.aside)
+    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.worker)
 
 
 def _keep(  # noqa: PLR0917 - all but the last two are given beforehand

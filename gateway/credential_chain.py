@@ -48,7 +48,7 @@ async def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> 
         return None
     audience = gateway.catalogue.audience(upstream)
     look = partial(outside_arguments.problem, _sent(request), shown, audience, gateway.inspector.detector)
-    problem = await gateway.aside.look(_size(request), look)
+    problem = await gateway.worker.run(_size(request), look)
     if problem is None:
         return None
     return Refusal(400, OUTSIDE if problem == "foreign" else UNSEARCHED, REFUSED)
@@ -72,7 +72,7 @@ async def with_other_tasks(
         return content
     audience = call.target.audience
     detector, roles = gateway.inspector.detector, call.target.labels.roles
-    found = await gateway.aside.look(size, partial(detector.inspect, call.arguments, roles, shown.index, new=False))
+    found = await gateway.worker.run(size, partial(detector.inspect, call.arguments, roles, shown.index, new=False))
     known = {item.fingerprint for item in content.sightings}
     more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
     sightings = (
@@ -100,7 +100,7 @@ async def with_repeated_marked(gateway: Gateway, request: UpstreamRequest, conte
     if not content.sightings:
         return content
     look = partial(outside_arguments.repeated, content.sightings, _sent(request), gateway.inspector.detector)
-    repeated = await gateway.aside.look(_size(request), look)
+    repeated = await gateway.worker.run(_size(request), look)
     if not repeated:
         return content
     sightings = (replace(item, ordinary=True) if item.fingerprint in repeated else item for item in content.sightings)

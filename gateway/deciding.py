@@ -42,7 +42,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = case.presented.judged(decision, call.target.audience)
         seconds = gateway.clock() - asked
-        record = await gateway.aside.look(len(case.message.body), partial(gateway.record, call, counted.facts))
+        record = await gateway.worker.run(len(case.message.body), partial(gateway.record, call, counted.facts))
         entry = call_entry(visit.id, principal, call, task, decision, context, record, counted.facts)
         await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
@@ -67,7 +67,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
     size, seen = len(case.message.body), gateway.history.seen(case.task)
     quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
     # What a task has seen goes on changing.
-    known = dict(seen) if gateway.aside.takes(size) else seen
+    known = dict(seen) if gateway.worker.offloads(size) else seen
     wanted = gateway.history.wanted(case.task, case.call.target)
     look = partial(
         gateway.inspector.call,
@@ -78,7 +78,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         quiet=quiet,
         wanted=wanted,
     )
-    content = await gateway.aside.look(size, look)
+    content = await gateway.worker.run(size, look)
     return await credential_chain.with_other_tasks(
         gateway, case.request.principal.key, case.task, case.call, content, size=size
     )

@@ -93,7 +93,7 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
     while the answer was on its way."""
     history = read()
     gateway.history.settle(case.task, visit.id)
-    content = None if kept is None else await gateway.aside.look(kept.held, kept.value)
+    content = None if kept is None else await gateway.worker.run(kept.held, kept.value)
     concealed = None if rewrite is None else rewrite.count
     entry = settled_entry(
         visit.id,

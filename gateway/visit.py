@@ -8,7 +8,6 @@ from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.aside import Aside
 from gateway.binding.conversations import Conversations
 from gateway.binding.handles import Handles
 from gateway.binding.sessions import Sessions
@@ -29,9 +28,10 @@ from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Trace, Tracing
+from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.exchange import Exchange
-from gateway.transport.shares import Shares
 from gateway.upstream.catalogue import Catalogue
+from gateway.worker_thread import WorkerThread
 
 SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "label", "limit")
 """The obligations that this gateway carries out. Any other makes an `allow` a refusal."""
@@ -64,7 +64,7 @@ class Gateway:
     vault: Vault
     metrics: Metrics
     tracing: Tracing
-    callers: Shares
+    callers: ConcurrencyLimit
     """How many requests of each caller are being worked on."""
     clock: Callable[[], float]
     new_id: Callable[[], str]
@@ -73,7 +73,7 @@ class Gateway:
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
-    aside: Aside
+    worker: WorkerThread
     origins: Origins
     """Whose tasks were shown which credentials by which systems. Told by `history`."""
     result_record: Callable[[], ResultRecord | None]

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "gateway"
 
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
 VOCABULARY = {
-    "aside",
+    "worker_thread",
     "model",
     "errors",
     "config",
@@ -69,7 +69,7 @@ PURE = (
     "gateway.binding.sessions",
     "gateway.http1.address",
     "gateway.http1.failures",
-    "gateway.http1.reading",
+    "gateway.http1.response_parser",
     "gateway.history.dump",
     "gateway.history.events",
     "gateway.history.facts",

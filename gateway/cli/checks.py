@@ -26,9 +26,9 @@ from gateway.journal import keys as journal_keys
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.policy import Policy, bundle
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import shipped
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
-from gateway.policy.server import Server
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
@@ -182,7 +182,7 @@ def _own_data(section: PolicySettings) -> Iterator[Finding]:
 
 async def _opa_data(engine: OpaEngine) -> AsyncIterator[Finding]:
     """OPA takes its policy as it is: whoever loads it there has to see to its data."""
-    server = Server(engine)
+    server = OpaClient(engine)
     try:
         for file in DATA_FILES:
             problems = await server.problems(file)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, cast
 
 from gateway.http1.failures import ExchangeError, Lost, Malformed
-from gateway.http1.reading import Reading
+from gateway.http1.response_parser import ResponseParser
 from gateway.model.wire import Headers
 
 HIGH_WATER: Final = 128 * 2**10
@@ -24,13 +24,13 @@ class Response:
     """An answer whose head has arrived. It is iterated once, for the body as it comes; a cancelled read can be taken
     up again. Iterating raises `Lost` or `Malformed` if the body does not end as it should. `close` must follow."""
 
-    __slots__ = ("_connection", "_ended", "_error", "_reading", "_waiter", "headers", "status")
+    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status")
 
-    def __init__(self, connection: Connection, reading: Reading) -> None:
-        self.status = reading.status
-        self.headers: Headers = reading.headers
+    def __init__(self, connection: Connection, parser: ResponseParser) -> None:
+        self.status = parser.status
+        self.headers: Headers = parser.headers
         self._connection = connection
-        self._reading = reading
+        self._parser = parser
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: ExchangeError | None = None
@@ -39,8 +39,8 @@ class Response:
         return self
 
     async def __anext__(self) -> bytes:
-        reading = self._reading
-        while not reading.pieces:
+        parser = self._parser
+        while not parser.pieces:
             if self._error is not None:
                 raise self._error
             if self._ended:
@@ -50,9 +50,9 @@ class Response:
                 await self._waiter
             finally:
                 self._waiter = None
-        taken = reading.pieces[0] if len(reading.pieces) == 1 else b"".join(reading.pieces)
-        reading.pieces.clear()
-        reading.size = 0
+        taken = parser.pieces[0] if len(parser.pieces) == 1 else b"".join(parser.pieces)
+        parser.pieces.clear()
+        parser.size = 0
         self._connection.taken(self)
         return taken
 
@@ -89,7 +89,7 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """To be given to a loop, which connects it."""
 
-    __slots__ = ("_loop", "_owner", "_paused", "_poll", "_reading", "_response", "_transport", "_waiter", "free_since")
+    __slots__ = ("_loop", "_owner", "_parser", "_paused", "_poll", "_response", "_transport", "_waiter", "free_since")
 
     def __init__(self, owner: Owner) -> None:
         self.free_since = 0.0
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
         self._poll: Any = None
-        self._reading: Reading | None = None
+        self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
         self._paused = False
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             # It was lost as soon as it was there, and nobody tells a second time.
             waiter.set_exception(Lost("the connection was closed", begun=False))
             return waiter
-        self._reading, self._waiter = Reading(), waiter
+        self._parser, self._waiter = ResponseParser(), waiter
         if len(body) < HIGH_WATER:
             self._transport.write(head + body)
         else:
@@ -165,45 +165,45 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        reading = self._reading
-        if reading is None:
+        parser = self._parser
+        if parser is None:
             # Nothing was asked.
             self._transport.abort()
             return
-        reading.feed(data)
-        if reading.status and self._waiter is not None:
+        parser.feed(data)
+        if parser.status and self._waiter is not None:
             if self._waiter.done():
                 self.abort()
                 return
-            self._response = Response(self, reading)
+            self._response = Response(self, parser)
             self._waiter.set_result(self._response)
             self._waiter = None
-        if reading.fault is not None:
-            self.abort(Malformed(reading.fault))
-        elif reading.complete:
-            self._finish(reading)
+        if parser.fault is not None:
+            self.abort(Malformed(parser.fault))
+        elif parser.complete:
+            self._finish(parser)
         elif self._response is not None:
             self._response.arrived()
-            if reading.size > HIGH_WATER and not self._paused:
+            if parser.size > HIGH_WATER and not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        reading, response = self._reading, self._response
-        if reading is not None and response is not None and reading.until_closed and exc is None:
+        parser, response = self._parser, self._response
+        if parser is not None and response is not None and parser.until_closed and exc is None:
             self._response = None
             response.end()
-        self._fail(Lost("the connection was closed", begun=reading is not None and reading.begun))
+        self._fail(Lost("the connection was closed", begun=parser is not None and parser.begun))
         self._owner.lost(self)
 
-    def _finish(self, reading: Reading) -> None:
+    def _finish(self, parser: ResponseParser) -> None:
         response = cast("Response", self._response)
-        self._reading = self._response = None
-        reading.close()
+        self._parser = self._response = None
+        parser.close()
         response.end()
         transport = self._transport
         unsent = transport.get_write_buffer_size() > 0
-        if reading.keep_alive and not reading.excess and not unsent and not transport.is_closing():
+        if parser.keep_alive and not parser.excess and not unsent and not transport.is_closing():
             if self._paused:
                 self._resume()
             self.free_since = self._loop.time()
@@ -212,10 +212,10 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def _fail(self, error: ExchangeError) -> None:
-        waiter, response, reading = self._waiter, self._response, self._reading
-        self._waiter = self._response = self._reading = None
-        if reading is not None:
-            reading.close()
+        waiter, response, parser = self._waiter, self._response, self._parser
+        self._waiter = self._response = self._parser = None
+        if parser is not None:
+            parser.close()
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
         if response is not None:

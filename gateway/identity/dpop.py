@@ -2,7 +2,7 @@
 
 A proof is verified anew for every request and works once. The memory of used proofs lives in this process: a
 proof older than the process is refused, and one no younger than those that a process before accepted ahead of time (see
-`ahead`), so a restart forgets nothing that could be replayed.
+`proof_watermark`), so a restart forgets nothing that could be replayed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gateway.identity.outcomes import Fault
 from gateway.identity.replay import ReplayMemory
 
 if TYPE_CHECKING:
-    from gateway.identity.ahead import Ahead
     from gateway.identity.outcomes import Confirmation
+    from gateway.identity.proof_watermark import ProofWatermark
     from gateway.model.caller import Credentials
     from gateway.model.wire import JsonObject
 
@@ -38,11 +38,13 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 class Possession:
     """Checks that the caller holds what its token is bound to."""
 
-    def __init__(self, *, started: float, memory: ReplayMemory | None = None, ahead: Ahead | None = None) -> None:
+    def __init__(
+        self, *, started: float, memory: ReplayMemory | None = None, watermark: ProofWatermark | None = None
+    ) -> None:
         self._started = math.floor(started)
-        self._ahead = ahead
+        self._watermark = watermark
         # Further ahead nothing was accepted, unless the clock was changed; then a proof may be younger than it was.
-        self._used_until = min(ahead.until, started + LEEWAY) if ahead is not None else 0.0
+        self._used_until = min(watermark.until, started + LEEWAY) if watermark is not None else 0.0
         self._memory = ReplayMemory(WINDOW + 2 * LEEWAY) if memory is None else memory
 
     def check(
@@ -94,7 +96,7 @@ class Possession:
         return Fault("identity/replay", detail)
 
     def _remember(self, issued: float | None, now: float) -> Fault | None:
-        if self._ahead is None or issued is None or issued <= now - _TICK or self._ahead.note(issued):
+        if self._watermark is None or issued is None or issued <= now - _TICK or self._watermark.note(issued):
             return None
         return _fault("the DPoP proof's time cannot be remembered; the gateway cannot write its state folder")
 

@@ -12,19 +12,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.configuration_values import is_loopback
-from gateway.identity import assembly, challenge, form, jose
-from gateway.identity.ahead import Ahead
+from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
 from gateway.identity.outcomes import Fault, NotMine, Presented
+from gateway.identity.proof_watermark import ProofWatermark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
+    from gateway.identity.authorization_header import AccessToken
     from gateway.identity.cache import CacheKey
     from gateway.identity.challenge import Protection
-    from gateway.identity.form import Presentation
     from gateway.identity.keys import Keys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Verified
     from gateway.model.caller import Credentials, Principal
@@ -41,21 +41,21 @@ class Identities:
         protection: Protection,
         *,
         clock: Callable[[], float],
-        ahead: Ahead | None = None,
+        watermark: ProofWatermark | None = None,
     ) -> None:
         self._authenticators = authenticators
         self._keys = keys
         self._protection = protection
         self._clock = clock
         self._cache = VerifiedCache()
-        self._possession = Possession(started=clock(), ahead=ahead)
+        self._possession = Possession(started=clock(), watermark=watermark)
 
     @classmethod
     def build(cls, configuration: Configuration, *, clock: Callable[[], float]) -> Identities:
         """Raises `ConfigurationError`. `clock` gives seconds since the epoch."""
         parts = assembly.assemble(configuration, clock=clock)
-        ahead = Ahead(configuration.state)
-        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, ahead=ahead)
+        watermark = ProofWatermark(configuration.state)
+        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark)
 
     async def start(self) -> None:
         """Load all keys and keep them fresh. A key server that is away is a warning: it may come back."""
@@ -73,7 +73,7 @@ class Identities:
 
         Raises `IdentityUnavailable` when a key server that is needed is away and no key that is kept serves.
         """
-        presented = form.presentation(credentials)
+        presented = authorization_header.access_token(credentials)
         if isinstance(presented, Fault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()
@@ -88,7 +88,7 @@ class Identities:
         return challenge.refusal(outcome, self._protection, credentials.url, dpop=dpop)
 
     async def _verify(
-        self, credentials: Credentials, presented: Presentation | None, *, local: bool, now: float
+        self, credentials: Credentials, presented: AccessToken | None, *, local: bool, now: float
     ) -> Verified | Fault:
         key = _cache_key(credentials, presented, local=local)
         if key is not None and (known := self._cache.get(key, now)) is not None:
@@ -107,7 +107,7 @@ class Identities:
         return _nobody(credentials, presented)
 
     def _check_request(
-        self, credentials: Credentials, presented: Presentation | None, verified: Verified, now: float
+        self, credentials: Credentials, presented: AccessToken | None, verified: Verified, now: float
     ) -> Fault | None:
         if presented is None:
             return None
@@ -126,7 +126,7 @@ class Identities:
         return resource is not None and resource in verified.named
 
     def _scoped(
-        self, credentials: Credentials, presented: Presentation | None, verified: Verified
+        self, credentials: Credentials, presented: AccessToken | None, verified: Verified
     ) -> Principal | Refusal:
         missing = [scope for scope in verified.required_scopes if scope not in verified.principal.scopes]
         if not missing:
@@ -140,7 +140,7 @@ def _is_local(client_ip: str | None) -> bool:
     return client_ip is None or is_loopback(client_ip)
 
 
-def _cache_key(credentials: Credentials, presented: Presentation | None, *, local: bool) -> CacheKey | None:
+def _cache_key(credentials: Credentials, presented: AccessToken | None, *, local: bool) -> CacheKey | None:
     if presented is not None:
         return hashlib.sha256(b"t" + presented.token.encode("ascii")).digest(), local
     if credentials.certificate is not None:
@@ -148,7 +148,7 @@ def _cache_key(credentials: Credentials, presented: Presentation | None, *, loca
     return None
 
 
-def _nobody(credentials: Credentials, presented: Presentation | None) -> Fault:
+def _nobody(credentials: Credentials, presented: AccessToken | None) -> Fault:
     """No authenticator knows the credentials."""
     if presented is not None:
         return Fault("identity/issuer", "the token's issuer is not accepted here")

@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.aside import Aside
 from gateway.errors import UpstreamBroken
 from gateway.inspection.envelope import Envelope
 from gateway.model.wire import Disposition, Kind, Message, RequestId
@@ -18,6 +17,7 @@ from gateway.protocol import listing, strict
 from gateway.protocol.error_codes import UPSTREAM_FAILED
 from gateway.protocol.listing import Listing
 from gateway.protocol.strict import ENVELOPE, look_alike
+from gateway.worker_thread import WorkerThread
 
 log = structlog.get_logger("gateway.inspection")
 
@@ -57,7 +57,7 @@ _encode: Final = msgspec.json.encode
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
-    __slots__ = ("_answered", "_aside", "_asked", "_message", "_problem", "_remember", "_upstream", "_visible")
+    __slots__ = ("_answered", "_asked", "_message", "_problem", "_remember", "_upstream", "_visible", "_worker")
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Answers:
         visible: Visible,
         remember: Remember,
         asked: Asked = lambda _question: None,
-        aside: Aside,
+        worker: WorkerThread,
     ) -> None:
         self._message = message
         self._upstream = upstream
         self._visible = visible
         self._remember = remember
         self._asked = asked
-        self._aside = aside
+        self._worker = worker
         self._answered = False
         self._problem: str | None = None
 
@@ -162,13 +162,13 @@ class Answers:
         method, *others = sorted(lists)
         size, page = len(data), None
         if identifier is not None and not others:
-            page = await self._aside.look(size, partial(listing.read, data, method, identifier))
+            page = await self._worker.run(size, partial(listing.read, data, method, identifier))
         if page is None:
             log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
             return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
         if page.error:
             return data
-        return await self._aside.look(size, partial(page.only, await self._visible(method, page)))
+        return await self._worker.run(size, partial(page.only, await self._visible(method, page)))
 
     def _note_handles(self, raw: msgspec.Raw) -> None:
         result = _members(raw)

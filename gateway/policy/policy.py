@@ -21,9 +21,9 @@ from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import verdict
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.reload import Folder
 from gateway.policy.remote import Remote
-from gateway.policy.server import Server
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
 
@@ -201,4 +201,4 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
             "policy.grants cannot be given to an OPA that loads its own data",
             "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
         )
-    return Remote(Server(engine))
+    return Remote(OpaClient(engine))

@@ -11,13 +11,13 @@ from typing import Literal
 from gateway.errors import PolicyError
 from gateway.policy import fixtures
 from gateway.policy.embedded import Entrypoint
-from gateway.policy.server import Server
+from gateway.policy.opa_client import OpaClient
 
 
 class Remote:
     kind: Literal["embedded", "opa"] = "opa"
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: OpaClient) -> None:
         self._server = server
         self._tried: str | None = None
         self.name = ""

@@ -22,9 +22,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
+from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.exchange import Presence
-from gateway.transport.gathering import Gathering
-from gateway.transport.shares import Shares
+from gateway.transport.write_coalescing import CoalescingTransport
 
 HEAD_BYTES: Final = 64 * 2**10
 """Bytes of a request's head, or of the fields after its body. The parser keeps them all, however many there are. What comes
@@ -61,7 +61,7 @@ class _Protocol(HttpToolsProtocol):
         "_presence",
     )
 
-    def __init__(self, connections: Shares, head: float, **options: Any) -> None:
+    def __init__(self, connections: ConcurrencyLimit, head: float, **options: Any) -> None:
         super().__init__(**options)
         self.pipeline = cast("Any", _Waiting())
         self._all = connections
@@ -73,7 +73,7 @@ class _Protocol(HttpToolsProtocol):
         self._arrived = b""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(Gathering(transport))
+        super().connection_made(CoalescingTransport(transport))
         tls = transport.get_extra_info("ssl_object")
         self._presence = Presence()
         self._certificates = () if tls is None else _verified(tls)
@@ -147,7 +147,7 @@ class _Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        cast("Gathering", self.transport).flush()
+        cast("CoalescingTransport", self.transport).flush()
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -239,7 +239,7 @@ class Server(uvicorn.Server):
         on_drain: Callable[[], Awaitable[None]],
     ) -> None:
         limits = configuration.limits
-        protocol = partial(_Protocol, Shares(limits.connections), limits.request_head.total_seconds())
+        protocol = partial(_Protocol, ConcurrencyLimit(limits.connections), limits.request_head.total_seconds())
         options = uvicorn.Config(
             app,
             http=cast("type[asyncio.Protocol]", protocol),

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from gateway.aside import Aside
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.upstream import listing, lockfile
 from gateway.upstream.labels import highest, labels_of_resource
-from gateway.upstream.shelf import Shelf
+from gateway.upstream.tools import UpstreamTools
+from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ _LOCK_POLL_SECONDS: Final = 2.0
 _TOLD_AT_ONCE: Final = 64
 """Changes that are told of in one turn of the event loop."""
 _PIN_BYTES: Final = 256
-"""What a pin counts for when it is weighed whether to put pins into force aside."""
+"""What a pin counts for when it is weighed whether to put pins into force in the worker thread."""
 
 _STALE: Final = (-1, -1, -1)
 """The signature of no file."""
@@ -101,17 +101,17 @@ class Catalogue:
         self._clock = clock
         self._on_change = on_change
         self._untold: deque[Change] = deque()
-        self._aside = Aside()
+        self._worker = WorkerThread()
         first_use = settings.trust == "first_use"
-        self._shelves = {
-            name: Shelf(name, upstream, first_use=first_use, on_change=self._untold.append)
+        self._tools = {
+            name: UpstreamTools(name, upstream, first_use=first_use, on_change=self._untold.append)
             for name, upstream in upstreams.items()
         }
         self._contacts = {name: _Contact() for name in upstreams}
         self._signature: tuple[int, int, int] | None = _signature(settings.lock)
         lock = lockfile.load(settings.lock)
-        for name, shelf in self._shelves.items():
-            shelf.adopt(lock.upstreams.get(name, {}))
+        for name, tools in self._tools.items():
+            tools.adopt(lock.upstreams.get(name, {}))
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,7 +125,7 @@ class Catalogue:
         configuration, and neither has the resource without a URI, which stands for the upstream itself.
         """
         if type == "tool":
-            return self._shelves[upstream].target(name)
+            return self._tools[upstream].target(name)
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         labels = labels_of_resource(name, settings.resources, settings.tools) if type == "resource" and name else _READ
@@ -153,7 +153,7 @@ class Catalogue:
     async def ensure(self, upstream: str) -> None:
         """Have the upstream listed at least once, if it can be. Callers at the same time share one listing."""
         contact = self._contacts[upstream]
-        if self._shelves[upstream].listed or (contact.attempt is None and self._clock() < contact.retry_at):
+        if self._tools[upstream].listed or (contact.attempt is None and self._clock() < contact.retry_at):
             return
         await asyncio.shield(self._attempt(upstream))
 
@@ -161,10 +161,10 @@ class Catalogue:
 
     async def start(self) -> None:
         """List every upstream, for at most 10 s, and keep listing in the background until `stop`."""
-        attempts = [self._attempt(name) for name in self._shelves]
+        attempts = [self._attempt(name) for name in self._tools]
         if attempts:
             await asyncio.wait(attempts, timeout=_START_SECONDS)
-        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._shelves]
+        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._tools]
         self._tasks.append(asyncio.create_task(self._follow_lock()))
 
     async def stop(self) -> None:
@@ -174,14 +174,14 @@ class Catalogue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._aside.close()
+        self._worker.close()
         await self.flush()
         while self._untold:
             self._tell()
 
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. What goes wrong is in `status()`."""
-        names = list(self._shelves) if upstream is None else [upstream]
+        names = list(self._tools) if upstream is None else [upstream]
         await asyncio.gather(*(asyncio.shield(self._attempt(name)) for name in names))
 
     def _attempt(self, name: str) -> asyncio.Task[None]:
@@ -192,7 +192,7 @@ class Catalogue:
 
     async def _list(self, name: str, contact: _Contact) -> None:
         try:
-            found = await listing.list_tools(name, self._ports[name], aside=self._aside)
+            found = await listing.list_tools(name, self._ports[name], worker=self._worker)
         except GatewayError as error:
             contact.error = error.message
             contact.failures += 1
@@ -222,16 +222,16 @@ class Catalogue:
     async def _note(self, upstream: str, items: Sequence[bytes], *, complete: bool, own: bool) -> bool:
         at = self._now()
         size = sum(map(len, items))
-        return await self._changed(upstream, size, lambda shelf: shelf.note(items, at, complete=complete, own=own))
+        return await self._changed(upstream, size, lambda tools: tools.note(items, at, complete=complete, own=own))
 
-    async def _changed(self, upstream: str, size: int, change: Callable[[Shelf], Given]) -> Given:
+    async def _changed(self, upstream: str, size: int, change: Callable[[UpstreamTools], Given]) -> Given:
         """Change what is known of an upstream, as a whole: until it is done, each call is judged by what was known
         before, and one change waits for another."""
         async with self._contacts[upstream].turn:
             news: list[Change] = []
-            draft = self._shelves[upstream].draft(news.append)
-            given = await self._aside.look(size, partial(change, draft))
-            self._shelves[upstream] = draft
+            draft = self._tools[upstream].draft(news.append)
+            given = await self._worker.run(size, partial(change, draft))
+            self._tools[upstream] = draft
             self._untold.extend(news)
         self._tell()
         return given
@@ -247,7 +247,7 @@ class Catalogue:
     async def flush(self) -> None:
         """Write first-use pins into the lock file. A pin that is in the file by now is never replaced."""
         async with self._writing:
-            fresh = {name: dict(shelf.fresh) for name, shelf in self._shelves.items() if shelf.fresh}
+            fresh = {name: dict(tools.fresh) for name, tools in self._tools.items() if tools.fresh}
             if not fresh:
                 return
             try:
@@ -282,34 +282,36 @@ class Catalogue:
         await self._adopt(lock, upstream, cleared)
 
     async def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:
-        for name in self._shelves:
+        for name in self._tools:
             pinned, again = lock.upstreams.get(name, {}), tuple(cleared) if name == upstream else ()
-            await self._changed(name, len(pinned) * _PIN_BYTES, partial(Shelf.adopt, pinned=pinned, cleared=again))
+            await self._changed(
+                name, len(pinned) * _PIN_BYTES, partial(UpstreamTools.adopt, pinned=pinned, cleared=again)
+            )
 
     # --- for people ---
 
     def status(self) -> tuple[UpstreamStatus, ...]:
-        return tuple(self._status(name, shelf) for name, shelf in self._shelves.items())
+        return tuple(self._status(name, tools) for name, tools in self._tools.items())
 
-    def _status(self, name: str, shelf: Shelf) -> UpstreamStatus:
+    def _status(self, name: str, tools: UpstreamTools) -> UpstreamStatus:
         contact = self._contacts[name]
         return UpstreamStatus(
             upstream=name,
-            listed=shelf.listed,
+            listed=tools.listed,
             revision=contact.revision,
             refreshed=contact.refreshed,
             error=contact.error,
-            tools=shelf.counts(),
-            warnings=shelf.warnings() + ((self._lock_error,) if self._lock_error else ()),
+            tools=tools.counts(),
+            warnings=tools.warnings() + ((self._lock_error,) if self._lock_error else ()),
         )
 
     def changes(self, upstream: str | None = None) -> tuple[Change, ...]:
         """What differs from the pins, of every upstream that could be listed."""
         return tuple(
             change
-            for name, shelf in self._shelves.items()
-            if shelf.listed and upstream in (None, name)
-            for change in shelf.changes()
+            for name, tools in self._tools.items()
+            if tools.listed and upstream in (None, name)
+            for change in tools.changes()
         )
 
     async def pin(self, upstream: str, tool: str | None = None, *, digest: str | None = None) -> tuple[Change, ...]:
@@ -318,15 +320,15 @@ class Catalogue:
         `digest`, if given, is the definition that was reviewed: another one is refused. Without `tool`, pins of tools
         that are no longer listed are removed. Raises `ConfigurationError`.
         """
-        shelf = self._shelves[upstream]
-        if not shelf.listed:
+        tools = self._tools[upstream]
+        if not tools.listed:
             problem = self._contacts[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
-        names = [tool] if tool is not None else sorted(shelf.names())
-        gone = shelf.pinned_names() - shelf.names() if tool is None else frozenset[str]()
-        trusted = [shelf.trustworthy(name, digest) for name in names]
+        names = [tool] if tool is not None else sorted(tools.names())
+        gone = tools.pinned_names() - tools.names() if tool is None else frozenset[str]()
+        trusted = [tools.trustworthy(name, digest) for name in names]
         touched = {*names, *gone}
-        changed = tuple(change for change in shelf.changes() if change.tool in touched)
+        changed = tuple(change for change in tools.changes() if change.tool in touched)
         async with self._writing:
             await self._amend(partial(_repinned, upstream, trusted, gone, self._now()), upstream, touched)
         return changed

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.aside import Aside
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest
@@ -22,7 +21,8 @@ from gateway.protocol import sse, strict
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
 from gateway.protocol.headers import value_of
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
-from gateway.upstream.shelf import MAX_TOOLS
+from gateway.upstream.tools import MAX_TOOLS
+from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -87,12 +87,14 @@ class Listing:
     revision: str
 
 
-async def list_tools(upstream: str, port: Port, bounds: Bounds | None = None, aside: Aside | None = None) -> Listing:
-    """List every tool of the upstream called `upstream`; long answers are read `aside`. Raises `UpstreamError`."""
+async def list_tools(
+    upstream: str, port: Port, bounds: Bounds | None = None, worker: WorkerThread | None = None
+) -> Listing:
+    """List every tool of the upstream called `upstream`; long answers are read by the `worker`. Raises `UpstreamError`."""
     bounds = bounds or Bounds()
     try:
         async with asyncio.timeout(bounds.seconds):
-            conversation = _Conversation(upstream, port, bounds, aside or Aside())
+            conversation = _Conversation(upstream, port, bounds, worker or WorkerThread())
             return await _stateless(conversation) or await _handshake(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
@@ -164,7 +166,7 @@ async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
         if answer.code == METHOD_NOT_FOUND and not items:
             return ()
         reading = partial(pages.read, answer.body, "tools/list", answer.id)
-        page = await conversation.aside.look(len(answer.body), reading)
+        page = await conversation.worker.run(len(answer.body), reading)
         if page is None or answer.status != 200 or answer.code is not None:
             raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
         items += [item.raw for item in page.items]
@@ -208,7 +210,7 @@ class _Conversation:
     upstream: str
     port: Port
     bounds: Bounds
-    aside: Aside
+    worker: WorkerThread
     era: Era = Era.STATELESS
     revision: str | None = STATELESS
     session: str | None = None
@@ -227,7 +229,7 @@ class _Conversation:
             text = await self._text(reply, self.asked)
         finally:
             await reply.close()
-        document = await self.aside.look(len(text), partial(strict.read_reply, text))
+        document = await self.worker.run(len(text), partial(strict.read_reply, text))
         return _Answer(
             reply.status,
             self.asked,
@@ -314,7 +316,7 @@ class _Conversation:
                     data = event.data
                     if data is None:
                         continue
-                    document = await self.aside.look(len(data), partial(strict.read_reply, data))
+                    document = await self.worker.run(len(data), partial(strict.read_reply, data))
                     if isinstance(document, strict.Unreadable):
                         continue
                     if "method" in document:

@@ -232,7 +232,7 @@ async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop
             {"text": "short"},
             {"text": "word " * 8_000},
         ]
-    assert threads == ["MainThread", "aside"]
+    assert threads == ["MainThread", "worker"]
 
 
 async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call_is_settled(there: Bench):

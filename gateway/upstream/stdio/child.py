@@ -21,8 +21,8 @@ import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
-from gateway.upstream.stdio.pace import REST, TURN, Pace, weight
 from gateway.upstream.stdio.stderr import StderrLines
+from gateway.upstream.stdio.throttle import REST, TURN, Throttle, weight
 from gateway.upstream.stdio.wire import Inbound, read
 
 log = structlog.get_logger("gateway.upstream.stdio")
@@ -53,7 +53,7 @@ class Child(asyncio.SubprocessProtocol):
         clock: Callable[[], float],
         gone: Callable[[Child], None],
         max_line: int = MAX_LINE,
-        pace: Pace | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self.started = clock()
         self.asked = False
@@ -65,7 +65,7 @@ class Child(asyncio.SubprocessProtocol):
         self._name = name
         self._clock = clock
         self._lines = LineSplitter(max_line)
-        self._pace = pace or Pace()
+        self._throttle = throttle or Throttle()
         self._said: deque[bytes] = deque()
         self._turn_began = float("-inf")
         self._turn_used = 0
@@ -236,7 +236,7 @@ class Child(asyncio.SubprocessProtocol):
         if self._turn_used >= TURN and not last:
             self._resting = True
             self._stdout().pause_reading()
-            self._pace.rest(self._rested)
+            self._throttle.rest(self._rested)
 
     def _rested(self) -> None:
         if self._resting:

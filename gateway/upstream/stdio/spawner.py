@@ -13,7 +13,7 @@ from gateway.config import Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.upstream.stdio.backoff import Backoff
 from gateway.upstream.stdio.child import Child, spawn
-from gateway.upstream.stdio.pace import Pace
+from gateway.upstream.stdio.throttle import Throttle
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -44,7 +44,7 @@ class Spawner:
         self._children: dict[Child, str] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._pace = Pace()
+        self._throttle = Throttle()
 
     @property
     def running(self) -> int:
@@ -70,7 +70,7 @@ class Spawner:
         Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
         """
         self._refuse(principal)
-        child = Child(self._name, secrets=self._secrets, clock=self._clock, gone=self._gone, pace=self._pace)
+        child = Child(self._name, secrets=self._secrets, clock=self._clock, gone=self._gone, throttle=self._throttle)
         self._children[child] = principal
         starting = asyncio.ensure_future(spawn(self._command, child, env=self._env, cwd=self._cwd))
         try:

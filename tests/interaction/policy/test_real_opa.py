@@ -24,9 +24,9 @@ from gateway.errors import PolicyError
 from gateway.model.decision import Decision
 from gateway.policy import bundle, document, fixtures
 from gateway.policy.embedded import Embedded
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import Policy, shipped
 from gateway.policy.problems import DATA_FILES, GRANTS
-from gateway.policy.server import Server
 
 pytestmark = pytest.mark.opa
 
@@ -44,7 +44,7 @@ def _code(decision: Decision) -> str:
 
 async def _up(engine: OpaEngine) -> None:
     """Returns when OPA answers about its health, or says that it may not."""
-    probe = Server(engine)
+    probe = OpaClient(engine)
     end = time.monotonic() + 30
     try:
         while True:
@@ -123,7 +123,7 @@ async def test_a_huge_answer_is_malformed(url: str):
 
 async def test_a_slow_policy_is_late_and_the_next_call_is_served(url: str):
     async with _started(url) as policy:
-        hasty = Server(OpaEngine(kind="opa", url=url, deadline=timedelta(milliseconds=50)))
+        hasty = OpaClient(OpaEngine(kind="opa", url=url, deadline=timedelta(milliseconds=50)))
         with pytest.raises(PolicyError) as raised:
             await hasty.evaluate("decision", document.encode(_asked("slow")))
         await hasty.aclose()
@@ -245,7 +245,7 @@ async def test_over_tls_only_an_opa_of_the_own_authority_is_believed(tmp_path: P
         assert (await asked.decide(_asked("friend"))).allowed
 
     for authorities in (other, None):
-        stranger = Server(OpaEngine(kind="opa", url=f"https://127.0.0.1:{port}", ca=authorities))
+        stranger = OpaClient(OpaEngine(kind="opa", url=f"https://127.0.0.1:{port}", ca=authorities))
         with pytest.raises(PolicyError) as raised:
             await stranger.evaluate("decision", b"{}")
         await stranger.aclose()
@@ -278,7 +278,7 @@ async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path
     (folder / bundle.GRANTS).write_text(grants, encoding="utf-8")
     start(f"unix://{socket}", "--bundle", folder)
 
-    server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+    server = OpaClient(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
     async with _started(f"unix://{socket}"):
         assert await server.problems(GRANTS) == [
             "upstream 'files', grant 1: one of tools, resources and prompts is needed",
@@ -289,7 +289,7 @@ async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path
 
 async def test_an_opa_whose_policy_says_nothing_of_grants_has_no_problems(socket: Path, start: Start, policy: Path):
     start(f"unix://{socket}", "--bundle", policy)
-    server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+    server = OpaClient(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
     async with _started(f"unix://{socket}"):
         assert await server.problems(GRANTS) == []
     await server.aclose()
@@ -304,7 +304,7 @@ async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: 
 
     async with _started(f"unix://{socket}") as asked:
         assert asked.status().ready, asked.status().problem
-        server = Server(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+        server = OpaClient(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
         assert [await server.problems(file) for file in DATA_FILES] == [[], []]
         for question in (*fixtures.CALLS, fixtures.HOSTILE):
             data = document.encode(question)

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era
 from gateway.upstream.stdio import StdioUpstream
-from gateway.upstream.stdio.pace import REST, TURN
 from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
 from gateway.upstream.stdio.stream import MAX_EVENTS
+from gateway.upstream.stdio.throttle import REST, TURN
 from tests.unit.upstream.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
 
 HOSTILE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("hostile.py")))

@@ -303,7 +303,7 @@ async def test_a_reader_that_is_slow_makes_the_peer_wait():
             before = sent
             await asyncio.sleep(0.1)
         assert sent < size / 2
-        assert response._reading.size <= HIGH_WATER + 2**18
+        assert response._parser.size <= HIGH_WATER + 2**18
         received = 0
         async for piece in response:
             received += len(piece)

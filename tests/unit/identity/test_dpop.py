@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.identity.ahead import FILE, Ahead
 from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalised, thumbprint
 from gateway.identity.outcomes import Confirmation, Fault
+from gateway.identity.proof_watermark import FILE, ProofWatermark
 from gateway.identity.replay import ReplayMemory
 from gateway.model.caller import Credentials
 from tests.unit.identity.tokens import MCP, NOW, bearer, dpop, proof, raw_token
@@ -106,9 +106,9 @@ def test_a_proof_from_a_clock_that_goes_ahead_is_not_used_again_after_a_restart(
     tmp_path: Path, ahead: float, later: float
 ):
     used = dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + ahead))
-    assert check(used, possession=Possession(started=NOW - 3600, ahead=Ahead(tmp_path))) is None
+    assert check(used, possession=Possession(started=NOW - 3600, watermark=ProofWatermark(tmp_path))) is None
 
-    restarted = Possession(started=NOW + later, ahead=Ahead(tmp_path))
+    restarted = Possession(started=NOW + later, watermark=ProofWatermark(tmp_path))
 
     assert "memory" in refused(used, possession=restarted, now=NOW + later)
     fresh = dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + max(ahead, later) + 1.1, jti="fresh"))
@@ -116,8 +116,8 @@ def test_a_proof_from_a_clock_that_goes_ahead_is_not_used_again_after_a_restart(
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_out_for_long(tmp_path: Path):
-    Ahead(tmp_path).note(NOW + 1e9)
-    restarted = Possession(started=NOW, ahead=Ahead(tmp_path))
+    ProofWatermark(tmp_path).note(NOW + 1e9)
+    restarted = Possession(started=NOW, watermark=ProofWatermark(tmp_path))
 
     assert "memory" in refused(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + 5)), possession=restarted)
     later = NOW + LEEWAY + 1
@@ -125,7 +125,7 @@ def test_a_clock_that_was_set_back_keeps_nobody_out_for_long(tmp_path: Path):
 
 
 def test_a_proof_that_cannot_be_remembered_is_refused(tmp_path: Path):
-    possession = Possession(started=NOW - 3600, ahead=Ahead(tmp_path))
+    possession = Possession(started=NOW - 3600, watermark=ProofWatermark(tmp_path))
     (tmp_path / f".{FILE}.new").mkdir()
 
     assert "cannot be remembered" in refused(dpop(TOKEN, proof(KEY, TOKEN, iat=NOW + 5)), possession=possession)
@@ -136,7 +136,12 @@ def test_a_proof_that_cannot_be_remembered_is_refused(tmp_path: Path):
 def test_a_memory_that_cannot_be_read_is_nothing(tmp_path: Path, content: bytes):
     (tmp_path / FILE).write_bytes(content)
 
-    assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=Possession(started=NOW - 60, ahead=Ahead(tmp_path))) is None
+    assert (
+        check(
+            dpop(TOKEN, proof(KEY, TOKEN)), possession=Possession(started=NOW - 60, watermark=ProofWatermark(tmp_path))
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize("iat", [NOW - WINDOW - LEEWAY - 1, NOW + LEEWAY + 1])

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.aside import Aside
 from gateway.inspection.answers import Answers, failure_response
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.error_codes import UPSTREAM_FAILED
 from gateway.protocol.listing import Listing
+from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
 
 
@@ -28,7 +28,9 @@ class Asked:
         self.remembered: list[str] = []
         self.lists: list[str] = []
         self._visible_names = visible
-        self.answers = Answers(about, "files", visible=self._visible, remember=self.remembered.append, aside=Aside())
+        self.answers = Answers(
+            about, "files", visible=self._visible, remember=self.remembered.append, worker=WorkerThread()
+        )
 
     async def _visible(self, method: str, page: Listing) -> frozenset[str]:
         self.lists.append(method)

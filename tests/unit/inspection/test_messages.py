@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.aside import Aside
 from gateway.errors import UpstreamBroken
 from gateway.inspection.answers import Answers
 from gateway.inspection.envelope import EventEnvelope
@@ -22,6 +21,7 @@ from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol import sse
 from gateway.protocol.listing import Listing
 from gateway.protocol.sse import MAX_LINES
+from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
 
 
@@ -429,7 +429,7 @@ PIECES = [
 async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], size: int, hold: int):
     own = b'{"jsonrpc":"2.0","id":7,"result":{}}'
     stream = "".join(pieces).encode().replace(b"LIST", LIST).replace(b"OWN", own)
-    answers = Answers(CALL, "files", visible=no_names, remember=print, aside=Aside())
+    answers = Answers(CALL, "files", visible=no_names, remember=print, worker=WorkerThread())
     messages = EventMessages(
         answers.see, hold=hold, unseen=True, last_words=nothing, watch=partial(EventEnvelope, answers.expected)
     )

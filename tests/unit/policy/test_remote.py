@@ -4,8 +4,8 @@ from typing import Any, cast
 
 from gateway.errors import PolicyUnavailable
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.remote import Remote
-from gateway.policy.server import Server
 
 DENIED: dict[str, Any] = {
     "version": 1,
@@ -43,7 +43,7 @@ class _Server:
 
 def _remote() -> tuple[_Server, Remote]:
     server = _Server()
-    return server, Remote(cast("Server", server))
+    return server, Remote(cast("OpaClient", server))
 
 
 async def test_an_opa_that_is_ready_is_tried_and_named():

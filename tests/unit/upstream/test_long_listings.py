@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model.target import Pin
-from gateway.upstream.shelf import MAX_TOOLS
+from gateway.upstream.tools import MAX_TOOLS
 from tests.unit.upstream.scripted import tool
 
 if TYPE_CHECKING:

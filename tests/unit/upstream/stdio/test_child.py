@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio import child as child_module
 from gateway.upstream.stdio.child import MAX_UNREAD, Child, is_power_of_two, spawn
-from gateway.upstream.stdio.pace import REST, TURN, Pace
+from gateway.upstream.stdio.throttle import REST, TURN, Throttle
 from gateway.upstream.stdio.wire import Inbound
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import PUPPET, until
@@ -196,14 +196,14 @@ def test_what_a_child_said_before_it_closed_its_output_is_heard_without_a_furthe
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """It has rested once when the end is known; nothing more can come then, so the rest of it is all that there is."""
-    rest, rests = Pace.rest, list[Pace]()
+    rest, rests = Throttle.rest, list[Throttle]()
 
-    def counted(pace: Pace, then: Callable[[], None]) -> None:
-        rests.append(pace)
-        rest(pace, then)
+    def counted(throttle: Throttle, then: Callable[[], None]) -> None:
+        rests.append(throttle)
+        rest(throttle, then)
 
     monkeypatch.setattr(child_module, "SHUTDOWN_STEP", 0.2)
-    monkeypatch.setattr(Pace, "rest", counted)
+    monkeypatch.setattr(Throttle, "rest", counted)
     uvloop.run(closed_output_scenario(tmp_path))
 
     assert len(rests) == 1
@@ -278,10 +278,10 @@ async def test_a_flood_is_taken_in_by_turns(owner: Owner):
 
 
 async def test_children_that_flood_together_rest_for_longer():
-    pace, loop = Pace(), asyncio.get_running_loop()
+    throttle, loop = Throttle(), asyncio.get_running_loop()
     begun, rested = loop.time(), list[float]()
     for _ in range(3):
-        pace.rest(lambda: rested.append(loop.time() - begun))
+        throttle.rest(lambda: rested.append(loop.time() - begun))
     await until(lambda: len(rested) == 3)
 
     assert [taken >= 0.99 * REST * number for number, taken in enumerate(rested, 1)] == [True] * 3

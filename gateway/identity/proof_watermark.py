@@ -1,8 +1,8 @@
-"""How far ahead of this machine's clock proofs were accepted: `<state>/proofs-ahead`, seconds since the epoch.
+"""The high-water mark of DPoP proofs: the latest `iat` that was accepted, kept in `<state>/proofs-ahead` over a restart.
 
-A proof that is older than the process is refused, for nobody knows any more whether it was used. One from a clock that goes
-ahead, or of the very second, can have been used and still look younger than the next process. So how far such proofs went
-is on disk before one of them is accepted.
+The memory of used proofs is gone with the process, so the next process refuses every proof that is older than itself. A
+proof of a clock that runs ahead, or of the very second of the restart, would look younger. So the time of such a proof is
+on disk before it is accepted, and the next process refuses what is not later than that. In seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 FILE: Final = "proofs-ahead"
 
 
-class Ahead:
-    """Of one state folder. What cannot be read counts as nothing."""
+class ProofWatermark:
+    """The mark of one state folder. A file that cannot be read counts as none."""
 
     def __init__(self, state: Path) -> None:
         self._path = state / FILE
         self.until = self._read()
 
     def note(self, issued: float) -> bool:
-        """Remember that a proof of this time is accepted; whether that is possible. Writes once a second at most."""
+        """Raise the mark to the time of a proof. False if it cannot be written; then the proof must be refused.
+
+        Writes once a second at most.
+        """
         if issued <= self.until:
             return True
         until = math.ceil(issued)

@@ -34,7 +34,7 @@ _START: Final = "start OPA, or mend policy.engine.url"
 _CONTRACT: Final = "load a policy into OPA that follows rego/schemas/result.json"
 
 
-class Server:
+class OpaClient:
     """A client of one OPA. `evaluate` may be called by many tasks at once."""
 
     def __init__(self, settings: OpaEngine) -> None:

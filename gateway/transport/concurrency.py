@@ -1,4 +1,4 @@
-"""How much each client holds at once of what all share, connections or requests, and the bound on it."""
+"""A limit on what one client holds at the same time: connections, or requests that are being worked on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 
-class Shares:
+class ConcurrencyLimit:
     """At most `limit` at once for each client: its address, or what else it is known by. Memory is bounded by what is
     held."""
 

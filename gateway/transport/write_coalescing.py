@@ -14,7 +14,7 @@ _MOST: Final = 64 * 2**10
 """Bytes that are held back at most, so that flow control has its say in the middle of a turn too."""
 
 
-class Gathering(asyncio.Transport):
+class CoalescingTransport(asyncio.Transport):
     """In the place of another transport, which it writes to at the end of the turn, or when it is told to."""
 
     __slots__ = ("_held", "_loop", "_size", "_transport", "is_closing")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http1.reading import MAX_FIELDS, MAX_HEAD, Reading
+from gateway.http1.response_parser import MAX_FIELDS, MAX_HEAD, ResponseParser
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Type: application/json \r\ncontent-length: 2\r\n\r\n{}"
 CHUNKED = OK + b"transfer-encoding: Chunked\r\n\r\n1;ext=1\r\n{\r\n1\r\n}\r\n0\r\nx-trailer: 1\r\n\r\n"
 
 
-def read(*parts: bytes) -> Reading:
-    found = Reading()
+def read(*parts: bytes) -> ResponseParser:
+    found = ResponseParser()
     for part in parts:
         found.feed(part)
     return found

@@ -1,5 +1,5 @@
-"""How fast the gateway takes in what the servers of one upstream say: a server that floods would leave the event loop no
-time for the callers of all others."""
+"""Limits how fast the messages of one upstream's servers are read: a server that floods the gateway would leave the event
+loop no time for all other callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONG: Final = 4096
 """Bytes that count for as much as a message."""
 
 
-class Pace:
+class Throttle:
     """Shared by the servers of one upstream: the more of them flood, the longer each of those rests."""
 
     def __init__(self) -> None:

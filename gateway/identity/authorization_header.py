@@ -1,4 +1,4 @@
-"""The form of presented credentials: one Authorization header, a known scheme, a token (RFC 6750, 7235, 9449). Pure.
+"""The Authorization header: exactly one, a known scheme, a token (RFC 6750, 7235, 9449). Pure.
 
 Tokens are taken from the Authorization header only, never from a query or a body (OAuth 2.1 section 5.1).
 """
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _SCHEMES: Final = {"bearer": False, "dpop": True}
 
 
-class Presentation(Struct, frozen=True):
-    """A token and how it was sent."""
+class AccessToken(Struct, frozen=True):
+    """A token as it was sent; `dpop`: under the DPoP scheme, not Bearer."""
 
     token: str
     dpop: bool
 
 
-def presentation(credentials: Credentials) -> Presentation | Fault | None:
+def access_token(credentials: Credentials) -> AccessToken | Fault | None:
     """The token of a request; `None` when there is no Authorization header."""
     match credentials.authorization:
         case ():
@@ -36,7 +36,7 @@ def presentation(credentials: Credentials) -> Presentation | Fault | None:
             return Fault("identity/malformed", "there is more than one Authorization header")
 
 
-def _read(value: str) -> Presentation | Fault:
+def _read(value: str) -> AccessToken | Fault:
     """The token itself is read strictly later, by `jose.read`: a cached one need not be looked at again."""
     scheme, _, token = value.partition(" ")
     dpop = _SCHEMES.get(scheme.lower())
@@ -45,4 +45,4 @@ def _read(value: str) -> Presentation | Fault:
         return Fault("identity/malformed", "the Authorization header is not `Bearer` or `DPoP` with a token")
     if len(token) > MAX_TOKEN:
         return Fault("identity/malformed", "the token is longer than 16 KiB")
-    return Presentation(token, dpop)
+    return AccessToken(token, dpop)

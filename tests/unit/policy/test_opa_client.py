@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
-from gateway.policy import server as servers
+from gateway.policy import opa_client as servers
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.remote import Remote
-from gateway.policy.server import Server
 from gateway.shielding import shielded_result
 
 
@@ -83,11 +83,11 @@ def _result(value: object) -> bytes:
 
 
 @asynccontextmanager
-async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncGenerator[Server]:
+async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncGenerator[OpaClient]:
     settings = OpaEngine(kind="opa", url=f"unix://{path}", deadline=timedelta(seconds=deadline))
     if token is not None:
         settings = settings.model_copy(update={"token": SecretStr(token)})
-    client = Server(settings)
+    client = OpaClient(settings)
     try:
         yield client
     finally:
@@ -312,7 +312,7 @@ async def test_a_server_that_keeps_closing_is_asked_twice_and_no_more(socket: Pa
 
 async def test_a_user_in_the_address_is_refused():
     with pytest.raises(PolicyBroken, match=r"policy\.engine\.url cannot be used: it names a user"):
-        Server(OpaEngine(kind="opa", url="https://user:secret@opa.example"))
+        OpaClient(OpaEngine(kind="opa", url="https://user:secret@opa.example"))
 
 
 async def test_a_path_in_the_address_comes_before_opas_own():
@@ -325,7 +325,7 @@ async def test_a_path_in_the_address_comes_before_opas_own():
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/opa/"
-    client = Server(OpaEngine(kind="opa", url=url))
+    client = OpaClient(OpaEngine(kind="opa", url=url))
     assert await client.evaluate("decision", b"{}") == 1
     await client.aclose()
     listening.close()
@@ -384,7 +384,7 @@ def test_authorities_that_cannot_be_read_are_named(tmp_path: Path, content: str 
         ca.write_text(content, encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=r"ca\.pem"):
-        Server(OpaEngine(kind="opa", url="https://opa.invalid", ca=ca))
+        OpaClient(OpaEngine(kind="opa", url="https://opa.invalid", ca=ca))
 
 
 async def test_a_client_can_be_closed_twice(socket: Path):

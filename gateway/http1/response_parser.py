@@ -20,15 +20,29 @@ MAX_FIELDS: Final = 256
 """Header fields of an answer, those of interim answers and trailers included."""
 
 
-class Reading:
+class ResponseParser:
     """One answer. `feed` it until `complete` or `fault`; `close` drops what it needs no longer then.
 
     `status` is 0 until the head has arrived. `pieces` of the body are taken by whoever wants them; `size` is theirs.
     """
 
     __slots__ = (
-        "_chunked", "_fields", "_found", "_interim", "_no_body", "_parser", "_sized", "complete", "excess", "fault",
-        "headers", "keep_alive", "pieces", "size", "status", "until_closed",
+        "_chunked",
+        "_fields",
+        "_found",
+        "_interim",
+        "_llhttp",
+        "_no_body",
+        "_sized",
+        "complete",
+        "excess",
+        "fault",
+        "headers",
+        "keep_alive",
+        "pieces",
+        "size",
+        "status",
+        "until_closed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,7 +65,7 @@ class Reading:
         self._interim = False
         self._chunked = False
         self._sized = False
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._llhttp: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     @property
     def begun(self) -> bool:
@@ -60,12 +74,12 @@ class Reading:
 
     def feed(self, data: bytes) -> None:
         """Read on. Whitespace between answers counts for nothing; everything else after the end is excess."""
-        if self._parser is None:
+        if self._llhttp is None:
             self.excess = True
             return
         self._no_body += len(data)
         try:
-            self._parser.feed_data(data)
+            self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse("it changes the protocol")
         except httptools.HttpParserError as error:
@@ -75,7 +89,7 @@ class Reading:
 
     def close(self) -> None:
         # The parser and its callbacks refer to one another.
-        self._parser = None
+        self._llhttp = None
 
     def _refuse(self, why: str) -> None:
         if self.complete:
@@ -104,7 +118,7 @@ class Reading:
         self._found.append((name, value))
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
+        parser = self._llhttp
         if parser is None or self.status or self.fault is not None:
             return
         status, version = parser.get_status_code(), parser.get_http_version()

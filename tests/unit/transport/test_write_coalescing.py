@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gateway.transport.gathering import Gathering
+from gateway.transport.write_coalescing import CoalescingTransport
 
 
 class Wire(asyncio.Transport):
@@ -43,7 +43,7 @@ class Wire(asyncio.Transport):
 
 async def test_what_is_written_in_one_turn_is_written_once_at_its_end():
     wire = Wire()
-    found = Gathering(wire)
+    found = CoalescingTransport(wire)
     found.write(b"head")
     found.write(b"")
     found.writelines([b"bo", bytearray(b"dy")])
@@ -59,7 +59,7 @@ async def test_what_is_written_in_one_turn_is_written_once_at_its_end():
 
 async def test_nothing_is_held_back_beyond_a_bound_and_the_order_stays():
     wire = Wire()
-    found = Gathering(wire)
+    found = CoalescingTransport(wire)
     found.write(b"a" * 40_000)
     found.write(b"b" * 40_000)
     found.write(b"c")
@@ -72,7 +72,7 @@ async def test_nothing_is_held_back_beyond_a_bound_and_the_order_stays():
 
 async def test_closing_writes_first_what_is_held_back():
     wire = Wire()
-    found = Gathering(wire)
+    found = CoalescingTransport(wire)
     found.write(b"last words")
     found.close()
     await asyncio.sleep(0)
@@ -83,7 +83,7 @@ async def test_closing_writes_first_what_is_held_back():
 
 async def test_aborting_drops_what_is_held_back():
     wire = Wire()
-    found = Gathering(wire)
+    found = CoalescingTransport(wire)
     found.write(b"last words")
     found.abort()
     await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_aborting_drops_what_is_held_back():
 
 async def test_the_rest_is_asked_of_the_transport():
     wire = Wire()
-    found = Gathering(wire)
+    found = CoalescingTransport(wire)
     found.pause_reading()
     found.resume_reading()
 

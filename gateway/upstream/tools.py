@@ -1,7 +1,7 @@
-"""The tools of one upstream: what was seen of them, what is pinned, and the target that follows. No I/O.
+"""The tools of one upstream: their definitions as last listed, their pins, and the targets that policy is asked about. No I/O.
 
-Three things are kept of each tool: its definition as last listed, its pin, and whether it was ever seen with another
-definition than the pinned one. Such a tool is suspect, and stays so until a person pins it again.
+Beside definition and pin is kept whether a tool was ever seen with another definition than the pinned one. Such a tool is
+suspect, and stays so until a person pins it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WITHOUT: Final = frozenset({Pin.UNPINNED, Pin.UNREVIEWED})
 """The states of a tool that has no pin."""
 
 
-class Shelf:
+class UpstreamTools:
     """`first_use`: whether a tool without a pin gets one. `on_change` is told of each tool whose state changed."""
 
     def __init__(self, name: str, settings: Upstream, *, first_use: bool, on_change: Callable[[Change], None]) -> None:
@@ -59,9 +59,9 @@ class Shelf:
     def target(self, name: str) -> Target:
         return self._targets.get(name) or self._target(name)
 
-    def draft(self, on_change: Callable[[Change], None]) -> Shelf:
+    def draft(self, on_change: Callable[[Change], None]) -> UpstreamTools:
         """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
-        draft = Shelf(self.name, self._settings, first_use=self._first_use, on_change=on_change)
+        draft = UpstreamTools(self.name, self._settings, first_use=self._first_use, on_change=on_change)
         draft.listed, draft.fresh, draft._pins = self.listed, dict(self.fresh), self._pins
         draft._seen, draft._suspects, draft._passing = dict(self._seen), dict(self._suspects), dict(self._passing)
         draft._shown = self._shown

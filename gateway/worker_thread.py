@@ -1,0 +1,42 @@
+"""One thread for long pieces of work, such as looking through a large message, so that the event loop goes on meanwhile.
+
+Python runs one thread at a time and takes turns between them. So other calls go on, each of their turns a few milliseconds
+late; with several such threads they would wait for each of them in turn. What the work reads must not change meanwhile, or
+must allow for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+AT_ONCE: Final = 8 * 2**10
+"""Bytes on which work is done on the event loop itself: a few milliseconds at most. Calls with a page of text are common,
+and to hand one to the thread costs more than the work does."""
+
+Found = TypeVar("Found")
+
+
+class WorkerThread:
+    """The thread, which is started for the first long piece of work."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "worker")
+        self._closed = False
+
+    def offloads(self, size: int) -> bool:
+        """Whether work on so many bytes is done in the thread."""
+        return size > AT_ONCE and not self._closed
+
+    async def run(self, size: int, work: Callable[[], Found]) -> Found:
+        """The result of `work` on `size` bytes: done at once if they are few, else in the thread, in the order of the calls."""
+        if not self.offloads(size):
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def close(self) -> None:
+        """Do all work at once from now on. What was given to the thread before comes to its end."""
+        self._closed = True
+        self._executor.shutdown(wait=False)
