@@ -15,17 +15,18 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway import config, configuration_values
+from gateway import config
 from gateway.cli.root import app
+from gateway.config import values
 
 _GENERATED: Final = "This page is generated from the code (`make generate`)."
 _SCALARS: Final = {
-    configuration_values.Size: "size",
-    configuration_values.Duration: "duration",
-    configuration_values.Secret: "secret",
-    configuration_values.FilePath: "path",
-    configuration_values.KeyLocation: "key location",
-    configuration_values.Text: "text",
+    values.Size: "size",
+    values.Duration: "duration",
+    values.Secret: "secret",
+    values.FilePath: "path",
+    values.KeyLocation: "key location",
+    values.Text: "text",
     str: "text",
     bool: "true or false",
     int: "number",

@@ -43,7 +43,7 @@ def seconds(text: str) -> float:
     """A duration such as `1h`. Raises `typer.BadParameter`."""
     from pydantic import TypeAdapter, ValidationError
 
-    from gateway.configuration_values import Duration
+    from gateway.config.values import Duration
 
     try:
         return TypeAdapter(Duration).validate_python(text).total_seconds()

@@ -9,7 +9,7 @@ from gateway.identity.signed import CACHED
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
-    from gateway.configuration_identities import AnonymousIdentity
+    from gateway.config.identities import AnonymousIdentity
     from gateway.identity.outcomes import NotMine, Presented
 
 ISSUER: Final = "urn:opagate:anonymous"

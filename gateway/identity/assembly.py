@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.configuration_identities import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
+from gateway.config.identities import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
-    from gateway.configuration_identities import Identity
+    from gateway.config.identities import Identity
     from gateway.identity.challenge import Protection
     from gateway.identity.fetching import Source
     from gateway.identity.outcomes import Authenticator

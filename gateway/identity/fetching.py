@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from gateway.configuration_values import is_loopback
+from gateway.config.values import is_loopback
 from gateway.identity.jose import load_object, text
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.configuration_values import is_loopback
+from gateway.config.values import is_loopback
 from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession

@@ -9,7 +9,7 @@ from gateway.identity.outcomes import NOT_MINE, Fault
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
-    from gateway.configuration_identities import JwtIdentity
+    from gateway.config.identities import JwtIdentity
     from gateway.identity.delegation import Trust
     from gateway.identity.keys import Keys
     from gateway.identity.outcomes import NotMine, Presented, Verified

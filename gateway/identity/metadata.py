@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.configuration_identities import JwtIdentity
+from gateway.config.identities import JwtIdentity
 from gateway.identity.challenge import DPOP_ALGORITHMS, Protection
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from gateway.model.caller import AuthMethod, Principal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.configuration_identities import SpiffeIdentity
+    from gateway.config.identities import SpiffeIdentity
     from gateway.identity.keys import Keys
     from gateway.identity.outcomes import NotMine, Presented
 

@@ -1,4 +1,7 @@
-"""Settings that are texts of a certain form: addresses, hosts, names. What cannot work is refused with what would."""
+"""The types of settings that are texts in a format: URLs, hosts, origins, names of headers and variables.
+
+A text that could not work is refused, with one that would.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, SecretStr
 
-from gateway.configuration_values import Secret, Text, hostname, shortened
+from gateway.config.values import Secret, Text, hostname, shortened
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _HOST: Final = re.compile(r"[^\s/*@,]+")

@@ -1,4 +1,4 @@
-"""Why a configuration file was refused: each problem as a sentence that begins with its field.
+"""What is wrong with a configuration file: each problem as a sentence that begins with its field. Pure.
 
 No value is quoted: it may be a secret that is in the wrong place.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Configuration, HeaderCredential
-from gateway.configuration_values import is_loopback
+from gateway.config.values import is_loopback
 from tests.unit.configuring import UPSTREAM, parse, problems
 
 # --- sizes and durations -----------------------------------------------------------------------------

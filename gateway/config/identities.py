@@ -1,4 +1,4 @@
-"""The settings of who may call: one class for each kind of identity."""
+"""The settings of `identity`: one model for each kind of identity that may call."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from gateway.configuration_values import Duration, KeyLocation, Settings, Text
-from gateway.configuration_words import Issuer
+from gateway.config.formats import Issuer
+from gateway.config.values import Duration, KeyLocation, Settings, Text
 
 
 class JwtIdentity(Settings):

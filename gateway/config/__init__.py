@@ -1,0 +1,39 @@
+"""Configuration: `gateway.yaml`, read and validated. Nothing else reads configuration files or the environment.
+
+`settings` and `identities` are the models, `values` and `formats` the types of their fields, `loading` reads a file, and
+`problems` says what is wrong with one.
+"""
+
+from gateway.config.loading import InvalidSettings, load, parse
+from gateway.config.settings import (
+    CatalogueSettings,
+    Configuration,
+    EmbeddedEngine,
+    HeaderCredential,
+    HistorySettings,
+    JournalSettings,
+    Limits,
+    OpaEngine,
+    PolicySettings,
+    TlsSettings,
+    ToolLabels,
+    Upstream,
+)
+
+__all__ = [
+    "CatalogueSettings",
+    "Configuration",
+    "EmbeddedEngine",
+    "HeaderCredential",
+    "HistorySettings",
+    "InvalidSettings",
+    "JournalSettings",
+    "Limits",
+    "OpaEngine",
+    "PolicySettings",
+    "TlsSettings",
+    "ToolLabels",
+    "Upstream",
+    "load",
+    "parse",
+]
