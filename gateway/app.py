@@ -207,9 +207,9 @@ def _history(configuration: Configuration, origins: Origins, vault: Vault, clock
 def _upstreams(
     stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    found = ports(configuration, clock)
-    for port in found.values():
-        stack.push_async_callback(port.aclose)
+    found = upstream_transports(configuration, clock)
+    for transport in found.values():
+        stack.push_async_callback(transport.aclose)
     return found
 
 
@@ -369,7 +369,9 @@ def _policy_event(notes: Notes, event: PolicyEvent) -> None:
         )
 
 
-def ports(configuration: Configuration, clock: Callable[[], float]) -> dict[str, HttpUpstream | StdioUpstream]:
+def upstream_transports(
+    configuration: Configuration, clock: Callable[[], float]
+) -> dict[str, HttpUpstream | StdioUpstream]:
     """The way to each upstream. Nothing is connected or started before the first request; close each with `aclose`."""
     limits = configuration.limits
     return {

@@ -18,17 +18,19 @@ from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
-from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.observation import Observation, label
 from gateway.protocol.headers import values_of
 from gateway.readings import Readings, unanswered
 from gateway.recording import append_or_log
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.shielding import shielded
-from gateway.visit import Gateway, Port, Visit
+from gateway.visit import Gateway, Visit
 
 
-async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest) -> Relay | Refusal:
+async def passed(
+    gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest
+) -> Relay | Refusal:
     """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
     about it from then on."""
     upstream = visit.exchange.upstream
@@ -44,7 +46,7 @@ async def passed(gateway: Gateway, visit: Visit, port: Port, request: UpstreamRe
         if isinstance(task, Refusal):
             return task
         rewrite = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
-    reply = await accepted(upstream, await port.send(request))
+    reply = await accepted(upstream, await transport.send(request))
     look = Readings(gateway, visit, request, tuple if rewrite is None else rewrite.sightings)
     return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
 
@@ -55,7 +57,9 @@ def _may_answer_a_call(request: UpstreamRequest) -> bool:
     )
 
 
-async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decision: Decision) -> Relay:
+async def forward(
+    gateway: Gateway, visit: Visit, transport: UpstreamTransport, case: Case, decision: Decision
+) -> Relay:
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
@@ -71,7 +75,7 @@ async def forward(gateway: Gateway, visit: Visit, port: Port, case: Case, decisi
     seen = observation(gateway, visit, case, decision, rewrite)
     settle = partial(settled, gateway, visit, case, kept, rewrite, partial(words, gateway, visit, case, decision, seen))
     try:
-        reply, left = await sent(upstream, port, case.presented.outgoing, bounds(decision))
+        reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
         return relay(
             gateway, visit, case.request, reply, Settlement(settle, left, kept, seen.around, rewrite, made=made)
         )
@@ -153,15 +157,17 @@ class Overdue(UpstreamTimeout):
     """The time that policy allows a call is over."""
 
 
-async def sent(upstream: str, port: Port, request: UpstreamRequest, allowed: Bounds) -> tuple[UpstreamReply, Bounds]:
+async def sent(
+    upstream: str, transport: UpstreamTransport, request: UpstreamRequest, allowed: Bounds
+) -> tuple[UpstreamReply, Bounds]:
     """The answer, as far as it has begun, and what is left of the bounds for the rest of it."""
     if allowed.seconds is None:
-        return await accepted(upstream, await port.send(request)), allowed
+        return await accepted(upstream, await transport.send(request)), allowed
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
         async with asyncio.timeout(allowed.seconds):
-            reply = await accepted(upstream, await port.send(request))
+            reply = await accepted(upstream, await transport.send(request))
     except TimeoutError:
         raise Overdue(
             f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",

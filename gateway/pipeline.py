@@ -19,7 +19,7 @@ from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.forwarding import forward, passed
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Message, UpstreamRequest
+from gateway.model.wire import Disposition, Message, UpstreamRequest, UpstreamTransport
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
@@ -28,7 +28,7 @@ from gateway.refusing import failure, note_refusal, refuse
 from gateway.relay import Relay
 from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.transport.exchange import Exchange
-from gateway.visit import Gateway, Port, Visit
+from gateway.visit import Gateway, Visit
 
 
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
@@ -154,8 +154,8 @@ async def read(exchange: Exchange) -> Message | Refusal | None:
 async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Relay | Refusal:
     """What is done about it: what policy decides is decided, the rest is passed on (lists come back filtered)."""
     upstream = visit.exchange.upstream
-    port = gateway.upstreams.get(upstream)
-    if port is None:
+    transport = gateway.upstreams.get(upstream)
+    if transport is None:
         return _UNKNOWN_UPSTREAM
     request = admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
@@ -168,9 +168,9 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if refused is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
-        work = decided(gateway, visit, port, request, message)
+        work = decided(gateway, visit, transport, request, message)
     else:
-        work = passed(gateway, visit, port, request)
+        work = passed(gateway, visit, transport, request)
     return await sessionless.during(gateway, upstream, request, work)
 
 
@@ -182,7 +182,7 @@ _UNKNOWN_UPSTREAM: Final = Refusal(
 
 
 async def decided(
-    gateway: Gateway, visit: Visit, port: Port, request: UpstreamRequest, message: Message
+    gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest, message: Message
 ) -> Relay | Refusal:
     """Ask policy about a call, record the answer, and forward what is allowed."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
@@ -190,4 +190,4 @@ async def decided(
     if isinstance(case, Refusal):
         return case
     decision = await decide(gateway, visit, case)
-    return await forward(gateway, visit, port, case, decision) if decision.allowed else denied(decision)
+    return await forward(gateway, visit, transport, case, decision) if decision.allowed else denied(decision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ from gateway.journal.writer import Journal
 from gateway.model.call import Call, Context
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
-from gateway.model.wire import JsonObject, Message, UpstreamReply, UpstreamRequest
+from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy import Policy
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
@@ -37,12 +37,6 @@ SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "label", "limit")
 """The obligations that this gateway carries out. Any other makes an `allow` a refusal."""
 
 
-class Port(Protocol):
-    """An upstream, whatever carries it."""
-
-    async def send(self, request: UpstreamRequest) -> UpstreamReply: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Everything that a request meets on its way. Built by `app`."""
@@ -54,7 +48,7 @@ class Gateway:
     journal: Journal
     flood: Flood
     """Which refusals of callers that nobody knows are recorded and logged one by one."""
-    upstreams: Mapping[str, Port]
+    upstreams: Mapping[str, UpstreamTransport]
     sessions: Sessions
     handles: Handles
     conversations: Conversations

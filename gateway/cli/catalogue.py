@@ -102,15 +102,15 @@ async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
     from gateway.upstream.catalogue import Catalogue
 
     logs.configure("console", "critical")
-    ports = composition.ports(settings, time.time)
+    transports = composition.upstream_transports(settings, time.time)
     try:
         locked = settings.catalogue.model_copy(update={"trust": "locked"})
-        listed = Catalogue(settings.upstreams, locked, ports, clock=time.time)
+        listed = Catalogue(settings.upstreams, locked, transports, clock=time.time)
         with err.status("Listing the upstreams") if err.is_terminal else nullcontext():
             await listed.refresh()
         yield listed
     finally:
-        await asyncio.gather(*(port.aclose() for port in ports.values()))
+        await asyncio.gather(*(transport.aclose() for transport in transports.values()))
 
 
 def tools_of(settings: Configuration, listed: Catalogue) -> Iterator[Target]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -86,3 +86,11 @@ class UpstreamReply(Struct, frozen=True):
     headers: Headers
     chunks: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
+
+
+class UpstreamTransport(Protocol):
+    """The way to one upstream: `upstream.http.HttpUpstream`, or `upstream.stdio.StdioUpstream`."""
+
+    def send(self, request: UpstreamRequest) -> Awaitable[UpstreamReply]:
+        """Send one request; the reply, when it has begun. Raises `UpstreamError`."""
+        ...

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.config import CatalogueSettings, Upstream
     from gateway.model.target import Pin
-    from gateway.upstream.listing import Port
+    from gateway.model.wire import UpstreamTransport
     from gateway.upstream.pins import Change, Definition, Lock, Pinned
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
@@ -90,14 +90,14 @@ class Catalogue:
         self,
         upstreams: Mapping[str, Upstream],
         settings: CatalogueSettings,
-        ports: Mapping[str, Port],
+        transports: Mapping[str, UpstreamTransport],
         *,
         clock: Callable[[], float],
         on_change: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._upstreams = upstreams
         self._settings = settings
-        self._ports = ports
+        self._transports = transports
         self._clock = clock
         self._on_change = on_change
         self._untold: deque[Change] = deque()
@@ -192,7 +192,7 @@ class Catalogue:
 
     async def _list(self, name: str, contact: _Contact) -> None:
         try:
-            found = await listing.list_tools(name, self._ports[name], worker=self._worker)
+            found = await listing.list_tools(name, self._transports[name], worker=self._worker)
         except GatewayError as error:
             contact.error = error.message
             contact.failures += 1

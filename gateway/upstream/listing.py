@@ -11,11 +11,11 @@ import json
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.caller import AuthMethod, Principal
-from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.protocol import listing as pages
 from gateway.protocol import sse, strict
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
@@ -61,12 +61,6 @@ _JSON: Final = ((b"content-type", b"application/json"),)
 _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 
 
-class Port(Protocol):
-    """The way to one upstream: `gateway.upstream.http` or `.stdio`."""
-
-    async def send(self, request: UpstreamRequest) -> UpstreamReply: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much of a listing is taken. Seconds and bytes, for all pages together; `probe` is for `server/discover`,
@@ -88,13 +82,13 @@ class Listing:
 
 
 async def list_tools(
-    upstream: str, port: Port, bounds: Bounds | None = None, worker: WorkerThread | None = None
+    upstream: str, transport: UpstreamTransport, bounds: Bounds | None = None, worker: WorkerThread | None = None
 ) -> Listing:
     """List every tool of the upstream called `upstream`; long answers are read by the `worker`. Raises `UpstreamError`."""
     bounds = bounds or Bounds()
     try:
         async with asyncio.timeout(bounds.seconds):
-            conversation = _Conversation(upstream, port, bounds, worker or WorkerThread())
+            conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread())
             return await _stateless(conversation) or await _handshake(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
@@ -208,7 +202,7 @@ class _Conversation:
     """The requests of one listing."""
 
     upstream: str
-    port: Port
+    transport: UpstreamTransport
     bounds: Bounds
     worker: WorkerThread
     era: Era = Era.STATELESS
@@ -224,7 +218,7 @@ class _Conversation:
         """Send one request and read its answer, which may be one JSON object or an event stream."""
         self.asked += 1
         body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
-        reply = await self.port.send(self._request(Kind.REQUEST, method, body, self.asked))
+        reply = await self.transport.send(self._request(Kind.REQUEST, method, body, self.asked))
         try:
             text = await self._text(reply, self.asked)
         finally:
@@ -251,7 +245,7 @@ class _Conversation:
             await self._deliver(self._request(Kind.RESPONSE, None, {"jsonrpc": "2.0", "id": question["id"], **body}))
 
     async def _deliver(self, request: UpstreamRequest) -> None:
-        reply = await self.port.send(request)
+        reply = await self.transport.send(request)
         await reply.close()
 
     async def end(self) -> None:
@@ -260,7 +254,7 @@ class _Conversation:
             return
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                reply = await self.port.send(
+                reply = await self.transport.send(
                     UpstreamRequest("DELETE", self._headers(None), CONTROL, session=self.session)
                 )
                 await reply.close()

@@ -199,11 +199,11 @@ async def bench(
     )
     configuration = config.parse(text, base=folder)
 
-    def ports(_configuration: config.Configuration, _clock: Callable[[], float]) -> dict[str, Upstream]:
+    def transports(_configuration: config.Configuration, _clock: Callable[[], float]) -> dict[str, Upstream]:
         return {"files": port}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "ports", ports)
+        patch.setattr(app, "upstream_transports", transports)
         async with app.assembled(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
 

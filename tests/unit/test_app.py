@@ -60,9 +60,9 @@ async def test_a_policy_that_is_broken_keeps_everything_from_starting_and_leaves
         pass
 
 
-def test_each_upstream_gets_the_port_that_its_configuration_names(tmp_path: Path):
+def test_each_upstream_gets_the_transport_that_its_configuration_names(tmp_path: Path):
     text = "upstreams: {a: {url: 'http://127.0.0.1:9/mcp', audience: a}, b: {command: [cat], audience: b}}"
-    found = app.ports(config.parse(text, base=tmp_path), lambda: 0.0)
+    found = app.upstream_transports(config.parse(text, base=tmp_path), lambda: 0.0)
 
     assert [type(port) for port in found.values()] == [HttpUpstream, StdioUpstream]
 
