@@ -28,7 +28,7 @@ from gateway.shielding import shielded
 from gateway.visit import Gateway, Visit
 
 
-async def passed(
+async def pass_through(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest
 ) -> Relay | Refusal:
     """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked

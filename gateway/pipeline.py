@@ -1,22 +1,24 @@
-"""The one way through: identify → read → gather → decide → record → forward → settle; `answer` is the way back.
+"""The way of a call through the gateway: identify → read → gather → decide → record → forward → settle.
 
-`handle` is that line. Each stage takes the frozen values it needs and gives one back. A refusal is a value; an
-exception means that something outside failed, and `handle` turns it into a refusal, in one place.
+`for_caller` identifies, `answer` reads, `decide_and_forward` does the rest: `deciding.decide` records what was decided,
+`forwarding.forward` settles the call when its answer has ended. Each stage takes frozen values and gives one back. A
+refusal is a value; an exception means that something outside failed, and `answer` turns it into a refusal, in one place.
 
 The body is read after the caller is known: only a verified caller can make the gateway parse anything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from gateway import credential_chain, sessionless, subscriptions
 from gateway.admission import admitted
 from gateway.case import gather
 from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
-from gateway.forwarding import forward, passed
+from gateway.forwarding import forward, pass_through
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest, UpstreamTransport
@@ -25,10 +27,12 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
 from gateway.refusing import failure, note_refusal, refuse
-from gateway.relay import Relay
+from gateway.relay import Relay, until_ended
 from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.transport.exchange import Exchange
 from gateway.visit import Gateway, Visit
+
+Answer = TypeVar("Answer", bound=Reply | Relay)
 
 
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
@@ -37,32 +41,30 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{known or '-'}")
     visit = Visit(gateway.new_id(), exchange, gateway.clock(), trace, known)
     try:
-        return await answered(gateway, visit)
+        return await for_caller(gateway, visit, answer)
     except BaseException:
         # The client left, or the gateway has a defect, which the edge tells of.
         trace.end({"opagate.decision.id": visit.id, "opagate.outcome": "cancelled"}, failed=True)
         raise
 
 
-async def answered(gateway: Gateway, visit: Visit) -> Reply | Relay:
-    """Who asks, and the answer, if it asks for no more at once than one caller may."""
+async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
+    """Take one request to `/tasks` all the way."""
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.tracing.start(exchange.headers, "tasks"))
+    return await for_caller(gateway, visit, answer_task)
+
+
+async def for_caller(
+    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal], Awaitable[Answer]]
+) -> Answer | Reply:
+    """Identify the caller, and do `work` for it, if it has no more requests at once than one caller may have."""
     principal = await identify(gateway, visit)
     if isinstance(principal, Refusal):
         return await refuse(gateway, visit, principal)
     caller = _caller(visit, principal)
     if not gateway.callers.admit(caller):
         return await refuse(gateway, visit, _TOO_MANY, principal)
-    leave = partial(gateway.callers.leave, caller)
-    try:
-        answer = await staged(gateway, visit, principal)
-    except BaseException:
-        leave()
-        raise
-    if isinstance(answer, Relay):
-        answer.after(leave)
-    else:
-        leave()
-    return answer
+    return await until_ended(work(gateway, visit, principal), partial(gateway.callers.leave, caller))
 
 
 def _caller(visit: Visit, principal: Principal) -> str:
@@ -82,8 +84,8 @@ _TOO_MANY: Final = Refusal(
 )
 
 
-async def staged(gateway: Gateway, visit: Visit, principal: Principal) -> Reply | Relay:
-    """The stages in their order, and the one place where a failure becomes a refusal."""
+async def answer(gateway: Gateway, visit: Visit, principal: Principal) -> Reply | Relay:
+    """The answer to one request of a known caller: the upstream's, or a refusal. Failures become refusals here alone."""
     message = await read(visit.exchange)
     if isinstance(message, Refusal):
         return await refuse(gateway, visit, message, principal)
@@ -96,23 +98,8 @@ async def staged(gateway: Gateway, visit: Visit, principal: Principal) -> Reply 
     return outcome
 
 
-async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
-    """Take one request to `/tasks` all the way."""
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.tracing.start(exchange.headers, "tasks"))
-    principal = await identify(gateway, visit)
-    if isinstance(principal, Refusal):
-        return await refuse(gateway, visit, principal)
-    caller = _caller(visit, principal)
-    if not gateway.callers.admit(caller):
-        return await refuse(gateway, visit, _TOO_MANY, principal)
-    try:
-        return await of_task(gateway, visit, principal)
-    finally:
-        gateway.callers.leave(caller)
-
-
-async def of_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply:
-    """What the request says of a task, and what becomes of it."""
+async def answer_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply:
+    """The answer to one request to `/tasks` of a known caller."""
     exchange = visit.exchange
     body = await exchange.body() if exchange.method == "POST" else b""
     if isinstance(body, Refusal):
@@ -126,7 +113,7 @@ async def of_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply
 
 
 async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
-    """Who is asking."""
+    """The verified caller of a request, from its headers and its connection alone."""
     exchange = visit.exchange
     credentials = Credentials(
         method=exchange.method,
@@ -144,7 +131,7 @@ async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
 
 
 async def read(exchange: Exchange) -> Message | Refusal | None:
-    """What is asked: the body, read strictly. `None` for GET and DELETE, which have none."""
+    """The message of a request, strictly read; `None` for GET and DELETE, which have none."""
     if exchange.method != "POST":
         return None
     body = await exchange.body()
@@ -152,7 +139,8 @@ async def read(exchange: Exchange) -> Message | Refusal | None:
 
 
 async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Relay | Refusal:
-    """What is done about it: what policy decides is decided, the rest is passed on (lists come back filtered)."""
+    """Do what a message asks for, if the caller may send it at all: calls are decided, the rest is passed on, and lists come
+    back filtered."""
     upstream = visit.exchange.upstream
     transport = gateway.upstreams.get(upstream)
     if transport is None:
@@ -168,9 +156,9 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if refused is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
-        work = decided(gateway, visit, transport, request, message)
+        work = decide_and_forward(gateway, visit, transport, request, message)
     else:
-        work = passed(gateway, visit, transport, request)
+        work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway, upstream, request, work)
 
 
@@ -181,10 +169,10 @@ _UNKNOWN_UPSTREAM: Final = Refusal(
 )
 
 
-async def decided(
+async def decide_and_forward(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest, message: Message
 ) -> Relay | Refusal:
-    """Ask policy about a call, record the answer, and forward what is allowed."""
+    """Gather what a decision needs, have policy decide and record it, and forward what is allowed."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
     case = gather(gateway, visit, request, message)
     if isinstance(case, Refusal):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -191,3 +191,20 @@ class Relay:
             finally:
                 for leave in self._after:
                     leave()
+
+
+Outcome = TypeVar("Outcome")
+
+
+async def until_ended(work: Awaitable[Outcome], end: Callable[[], object]) -> Outcome:
+    """Do `work`, and call `end` once what it gives has ended: a relayed answer when it is settled, anything else at once."""
+    try:
+        outcome = await work
+    except BaseException:
+        end()
+        raise
+    if isinstance(outcome, Relay):
+        outcome.after(end)
+    else:
+        end()
+    return outcome

@@ -1,4 +1,4 @@
-"""Requests of no session: what they may say of others'.
+"""Requests outside of a session: which answers and cancellations of theirs may be sent.
 
 An upstream without sessions cannot tell its clients apart. Those of the SDKs remember nothing from one request to the next;
 of one that does, an answer could be to a question that another caller was asked, and a cancellation of another's request.
@@ -12,7 +12,7 @@ from typing import Final
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
-from gateway.relay import Relay
+from gateway.relay import Relay, until_ended
 from gateway.visit import Gateway
 
 _NOT_ASKED: Final = Refusal(
@@ -32,7 +32,11 @@ _NOT_UNDER_WAY: Final = Refusal(
 
 
 def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
-    """Why this must not be sent, if it must not. From 2026-07-28 on, who takes a request back closes its connection."""
+    """Why an answer or a cancellation must not be sent: it is to a question that the caller was not asked, or of a request that
+    is not its own. `None` if it may, and for every other message.
+
+    From 2026-07-28 on, who takes a request back closes its connection.
+    """
     message, owner = request.message, request.principal.key
     if message is None or request.session is not None:
         return None
@@ -53,16 +57,7 @@ async def during(
         return await work
     message = request.message
     end = gateway.conversations.begin(upstream, request.principal.key, None if message is None else message.id)
-    try:
-        outcome = await work
-    except BaseException:
-        end()
-        raise
-    if isinstance(outcome, Relay):
-        outcome.after(end)
-    else:
-        end()
-    return outcome
+    return await until_ended(work, end)
 
 
 def _may_converse(request: UpstreamRequest) -> bool:
