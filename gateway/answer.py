@@ -11,7 +11,7 @@ from gateway.binding.sessions import Session
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
-from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Looks, Rewrites, Texts
+from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, Rewriter, Texts
 from gateway.model.call import Made
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
@@ -29,9 +29,9 @@ class Settlement(Struct, frozen=True):
     bounds: Bounds = NO_BOUNDS
     hasher: Hasher | None = None
     observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
-    rewrite: Rewrites | None = None
+    rewrite: Rewriter | None = None
     """What conceals the credentials of the answer, if that is to be."""
-    look: Looks | None = None
+    look: Observer | None = None
     """What looks at an answer that no call is settled with."""
     made: Callable[[], Made] | None = None
     """Of a call: what is to be remembered of it, if something may come of it later."""

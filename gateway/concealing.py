@@ -25,7 +25,7 @@ def demanded(decision: Decision) -> bool:
 
 
 class Concealing:
-    """The rewriting of one answer (see `messages.Rewrites`): what is long of it, beside the event loop. One part waits for
+    """The rewriting of one answer (see `messages.Rewriter`): what is long of it, beside the event loop. One part waits for
     another."""
 
     __slots__ = ("_concealment", "_worker")

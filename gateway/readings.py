@@ -41,7 +41,7 @@ class _Reading:
 
 
 class Readings:
-    """Looks at one answer (see `messages.Looks`). `concealed` says which credentials were rewritten since it was last
+    """Looks at one answer (see `messages.Observer`). `concealed` says which credentials were rewritten since it was last
     asked: what has a handle is known to the task, also if it was recognised only there. Raises `UpstreamBroken` for what
     cannot be recorded."""
 

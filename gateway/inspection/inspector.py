@@ -16,7 +16,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.inspection.suppressions import Quiet, Suppressions
+from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, ResultContent, Wanted
 from gateway.model.target import Role
@@ -40,7 +40,7 @@ class Inspector:
         seen: Mapping[str, frozenset[int]],
         handles: Mapping[str, StandIn] = MappingProxyType({}),
         *,
-        quiet: Quiet | None = None,
+        quiet: ActiveSuppressions | None = None,
         wanted: Wanted = EVERYTHING,
     ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
@@ -51,13 +51,19 @@ class Inspector:
             key=self.key,
             goal=task.goal,
             contract=task.contract,
-            detector=_Knowing(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
+            detector=_CallDetector(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=seen or None,
             wanted=wanted,
         )
 
     def result(
-        self, call: Call, task: Task, *, quiet: Quiet | None = None, seen: Container[str] = (), words: bool = True
+        self,
+        call: Call,
+        task: Task,
+        *,
+        quiet: ActiveSuppressions | None = None,
+        seen: Container[str] = (),
+        words: bool = True,
     ) -> ResultInspector:
         """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.wants`)."""
@@ -72,14 +78,14 @@ class Inspector:
         return ResultWords(self.key, trusted=trusted, links=links)
 
     def passing(
-        self, *, trusted: bool, words: bool, quiet: Quiet | None = None, seen: Container[str] = ()
+        self, *, trusted: bool, words: bool, quiet: ActiveSuppressions | None = None, seen: Container[str] = ()
     ) -> ResultInspector:
         """What looks at something that is read outside of an open call; without `words`, for credentials alone."""
         return ResultInspector(ResultWords(self.key, trusted=trusted) if words else None, self._scanner(quiet, seen))
 
-    def _scanner(self, quiet: Quiet | None, seen: Container[str]) -> Scanner | _Quieted:
+    def _scanner(self, quiet: ActiveSuppressions | None, seen: Container[str]) -> Scanner | _SuppressingScanner:
         scanner = Scanner(self.detector)
-        return _Quieted(scanner, quiet, seen) if quiet else scanner
+        return _SuppressingScanner(scanner, quiet, seen) if quiet else scanner
 
     def spots(self, text: str) -> list[tuple[int, int, str]]:
         """The credentials in a text, for the record: begin, end and `rule:fingerprint` of each."""
@@ -108,25 +114,25 @@ class Inspector:
 
 
 @dataclass(frozen=True, slots=True)
-class _Knowing:
+class _CallDetector:
     """A detector that knows what handles stand for, and what is taken for no credential."""
 
     detector: Detector
     handles: Mapping[str, StandIn]
-    quiet: Quiet | None
+    quiet: ActiveSuppressions | None
     seen: Container[str]
 
     def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
         found = self.detector.inspect(arguments, roles, known, handles=self.handles)
-        return replace(found, findings=_loud(found.findings, self.quiet, self.seen)) if self.quiet else found
+        return replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen)) if self.quiet else found
 
 
 @dataclass(frozen=True, slots=True)
-class _Quieted:
+class _SuppressingScanner:
     """A scanner without what is taken for no credential."""
 
     scanner: Scanner
-    quiet: Quiet
+    quiet: ActiveSuppressions
     seen: Container[str]
 
     @property
@@ -134,11 +140,11 @@ class _Quieted:
         return self.scanner.incomplete
 
     def feed(self, chunk: bytes, /) -> tuple[Finding, ...]:
-        return _loud(self.scanner.feed(chunk), self.quiet, self.seen)
+        return _unsuppressed(self.scanner.feed(chunk), self.quiet, self.seen)
 
     def finish(self, chunk: bytes = b"", /) -> tuple[Finding, ...]:
-        return _loud(self.scanner.finish(chunk), self.quiet, self.seen)
+        return _unsuppressed(self.scanner.finish(chunk), self.quiet, self.seen)
 
 
-def _loud(found: tuple[Finding, ...], quiet: Quiet, seen: Container[str]) -> tuple[Finding, ...]:
+def _unsuppressed(found: tuple[Finding, ...], quiet: ActiveSuppressions, seen: Container[str]) -> tuple[Finding, ...]:
     return tuple(item for item in found if not quiet.covers(item, seen))

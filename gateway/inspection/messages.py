@@ -26,7 +26,7 @@ See = Callable[[bytes], Awaitable[bytes | None]]
 """Given a whole message: the same object to keep it, another one in its place, or `None` to drop it."""
 
 
-class Rewrites(Protocol):
+class Rewriter(Protocol):
     """Rewrites what goes on: whole messages, and, part by part, those that are too large to be held."""
 
     async def document(self, data: bytes, /) -> bytes: ...
@@ -37,7 +37,7 @@ class Rewrites(Protocol):
     async def text_end(self) -> bytes: ...
 
 
-class Looks(Protocol):
+class Observer(Protocol):
     """Looks at what goes on, before it does: whole messages, and, part by part, those that are too large to be held."""
 
     async def message(self, raw: bytes, data: bytes, /) -> None:
@@ -56,7 +56,7 @@ class Onward:
 
     __slots__ = ("_look", "_rewrite")
 
-    def __init__(self, rewrite: Rewrites | None, look: Looks | None) -> None:
+    def __init__(self, rewrite: Rewriter | None, look: Observer | None) -> None:
         self._rewrite = rewrite
         self._look = look
 
@@ -111,7 +111,7 @@ class Onward:
         return out
 
 
-def onward(rewrite: Rewrites | None, look: Looks | None) -> Onward | None:
+def onward(rewrite: Rewriter | None, look: Observer | None) -> Onward | None:
     """`None` if there is nothing to be done."""
     return None if rewrite is None and look is None else Onward(rewrite, look)
 
@@ -149,8 +149,8 @@ class JsonMessages:
         hold: int,
         unseen: bool,
         last_words: Callable[[], bytes | None],
-        rewrite: Rewrites | None = None,
-        look: Looks | None = None,
+        rewrite: Rewriter | None = None,
+        look: Observer | None = None,
         watch: Callable[[], Watch] = Unwatched,
     ) -> None:
         self._see = see
@@ -207,8 +207,8 @@ class EventMessages:
         hold: int,
         unseen: bool,
         last_words: Callable[[], bytes | None],
-        rewrite: Rewrites | None = None,
-        look: Looks | None = None,
+        rewrite: Rewriter | None = None,
+        look: Observer | None = None,
         watch: Callable[[], Watch] = Unwatched,
     ) -> None:
         self._see = see
@@ -282,7 +282,7 @@ class EventMessages:
 class Texts:
     """An answer that is neither, and holds no messages."""
 
-    def __init__(self, rewrite: Rewrites | None, look: Looks | None = None) -> None:
+    def __init__(self, rewrite: Rewriter | None, look: Observer | None = None) -> None:
         self._onward = Onward(rewrite, look)
 
     async def feed(self, chunk: bytes) -> bytes:

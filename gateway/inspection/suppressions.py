@@ -54,7 +54,7 @@ class Suppression:
         return self.pointer is None or f"{found.pointer}/".startswith(f"{self.pointer}/")
 
 
-class Quiet(Struct, frozen=True):
+class ActiveSuppressions(Struct, frozen=True):
     """The suppressions that are in force for one call. `used` is told of each that was applied, by its number."""
 
     target: Target
@@ -84,10 +84,10 @@ class Suppressions:
         self._rules = tuple(enumerate(rules))
         self._used = used
 
-    def of(self, target: Target, now: float) -> Quiet:
+    def of(self, target: Target, now: float) -> ActiveSuppressions:
         """Those in force for a call of `target` at `now`, in seconds since the epoch."""
         active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
-        return Quiet(target, active, self._used)
+        return ActiveSuppressions(target, active, self._used)
 
 
 def unknown(detector: str | None, names: Collection[str]) -> str | None:

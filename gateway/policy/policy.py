@@ -22,8 +22,8 @@ from gateway.policy import document as documents
 from gateway.policy import verdict
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.reload import Folder
-from gateway.policy.remote import Remote
+from gateway.policy.reload import PolicyFolder
+from gateway.policy.remote import RemotePolicy
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
 
@@ -190,7 +190,7 @@ def shipped() -> Path:
 def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
-        return Folder(
+        return PolicyFolder(
             settings.path or shipped(),
             settings.grants,
             deadline=engine.deadline.total_seconds(),
@@ -201,4 +201,4 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
             "policy.grants cannot be given to an OPA that loads its own data",
             "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
         )
-    return Remote(OpaClient(engine))
+    return RemotePolicy(OpaClient(engine))

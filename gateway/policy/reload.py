@@ -22,7 +22,7 @@ from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
-class Folder:
+class PolicyFolder:
     """The embedded engine on a folder. `deadline` in seconds; `monotonic` times evaluations."""
 
     kind: Literal["embedded", "opa"] = "embedded"

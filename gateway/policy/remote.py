@@ -14,7 +14,7 @@ from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import OpaClient
 
 
-class Remote:
+class RemotePolicy:
     kind: Literal["embedded", "opa"] = "opa"
 
     def __init__(self, server: OpaClient) -> None:

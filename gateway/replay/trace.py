@@ -60,7 +60,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class TraceUpstream:
     """An upstream as a trace describes it."""
 
     audience: str
@@ -77,21 +77,21 @@ class Trace:
     id: str
     principal: Principal
     task: Task
-    sites: Mapping[str, Site]
+    upstreams: Mapping[str, TraceUpstream]
     steps: Iterable[Step]
 
     def target(self, step: Step) -> Target:
         """The tool of a step with its labels. What the trace does not describe gets the fail-closed defaults."""
-        site = self.sites.get(step.upstream) or Site(step.upstream)
+        upstream = self.upstreams.get(step.upstream) or TraceUpstream(step.upstream)
         return Target(
             "tool",
             step.upstream,
             step.tool,
-            site.audience,
-            tenant=site.tenant,
-            environment=site.environment,
-            trust=site.trust,
-            labels=labels_for(step.tool, site.tools),
+            upstream.audience,
+            tenant=upstream.tenant,
+            environment=upstream.environment,
+            trust=upstream.trust,
+            labels=labels_for(step.tool, upstream.tools),
             pin=Pin.UNPINNED,
         )
 
@@ -132,7 +132,7 @@ class _Task(_Form):
     delegation: tuple[_Name, ...] = ()
 
 
-class _Site(_Form):
+class _Upstream(_Form):
     audience: _Name | None = None
     trust: Literal["trusted", "untrusted"] = "untrusted"
     tenant: _Name | None = None
@@ -143,7 +143,7 @@ class _Site(_Form):
 class _Head(_Form):
     id: _Name
     task: _Task = _Task()
-    upstreams: dict[_Name, _Site] = {}
+    upstreams: dict[_Name, _Upstream] = {}
 
 
 class _Expectation(_Form):
@@ -189,7 +189,7 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
             environment=task.environment,
             contract=contract,
         ),
-        sites={name: _site(name, site) for name, site in read.upstreams.items()},
+        upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,
     )
 
@@ -249,8 +249,10 @@ def _contract(contract: _Contract, trace: str) -> Contract:
     )
 
 
-def _site(name: str, site: _Site) -> Site:
-    return Site(site.audience or name, site.trust, site.tenant, site.environment, site.tools)
+def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:
+    return TraceUpstream(
+        upstream.audience or name, upstream.trust, upstream.tenant, upstream.environment, upstream.tools
+    )
 
 
 def _flaw(place: str, error: ValidationError) -> Flaw:

@@ -65,7 +65,7 @@ class Refused(Reply):
     reason: Reason
 
 
-class TaskBook(Protocol):
+class TaskStore(Protocol):
     """Where tasks are kept: `history.History`."""
 
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
@@ -78,14 +78,14 @@ class TaskEndpoints:
 
     def __init__(
         self,
-        book: TaskBook,
+        store: TaskStore,
         tokens: TaskTokens,
         *,
         inspect: Callable[[str | None, Contract | None], ResultContent],
         append: Callable[[str, JsonObject], Awaitable[None]],
         new_id: Callable[[], str],
     ) -> None:
-        self._book = book
+        self._store = store
         self._tokens = tokens
         self._inspect = inspect
         self._append = append
@@ -119,14 +119,14 @@ class TaskEndpoints:
         if isinstance(declared, Reason):
             return _refused(declared)
         task = _task(self._new_id(), declared, request.now)
-        fields = self._book.open(request.principal, task, self._inspect(task.goal, task.contract))
+        fields = self._store.open(request.principal, task, self._inspect(task.goal, task.contract))
         try:
             await self._append("task", fields)
         except BaseException:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
-            self._book.end(task, "cancelled")
+            self._store.end(task, "cancelled")
             raise
-        report = self._book.report(request.principal, task.id, request.now)
+        report = self._store.report(request.principal, task.id, request.now)
         if isinstance(report, Reason):
             return _refused(report)
         token = self._tokens.issue(request.principal, task, request.now)
@@ -134,19 +134,19 @@ class TaskEndpoints:
         return _json(201, {**_described(report), "token": token}, location)
 
     def _report(self, request: TaskRequest, task_id: str) -> Reply:
-        report = self._book.report(request.principal, task_id, request.now)
+        report = self._store.report(request.principal, task_id, request.now)
         return _refused(report) if isinstance(report, Reason) else _json(200, _described(report))
 
     async def _end(self, request: TaskRequest, task_id: str, how: End) -> Reply:
         """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again."""
-        report = self._book.report(request.principal, task_id, request.now)
+        report = self._store.report(request.principal, task_id, request.now)
         if isinstance(report, Reason):
             return _refused(report)
         if report.status == "expired":
             return _refused(EXPIRED)
         if report.status not in {"open", how}:
             return _refused(Reason("task/ended", f"This task is {report.status} already.", "Leave it at that."))
-        await self._append("task", self._book.end(report.task, how))
+        await self._append("task", self._store.end(report.task, how))
         return self._report(request, task_id)
 
 

@@ -64,7 +64,7 @@ class UpstreamStatus:
 
 
 @dataclass(slots=True)
-class _Contact:
+class _ListingState:
     """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt."""
 
     revision: str | None = None
@@ -107,7 +107,7 @@ class Catalogue:
             name: UpstreamTools(name, upstream, first_use=first_use, on_change=self._untold.append)
             for name, upstream in upstreams.items()
         }
-        self._contacts = {name: _Contact() for name in upstreams}
+        self._states = {name: _ListingState() for name in upstreams}
         self._signature: tuple[int, int, int] | None = _signature(settings.lock)
         lock = lockfile.load(settings.lock)
         for name, tools in self._tools.items():
@@ -148,12 +148,12 @@ class Catalogue:
         `complete`: the answer has all tools (one page, no cursor before or after).
         """
         if await self._note(upstream, items, complete=complete, own=False):
-            self._contacts[upstream].wake.set()
+            self._states[upstream].wake.set()
 
     async def ensure(self, upstream: str) -> None:
         """Have the upstream listed at least once, if it can be. Callers at the same time share one listing."""
-        contact = self._contacts[upstream]
-        if self._tools[upstream].listed or (contact.attempt is None and self._clock() < contact.retry_at):
+        state = self._states[upstream]
+        if self._tools[upstream].listed or (state.attempt is None and self._clock() < state.retry_at):
             return
         await asyncio.shield(self._attempt(upstream))
 
@@ -169,7 +169,7 @@ class Catalogue:
 
     async def stop(self) -> None:
         """End the background work; first-use pins that are not yet in the lock file are written."""
-        tasks = [*self._tasks, *(contact.attempt for contact in self._contacts.values() if contact.attempt)]
+        tasks = [*self._tasks, *(state.attempt for state in self._states.values() if state.attempt)]
         self._tasks = []
         for task in tasks:
             task.cancel()
@@ -185,36 +185,36 @@ class Catalogue:
         await asyncio.gather(*(asyncio.shield(self._attempt(name)) for name in names))
 
     def _attempt(self, name: str) -> asyncio.Task[None]:
-        contact = self._contacts[name]
-        if contact.attempt is None:
-            contact.attempt = asyncio.create_task(self._list(name, contact))
-        return contact.attempt
+        state = self._states[name]
+        if state.attempt is None:
+            state.attempt = asyncio.create_task(self._list(name, state))
+        return state.attempt
 
-    async def _list(self, name: str, contact: _Contact) -> None:
+    async def _list(self, name: str, state: _ListingState) -> None:
         try:
             found = await listing.list_tools(name, self._transports[name], worker=self._worker)
         except GatewayError as error:
-            contact.error = error.message
-            contact.failures += 1
-            contact.retry_at = self._clock() + _BACK_OFF[0]
+            state.error = error.message
+            state.failures += 1
+            state.retry_at = self._clock() + _BACK_OFF[0]
         else:
-            contact.error, contact.failures = None, 0
-            contact.revision, contact.refreshed = found.revision, self._clock()
+            state.error, state.failures = None, 0
+            state.revision, state.refreshed = found.revision, self._clock()
             await self._note(name, found.items, complete=True, own=True)
             await self.flush()
         finally:
-            contact.attempt = None
+            state.attempt = None
 
     async def _keep(self, name: str) -> None:
-        contact = self._contacts[name]
+        state = self._states[name]
         while True:
             interval = self._settings.refresh.total_seconds()
-            if contact.failures:
-                interval = min(interval, _BACK_OFF[min(contact.failures, len(_BACK_OFF)) - 1])
+            if state.failures:
+                interval = min(interval, _BACK_OFF[min(state.failures, len(_BACK_OFF)) - 1])
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval):
-                    await contact.wake.wait()
-            contact.wake.clear()
+                    await state.wake.wait()
+            state.wake.clear()
             await asyncio.shield(self._attempt(name))
 
     # --- changing what is known ---
@@ -227,7 +227,7 @@ class Catalogue:
     async def _changed(self, upstream: str, size: int, change: Callable[[UpstreamTools], Given]) -> Given:
         """Change what is known of an upstream, as a whole: until it is done, each call is judged by what was known
         before, and one change waits for another."""
-        async with self._contacts[upstream].turn:
+        async with self._states[upstream].turn:
             news: list[Change] = []
             draft = self._tools[upstream].draft(news.append)
             given = await self._worker.run(size, partial(change, draft))
@@ -294,13 +294,13 @@ class Catalogue:
         return tuple(self._status(name, tools) for name, tools in self._tools.items())
 
     def _status(self, name: str, tools: UpstreamTools) -> UpstreamStatus:
-        contact = self._contacts[name]
+        state = self._states[name]
         return UpstreamStatus(
             upstream=name,
             listed=tools.listed,
-            revision=contact.revision,
-            refreshed=contact.refreshed,
-            error=contact.error,
+            revision=state.revision,
+            refreshed=state.refreshed,
+            error=state.error,
             tools=tools.counts(),
             warnings=tools.warnings() + ((self._lock_error,) if self._lock_error else ()),
         )
@@ -322,7 +322,7 @@ class Catalogue:
         """
         tools = self._tools[upstream]
         if not tools.listed:
-            problem = self._contacts[upstream].error or "nobody asked it yet"
+            problem = self._states[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
         names = [tool] if tool is not None else sorted(tools.names())
         gone = tools.pinned_names() - tools.names() if tool is None else frozenset[str]()

@@ -85,7 +85,7 @@ ANSWERS = st.builds(
 
 
 class Watch:
-    """Looks, at the moment at which a call reaches the upstream, whether its allow is in the journal's file."""
+    """Observer, at the moment at which a call reaches the upstream, whether its allow is in the journal's file."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "state/journal/00000001.jsonl"

@@ -17,7 +17,7 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.policy import opa_client as servers
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.remote import Remote
+from gateway.policy.remote import RemotePolicy
 from gateway.shielding import shielded_result
 
 
@@ -247,7 +247,7 @@ async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Pat
         return asyncio.Task(work, loop=loop, **more)
 
     async with _peer(socket, _result(1), _result(2)), _client(socket) as client:
-        remote = Remote(client)
+        remote = RemotePolicy(client)
         assert await remote.evaluate("decision", b"{}") == 1
         asyncio.get_running_loop().set_task_factory(note)
         assert await remote.evaluate("decision", b"{}") == 2

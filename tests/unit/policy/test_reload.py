@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
 from gateway.policy import bundle, embedded
 from gateway.policy.policy import shipped
-from gateway.policy.reload import Folder
+from gateway.policy.reload import PolicyFolder
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -29,7 +29,7 @@ found contains {"upstream": "files", "index": i, "problem": sprintf("no agent %q
 BROKEN = {"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}
 
 
-async def _effect(folder: Folder) -> object:
+async def _effect(folder: PolicyFolder) -> object:
     answer: Any = await folder.evaluate("decision", AGENT)
     return answer["effect"]
 
@@ -39,14 +39,14 @@ def _engines() -> int:
 
 
 @pytest.fixture
-async def opened(tree: Tree) -> Folder:
-    folder = Folder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+async def opened(tree: Tree) -> PolicyFolder:
+    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
     await folder.open()
     return folder
 
 
 async def test_before_it_is_opened_nothing_is_answered(tree: Tree):
-    folder = Folder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
 
     assert not folder.ready
     assert folder.revision == ""
@@ -54,7 +54,7 @@ async def test_before_it_is_opened_nothing_is_answered(tree: Tree):
         await folder.evaluate("decision", AGENT)
 
 
-async def test_an_opened_folder_answers_and_says_which_policy(opened: Folder, tree: Tree):
+async def test_an_opened_folder_answers_and_says_which_policy(opened: PolicyFolder, tree: Tree):
     assert opened.ready
     assert opened.name == "tiny"
     assert opened.revision == bundle.read(tree({})).revision
@@ -67,7 +67,7 @@ async def test_an_opened_folder_answers_and_says_which_policy(opened: Folder, tr
     assert not opened.ready
 
 
-async def test_a_change_comes_into_force_once_the_folder_is_still(opened: Folder, tree: Tree):
+async def test_a_change_comes_into_force_once_the_folder_is_still(opened: PolicyFolder, tree: Tree):
     before = opened.revision
     tree(EMPTY_GRANTS)
 
@@ -79,7 +79,7 @@ async def test_a_change_comes_into_force_once_the_folder_is_still(opened: Folder
 
 
 async def test_calls_are_decided_by_the_policy_before_while_another_is_loaded(
-    opened: Folder, tree: Tree, monkeypatch: pytest.MonkeyPatch
+    opened: PolicyFolder, tree: Tree, monkeypatch: pytest.MonkeyPatch
 ):
     effects: list[object] = []
     checked: list[int] = []
@@ -107,7 +107,7 @@ async def test_calls_are_decided_by_the_policy_before_while_another_is_loaded(
     assert await _effect(opened) == "deny"
 
 
-async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: Folder, tree: Tree):
+async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: PolicyFolder, tree: Tree):
     tree(EMPTY_GRANTS)
     assert not await opened.look()
     tree({"gateway/more/more.rego": "package gateway.more\n\nx := 1\n"})
@@ -118,7 +118,7 @@ async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: Folder, tree: 
 
 
 async def test_a_change_while_reading_waits_for_the_next_look(
-    opened: Folder, tree: Tree, monkeypatch: pytest.MonkeyPatch
+    opened: PolicyFolder, tree: Tree, monkeypatch: pytest.MonkeyPatch
 ):
     opened._seen = bundle.fingerprint(tree(EMPTY_GRANTS))
     marks = iter([opened._seen, (("other", 0, 0, 0),)])
@@ -132,7 +132,7 @@ async def test_a_change_while_reading_waits_for_the_next_look(
     assert await _effect(opened) == "allow"
 
 
-async def test_a_broken_policy_leaves_the_last_good_in_force_and_says_so(opened: Folder, tree: Tree):
+async def test_a_broken_policy_leaves_the_last_good_in_force_and_says_so(opened: PolicyFolder, tree: Tree):
     before = opened.revision
     folder = tree(BROKEN)
     await opened.look()
@@ -166,7 +166,7 @@ async def test_a_broken_policy_leaves_the_last_good_in_force_and_says_so(opened:
     ],
 )
 async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
-    opened: Folder, tree: Tree, rule: str, problem: str
+    opened: PolicyFolder, tree: Tree, rule: str, problem: str
 ):
     tree({"gateway/decision/decision.rego": f"package gateway.decision\n\n{rule}\n"})
     await opened.look()
@@ -177,7 +177,7 @@ async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
 
 
 @pytest.mark.parametrize("rule", ["x := ", "default result := {}", "result := {} if input.nope"])
-async def test_a_policy_that_fails_is_gone_at_once(opened: Folder, tree: Tree, rule: str):
+async def test_a_policy_that_fails_is_gone_at_once(opened: PolicyFolder, tree: Tree, rule: str):
     """What is left to the collector may be found in another thread, where an engine cannot be dropped."""
     tree({"gateway/decision/decision.rego": f"package gateway.decision\n\n{rule}\n"})
     await opened.look()
@@ -190,7 +190,7 @@ async def test_a_policy_that_fails_is_gone_at_once(opened: Folder, tree: Tree, r
 
 
 async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
-    folder = Folder(
+    folder = PolicyFolder(
         tree({"gateway/grants/problems/problems.rego": PROBLEMS}), None, deadline=60.0, monotonic=lambda: 0.0
     )
     await folder.open()
@@ -209,7 +209,7 @@ async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     name = "gateway/problems/problems.rego"
     limits = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
     folder = tree({name: (shipped() / name).read_text("utf-8"), "gateway/settings/data.yaml": limits})
-    opened = Folder(folder, None, deadline=60.0, monotonic=lambda: 0.0)
+    opened = PolicyFolder(folder, None, deadline=60.0, monotonic=lambda: 0.0)
     await opened.open()
     tree({"gateway/settings/data.yaml": limits.replace("spread: {soft: 1, hard: 2}", "spread: {soft: null, hard: 2}")})
     await opened.look()
@@ -227,7 +227,7 @@ async def test_grants_with_problems_in_a_file_of_their_own_are_refused_at_the_st
     folder = tree({"gateway/grants/problems/problems.rego": PROBLEMS})
 
     with pytest.raises(PolicyBroken, match=r"^/.*mine\.yaml: upstream 'files', grant 1: no agent") as raised:
-        await Folder(folder, mine, deadline=60.0, monotonic=lambda: 0.0).open()
+        await PolicyFolder(folder, mine, deadline=60.0, monotonic=lambda: 0.0).open()
     assert raised.value.remedy
 
 
@@ -236,11 +236,11 @@ async def test_a_policy_that_cannot_say_what_is_wrong_with_its_grants_is_refused
     folder = tree({"gateway/grants/problems/problems.rego": f"package gateway.grants.problems\n\n{rule}\n"})
 
     with pytest.raises(PolicyBroken):
-        await Folder(folder, None, deadline=60.0, monotonic=lambda: 0.0).open()
+        await PolicyFolder(folder, None, deadline=60.0, monotonic=lambda: 0.0).open()
 
 
 async def test_a_broken_policy_cannot_be_opened(tree: Tree):
-    folder = Folder(tree(BROKEN), None, deadline=60.0, monotonic=lambda: 0.0)
+    folder = PolicyFolder(tree(BROKEN), None, deadline=60.0, monotonic=lambda: 0.0)
 
     with pytest.raises(PolicyBroken):
         await folder.open()
@@ -248,7 +248,7 @@ async def test_a_broken_policy_cannot_be_opened(tree: Tree):
     assert not folder.ready
 
 
-async def test_a_folder_that_went_away_leaves_the_last_good_in_force(opened: Folder, tree: Tree):
+async def test_a_folder_that_went_away_leaves_the_last_good_in_force(opened: PolicyFolder, tree: Tree):
     folder = tree({})
     folder.rename(folder.with_name("gone"))
 
@@ -257,7 +257,7 @@ async def test_a_folder_that_went_away_leaves_the_last_good_in_force(opened: Fol
     assert await _effect(opened) == "allow"
 
 
-async def test_a_folder_that_came_back_as_it_was_is_no_problem_any_more(opened: Folder, tree: Tree):
+async def test_a_folder_that_came_back_as_it_was_is_no_problem_any_more(opened: PolicyFolder, tree: Tree):
     folder = tree({})
     await opened.look()
     await opened.look()
@@ -271,7 +271,7 @@ async def test_a_folder_that_came_back_as_it_was_is_no_problem_any_more(opened: 
     assert opened.problem is None
 
 
-async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(opened: Folder, tree: Tree):
+async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(opened: PolicyFolder, tree: Tree):
     folder = tree(BROKEN)
     await opened.look()
     await opened.look()
@@ -289,14 +289,14 @@ async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(ope
 
 async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):
     ticks = iter(range(0, 1000, 10))
-    folder = Folder(tree({}), None, deadline=1.0, monotonic=lambda: float(next(ticks)))
+    folder = PolicyFolder(tree({}), None, deadline=1.0, monotonic=lambda: float(next(ticks)))
     await folder.open()
 
     with pytest.raises(PolicyLate):
         await folder.evaluate("decision", AGENT)
 
 
-async def test_touched_files_with_the_same_content_change_nothing(opened: Folder, tree: Tree):
+async def test_touched_files_with_the_same_content_change_nothing(opened: PolicyFolder, tree: Tree):
     (tree({}) / "gateway/grants/data.yaml").touch()
     await opened.look()
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 from gateway.errors import PolicyUnavailable
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.remote import Remote
+from gateway.policy.remote import RemotePolicy
 
 DENIED: dict[str, Any] = {
     "version": 1,
@@ -41,9 +41,9 @@ class _Server:
         self.closed = True
 
 
-def _remote() -> tuple[_Server, Remote]:
+def _remote() -> tuple[_Server, RemotePolicy]:
     server = _Server()
-    return server, Remote(cast("OpaClient", server))
+    return server, RemotePolicy(cast("OpaClient", server))
 
 
 async def test_an_opa_that_is_ready_is_tried_and_named():
