@@ -78,7 +78,7 @@ def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message:
     """Whether every protocol task and request state that the message names was given to this caller."""
     state = state_of(message)
     handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
-    return all(gateway.handles.belongs(upstream, handle, principal) for handle in handles)
+    return all(gateway.ownership.belongs(upstream, handle, principal) for handle in handles)
 
 
 def _is_stateless(message: Message | None) -> bool:

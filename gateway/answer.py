@@ -46,7 +46,7 @@ def relay(
         message,
         upstream,
         visible=partial(visible_names, gateway, visit, request),
-        remember=lambda handle: gateway.handles.deliver(
+        remember=lambda handle: gateway.ownership.deliver(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),
         asked=partial(_asked, gateway, upstream, request),

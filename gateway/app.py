@@ -22,7 +22,7 @@ from importlib.metadata import version
 import structlog
 
 from gateway.binding.conversations import Conversations
-from gateway.binding.handles import Handles
+from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
@@ -99,12 +99,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         upstreams = _upstreams(stack, configuration, clock)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         flood = _flood(stack, configuration, notes, clock)
-        handles, unanswered = Handles(clock), Handles(clock)
+        ownership, unanswered = Ownership(clock), Ownership(clock)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         history = _history(configuration, origins, vault, clock)
         memory = await _remembered(configuration, history, journal, key=key, clock=clock)
         stack.push_async_callback(memory)
-        forget = partial(_forgotten, (handles, unanswered), vault, history, clock)
+        forget = partial(_forgotten, (ownership, unanswered), vault, history, clock)
         _keep_house(stack, memory, forget, partial(_note_flood, notes, flood))
         worker = stack.enter_context(closing(WorkerThread()))
         tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
@@ -118,7 +118,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             flood=flood,
             upstreams=upstreams,
             sessions=Sessions(subkey(key, "sessions")),
-            handles=handles,
+            ownership=ownership,
             conversations=Conversations(),
             unanswered=unanswered,
             vault=vault,
@@ -448,9 +448,9 @@ async def _remembered(
     return write_down
 
 
-def _forgotten(handles: tuple[Handles, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
+def _forgotten(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
     """Let go of what is too old, also if nobody calls."""
-    for each in handles:
+    for each in owned:
         each.expire()
     vault.retain(partial(history.is_open, now=clock()))
 

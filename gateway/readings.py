@@ -137,16 +137,16 @@ class Readings:
         named = told.tasks
         if self._asked_for_task and message is not None and message.name is not None:
             named = frozenset({message.name})
-        return [gateway.handles.made(self._upstream, name, request.principal) for name in named]
+        return [gateway.ownership.made(self._upstream, name, request.principal) for name in named]
 
     def _note_tasks(self, told: Told, made: Made | None) -> None:
         """The tasks that a late answer gives the caller are made by its call."""
         if made is None or told.answers is None or self._request.message is not None:
             return
-        handles, principal = self._gateway.handles, self._request.principal
+        ownership, principal = self._gateway.ownership, self._request.principal
         for name in told.tasks:
-            if handles.belongs(self._upstream, name, principal):
-                handles.deliver(self._upstream, name, principal, made)
+            if ownership.belongs(self._upstream, name, principal):
+                ownership.deliver(self._upstream, name, principal, made)
 
     @property
     def _asked_for_task(self) -> bool:

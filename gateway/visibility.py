@@ -35,7 +35,7 @@ async def visible_names(
     """The names in a list that policy lets this caller see. A list of tools is also news for the catalogue."""
     upstream, principal = visit.exchange.upstream, request.principal
     if method == "tasks/list":
-        return frozenset(i.name for i in page.items if gateway.handles.belongs(upstream, i.name, principal))
+        return frozenset(i.name for i in page.items if gateway.ownership.belongs(upstream, i.name, principal))
     if method == "tools/list":
         items = [item.raw for item in page.items]
         await gateway.catalogue.observe(upstream, items, complete=_is_complete(request, page))

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from gateway.binding.conversations import Conversations
-from gateway.binding.handles import Handles
+from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.history import History
@@ -50,10 +50,11 @@ class Gateway:
     """Which refusals of callers that nobody knows are recorded and logged one by one."""
     upstreams: Mapping[str, UpstreamTransport]
     sessions: Sessions
-    handles: Handles
+    ownership: Ownership
+    """To whom upstreams gave which request states and protocol tasks."""
     conversations: Conversations
     """What is open between callers and upstreams without sessions."""
-    unanswered: Handles
+    unanswered: Ownership
     """The calls of sessions: their answers may come on another stream than their own."""
     vault: Vault
     metrics: Metrics

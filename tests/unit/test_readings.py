@@ -46,7 +46,7 @@ def answer(identifier: object, text: str) -> dict[str, Any]:
 
 
 async def ask(there: Bench, back: Back, body: bytes | None, *headers: tuple[bytes, bytes]) -> Answer:
-    there.gateway.handles.deliver("files", "T1", CALLER)
+    there.gateway.ownership.deliver("files", "T1", CALLER)
     there.upstream.script = lambda _request: back
     return await there.ask(body, *headers)
 
@@ -256,14 +256,14 @@ async def test_an_answer_on_a_stream_that_is_taken_up_again_is_of_its_call(there
     field = await session(there)
     await ask(there, Back(type="text/event-stream", chunks=(b"id: 1\ndata: \n\n",)), call(), field)
     resumed = (b"last-event-id", b"1")
-    there.gateway.handles.deliver("files", "T2", there.upstream.sent[-1].principal)
+    there.gateway.ownership.deliver("files", "T2", there.upstream.sent[-1].principal)
     late = answer(7, GITHUB)
     late["result"]["task"] = {"taskId": "T2"}
     await ask(there, events(late), None, field, resumed)
 
     (entry,) = readings(there)
     assert (entry["call"], entry["late"]) == (there.entries("call")[0]["id"], True)
-    found = there.gateway.handles.made("files", "T2", there.upstream.sent[-1].principal)
+    found = there.gateway.ownership.made("files", "T2", there.upstream.sent[-1].principal)
     assert found is not None
     assert found.call == entry["call"]
 
@@ -288,7 +288,7 @@ async def test_a_late_answer_gives_nobody_a_task_that_is_anothers(there: Bench):
     late["result"]["_meta"] = {"io.modelcontextprotocol/related-task": {"taskId": "others"}}
     await ask(there, events(late), None, field, (b"last-event-id", b"1"))
 
-    assert not there.gateway.handles.belongs("files", "others", there.upstream.sent[-1].principal)
+    assert not there.gateway.ownership.belongs("files", "others", there.upstream.sent[-1].principal)
 
 
 @requirement("history/read-elsewhere")
@@ -296,9 +296,9 @@ async def test_the_sensitivity_that_policy_lays_on_a_call_holds_for_its_late_res
     there.upstream.script = made
     await there.ask(call())
     principal = there.upstream.sent[-1].principal
-    known = there.gateway.handles.made("files", "T1", principal)
+    known = there.gateway.ownership.made("files", "T1", principal)
     assert known is not None
-    there.gateway.handles.deliver("files", "T1", principal, replace(known, sensitivity=Sensitivity.RESTRICTED))
+    there.gateway.ownership.deliver("files", "T1", principal, replace(known, sensitivity=Sensitivity.RESTRICTED))
     await ask(there, result_of("hello"), message("tasks/get", taskId="T1"))
 
     assert [entry["sensitivity"] for entry in readings(there)] == ["restricted"]

@@ -26,20 +26,20 @@ _NEVER: Final[tuple[float, Made | None]] = (0.0, None)
 _NOTHING: Final[Mapping[bytes, tuple[float, Made | None]]] = MappingProxyType({})
 
 
-class Handles:
-    """Remembers deliveries. `clock` gives seconds."""
+class Ownership:
+    """Remembers to whom each value was delivered. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._owned: dict[str, OrderedDict[bytes, tuple[float, Made | None]]] = {}
 
     def deliver(
-        self, upstream: str, handle: str, principal: Principal, made: Made | None = None, *, once: bool = False
+        self, upstream: str, value: str, principal: Principal, made: Made | None = None, *, once: bool = False
     ) -> None:
-        """Note that `principal` was given `handle` by `upstream`, in the answer to the call `made`; without one, what was
+        """Note that `principal` was given `value` by `upstream`, in the answer to the call `made`; without one, what was
         known of that stays. `once`: nobody gives it twice, so that of one which is, nobody knows what it came of."""
         owned = self._owned.setdefault(principal.key, OrderedDict())
-        digest = _digest(upstream, handle)
+        digest = _digest(upstream, value)
         known = owned.get(digest)
         if known is not None:
             made = None if once else made or known[1]
@@ -48,20 +48,20 @@ class Handles:
         if len(owned) > PER_PRINCIPAL:
             owned.popitem(last=False)
 
-    def belongs(self, upstream: str, handle: str, principal: Principal) -> bool:
-        """Whether `principal` was given `handle` by `upstream`."""
+    def belongs(self, upstream: str, value: str, principal: Principal) -> bool:
+        """Whether `principal` was given `value` by `upstream`."""
         owned = self._owned.get(principal.key)
         if owned is None:
             return False
-        digest = _digest(upstream, handle)
+        digest = _digest(upstream, value)
         if owned.get(digest, _NEVER)[0] <= self._clock():
             return False
-        self.deliver(upstream, handle, principal)
+        self.deliver(upstream, value, principal)
         return True
 
-    def made(self, upstream: str, handle: str, principal: Principal) -> Made | None:
-        """The call in whose answer `principal` was given `handle` by `upstream`, if that is known."""
-        return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, handle), _NEVER)[1]
+    def made(self, upstream: str, value: str, principal: Principal) -> Made | None:
+        """The call in whose answer `principal` was given `value` by `upstream`, if that is known."""
+        return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, value), _NEVER)[1]
 
     def expire(self) -> None:
         """Forget what is too old. Called now and then."""
@@ -73,5 +73,5 @@ class Handles:
                 del self._owned[key]
 
 
-def _digest(upstream: str, handle: str) -> bytes:
-    return hashlib.sha256(f"{upstream}\0{handle}".encode()).digest()[:16]
+def _digest(upstream: str, value: str) -> bytes:
+    return hashlib.sha256(f"{upstream}\0{value}".encode()).digest()[:16]
