@@ -315,7 +315,7 @@ def _settle_memory() -> None:
 
 
 class Notes:
-    """Entries about what happens beside requests. It is told of by callbacks, which cannot wait for a disk."""
+    """Writes journal entries of what happens beside requests: callbacks tell of it, and cannot wait for a disk."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self.journal = journal
@@ -420,8 +420,10 @@ def _tls(configuration: Configuration) -> ssl.SSLContext | None:
 async def _remembered(
     configuration: Configuration, history: History, journal: Journal, *, key: bytes, clock: Callable[[], float]
 ) -> Callable[[], Awaitable[None]]:
-    """Fill history with what the gateway before this one knew. Returns what writes it down again, now and then. Raises
-    `JournalError` for a journal that is not as it was written: a task would have done less than it did."""
+    """Restore history from the snapshot and the journal of the gateway before this one. Returns what writes a new snapshot.
+
+    Raises `JournalError` for a journal that is not as it was written: a task would seem to have done less than it did.
+    """
     store = Store(configuration.state / "history", subkey(key, "history"))
     restored = restore(history, store)
     if restored.problem is not None:

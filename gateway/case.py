@@ -1,4 +1,4 @@
-"""A call on its way to be decided: what is to be sent, and all that stands around it."""
+"""Everything that a decision on a call needs, gathered from its message: its target, arguments, task and handles."""
 
 from __future__ import annotations
 

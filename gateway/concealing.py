@@ -1,4 +1,8 @@
-"""Credentials kept from agents: which answers have handles in their place."""
+"""Conceals the credentials of an answer from the agent: a handle (`cred://…`) is passed on in the place of each.
+
+What rewrites an answer is `inspection.concealment`; this gives it the task, the vault that keeps the credentials, and the
+worker thread for long answers.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a result holds becomes part of the task's history, and of the record, before that part of it reaches the
-caller: whoever has read something can be asked about it from then on.
+"""Folds the result of a decided call into the history of its task, and into the record, before it reaches the caller.
 
-The words of a short answer, which leaves in one piece, are looked for when it is on its way, when its call is settled:
-they take longer than all else that is looked for, and the caller cannot have said anything about them before.
+So a policy can take into account what a task has read from the moment that it has read it. Only the words of a short answer,
+which leaves in one piece, are looked for later, when its call is settled: they take longer than all else, and the caller
+cannot have made use of them before. What needs no decision is looked at by `readings`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Handles that a call presents: what they stand for, put back where it came from."""
+"""The handles of concealed credentials in a call: each is replaced by its credential, if that goes back to its own system.
+
+`presented` looks them up in the vault before policy decides; `inspection.handles` finds and replaces them.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What reaches a caller without a decision becomes part of the history of its task, and of the record, before it does:
-answers, and what servers say on streams. So whoever has read something can be asked about it from then on, whatever it
-was read from.
+"""Folds what reaches a caller without a decision into the history of its task, and into the record, before it does.
 
-A result that comes late is one of the call that made it, in both tasks: that of the call, and that in which it is read.
+These are answers to requests that are passed through, and what servers say on streams. A result of a call that comes late
+(of a protocol task, or on a stream that is taken up again) is folded into both tasks: that of the call, and that in which it
+is read. The results of decided calls are folded by `observation`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Credentials that agents know by handles only: `cred://<task>/<id>` → the text that stood there.
+"""The vault of concealed credentials, which agents know by handles only: `cred://<task>/<id>` → the text that stood there.
 
-In memory alone: never written, logged or shown. Of one task and one audience each; gone when the task ends, and with
-the process. `<task>` is a name made for this, so that a handle tells nothing of the task's own. What is full keeps no
-more, and whoever has something to conceal must withhold it. `keep` may be called in another thread, for long answers are
-concealed beside the event loop.
+It is in memory alone: never written, logged or shown. Each credential is of one task and one audience, and gone when the
+task or the process ends. `<task>` is a random name, so that a handle says nothing of the task's own id. A full vault keeps
+no more, and the answer that would need it is withheld. `keep` may be called in the worker thread, where long answers are
+concealed.
 """
 
 from __future__ import annotations

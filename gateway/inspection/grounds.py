@@ -1,4 +1,4 @@
-"""What the user asked for: whether a value stands in a task's goal or contract. Pure.
+"""Grounding: whether a value of a call stands in what the user asked for, the task's goal or contract. Pure.
 
 A goal grounds a value only as a whole word: `bob` does not stand in `bob@evil.example`, nor `example.com` in
 `example.com.evil.example`. A name that mixes alphabets is grounded by a contract alone.

@@ -1,8 +1,8 @@
-"""What a message that passes without a decision is to the task that gets it. Pure.
+"""Tells which of the messages that pass without a decision count as something that the task has read. Pure.
 
-Credentials are looked for in all of them. Most are a reading besides: they count as something that the task has read, and
-their words are kept. Those that every client gets before it has done anything, or whose text no client shows its model,
-are not: if they were, each task would have read something untrusted from its beginning.
+Credentials are looked for in all of them. Most count as a reading besides, and their words are kept. Those that every
+client gets before it has done anything, or whose text no client shows its model, do not: otherwise each task would have
+read something untrusted from its beginning.
 """
 
 from __future__ import annotations

@@ -10,9 +10,12 @@ from msgspec import Struct
 
 
 class Credentials(Struct, frozen=True):
-    """Everything in a request that can prove an identity. `certificate` is the verified client
-    certificate, DER, and `issuers` are those above it that vouch for it, the nearest first. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
-    request says that it came through a proxy, so that nobody knows where its caller is."""
+    """Everything in a request that can prove who its caller is.
+
+    `certificate` is the client's certificate as TLS has verified it, DER; `issuers` are those above it that vouch for it,
+    the nearest first. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
+    request says that it came through a proxy, so that nobody knows where its caller is.
+    """
 
     method: str
     url: str
@@ -71,7 +74,7 @@ class Principal:
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
     token_mark: str = field(init=False, repr=False, compare=False)
-    """A name for the token among those of this principal, which is none of the token's own: 32 hex digits."""
+    """A digest that tells the token from the principal's other tokens, without its own id: 32 hex digits."""
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))

@@ -36,33 +36,36 @@ class Sighting:
 
 
 class CallContent(Struct, frozen=True):
-    """What a call's arguments hold, as history keeps it: keyed digests in the place of values.
-
-    `destinations` maps the digest of each normalised destination to its value, for this decision only. `authority`
-    maps the pointer of each destination, command, credential and amount argument to the digests of its values, and that
-    of each content argument with links to those of their hosts; those in `grounded` stand in the task's goal or contract.
-    `tokens` are the digests of distinctive words in all arguments, as far as they are wanted. `links` maps the pointer of the call's only argument
-    to the digest of the web address that it is, if it is one that can be followed. `own` says that the call may change
-    something or has a text that the goal does not name, `directed` that it reads something untrusted by what the goal
-    names. `said` are the digests of the values that a call tells a trusted system, as a result of that would give them.
-    `complete` is false when the arguments were too much to be looked at whole.
-    """
+    """What the arguments of a call hold, as history keeps it: keyed digests in the place of values."""
 
     destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
+    """Digest of each normalised destination → the destination itself, which is used for this decision only."""
     sightings: tuple[Sighting, ...] = ()
     authority: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    """Pointer of each destination, command, credential and amount argument → digests of its values; pointer of each
+    content argument with links → digests of their hosts."""
     grounded: frozenset[str] = frozenset()
+    """The pointers in `authority` whose values stand in the task's goal or contract."""
     tokens: frozenset[int] = frozenset()
+    """Digests of the distinctive words in all arguments, as far as they are wanted (`Wanted.words`)."""
     complete: bool = True
+    """False when the arguments were too much to be looked at whole."""
     links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Pointer of the call's only argument → digest of the web address that it is, if it is one that may be followed."""
     own: bool = False
+    """Whether the call may change something, or has a text that the goal does not name."""
     directed: bool = False
+    """Whether the call reads something untrusted by what the goal names."""
     said: frozenset[int] = frozenset()
+    """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
 
 
 class Wanted(NamedTuple):
-    """What matters of the words of a call to its task. `words`: all of them, one that is not in `trusted` if there is one,
-    or none. `told`: whether the values that it tells a trusted system do. `trusted` may grow meanwhile."""
+    """Which words of a call its task has a use for; the others need not be looked for.
+
+    `words`: all of them, one that is not in `trusted` if there is one, or none. `told`: whether the values that the call
+    tells a trusted system are of use. `trusted` may grow while the call is looked at.
+    """
 
     words: Literal["all", "one", "none"] = "all"
     trusted: AbstractSet[int] = frozenset()
@@ -70,6 +73,7 @@ class Wanted(NamedTuple):
 
 
 EVERYTHING = Wanted()
+"""Of a task of which nothing is known."""
 
 
 class ResultContent(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What the edge hands inwards, and what it takes back."""
+"""The interface between the HTTP edge and the pipeline: a request in, an answer or a stream out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Exchange(Struct, frozen=True):
     """One HTTP request to an MCP endpoint or to `/tasks`, checked for what HTTP alone can show, its body not yet read.
 
     `url` is the address as the client used it, without query. `certificates` are the client's own, and those that
-    vouch for it, as TLS has verified them, DER. `body` reads the request's body once, or gives the refusal for one that is too large or too slow.
+    vouch for it, as TLS has verified them, DER. `body` reads the request's body once, or gives the refusal for one that
+    is too large or too slow.
     """
 
     method: str
@@ -67,9 +68,12 @@ class Answer(Protocol):
 
 
 class Stream(Protocol):
-    """An answer whose body is still arriving. It is iterated once, and `close` is called in any case, whether it
-    was read to its end or the client left before; a cancellation does not cut `close` short. `idle` tells that it waits for news rather than for the result of
-    a call: such streams are ended first when the gateway drains. `whole` tells, after a chunk, that it was the last."""
+    """An answer whose body is still arriving.
+
+    It is iterated once. `close` is called in any case, whether it was read to its end or the client left before, and a
+    cancellation does not cut it short. `idle`: it waits for news rather than for the result of a call; such streams are
+    ended first when the gateway drains. `whole`, after a chunk: that was the last one.
+    """
 
     @property
     def status(self) -> int: ...
