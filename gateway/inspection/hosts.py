@@ -3,7 +3,7 @@
 Follows the WHATWG URL standard (section 3.5, host parsing; 4.4, URL parsing), as clients that fetch do: letter case,
 internationalised names (UTS 46, non-transitional), percent signs, IPv4 addresses in any base, IPv6 in any form, user
 information, default ports, backslashes, and the dot at the end of a name. An authority that readers of URLs take
-apart in different ways has no normal form here, and stands for itself.
+apart in different ways has no normal form here.
 """
 
 from __future__ import annotations
@@ -48,11 +48,10 @@ _HEAD: Final = 64
 class Url:
     """Where a URL leads: `host[:port]` without the port that its scheme implies, or `store://bucket`.
 
-    `reached` is `None` if its authority has more than one reading; `authority` is then what it was, in lower case.
+    `reached` is `None` if its authority has more than one reading, or none.
     """
 
     scheme: str
-    authority: str
     reached: str | None
 
 
@@ -85,18 +84,17 @@ def _reached(scheme: str, rest: str) -> Url:
     end = r"[/\\?#]" if scheme in _WEB else r"[/?#]"
     whole = re.split(end, rest, maxsplit=1)[0]
     # Where a backslash ends the authority for some readers, an `@` behind it is read by the others.
-    torn = scheme in _WEB and "@" in re.split(r"[/?#]", rest, maxsplit=1)[0][len(whole) :]
+    torn = "@" in re.split(r"[/?#]", rest, maxsplit=1)[0][len(whole) :]
     if scheme in STORES:
         bucket = whole.rpartition("@")[2]
-        return Url(scheme, whole, f"{STORES[scheme]}://{bucket}" if _BUCKET.fullmatch(bucket) else None)
-    reached = None if torn or _AMBIGUOUS.search(whole) else authority(whole.rpartition("@")[2], scheme)
-    return Url(scheme, (re.split(r"[/?#]", rest, maxsplit=1)[0] if reached is None else whole).lower(), reached)
+        return Url(scheme, f"{STORES[scheme]}://{bucket}" if _BUCKET.fullmatch(bucket) else None)
+    return Url(scheme, None if torn or _AMBIGUOUS.search(whole) else authority(whole.rpartition("@")[2], scheme))
 
 
 def authority(text: str, scheme: str = "") -> str | None:
     """`host[:port]` in its normal form, or `None`. Ports 80 and 443, and that of the scheme, are left out."""
     plain = _PLAIN.fullmatch(text)
-    if plain is not None and "xn--" not in text:
+    if plain is not None:
         name, port = plain[1].lower(), plain[2]
     else:
         found = _bracketed(text) if text.startswith("[") else _PORT.fullmatch(text)
@@ -130,7 +128,7 @@ def host(text: str) -> str | None:
 
 def domain(text: str) -> str | None:
     """A name in its normal form, numeric or not; `None` for what cannot be one."""
-    if not text or len(text) > MAX_HOST:
+    if len(text) > MAX_HOST:
         return None
     if "%" in text:
         try:
@@ -142,7 +140,7 @@ def domain(text: str) -> str | None:
     else:
         try:
             name = ".".join(_a_label(label) for label in idna.uts46_remap(text, False, False).split("."))  # noqa: FBT003 - its own signature
-        except (idna.IDNAError, UnicodeError):
+        except UnicodeError:
             return None
     name = name.removesuffix(".")
     return name if _NAME.fullmatch(name) else None
@@ -171,12 +169,12 @@ def _ipv4(name: str) -> str | None:
 
 
 def _number(part: str) -> int | None:
-    if len(part) > 32 or not part.isalnum():
+    if not part.isalnum():
         return None
     try:
         if part.startswith("0x"):
             return int(part[2:] or "0", 16)
-        return int(part, 8) if part.startswith("0") and part != "0" else int(part)
+        return int(part, 8) if part.startswith("0") else int(part)
     except ValueError:
         return None
 
