@@ -130,8 +130,10 @@ def _piece(piece: str, depth: int) -> Iterator[Destination]:
 
 def _inner(piece: str) -> list[str] | None:
     """What a piece holds, if it is more than one destination: `None` for a plain one."""
-    if _MAILTO.match(piece) is not None or SCHEME_ADDRESS.match(piece) is not None:
-        return [piece] if _MAILTO.match(piece) is not None else None
+    if _MAILTO.match(piece) is not None:
+        return [piece]
+    if SCHEME_ADDRESS.match(piece) is not None:
+        return None
     if (whole := QUOTED.fullmatch(piece)) is not None:
         return [re.sub(r"\\(.)", r"\1", whole[1])]
     if "@" in piece:
@@ -165,7 +167,7 @@ def _mailto(rest: str) -> list[str]:
         name, _, value = field.partition("=")
         if name.lower() in {"to", "cc", "bcc"}:
             parts.append(value)
-    return [unquote(part) for part in parts if part]
+    return list(map(unquote, parts))
 
 
 def _addresses(piece: str) -> list[str] | None:
@@ -175,16 +177,12 @@ def _addresses(piece: str) -> list[str] | None:
     outside = _ANGLE.sub(" ", QUOTED.sub(" ", piece))
     noted = _mails(" ".join(comment[1:-1] for comment in _COMMENT.findall(outside)))
     if angles:
-        return [
-            *(angle.strip() for angle in angles if angle.strip()),
-            *_mails(_COMMENT.sub(" ", outside)),
-            *noted,
-        ] or None
+        return [*filter(str.strip, angles), *_mails(_COMMENT.sub(" ", outside)), *noted] or None
     if QUOTED.match(piece):
         return None
     bare = _COMMENT.sub(" ", piece)
     words = bare.split()
-    return [*(_mails(bare) or words), *noted] if len(words) > 1 or bare.strip() != piece else None
+    return ([*(_mails(bare) or words), *noted] or None) if len(words) > 1 or bare.strip() != piece else None
 
 
 def _mails(text: str) -> list[str]:
