@@ -173,7 +173,7 @@ def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting,
 
 def _goes_home(item: Found, arguments: JsonObject) -> bool:
     """A signed link, and nothing beside it, in the place that says where the call goes."""
-    if item.kind != "presigned" or item.role is not Role.DESTINATION or item.host is None:
+    if item.kind != "presigned" or item.role is not Role.DESTINATION:
         return False
     values = at(arguments, item.pointer)
     link = values[0] if len(values) == 1 else None

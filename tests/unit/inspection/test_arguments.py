@@ -22,6 +22,7 @@ from gateway.inspection.arguments import (
     at,
     sampled,
 )
+from gateway.inspection.destinations import MAX_TEXT
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest, digests, value_digests
 from gateway.model.call import Call
@@ -228,6 +229,7 @@ def test_of_many_words_an_even_sample_is_kept():
         {"body": "zanzibarian " * 30_000},
         {"to": [f"u{number}@x.example" for number in range(MAX_DESTINATIONS + 1)]},
         {"to": "a@x.example," * 30_000},
+        {"to": "a@x.example," + "x" * MAX_TEXT},
         {"to": "a@x.example," * 5_000, "cc": "a@x.example," * 5_000, "bcc": ["a@x.example," * 5_000] * 3},
     ],
 )
@@ -297,8 +299,10 @@ LINK = "https://bucket.example/report?X-Amz-Signature=0123"
 class Signed:
     """Finds a signed link wherever it is asked to look."""
 
-    def __init__(self, pointer: str, role: Role | None, host: str | None = "bucket.example") -> None:
-        self.finding = Finding("f1", detector="presigned-url", pointer=pointer, role=role, kind="presigned", host=host)
+    def __init__(
+        self, pointer: str, role: Role | None, host: str | None = "bucket.example", kind: str = "presigned"
+    ) -> None:
+        self.finding = Finding("f1", detector="presigned-url", pointer=pointer, role=role, kind=kind, host=host)
 
     def inspect(
         self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: frozenset[str] | None = None, /
@@ -324,6 +328,8 @@ def test_a_signed_link_that_is_where_the_call_goes_is_no_credential_there():
         ({"to": LINK.replace("bucket.example", "bucket.example@evil.example")}, Signed("/to", Role.DESTINATION)),
         ({"to": f"https://evil.example/?next={LINK}"}, Signed("/to", Role.DESTINATION)),
         ({"to": LINK}, Signed("/to", Role.DESTINATION, None)),
+        ({"to": LINK}, Signed("/to", Role.DESTINATION, kind="seen")),
+        ({"to": LINK, "To": f"https://evil.example/?next={LINK}"}, Signed("/To", Role.DESTINATION)),
         ({"to": LINK.replace("https", "http")}, Signed("/to", Role.DESTINATION)),
     ],
 )

@@ -67,6 +67,7 @@ def test_links_stand_whole_in_a_text():
         '"https://quoted.example/" and [this](https://markdown.example/x).\nwww.last.example.'
     )
 
+    assert in_text("see https://a.example/b") == {b"a.example/b"}
     assert in_text(text) == {
         b"www.news.example",
         b"blog.example/me",

@@ -112,6 +112,22 @@ def test_days_are_grounded_in_the_words_of_the_user():
     assert not given.hold("2024-05-13", Role.DESTINATION, 10)
 
 
+def test_a_file_is_grounded_in_the_letters_of_its_name():
+    assert grounds("keep Report.txt", None).hold("Report.txt", Role.DESTINATION, 10)
+
+
+@pytest.mark.parametrize("name", ["@\u0430lice", "p\u0430yroll"])
+def test_no_goal_grounds_a_name_that_mixes_alphabets(name: str):
+    assert not grounds(f"write to {name} today", None).hold(name, Role.DESTINATION, 10)
+
+
+def test_an_amount_with_two_readings_is_grounded_as_it_is_written():
+    given = grounds("pay 1,000 today", None)
+
+    assert given.hold(["1,000", 1000], Role.AMOUNT, 10)
+    assert not given.hold("1.000", Role.AMOUNT, 10)
+
+
 def test_an_amount_that_is_none_must_stand_there_as_text():
     assert grounds("transfer everything but a tenner", None).hold("a tenner", Role.AMOUNT, 10)
 
