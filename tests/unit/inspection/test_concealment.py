@@ -214,6 +214,12 @@ def test_an_event_that_is_no_json_is_concealed_as_text():
     assert concealing().event(raw, f"use {VALUE}\nnow".encode()) == raw.replace(VALUE.encode(), b"cred://t/0")
 
 
+def test_a_signed_link_stays_in_an_event_that_is_no_json():
+    data = b"https://b.example/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
+
+    assert concealing().event(b"data: " + data + b"\n\n", data) == b"data: " + data + b"\n\n"
+
+
 def test_a_byte_order_mark_moves_nothing():
     raw = b'\xef\xbb\xbfdata: {}\ndata: "' + VALUE.encode() + b'"\n\n'
     first = concealing().event(raw, b'{}\n"' + VALUE.encode() + b'"')

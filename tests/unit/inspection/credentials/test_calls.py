@@ -73,7 +73,7 @@ def test_a_credential_has_a_pointer_a_role_and_a_form():
         ),
         ({"x": base64.b64encode(f"export TOKEN={VALUE}".encode()).decode()}, [("github-pat", "/x", "base64")]),
         ({"max_tokens": 4096, "token": True, "password": None, "n": 1.5}, []),
-        ({"token": 12345678901234567890123}, []),
+        ({"token": 98402957163840295716384}, []),
         ({"nextPageToken": "CAUQAA1234abcd"}, []),
         ({}, []),
     ],
@@ -84,6 +84,7 @@ def test_credentials_by_form_and_by_name(arguments: dict[str, Json], expected: l
 
 def test_what_stands_in_a_credential_role_is_one():
     assert detected({"auth": "open sesame"}, auth=Role.CREDENTIAL) == [("credential-role", "/auth", "raw")]
+    assert detected({"auth": "abc123def456"}, auth=Role.CREDENTIAL) == [("credential-role", "/auth", "raw")]
     assert detected({"auth": "${TOKEN}"}, auth=Role.CREDENTIAL) == []
     assert detected({"auth": "abc"}, auth=Role.CREDENTIAL) == []
     assert detected({"auth": 493817}, auth=Role.CREDENTIAL) == [("credential-role", "/auth", "raw")]
@@ -317,6 +318,7 @@ def test_what_is_known_can_be_added_and_removed():
     index.remove(NAME)
     assert not index
     assert seen_again(text, index) == ()
+    assert not index.met(KNOWN[NAME] | KEYED.shingles(other))
 
 
 # --- limits ----------------------------------------------------------------------------------------
