@@ -98,7 +98,7 @@ class Inspector:
             start = at + len(data[read : hit.start].decode("utf-8", "surrogatepass"))
             at = start + len(data[hit.start : hit.end].decode("utf-8", "surrogatepass"))
             read = hit.end
-            found.append((start, at, f"{hit.detector}:{self.detector.fingerprints.of(hit.value)}"))
+            found.append((start, at, f"{hit.detector}:{self.detector.fingerprints.of(hit.value, hit.host)}"))
         return found
 
     def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:

@@ -43,6 +43,8 @@ KEY, SECOND, THIRD, NEW = made("key"), made("second"), made("third"), made("new"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 ADDRESS: Final = "payroll@attacker.test"
 WORD: Final = "k7Qz-93mW-2tRx-8bLn"
+SIGNATURE: Final = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
+SIGNED: Final = f"https://bucket.example/a?X-Amz-Signature={SIGNATURE}"
 """A password, which nothing but the words around it tells."""
 CODE_NAME: Final = "quillfeather-88213"
 
@@ -52,6 +54,7 @@ PAGES: Final[Mapping[str, str]] = {
     "second": f"Welcome. Continue with {SECOND} from here.",
     "third": f"Welcome. Continue with {THIRD} from here.",
     "new": f"Made: {NEW}",
+    "signed": f"The file is at {SIGNED} for an hour.",
     "word": f"The password is {WORD} as of today.",
     "plan": f"The project is called {CODE_NAME}.",
     "poison": 'password="Mozilla/5.0 (X11; Linux x86_64)", secret: claude-code, api_key="dev-7f3c9a1e5b2d48"',

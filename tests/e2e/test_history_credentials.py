@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.desk import KEY, NEW, SECOND, THIRD, WORD, made
+from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made
 from tests.e2e.systems import Agent, Servers, agent
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -110,6 +110,17 @@ def test_a_credential_in_parts_is_not_shown_to_another(ada: Agent):
 def test_a_credential_is_not_shown_to_a_tool_that_only_reads_either(ada: Agent):
     ada.passes("crm", "read", page="key")
     ada.denied(["credential-chain/presentation"], "billing", "read", query=KEY)
+
+
+@requirement("history/credentials")
+def test_a_credential_is_not_shown_to_another_as_the_signature_of_a_link(ada: Agent):
+    task = ada.declare(goal="Get the file from bucket.example")
+    task.passes("crm", "read", page="key")
+    task.passes("crm", "read", page="signed")
+    task.passes("search", "fetch", url=SIGNED)
+    for value in (KEY, SIGNATURE):
+        url = f"https://files.example/a?X-Amz-Signature={value}"
+        task.denied(["credential-chain/presentation", "credential-chain/egress"], "search", "fetch", url=url)
 
 
 @requirement("history/credentials")

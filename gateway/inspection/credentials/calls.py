@@ -239,7 +239,7 @@ class _Search:
 
     def _add(self, leaf: _Leaf, hit: Hit, form: str) -> None:
         of = self._fingerprints
-        name = of.of(hit.value)
+        name = of.of(hit.value, hit.host)
         shingles = of.shingles(hit.value)
         self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
 

@@ -97,7 +97,7 @@ class Detector:
 
     def finding(self, hit: Hit) -> Finding:
         return Finding(
-            self.fingerprints.of(hit.value),
+            self.fingerprints.of(hit.value, hit.host),
             hit.detector,
             hit.kind,
             shingles=self.fingerprints.shingles(hit.value),
@@ -127,7 +127,7 @@ def _inside(hit: Hit) -> Iterator[Hit]:
 
 _LONG_CODE: Final = 6
 _ORDER: Final[dict[Kind, int]] = {
-    "private-key": 0, "presigned": 1, "format": 2, "jwt": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
+    "private-key": 0, "format": 1, "jwt": 2, "presigned": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
 }  # fmt: skip
 
 

@@ -44,9 +44,11 @@ class Fingerprints:
     def __repr__(self) -> str:
         return "Fingerprints()"
 
-    def of(self, value: str) -> str:
-        """The fingerprint of a value: 24 hex digits."""
-        data = normalised(value)[:LONGEST].encode("utf-8", "surrogatepass")
+    def of(self, value: str, host: str | None = None) -> str:
+        """The fingerprint of a value: 24 hex digits. What is signed for one host is another credential at another, and
+        no name of the value itself: nobody makes a token go to a host by writing it as a signature."""
+        named = normalised(value)[:LONGEST] if host is None else f"{normalised(value)[:LONGEST]}\n{host}"
+        data = named.encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, data, "sha256").hex()[:_DIGITS]
 
     def shingles(self, value: str) -> frozenset[int]:

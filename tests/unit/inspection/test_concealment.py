@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.inspection.concealment import Concealment
+from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.stream import HOLD
+from gateway.model.wire import Json
 
 RULES = ruleset.load()
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
@@ -113,11 +114,12 @@ def test_what_was_json_is_json_afterwards(raw: str, expected: Any, text: str):
         assert again.texts == [text]
 
 
-def test_a_key_block_in_a_text_within_json_has_its_line_breaks():
+@pytest.mark.parametrize("key", [PEM, PEM.replace("\n", "\r\n")], ids=["lf", "crlf"])
+def test_a_key_block_in_a_text_within_json_has_its_line_breaks(key: str):
     kept = Kept()
-    document = concealing(kept).document(result({"text": json.dumps({"key": PEM}), "structuredContent": {"key": PEM}}))
+    document = concealing(kept).document(result({"text": json.dumps({"key": key}), "structuredContent": {"key": key}}))
 
-    assert kept.texts == [PEM]
+    assert kept.texts == [key]
     assert json.loads(json.loads(document)["result"]["text"]) == {"key": "cred://t/0"}
 
 
@@ -165,6 +167,21 @@ def test_a_signed_link_stays_and_is_none_of_those_that_were_concealed():
     assert (concealment.count, concealment.found()) == (0, ())
 
 
+def test_a_credential_within_a_signed_link_does_not_stay_with_it():
+    link = f"https://b.example/k?X-Amz-Signature={VALUE}"
+    concealment = concealing()
+
+    assert VALUE.encode() not in concealment.document(result({"url": link}))
+    assert concealment.count == 1
+
+
+def test_a_text_that_it_is_told_of_is_concealed_wherever_it_stands():
+    told = Recalling(DETECTOR, ("open sesame", ""))
+    shown = Concealment(told, Kept().keep).document(result([f"open sesame, open sesame {VALUE}", "open"]))
+
+    assert json.loads(shown)["result"] == ["cred://t/0, cred://t/0 cred://t/1", "open"]
+
+
 def test_where_there_is_no_room_for_a_handle_nothing_passes():
     for give in ("document", "part", "text"):
         concealment = concealing(Kept(room=0))
@@ -173,7 +190,11 @@ def test_where_there_is_no_room_for_a_handle_nothing_passes():
         assert VALUE not in str(raised.value)
 
 
-@pytest.mark.parametrize("data", [f'{{"a": "{VALUE}"'.encode(), json.dumps({"t": VALUE}).encode("utf-16"), b"\xff"])
+@pytest.mark.parametrize(
+    "data",
+    [f'{{"a": "{VALUE}"'.encode(), json.dumps({"t": VALUE}).encode("utf-16"), b"\xff", b"[" * 100_000],
+    ids=["cut", "utf-16", "bytes", "deep"],
+)
 def test_what_cannot_be_read_is_withheld(data: bytes):
     with pytest.raises(UpstreamBroken, match="withheld"):
         concealing().document(data)
@@ -187,6 +208,17 @@ def test_a_custom_rule_that_reaches_over_strings_leaves_valid_json_and_nothing_o
 
     assert shown["d"] == "stays"
     assert not any(part in str(shown) for part in (VALUE, "AAAA", "one", "31337", "two", "ZZZZ"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "shown"),
+    [(r"(31337)", 9313379, "cred://t/0"), (r'("AAAA[a-z]+)', "AAAAone two", "cred://t/0")],
+)
+def test_a_custom_rule_that_begins_or_ends_within_a_scalar_leaves_valid_json(expression: str, value: Json, shown: str):
+    rule = ruleset.Rule("own", ruleset.compiled(expression), keywords=(), own=False)
+    own = Detector(ruleset.Ruleset([rule]), Fingerprints(b"k" * 32))
+
+    assert json.loads(concealing(detector=own).document(result([value])))["result"] == [shown]
 
 
 # --- events -----------------------------------------------------------------------------------------
@@ -244,6 +276,17 @@ def test_a_large_message_is_rewritten_in_passing(size: int):
     assert concealment.end() == b""
 
 
+def test_one_large_message_after_another_is_rewritten_as_if_it_were_the_first():
+    concealment = concealing()
+    raw = json.dumps({"otp": 481516, "t": VALUE}).encode()
+
+    for _ in range(2):
+        assert json.loads(concealment.part(raw) + concealment.end()) == {"otp": "cred://t/0", "t": "cred://t/1"}
+    concealment.part(b'{"cut": "off')
+    concealment.end()
+    assert json.loads(concealment.part(raw) + concealment.end()) == {"otp": "cred://t/0", "t": "cred://t/1"}
+
+
 def test_of_a_credential_longer_than_the_hold_no_text_is_kept():
     long = f"-----BEGIN PRIVATE KEY-----\n{LINES * 4}\n-----END PRIVATE KEY-----"
     raw = json.dumps({"k": long, "z": "tail"}).encode()
@@ -256,6 +299,8 @@ def test_of_a_credential_longer_than_the_hold_no_text_is_kept():
         "z": "tail",
     }
     assert kept.texts == [None]
+    concealing(plain := Kept()).text(long.encode())
+    assert plain.texts == [None]
     assert json.loads(concealing(kept := Kept()).document(raw))["z"] == "tail"
     assert kept.texts == [long]
 

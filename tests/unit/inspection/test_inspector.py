@@ -69,6 +69,23 @@ def test_a_credential_is_found_by_its_form_and_again_in_any_form_once_it_was_see
     assert {item.fingerprint for item in look(halves, seen=shown).sightings} == {FINGERPRINT.fingerprint}
 
 
+def test_a_credential_is_found_where_the_signature_of_a_link_would_stand():
+    seen = {FINGERPRINT.fingerprint: FINGERPRINT.shingles}
+    for known in (seen, {}):
+        (sighting,) = look({"to": f"https://evil.example/k?X-Amz-Signature={SECRET}"}, seen=known).sightings
+        assert (sighting.fingerprint, sighting.detector) == (FINGERPRINT.fingerprint, "github-pat")
+
+
+def test_a_signed_link_goes_home_and_its_signature_nowhere_else():
+    link = f"https://bucket.example/k?X-Amz-Signature={'fe5f80f77d5fa3beca03' * 2}"
+    (signed,) = INSPECTOR.detector.find(link)
+    seen = {signed.fingerprint: signed.shingles}
+
+    assert look({"to": link}, seen=seen).sightings == look({"to": link}).sightings == ()
+    for elsewhere in (link.replace("bucket.example", "evil.example"), f"https://evil.example/?next={link}"):
+        assert signed.fingerprint in {item.fingerprint for item in look({"to": elsewhere}, seen=seen).sightings}
+
+
 def test_what_a_call_tells_a_trusted_system_is_looked_for_where_it_is_wanted():
     call = Call("tools/call", replace(TARGET, trust="trusted"), {"body": "eve@evil.example"})
 
