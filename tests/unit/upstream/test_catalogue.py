@@ -222,6 +222,32 @@ async def test_a_flapping_definition_is_usable_again_only_after_pinning(world: W
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
 
 
+async def test_pinning_a_tool_trusts_none_of_the_same_name_elsewhere(world: World):
+    world.mail = [GOOD]
+    catalogue = world.catalogue()
+    await catalogue.refresh()
+    for upstream in ("files", "mail"):
+        await catalogue.observe(upstream, [EVIL], complete=True)
+    await catalogue.refresh()
+
+    await catalogue.pin("files", "read_file")
+
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
+    assert catalogue.target("mail", "tool", "read_file").pin is Pin.CHANGED
+
+
+async def test_pinning_one_tool_forgets_none_that_is_gone(world: World):
+    world.files = [GOOD, tool("gone")]
+    await world.catalogue().refresh()
+    world.files = [GOOD]
+    catalogue = world.catalogue("locked")
+    await catalogue.refresh()
+
+    await catalogue.pin("files", "read_file")
+
+    assert lockfile.load(world.lock).upstreams["files"].keys() == {"read_file", "gone"}
+
+
 async def test_what_was_not_listed_or_not_reviewed_cannot_be_pinned(world: World):
     world.down = True
     catalogue = world.catalogue()
