@@ -65,6 +65,7 @@ def test_chains_are_told_apart_by_name_and_key_id():
 
 
 def test_keys_for_different_purposes_differ():
+    assert subkey(KEY, "chain") == hmac.digest(KEY, b"opagate journal chain", "sha256")
     assert len({subkey(KEY, "chain"), subkey(KEY, "fingerprints"), KEY}) == 3
 
 

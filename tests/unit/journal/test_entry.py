@@ -57,11 +57,15 @@ def decision(effect: str = "allow") -> Decision:
 
 
 def call_fields(
-    target: Target = TARGET, effect: str = "allow", client_name: str | None = "cursor", facts: SessionFacts = FACTS
+    target: Target = TARGET,
+    effect: str = "allow",
+    client_name: str | None = "cursor",
+    facts: SessionFacts = FACTS,
+    caller: Principal = PRINCIPAL,
 ) -> Any:
     context = Context(0.0, "trace-1", "127.0.0.1", client_name, TASK)
     call = Call("tools/call", target, {"token": SECRET})
-    return call_entry("d-1", PRINCIPAL, call, TASK, decision(effect), context, {"mode": "none"}, facts)
+    return call_entry("d-1", caller, call, TASK, decision(effect), context, {"mode": "none"}, facts)
 
 
 def test_a_call_says_who_what_for_which_task_and_under_which_policy():
@@ -155,6 +159,16 @@ def test_a_caller_with_scopes_and_groups_has_them_in_the_record():
 
     fields: Any = refused_entry("d", refusal, trace_id="t", client_ip=None, principal=principal)
     assert (fields["principal"]["scopes"], fields["principal"]["groups"]) == (["a", "b"], ["staff"])
+
+
+def test_a_record_stays_small_whatever_a_token_holds():
+    many = [f"name-{number}" for number in range(1_000)]
+    user = User("jer", groups=tuple(many))
+    chain = tuple(Actor(name, "https://idp.example") for name in many)
+    caller = replace(PRINCIPAL, user=user, scopes=frozenset(many), delegation=chain)
+    record = call_fields(caller=caller)["principal"]
+
+    assert [len(record[name]) for name in ("delegation", "scopes", "groups")] == [16, 64, 64]
 
 
 def test_what_a_result_says_is_in_the_record_if_it_was_kept():

@@ -186,11 +186,12 @@ def test_more_than_the_limit_is_recorded_as_a_digest():
 
 
 def test_what_lies_very_deep_is_recorded_as_a_fingerprint():
-    value: Json = "plain words"
+    items: Json = "plain words"
+    members: Json = "plain words"
     for _ in range(200):
-        value = [value]
+        items, members = [items], {"a": members}
 
-    assert "plain words" not in shown({"a": value})
+    assert "plain words" not in shown({"a": items, "b": members})
 
 
 @pytest.mark.parametrize("mode", ["digest", "full"])

@@ -180,6 +180,7 @@ def test_a_diff_with_nothing_shows_the_whole_definition():
         ("\ufeff", "⟨U+FEFF ZERO WIDTH NO-BREAK SPACE⟩"),
         ("\U000e0041", "⟨U+E0041 TAG LATIN CAPITAL LETTER A⟩"),
         ("\ufe0f", "⟨U+FE0F VARIATION SELECTOR-16⟩"),
+        ("\U000e0101", "⟨U+E0101 VARIATION SELECTOR-18⟩"),
         ("\u3164", "⟨U+3164 HANGUL FILLER⟩"),
         ("\u00a0", "⟨U+00A0 NO-BREAK SPACE⟩"),
         ("\u2028", "⟨U+2028 LINE SEPARATOR⟩"),

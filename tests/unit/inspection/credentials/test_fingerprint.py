@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 from random import Random
 
 import pytest
@@ -30,6 +31,14 @@ def test_a_fingerprint_is_short_hex_and_holds_nothing_of_the_value():
 
     assert len(name) == 24
     assert int(name, 16) >= 0
+
+
+def test_a_fingerprint_is_an_hmac_that_others_can_check():
+    assert KEYED.of("hunter2") == hmac.digest(b"k" * 32, b"hunter2", "sha256").hex()[:24]
+
+
+def test_what_is_signed_for_one_host_is_another_credential_at_another():
+    assert len({KEYED.of("hunter2"), KEYED.of("hunter2", "a.example"), KEYED.of("hunter2", "b.example")}) == 3
 
 
 def test_another_key_gives_another_fingerprint_and_other_shingles():
@@ -81,6 +90,11 @@ def test_a_beginning_or_another_value_is_not_it():
     assert not covered(KEYED.shingles(value), KEYED.grams(value[:20].encode()))
     assert not covered(KEYED.shingles(value), KEYED.grams(secret(seed=2).encode()))
     assert not covered(frozenset(), KEYED.grams(value.encode()))
+
+
+@pytest.mark.parametrize(("kept", "present", "known"), [(8, 3, False), (8, 4, True), (9, 4, False), (9, 5, True)])
+def test_half_of_a_value_is_the_value(kept: int, present: int, known: bool):  # noqa: FBT001 - a parameter of pytest
+    assert covered(frozenset(range(kept)), range(present)) is known
 
 
 def test_a_word_in_common_is_chance():
