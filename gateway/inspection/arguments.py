@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, cast
 
 from gateway.inspection import followable_links
+from gateway.inspection.credentials.finding import Finding, Inspection, Known
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
@@ -49,47 +50,13 @@ _TOO_MANY_VALUES: Final = range(8_192)
 _TOO_MANY: Final = "\0 more links than are told apart"
 """Stands for them. Nothing that is trusted has this word."""
 
-Known_contra = TypeVar("Known_contra", contravariant=True)
 
-
-class Found(Protocol):
-    """A credential that a detector found in arguments."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def detector(self) -> str: ...
-    @property
-    def pointer(self) -> str: ...
-    @property
-    def role(self) -> Role | None: ...
-    @property
-    def form(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def host(self) -> str | None: ...
-    @property
-    def shingles(self) -> frozenset[int]: ...
-    @property
-    def handle(self) -> str | None: ...
-
-
-class Finds(Protocol):
-    """All that was found in arguments; `incomplete` if there was more than could be looked at."""
-
-    @property
-    def findings(self) -> Sequence[Found]: ...
-    @property
-    def incomplete(self) -> bool: ...
-
-
-class Detects(Protocol[Known_contra]):
+class Detects(Protocol):
     """Finds credentials: by their form, and, given what a task has seen, those again in whatever disguise."""
 
     def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known_contra | None = None, /
-    ) -> Finds: ...
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /
+    ) -> Inspection: ...
 
 
 def analyse(
@@ -98,8 +65,8 @@ def analyse(
     key: bytes,
     goal: str | None,
     contract: Contract | None,
-    detector: Detects[Known_contra] | None = None,
-    known: Known_contra | None = None,
+    detector: Detects | None = None,
+    known: Known | None = None,
     wanted: Wanted = EVERYTHING,
 ) -> CallContent:
     """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
@@ -151,7 +118,7 @@ def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
     return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 
 
-def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting, ...]:
+def _sightings(found: Sequence[Finding], arguments: JsonObject) -> tuple[Sighting, ...]:
     """Each once: what is found by its form and again as known is one sighting. A link that is only shown to the host
     that signed it is none."""
     home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
@@ -171,7 +138,7 @@ def _sightings(found: Sequence[Found], arguments: JsonObject) -> tuple[Sighting,
     return tuple(reversed(seen.values()))
 
 
-def _goes_home(item: Found, arguments: JsonObject) -> bool:
+def _goes_home(item: Finding, arguments: JsonObject) -> bool:
     """A signed link, and nothing beside it, in the place that says where the call goes."""
     if item.kind != "presigned" or item.role is not Role.DESTINATION:
         return False

@@ -19,6 +19,7 @@ from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.stream import Detects, Spot, Spotter, plain, spots
 from gateway.protocol import sse
 from gateway.protocol.scalars import Edit, Scalar, Step, edited, scalars
+from gateway.protocol.strict import RELATED_TASK
 
 Keep = Callable[[tuple[Finding, ...], "str | None"], "str | None"]
 """Given the credentials of a spot, and the text that stood there if all of it was seen: its handle, or `None` if there is
@@ -27,19 +28,18 @@ no room for another."""
 SPARED: Final[frozenset[Kind]] = frozenset({"presigned"})
 """What stays: a link that is signed for its own host is no use as a handle."""
 
-_RELATED: Final = "io.modelcontextprotocol/related-task"
 _PROTOCOL: Final[frozenset[tuple[Step, ...]]] = frozenset(
     {
         ("id",),
         ("result", "requestState"),
         ("result", "taskId"),
         ("result", "task", "taskId"),
-        ("result", "_meta", _RELATED, "taskId"),
+        ("result", "_meta", RELATED_TASK, "taskId"),
         ("params", "progressToken"),
         ("params", "requestId"),
         ("params", "taskId"),
         ("params", "elicitationId"),
-        ("params", "_meta", _RELATED, "taskId"),
+        ("params", "_meta", RELATED_TASK, "taskId"),
     }
 )
 """What client and server tell calls, tasks and states apart by. It goes back as it came, whatever it looks like."""

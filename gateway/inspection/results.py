@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway.inspection import followable_links
+from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
@@ -118,28 +119,13 @@ def _first(text: str) -> int:
 _NONE: Final[frozenset[int]] = frozenset()
 
 
-class Seen(Protocol):
-    """A credential that a scanner found in a result."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def detector(self) -> str: ...
-    @property
-    def form(self) -> str: ...
-    @property
-    def shingles(self) -> frozenset[int]: ...
-    @property
-    def ordinary(self) -> bool: ...
-
-
 class Scans(Protocol):
     """Finds credentials in a result while it streams."""
 
     @property
     def incomplete(self) -> bool: ...
-    def feed(self, chunk: bytes, /) -> Sequence[Seen]: ...
-    def finish(self, chunk: bytes = b"", /) -> Sequence[Seen]: ...
+    def feed(self, chunk: bytes, /) -> Sequence[Finding]: ...
+    def finish(self, chunk: bytes = b"", /) -> Sequence[Finding]: ...
 
 
 class ResultInspector:
@@ -175,7 +161,7 @@ class ResultInspector:
         """What the words of that chunk add."""
         return self._content(self._words.finish(chunk) if self._words is not None else _NONE, ())
 
-    def _content(self, tokens: frozenset[int], seen: Sequence[Seen]) -> ResultContent | None:
+    def _content(self, tokens: frozenset[int], seen: Sequence[Finding]) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
         links = self._words.links() if self._words is not None else _NONE
         if not tokens and not seen and not links and complete:

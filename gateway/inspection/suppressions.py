@@ -10,26 +10,11 @@ import difflib
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.inspection.credentials.finding import Finding
 from gateway.model.target import Target
-
-
-class Found(Protocol):
-    """A credential that a detector found."""
-
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def detector(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def pointer(self) -> str: ...
-    @property
-    def handle(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +33,7 @@ class Suppression:
             self.tool is None or fnmatchcase(target.name, self.tool)
         )
 
-    def covers(self, found: Found) -> bool:
+    def covers(self, found: Finding) -> bool:
         if self.detector is not None and not fnmatchcase(found.detector, self.detector):
             return False
         return self.pointer is None or f"{found.pointer}/".startswith(f"{self.pointer}/")
@@ -64,7 +49,7 @@ class ActiveSuppressions(Struct, frozen=True):
     def __bool__(self) -> bool:
         return bool(self.active)
 
-    def covers(self, found: Found, seen: Container[str]) -> bool:
+    def covers(self, found: Finding, seen: Container[str]) -> bool:
         """Whether this is no credential here. `seen` are those that the task knows."""
         if found.kind == "seen" or found.handle is not None or found.fingerprint in seen:
             return False

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -22,6 +22,7 @@ from gateway.inspection.arguments import (
     at,
     sampled,
 )
+from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.inspection.destinations import MAX_TEXT
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest, digests, value_digests
@@ -241,34 +242,17 @@ def test_too_much_is_called_incomplete_and_grounds_nothing_more(arguments: JsonO
     assert "body" in arguments or "/bcc" not in found.grounded
 
 
-@dataclass(frozen=True)
-class Finding:
-    fingerprint: str
-    form: str = "raw"
-    detector: str = "github-pat"
-    pointer: str = "/body"
-    role: Role | None = Role.CONTENT
-    kind: str = "format"
-    host: str | None = None
-    shingles: frozenset[int] = frozenset({7})
-    handle: str | None = None
-
-
-@dataclass(frozen=True)
-class Inspection:
-    findings: tuple[Finding, ...]
-    incomplete: bool = False
+def finding(fingerprint: str, pointer: str = "/body", role: Role | None = Role.CONTENT) -> Finding:
+    return Finding(fingerprint, "github-pat", "format", pointer, role, shingles=frozenset({7}))
 
 
 class Detector:
     """Finds `ghp`, and again whatever it is told of."""
 
-    def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: frozenset[str] | None = None, /
-    ) -> Inspection:
+    def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
         assert roles == ROLES
-        new = (Finding("f1"),) if "ghp" in str(arguments["body"]) else ()
-        again = tuple(Finding(fingerprint) for fingerprint in sorted(known or ()))
+        new = (finding("f1"),) if "ghp" in str(arguments["body"]) else ()
+        again = tuple(finding(fingerprint) for fingerprint in sorted(known or ()))
         return Inspection((*new, *again), incomplete="too much" in str(arguments["body"]))
 
 
@@ -277,7 +261,12 @@ def test_credentials_become_sightings_each_once():
 
     first = analyse(call(arguments), key=KEY, goal=None, contract=None, detector=Detector())
     again = analyse(
-        call(arguments), key=KEY, goal=None, contract=None, detector=Detector(), known=frozenset({"f1", "f2"})
+        call(arguments),
+        key=KEY,
+        goal=None,
+        contract=None,
+        detector=Detector(),
+        known=dict.fromkeys(("f1", "f2"), frozenset[int]()),
     )
 
     assert first.sightings == (Sighting("f1", "github-pat", "/body", Role.CONTENT),)
@@ -300,14 +289,12 @@ class Signed:
     """Finds a signed link wherever it is asked to look."""
 
     def __init__(
-        self, pointer: str, role: Role | None, host: str | None = "bucket.example", kind: str = "presigned"
+        self, pointer: str, role: Role | None, host: str | None = "bucket.example", kind: Kind = "presigned"
     ) -> None:
-        self.finding = Finding("f1", detector="presigned-url", pointer=pointer, role=role, kind=kind, host=host)
+        self.finding = Finding("f1", "presigned-url", kind, pointer, role, host=host)
 
-    def inspect(
-        self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: frozenset[str] | None = None, /
-    ) -> Inspection:
-        return Inspection((self.finding, Finding("f1", kind="seen", pointer=self.finding.pointer)))
+    def inspect(self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: Known | None = None, /) -> Inspection:
+        return Inspection((self.finding, Finding("f1", "github-pat", "seen", self.finding.pointer, Role.CONTENT)))
 
 
 def signed(arguments: JsonObject, detector: Signed) -> tuple[Sighting, ...]:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pytest
 
+from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords, together
 from gateway.inspection.words import digests, distinctive, mentions, value_digests
 from gateway.model.content import ResultContent, Sighting
@@ -145,13 +145,8 @@ def test_words_go_on_into_what_is_sent_on():
     assert not digests(distinctive("good morning to all of you"), KEY) & streamed(message(secret), 11)
 
 
-@dataclass(frozen=True)
-class Credential:
-    fingerprint: str = "f1"
-    detector: str = "github-pat"
-    form: str = "base64"
-    shingles: frozenset[int] = frozenset({1, 2})
-    ordinary: bool = True
+def credential(fingerprint: str) -> Finding:
+    return Finding(fingerprint, "github-pat", "format", form="base64", shingles=frozenset({1, 2}), ordinary=True)
 
 
 class Scanner:
@@ -159,12 +154,12 @@ class Scanner:
 
     incomplete = False
 
-    def feed(self, chunk: bytes, /) -> Sequence[Credential]:
+    def feed(self, chunk: bytes, /) -> Sequence[Finding]:
         self.incomplete = self.incomplete or b"flood" in chunk
-        return [Credential()] if b"ghp" in chunk else []
+        return [credential("f1")] if b"ghp" in chunk else []
 
-    def finish(self, chunk: bytes = b"", /) -> Sequence[Credential]:
-        return [*self.feed(chunk), Credential("f2")]
+    def finish(self, chunk: bytes = b"", /) -> Sequence[Finding]:
+        return [*self.feed(chunk), credential("f2")]
 
 
 def test_words_and_credentials_come_together():
