@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from urllib.parse import quote
 
-from gateway.inspection.credentials.examples import ALPHABETS, example
+from benchmarks.credentials.examples import ALPHABETS, example
 from gateway.inspection.credentials.ruleset import Ruleset
 
 WORDS = [

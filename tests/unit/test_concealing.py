@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from gateway.inspection.credentials.examples import example
+from benchmarks.credentials.examples import example
 from gateway.model.decision import Obligation
 from gateway.model.wire import UpstreamRequest
 from tests.requirements import requirement

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
 from gateway.history.kept import Kept
-from gateway.inspection.credentials.examples import example
 from gateway.model.decision import Decision
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task

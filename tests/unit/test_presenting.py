@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.inspection.credentials.examples import example
+from benchmarks.credentials.examples import example
 from gateway.model.caller import Credentials, Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Obligation

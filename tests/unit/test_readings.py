@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.errors import HistoryFull, JournalError
 from gateway.identity import anonymous
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.messages import HOLD, EventMessages
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity

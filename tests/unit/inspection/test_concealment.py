@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.credentials.examples import example
 from gateway.errors import UpstreamBroken
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.stream import HOLD

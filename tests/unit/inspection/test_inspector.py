@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.inspection import outside_arguments
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins, Shown
 from gateway.inspection.outside_arguments import Sent

@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.examples import example
 from gateway.model.decision import Decision, Obligation
 from gateway.model.wire import JsonObject
 from gateway.pipeline import handle_task

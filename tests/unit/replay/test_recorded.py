@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.examples import example
 from gateway.journal.index import Index
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 
 RULES = ruleset.load()

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import calls, forms
 from gateway.inspection.credentials.calls import Index, role_at
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.finding import Finding, Known, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.model.target import Role

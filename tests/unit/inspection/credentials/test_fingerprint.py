@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.inspection.credentials.examples import ALPHABETS
+from benchmarks.credentials.examples import ALPHABETS
 from gateway.inspection.credentials.fingerprint import SAMPLE, Fingerprints, covered, distinguishing, normalised
 
 KEYED = Fingerprints(b"k" * 32)

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import SAMPLE, Origins, Shown
 from tests.unit.inspection.credentials.conftest import RULES

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from gateway.inspection.credentials.examples import example
+from benchmarks.credentials.examples import example
 from gateway.inspection.credentials.ruleset import OWN
 from tests.unit.inspection.credentials.conftest import RULES
 

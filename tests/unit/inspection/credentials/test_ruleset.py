@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.credentials.examples import example
 from gateway.errors import ConfigurationError
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.examples import example
 from gateway.inspection.credentials.ruleset import GRAMMAR, OWN, Rule, Ruleset, compiled, escaped, load, shannon
 from tests.unit.inspection.credentials.conftest import RULES
 

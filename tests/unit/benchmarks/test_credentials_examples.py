@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from gateway.inspection.credentials.examples import checksum, example
+from benchmarks.credentials.examples import checksum, example
 
 
 def test_literals_and_runs_alternate():

@@ -1,4 +1,4 @@
-"""Makes a fresh value that a rule must find, from the small grammar of its `example`. For tests and benchmarks only:
+"""Makes a fresh value that a rule must find, from the small grammar of its `example`, for benchmarks and tests:
 what comes out has the form of a credential and opens nothing.
 
 `{w:36}` is 36 characters of an alphabet, `{crc62}` the checksum of the last run before it: its CRC-32 in six digits of
