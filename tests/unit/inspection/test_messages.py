@@ -79,6 +79,41 @@ async def test_a_large_json_answer_ends_where_nothing_may_pass_unseen():
         await run(messages, b"abc", b"def")
 
 
+class Spoilsport:
+    """A watch of one message, which must not come to an end that says `no`."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self._seen += chunk.replace(b"\n", b"")
+        if b"no" in self._seen:
+            raise UpstreamBroken("it says no")
+
+
+async def test_what_passes_unseen_is_watched_and_may_not_come_to_its_end():
+    for messages in (
+        JsonMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport),
+        EventMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport),
+    ):
+        await messages.feed(b"data: it says n")
+        with pytest.raises(UpstreamBroken, match="says no"):
+            await messages.feed(b"o\n\n")
+
+
+async def test_each_large_event_has_a_watch_of_its_own():
+    messages = EventMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport)
+    stream = b"data: it ends ", b"in n\n\n", b"o: a name ", b"of a field\n\n"
+
+    assert await run(messages, *stream) == b"".join(stream)
+
+
+async def test_an_event_that_never_ended_does_not_pass_where_a_list_may_come():
+    messages = EventMessages(keep, hold=99, unseen=False, last_words=nothing)
+
+    assert await run(messages, b"data: {}\n\ndata: {}\n") == b"data: {}\n\n"
+
+
 async def test_a_dropped_json_answer_is_replaced_by_the_last_words():
     messages = JsonMessages(drop, hold=99, unseen=True, last_words=lambda: b"instead")
 

@@ -26,6 +26,10 @@ class WatchedDisk(Disk):
         self.done.append("write")
         return super().write(fd, data)
 
+    def truncate(self, fd: int, size: int) -> None:
+        self.done.append("truncate")
+        super().truncate(fd, size)
+
     def sync(self, fd: int) -> None:
         self.syncing.set()
         assert self.go.wait(10)

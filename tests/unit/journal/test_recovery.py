@@ -8,6 +8,7 @@ from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.recovery import recover
 from gateway.journal.storage import Disk
+from tests.unit.journal.disks import WatchedDisk
 from tests.unit.journal.segments import SMALL, add, files
 
 if TYPE_CHECKING:
@@ -53,6 +54,20 @@ async def test_a_torn_line_is_moved_aside_at_every_place_it_can_be_torn_at(
         assert path.read_bytes() == written[:last]
         assert aside.read_bytes() == written[last:size] + b"\n"
         aside.unlink()
+
+
+async def test_what_was_moved_aside_is_safe_before_it_is_cut_off_and_the_cut_before_the_journal_goes_on(
+    write_journal: Callable[..., Awaitable[str]], folder: Path
+):
+    await write_journal(2)
+    add(folder / "00000001.jsonl", b'{"seq":9,"time"')
+    disk = WatchedDisk()
+
+    recover(folder, CHAIN, disk)
+
+    cut = disk.done.index("truncate")
+    assert "sync" in disk.done[disk.done.index("write") : cut]
+    assert disk.done[cut + 1 :] == ["sync"]
 
 
 async def test_zeros_that_a_power_loss_left_are_moved_aside(write_journal: Callable[..., Awaitable[str]], folder: Path):

@@ -16,6 +16,7 @@ from gateway.journal.retention import Pruned, prune
 from gateway.journal.storage import Disk, segments
 from gateway.journal.verification import Fault
 from tests.requirements import requirement
+from tests.unit.journal.disks import WatchedDisk
 from tests.unit.journal.segments import SMALL
 
 if TYPE_CHECKING:
@@ -182,10 +183,20 @@ def test_an_archive_is_verified_like_a_journal(folder: Path, head: str, tmp_path
     assert numbers(archive) == [1, 2, 3, 4, 5]
     assert all(path.read_bytes() == originals[path.name] for _, path in segments(archive))
     assert {path.stat().st_mode & 0o777 for path in archive.iterdir()} == {0o600}
+    assert archive.stat().st_mode & 0o777 == 0o700
     assert faults(archive) == []
     for _, path in segments(archive):
         shutil.copy(path, folder)
     assert faults(folder, head) == []
+
+
+def test_copies_and_floor_are_on_disk_before_anything_is_removed(folder: Path, head: str, tmp_path: Path):
+    disk = WatchedDisk()
+
+    pruned(folder, keep_from=3, archive=tmp_path / "archive", disk=disk)
+
+    copies, floor, removed = ["sync"] * 3, ["write", "sync", "sync"], ["sync"]
+    assert disk.done == [*copies, *floor, *removed]
 
 
 def test_an_archive_that_begins_later_says_where(folder: Path, head: str, tmp_path: Path):

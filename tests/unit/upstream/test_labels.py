@@ -116,6 +116,13 @@ def test_a_pointer_that_arguments_cannot_have_is_not_found(pointer: str):
     assert not has_pointer(SEND, pointer)
 
 
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf", "allOf"])
+def test_a_pointer_may_lead_through_any_branch_of_a_schema(keyword: str):
+    schema: dict[str, Json] = {"properties": {"x": {keyword: [{"type": "null"}, {"properties": {"url": {}}}]}}}
+    assert has_pointer(schema, "/x/url")
+    assert not has_pointer(schema, "/x/uri")
+
+
 def test_an_object_without_properties_may_hold_anything():
     assert has_pointer({"type": "object"}, "/anything")
     assert has_pointer({"type": ["object", "null"]}, "/anything")
