@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.credentials.named import ordinary, placeholder, plausible, strength
+from gateway.inspection.credentials.named import Strength, ordinary, placeholder, plausible, strength
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,33 @@ def test_implausible_tokens(value: str):
         ("493817", True),
         ("493-817", True),
         ("A1B2C3", True),
+        ("4938", True),
+        ("493817205164", True),
+        ("4938172051649", False),
+        ("49381!", False),
         ("123", False),
+        ("a1b2", False),
         ("abcdef", False),
         ("493817493817493817", False),
     ],
 )
 def test_codes(value: str, is_code: bool):  # noqa: FBT001 - a column of the table
     assert plausible(value, "code") is is_code
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "may_be"),
+    [
+        ("password", "hunt2r", True),
+        ("password", "hun2r", False),
+        ("password", "my dog is 7 now", False),
+        ("password", "my dog is 7", True),
+        ("token", "84029571638402957163", True),
+        ("token", "8402957163840295", False),
+    ],
+)
+def test_how_long_a_value_has_to_be_is_said_by_its_kind(kind: Strength, value: str, may_be: bool):  # noqa: FBT001 - a column
+    assert plausible(value, kind) is may_be
 
 
 @pytest.mark.parametrize(
