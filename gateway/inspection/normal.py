@@ -288,7 +288,7 @@ def _path(text: str) -> Destination | None:
         stem, dot, end = text.rpartition(".")
         named = bool(stem and dot) and end.lower() in _FILES and not any(letter.isspace() for letter in end)
         return Destination(DestinationKind.PATH, unicodedata.normalize("NFC", text)) if named else None
-    if _DRIVE.match(text) is None and text[0] not in "/~." and (authority := _authority_of(text)) is not None:
+    if (authority := _authority_of(text)) is not None:
         return _reached(authority)
     return Destination(DestinationKind.PATH, _plain_path(text, unc=windows and text.startswith("//")))
 
@@ -337,7 +337,7 @@ def _host(text: str) -> Destination | None:
         return None
     name = normal.partition(":")[0]
     dotted = "." in text and not (text.replace(".", "").isdigit() and text.count(".") != 3)
-    port = normal != name or name == "localhost" or normal.startswith("[")
+    port = normal != name or name == "localhost"
     return _reached(normal) if dotted or port else None
 
 
