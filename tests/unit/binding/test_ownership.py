@@ -49,15 +49,29 @@ def test_many_handles_of_one_principal_push_out_only_its_own():
     assert ownership.belongs("files", "t1", THIEF)
 
 
+def test_a_value_that_is_used_is_not_the_oldest_any_more():
+    ownership = Ownership(Clock())
+    for number in range(PER_PRINCIPAL):
+        ownership.deliver("files", f"t{number}", OWNER)
+    assert ownership.belongs("files", "t0", OWNER)
+    ownership.deliver("files", "one more", OWNER)
+
+    assert ownership.belongs("files", "t0", OWNER)
+    assert not ownership.belongs("files", "t1", OWNER)
+
+
 def test_expired_handles_leave_memory():
     clock = Clock()
     ownership = Ownership(clock)
     ownership.deliver("files", "old", OWNER)
+    ownership.deliver("files", "old", THIEF)
     clock.now += LIFETIME
     ownership.deliver("files", "new", THIEF)
     ownership.expire()
 
     assert list(ownership._owned) == [THIEF.key]
+    assert len(ownership._owned[THIEF.key]) == 1
+    assert ownership.belongs("files", "new", THIEF)
 
 
 def made(call: str) -> Made:

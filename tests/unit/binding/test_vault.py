@@ -85,6 +85,17 @@ def test_one_caller_does_not_fill_it_for_another():
     assert vault.keep("mallory", "c", "crm", SEEN, "1") is not None
 
 
+def test_callers_that_each_keep_to_their_part_share_what_there_is():
+    vault = Vault(secrets.token_urlsafe, in_all=3, all_bytes=30, share=1)
+    assert vault.keep("ada", "a", "crm", SEEN, "x" * 16) is not None
+    assert vault.keep("bob", "b", "crm", SEEN, "x" * 15) is None
+    assert vault.keep("bob", "b", "crm", SEEN, "x" * 14) is not None
+    assert vault.keep("eve", "c", "crm", SEEN, None) is not None
+    assert vault.keep("mallory", "d", "crm", SEEN, None) is None
+    vault.drop("a")
+    assert vault.keep("mallory", "d", "crm", SEEN, "x" * 16) is not None
+
+
 def test_what_ended_is_forgotten_and_leaves_room():
     vault = numbered()
     handles = {task: vault.keep("ada", task, "crm", SEEN, "secret") or "" for task in "abc"}
