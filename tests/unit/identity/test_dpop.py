@@ -192,10 +192,10 @@ def test_a_proof_for_something_else_is_refused(changes: dict[str, Any], problem:
         ({"jwk": "x"}, "header is not that of a proof"),
         ({"crit": ["exp"]}, "header is not that of a proof"),
         ({"jku": "https://evil.example"}, "header is not that of a proof"),
-        ({"x5c": ["AA"]}, "header is not that of a proof"),
+        *(({name: "x"}, "header is not that of a proof") for name in ("x5c", "x5u", "b64", "zip", "enc")),
         ({"jwk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}}, "not accepted"),
         ({"jwk": KEY.as_dict(private=True)}, "discloses a private key"),
-        ({"jwk": {"kty": "oct", "k": "c2VjcmV0"}}, "discloses a private key"),
+        *(({"jwk": {name: "AA"}}, "discloses a private key") for name in ("d", "p", "q", "dp", "dq", "qi", "oth", "k")),
         ({"jwk": {"kty": "oct"}}, "not accepted"),
         ({"jwk": ECKey.generate_key("P-256").as_dict(private=False)}, "another key"),
     ],
@@ -224,6 +224,17 @@ def test_a_thumbprint_that_is_not_ascii_matches_nothing():
 )
 def test_proofs_of_other_key_types_pass(alg: str, key: RSAKey | OKPKey):
     assert check(dpop(TOKEN, proof(key, TOKEN, alg=alg)), Confirmation(jkt=key.thumbprint())) is None
+
+
+def test_a_key_that_may_not_sign_tokens_may_not_sign_proofs():
+    key = OKPKey.generate_key("Ed448")
+    signed = dpop(TOKEN, proof(key, TOKEN, alg="EdDSA"))
+    assert "does not verify" in refused(signed, Confirmation(jkt=key.thumbprint()))
+
+
+def test_where_the_url_that_was_asked_is_none_no_proof_is_for_it():
+    for url in ("mcp", "https://u@gateway.example/"):
+        assert "another URL" in refused(dpop(TOKEN, proof(KEY, TOKEN, url=url), url=url))
 
 
 def test_a_certificate_bound_token_needs_that_certificate():
@@ -268,6 +279,7 @@ def test_equal_urls_are_equal(one: str, other: str):
         ("https://gateway.example/a/b", "https://gateway.example/a%2Fb"),
         ("https://gateway.example/a/../mcp", "https://gateway.example/mcp"),
         ("https://gateway.example/%", "https://gateway.example/"),
+        ("https://[::1]:8080/mcp", "https://[::1:8080]/mcp"),
         ("https://gateway.example/%e9", "https://gateway.example/é"),
     ],
 )

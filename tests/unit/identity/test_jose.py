@@ -116,6 +116,8 @@ def test_a_header_member_of_another_type_is_refused(name: str, value: object):
         "!!.e30.e30",
         "e30=.e30.e30",
         "e31.e30.e30",
+        f"{raw_token({'alg': 'ES256'}, {})}.e30",
+        raw_token({"alg": "ES256"}, {"sub": "x" * jose.MAX_TOKEN}),
         raw_token([], {}),
         raw_token({"alg": "ES256"}, []),
         raw_token({"alg": "ES256"}, b'{"sub":"a","sub":"b"}'),
@@ -129,7 +131,6 @@ def test_a_header_member_of_another_type_is_refused(name: str, value: object):
         raw_token({"alg": "ES256"}, b'{"a":' * 2_000),
         raw_token({"alg": "ES256"}, b'{"exp":' + b"9" * 5_000 + b"}"),
         "é.e30.e30",
-        "x" * (jose.MAX_TOKEN + 1),
     ],
 )
 def test_what_is_not_a_strict_token_is_refused(token: str):
