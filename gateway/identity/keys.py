@@ -78,7 +78,6 @@ class Keys:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        self._background = self._refreshing = None
         await self._source.aclose()
 
     async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:

@@ -28,7 +28,6 @@ class SpiffeAuthenticator:
 
     def __init__(self, identity: SpiffeIdentity, keys: Keys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
-        self._domain = identity.trust_domain
         self._foreign = trust.issuers
         self._keys = keys
         self._report = signed.ClaimReport(self.issuer)

@@ -61,20 +61,20 @@ class X509Authenticator:
         return (
             check_leaf(leaf, now)
             or check_issued(leaf, issuers, authorities, now)
-            or self._verified(leaf, name, presented)
+            or self._verified(leaf, name, token_id=thumbprint(certificate), now=presented.now)
         )
 
-    def _verified(self, leaf: x509.Certificate, name: str, presented: Presented) -> Verified:
+    def _verified(self, leaf: x509.Certificate, name: str, *, token_id: str, now: float) -> Verified:
         ends = leaf.not_valid_after_utc.timestamp()
         principal = Principal(
             id=name,
             issuer=self.issuer,
             method=AuthMethod.SPIFFE_X509,
             bound=True,
-            token_id=thumbprint(presented.credentials.certificate or b""),
+            token_id=token_id,
             expires=ends,
         )
-        until = min(ends, presented.now + CACHED, self._keys.usable_until())
+        until = min(ends, now + CACHED, self._keys.usable_until())
         return Verified(principal, until=until, generation=self.generation)
 
 

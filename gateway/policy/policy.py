@@ -123,7 +123,6 @@ class Policy:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
-            self._watch = None
         await self._source.aclose()
 
     async def decide(self, document: JsonObject) -> Decision:

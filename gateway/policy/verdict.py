@@ -78,7 +78,6 @@ def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
 def listed(answer: object) -> frozenset[str] | None:
     """The ids that an answer to a list names, or `None` if it does not follow the contract."""
     try:
-        _require_version(answer)
         return frozenset(msgspec.convert(answer, contract.Visible).visible)
     except msgspec.ValidationError:
         return None

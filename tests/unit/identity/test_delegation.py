@@ -21,10 +21,11 @@ def nested(depth: int) -> "Json":
 
 
 def test_a_chain_is_read_with_the_present_actor_first():
-    act: Json = {"sub": "now", "iss": "https://idp.example", "act": {"sub": "before", "act": {"sub": "first"}}}
+    before: Json = {"sub": "spiffe://corp/before", "act": {"sub": "first"}}
+    act: Json = {"sub": "now", "iss": "https://idp.example", "act": before}
     assert delegation.chain(act, TRUST) == (
         Actor("now", "https://idp.example"),
-        Actor("before", None),
+        Actor("spiffe://corp/before", None),
         Actor("first", None),
     )
 

@@ -67,6 +67,15 @@ async def test_no_credentials_are_a_401_that_says_where_to_get_a_token(identitie
     assert metadata in (refusal.challenge or "")
 
 
+async def test_a_refusal_asks_for_the_scheme_that_was_used(identities: Identities, signer: Signer):
+    token = signer.token(exp=NOW - 60)
+    by_bearer = refused(await identities.identify(bearer(token), None), "identity/expired")
+    by_dpop = refused(await identities.identify(dpop(token, proof(KEY, token)), None), "identity/expired")
+
+    assert (by_bearer.challenge or "").startswith("Bearer error=")
+    assert (by_dpop.challenge or "").startswith("DPoP algs=")
+
+
 async def test_a_gateway_without_identities_lets_nobody_in(tmp_path: Path, signer: Signer):
     async with running(configuration(tmp_path), Clock()) as identities:
         refused(await identities.identify(Credentials("POST", MCP), "127.0.0.1"), "identity/missing")
@@ -155,7 +164,8 @@ async def test_a_token_whose_key_was_rotated_away_is_not_believed_from_memory(
     successor = Signer("k2")
     await asyncio.to_thread(path.write_bytes, successor.jwks())
     accepted(await identities.identify(bearer(successor.token()), None))
-    refused(await identities.identify(bearer(token), None), "identity/signature")
+    refusal = refused(await identities.identify(bearer(token), None), "identity/signature")
+    assert "does not publish" in refusal.reason.message
 
 
 async def test_a_token_is_not_believed_from_memory_longer_than_its_keys(

@@ -201,6 +201,25 @@ async def test_a_file_that_changes_is_read_again_in_the_background(tmp_path: Pat
     await keys.stop()
 
 
+async def test_between_two_looks_in_the_background_is_the_interval(monkeypatch: pytest.MonkeyPatch):
+    waited: list[float] = []
+    begun = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        begun.set()
+        await asyncio.Event().wait()
+
+    place = Place(Signer().jwks())
+    keys = make(place)
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    await keys.start()
+    async with asyncio.timeout(5):
+        await begun.wait()
+    assert (waited, place.loads) == ([300], 1)
+    await keys.stop()
+
+
 async def test_how_often_keys_are_looked_at(tmp_path: Path):
     place = Place(Signer().jwks())
     keys = make(place)
@@ -255,7 +274,7 @@ async def test_an_older_bundle_does_not_replace_a_newer_one():
     await keys.refresh()
     assert "older bundle" in (keys.status().problem or "")
     assert len(await keys.find("new", "ES256")) == 1
-    for sequence, kid in ((7, "same"), (8, "next"), (None, "unnumbered")):
+    for sequence, kid in ((7, "same"), (8, "next"), (None, "unnumbered"), (1, "numbered again")):
         place.data = bundle(sequence, kid)
         await keys.refresh()
         assert len(await keys.find(kid, "ES256")) == 1

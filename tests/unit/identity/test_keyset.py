@@ -94,13 +94,18 @@ def test_the_private_half_of_a_published_key_is_never_imported():
         b'{"keys":["k"]}',
         b'{"keys":[],"keys":[]}',
         b"\xff",
-        document(*[{"kty": "EC"}] * 257),
+        document(Signer().jwk(), *[{"kty": "EC"}] * keyset.MAX_KEYS),
         document({"kty": "oct", "k": "c2VjcmV0"}),
     ],
 )
 def test_a_document_without_a_usable_key_is_refused(data: bytes):
     with pytest.raises(ValueError):
         keyset.parse(data)
+
+
+def test_a_document_may_have_so_many_keys():
+    found = keyset.parse(document(Signer().jwk(), *[{"kty": "EC"}] * (keyset.MAX_KEYS - 1)))
+    assert [key.kid for key in found.keys] == ["k1"]
 
 
 def test_a_spiffe_bundle_has_keys_for_tokens_and_authorities_for_certificates():
@@ -132,6 +137,7 @@ def test_an_authority_is_nothing_in_a_plain_key_set():
         (["AA", "AA"], "it has not exactly one certificate"),
         ([7], "it has not exactly one certificate"),
         (["!!"], "its certificate is malformed"),
+        ([f" {Authority().jwk()['x5c'][0]}"], "its certificate is malformed"),
         ([base64.b64encode(b"no certificate").decode()], "its certificate is malformed"),
     ],
 )

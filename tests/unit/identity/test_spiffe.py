@@ -74,6 +74,7 @@ async def test_a_jwt_svid_is_its_workload(identities: "Identities", signer: Sign
         ({"act": {"sub": "a"}}, "identity/delegation"),
         ({"may_act": {"sub": AGENT}}, "identity/delegation"),
         ({"client_id": "a"}, "identity/delegation"),
+        ({"azp": "a"}, "identity/delegation"),
     ],
 )
 async def test_a_jwt_svid_that_does_not_hold_is_refused(
@@ -112,3 +113,11 @@ async def test_a_token_that_names_a_configured_issuer_is_for_that_one(
     refused(await identities.identify(bearer(svid(signer, iss=other.issuer)), None), "identity/signature")
     principal = accepted(await identities.identify(bearer(svid(other, iss=other.issuer)), None))
     assert principal.issuer == other.issuer
+
+
+async def test_an_audience_that_is_configured_is_the_one_that_is_asked_for(tmp_path: Path, signer: Signer):
+    (tmp_path / "bundle.json").write_text(json.dumps({"keys": [signer.jwk(use="jwt-svid")]}))
+    spiffe: dict[str, object] = {"kind": "spiffe", "trust_domain": "corp", "bundle": f"file:{tmp_path}/bundle.json"}
+    async with running(configuration(tmp_path, {**spiffe, "audience": "gateway"}), Clock()) as identities:
+        accepted(await identities.identify(bearer(svid(signer, aud="gateway")), None))
+        refused(await identities.identify(bearer(svid(signer)), None), "identity/audience")

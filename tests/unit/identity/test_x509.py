@@ -1,9 +1,12 @@
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.model.caller import AuthMethod, Credentials
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.identity.identities import Identities
 
 AGENT = "spiffe://corp/agent/triage"
+UNKNOWN, NAMES, BASIC = (b"\x06\x03\x55\x1d" + bytes([number]) for number in (99, 17, 19))
+"""Of extensions the ids as they stand in a certificate; no library writes the same one twice."""
 TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}
 
 
@@ -61,12 +66,17 @@ def mtls(certificate: bytes, *issuers: bytes) -> Credentials:
     return Credentials("POST", MCP, certificate=certificate, issuers=issuers)
 
 
+def der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
 async def test_a_certificate_is_its_workload(identities: "Identities", corp: Authority):
     principal = accepted(await identities.identify(mtls(corp.svid(AGENT)), "10.0.0.1"))
     assert (principal.id, principal.issuer, principal.method) == (AGENT, "spiffe://corp", AuthMethod.SPIFFE_X509)
     assert principal.bound
     assert principal.expires == NOW + 3600
-    assert principal.token_id
+    other = accepted(await identities.identify(mtls(corp.svid(AGENT)), "10.0.0.1"))
+    assert principal.token_id != other.token_id, "each certificate is a credential of its own, as each token is"
 
 
 async def test_each_trust_domain_has_its_own_authority(identities: "Identities", partner: Authority):
@@ -98,6 +108,11 @@ async def test_what_stands_between_a_certificate_and_its_authority_must_have_iss
     region, foreign = Authority("region", above=corp), Authority("region", above=partner)
     late, leafy = Authority("late", above=corp, now=NOW - 10 * 86400), Authority("leafy", above=corp, ca=False)
     away = Authority("away", above=late)
+    is_authority = x509.BasicConstraints(ca=True, path_length=None)
+    odd = corp.builder("region", X25519PrivateKey.generate().public_key()).add_extension(is_authority, critical=True)
+    again = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.99"), b"\x30\x00")
+    twice = corp.builder("region", region.key.public_key()).add_extension(is_authority, critical=True)
+    twice = twice.add_extension(again, critical=False)
     for path in (
         (foreign.svid(AGENT), foreign.der, partner.der),
         (foreign.svid(AGENT), foreign.der, region.der, corp.der),
@@ -106,6 +121,8 @@ async def test_what_stands_between_a_certificate_and_its_authority_must_have_iss
         (leafy.svid(AGENT), leafy.der, corp.der),
         (away.svid(AGENT), away.der, late.der, corp.der),
         (region.svid(AGENT), b"no certificate"),
+        (region.svid(AGENT), der(odd.sign(corp.key, hashes.SHA256())), corp.der),
+        (region.svid(AGENT), der(twice.sign(corp.key, hashes.SHA256())).replace(UNKNOWN, BASIC), corp.der),
     ):
         refused(await identities.identify(mtls(*path), None), "identity/certificate")
 
@@ -164,6 +181,25 @@ async def test_a_certificate_that_ends_is_not_believed_from_memory(
     accepted(await identities.identify(mtls(certificate), None))
     clock.now += 31
     refused(await identities.identify(mtls(certificate), None), "identity/certificate")
+
+
+async def test_a_certificate_of_an_authority_that_left_the_bundle_is_not_believed_from_memory(
+    identities: "Identities", corp: Authority, clock: Clock, tmp_path: Path
+):
+    certificate = corp.svid(AGENT)
+    accepted(await identities.identify(mtls(certificate), None))
+    svid = Signer("k2")
+    keys = [Authority("corp").jwk(), svid.jwk(use="jwt-svid")]
+    await asyncio.to_thread((tmp_path / "corp.json").write_text, json.dumps({"keys": keys}))
+    accepted(await identities.identify(bearer(svid.token(iss=None, sub=AGENT, header={"typ": None})), None))
+    refused(await identities.identify(mtls(certificate), None), "identity/certificate")
+
+
+async def test_a_certificate_that_says_something_twice_is_refused(identities: "Identities", corp: Authority):
+    """Readers differ in which of the two they take."""
+    again = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.99"), b"\x30\x00")
+    twice = corp.svid(AGENT, extensions=(again,)).replace(UNKNOWN, NAMES)
+    refused(await identities.identify(mtls(twice), None), "identity/certificate")
 
 
 @pytest.mark.parametrize("data", [b"", b"no certificate", b"\x30\x00"])

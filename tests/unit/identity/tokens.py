@@ -26,6 +26,8 @@ from gateway.model.decision import Refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
     Key = ECKey | OKPKey | RSAKey
 
 NOW = 1_800_000_000.0
@@ -215,7 +217,7 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def builder(
-        self, subject: str, public: ec.EllipticCurvePublicKey, *, starts: float = -3600.0, ends: float = 86400.0
+        self, subject: str, public: CertificatePublicKeyTypes, *, starts: float = -3600.0, ends: float = 86400.0
     ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()

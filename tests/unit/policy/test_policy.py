@@ -98,6 +98,13 @@ async def test_the_revision_that_the_engine_holds_is_the_one_recorded(held: str,
     assert decision.policy == PolicyRevision("said", revision)
 
 
+async def test_a_policy_that_says_its_name_is_called_by_it():
+    unnamed = _Source({}, name="held")
+
+    assert (await _policy(_Source(name="held")).decide({})).policy.name == "said"
+    assert (await _policy(unnamed).decide({})).policy.name == "held"
+
+
 async def test_without_any_revision_it_is_unknown():
     source = _Source(ALLOWED | {"policy": {"name": "said"}})
 
@@ -227,6 +234,7 @@ async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
     await policy.stop()
 
     assert [event.kind for event in events] == ["problem"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "policy-watch"]
     assert policy.status().loaded == 0.0
     assert not policy.status().ready
 

@@ -120,6 +120,21 @@ def test_an_allow_that_breaks_the_contract_anywhere_is_malformed(changes: dict[s
     assert _code(_answer(**changes)) == "policy/malformed"
 
 
+def test_an_answer_of_another_version_is_refused_as_that_whatever_else_it_says():
+    decision = verdict.read(_answer(effect="perhaps", version=2), SUPPORTED)
+
+    assert decision.reasons[0].code == "policy/malformed"
+    assert "the version is not 1" in decision.reasons[0].message
+
+
+def test_what_a_denial_would_oblige_to_does_not_change_why_it_denies():
+    malformed = {"id": "label", "properties": {"confidentiality": "secret"}}
+
+    decision = verdict.read(_answer(effect="deny", reasons=[REASON], obligations=[malformed]), SUPPORTED)
+
+    assert [reason.code for reason in decision.reasons] == ["tool/not-granted"]
+
+
 @pytest.mark.parametrize("effect", ["allow", "ask"])
 @pytest.mark.parametrize(
     "obligation",

@@ -4,13 +4,15 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
 from gateway.policy.contract import Session
-from gateway.tasks.contract import DEFAULT_EXPIRY, LIMITS, MAX_BODY, MAX_GOAL, Declaration, read
+from gateway.policy.policy import shipped
+from gateway.tasks.contract import DEFAULT_EXPIRY, LIMITS, MAX_BODY, MAX_GOAL, MAX_ITEMS, MAX_TEXT, Declaration, read
 
 WHOLE: dict[str, Any] = {
     "goal": "mend the login page\n\tand tell ops",
@@ -99,6 +101,7 @@ def test_what_is_left_out_narrows_nothing_and_an_empty_list_allows_nothing():
         ({"goal": "x" * (MAX_GOAL + 1)}, "goal is longer than 8192 characters"),
         ({"risk": "none"}, "risk is one of low, medium, high"),
         ({"risk": None}, "risk is one of"),
+        ({"risk": ["low"]}, "risk is one of"),
         ({"tenant": ""}, "tenant is a text"),
         ({"environment": []}, "environment is a text"),
         ({"expires_in": 0}, "expires_in is a whole number from 1 to 86400"),
@@ -147,5 +150,15 @@ def test_reading_never_raises(document: object):
     assert isinstance(_read(document), Declaration | Reason)
 
 
-def test_each_limit_is_of_a_fact_that_the_policy_is_told():
+def test_what_is_as_long_as_it_may_be_is_taken():
+    tools = ["x" * MAX_TEXT] * MAX_ITEMS
+    declared = _read({"goal": "x" * MAX_GOAL, "contract": {"tools": tools}})
+
+    assert declared == Declaration(goal="x" * MAX_GOAL, contract=Contract(tools=tuple(tools)))
+
+
+def test_a_contract_can_limit_each_fact_that_the_policy_limits_and_no_other():
+    settings = yaml.safe_load((shipped() / "gateway/settings/data.yaml").read_text("utf-8"))
+
+    assert set(LIMITS) == settings["task_limits"].keys()
     assert set(LIMITS) <= set(Session.__struct_fields__)

@@ -113,6 +113,7 @@ async def test_a_task_is_opened_and_described(desk: Desk, me: Principal):
     }
     headers = dict(reply.headers)
     assert (headers[b"location"], headers[b"cache-control"]) == (b"/tasks/task-1", b"no-store")
+    assert (headers[b"content-type"], headers[b"x-content-type-options"]) == (b"application/json", b"nosniff")
     assert desk.tokens.task_of(token, me, 1050) == "task-1"
     assert desk.history.select(me, "task-1", 1050) != desk.history.select(me, "task-2", 1050)
 
