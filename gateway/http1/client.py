@@ -27,12 +27,13 @@ _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n
 
 class Client:
     """Use it from one event loop. `connect`: seconds until there is a connection. `tls` is used where the address wants
-    TLS. There is no limit to the connections: who sends bounds what is sent at once."""
+    TLS; without one, it is spoken with whom the machine trusts. There is no limit to the connections: who sends bounds
+    what is sent at once."""
 
     def __init__(self, address: Address, *, connect: float, tls: ssl.SSLContext | None = None) -> None:
         self._address = address
         self._connect = connect
-        self._tls = tls
+        self._tls = (tls or ssl.create_default_context()) if address.tls else None
         self._kept: dict[Connection, None] = {}
         """Connections that carry nothing, the one that was used last at the end."""
         self._open: set[Connection] = set()

@@ -28,7 +28,7 @@ async def connected(address: Address, connection: Connection, *, tls: ssl.SSLCon
     """Connect. `within` is in seconds and covers everything. Raises `Unconnected`."""
     try:
         async with asyncio.timeout(within):
-            await _connected(address, connection, tls if address.tls else None)
+            await _connected(address, connection, tls)
     except TimeoutError:
         raise ConnectTimeout(f"no connection within {within:g} s") from None
     except ssl.SSLCertVerificationError:

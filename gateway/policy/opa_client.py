@@ -188,7 +188,7 @@ def _address(settings: OpaEngine) -> address.Address:
 def _tls(settings: OpaEngine) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=settings.ca)
-    except (OSError, ssl.SSLError):
+    except OSError:
         raise PolicyBroken(
             f"the certificate authorities in {settings.ca} cannot be read", "point policy.engine.ca at a PEM file"
         ) from None

@@ -117,9 +117,10 @@ async def test_tls_is_spoken_with_who_is_trusted_and_nobody_else(tmp_path: Path)
                 response = await client.request(b"GET", (), within=20)
                 assert b"".join([piece async for piece in response]) == b"{}"
         assert peer.connections == 1
-        async with asking(peer.url, tls=ssl.create_default_context()) as client:
-            with pytest.raises(Untrusted):
-                await client.request(b"GET", (), within=20)
+        for foreign in (ssl.create_default_context(), None):
+            async with asking(peer.url, tls=foreign) as client:
+                with pytest.raises(Untrusted):
+                    await client.request(b"GET", (), within=20)
         async with asking(peer.url.replace("127.0.0.1", "127.0.0.2"), tls=ours) as client:
             with pytest.raises(Unconnected):
                 await client.request(b"GET", (), within=20)

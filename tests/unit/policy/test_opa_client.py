@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,25 @@ from pydantic import SecretStr
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
+from gateway.http1.failures import AnswerTimeout
 from gateway.policy import opa_client as servers
 from gateway.policy.opa_client import OpaClient
+from gateway.policy.problems import GRANTS
 from gateway.policy.remote import RemotePolicy
 from gateway.shielding import shielded_result
+from tests.e2e.certificates import server as server_pair
+from tests.e2e.certificates import written
+from tests.unit.http1.peer import serving
+from tests.unit.identity.tokens import Authority
 
 
 class Peer:
-    """What was asked, and how often somebody connected."""
+    """What was asked, how often somebody connected, and whether a connection has ended."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
+        self.left = asyncio.Event()
         self.asked = asyncio.Event()
 
 
@@ -50,6 +59,7 @@ async def _peer(path: Path, *answers: bytes | None) -> AsyncGenerator[Peer]:
             writer.write(answer)
             if b"connection: close" in answer:
                 break
+        peer.left.set()
         writer.close()
 
     listening = await asyncio.start_unix_server(serve, path)
@@ -79,7 +89,7 @@ def _http(body: bytes, *, status: str = "200 OK", kind: str = "application/json"
 
 
 def _result(value: object) -> bytes:
-    return _http(json.dumps({"result": value}).encode())
+    return _http(json.dumps({"result": value}).encode(), kind="Application/JSON; charset=utf-8")
 
 
 @asynccontextmanager
@@ -144,6 +154,8 @@ async def test_a_result_of_null_is_passed_on_for_strict_reading(socket: Path):
         _http(b'{"result": true}', kind="text/html"),
         _http(b'{"result": true}', kind="application/jsonp"),
         _http(b'{"result": true}', extra="content-encoding: gzip\r\n"),
+        _http(b'{"result": true}', extra="content-type: text/html\r\n"),
+        b'HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{"result": true}',
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: nonsense\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
@@ -167,6 +179,7 @@ async def test_rubbish_is_malformed(socket: Path, answer: bytes):
         ("500 Internal Server Error", b"oops", "status 500)"),
         ("500 Internal Server Error", b'{"code": "<script>"}', "status 500)"),
         ("500 Internal Server Error", b'{"code": 7}', "status 500)"),
+        ("500 Internal Server Error", b'{"code": "%b"}' % (b"x" * 65), "status 500)"),
         ("401 Unauthorized", b'{"result": true}', "status 401)"),
         ("404 Not Found", b"{}", "status 404)"),
         ("204 No Content", b"", "status 204)"),
@@ -193,7 +206,7 @@ async def test_a_redirect_is_not_followed(socket: Path):
 
 
 @pytest.mark.parametrize(
-    "length", ["content-length: 2000\r\n", "connection: close\r\n", "transfer-encoding: chunked\r\n"]
+    "length", ["content-length: 3000\r\n", "connection: close\r\n", "transfer-encoding: chunked\r\n"]
 )
 async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(
     socket: Path, length: str, monkeypatch: pytest.MonkeyPatch
@@ -201,9 +214,11 @@ async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(
     monkeypatch.setattr(servers, "MAX_ANSWER", 1000)
     content = b"7d0\r\n" + b" " * 2000 if "chunked" in length else b" " * 2000
     answer = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n".encode() + content
-    async with _peer(socket, answer), _client(socket) as client:
+    async with _peer(socket, answer) as peer, _client(socket) as client:
         with pytest.raises(PolicyMalformed, match="larger than"):
             await client.evaluate("decision", b"{}")
+        async with asyncio.timeout(2):
+            await peer.left.wait()
 
 
 async def test_an_answer_that_breaks_off_is_unavailable(socket: Path):
@@ -280,6 +295,20 @@ async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(socket:
         assert second.cancelled()
 
 
+async def test_who_finds_no_room_in_time_is_late_and_takes_none_also_when_it_goes_at_that_moment():
+    places, loop = servers._Places(0), asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        with pytest.raises(AnswerTimeout):
+            await places.take(loop.time())
+    going = asyncio.ensure_future(places.take(loop.time() + 60))
+    await asyncio.sleep(0)
+    servers._late(places._waiting[-1])
+    going.cancel()
+
+    await asyncio.wait([going], timeout=5)
+    assert (going.cancelled(), places._free) == (True, 0)
+
+
 async def test_room_that_was_given_to_a_question_which_is_gone_goes_to_the_next():
     places, deadline = servers._Places(1), asyncio.get_running_loop().time() + 60
     await places.take(deadline)
@@ -335,6 +364,20 @@ async def test_a_path_in_the_address_comes_before_opas_own():
     )
 
 
+async def test_an_opa_over_tls_is_one_that_the_configured_authorities_vouch_for(tmp_path: Path):
+    authority = Authority(now=time.time())
+    pair = server_pair(authority, tmp_path)
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(pair.certificate, pair.key)
+    ca = written(authority, tmp_path, "ca")
+    async with serving(_result(1), tls=theirs) as peer:
+        for authorities, told in ((ca, None), (None, "cannot be reached")):
+            client = OpaClient(OpaEngine(kind="opa", url=peer.url, ca=authorities, deadline=timedelta(seconds=20)))
+            with nullcontext() if told is None else pytest.raises(PolicyUnavailable, match=told):
+                assert await client.evaluate("decision", b"{}") == 1
+            await client.aclose()
+
+
 async def test_no_server_is_unavailable(socket: Path):
     async with _client(socket) as client:
         with pytest.raises(PolicyUnavailable) as raised:
@@ -361,6 +404,7 @@ async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
     [
         ({"provenance": {"version": "1", "bundles": {"b": {"revision": "2"}, "a": {"revision": "1"}}}}, "1+2"),
         ({"provenance": {"version": "1", "bundles": {"b": {}}}}, ""),
+        ({"provenance": {"version": "1", "bundles": {"b": {"revision": "2"}, "a": {}}}}, "2"),
         ({"provenance": {"version": "1", "revision": "old"}}, "old"),
         ({"provenance": {"version": "1"}}, ""),
     ],
@@ -377,6 +421,20 @@ async def test_a_revision_that_is_not_told_is_malformed(socket: Path, body: obje
             await client.revision()
 
 
+async def test_problems_of_data_are_what_the_policy_says_and_no_answer_is_not_none(socket: Path):
+    failed = _http(b'{"code": "internal_error"}', status="500 Internal Server Error")
+    problem = {"upstream": "mail", "index": 0, "problem": "it is broken"}
+    async with _peer(socket, _result([problem]), _http(b"{}"), failed, failed) as peer, _client(socket) as client:
+        assert await client.problems(GRANTS) == ["upstream 'mail', grant 1: it is broken"]
+        assert await client.problems(GRANTS) == []
+        with pytest.raises(PolicyUnavailable, match="status 500, internal_error"):
+            await client.problems(GRANTS)
+        with pytest.raises(PolicyUnavailable, match="status 500, internal_error"):
+            await client.revision()
+
+    assert peer.requests[0].startswith(b"GET /v1/data/gateway/grants/")
+
+
 @pytest.mark.parametrize("content", [None, "not a certificate"])
 def test_authorities_that_cannot_be_read_are_named(tmp_path: Path, content: str | None):
     ca = tmp_path / "ca.pem"
@@ -391,6 +449,14 @@ async def test_a_client_can_be_closed_twice(socket: Path):
     async with _peer(socket, _result(1)), _client(socket) as client:
         await client.evaluate("decision", b"{}")
         await client.aclose()
+
+
+async def test_a_client_that_is_closed_leaves_no_connection(socket: Path):
+    async with _peer(socket, _result(1)) as peer, _client(socket) as client:
+        await client.evaluate("decision", b"{}")
+        await client.aclose()
+        async with asyncio.timeout(2):
+            await peer.left.wait()
 
 
 async def test_what_the_caller_cancels_is_cancelled(socket: Path):

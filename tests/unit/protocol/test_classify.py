@@ -319,6 +319,8 @@ def test_an_unknown_notification_is_400(method: str, headers: Headers):
         ("tasks/cancel", {"taskId": ""}), ("tools/list", {"cursor": 1}), ("tools/list", {"cursor": None}),
         ("tools/call", {"name": "a", "_meta": {RELATED: "t"}}), ("tools/call", {"name": "a", "_meta": {RELATED: {}}}),
         ("completion/complete", {"argument": {"name": "a", "value": ""}}), ("completion/complete", {"ref": "a"}),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "a"}, "argument": {"name": "a", "value": ""}, "cursor": 1}),
+        ("tools/call", {"name": "a", "taskId": 1}),
         ("ping", {"notifications": []}), ("ping", {"notifications": {"taskIds": "t"}}), ("ping", {"notifications": {"taskIds": [1]}}),
     ],
 )  # fmt: skip

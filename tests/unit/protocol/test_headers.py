@@ -15,6 +15,7 @@ from gateway.protocol.headers import (
     Routing,
     decode,
     disagreement,
+    encode,
     forwardable_request,
     forwardable_response,
     passed_on,
@@ -69,6 +70,26 @@ def test_a_version_or_session_that_is_no_token_is_refused(name: bytes, value: by
 @pytest.mark.parametrize("value", [b"mcp-name", b"close, Mcp-Protocol-Version", b"keep-alive,MCP-SESSION-ID "])
 def test_a_connection_header_that_would_strip_a_routing_header_is_refused(value: bytes):
     assert "Connection" in fault((b"connection", value))
+
+
+def test_a_connection_header_about_others_is_none_of_its_business():
+    assert read(((b"connection", b"keep-alive, x-hop"), (b"x-note", b"mcp-name"))) == Routing()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["us-west1", "", "a b", "a\tb", " a", "a\t", "a\r\nx-evil: 1", "\x7f", "Zürich, 世界", "=?base64?YQ==?="],
+)
+def test_whatever_is_said_in_a_header_is_read_as_it_was(text: str):
+    said = encode(text).decode("ascii")
+
+    assert said.isprintable() or said == "a\tb"
+    assert said == said.strip()
+    assert decode(said) == decode_header_value(said) == text
+
+
+def test_what_can_stand_in_a_header_stands_there_as_it_is():
+    assert encode("us-west1 b") == b"us-west1 b"
 
 
 # --- the Base64 sentinel -------------------------------------------------------------------------------
@@ -231,7 +252,19 @@ def test_answers_are_asked_for_uncompressed():
         ),
         *(
             (name, True)
-            for name in ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip")
+            for name in (
+                "forwarded",
+                "via",
+                "x-real-ip",
+                "cf-connecting-ip",
+                "true-client-ip",
+                "x-client-ip",
+                "x-forwarded",
+                "x-cluster-client-ip",
+                "fastly-client-ip",
+                "fly-client-ip",
+                "x-envoy-external-address",
+            )
         ),
         *((name, False) for name in ("x-v", "x-request-id", "x-forward", "forwarding")),
     ],
@@ -270,7 +303,8 @@ def test_headers_named_by_connection_do_not_travel_on():
     [
         "set-cookie", "www-authenticate", "proxy-authenticate", "server", "date", "content-length", "mcp-session-id",
         "access-control-allow-origin", "transfer-encoding", "connection", "alt-svc", "strict-transport-security",
-        "x-accel-redirect", "x-sendfile", "x-reproxy-url",
+        "x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-reproxy-url", "set-cookie2",
+        "authentication-info", "via", "clear-site-data", "nel", "report-to", "reporting-endpoints", "keep-alive", "trailer",
     ],
 )  # fmt: skip
 def test_what_an_upstream_says_of_itself_does_not_travel_back(name: str):

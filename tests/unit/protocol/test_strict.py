@@ -200,6 +200,7 @@ def test_a_look_alike_of_a_meta_member_is_refused(key: str):
         {"argument": {"name": "a", "value": "b", "VALUE": "c"}},
         {"context": {"Arguments": {}}},
         {"_meta": {"io.modelcontextprotocol/related-task": {"task_id": "t"}}},
+        {"Name": "a", "_meta": {"com.example/x": 1}},
     ],
 )
 def test_a_look_alike_of_a_nested_member_is_refused(params: object):
@@ -284,7 +285,9 @@ def nested(depth: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
 
 
 def test_the_deepest_document_that_is_allowed_is_read():
-    assert not isinstance(read(nested(MAX_DEPTH)), Unreadable)
+    deepest = nested(MAX_DEPTH)
+    assert not isinstance(read(deepest), Unreadable)
+    assert not isinstance(read(deepest[:-1] + b',"b":[]}'), Unreadable)
 
 
 def test_one_level_more_is_refused():
@@ -311,7 +314,8 @@ def test_many_shallow_objects_are_no_depth():
 
 def test_the_number_of_values_is_bounded():
     assert code(b'{"a":[' + b"1," * MAX_VALUES + b"1]}") == "request/size"
-    assert not isinstance(read(b'{"a":[' + b"1," * (MAX_VALUES - 10) + b"1]}"), Unreadable)
+    assert not isinstance(read(b'{"a":[' + b"1," * (MAX_VALUES - 4) + b"1]}"), Unreadable)
+    assert code(b'{"a":[' + b"1," * (MAX_VALUES - 3) + b"1]}") == "request/size"
 
 
 HOSTILE = {

@@ -183,6 +183,7 @@ async def test_a_content_type_may_have_parameters(parameters: str):
     declared = (b"content-type", f"Application/JSON{parameters}".encode())
 
     assert await there.ask("POST", "/mcp/files", HOST, declared) == 200
+    assert await client().ask("POST", "/mcp/files", HOST, declared, (b"content-encoding", b"Identity")) == 200
 
 
 async def test_a_declared_length_over_the_limit_is_refused_without_reading():
@@ -226,10 +227,24 @@ async def test_other_methods_are_refused(method: str):
     assert await client().ask(method, "/mcp/files", HOST) == 405
 
 
-async def test_pages_are_read_with_get_only():
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_streams_are_opened_and_sessions_ended(method: str):
+    recorder = Recorder()
+
+    assert await client(recorder).ask(method, "/mcp/files", HOST) == 200
+    assert [exchange.method for exchange in recorder.exchanges] == [method]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("POST", "/healthz", 405, "request/http-method"), ("GET", "/nothing", 404, "request/path")],
+)
+async def test_pages_are_only_read(method: str, path: str, status: int, code: str):
     assert await client().ask("GET", "/healthz", HOST) == 200
-    assert await client().ask("POST", "/healthz", HOST) == 405
-    assert await client().ask("GET", "/nothing", HOST) == 404
+    assert await client().ask("HEAD", "/healthz", HOST) == 200
+    there = client()
+    assert await there.ask(method, path, HOST) == status
+    assert code_of(there.body) == code
 
 
 async def test_more_requests_at_once_than_configured_are_refused():
