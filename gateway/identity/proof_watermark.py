@@ -42,7 +42,7 @@ class ProofWatermark:
     def _read(self) -> float:
         try:
             return float(int(self._path.read_bytes()[:32]))
-        except (OSError, ValueError, OverflowError):
+        except (OSError, ValueError):
             return 0.0
 
     def _write(self, data: bytes) -> None:

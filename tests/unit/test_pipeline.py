@@ -14,7 +14,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.pipeline import handle_task
 from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import URL, Bench, Held, bench, call
+from tests.unit.harness import URL, Bench, Held, bench, call, read_out
 
 
 async def test_an_allowed_call_is_recorded_forwarded_and_settled(there: Bench):
@@ -59,6 +59,25 @@ async def test_a_body_that_could_not_be_read_is_refused_for_its_own_reason(there
 
     assert (answer.status, answer.codes) == (413, ["request/too-large"])
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/too-large"]
+
+
+async def test_a_task_whose_declaration_could_not_be_read_is_refused_for_that_and_not_opened(there: Bench):
+    async def read() -> Refusal:
+        return Refusal(413, Reason("request/too-large", "Too large."), -32600)
+
+    answer = await read_out(await handle_task(there.gateway, Exchange("POST", "", URL, (), "127.0.0.1", body=read)))
+
+    assert (answer.status, answer.codes) == (413, ["request/too-large"])
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/too-large"]
+    assert there.entries("task") == []
+
+
+async def test_a_request_to_tasks_that_has_ended_is_not_counted(tmp_path: Path):
+    async with bench(tmp_path, more="limits: {in_flight_per_caller: 1}\n") as there:
+        for _ in range(2):
+            exchange = Exchange("GET", "", f"{URL}/tasks/none", (), "127.0.0.1", path="/tasks/none")
+            assert (await handle_task(there.gateway, exchange)).status == 404
+        assert (await there.ask(call())).status == 200
 
 
 async def test_an_upstream_that_is_not_configured_is_unknown_and_its_name_is_not_repeated(
