@@ -175,6 +175,20 @@ def test_a_credential_within_a_signed_link_does_not_stay_with_it():
     assert concealment.count == 1
 
 
+def test_what_is_two_credentials_stays_only_if_both_are_none():
+    written = base64.b64encode(b"s3cret-Pass1").decode()
+    data = result({"password": written})
+    names = {finding.fingerprint for finding in DETECTOR.find(data.decode())}
+    (first, _) = sorted(names)
+
+    def one(finding: Finding) -> bool:
+        return finding.fingerprint == first
+
+    assert written.encode() not in Concealment(DETECTOR, Kept().keep, none=one).document(data)
+    both = Concealment(DETECTOR, Kept().keep, none=lambda finding: finding.fingerprint in names)
+    assert both.document(data) == data
+
+
 def test_a_text_that_it_is_told_of_is_concealed_wherever_it_stands():
     told = Recalling(DETECTOR, ("open sesame", ""))
     shown = Concealment(told, Kept().keep).document(result([f"open sesame, open sesame {VALUE}", "open"]))
