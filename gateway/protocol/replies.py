@@ -92,12 +92,13 @@ def _error(
     else:
         data[REASON_META] = _reason(refusal.reason)
     error: dict[str, Json] = {"code": code, "message": _text(refusal, message, decision_id), "data": data}
-    id = _id(refusal, message) if answerable else None  # noqa: A001 - the field's own name
-    return {"jsonrpc": "2.0", **({} if id is None else {"id": id}), "error": error}
+    return {"jsonrpc": "2.0", **(_id(refusal, message) if answerable else {}), "error": error}
 
 
-def _id(refusal: Refusal, message: Message | None) -> RequestId | None:
-    return refusal.id if message is None else message.id
+def _id(refusal: Refusal, message: Message | None) -> Mapping[str, RequestId | None]:
+    """Of a message that was not read `null`, as JSON-RPC has it: there are clients that take an error for one only if the
+    member is there."""
+    return {"id": refusal.id if message is None else message.id}
 
 
 def _decision(refusal: Refusal, decision_id: str | None) -> Mapping[str, Json]:

@@ -84,11 +84,13 @@ class StdioUpstream:
             return await self._stateless(request.principal.key, message)
         if message is not None and message.method == "initialize" and request.session is None:
             return await self._initialize(request.principal.key, message, prime=_primes(request))
+        asked = message.id if message is not None and message.kind is Kind.REQUEST else None
         if request.session is None:
-            return replies.refusal(400, "this request needs a session: send the Mcp-Session-Id of one, or initialize")
+            needed = "this request needs a session: send the Mcp-Session-Id of one, or initialize"
+            return replies.refusal(400, needed, request=asked)
         session = self._sessions.get(request.session)
         if session is None or session.principal != request.principal.key:
-            return replies.refusal(404, "there is no such session; initialize a new one")
+            return replies.refusal(404, "there is no such session; initialize a new one", request=asked)
         return await self._in_session(session, request)
 
     async def aclose(self) -> None:

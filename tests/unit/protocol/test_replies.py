@@ -170,9 +170,11 @@ def test_a_challenge_cannot_end_its_header():
     )
 
 
-def test_an_unreadable_message_is_answered_without_an_id():
-    answer = body(Refusal(400, REASON, -32700), None, decision_id=None)
-    assert "id" not in answer
+def test_a_message_that_was_not_read_is_answered_with_the_id_null():
+    """The SDK for Python takes an error for one only if its `id` is there, and tells its user nothing of the reason if not."""
+    answer = body(Refusal(401, REASON, -32700), None, decision_id=None)
+    assert answer["id"] is None
+    assert JSONRPCError.model_validate(answer).error.message == answer["error"]["message"]
     assert answer["error"]["message"].startswith("The gateway refused this message.")
 
 

@@ -230,7 +230,13 @@ async def test_a_session_that_nobody_uses_ends_after_half_an_hour(make: Make, cl
     clock.now += 1.0
     client.upstream.reap()
 
-    assert (await client.call(1)).status == 404
+    late = await client.call(1)
+    assert late.status == 404
+    assert json.loads(await body_of(late)) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "error": {"code": -32600, "message": "there is no such session; initialize a new one"},
+    }
     await until(lambda: client.upstream.status().children == 0)
 
 
