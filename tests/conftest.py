@@ -58,6 +58,12 @@ def regal_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def gosdk_path() -> Path:
+    """A client made with the SDK for Go."""
+    return _tool(TOOLS / "gosdk", "gosdk", "Go 1.26 or newer")
+
+
+@pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The installed packages of `tools/node/package.json`."""
     return _tool(TOOLS / "node/node_modules/.package-lock.json", "the Node packages", "npm").parent

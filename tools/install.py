@@ -1,4 +1,4 @@
-"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal and Node packages.
+"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, a client in Go and Node packages.
 
 Each step is pinned by files in this folder (a Go module with its checksums, an npm lock file) and is skipped while
 they are unchanged. What cannot be installed is named, with its remedy; that is an error only under `CI=true`.
@@ -106,6 +106,10 @@ def _build_regal() -> None:
     _go_build("regal", package, "-ldflags", f"{REGAL_VERSION}{version}")
 
 
+def _build_gosdk() -> None:
+    _go_build("gosdk", ".")
+
+
 def _go_build(name: str, package: str, *flags: str) -> None:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
@@ -148,6 +152,13 @@ def _run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> None:
 STEPS = (
     Step("opa", (PINS / "opa/go.mod", PINS / "opa/go.sum"), TARGET / "opa", _build_opa, "about 75 s"),
     Step("regal", (PINS / "regal/go.mod", PINS / "regal/go.sum"), TARGET / "regal", _build_regal, "about 45 s"),
+    Step(
+        "gosdk",
+        tuple(PINS / "gosdk" / name for name in ("go.mod", "go.sum", "main.go")),
+        TARGET / "gosdk",
+        _build_gosdk,
+        "about 30 s",
+    ),
     Step(
         "node",
         (PINS / "node/package.json", PINS / "node/package-lock.json"),

@@ -38,6 +38,7 @@ def test_what_cannot_be_installed_is_named_and_forgiven(
     said = capsys.readouterr().err
     assert "NOT INSTALLED: opa: there is no Go here" in said
     assert "NOT INSTALLED: regal: there is no Go here" in said
+    assert "NOT INSTALLED: gosdk: there is no Go here" in said
     assert "NOT INSTALLED: node: there is no npm here" in said
 
 

@@ -1,7 +1,7 @@
 """Servers and clients that other people wrote, with the gateway in between.
 
 Servers over stdio: the reference servers of the MCP project (everything and filesystem in TypeScript, git and time in
-Python). Clients: the Python SDK's in each of its modes, and the Inspector's command line. What a client sees through
+Python). Clients: the Python SDK's in each of its modes, the Go SDK's, and the Inspector's command line. What a client sees through
 the gateway is compared with what it sees when it starts the server itself.
 """
 
@@ -79,8 +79,8 @@ def gateway(commands: Mapping[str, list[str]], tmp_path_factory: pytest.TempPath
         yield running
 
 
-def arguments(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    tool, given = CALLS[name]
+def arguments(call: tuple[str, Mapping[str, Any]], folder: Path) -> tuple[str, dict[str, Any]]:
+    tool, given = call
     return tool, {
         key: value.replace("{folder}", str(folder)) if isinstance(value, str) else value for key, value in given.items()
     }
@@ -88,7 +88,7 @@ def arguments(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
 async def seen(client: Client, name: str, folder: Path) -> dict[str, Any]:
     """What a client can tell of a server: its version of the protocol, its tools, and the answer to one call."""
-    tool, given = arguments(name, folder)
+    tool, given = arguments(CALLS[name], folder)
     async with client:
         tools = (await client.list_tools()).tools
         result = await client.call_tool(tool, given)
@@ -183,7 +183,7 @@ def causes(error: BaseException) -> list[str]:
 def test_the_inspector_lists_and_calls_through_the_gateway(
     name: str, node: Node, folder: Path, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
-    tool, given = arguments(name, folder)
+    tool, given = arguments(CALLS[name], folder)
     listed = inspect(node, tmp_path, gateway.mcp(name), "tools/list")
     assert tool in [entry["name"] for entry in listed["tools"]]
     values = [f"{key}={value}" for key, value in given.items()]
@@ -200,5 +200,46 @@ def inspect(node: Node, home: Path, url: str, method: str, *more: str) -> dict[s
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+GO_CALLS = {
+    **CALLS,
+    "everything": ("trigger-long-running-operation", {"duration": 0.1, "steps": 3}),
+    "filesystem": ("read_text_file", {"path": "{folder}/not-there.txt"}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(GO_CALLS))
+def test_the_go_sdk_sees_the_same_server_through_the_gateway(
+    name: str, gosdk_path: Path, commands: Mapping[str, list[str]], folder: Path, gateway: GatewayProcess
+) -> None:
+    tool, given = arguments(GO_CALLS[name], folder)
+    direct = with_go(gosdk_path, tool, given, *commands[name])
+    assert tool in [listed["name"] for listed in direct["tools"]]
+    assert direct["result"]["content"]
+    assert direct["progress"] == ([1, 2, 3] if name == "everything" else None)
+    assert with_go(gosdk_path, tool, given, gateway.mcp(name)) == direct
+
+
+def test_the_go_sdk_answers_a_question_of_the_server_through_the_gateway(
+    gosdk_path: Path, gateway: GatewayProcess
+) -> None:
+    answered = with_go(gosdk_path, "trigger-elicitation-request", {}, gateway.mcp("everything"))["result"]
+    assert "- Name: Ada" in str(answered["content"])
+
+
+def test_a_refusal_reaches_the_user_of_the_go_sdk_with_its_reason(gosdk_path: Path, gateway: GatewayProcess) -> None:
+    refused = with_go(gosdk_path, "no-such-tool", {}, gateway.mcp("time"))["result"]
+    assert refused["isError"]
+    assert "[catalogue/unknown]" in refused["content"][0]["text"]
+    assert [reason["code"] for reason in refused["_meta"]["io.opagate/decision"]["reasons"]] == ["catalogue/unknown"]
+
+
+def with_go(program: Path, tool: str, given: Mapping[str, Any], *server: str) -> dict[str, Any]:
+    """What the client in `tools/gosdk` sees of a server, at a URL or started by it."""
+    command = [str(program), tool, json.dumps(given), *server]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
