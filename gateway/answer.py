@@ -18,7 +18,7 @@ from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, message_type, values_of
 from gateway.refusing import sentence
 from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
-from gateway.visibility import visible_names
+from gateway.visibility import trusted_instructions, visible_names
 from gateway.visit import Gateway, Visit
 
 
@@ -46,6 +46,7 @@ def relay(
         message,
         upstream,
         visible=partial(visible_names, gateway, visit, request),
+        trusted=partial(trusted_instructions, gateway, visit),
         remember=lambda handle: gateway.ownership.deliver(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),

@@ -353,8 +353,13 @@ def _definition_event(notes: Notes, catalogue: Catalogue, change: Change) -> Non
     notes.metrics.definitions.labels(change.upstream, change.kind).inc()
     digest = change.new.digest if isinstance(change.new, Definition) else ""
     if change.kind == "changed":
-        log.warning("catalogue.changed", upstream=change.upstream, digest=digest)
-    notes.write("pin", lambda: pin_entry(catalogue.target(change.upstream, "tool", change.tool), digest))
+        log.warning("catalogue.changed", upstream=change.upstream, subject=change.subject, digest=digest)
+    notes.write("pin", lambda: _pin_entry(catalogue, change, digest))
+
+
+def _pin_entry(catalogue: Catalogue, change: Change, digest: str) -> JsonObject:
+    state = catalogue.state(change.upstream, change.subject, change.name)
+    return pin_entry(change.subject, f"{change.upstream}/{change.name}", state, digest)
 
 
 def _policy_event(notes: Notes, event: PolicyEvent) -> None:

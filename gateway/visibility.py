@@ -1,4 +1,5 @@
-"""What a caller may know of: the tools, resources and prompts that policy shows it, and the protocol tasks of its own."""
+"""What a caller may know of: the tools, resources and prompts that policy shows it, the protocol tasks of its own, and what a
+server says of itself, if it is pinned."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Final, Literal
 import structlog
 
 from gateway.errors import HistoryError
-from gateway.model.target import Target
+from gateway.model.target import Pin, Target
 from gateway.model.wire import UpstreamRequest
 from gateway.policy import document
 from gateway.protocol.classify import cursor_of
@@ -43,6 +44,14 @@ async def visible_names(
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
     return frozenset(name for name, target in targets.items() if target.id in ids)
+
+
+async def trusted_instructions(gateway: Gateway, visit: Visit, said: bytes) -> bool:
+    """Whether instructions, as a JSON value, may be shown: those that are pinned, and no others."""
+    pin = await gateway.catalogue.instructions(visit.exchange.upstream, said)
+    if pin is not Pin.MATCH:
+        log.warning("instructions.withheld", id=visit.id, upstream=visit.upstream, state=pin.value)
+    return pin is Pin.MATCH
 
 
 async def visible_ids(

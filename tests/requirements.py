@@ -93,6 +93,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "replay/as-live": Requirement("docs/replay.md", "A replayed step asks policy what the live call would."),
         "replay/export": Requirement("docs/replay.md#traces-from-a-journal", "What a gateway recorded in full replays to the same decisions."),
         "explain/causes": Requirement("docs/operations.md#why-was-it-refused", "A decision names the earlier calls that made its facts."),
+        # --- the catalogue ------------------------------------------------------------------------
+        "catalogue/instructions": Requirement("docs/design/0007-instructions-and-prompts.md", "Instructions that are not the pinned ones reach nobody."),
         # --- concealment --------------------------------------------------------------------------
         "conceal/results": Requirement("docs/policy/concealment.md#what-is-concealed", "What is to be concealed reaches the agent as a handle, in every form of answer."),
         "conceal/handles": Requirement("docs/policy/concealment.md#handles-in-calls", "A handle is put back where it came from, and nowhere else."),

@@ -1,10 +1,11 @@
-"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions are the pinned ones."""
+"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions, and what the upstreams say of
+themselves, are the pinned ones."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,23 +30,25 @@ UpstreamArgument = Annotated[str | None, typer.Argument(metavar="UPSTREAM", help
 
 @app.callback()
 def catalogue(context: typer.Context) -> None:
-    """The tools of the upstreams, their labels, and their pinned definitions. Without a command: `show`."""
+    """The tools of the upstreams, their labels, and what is pinned. Without a command: `show`."""
     if context.invoked_subcommand is None:
         show_tools()
 
 
 @app.command("show", epilog="Example: opagate catalogue show files")
 def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the upstreams' tools with their labels and the state of their pins. Nothing is pinned by it.
+    """List the upstreams' tools with their labels, and the state of all pins. Nothing is pinned by it.
 
     Exit status 1 if an upstream could not be listed.
     """
     settings = _only(configuration(config), upstream)
-    targets, problems = loop.run(_listed(settings))
+    targets, instructions, problems = loop.run(_listed(settings))
     if as_json:
-        emit({"tools": [_as_json(target) for target in targets], "problems": problems})
+        tools = [_as_json(target) for target in targets]
+        emit({"tools": tools, "instructions": instructions, "problems": problems})
     else:
         _show_tools(targets)
+        _show_instructions(instructions)
         for name, problem in problems.items():
             sentence(f"upstream {name} could not be listed: {problem}", "see `opagate check`")
     if problems:
@@ -54,9 +57,9 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
 @app.command("diff", epilog="Example: opagate catalogue diff || echo changed")
 def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how the tools' definitions differ from the pinned ones. Exit status 1 if one does.
+    """Show how definitions, and instructions, differ from the pinned ones. Exit status 1 if one does.
 
-    A tool of an upstream that has no pins at all is not a difference.
+    What is listed by an upstream that has no pins at all is not a difference.
     """
     settings = _only(configuration(config), upstream)
     changes, problems = loop.run(_changed(settings))
@@ -75,18 +78,18 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
 @app.command("pin", epilog="Example: opagate catalogue pin tickets/search_tickets")
 def pin(
     what: Annotated[
-        str | None, typer.Argument(metavar="UPSTREAM[/TOOL]", help="What to trust. Without it: everything.")
+        str | None, typer.Argument(metavar="UPSTREAM[/NAME]", help="What to trust. Without it: everything.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Trust definitions as they are now: shows what differs, asks, and writes the lock file.
 
-    A running gateway follows the lock file.
+    The instructions of an upstream are called UPSTREAM/instructions. A running gateway follows the lock file.
     """
-    upstream, _, tool = (what or "").partition("/")
+    upstream, _, name = (what or "").partition("/")
     settings = _only(configuration(config), upstream or None)
-    loop.run(_pin(settings, tool or None, yes=yes))
+    loop.run(_pin(settings, name or None, yes=yes))
 
 
 # --- what the commands do ----------------------------------------------------------------------------
@@ -113,28 +116,27 @@ async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
         await asyncio.gather(*(transport.aclose() for transport in transports.values()))
 
 
-def tools_of(settings: Configuration, listed: Catalogue) -> Iterator[Target]:
-    """Every tool that an upstream lists: those that differ from their pins, and those that are pinned as they are."""
-    from gateway.upstream import lockfile
-
-    pinned = lockfile.load(settings.catalogue.lock).upstreams
+def tools_of(listed: Catalogue) -> Iterator[Target]:
+    """Every tool that an upstream lists."""
     for status in listed.status():
-        if not status.listed:
-            continue
-        changes = {change.tool: change.kind for change in listed.changes(status.upstream)}
-        names = {name for name in pinned.get(status.upstream, {}) if name not in changes}
-        names |= {name for name, kind in changes.items() if kind != "removed"}
-        for name in sorted(names):
-            yield listed.target(status.upstream, "tool", name)
+        for subject, name in status.states:
+            if subject == "tool":
+                yield listed.target(status.upstream, "tool", name)
 
 
 def problems_of(listed: Catalogue) -> dict[str, str]:
     return {status.upstream: status.error or "unknown" for status in listed.status() if not status.listed}
 
 
-async def _listed(settings: Configuration) -> tuple[list[Target], dict[str, str]]:
+async def _listed(settings: Configuration) -> tuple[list[Target], dict[str, str], dict[str, str]]:
     async with opened(settings) as listed:
-        return list(tools_of(settings, listed)), problems_of(listed)
+        instructions = {
+            status.upstream: pin.value
+            for status in listed.status()
+            for (subject, _), pin in status.states.items()
+            if subject == "instructions"
+        }
+        return list(tools_of(listed)), instructions, problems_of(listed)
 
 
 async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[str, str]]:
@@ -142,31 +144,29 @@ async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[st
         return listed.changes(), problems_of(listed)
 
 
-async def _pin(settings: Configuration, tool: str | None, *, yes: bool) -> None:
-    from gateway.upstream.pins import Definition
-
+async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
     async with opened(settings) as listed:
         problems = problems_of(listed)
-        changes = [change for change in listed.changes() if tool in {None, change.tool}]
+        changes = [change for change in listed.changes() if name in {None, change.name}]
         if not changes:
             _require_listed(problems)
-            _require_tool(tool, [target.name for target in tools_of(settings, listed)])
+            _require_known(name, listed)
             out.print(styled("ok", "ok: everything is pinned as it is"))
             return
         for change in changes:
             _show_change(change)
         if not yes and not _agreed(len(changes)):
             raise typer.Abort
-        for name in sorted({change.upstream for change in changes}):
-            digest = next((c.new.digest for c in changes if isinstance(c.new, Definition)), None) if tool else None
-            await listed.pin(name, tool, digest=digest)
-            out.print(styled("ok", f"pinned {name}{'/' + tool if tool else ''} in {settings.catalogue.lock}"))
+        for upstream in sorted({change.upstream for change in changes}):
+            await listed.pin(upstream, name)
+            out.print(styled("ok", f"pinned {upstream}{'/' + name if name else ''} in {settings.catalogue.lock}"))
         _require_listed(problems)
 
 
-def _require_tool(tool: str | None, names: Sequence[str]) -> None:
-    if tool is not None and tool not in names:
-        raise typer.BadParameter(f"there is no tool {tool!r}; the upstream lists: {', '.join(names) or 'none'}")
+def _require_known(name: str | None, listed: Catalogue) -> None:
+    names = sorted({each for status in listed.status() for _, each in status.states})
+    if name is not None and name not in names:
+        raise typer.BadParameter(f"there is no {name!r}; the upstream lists: {', '.join(names) or 'nothing'}")
 
 
 def _agreed(count: int) -> bool:
@@ -219,11 +219,19 @@ def _show_tools(targets: Sequence[Target]) -> None:
         out.print("No tools.", style="yellow")
 
 
+def _show_instructions(instructions: Mapping[str, str]) -> None:
+    rows = table("instructions of", "pin")
+    for upstream, pin in instructions.items():
+        rows.add_row(plain(upstream), styled(pin))
+    if instructions:
+        show(rows)
+
+
 def _show_change(change: Change) -> None:
     from gateway.upstream.pins import Unreadable
     from gateway.upstream.pins import diff as difference
 
-    out.print(styled(change.kind), plain(f"{change.upstream}/{change.tool}"), style="bold")
+    out.print(styled(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
     if isinstance(change.new, Unreadable):
         out.print(f"  it cannot be pinned: {change.new.problem}", style="red", markup=False)
         return
@@ -262,7 +270,8 @@ def _change_as_json(change: Change) -> dict[str, Any]:
     return {
         "kind": change.kind,
         "upstream": change.upstream,
-        "tool": change.tool,
+        "subject": change.subject,
+        "name": change.name,
         "old": change.old.digest if change.old else None,
         "new": None if change.new is None or isinstance(change.new, Unreadable) else change.new.digest,
         "problem": change.new.problem if unreadable and isinstance(change.new, Unreadable) else None,

@@ -25,6 +25,7 @@ from gateway.inspection.credentials.detect import detectors
 from gateway.journal import keys as journal_keys
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
+from gateway.model.target import Pin
 from gateway.policy import Policy, bundle
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import shipped
@@ -32,6 +33,7 @@ from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
+from gateway.upstream.pins import called
 from gateway.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
@@ -235,7 +237,7 @@ def _lock(settings: Configuration) -> Iterator[Finding]:
     except GatewayError as error:
         yield _failed("catalogue", error)
         return
-    count = sum(len(pins) for pins in lock.upstreams.values())
+    count = sum(len(lock.of(upstream, "tool")) for upstream in lock.upstreams)
     if path.exists():
         yield Finding("ok", "catalogue", f"{path} pins {counted(count, 'tool')} (trust: {trust})")
     elif trust == "locked":
@@ -257,7 +259,7 @@ async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
         return
     try:
         async with catalogue.opened(settings) as listed:
-            tools = list(catalogue.tools_of(settings, listed))
+            tools = list(catalogue.tools_of(listed))
             statuses = listed.status()
     except GatewayError as error:
         yield _failed("upstreams", error)
@@ -275,20 +277,20 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
         )
         return
     yield Finding("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
-    changed = [tool.name for tool in tools if tool.pin == "changed"]
+    changed = [called(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
     if changed:
         yield Finding(
             "warn",
             what,
-            f"not as pinned, and so refused: {', '.join(changed)}",
+            f"not as pinned, and so kept from callers: {', '.join(changed)}",
             f"see `opagate catalogue diff {status.upstream}`",
         )
-    unpinned = [tool.name for tool in tools if tool.pin == "unreviewed"]
+    unpinned = [called(*named) for named, pin in status.states.items() if pin is Pin.UNREVIEWED]
     if unpinned and settings.catalogue.trust == "locked":
         yield Finding(
             "warn",
             what,
-            f"not pinned, and so refused: {', '.join(unpinned)}",
+            f"not pinned, and so kept from callers: {', '.join(unpinned)}",
             f"review, then `opagate catalogue pin {status.upstream}`",
         )
     for warning in status.warnings:

@@ -155,11 +155,11 @@ class Upstream(Settings):
 
 
 class CatalogueSettings(Settings):
-    """The tools of the upstreams, and their pinned definitions."""
+    """The tools of the upstreams, what these say of themselves, and the pins of both."""
 
-    lock: FilePath = Field(default=Path("catalogue.lock"), description="The pinned tool definitions; commit it.")
+    lock: FilePath = Field(default=Path("catalogue.lock"), description="What is pinned; commit it.")
     trust: Literal["first_use", "locked"] = Field(
-        default="first_use", description="`locked`: a tool that is not in the lock file cannot be used."
+        default="first_use", description="`locked`: what is not in the lock file cannot be used, or is not shown."
     )
     refresh: Duration = Field(default=timedelta(minutes=5), description="How often upstreams are listed anew.")
 

@@ -1,5 +1,5 @@
-"""What is done with each message of an answer: a response to another request is dropped, a list is filtered, and
-opaque handles are remembered for the caller who gets them."""
+"""What is done with each message of an answer: a response to another request is dropped, a list is filtered, instructions
+that nobody trusts are taken out, and opaque handles are remembered for the caller who gets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from gateway.errors import UpstreamBroken
 from gateway.inspection.envelope import Envelope
 from gateway.model.wire import Disposition, Kind, Message, RequestId
-from gateway.protocol import listing, strict
+from gateway.protocol import instructions, listing, strict
 from gateway.protocol.error_codes import UPSTREAM_FAILED
 from gateway.protocol.listing import Listing
 from gateway.protocol.strict import ENVELOPE, look_alike
@@ -23,6 +23,8 @@ log = structlog.get_logger("gateway.inspection")
 
 Visible = Callable[[str, Listing], Awaitable[frozenset[str]]]
 """The names in a list (of this method) that the caller may see."""
+Trusted = Callable[[bytes], Awaitable[bool]]
+"""Whether instructions, a JSON value, may be shown."""
 Remember = Callable[[str], None]
 """Told of each task id and request state that the caller is given."""
 Asked = Callable[[RequestId], None]
@@ -45,7 +47,9 @@ _LIST_METHODS: Final = {
     )
 }
 """The member that holds a list, as the most tolerant reader finds it → what lists it."""
-_LISTS: Final = frozenset(_LIST_METHODS.values())
+_INSTRUCTIONS: Final = strict.fold(instructions.FIELD)
+_GREETING: Final = "initialize"
+_WATCHED: Final = frozenset({*_LIST_METHODS.values(), _GREETING})
 _NONE: Final[frozenset[str]] = frozenset()
 
 
@@ -57,7 +61,17 @@ _encode: Final = msgspec.json.encode
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
-    __slots__ = ("_answered", "_asked", "_message", "_problem", "_remember", "_upstream", "_visible", "_worker")
+    __slots__ = (
+        "_answered",
+        "_asked",
+        "_message",
+        "_problem",
+        "_remember",
+        "_trusted",
+        "_upstream",
+        "_visible",
+        "_worker",
+    )
 
     def __init__(
         self,
@@ -65,6 +79,7 @@ class Answers:
         upstream: str,
         *,
         visible: Visible,
+        trusted: Trusted,
         remember: Remember,
         asked: Asked = lambda _question: None,
         worker: WorkerThread,
@@ -72,6 +87,7 @@ class Answers:
         self._message = message
         self._upstream = upstream
         self._visible = visible
+        self._trusted = trusted
         self._remember = remember
         self._asked = asked
         self._worker = worker
@@ -81,7 +97,12 @@ class Answers:
     @property
     def may_pass_unseen(self) -> bool:
         """Whether a message that is too large to be looked at may go on."""
-        return self._message is not None and self._message.disposition is not Disposition.FILTER
+        message = self._message
+        return (
+            message is not None
+            and message.disposition is not Disposition.FILTER
+            and message.method not in instructions.METHODS
+        )
 
     @property
     def expected(self) -> RequestId | None:
@@ -126,9 +147,9 @@ class Answers:
 
     async def _response(self, data: bytes, envelope: Mapping[str, msgspec.Raw], result: msgspec.Raw) -> bytes:
         self._answered = True
-        if lists := self._lists(result):
+        if watched := self._watched(result):
             asked = self._message.id if self._message is not None else _id(envelope)
-            return await self._filtered(data, lists, asked)
+            return await self._watched_response(data, watched, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
             self._note_handles(result)
         return data
@@ -150,25 +171,38 @@ class Answers:
             return nobody and (expected is None or "error" in envelope)
         return type(given) is type(expected) and given == expected
 
-    def _lists(self, result: msgspec.Raw) -> frozenset[str]:
-        """Which lists this response may be. On a session's stream, where responses of earlier requests are replayed, its
-        shape tells."""
+    def _watched(self, result: msgspec.Raw) -> frozenset[str]:
+        """What this response may answer of that which lists, or gives instructions. On a session's stream, where responses
+        of earlier requests are replayed, its shape tells."""
         if self._message is None:
-            return _NONE if result is _NO else _listed(result)
-        filtered = self._message.disposition is Disposition.FILTER
-        return frozenset({self._message.method}) if filtered and self._message.method is not None else _NONE
+            return _NONE if result is _NO else _shaped(result)
+        method = self._message.method
+        watched = self._message.disposition is Disposition.FILTER or method in instructions.METHODS
+        return frozenset({method}) if watched and method is not None else _NONE
 
-    async def _filtered(self, data: bytes, lists: frozenset[str], identifier: RequestId | None) -> bytes:
-        method, *others = sorted(lists)
-        size, page = len(data), None
+    async def _watched_response(self, data: bytes, watched: frozenset[str], identifier: RequestId | None) -> bytes:
+        method, *others = sorted(watched)
+        seen = None
         if identifier is not None and not others:
-            page = await self._worker.run(size, partial(listing.read, data, method, identifier))
-        if page is None:
-            log.warning("upstream.unreadable-list", upstream=self._upstream, method=method)
-            return failure_response(identifier, "The upstream's list cannot be read, so nothing of it is shown.")
-        if page.error:
-            return data
+            give = self._instructed if method in instructions.METHODS else partial(self._filtered, method)
+            seen = await give(data, identifier)
+        if seen is None:
+            log.warning("upstream.unreadable-answer", upstream=self._upstream, method=method)
+            return failure_response(identifier, "The upstream's answer cannot be read, so nothing of it is shown.")
+        return seen
+
+    async def _filtered(self, method: str, data: bytes, identifier: RequestId) -> bytes | None:
+        size = len(data)
+        page = await self._worker.run(size, partial(listing.read, data, method, identifier))
+        if page is None or page.error:
+            return page and data
         return await self._worker.run(size, partial(page.only, await self._visible(method, page)))
+
+    async def _instructed(self, data: bytes, identifier: RequestId) -> bytes | None:
+        greeting = await self._worker.run(len(data), partial(instructions.read, data, identifier))
+        if greeting is None or greeting.said is None or await self._trusted(greeting.said):
+            return greeting and data
+        return await self._worker.run(len(data), greeting.without)
 
     def _note_handles(self, raw: msgspec.Raw) -> None:
         result = _members(raw)
@@ -195,17 +229,19 @@ def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
     return data.count(b'"') != 2 * len(members) + sum(bytes(value).count(b'"') for value in members.values())
 
 
-def _listed(result: msgspec.Raw) -> frozenset[str]:
-    """Which lists a result is to some reader. One whose members cannot be told apart may be any."""
+def _shaped(result: msgspec.Raw) -> frozenset[str]:
+    """What some reader takes a result for, by its members. One whose members cannot be told apart may be anything."""
     raw = bytes(result)
     try:
         members = _object.decode(raw)
     except UNREADABLE:
-        return _LISTS if raw[:1] == b"{" else _NONE
-    lists = [(method, value) for name, value in members.items() if (method := _LIST_METHODS.get(strict.fold(name)))]
+        return _WATCHED if raw[:1] == b"{" else _NONE
+    folded = [(strict.fold(name), bytes(value)) for name, value in members.items()]
+    lists = [(method, value) for name, value in folded if (method := _LIST_METHODS.get(name))]
+    said = frozenset({_GREETING}) if any(name == _INSTRUCTIONS for name, _ in folded) else _NONE
     if lists and _repeats(raw, members):
-        return frozenset(method for method, _ in lists)
-    return frozenset(method for method, value in lists if bytes(value)[:1] == b"[")
+        return frozenset(method for method, _ in lists) | said
+    return frozenset(method for method, value in lists if value[:1] == b"[") | said
 
 
 def _id(envelope: Mapping[str, msgspec.Raw]) -> RequestId | None:

@@ -295,6 +295,6 @@ class Texts:
 def _allow_unseen(*, allowed: bool) -> None:
     if not allowed:
         raise UpstreamBroken(
-            "the upstream sent a list, or an event that may hold one, that is too large to be filtered",
+            "the upstream sent something of which nothing may pass unseen, such as a list, that is too large to be looked at",
             "have the upstream send pages",
         )

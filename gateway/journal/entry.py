@@ -10,7 +10,7 @@
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `policy` | a policy came into force | name, revision |
-| `pin` | a tool's definition was pinned or has changed | target, state, digest |
+| `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
 | `resumed` | the journal could be written again: how many entries of which kind could not be since then | since, lost |
 | `abandoned` | at start, for each call without an outcome; after an outage, for each whose outcome was lost | id |
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
     from gateway.model.facts import CredentialFact, SessionFacts
-    from gateway.model.target import Target
+    from gateway.model.target import Pin, Target
     from gateway.model.task import Task
     from gateway.model.wire import Json, JsonObject, Message
 
@@ -145,9 +145,10 @@ def policy_entry(policy: PolicyRevision) -> JsonObject:
     return {"name": policy.name, "revision": policy.revision}
 
 
-def pin_entry(target: Target, digest: str) -> JsonObject:
-    """Fields of a `pin`: the state of a tool's definition, and the digest of what its upstream serves now."""
-    return {"target": concealed(target.id), "state": None if target.pin is None else target.pin.value, "digest": digest}
+def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:
+    """Fields of a `pin`: what is defined, the state of the definition, and the digest of what its upstream serves now."""
+    known = None if state is None else state.value
+    return {"type": subject, "target": concealed(identifier), "state": known, "digest": digest}
 
 
 def opened_by(kind: str, fields: JsonObject) -> str | None:

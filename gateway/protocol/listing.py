@@ -72,7 +72,7 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
     the caller then shows nothing. Raises `KeyError` for a method that lists nothing."""
     field, name = _FIELDS[method]
     document = strict.read_reply(body)
-    if isinstance(document, strict.Unreadable) or not _answers(document, id):
+    if isinstance(document, strict.Unreadable) or not answers(document, id):
         return None
     if "error" in document:
         return Listing(body, (), field, error=True) if isinstance(document["error"], dict) else None
@@ -95,7 +95,7 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
     )
 
 
-def _answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
+def answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
     """Whether this is the one response to that request. `1` and `"1"` and `true` are different ids. An error without an
     id is about what was sent, which the server could not, or would not, read."""
     given = document.get("id")

@@ -42,7 +42,9 @@ class Metrics:
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )
-        self.definitions = counter("opagate_definition_changes", "Tool definitions that differ.", ("upstream", "kind"))
+        self.definitions = counter(
+            "opagate_definition_changes", "Definitions and instructions that differ.", ("upstream", "kind")
+        )
         # Looking a child up by its labels costs several microseconds, and a call needs four.
         self._call = lru_cache(maxsize=4096)(self._calls.labels)
         self._ending = lru_cache(maxsize=1024)(self._settled.labels)

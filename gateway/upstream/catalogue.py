@@ -1,9 +1,11 @@
-"""The catalogue: every tool of every upstream, with its labels, and whether its definition is the pinned one.
+"""The catalogue: every tool of every upstream, with its labels, and whether its definition is the pinned one; and whether
+what an upstream says of itself is.
 
 `target` is on the way of every call: it is a look-up. What makes it true comes from two sides: the gateway lists
 each upstream by itself, and it looks at every `tools/list` answer that passes by (`observe`). A definition that
 differs from its pin takes effect at once, and stays in effect until a person pins again (or the gateway restarts),
-also if the upstream goes back to the old definition: some model has seen the other one.
+also if the upstream goes back to the old definition: some model has seen the other one. Instructions that differ are
+shown to nobody, so each answer that has some is judged by itself.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.model.target import Effect, Labels, Sensitivity, Target
-from gateway.upstream import listing, lockfile
+from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
+from gateway.upstream import listing, lockfile, pins
+from gateway.upstream.definitions import Definitions
 from gateway.upstream.labels import highest, labels_of_resource
-from gateway.upstream.tools import UpstreamTools
+from gateway.upstream.pins import SUBJECTS
 from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
@@ -28,9 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config import CatalogueSettings, Upstream
-    from gateway.model.target import Pin
     from gateway.model.wire import UpstreamTransport
-    from gateway.upstream.pins import Change, Definition, Lock, Pinned
+    from gateway.upstream.pins import Change, Definition, Lock, Pinned, Subject
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 Given = TypeVar("Given")
@@ -52,14 +55,15 @@ _STALE: Final = (-1, -1, -1)
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """What is known of one upstream. `refreshed` is in seconds since the epoch; `warnings` are sentences."""
+    """What is known of one upstream. `states` is of all that it lists, by what it is and by name. `refreshed` is in seconds
+    since the epoch; `warnings` are sentences."""
 
     upstream: str
     listed: bool
     revision: str | None
     refreshed: float | None
     error: str | None
-    tools: Mapping[Pin, int]
+    states: Mapping[tuple[Subject, str], Pin]
     warnings: tuple[str, ...]
 
 
@@ -77,13 +81,17 @@ class _ListingState:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+_Names: TypeAlias = "Mapping[tuple[str, Subject], Iterable[str]]"
+_Fresh: TypeAlias = "tuple[str, Subject, Mapping[str, Pinned]]"
+_NONE: Final[_Names] = MappingProxyType({})
+
 _READ: Final = Labels(effect=Effect.READ)
 
 
 class Catalogue:
     """All upstreams. Use it from one event loop. Raises `ConfigurationError` for a lock file that cannot be read.
 
-    `clock` gives seconds since the epoch. `on_change` is told of each tool whose state changed, once per change.
+    `clock` gives seconds since the epoch. `on_change` is told of each definition whose state changed, once per change.
     """
 
     def __init__(
@@ -103,15 +111,18 @@ class Catalogue:
         self._untold: deque[Change] = deque()
         self._worker = WorkerThread()
         first_use = settings.trust == "first_use"
-        self._tools = {
-            name: UpstreamTools(name, upstream, first_use=first_use, on_change=self._untold.append)
+        self._definitions: dict[str, dict[Subject, Definitions]] = {
+            name: {
+                subject: Definitions(name, upstream, subject, first_use=first_use, on_change=self._untold.append)
+                for subject in SUBJECTS
+            }
             for name, upstream in upstreams.items()
         }
         self._states = {name: _ListingState() for name in upstreams}
         self._signature: tuple[int, int, int] | None = _signature(settings.lock)
         lock = lockfile.load(settings.lock)
-        for name, tools in self._tools.items():
-            tools.adopt(lock.upstreams.get(name, {}))
+        for name, definitions in self._all():
+            definitions.adopt(lock.of(name, definitions.subject))
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,7 +136,7 @@ class Catalogue:
         configuration, and neither has the resource without a URI, which stands for the upstream itself.
         """
         if type == "tool":
-            return self._tools[upstream].target(name)
+            return self._definitions[upstream]["tool"].target(name)
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         labels = labels_of_resource(name, settings.resources, settings.tools) if type == "resource" and name else _READ
@@ -147,13 +158,27 @@ class Catalogue:
 
         `complete`: the answer has all tools (one page, no cursor before or after).
         """
-        if await self._note(upstream, items, complete=complete, own=False):
+        if await self._note(upstream, "tool", items, complete=complete, own=False):
             self._states[upstream].wake.set()
+
+    async def instructions(self, upstream: str, said: bytes) -> Pin:
+        """How instructions that pass by, as a JSON value, compare with the pinned ones. Any but those that match must not
+        go on."""
+        await self.ensure(upstream)
+        item = await self._worker.run(len(said), partial(pins.read_instructions, said))
+        pin = self._definitions[upstream]["instructions"].compared(item)
+        if pin is Pin.CHANGED:
+            await self._changed(upstream, "instructions", 0, lambda definitions: definitions.doubt(item))
+        return pin
+
+    def state(self, upstream: str, subject: Subject, name: str) -> Pin | None:
+        """How the definition of that, as last listed or seen, compares with the pinned one."""
+        return self._definitions[upstream][subject].target(name).pin
 
     async def ensure(self, upstream: str) -> None:
         """Have the upstream listed at least once, if it can be. Callers at the same time share one listing."""
         state = self._states[upstream]
-        if self._tools[upstream].listed or (state.attempt is None and self._clock() < state.retry_at):
+        if self._listed(upstream) or (state.attempt is None and self._clock() < state.retry_at):
             return
         await asyncio.shield(self._attempt(upstream))
 
@@ -161,10 +186,10 @@ class Catalogue:
 
     async def start(self) -> None:
         """List every upstream, for at most 10 s, and keep listing in the background until `stop`."""
-        attempts = [self._attempt(name) for name in self._tools]
+        attempts = [self._attempt(name) for name in self._definitions]
         if attempts:
             await asyncio.wait(attempts, timeout=_START_SECONDS)
-        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._tools]
+        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._definitions]
         self._tasks.append(asyncio.create_task(self._follow_lock()))
 
     async def stop(self) -> None:
@@ -181,7 +206,7 @@ class Catalogue:
 
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. What goes wrong is in `status()`."""
-        names = list(self._tools) if upstream is None else [upstream]
+        names = list(self._definitions) if upstream is None else [upstream]
         await asyncio.gather(*(asyncio.shield(self._attempt(name)) for name in names))
 
     def _attempt(self, name: str) -> asyncio.Task[None]:
@@ -192,7 +217,7 @@ class Catalogue:
 
     async def _list(self, name: str, state: _ListingState) -> None:
         try:
-            found = await listing.list_tools(name, self._transports[name], worker=self._worker)
+            found = await listing.inventory(name, self._transports[name], worker=self._worker)
         except GatewayError as error:
             state.error = error.message
             state.failures += 1
@@ -200,7 +225,8 @@ class Catalogue:
         else:
             state.error, state.failures = None, 0
             state.revision, state.refreshed = found.revision, self._clock()
-            await self._note(name, found.items, complete=True, own=True)
+            await self._note(name, "instructions", found.instructions, complete=True, own=True)
+            await self._note(name, "tool", found.tools, complete=True, own=True)
             await self.flush()
         finally:
             state.attempt = None
@@ -219,19 +245,22 @@ class Catalogue:
 
     # --- changing what is known ---
 
-    async def _note(self, upstream: str, items: Sequence[bytes], *, complete: bool, own: bool) -> bool:
-        at = self._now()
-        size = sum(map(len, items))
-        return await self._changed(upstream, size, lambda tools: tools.note(items, at, complete=complete, own=own))
+    async def _note(
+        self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool, own: bool
+    ) -> bool:
+        noted = partial(Definitions.note, items=items, at=self._now(), complete=complete, own=own)
+        return await self._changed(upstream, subject, sum(map(len, items)), noted)
 
-    async def _changed(self, upstream: str, size: int, change: Callable[[UpstreamTools], Given]) -> Given:
+    async def _changed(
+        self, upstream: str, subject: Subject, size: int, change: Callable[[Definitions], Given]
+    ) -> Given:
         """Change what is known of an upstream, as a whole: until it is done, each call is judged by what was known
         before, and one change waits for another."""
         async with self._states[upstream].turn:
             news: list[Change] = []
-            draft = self._tools[upstream].draft(news.append)
+            draft = self._definitions[upstream][subject].draft(news.append)
             given = await self._worker.run(size, partial(change, draft))
-            self._tools[upstream] = draft
+            self._definitions[upstream][subject] = draft
             self._untold.extend(news)
         self._tell()
         return given
@@ -247,7 +276,11 @@ class Catalogue:
     async def flush(self) -> None:
         """Write first-use pins into the lock file. A pin that is in the file by now is never replaced."""
         async with self._writing:
-            fresh = {name: dict(tools.fresh) for name, tools in self._tools.items() if tools.fresh}
+            fresh: list[_Fresh] = [
+                (name, definitions.subject, dict(definitions.fresh))
+                for name, definitions in self._all()
+                if definitions.fresh
+            ]
             if not fresh:
                 return
             try:
@@ -275,78 +308,107 @@ class Catalogue:
             await self.flush()
             await self.reload()
 
-    async def _amend(self, change: Callable[[Lock], Lock], upstream: str = "", cleared: Iterable[str] = ()) -> None:
+    async def _amend(self, change: Callable[[Lock], Lock], cleared: _Names = _NONE) -> None:
         lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change)
         # Another process may have written since: the next look at the file must read it.
         self._signature, self._lock_error = _STALE, None
-        await self._adopt(lock, upstream, cleared)
+        await self._adopt(lock, cleared)
 
-    async def _adopt(self, lock: Lock, upstream: str = "", cleared: Iterable[str] = ()) -> None:
-        for name in self._tools:
-            pinned, again = lock.upstreams.get(name, {}), tuple(cleared) if name == upstream else ()
-            await self._changed(
-                name, len(pinned) * _PIN_BYTES, partial(UpstreamTools.adopt, pinned=pinned, cleared=again)
-            )
+    async def _adopt(self, lock: Lock, cleared: _Names = _NONE) -> None:
+        for name, definitions in self._all():
+            pinned, again = lock.of(name, definitions.subject), cleared.get((name, definitions.subject), ())
+            adopted = partial(Definitions.adopt, pinned=pinned, cleared=again)
+            await self._changed(name, definitions.subject, len(pinned) * _PIN_BYTES, adopted)
+
+    def _all(self) -> tuple[tuple[str, Definitions], ...]:
+        return tuple((name, definitions) for name, sorts in self._definitions.items() for definitions in sorts.values())
+
+    def _listed(self, upstream: str) -> bool:
+        return self._definitions[upstream]["tool"].listed
 
     # --- for people ---
 
     def status(self) -> tuple[UpstreamStatus, ...]:
-        return tuple(self._status(name, tools) for name, tools in self._tools.items())
+        return tuple(self._status(name, sorts) for name, sorts in self._definitions.items())
 
-    def _status(self, name: str, tools: UpstreamTools) -> UpstreamStatus:
+    def _status(self, name: str, sorts: Mapping[Subject, Definitions]) -> UpstreamStatus:
         state = self._states[name]
+        warnings = tuple(warning for definitions in sorts.values() for warning in definitions.warnings())
         return UpstreamStatus(
             upstream=name,
-            listed=tools.listed,
+            listed=self._listed(name),
             revision=state.revision,
             refreshed=state.refreshed,
             error=state.error,
-            tools=tools.counts(),
-            warnings=tools.warnings() + ((self._lock_error,) if self._lock_error else ()),
+            states={
+                (definitions.subject, name): pin
+                for definitions in sorts.values()
+                for name, pin in definitions.states().items()
+            },
+            warnings=warnings + ((self._lock_error,) if self._lock_error else ()),
         )
 
     def changes(self, upstream: str | None = None) -> tuple[Change, ...]:
         """What differs from the pins, of every upstream that could be listed."""
         return tuple(
             change
-            for name, tools in self._tools.items()
-            if tools.listed and upstream in (None, name)
-            for change in tools.changes()
+            for name, definitions in self._all()
+            if definitions.listed and upstream in (None, name)
+            for change in definitions.changes(known=self._has_pins(name))
         )
 
-    async def pin(self, upstream: str, tool: str | None = None, *, digest: str | None = None) -> tuple[Change, ...]:
-        """Trust a tool, or all tools, of an upstream as last listed. Returns what that changed.
+    def _has_pins(self, upstream: str) -> bool:
+        return any(definitions.pinned_names() for definitions in self._definitions[upstream].values())
 
-        `digest`, if given, is the definition that was reviewed: another one is refused. Without `tool`, pins of tools
-        that are no longer listed are removed. Raises `ConfigurationError`.
+    async def pin(self, upstream: str, name: str | None = None) -> tuple[Change, ...]:
+        """Trust what is called so, or all, of an upstream as last listed. Returns what that changed.
+
+        Without `name`, pins of what is no longer listed are removed. Raises `ConfigurationError`.
         """
-        tools = self._tools[upstream]
-        if not tools.listed:
+        if not self._listed(upstream):
             problem = self._states[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
-        names = [tool] if tool is not None else sorted(tools.names())
-        gone = tools.pinned_names() - tools.names() if tool is None else frozenset[str]()
-        trusted = [tools.trustworthy(name, digest) for name in names]
-        touched = {*names, *gone}
-        changed = tuple(change for change in tools.changes() if change.tool in touched)
+        sorts = [definitions for definitions in self._definitions[upstream].values() if definitions.listed]
+        renewals = [_Renewal(upstream, definitions.subject, *definitions.renewed(name)) for definitions in sorts]
+        if name is not None and not any(renewal.trusted for renewal in renewals):
+            raise ConfigurationError(f"{upstream} lists no {pins.visible(name)!r}", "see `opagate catalogue show`")
+        touched: dict[tuple[str, Subject], Iterable[str]] = {(upstream, each.subject): each.names for each in renewals}
+        changed = tuple(item for item in self.changes(upstream) if item.name in touched[upstream, item.subject])
         async with self._writing:
-            await self._amend(partial(_repinned, upstream, trusted, gone, self._now()), upstream, touched)
+            await self._amend(partial(_renewed, renewals, self._now()), touched)
         return changed
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _with_first(fresh: Mapping[str, Mapping[str, Pinned]], lock: Lock) -> Lock:
-    for upstream, pinned in fresh.items():
+def _with_first(fresh: Iterable[_Fresh], lock: Lock) -> Lock:
+    for upstream, subject, pinned in fresh:
         for name, pin in pinned.items():
-            if lock.get(upstream, name) is None:
-                lock = lock.pinned(upstream, [pin.definition], pin.at)
+            if name not in lock.of(upstream, subject):
+                lock = lock.pinned(upstream, subject, [pin.definition], pin.at)
     return lock
 
 
-def _repinned(upstream: str, trusted: Sequence[Definition], gone: Iterable[str], at: str, lock: Lock) -> Lock:
-    return lock.without(upstream, gone).pinned(upstream, trusted, at)
+@dataclass(frozen=True, slots=True)
+class _Renewal:
+    """What of an upstream is trusted anew, and what is no longer."""
+
+    upstream: str
+    subject: Subject
+    trusted: tuple[Definition, ...]
+    gone: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self.gone | {item.name for item in self.trusted}
+
+
+def _renewed(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
+    for renewal in renewals:
+        lock = lock.without(renewal.upstream, renewal.subject, renewal.gone)
+        lock = lock.pinned(renewal.upstream, renewal.subject, renewal.trusted, at)
+    return lock
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

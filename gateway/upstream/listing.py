@@ -1,4 +1,4 @@
-"""Control traffic: list the tools of an upstream, as raw bytes, in whichever era it speaks.
+"""Control traffic: ask an upstream for all that is pinned, as raw bytes, in whichever era it speaks.
 
 The stateless protocol is tried first (`server/discover`), then the handshake one, as the specification says
 (2026-07-28/basic/versioning.mdx, "Backward Compatibility"). Typed models are not used: they drop fields.
@@ -21,7 +21,8 @@ from gateway.protocol import sse, strict
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
 from gateway.protocol.headers import value_of
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
-from gateway.upstream.tools import MAX_TOOLS
+from gateway.upstream.definitions import MAX_KNOWN
+from gateway.upstream.pins import INSTRUCTIONS
 from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
@@ -70,21 +71,23 @@ class Bounds:
     probe: float = 5.0
     bytes: int = 16 * 2**20
     pages: int = 200
-    tools: int = MAX_TOOLS
+    items: int = MAX_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All tools of an upstream, each as the bytes it sent, and the protocol revision in which it was asked."""
+    """All tools of an upstream, each as the bytes it sent, its instructions, if it gives any, as a JSON value, and the
+    protocol revision in which it was asked."""
 
-    items: tuple[bytes, ...]
+    tools: tuple[bytes, ...]
+    instructions: tuple[bytes, ...]
     revision: str
 
 
-async def list_tools(
+async def inventory(
     upstream: str, transport: UpstreamTransport, bounds: Bounds | None = None, worker: WorkerThread | None = None
 ) -> Listing:
-    """List every tool of the upstream called `upstream`; long answers are read by the `worker`. Raises `UpstreamError`."""
+    """Ask the upstream called `upstream` for all of it; long answers are read by the `worker`. Raises `UpstreamError`."""
     bounds = bounds or Bounds()
     try:
         async with asyncio.timeout(bounds.seconds):
@@ -122,9 +125,7 @@ async def _stateless(conversation: _Conversation) -> Listing | None:
         if not versions.isdisjoint(HANDSHAKE):
             return None
         raise conversation.broken("speaks no protocol revision that this gateway speaks")
-    if answer.result is not None and not isinstance(_member(answer.result, "capabilities").get("tools"), dict):
-        return Listing((), STATELESS)
-    return Listing(await _pages(conversation), STATELESS)
+    return await _listing(conversation, answer, STATELESS)
 
 
 async def _handshake(conversation: _Conversation) -> Listing:
@@ -144,11 +145,19 @@ async def _handshake(conversation: _Conversation) -> Listing:
     conversation.session = answer.session
     try:
         await conversation.tell("notifications/initialized")
-        if "tools" not in _member(answer.result, "capabilities"):
-            return Listing((), conversation.revision)
-        return Listing(await _pages(conversation), conversation.revision)
+        return await _listing(conversation, answer, conversation.revision)
     finally:
         await conversation.end()
+
+
+async def _listing(conversation: _Conversation, greeting: _Answer, revision: str) -> Listing:
+    """What a server that has been greeted says and lists."""
+    result = greeting.result or {}
+    said = result.get(INSTRUCTIONS)
+    instructions = () if said is None else (json.dumps(said).encode(),)
+    offered = _member(result, "capabilities").get("tools") is not None
+    tools = await _pages(conversation) if offered else ()
+    return Listing(tools, instructions, revision)
 
 
 async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
@@ -164,8 +173,8 @@ async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
         if page is None or answer.status != 200 or answer.code is not None:
             raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
         items += [item.raw for item in page.items]
-        if len(items) > conversation.bounds.tools:
-            raise conversation.broken(f"has more than {conversation.bounds.tools} tools")
+        if len(items) > conversation.bounds.items:
+            raise conversation.broken(f"has more than {conversation.bounds.items} tools")
         cursor = page.cursor
         if cursor is None:
             return tuple(items)

@@ -1,8 +1,8 @@
-"""The lock file: the pinned tool definitions, committed beside the configuration and reviewed like code.
+"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code.
 
-YAML, one upstream after another and one tool after another, in stable order. Each definition is kept whole, as
-indented JSON, so that a change can be read in any diff viewer and shown without the upstream. Characters that show
-nothing are written as escapes, in the file too.
+YAML, one upstream after another and one definition after another, in stable order. Each definition is kept whole, as
+indented JSON, and instructions line by line, so that a change can be read in any diff viewer and shown without the
+upstream. Characters that show nothing are written as escapes, in the file too.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import yaml
 
 from gateway.errors import ConfigurationError
-from gateway.upstream.pins import Definition, Lock, Pinned, is_hidden, read
+from gateway.upstream.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read, read_instructions
 
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
-VERSION = 1
+    from gateway.upstream.pins import Subject, Unreadable
+
+VERSION = 2
 _HEADER = """\
-# Tool definitions that this gateway trusts: written by opagate, committed and reviewed like code.
-# A tool whose definition is no longer the one in here cannot be used. See what changed: opagate catalogue diff
-# Trust it as it is now: opagate catalogue pin UPSTREAM TOOL. Edits by hand break the digest and are refused.
+# What this gateway trusts of its upstreams: written by opagate, committed and reviewed like code.
+# What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff
+# Trust it as it is now: opagate catalogue pin UPSTREAM/NAME. Edits by hand break the digest and are refused.
 """
+_SECTIONS: Final[Mapping[str, Subject]] = {"tools": "tool"}
+"""Section of an upstream → what is defined in it, by name. `instructions` have a form of their own."""
 _REMEDY = "restore it from version control, or delete it and pin again with `opagate catalogue pin`"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -107,16 +111,33 @@ def render(lock: Lock) -> str:
     """The text of the lock file: the same pins give the same text."""
     lines = [f"{_HEADER}version: {VERSION}", "upstreams:" if lock.upstreams else "upstreams: {}"]
     for upstream in sorted(lock.upstreams):
-        lines.append(f"  {_key(upstream)}:")
-        for tool, pin in sorted(lock.upstreams[upstream].items()):
-            lines += [
-                f"    {_key(tool)}:",
-                f"      digest: {pin.definition.digest}",
-                f'      pinned: "{pin.at}"',
-                "      definition: |",
-                *(f"        {line}" for line in _pretty(pin.definition).split("\n")),
-            ]
+        lines += [f"  {_key(upstream)}:", *_instructions(lock.of(upstream, "instructions"))]
+        for section, subject in _SECTIONS.items():
+            lines += _section(section, lock.of(upstream, subject))
     return "\n".join(lines) + "\n"
+
+
+def _instructions(pins: Mapping[str, Pinned]) -> Iterator[str]:
+    for pin in pins.values():
+        yield f"    {INSTRUCTIONS}:"
+        yield from _trusted(pin, " " * 6)
+        yield "      text:"
+        yield from (f"        - {_quoted(line)}" for line in str(pin.definition.document[INSTRUCTIONS]).split("\n"))
+
+
+def _section(section: str, pins: Mapping[str, Pinned]) -> Iterator[str]:
+    if pins:
+        yield f"    {section}:"
+    for name, pin in sorted(pins.items()):
+        yield f"      {_key(name)}:"
+        yield from _trusted(pin, " " * 8)
+        yield "        definition: |"
+        yield from (f"          {line}" for line in _pretty(pin.definition).split("\n"))
+
+
+def _trusted(pin: Pinned, indent: str) -> Iterator[str]:
+    yield f"{indent}digest: {pin.definition.digest}"
+    yield f'{indent}pinned: "{pin.at}"'
 
 
 def _pretty(item: Definition) -> str:
@@ -131,7 +152,11 @@ def _json_escape(character: str) -> str:
 def _key(name: str) -> str:
     if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS:
         return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(f"\\U{ord(c):08x}" if is_hidden(c) else c for c in escaped) + '"'
 
 
@@ -154,7 +179,7 @@ def parse(text: str, name: str = "catalogue.lock") -> Lock:
     version = reader.text(top["version"])
     if version != str(VERSION):
         raise reader.refuse(_line(top["version"]), f"has version {version!r}; this gateway reads version {VERSION}")
-    return Lock({upstream: reader.pins(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
+    return Lock({upstream: reader.upstream(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
 
 
 def _line(node: yaml.Node) -> int:
@@ -191,19 +216,40 @@ class _Reader:
             raise self.refuse(_line(node), "is not a scalar")
         return cast("str", node.value)
 
-    def pins(self, node: yaml.Node) -> dict[str, Pinned]:
-        return {tool: self.pin(tool, pin) for tool, pin in self.mapping(node).items()}
+    def lines(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.refuse(_line(node), "is not a list of lines")
+        return "\n".join(self.text(item) for item in cast("list[yaml.Node]", node.value))
 
-    def pin(self, tool: str, node: yaml.Node) -> Pinned:
+    def upstream(self, node: yaml.Node) -> dict[Subject, dict[str, Pinned]]:
+        found: dict[Subject, dict[str, Pinned]] = {}
+        for section, pins in self.mapping(node).items():
+            if section == INSTRUCTIONS:
+                found["instructions"] = {INSTRUCTIONS: self.instructions(pins)}
+            elif section in _SECTIONS:
+                found[_SECTIONS[section]] = {name: self.pin(name, pin) for name, pin in self.mapping(pins).items()}
+            else:
+                raise self.refuse(_line(pins), f"has an unknown key {section!r}")
+        return found
+
+    def pin(self, name: str, node: yaml.Node) -> Pinned:
         """One pin, its definition read as strictly as an upstream's and compared with its digest."""
         members = self.mapping(node, {"digest", "pinned", "definition"})
         item = read(self.text(members["definition"]).encode())
+        if isinstance(item, Definition) and item.name != name:
+            raise self.refuse(_line(members["definition"]), f"has the definition of {item.name!r} under {name!r}")
+        return self.trusted(members, "definition", name, item)
+
+    def instructions(self, node: yaml.Node) -> Pinned:
+        members = self.mapping(node, {"digest", "pinned", "text"})
+        item = read_instructions(json.dumps(self.lines(members["text"])).encode())
+        return self.trusted(members, "text", INSTRUCTIONS, item)
+
+    def trusted(self, members: dict[str, yaml.Node], member: str, name: str, item: Definition | Unreadable) -> Pinned:
         if not isinstance(item, Definition):
-            raise self.refuse(_line(members["definition"]), f"has a definition that cannot be read: {item.problem}")
-        if item.name != tool:
-            raise self.refuse(_line(members["definition"]), f"has the definition of {item.name!r} under {tool!r}")
+            raise self.refuse(_line(members[member]), f"has a definition that cannot be read: {item.problem}")
         if item.digest != self.text(members["digest"]):
-            raise self.refuse(_line(members["digest"]), f"has a digest that is not that of the definition of {tool!r}")
+            raise self.refuse(_line(members["digest"]), f"has a digest that is not that of the definition of {name!r}")
         at = self.text(members["pinned"])
         if _AT.fullmatch(at) is None:
             raise self.refuse(_line(members["pinned"]), f"has a time that is not RFC 3339 in UTC: {at!r}")

@@ -1,10 +1,12 @@
-"""Pins: what a tool's definition was when it was trusted, and how it differs now. Pure.
+"""Pins: what a definition was when it was trusted, and how it differs now. Pure.
 
 A pin is the SHA-256 over the whole definition, as the upstream sent it, in canonical form (RFC 8785). Nothing is left
 out: beside name, title, description, schemas and annotations, also `icons`, `_meta`, `execution` and every field that
 is not known here. Clients hand definitions to models, and to the people who approve them, in ways that a gateway
 cannot know, so any field may carry an instruction. An upstream that puts a value that changes by itself into a
 definition cannot be pinned, and its tool stays unusable: that is meant.
+
+The instructions of a server are pinned in the same way: they are a definition with one field.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import difflib
 import json
 import unicodedata
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.protocol import canonical, strict
 
@@ -24,12 +26,18 @@ if TYPE_CHECKING:
 
 _MAX_NAME = 1024
 
+Subject: TypeAlias = Literal["instructions", "tool"]
+"""What is defined."""
+SUBJECTS: Final[tuple[Subject, ...]] = ("instructions", "tool")
+INSTRUCTIONS: Final = "instructions"
+"""What the instructions of an upstream are called. It has one text of them, whoever asks."""
+
 # --- a definition ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One tool as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form."""
+    """One thing as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form."""
 
     name: str
     digest: str
@@ -38,9 +46,11 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A definition that cannot be pinned: two readers could read it differently, or it has no usable name."""
+    """A definition that cannot be pinned: two readers could read it differently, or it has no usable name. `name` is what
+    it is the definition of, if that is known all the same."""
 
     problem: str
+    name: str | None = None
 
 
 def read(raw: bytes) -> Definition | Unreadable:
@@ -52,6 +62,16 @@ def read(raw: bytes) -> Definition | Unreadable:
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
         return Unreadable(f"its name is not a string of 1 to {_MAX_NAME} characters")
     return Definition(name, canonical.digest(document), document)
+
+
+def read_instructions(raw: bytes) -> Definition | Unreadable:
+    """Read the `instructions` of an upstream: the JSON value, as it sent it."""
+    document = strict.read_reply(b'{"instructions":' + raw + b"}")
+    if isinstance(document, strict.Unreadable):
+        return Unreadable(document.message.replace("the body", "the text"), INSTRUCTIONS)
+    if not isinstance(document[INSTRUCTIONS], str):
+        return Unreadable("they are no text", INSTRUCTIONS)
+    return Definition(INSTRUCTIONS, canonical.digest(document), document)
 
 
 _LATER_FIELDS = frozenset({"title", "outputSchema", "icons", "execution", "_meta"})
@@ -83,30 +103,36 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """All pins: upstream → tool → pin."""
+    """All pins: upstream → subject → name → pin. What has no pins is left out."""
 
-    upstreams: Mapping[str, Mapping[str, Pinned]] = field(default_factory=dict[str, "Mapping[str, Pinned]"])
+    upstreams: Mapping[str, Mapping[Subject, Mapping[str, Pinned]]] = field(
+        default_factory=dict[str, "Mapping[Subject, Mapping[str, Pinned]]"]
+    )
 
-    def get(self, upstream: str, tool: str) -> Pinned | None:
-        return self.upstreams.get(upstream, {}).get(tool)
+    def of(self, upstream: str, subject: Subject) -> Mapping[str, Pinned]:
+        return self.upstreams.get(upstream, {}).get(subject, {})
 
-    def pinned(self, upstream: str, definitions: Iterable[Definition], at: str) -> Lock:
-        """With these definitions pinned, in the place of any earlier pins of the same tools."""
+    def pinned(self, upstream: str, subject: Subject, definitions: Iterable[Definition], at: str) -> Lock:
+        """With these definitions pinned, in the place of any earlier pins of the same names."""
         added = {item.name: Pinned(item, at) for item in definitions}
-        if not added:
-            return self
-        return Lock({**self.upstreams, upstream: {**self.upstreams.get(upstream, {}), **added}})
+        return self._with(upstream, subject, {**self.of(upstream, subject), **added})
 
-    def without(self, upstream: str, tools: Iterable[str]) -> Lock:
-        gone = frozenset(tools)
-        kept = {name: pin for name, pin in self.upstreams.get(upstream, {}).items() if name not in gone}
-        others = {name: pins for name, pins in self.upstreams.items() if name != upstream}
-        return Lock({**others, upstream: kept} if kept else others)
+    def without(self, upstream: str, subject: Subject, names: Iterable[str]) -> Lock:
+        gone = frozenset(names)
+        kept = {name: pin for name, pin in self.of(upstream, subject).items() if name not in gone}
+        return self._with(upstream, subject, kept)
+
+    def _with(self, upstream: str, subject: Subject, pins: Mapping[str, Pinned]) -> Lock:
+        subjects: dict[Subject, Mapping[str, Pinned]] = {
+            key: kept for key in SUBJECTS if (kept := pins if key == subject else self.of(upstream, key))
+        }
+        upstreams = {**self.upstreams, upstream: subjects}
+        return Lock({key: value for key, value in upstreams.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a tool differs from its pin.
+    """How a definition differs from its pin.
 
     `added`: new at an upstream that has pins; `unpinned`: at an upstream that has none yet; `changed`: the
     definition is another one, or cannot be read (`new` is `Unreadable`); `removed`: no longer listed.
@@ -114,32 +140,52 @@ class Change:
 
     kind: Literal["added", "changed", "removed", "unpinned"]
     upstream: str
-    tool: str
+    subject: Subject
+    name: str
     old: Definition | None
     new: Definition | Unreadable | None
 
 
-def compare(lock: Lock, upstream: str, definitions: Mapping[str, Definition | Unreadable]) -> tuple[Change, ...]:
-    """What differs between the pins of `upstream` and all the tools that it lists (name → definition), by name."""
-    return tuple(_changes(lock, upstream, definitions))
+def compare(
+    upstream: str,
+    subject: Subject,
+    pins: Mapping[str, Pinned],
+    definitions: Mapping[str, Definition | Unreadable],
+    *,
+    known: bool,
+) -> tuple[Change, ...]:
+    """What differs between the pins and all that the upstream lists (name → definition), by name. `known`: whether the
+    upstream has pins, of whatever subject."""
+    return tuple(_changes(upstream, subject, pins, definitions, "added" if known else "unpinned"))
 
 
-def _changes(lock: Lock, upstream: str, definitions: Mapping[str, Definition | Unreadable]) -> Iterator[Change]:
-    pins = lock.upstreams.get(upstream, {})
+def _changes(
+    upstream: str,
+    subject: Subject,
+    pins: Mapping[str, Pinned],
+    definitions: Mapping[str, Definition | Unreadable],
+    fresh: Literal["added", "unpinned"],
+) -> Iterator[Change]:
     for name in sorted({*pins, *definitions}):
         old = pins[name].definition if name in pins else None
         new = definitions.get(name)
         if new is None:
-            yield Change("removed", upstream, name, old, None)
+            yield Change("removed", upstream, subject, name, old, None)
         elif isinstance(new, Unreadable):
-            yield Change("changed", upstream, name, old, new)
+            yield Change("changed", upstream, subject, name, old, new)
         elif old is None:
-            yield Change("added" if pins else "unpinned", upstream, name, None, new)
+            yield Change(fresh, upstream, subject, name, None, new)
         elif old.digest != new.digest:
-            yield Change("changed", upstream, name, old, new)
+            yield Change("changed", upstream, subject, name, old, new)
 
 
 # --- for people ------------------------------------------------------------------------------------
+
+
+def called(subject: Subject, name: str) -> str:
+    """What something is called, where tools are meant if nothing is said."""
+    return f"{subject} {name}" if subject not in {"tool", "instructions"} else name
+
 
 _FIRST_FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")

@@ -32,6 +32,7 @@ upstreams:
     - {id: ask, agents: ["*"], issuers: ["*"], tools: [ask_first], approval: true}
 """
 READING = "{effect: read, egress: false, sensitivity: internal}"
+INSTRUCTIONS = "Ask before you write."
 TOOLS = ("read_file", "read_more", "stop_file", "ask_first", "hidden")
 
 
@@ -112,7 +113,8 @@ def own(request: UpstreamRequest) -> Back:
     """The answers to the catalogue."""
     method = request.message.method if request.message else None
     if method == "server/discover":
-        return result(request, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+        offered: dict[str, Any] = {"capabilities": {"tools": {}}, "instructions": INSTRUCTIONS}
+        return result(request, {"supportedVersions": ["2026-07-28"], **offered})
     return result(request, {"tools": [listed(name) for name in TOOLS]})
 
 

@@ -27,7 +27,7 @@ async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
 
     assert start["policy"] == {"name": "opagate", "revision": policy["revision"]}
     pins = {entry["target"]: entry for entry in there.entries("pin")}
-    assert set(pins) == {f"files/{name}" for name in TOOLS}
+    assert set(pins) == {f"files/{name}" for name in (*TOOLS, "instructions")}
     assert {entry["state"] for entry in pins.values()} == {"match"}
     assert len(there.entries("stop")) == 1
 

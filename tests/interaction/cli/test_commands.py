@@ -92,7 +92,7 @@ def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, t
     refused = opagate("catalogue", "pin", "files/read_file")
     assert (refused.status, "--yes" in refused.err) == (2, True)
     nothing = opagate("catalogue", "pin", "files/read_fil", "--yes")
-    assert (nothing.status, "there is no tool 'read_fil'; the upstream lists: delete_file, " in nothing.err) == (
+    assert (nothing.status, "there is no 'read_fil'; the upstream lists: delete_file, " in nothing.err) == (
         2,
         True,
     )

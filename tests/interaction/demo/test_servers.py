@@ -22,7 +22,7 @@ from gateway.demo.upstreams import upstreams
 from gateway.model.target import Pin
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
-from gateway.upstream.listing import list_tools
+from gateway.upstream.listing import inventory
 from gateway.upstream.pins import Definition, read
 from gateway.upstream.stdio import StdioUpstream
 from tests.servers.serving import ROOT
@@ -84,14 +84,14 @@ async def test_the_gateway_reads_the_same_definitions_in_both_eras(demo: dict[st
         port = HttpUpstream(name, settings, Limits())
         old = HandshakeOnly(port)
         try:
-            stateless, handshake = await list_tools(name, port), await list_tools(name, old)
+            stateless, handshake = await inventory(name, port), await inventory(name, old)
         finally:
             await port.aclose()
 
         assert (stateless.revision, handshake.revision) == ("2026-07-28", "2025-11-25")
         assert old.methods[-4:] == ["initialize", "notifications/initialized", "tools/list", "DELETE"]
         digests = [
-            [item.digest for raw in found.items if isinstance(item := read(raw), Definition)]
+            [item.digest for raw in found.tools if isinstance(item := read(raw), Definition)]
             for found in (stateless, handshake)
         ]
         assert digests[0] == digests[1]
@@ -109,7 +109,8 @@ async def test_the_labels_of_the_demo_fit_its_tools(demo: dict[str, str], tmp_pa
 
     for status in catalogue.status():
         assert status.warnings == ()
-        assert status.tools == {Pin.MATCH: len(TOOLS[status.upstream])}
+        expected = {("tool", name): Pin.MATCH for name in TOOLS[status.upstream]}
+        assert status.states == {**expected, ("instructions", "instructions"): Pin.MATCH}
         for name in TOOLS[status.upstream]:
             target = catalogue.target(status.upstream, "tool", name)
             assert (target.labels.effect == "read") == (target.annotations["readOnlyHint"] is True)
@@ -204,9 +205,9 @@ async def test_stdio_upstreams_are_listed_as_well(module: str, arguments: list[s
     identifiers = count()
     port = StdioUpstream("x", settings, Limits(), clock=time.time, new_id=lambda: f"session-{next(identifiers)}")
     try:
-        found = await list_tools("x", port)
+        found = await inventory("x", port)
     finally:
         await port.aclose()
 
-    assert tool in {json.loads(item)["name"] for item in found.items}
+    assert tool in {json.loads(item)["name"] for item in found.tools}
     assert revision in (None, found.revision)

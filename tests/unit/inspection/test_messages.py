@@ -464,7 +464,7 @@ PIECES = [
 async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], size: int, hold: int):
     own = b'{"jsonrpc":"2.0","id":7,"result":{}}'
     stream = "".join(pieces).encode().replace(b"LIST", LIST).replace(b"OWN", own)
-    answers = Answers(CALL, "files", visible=no_names, remember=print, worker=WorkerThread())
+    answers = Answers(CALL, "files", visible=no_names, trusted=no_text, remember=print, worker=WorkerThread())
     messages = EventMessages(
         answers.see, hold=hold, unseen=True, last_words=nothing, watch=partial(EventEnvelope, answers.expected)
     )
@@ -486,3 +486,7 @@ CALL = Message(Kind.REQUEST, Era.STATELESS, Disposition.DECIDE, b"", method="too
 
 async def no_names(_method: str, _page: Listing) -> frozenset[str]:
     return frozenset()
+
+
+async def no_text(_said: bytes) -> bool:
+    return False

@@ -193,7 +193,7 @@ def test_a_secret_in_a_name_that_the_caller_chose_is_not_recorded():
     target = Target("tool", "github", SECRET, "https://api.github")
 
     assert SECRET not in json.dumps(call_fields(target, client_name=f"client {SECRET}"))
-    assert SECRET not in json.dumps(pin_entry(target, "d"))
+    assert SECRET not in json.dumps(pin_entry("tool", target.id, Pin.MATCH, "d"))
 
 
 def test_an_allowed_call_is_open_and_a_refused_one_is_not():
@@ -273,7 +273,12 @@ def test_a_refusal_of_a_known_request_names_caller_and_method_without_secrets():
 def test_the_gateways_own_entries():
     assert start_entry("1.0", "127.0.0.1:1", None) == {"version": "1.0", "listen": "127.0.0.1:1", "policy": None}
     assert start_entry("1.0", "x", REVISION)["policy"] == policy_entry(REVISION) == {"name": "rego", "revision": "r1"}
-    assert pin_entry(TARGET, "ff") == {"target": "github/create_issue", "state": "match", "digest": "ff"}
+    assert pin_entry("tool", "github/create_issue", Pin.MATCH, "ff") == {
+        "type": "tool",
+        "target": "github/create_issue",
+        "state": "match",
+        "digest": "ff",
+    }
 
 
 def test_a_target_without_a_definition_has_no_pin():
@@ -293,7 +298,6 @@ def test_a_target_without_a_definition_has_no_pin():
         "roles": {},
         "pin": None,
     }
-    assert pin_entry(resource, "ff")["state"] is None
 
 
 def test_a_caller_without_a_user_has_none():

@@ -75,12 +75,12 @@ class Scripted:
         self.closed += 1
 
 
-def stateless(tools: Callable[[], Sequence[bytes]]) -> Scripted:
-    """A server of the stateless era with one page of tools."""
+def stateless(tools: Callable[[], Sequence[bytes]], said: Callable[[], object] = lambda: None) -> Scripted:
+    """A server of the stateless era with one page of tools, and what it says of itself."""
 
     def answer(request: UpstreamRequest) -> Answer | UpstreamError:
         if method(request) == "server/discover":
-            return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}})
+            return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, instructions=said())
         return page(request, tools())
 
     return Scripted(answer)

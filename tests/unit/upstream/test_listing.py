@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era, Kind
-from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, Bounds, list_tools
+from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, Bounds, inventory
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, result, stateless, tool
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def handshake(
 async def test_a_stateless_upstream_is_asked_with_the_headers_and_meta_of_its_era():
     port = stateless(lambda: [READ])
 
-    found = await list_tools("files", port)
+    found = await inventory("files", port)
 
-    assert found.items == (READ,)
+    assert found.tools == (READ,)
     assert found.revision == "2026-07-28"
     assert port.methods == ["server/discover", "tools/list"]
     request = port.requests[1]
@@ -87,9 +87,9 @@ async def test_an_upstream_of_the_handshake_era_is_asked_in_its_way(
 ):
     port = handshake(probe)
 
-    found = await list_tools("files", port)
+    found = await inventory("files", port)
 
-    assert found.items == (READ,)
+    assert found.tools == (READ,)
     assert found.revision == "2025-11-25"
     assert port.methods == ["server/discover", "initialize", "notifications/initialized", "tools/list", "DELETE"]
     assert [request.session for request in port.requests] == [None, None, "s1", "s1", "s1"]
@@ -112,14 +112,14 @@ async def test_a_probe_that_is_never_answered_falls_back_in_time():
 
     port.send = silent
 
-    assert (await list_tools("files", port, Bounds(probe=0.01))).items == (READ,)
+    assert (await inventory("files", port, Bounds(probe=0.01))).tools == (READ,)
 
 
 @pytest.mark.parametrize("version", HANDSHAKE)
 async def test_the_revision_that_the_upstream_chooses_is_used(version: str):
     port = handshake(lambda request: error(request, -32601), version=version, session=None)
 
-    assert (await list_tools("files", port)).revision == version
+    assert (await inventory("files", port)).revision == version
     assert port.methods[-1] == "tools/list"
 
 
@@ -141,7 +141,7 @@ async def test_an_upstream_of_the_stateless_era_is_not_asked_in_the_other_way(
     port = handshake(probe)
 
     with pytest.raises(UpstreamBroken, match=problem):
-        await list_tools("files", port)
+        await inventory("files", port)
 
     assert port.methods == ["server/discover"]
 
@@ -150,7 +150,7 @@ async def test_an_upstream_that_cannot_be_reached_is_not_asked_twice():
     port = handshake(lambda request: UpstreamUnreachable("refused"))
 
     with pytest.raises(UpstreamUnreachable):
-        await list_tools("files", port)
+        await inventory("files", port)
 
     assert port.methods == ["server/discover"]
 
@@ -166,7 +166,7 @@ NEITHER: list[Callable[[UpstreamRequest], Answer]] = [
 @pytest.mark.parametrize("answer", NEITHER)
 async def test_an_upstream_that_speaks_neither_era_is_broken(answer: Callable[[UpstreamRequest], Answer]):
     with pytest.raises(UpstreamBroken):
-        await list_tools("files", Scripted(answer))
+        await inventory("files", Scripted(answer))
 
 
 async def test_pages_are_followed_to_the_end():
@@ -177,9 +177,9 @@ async def test_pages_are_followed_to_the_end():
         cursor = request.message.params.get("cursor")
         return page(request, [tool(f"after_{cursor}")], {None: "a", "a": "b"}.get(cursor))  # pyright: ignore[reportArgumentType, reportCallIssue] - a cursor is any JSON value
 
-    found = await list_tools("files", Scripted(answer))
+    found = await inventory("files", Scripted(answer))
 
-    assert [json.loads(item)["name"] for item in found.items] == ["after_None", "after_a", "after_b"]
+    assert [json.loads(item)["name"] for item in found.tools] == ["after_None", "after_a", "after_b"]
 
 
 ENDLESS: list[tuple[Bounds, Callable[[int], str], str]] = [
@@ -202,7 +202,7 @@ async def test_a_list_without_end_is_refused(bounds: Bounds, cursor: Callable[[i
     port.answer = answer
 
     with pytest.raises(UpstreamBroken, match=problem):
-        await list_tools("files", port, bounds)
+        await inventory("files", port, bounds)
 
     assert port.closed == len(port.requests)
 
@@ -211,7 +211,7 @@ async def test_an_answer_without_end_is_refused_before_it_fills_the_memory():
     port = stateless(lambda: [tool("big", "x" * 100_000)])
 
     with pytest.raises(UpstreamBroken, match="more than 5000 bytes"):
-        await list_tools("files", port, Bounds(bytes=5000))
+        await inventory("files", port, Bounds(bytes=5000))
 
 
 async def test_a_slow_upstream_is_given_up_and_its_session_ended():
@@ -226,7 +226,7 @@ async def test_a_slow_upstream_is_given_up_and_its_session_ended():
     port.send = slow
 
     with pytest.raises(UpstreamTimeout, match=r"within 0\.05 s"):
-        await list_tools("files", port, Bounds(seconds=0.05))
+        await inventory("files", port, Bounds(seconds=0.05))
 
     assert port.methods[-1] == "DELETE"
 
@@ -246,14 +246,14 @@ async def test_an_answer_in_an_event_stream_is_found_among_other_messages():
         return 200, "text/event-stream; charset=utf-8", stream(noise, question, other, page(request, [READ])[2], noise)
 
     port = Scripted(answer)
-    assert (await list_tools("files", port)).items == (READ,)
+    assert (await inventory("files", port)).tools == (READ,)
     assert port.methods == ["server/discover", "tools/list"]
 
 
 async def test_an_upstream_is_told_of_all_that_a_client_can_do_so_that_it_lists_what_depends_on_it():
     port = handshake(HANDSHAKE_ANSWERS[0])
 
-    await list_tools("files", port)
+    await inventory("files", port)
 
     declared = json.loads(port.requests[1].body or b"")["params"]["capabilities"]
     assert declared == CAPABILITIES
@@ -285,7 +285,7 @@ async def test_an_upstream_that_asks_before_it_lists_is_answered(asked: str, exp
 
     port = Scripted(answer, session="s1")
 
-    assert (await list_tools("files", port)).items == (READ,)
+    assert (await inventory("files", port)).tools == (READ,)
     sent = port.requests[4]
     assert json.loads(sent.body or b"") == {"jsonrpc": "2.0", "id": "q", **expected}
     assert (sent.session, sent.message and sent.message.kind) == ("s1", Kind.RESPONSE)
@@ -312,13 +312,13 @@ async def test_a_list_that_cannot_be_read_is_no_empty_list(answer: Callable[[Ups
         return answer(request)
 
     with pytest.raises(UpstreamBroken, match="gave no tool list"):
-        await list_tools("files", Scripted(answers))
+        await inventory("files", Scripted(answers))
 
 
 async def test_an_upstream_without_tools_is_not_asked_for_them():
     port = Scripted(lambda request: result(request, supportedVersions=["2026-07-28"], capabilities={"prompts": {}}))
 
-    assert (await list_tools("files", port)).items == ()
+    assert (await inventory("files", port)).tools == ()
     assert port.methods == ["server/discover"]
 
 
@@ -328,7 +328,7 @@ async def test_an_upstream_of_the_handshake_era_without_tools_has_none():
             return result(request, protocolVersion="2025-06-18", capabilities={})
         return error(request, -32601)
 
-    assert (await list_tools("files", Scripted(answer))).items == ()
+    assert (await inventory("files", Scripted(answer))).tools == ()
 
 
 async def test_an_upstream_that_promised_tools_and_does_not_know_the_method_has_none():
@@ -337,7 +337,7 @@ async def test_an_upstream_that_promised_tools_and_does_not_know_the_method_has_
             return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}})
         return error(request, -32601, status=404)
 
-    assert (await list_tools("files", Scripted(answer))).items == ()
+    assert (await inventory("files", Scripted(answer))).tools == ()
 
 
 async def test_a_farewell_that_fails_does_not_spoil_the_listing():
@@ -349,4 +349,4 @@ async def test_a_farewell_that_fails_does_not_spoil_the_listing():
 
     port.answer = answer
 
-    assert (await list_tools("files", port)).items == (READ,)
+    assert (await inventory("files", port)).tools == (READ,)

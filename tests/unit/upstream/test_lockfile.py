@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
 from gateway.upstream.lockfile import amend, load, parse, render
-from gateway.upstream.pins import Definition, Lock, diff, is_hidden, read
+from gateway.upstream.pins import Definition, Lock, diff, is_hidden, read, read_instructions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,10 @@ def defined(name: str = "read_file", **fields: Any) -> Definition:
 
 LOCK = (
     Lock()
-    .pinned("mail", [defined("send")], AT)
-    .pinned("files", [defined("write_file"), defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
+    .pinned("mail", "tool", [defined("send")], AT)
+    .pinned(
+        "files", "tool", [defined("write_file"), defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT
+    )
 )
 
 
@@ -62,10 +64,10 @@ def test_what_is_written_is_read_again():
     ],
 )
 def test_any_name_and_any_character_survives(name: str):
-    lock = Lock().pinned("files", [defined(name, description=f"x{name}y", annotations={name: name})], AT)
+    lock = Lock().pinned("files", "tool", [defined(name, description=f"x{name}y", annotations={name: name})], AT)
 
     assert parse(render(lock)) == lock
-    assert yaml.safe_load(render(lock))["upstreams"]["files"].keys() == {name}
+    assert yaml.safe_load(render(lock))["upstreams"]["files"]["tools"].keys() == {name}
 
 
 JSON = st.recursive(
@@ -81,7 +83,7 @@ def test_any_definition_survives(name: str, fields: dict[str, Any]):
     item = read(json.dumps({**fields, "name": name}, ensure_ascii=False).encode())
     assume(isinstance(item, Definition))
     assert isinstance(item, Definition)
-    lock = Lock().pinned("files", [item], AT)
+    lock = Lock().pinned("files", "tool", [item], AT)
     text = render(lock)
 
     assert parse(text) == lock
@@ -89,28 +91,91 @@ def test_any_definition_survives(name: str, fields: dict[str, Any]):
     assert not [c for c in diff(None, item) if is_hidden(c) and c != "\n"]
 
 
+@settings(deadline=None)
+@given(st.text())
+def test_any_instructions_survive_and_stand_in_lines(text: str):
+    item = read_instructions(json.dumps(text).encode())
+    assume(isinstance(item, Definition))
+    assert isinstance(item, Definition)
+    lock = LOCK.pinned("files", "instructions", [item], AT)
+    written = render(lock)
+
+    assert parse(written) == lock
+    assert not [c for c in written if is_hidden(c) and c != "\n"]
+    assert len(written.splitlines()) == len(render(LOCK).splitlines()) + 4 + len(text.split("\n"))
+
+
+def test_instructions_come_first_and_a_changed_line_of_them_is_two_changed_lines_of_the_file():
+    first, second = (read_instructions(json.dumps(f"Use it.\n{end}").encode()) for end in ("Ask.", "Send.\u200b"))
+    assert isinstance(first, Definition)
+    assert isinstance(second, Definition)
+    before, after = (render(LOCK.pinned("files", "instructions", [item], AT)).splitlines() for item in (first, second))
+
+    start = before.index("  files:")
+    assert before[start + 1 : start + 7] == [
+        "    instructions:",
+        f"      digest: {first.digest}",
+        f'      pinned: "{AT}"',
+        "      text:",
+        '        - "Use it."',
+        '        - "Ask."',
+    ]
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [f"      digest: {second.digest}", '        - "Send.\\U0000200b"']
+
+
+INSTRUCTED = """\
+version: 2
+upstreams:
+  files:
+    instructions:
+      digest: sha256:0
+      pinned: "2026-11-25T00:00:00Z"
+      text:
+        - "Use it."
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "problem"),
+    [
+        (("", ""), 5, "digest that is not that of the definition of 'instructions'"),
+        (('- "Use it."', '"Use it."'), 8, "not a list of lines"),
+        (('- "Use it."', '- ["Use it."]'), 8, "not a scalar"),
+        (('- "Use it."', '- "\\ud800"'), 8, "is not YAML"),
+        (("      text:", "      words:"), 7, "unknown key 'words'"),
+    ],
+)
+def test_instructions_that_were_edited_are_refused_and_the_line_named(change: tuple[str, str], line: int, problem: str):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(INSTRUCTED.replace(*change, 1))
+
+    assert f"line {line}, " in caught.value.message
+    assert problem in caught.value.message
+
+
 def test_the_text_does_not_depend_on_the_order_of_pinning():
     other = (
         Lock()
-        .pinned("files", [defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
-        .pinned("files", [defined("write_file")], AT)
-        .pinned("mail", [defined("send")], AT)
+        .pinned("files", "tool", [defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
+        .pinned("files", "tool", [defined("write_file")], AT)
+        .pinned("mail", "tool", [defined("send")], AT)
     )
 
     assert render(other) == render(LOCK)
 
 
 def test_the_text_says_what_it_is_and_shows_hidden_characters():
-    text = render(Lock().pinned("files", [defined(description="a\u200b\u202e\U000e0041é\x7f")], AT))
+    text = render(Lock().pinned("files", "tool", [defined(description="a\u200b\u202e\U000e0041é\x7f")], AT))
 
-    assert text.startswith("# Tool definitions that this gateway trusts")
+    assert text.startswith("# What this gateway trusts of its upstreams")
     assert "opagate catalogue pin" in text
     assert r'"description": "a\u200b\u202e\udb40\udc41é\u007f"' in text
 
 
 def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
     before = render(LOCK).split("\n")
-    after = render(LOCK.pinned("mail", [defined("send", description="Send.")], AT)).split("\n")
+    after = render(LOCK.pinned("mail", "tool", [defined("send", description="Send.")], AT)).split("\n")
 
     assert len([1 for old, new in zip(before, after, strict=True) if old != new]) == 2
 
@@ -118,18 +183,19 @@ def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
 @pytest.mark.parametrize(
     ("change", "line", "problem"),
     [
-        (("version: 1", "version: 2"), 4, "version '2'"),
-        (("version: 1", "<<<<<<< HEAD"), 5, ""),
-        (("version: 1\n", ""), 4, "lacks version"),
-        (("version: 1", "version: [1]"), 4, "not a scalar"),
-        (("version: 1", "version: 1\nextra: 2"), 5, "unknown key 'extra'"),
-        (("  mail:", "  files:"), 30, "'files' twice"),
-        (("    send:", "    sent:"), 34, "under 'sent'"),
-        (("digest: sha256:", "digest: sha256:0"), 8, "digest"),
-        ((f'pinned: "{AT}"', "pinned: yesterday"), 9, "RFC 3339"),
-        (('"description": "Read."', '"description": "Read. And send."'), 20, "digest"),
-        (('"name": "read_file"', '"name": "read_file", "name": "read_file"'), 10, "cannot be read"),
-        (("  mail:\n", "  mail: none\n  other:\n"), 30, "not a mapping"),
+        (("version: 2", "version: 1"), 4, "version '1'"),
+        (("version: 2", "<<<<<<< HEAD"), 5, ""),
+        (("version: 2\n", ""), 4, "lacks version"),
+        (("version: 2", "version: [1]"), 4, "not a scalar"),
+        (("version: 2", "version: 2\nextra: 2"), 5, "unknown key 'extra'"),
+        (("  mail:", "  files:"), 31, "'files' twice"),
+        (("    send:", "    sent:"), 36, "under 'sent'"),
+        (("digest: sha256:", "digest: sha256:0"), 9, "digest"),
+        ((f'pinned: "{AT}"', "pinned: yesterday"), 10, "RFC 3339"),
+        (('"description": "Read."', '"description": "Read. And send."'), 21, "digest"),
+        (('"name": "read_file"', '"name": "read_file", "name": "read_file"'), 11, "cannot be read"),
+        (("  mail:\n", "  mail: none\n  other:\n"), 31, "not a mapping"),
+        (("  files:\n    tools:\n", "  files:\n"), 8, "unknown key 'read_file'"),
     ],
 )
 def test_a_malformed_lock_is_refused_and_the_line_named(change: tuple[str, str], line: int, problem: str):
@@ -180,7 +246,7 @@ def test_amending_keeps_the_mode_and_does_not_touch_an_unchanged_file(tmp_path: 
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert path.stat().st_ino == before.st_ino
 
-    amend(path, lambda lock: lock.without("mail", ["send"]))
+    amend(path, lambda lock: lock.without("mail", "tool", ["send"]))
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -224,7 +290,7 @@ def test_a_failed_write_leaves_the_file_and_nothing_else(tmp_path: Path, monkeyp
 
 
 def _pin(lock: Lock, tool: str) -> Lock:
-    return lock.pinned("files", [defined(tool)], AT)
+    return lock.pinned("files", "tool", [defined(tool)], AT)
 
 
 def test_two_that_amend_at_once_lose_nothing(tmp_path: Path):
@@ -237,4 +303,4 @@ def test_two_that_amend_at_once_lose_nothing(tmp_path: Path):
     for thread in threads:
         thread.join()
 
-    assert load(path).upstreams["files"].keys() == {f"tool_{n}" for n in range(16)}
+    assert load(path).of("files", "tool").keys() == {f"tool_{n}" for n in range(16)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model.target import Pin
-from gateway.upstream.tools import MAX_TOOLS
+from gateway.upstream.definitions import MAX_KNOWN
 from tests.unit.upstream.scripted import tool
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gateway.upstream.catalogue import Catalogue
     from tests.unit.upstream.world import World
 
-MANY = [f"tool_{number}" for number in range(MAX_TOOLS)]
-ENDS = (MANY[0], MANY[MAX_TOOLS // 2], MANY[-1])
+MANY = [f"tool_{number}" for number in range(MAX_KNOWN)]
+ENDS = (MANY[0], MANY[MAX_KNOWN // 2], MANY[-1])
 
 
 async def states_meanwhile(catalogue: Catalogue, work: Awaitable[None]) -> list[set[Pin | None]]:
@@ -68,10 +68,10 @@ async def test_many_changes_are_told_some_at_a_time_and_all_of_them_at_the_stop(
     catalogue = world.catalogue("locked")
     await catalogue.observe("files", [tool(name) for name in MANY], complete=True)
     told = [len(world.changes)]
-    while told[-1] < MAX_TOOLS // 2:
+    while told[-1] < MAX_KNOWN // 2:
         await asyncio.sleep(0)
         told.append(len(world.changes))
     await catalogue.stop()
 
     assert max(after - before for before, after in pairwise([0, *told])) <= 64
-    assert [change.tool for change in world.changes] == MANY
+    assert [change.name for change in world.changes] == MANY

@@ -1,44 +1,56 @@
-"""The tools of one upstream: their definitions as last listed, their pins, and the targets that policy is asked about. No I/O.
+"""What one upstream defines of one sort, such as its tools: what was seen, what is pinned, and the target that follows.
+No I/O.
 
-Beside definition and pin is kept whether a tool was ever seen with another definition than the pinned one. Such a tool is
-suspect, and stays so until a person pins it again.
+Three things are kept of each: its definition as last listed, its pin, and whether it was ever seen with another
+definition than the pinned one. Such a one is suspect, and stays so until a person pins it again.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.errors import ConfigurationError
-from gateway.model.target import Pin, Target
+from gateway.model.target import Effect, Labels, Pin, Target
 from gateway.upstream import labels, pins
-from gateway.upstream.pins import Change, Definition, Lock, Pinned, Unreadable
+from gateway.upstream.pins import INSTRUCTIONS, Change, Definition, Pinned, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.config import Upstream
     from gateway.model.wire import JsonObject
+    from gateway.upstream.pins import Subject
 
 _Seen: TypeAlias = Definition | Unreadable
 
-MAX_TOOLS: Final = 4_096
-"""Tools of one upstream that are known; any other is as one that is not listed. What an upstream lists is held in memory
-and, by first use, in the lock file: one that gives its tools new names each time must not fill them."""
-MAX_PINNED: Final = 2 * MAX_TOOLS
-"""Pins of one upstream beyond which none is made by first use any more."""
+MAX_KNOWN: Final = 4_096
+"""Tools of one upstream that are known, and as many of each other sort; any other is as one that is not listed. What an
+upstream lists is held in memory and, by first use, in the lock file: one that gives its tools new names each time must
+not fill them."""
+MAX_PINNED: Final = 2 * MAX_KNOWN
+"""Pins of one upstream, of one sort, beyond which none is made by first use any more."""
 
-_REMEMBERED: Final = MAX_TOOLS
+_REMEMBERED: Final = MAX_KNOWN
 """Raw definitions kept so that one that was seen before is not parsed again."""
 _WITHOUT: Final = frozenset({Pin.UNPINNED, Pin.UNREVIEWED})
-"""The states of a tool that has no pin."""
+"""The states of what has no pin."""
+_READ: Final = Labels(effect=Effect.READ)
 
 
-class UpstreamTools:
-    """`first_use`: whether a tool without a pin gets one. `on_change` is told of each tool whose state changed."""
+class Definitions:
+    """`first_use`: whether what has no pin gets one. `on_change` is told of each whose state changed."""
 
-    def __init__(self, name: str, settings: Upstream, *, first_use: bool, on_change: Callable[[Change], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Upstream,
+        subject: Subject,
+        *,
+        first_use: bool,
+        on_change: Callable[[Change], None],
+    ) -> None:
         self.name = name
+        self.subject: Subject = subject
         self.listed = False
         self.fresh: dict[str, Pinned] = {}
         """Pins made by first use, not yet in the lock file."""
@@ -59,9 +71,9 @@ class UpstreamTools:
     def target(self, name: str) -> Target:
         return self._targets.get(name) or self._target(name)
 
-    def draft(self, on_change: Callable[[Change], None]) -> UpstreamTools:
+    def draft(self, on_change: Callable[[Change], None]) -> Definitions:
         """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
-        draft = UpstreamTools(self.name, self._settings, first_use=self._first_use, on_change=on_change)
+        draft = Definitions(self.name, self._settings, self.subject, first_use=self._first_use, on_change=on_change)
         draft.listed, draft.fresh, draft._pins = self.listed, dict(self.fresh), self._pins
         draft._seen, draft._suspects, draft._passing = dict(self._seen), dict(self._suspects), dict(self._passing)
         draft._shown = self._shown
@@ -72,15 +84,15 @@ class UpstreamTools:
     # --- what comes in ---
 
     def note(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> bool:
-        """Take in a listing, each tool as its bytes. Whether it needs the gateway's own listing to settle it.
+        """Take in a listing, each item as its bytes. Whether it needs the gateway's own listing to settle it.
 
         `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
         less of a definition, so a pin that is made from one is written only after an own listing has completed it.
         It may also show other tools, by what the client can do or has done before: so what it lacks is not gone, and
         what only it has does not go with the gateway's own listing.
         """
-        found, problems = self._read(items[:MAX_TOOLS])
-        complete = complete and len(items) <= MAX_TOOLS
+        found, problems = self._read(items[:MAX_KNOWN])
+        complete = complete and len(items) <= MAX_KNOWN
         gone = self._gone(found) if complete and own else frozenset[str]()
         for name in gone:
             del self._seen[name]
@@ -98,7 +110,7 @@ class UpstreamTools:
         return len(self._passing) > passing
 
     def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> None:
-        """Put the pins of the lock file into force. `cleared` are tools that a person has just pinned."""
+        """Put the pins of the lock file into force. `cleared` are those that a person has just pinned."""
         for name in cleared:
             self._suspects.pop(name, None)
             self.fresh.pop(name, None)
@@ -114,12 +126,27 @@ class UpstreamTools:
                 self._suspect(name, self._seen[name], own=False)
         self._rebuild(self._seen, ())
 
+    def doubt(self, said: Definition | Unreadable) -> None:
+        """Take in the instructions in an answer to a client, which are not those that are pinned."""
+        if self._known(INSTRUCTIONS) is not None:
+            self._suspect(INSTRUCTIONS, said, own=False)
+            self._rebuild(self._seen, ())
+
     # --- what it says ---
 
-    def changes(self) -> tuple[Change, ...]:
-        """What differs from the pins; of a suspect tool, the definition that made it so."""
-        lock = Lock({self.name: self._pinned()} if self._pinned() else {})
-        return pins.compare(lock, self.name, {**self._seen, **self._suspects})
+    def compared(self, said: Definition | Unreadable) -> Pin:
+        """How the instructions in an answer to a client compare with the pinned ones, whatever was said before. What a
+        client is told is never trusted by first use: only what the gateway itself was told is."""
+        if not self.listed:
+            return Pin.UNKNOWN
+        known = self._known(INSTRUCTIONS)
+        if known is None:
+            return self._without
+        return Pin.MATCH if isinstance(said, Definition) and said.digest == known.digest else Pin.CHANGED
+
+    def changes(self, *, known: bool) -> tuple[Change, ...]:
+        """What differs from the pins; of a suspect one, the definition that made it so. `known`: see `compare`."""
+        return pins.compare(self.name, self.subject, self._pinned(), {**self._seen, **self._suspects}, known=known)
 
     def names(self) -> frozenset[str]:
         return frozenset(self._seen)
@@ -127,28 +154,27 @@ class UpstreamTools:
     def pinned_names(self) -> frozenset[str]:
         return frozenset(self._pinned())
 
-    def trustworthy(self, name: str, digest: str | None = None) -> Definition:
-        """The definition of `name` as last listed, if it can be pinned. Raises `ConfigurationError`."""
-        seen = self._seen.get(name)
-        shown = f"{self.name}/{pins.visible(name)}"
-        if seen is None:
-            raise ConfigurationError(
-                f"{self.name} lists no tool {pins.visible(name)!r}", "see `opagate catalogue show`"
-            )
+    def renewed(self, name: str | None) -> tuple[tuple[Definition, ...], frozenset[str]]:
+        """What a person trusts by pinning what is called so, or all, as last listed; and the names whose pins then go.
+        Raises `ConfigurationError`."""
+        names = self.names() if name is None else self.names() & {name}
+        gone = self.pinned_names() - self.names() if name is None else frozenset[str]()
+        return tuple(self._trustworthy(each) for each in sorted(names)), gone
+
+    def _trustworthy(self, name: str) -> Definition:
+        seen = self._seen[name]
         if isinstance(seen, Unreadable):
-            raise ConfigurationError(f"{shown} cannot be pinned: {seen.problem}", "have the upstream mended")
-        if digest is not None and seen.digest != digest:
-            raise ConfigurationError(
-                f"{shown} is no longer what was reviewed: it is {seen.digest}", "see `opagate catalogue diff`"
-            )
+            problem = f"{self.name}/{pins.visible(name)} cannot be pinned: {seen.problem}"
+            raise ConfigurationError(problem, "have the upstream mended")
         return seen
 
-    def counts(self) -> dict[Pin, int]:
-        return dict(Counter(self._state(name) for name in self._seen))
+    def states(self) -> dict[str, Pin]:
+        """The state of each that is listed."""
+        return {name: self._state(name) for name in sorted(self._seen)}
 
     def warnings(self) -> tuple[str, ...]:
-        if not self.listed:
-            return ()
+        if not self.listed or self.subject != "tool":
+            return self._unreadable
         schemas = {
             name: item.document.get("inputSchema") for name, item in self._seen.items() if isinstance(item, Definition)
         }
@@ -171,9 +197,11 @@ class UpstreamTools:
         for raw in items:
             item = self._raws.get(raw)
             if item is None:
-                item = self._raws[raw] = pins.read(raw)
-            if isinstance(item, Unreadable):
-                problems.append(f"{self.name} lists a tool that cannot be read: {item.problem}")
+                item = self._raws[raw] = (
+                    pins.read_instructions(raw) if self.subject == "instructions" else pins.read(raw)
+                )
+            if item.name is None:
+                problems.append(f"{self.name} lists a {self.subject} that cannot be read: {item.problem}")
             elif item.name in found:
                 found[item.name] = Unreadable("it is defined twice in one listing")
             else:
@@ -184,13 +212,13 @@ class UpstreamTools:
         """What an own listing takes away: the tools of the one before it that it lacks, and all else that is not in it if
         there would be no room."""
         gone = self._shown - found.keys()
-        if len(self._seen.keys() | found.keys()) - len(gone) > MAX_TOOLS:
+        if len(self._seen.keys() | found.keys()) - len(gone) > MAX_KNOWN:
             gone = frozenset(self._seen.keys() - found.keys())
         return gone
 
     def _with_room(self, found: dict[str, _Seen]) -> dict[str, _Seen]:
         """Those that are known already, and as many of the others as there is room for."""
-        room = MAX_TOOLS - len(self._seen)
+        room = MAX_KNOWN - len(self._seen)
         fresh = [name for name in found if name not in self._seen]
         left_out = frozenset(fresh[room:])
         return {name: item for name, item in found.items() if name not in left_out} if left_out else found
@@ -207,7 +235,7 @@ class UpstreamTools:
             first = self._passing.pop(name, item)
             trusted = item if pins.is_view_of(first, item) else first
             self.fresh[name] = Pinned(trusted, at)
-            self._on_change(Change("added", self.name, name, None, trusted))
+            self._on_change(Change("added", self.name, self.subject, name, None, trusted))
 
     def _suspect(self, name: str, item: _Seen, *, own: bool) -> None:
         known = self._known(name)
@@ -217,7 +245,7 @@ class UpstreamTools:
             return
         if self._suspects.get(name) != item:
             self._suspects[name] = item
-            self._on_change(Change("changed", self.name, name, known, item))
+            self._on_change(Change("changed", self.name, self.subject, name, known, item))
 
     def _wider(self, found: Mapping[str, _Seen]) -> dict[str, _Seen]:
         """Of two views of one definition, the one that shows more is kept: it is the one that would be pinned."""
@@ -235,12 +263,16 @@ class UpstreamTools:
             return Pin.CHANGED
         if self._known(name) is not None:
             return Pin.MATCH
+        return self._without
+
+    @property
+    def _without(self) -> Pin:
         return Pin.UNPINNED if self._first_use else Pin.UNREVIEWED
 
     def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
         for name in gone:
             del self._targets[name], self._made_from[name]
-            self._on_change(Change("removed", self.name, name, self._known(name), None))
+            self._on_change(Change("removed", self.name, self.subject, name, self._known(name), None))
         for name in names:
             old, seen = self._targets.get(name), self._seen[name]
             if old is not None and self._made_from[name] is seen and old.pin is self._state(name):
@@ -248,21 +280,21 @@ class UpstreamTools:
             new = self._targets[name] = self._target(name)
             self._made_from[name] = seen
             if new.pin in _WITHOUT and (old is None or old.pin not in _WITHOUT):
-                self._on_change(Change("unpinned", self.name, name, None, seen))
+                self._on_change(Change("unpinned", self.name, self.subject, name, None, seen))
 
     def _target(self, name: str) -> Target:
-        seen = self._seen.get(name)
+        seen, pin = self._seen.get(name), self._state(name)
         settings = self._settings
+        place = (settings.audience, settings.tenant, settings.environment, settings.trust)
+        if self.subject == "instructions":
+            return Target("resource", self.name, "", *place, labels=_READ, pin=pin)
         return Target(
-            type="tool",
-            upstream=self.name,
-            name=name,
-            audience=settings.audience,
-            tenant=settings.tenant,
-            environment=settings.environment,
-            trust=settings.trust,
+            "tool",
+            self.name,
+            name,
+            *place,
             labels=labels.labels_for(name, settings.tools),
-            pin=self._state(name),
+            pin=pin,
             annotations=_annotations(seen.document) if isinstance(seen, Definition) else {},
             schema=seen.document.get("inputSchema") if isinstance(seen, Definition) else None,
         )

@@ -8,8 +8,8 @@ import pytest
 from gateway.config import ToolLabels, Upstream
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Pin
+from gateway.upstream.definitions import MAX_KNOWN, MAX_PINNED, Definitions
 from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read
-from gateway.upstream.tools import MAX_PINNED, MAX_TOOLS, UpstreamTools
 from tests.unit.upstream.scripted import tool
 
 AT = "2026-11-25T00:00:00Z"
@@ -35,17 +35,17 @@ def defined(raw: bytes) -> Definition:
 class Case:
     def __init__(self, *pinned: bytes, first_use: bool = True) -> None:
         self.changes: list[Change] = []
-        self.tools = UpstreamTools("files", SETTINGS, first_use=first_use, on_change=self.changes.append)
-        self.tools.adopt({defined(raw).name: Pinned(defined(raw), AT) for raw in pinned})
+        self.definitions = Definitions("files", SETTINGS, "tool", first_use=first_use, on_change=self.changes.append)
+        self.definitions.adopt({defined(raw).name: Pinned(defined(raw), AT) for raw in pinned})
 
     def own(self, *items: bytes) -> None:
-        self.tools.note(items, AT, complete=True, own=True)
+        self.definitions.note(items, AT, complete=True, own=True)
 
     def passing(self, *items: bytes, complete: bool = True) -> bool:
-        return self.tools.note(items, AT, complete=complete, own=False)
+        return self.definitions.note(items, AT, complete=complete, own=False)
 
     def pin(self, name: str = "read_file") -> Pin | None:
-        return self.tools.target(name).pin
+        return self.definitions.target(name).pin
 
 
 def test_a_tool_of_an_upstream_that_was_never_listed_is_unknown_even_if_it_is_pinned():
@@ -62,7 +62,7 @@ def test_a_tool_seen_in_part_of_a_list_is_unknown_before_a_whole_one():
 def test_a_tool_as_it_is_pinned_matches_and_carries_what_the_operator_says_of_it():
     case = Case(GOOD)
     case.own(GOOD)
-    target = case.tools.target("read_file")
+    target = case.definitions.target("read_file")
 
     assert target.pin is Pin.MATCH
     assert target.id == "files/read_file"
@@ -74,7 +74,7 @@ def test_a_tool_as_it_is_pinned_matches_and_carries_what_the_operator_says_of_it
     )
     assert target.labels.effect is Effect.READ
     assert target.annotations == {"readOnlyHint": True}
-    assert case.tools.target("read_file") is target
+    assert case.definitions.target("read_file") is target
     assert case.changes == []
 
 
@@ -83,8 +83,8 @@ def test_a_tool_that_the_upstream_does_not_list_is_unknown_and_has_its_labels():
     case.own(GOOD)
 
     assert case.pin("write_file") is Pin.UNKNOWN
-    assert case.tools.target("write_file").labels.effect is Effect.WRITE
-    assert case.tools.target("read_all").labels.effect is Effect.READ
+    assert case.definitions.target("write_file").labels.effect is Effect.WRITE
+    assert case.definitions.target("read_all").labels.effect is Effect.READ
 
 
 def test_the_first_definition_is_trusted_and_waits_to_be_written():
@@ -92,7 +92,7 @@ def test_the_first_definition_is_trusted_and_waits_to_be_written():
     case.own(GOOD)
 
     assert case.pin() is Pin.MATCH
-    assert case.tools.fresh == {"read_file": Pinned(defined(GOOD), AT)}
+    assert case.definitions.fresh == {"read_file": Pinned(defined(GOOD), AT)}
     assert [change.kind for change in case.changes] == ["added"]
 
 
@@ -102,7 +102,7 @@ def test_under_a_locked_catalogue_nothing_is_trusted_by_itself():
     case.own(GOOD)
 
     assert case.pin() is Pin.UNREVIEWED
-    assert case.tools.fresh == {}
+    assert case.definitions.fresh == {}
     assert [change.kind for change in case.changes] == ["unpinned"]
 
 
@@ -110,10 +110,10 @@ def test_under_a_locked_catalogue_nothing_is_trusted_by_itself():
 def test_a_changed_definition_takes_effect_at_once(*, own: bool):
     case = Case(GOOD)
     case.own(GOOD)
-    case.tools.note([EVIL], AT, complete=False, own=own)
+    case.definitions.note([EVIL], AT, complete=False, own=own)
 
     assert case.pin() is Pin.CHANGED
-    assert case.changes == [Change("changed", "files", "read_file", defined(GOOD), defined(EVIL))]
+    assert case.changes == [Change("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL))]
 
 
 def test_a_definition_that_goes_back_stays_changed_until_it_is_pinned_again():
@@ -124,15 +124,15 @@ def test_a_definition_that_goes_back_stays_changed_until_it_is_pinned_again():
     case.own(GOOD)
 
     assert case.pin() is Pin.CHANGED
-    assert [change.new for change in case.tools.changes()] == [defined(EVIL)]
+    assert [change.new for change in case.definitions.changes(known=True)] == [defined(EVIL)]
     assert len(case.changes) == 1
 
-    case.tools.adopt({"read_file": Pinned(defined(GOOD), AT)})
+    case.definitions.adopt({"read_file": Pinned(defined(GOOD), AT)})
     assert case.pin() is Pin.CHANGED
 
-    case.tools.adopt({"read_file": Pinned(defined(GOOD), LATER)})
+    case.definitions.adopt({"read_file": Pinned(defined(GOOD), LATER)})
     assert case.pin() is Pin.MATCH
-    assert case.tools.changes() == ()
+    assert case.definitions.changes(known=True) == ()
 
 
 def test_a_changed_tool_that_goes_away_and_comes_back_is_still_changed():
@@ -148,7 +148,7 @@ def test_a_changed_tool_that_goes_away_and_comes_back_is_still_changed():
 def test_pinning_the_changed_definition_makes_it_match():
     case = Case(GOOD)
     case.own(EVIL)
-    case.tools.adopt({"read_file": Pinned(defined(EVIL), LATER)})
+    case.definitions.adopt({"read_file": Pinned(defined(EVIL), LATER)})
 
     assert case.pin() is Pin.MATCH
 
@@ -158,7 +158,7 @@ def test_pinning_again_in_the_same_second_counts():
     case.own(GOOD)
     case.passing(EVIL)
     case.own(GOOD)
-    case.tools.adopt({"read_file": Pinned(defined(GOOD), AT)}, cleared=["read_file"])
+    case.definitions.adopt({"read_file": Pinned(defined(GOOD), AT)}, cleared=["read_file"])
 
     assert case.pin() is Pin.MATCH
 
@@ -166,7 +166,7 @@ def test_pinning_again_in_the_same_second_counts():
 def test_a_new_pin_of_another_definition_than_the_listed_one_leaves_it_changed():
     case = Case(GOOD)
     case.own(GOOD)
-    case.tools.adopt({"read_file": Pinned(defined(tool("read_file", "Other.")), LATER)})
+    case.definitions.adopt({"read_file": Pinned(defined(tool("read_file", "Other.")), LATER)})
 
     assert case.pin() is Pin.CHANGED
 
@@ -174,7 +174,7 @@ def test_a_new_pin_of_another_definition_than_the_listed_one_leaves_it_changed()
 def test_a_pin_that_was_taken_out_of_the_file_leaves_the_tool_unpinned():
     case = Case(GOOD)
     case.own(GOOD)
-    case.tools.adopt({})
+    case.definitions.adopt({})
 
     assert case.pin() is Pin.UNPINNED
     assert [change.kind for change in case.changes] == ["unpinned"]
@@ -183,10 +183,10 @@ def test_a_pin_that_was_taken_out_of_the_file_leaves_the_tool_unpinned():
 def test_a_first_use_pin_does_not_replace_one_that_somebody_made_meanwhile():
     case = Case()
     case.own(EVIL)
-    case.tools.adopt({"read_file": Pinned(defined(GOOD), LATER)})
+    case.definitions.adopt({"read_file": Pinned(defined(GOOD), LATER)})
 
     assert case.pin() is Pin.CHANGED
-    assert case.tools.fresh == {}
+    assert case.definitions.fresh == {}
 
 
 def test_a_tool_that_a_whole_list_lacks_is_unknown():
@@ -196,7 +196,7 @@ def test_a_tool_that_a_whole_list_lacks_is_unknown():
     case.own(tool("other"))
 
     assert case.pin() is Pin.UNKNOWN
-    assert [(change.kind, change.tool) for change in case.changes] == [("removed", "read_file")]
+    assert [(change.kind, change.name) for change in case.changes] == [("removed", "read_file")]
 
 
 def test_a_tool_that_one_client_is_not_shown_stays_what_it_is_for_the_others():
@@ -216,8 +216,8 @@ def test_a_tool_that_only_a_client_is_shown_can_be_used_and_is_not_written_down(
     case.own(tool("other"))
 
     assert case.pin() is Pin.MATCH
-    assert case.tools.fresh.keys() == {"other"}
-    assert case.tools.names() == {"other", "read_file"}
+    assert case.definitions.fresh.keys() == {"other"}
+    assert case.definitions.names() == {"other", "read_file"}
 
     case.passing(tool("other"), EVIL)
     assert case.pin() is Pin.CHANGED
@@ -244,10 +244,10 @@ def test_only_what_is_new_of_a_clients_list_needs_a_listing_of_the_gateways_own(
 def test_what_the_gateway_is_shown_has_room_before_what_only_clients_were_shown():
     case = Case()
     case.own(GOOD)
-    case.passing(*many(range(MAX_TOOLS)))
+    case.passing(*many(range(MAX_KNOWN)))
     case.own(GOOD, tool("new"))
 
-    assert case.tools.names() == {"read_file", "new"}
+    assert case.definitions.names() == {"read_file", "new"}
     assert case.pin("new") is Pin.MATCH
     assert case.pin("t0") is Pin.UNKNOWN
 
@@ -267,10 +267,10 @@ def test_a_tool_that_is_defined_twice_in_one_listing_cannot_be_used(second: byte
     case.own(GOOD, second)
 
     assert case.pin() is Pin.CHANGED
-    assert isinstance(case.tools.changes()[0].new, Unreadable)
+    assert isinstance(case.definitions.changes(known=True)[0].new, Unreadable)
     case.own(GOOD)
     assert case.pin() is Pin.CHANGED
-    assert case.tools.fresh == {}
+    assert case.definitions.fresh == {}
 
 
 def test_a_definition_that_cannot_be_read_is_a_warning_and_not_a_tool():
@@ -278,9 +278,9 @@ def test_a_definition_that_cannot_be_read_is_a_warning_and_not_a_tool():
     case.own(GOOD, b'{"name":"write_file","description":"a","description":"b"}')
 
     assert case.pin("write_file") is Pin.UNKNOWN
-    assert "lists a tool that cannot be read" in case.tools.warnings()[-1]
+    assert "lists a tool that cannot be read" in case.definitions.warnings()[-1]
     case.own(GOOD)
-    assert case.tools.warnings() == ()
+    assert case.definitions.warnings() == ()
 
 
 WHOLE = tool("read_file", title="Read", outputSchema={"type": "object"}, icons=[], annotations={"readOnlyHint": True})
@@ -297,7 +297,7 @@ def test_a_client_of_an_earlier_revision_does_not_make_a_tool_changed():
 
     assert not case.passing(less("title", "outputSchema", "icons"))
     assert case.pin() is Pin.MATCH
-    assert case.tools.trustworthy("read_file") == defined(WHOLE)
+    assert case.definitions.renewed(None) == ((defined(WHOLE),), frozenset())
 
 
 def test_the_gateway_itself_must_be_shown_the_whole_definition():
@@ -314,11 +314,11 @@ def test_a_first_use_in_an_answer_to_a_client_is_completed_by_an_own_listing():
 
     assert case.passing(less("title", "icons"))
     assert case.pin() is Pin.MATCH
-    assert case.tools.fresh == {}
+    assert case.definitions.fresh == {}
 
     case.own(WHOLE)
     assert case.pin() is Pin.MATCH
-    assert case.tools.fresh == {"read_file": Pinned(defined(WHOLE), AT)}
+    assert case.definitions.fresh == {"read_file": Pinned(defined(WHOLE), AT)}
     assert [change.kind for change in case.changes] == ["added"]
 
 
@@ -329,7 +329,7 @@ def test_what_a_client_was_shown_first_is_what_was_trusted_first():
     case.own(EVIL)
 
     assert case.pin() is Pin.CHANGED
-    assert case.tools.fresh["read_file"].definition == defined(GOOD)
+    assert case.definitions.fresh["read_file"].definition == defined(GOOD)
 
 
 def test_two_clients_that_are_shown_different_definitions_make_the_tool_changed():
@@ -345,38 +345,40 @@ def test_changes_name_what_a_person_would_have_to_pin():
     case = Case(GOOD, tool("gone"), first_use=False)
     case.own(GOOD, tool("new"))
 
-    assert [(change.kind, change.tool) for change in case.tools.changes()] == [("removed", "gone"), ("added", "new")]
-    assert case.tools.counts() == {Pin.MATCH: 1, Pin.UNREVIEWED: 1}
-    assert case.tools.names() == {"read_file", "new"}
-    assert case.tools.pinned_names() == {"read_file", "gone"}
+    assert [(change.kind, change.name) for change in case.definitions.changes(known=True)] == [
+        ("removed", "gone"),
+        ("added", "new"),
+    ]
+    assert case.definitions.states() == {"new": Pin.UNREVIEWED, "read_file": Pin.MATCH}
+    assert case.definitions.names() == {"read_file", "new"}
+    assert case.definitions.pinned_names() == {"read_file", "gone"}
 
 
-def test_only_a_listed_definition_as_it_was_reviewed_can_be_trusted():
+def test_only_a_listed_definition_that_can_be_read_can_be_trusted():
     case = Case()
     case.own(GOOD, tool("twice"), tool("twice"))
 
-    assert case.tools.trustworthy("read_file", defined(GOOD).digest) == defined(GOOD)
-    with pytest.raises(ConfigurationError, match="no longer what was reviewed"):
-        case.tools.trustworthy("read_file", defined(EVIL).digest)
+    assert case.definitions.renewed("read_file") == ((defined(GOOD),), frozenset())
+    with pytest.raises(ConfigurationError, match="files/twice cannot be pinned: it is defined twice"):
+        case.definitions.renewed("twice")
     with pytest.raises(ConfigurationError, match="defined twice"):
-        case.tools.trustworthy("twice")
-    with pytest.raises(ConfigurationError, match="lists no tool 'a⟨U\\+202E"):
-        case.tools.trustworthy("a\u202e")
+        case.definitions.renewed(None)
+    assert case.definitions.renewed("other") == ((), frozenset())
 
 
 def test_labels_without_effect_are_warnings_once_the_upstream_is_listed():
     case = Case()
-    assert case.tools.warnings() == ()
+    assert case.definitions.warnings() == ()
     case.own(tool("other"))
 
-    assert case.tools.warnings() == ("upstreams.files.tools.read_* matches no tool that files lists",)
+    assert case.definitions.warnings() == ("upstreams.files.tools.read_* matches no tool that files lists",)
 
 
 def test_annotations_that_are_no_object_are_none():
     case = Case()
     case.own(tool("odd", annotations="readOnlyHint"))
 
-    assert case.tools.target("odd").annotations == {}
+    assert case.definitions.target("odd").annotations == {}
 
 
 def test_an_upstream_that_changes_its_definitions_without_end_does_not_fill_the_memory():
@@ -384,7 +386,7 @@ def test_an_upstream_that_changes_its_definitions_without_end_does_not_fill_the_
     for number in range(9000):
         case.passing(tool("read_file", f"version {number}"), complete=False)
 
-    assert len(case.tools._raws) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
+    assert len(case.definitions._raws) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
 
 
 def many(names: range) -> list[bytes]:
@@ -393,41 +395,41 @@ def many(names: range) -> list[bytes]:
 
 def test_an_upstream_that_gives_its_tools_new_names_each_time_fills_nothing():
     case = Case()
-    for first in range(0, 4 * MAX_TOOLS, MAX_TOOLS):
-        case.own(*many(range(first, first + MAX_TOOLS)))
-        assert len(case.tools.names()) == MAX_TOOLS
-    assert len(case.tools.fresh) == len(case.tools.pinned_names()) == MAX_PINNED
-    assert case.pin(f"t{4 * MAX_TOOLS - 1}") is Pin.UNPINNED
+    for first in range(0, 4 * MAX_KNOWN, MAX_KNOWN):
+        case.own(*many(range(first, first + MAX_KNOWN)))
+        assert len(case.definitions.names()) == MAX_KNOWN
+    assert len(case.definitions.fresh) == len(case.definitions.pinned_names()) == MAX_PINNED
+    assert case.pin(f"t{4 * MAX_KNOWN - 1}") is Pin.UNPINNED
     assert case.pin("t0") is Pin.UNKNOWN
 
 
 def test_pages_that_never_end_fill_nothing():
     case = Case(GOOD)
     case.own(GOOD)
-    for first in range(0, 3 * MAX_TOOLS, 1000):
+    for first in range(0, 3 * MAX_KNOWN, 1000):
         case.passing(*many(range(first, first + 1000)), complete=False)
 
-    assert len(case.tools.names()) == MAX_TOOLS
+    assert len(case.definitions.names()) == MAX_KNOWN
     assert case.pin() is Pin.MATCH
 
 
 def test_a_list_of_more_tools_than_are_known_is_never_a_whole_one():
     case = Case()
-    case.own(*many(range(MAX_TOOLS + 1)))
-    assert not case.tools.listed
+    case.own(*many(range(MAX_KNOWN + 1)))
+    assert not case.definitions.listed
     assert case.pin("t0") is Pin.UNKNOWN
 
 
 def test_pins_are_put_into_force_in_one_look_at_them(monkeypatch: pytest.MonkeyPatch):
     """One look for each would take minutes, in which the gateway answers nobody."""
     looks: list[int] = []
-    merged: Any = getattr(UpstreamTools, "_pinned")  # noqa: B009 - it is private
+    merged: Any = getattr(Definitions, "_pinned")  # noqa: B009 - it is private
 
-    def counted(tools: UpstreamTools) -> Any:
+    def counted(tools: Definitions) -> Any:
         looks.append(1)
         return merged(tools)
 
-    monkeypatch.setattr(UpstreamTools, "_pinned", counted)
+    monkeypatch.setattr(Definitions, "_pinned", counted)
     Case(*many(range(100)))
 
     assert len(looks) == 2

@@ -1,0 +1,54 @@
+"""What a server says of itself for the model, in its answer to `initialize` or `server/discover`: taken out, with every
+other value as it was.
+
+Read strictly: an answer that two readers could understand differently is hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.model.wire import RequestId
+from gateway.protocol import strict
+from gateway.protocol.listing import answers
+
+METHODS: Final = frozenset({"initialize", "server/discover"})
+"""What is answered with instructions."""
+FIELD: Final = "instructions"
+
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """One answer. `said` is the JSON value of its instructions; `None` if it has none, or `null`."""
+
+    body: bytes
+    said: bytes | None = None
+
+    def without(self) -> bytes:
+        """The answer without its instructions."""
+        envelope = _object.decode(self.body)
+        result = _object.decode(envelope["result"])
+        del result[FIELD]
+        envelope["result"] = msgspec.Raw(_encode(result))
+        return _encode(envelope)
+
+
+def read(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
+    """Read the answer to a request that was sent with `id`. `None` for everything that is not clearly one."""
+    document = strict.read_reply(body)
+    if isinstance(document, strict.Unreadable) or not answers(document, id):
+        return None
+    if "error" in document:
+        return Greeting(body) if isinstance(document["error"], dict) else None
+    result = document["result"]
+    if not isinstance(result, dict) or strict.look_alike(result, frozenset({FIELD})):
+        return None
+    if result.get(FIELD) is None:
+        return Greeting(body)
+    return Greeting(body, bytes(_object.decode(_object.decode(body)["result"])[FIELD]))
