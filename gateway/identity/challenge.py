@@ -1,7 +1,7 @@
 """Refusals of this phase, and their `WWW-Authenticate` values (RFC 6750, 9449 and 9728). Pure.
 
 One table gives each reason code its HTTP status, its OAuth error, its words and its controls. The error
-description that goes out says nothing about the token or the configuration.
+description that goes out says nothing about the token, but that it has expired, and nothing about the configuration.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ def refusal(fault: Fault, protection: Protection, url: str, *, dpop: bool = Fals
     kind = _KINDS[fault.code]
     error = kind.error if dpop or kind.error != "invalid_dpop_proof" else "invalid_token"
     parameters = _common(error, protection, url, protection.scopes)
+    if fault.code == "identity/expired":
+        # Many clients show their user nothing else of a 401, and this alone says that logging in again helps.
+        parameters["error_description"] = "The access token expired"
     algorithms = {"algs": " ".join(DPOP_ALGORITHMS)}
     if dpop or protection.bound_only:
         value = _challenge("DPoP", {**algorithms, **parameters})

@@ -32,6 +32,11 @@ def test_an_invalid_token_is_told_so_and_nothing_else():
     assert value == f'Bearer error="invalid_token", error_description="The access token is not valid here", {METADATA}'
 
 
+def test_an_expired_token_is_told_so_in_the_words_of_rfc_6750():
+    value = challenged("identity/expired")
+    assert value == f'Bearer error="invalid_token", error_description="The access token expired", {METADATA}'
+
+
 @pytest.mark.parametrize("code", get_args(Code))
 def test_every_code_has_a_remedy_and_a_challenge_that_is_well_formed(code: Code):
     for dpop in (False, True):
