@@ -19,6 +19,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+import structlog
+
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
 from gateway.upstream import listing, lockfile, pins
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 Given = TypeVar("Given")
+
+log = structlog.get_logger("gateway.upstream")
 
 _START_SECONDS: Final = 10.0
 """How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
@@ -286,7 +290,7 @@ class Catalogue:
             try:
                 await self._amend(partial(_with_first, fresh))
             except ConfigurationError as error:
-                self._lock_error = error.message
+                self._tell_unusable(error.message)
 
     async def reload(self) -> None:
         """Read the lock file again if it is another one. One that cannot be read leaves the pins as they are."""
@@ -297,10 +301,17 @@ class Catalogue:
             try:
                 lock = await asyncio.to_thread(lockfile.load, self._settings.lock)
             except ConfigurationError as error:
-                self._lock_error = error.message
+                self._tell_unusable(error.message)
                 return
             await self._adopt(lock)
             self._signature, self._lock_error = signature, None
+
+    def _tell_unusable(self, problem: str) -> None:
+        """Once, until it can be used or something else is wrong: pins of first use that are not written down are gone with
+        the process, and the next one takes whatever it then sees for the first."""
+        if problem != self._lock_error:
+            self._lock_error = problem
+            log.error("catalogue.lock-unusable", problem=problem)
 
     async def _follow_lock(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import CatalogueSettings
 from gateway.errors import ConfigurationError
@@ -321,7 +322,11 @@ async def test_a_lock_file_that_breaks_later_is_reported_and_the_pins_stay_in_fo
     catalogue = world.catalogue()
     await catalogue.refresh()
     world.lock.write_text("<<<<<<< HEAD\n", encoding="utf-8")
-    await catalogue.reload()
+    with capture_logs() as logs:
+        await catalogue.reload()
+        await catalogue.reload()
+    assert [entry["event"] for entry in logs] == ["catalogue.lock-unusable"]
+    assert "line 1" in logs[0]["problem"]
     await catalogue.observe("files", [EVIL], complete=True)
 
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
@@ -332,8 +337,11 @@ async def test_a_lock_file_that_breaks_later_is_reported_and_the_pins_stay_in_fo
 async def test_a_lock_file_that_cannot_be_written_is_reported_and_the_pins_are_kept(world: World):
     catalogue = world.catalogue()
     world.lock.mkdir()
-    await catalogue.refresh()
+    with capture_logs() as logs:
+        await catalogue.refresh()
+        await catalogue.flush()
 
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("catalogue.lock-unusable", "error")]
     assert catalogue.target("mail", "tool", "send").pin is Pin.MATCH
     assert "cannot be read" in catalogue.status()[0].warnings[0]
     world.lock.rmdir()
