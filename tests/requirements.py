@@ -121,6 +121,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "operations/trace": Requirement("https://www.w3.org/TR/trace-context/", "Traces are joined, passed on and exported."),
         "operations/prune": Requirement("docs/design/0004-pruning-the-journal.md", "A pruned journal is whole from its floor on, and not without it."),
         "strangers/head": Requirement("docs/operations.md#strangers", "A head that is late gets 408, one that is too large 431."),
+        "strangers/waiting": Requirement("docs/operations.md#strangers", "So many requests wait for the answer before them; more end the connection."),
         "strangers/body": Requirement("docs/operations.md#strangers", "A body that is late gets 408."),
         "strangers/connections": Requirement("docs/operations.md#strangers", "One address holds so many connections open, and no more."),
         "strangers/told": Requirement("docs/operations.md#strangers", "Of refused strangers so many a minute are told, the rest is counted."),

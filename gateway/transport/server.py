@@ -31,6 +31,11 @@ HEAD_BYTES: Final = 64 * 2**10
 in one piece with the beginning, up to 256 KiB, is not counted."""
 
 
+WAITING: Final = 16
+"""Requests of a connection that may wait for the answer before them. Each takes some kilobytes, and thousands fit into what
+is read at once. Hardly any client sends one before it has the answer."""
+
+
 class _Waiting(list[Any]):
     """Requests that were sent before the answer to the one before them, the next last. An empty deque takes 760 bytes of each
     connection, for what hardly any client does."""
@@ -111,6 +116,8 @@ class _Protocol(HttpToolsProtocol):
         scope["opagate.certificates"] = self._certificates
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= WAITING:
+            raise httptools.HttpParserError("too many requests wait for the answer before them")
         version = self.parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             raise httptools.HttpParserError("the request is of another version of HTTP")

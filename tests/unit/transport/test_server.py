@@ -18,7 +18,7 @@ from gateway import config
 from gateway.config import TlsSettings
 from gateway.errors import ConfigurationError
 from gateway.transport.delivery import Receive, Send, send_whole
-from gateway.transport.server import HEAD_BYTES, Server, listen, tls_context
+from gateway.transport.server import HEAD_BYTES, WAITING, Server, listen, tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
@@ -170,6 +170,21 @@ async def test_requests_that_do_not_wait_for_their_answers_get_them_in_order():
         for body in bodies:
             assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(1) == body
+
+
+@requirement("strangers/waiting")
+async def test_so_many_requests_wait_for_the_answer_before_them_and_no_more():
+    """Each costs some kilobytes, and 5,000 of them come in one piece: 50 connections took 600 MB."""
+    get = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
+    async with serving(PATIENT) as port:
+        async with connected(port) as (reader, writer):
+            writer.write(get * (1 + WAITING))
+            for _ in range(1 + WAITING):
+                await answered(reader)
+        async with connected(port) as (reader, writer):
+            writer.write(b"GET /waits HTTP/1.1\r\nhost: here\r\n\r\n" + get * (1 + WAITING))
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
 
 
 @requirement("strangers/head")
