@@ -126,6 +126,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             tracing=tracing,
             callers=ConcurrencyLimit(configuration.limits.in_flight_per_caller),
             clock=clock,
+            monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(12),
             record=_recorder(configuration, journal, inspector.spots),
             tasks=_tasks(history, tokens, journal, inspector.declared),

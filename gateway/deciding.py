@@ -38,10 +38,10 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
     depth = len(principal.delegation)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
-        asked = gateway.clock()
+        asked = gateway.monotonic()
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = case.presented.judged(decision, call.target.audience)
-        seconds = gateway.clock() - asked
+        seconds = gateway.monotonic() - asked
         record = await gateway.worker.run(len(case.message.body), partial(gateway.record, call, counted.facts))
         entry = call_entry(visit.id, principal, call, task, decision, context, record, counted.facts)
         await gateway.journal.append("call", {**entry, "history": counted.fields})
@@ -58,7 +58,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
 async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
     """End an allowed call that is not sent, since its caller has left. On record it was begun, so it counts."""
     gateway.history.settle(case.task, visit.id)
-    entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.milliseconds(gateway.clock()))
+    entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
     await append_or_log(gateway, "settled", entry)
 
 

@@ -102,7 +102,7 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
     entry = settled_entry(
         visit.id,
         _outcome(ending),
-        duration_ms=visit.milliseconds(gateway.clock()),
+        duration_ms=visit.seconds(gateway.monotonic()) * 1000,
         status=ending.status,
         size=ending.size,
         result=ending.digest,
@@ -118,7 +118,7 @@ async def settled(  # noqa: PLR0917 - all but the last are given beforehand
 
 def _measure(gateway: Gateway, visit: Visit, ending: Ending) -> None:
     """Count how an answer ended, and end its span."""
-    gateway.metrics.settled(visit.exchange.upstream, ending.ended, gateway.clock() - visit.arrived, ending.size)
+    gateway.metrics.settled(visit.exchange.upstream, ending.ended, visit.seconds(gateway.monotonic()), ending.size)
     visit.trace.end(
         {"opagate.decision.id": visit.id, "opagate.outcome": ending.ended}, failed=ending.ended in {"failed", "limited"}
     )

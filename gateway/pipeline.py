@@ -39,7 +39,7 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
     known = exchange.upstream if exchange.upstream in gateway.upstreams else None
     trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{known or '-'}")
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), trace, known)
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace, known)
     try:
         return await for_caller(gateway, visit, answer)
     except BaseException:
@@ -50,7 +50,8 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
 
 async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
     """Take one request to `/tasks` all the way."""
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.tracing.start(exchange.headers, "tasks"))
+    trace = gateway.tracing.start(exchange.headers, "tasks")
+    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace)
     return await for_caller(gateway, visit, answer_task)
 
 

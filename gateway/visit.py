@@ -62,6 +62,8 @@ class Gateway:
     callers: ConcurrencyLimit
     """How many requests of each caller are being worked on."""
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""
     new_id: Callable[[], str]
     record: Callable[[Call, SessionFacts], JsonObject]
     """A call's arguments in the form in which the journal keeps them."""
@@ -77,7 +79,8 @@ class Gateway:
 
 
 class Visit(Struct, frozen=True):
-    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch.
+    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch, `began` the
+    same moment on the monotonic clock.
 
     `upstream` is the name of the upstream, if there is such a one: what a caller writes into the path is not repeated
     in logs and traces.
@@ -86,12 +89,13 @@ class Visit(Struct, frozen=True):
     id: str
     exchange: Exchange
     arrived: float
+    began: float
     trace: Trace
     upstream: str | None = None
 
-    def milliseconds(self, now: float) -> float:
+    def seconds(self, monotonic: float) -> float:
         """How long it has taken by then."""
-        return (now - self.arrived) * 1000
+        return monotonic - self.began
 
     def context(self, message: Message | None, task: Task) -> Context:
         """The circumstances of the request, as policy and the record are told of them."""

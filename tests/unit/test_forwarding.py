@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
+import time
+from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,20 @@ async def test_what_is_left_of_a_limit_on_time_is_for_the_answer(there: Bench, m
 
     assert "larger than policy allows" in answer.json["error"]["message"]
     assert [entry["outcome"] for entry in there.entries("settled")] == ["refused"]
+
+
+async def test_how_long_a_call_took_is_no_matter_of_the_time_of_day(tmp_path: Path):
+    """A clock that is set back by an hour while a call is under way made it take less than no time."""
+    async with bench(tmp_path) as there:
+        set_back = chain([0.0], repeat(3600.0))
+        late = replace(there.gateway, clock=lambda: time.time() - next(set_back))
+        await replace(there, gateway=late).ask(call())
+        exposition = there.gateway.metrics.exposition().decode()
+
+    (settled,) = there.entries("settled")
+    assert 0 <= settled["duration_ms"] < 60_000
+    sums = [line for line in exposition.splitlines() if "_seconds_sum" in line]
+    assert all(0 <= float(line.rpartition(" ")[2]) < 60 for line in sums)
 
 
 async def test_what_needs_no_decision_passes_and_is_measured(there: Bench):
