@@ -68,7 +68,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
     quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
     # What a task has seen goes on changing.
     known = dict(seen) if gateway.worker.offloads(size) else seen
-    wanted = gateway.history.wanted(case.task, case.call.target)
+    relevance = gateway.history.relevance(case.task, case.call.target)
     look = partial(
         gateway.inspector.call,
         case.call,
@@ -76,7 +76,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         known,
         case.presented.stand_ins(),
         quiet=quiet,
-        wanted=wanted,
+        relevance=relevance,
     )
     content = await gateway.worker.run(size, look)
     return await credential_chain.with_other_tasks(

@@ -139,7 +139,7 @@ def observation(
             case.task,
             quiet=gateway.inspector.suppressions.of(case.call.target, visit.arrived),
             seen=gateway.history.seen(case.task),
-            words=gateway.history.wants(case.task, case.call.target),
+            words=gateway.history.keeps_words(case.task, case.call.target),
         ),
         fold,
         partial(gateway.journal.append, "observed"),

@@ -18,7 +18,7 @@ from gateway.inspection.arguments import analyse
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
-from gateway.model.content import EVERYTHING, CallContent, Wanted
+from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.visit import Gateway
@@ -46,8 +46,10 @@ class Words(Inspector):
 
     __slots__ = ()
 
-    def call(self, call: Call, task: Task, *about: object, wanted: Wanted = EVERYTHING, **more: object) -> CallContent:
-        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, wanted=wanted)
+    def call(
+        self, call: Call, task: Task, *about: object, relevance: Relevance = EVERYTHING, **more: object
+    ) -> CallContent:
+        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, relevance=relevance)
 
     def result(self, call: Call, task: Task, *about: object, words: bool = True, **more: object) -> ResultInspector:
         return ResultInspector(self.result_words(call, task, words=words))

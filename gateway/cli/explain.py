@@ -17,7 +17,7 @@ from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.history.trail import Cause, Told
+    from gateway.history.provenance import Cause, Explanation
     from gateway.policy.annotations import Annotation
 
 _CAUSES: Final = 20
@@ -45,10 +45,10 @@ def explain(
             "see `opagate journal tail` for the latest ones, and --config for another gateway",
         )
         raise typer.Exit(1)
-    told = _told(decision, settings.journal.path, key)
+    explanation = _explained(decision, settings.journal.path, key)
     settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
     try:
-        _tell(settings, decision, settled, told, as_json=as_json)
+        _tell(settings, decision, settled, explanation, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # Without the journal's key nothing has shown that the entry is as it was written.
         raise JournalError(f"the entry of {decision_id} is damaged: {error}", "run `opagate journal verify`") from error
@@ -58,40 +58,40 @@ def _tell(
     settings: Configuration,
     decision: dict[str, Any],
     settled: dict[str, Any] | None,
-    told: Told | None,
+    explanation: Explanation | None,
     *,
     as_json: bool,
 ) -> None:
-    facts, rules = facts_of(decision, told), _rules(settings)
+    facts, rules = facts_of(decision, explanation), _rules(settings)
     reasons = [_reason(item, rules, facts) for item in decision.get("reasons") or ()]
     if as_json:
-        missing = None if told is None else told.missing
+        missing = None if explanation is None else explanation.missing
         emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing})
         return
     _show(decision, settled)
     for reason in reasons:
         _show_reason(reason, facts)
-    if told is not None and told.missing:
+    if explanation is not None and explanation.missing:
         out.print()
         out.print(
-            f"Earlier calls of the task that are not in this journal: {told.missing}. They may have added.",
+            f"Earlier calls of the task that are not in this journal: {explanation.missing}. They may have added.",
             style="yellow",
         )
     _show_policy(decision, settings)
 
 
-def _told(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Told | None:
+def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Explanation | None:
     """What the task had done by then. `None` for a request that policy never saw. Raises `GatewayError`."""
     if "history" not in decision:
         return None
-    from gateway.history.trail import Trail
+    from gateway.history.provenance import Provenance
     from gateway.journal import reader
 
-    trail = Trail(decision)
+    provenance = Provenance(decision)
     for entry in reader.task(journal, decision["task"]["id"], key=key):
-        if not trail.take(entry):
+        if not provenance.take(entry):
             break
-    return trail.told()
+    return provenance.explanation()
 
 
 def _rules(settings: Configuration) -> dict[str, Annotation]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from gateway.history.trail import Cause, Told
+    from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
 
 _KEPT: Final = (
@@ -32,10 +32,10 @@ _NOT_KEPT: Final = "(the journal does not keep it)"
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Of one decision. `known` is its entry with what was declared of its task, and what its task had done as `session`;
-    `told` is `None` for a request that policy never saw."""
+    `explanation` is `None` for a request that policy never saw."""
 
     known: JsonObject
-    told: Told | None = None
+    explanation: Explanation | None = None
 
     def value(self, pointer: str) -> object:
         """What the record has of a fact; `None` if nothing. Of the destinations of a call it has the number."""
@@ -46,14 +46,14 @@ class Facts:
 
     def causes(self, pointer: str) -> tuple[Cause, ...]:
         """The calls that made a fact, oldest first, the one that was decided included."""
-        if self.told is None:
+        if self.explanation is None:
             return ()
         if pointer.startswith("/arguments/"):
-            return self.told.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
+            return self.explanation.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
         member = pointer.removeprefix("/session/")
-        while member not in self.told.causes and "/" in member:
+        while member not in self.explanation.causes and "/" in member:
             member = member.rpartition("/")[0]
-        return self.told.causes.get(member, ())
+        return self.explanation.causes.get(member, ())
 
     def words(self, pointer: str) -> str:
         """A fact, for people: its value, or what there is to say of one whose value the record has not."""
@@ -85,17 +85,17 @@ class Facts:
         )
 
 
-def facts_of(decision: JsonObject, told: Told | None) -> Facts:
-    """The facts of a recorded decision. `told` is from its task's trail."""
-    if told is None:
+def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
+    """The facts of a recorded decision. `explanation` is from its task's provenance."""
+    if explanation is None:
         return Facts(decision)
     from gateway.policy import document
 
-    session: dict[str, object] = {**document.session(told.facts)}
-    if told.destinations is not None:
-        session["call_destinations"] = {"count": told.destinations}
-    task = {**cast("JsonObject", decision["task"]), **told.declared}
-    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), told)
+    session: dict[str, object] = {**document.session(explanation.facts)}
+    if explanation.destinations is not None:
+        session["call_destinations"] = {"count": explanation.destinations}
+    task = {**cast("JsonObject", decision["task"]), **explanation.declared}
+    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
 
 
 def _credential(held: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
 """What a task has done. `events` says what happens in one, `making` makes those that depend on what was before, `fold`
-folds all of them into the `state`, `facts` reads that, `wanted` says what more the state can use. `embedded` keeps the
+folds all of them into the `state`, `facts` reads that, `relevance` says what more the state can use. `embedded` keeps the
 states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
 """
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
-from gateway.history import dump, wanted
+from gateway.history import dump, relevance
 from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Row, Store
     from gateway.model.call import Call, Source
     from gateway.model.caller import Principal
-    from gateway.model.content import CallContent, Wanted
+    from gateway.model.content import CallContent, Relevance
     from gateway.model.facts import SessionFacts
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
@@ -210,13 +210,13 @@ class History:
         on changing. Raises `TaskExpired`."""
         return self.state(self._known(task)).shingles
 
-    def wanted(self, task: Task, target: Target) -> Wanted:
+    def relevance(self, task: Task, target: Target) -> Relevance:
         """What matters of the words of a call. Raises `TaskExpired`."""
-        return wanted.of_call(self.state(self._known(task)), target)
+        return relevance.of_call(self.state(self._known(task)), target)
 
-    def wants(self, task: Task, target: Target) -> bool:
+    def keeps_words(self, task: Task, target: Target) -> bool:
         """Whether the words of a call's result matter. Raises `TaskExpired`."""
-        return wanted.of_result(self.state(self._known(task)), target)
+        return relevance.of_result(self.state(self._known(task)), target)
 
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC

@@ -19,7 +19,7 @@ from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
-from gateway.model.content import EVERYTHING, CallContent, Sighting, Wanted
+from gateway.model.content import EVERYTHING, CallContent, Relevance, Sighting
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
@@ -67,10 +67,10 @@ def analyse(
     contract: Contract | None,
     detector: Detects | None = None,
     known: Known | None = None,
-    wanted: Wanted = EVERYTHING,
+    relevance: Relevance = EVERYTHING,
 ) -> CallContent:
     """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
-    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `wanted` is what
+    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `relevance` is what
     matters of the words."""
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations)
@@ -82,8 +82,8 @@ def analyse(
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
-    tells = wanted.told and call.target.trust == "trusted"
-    tokens = _enough(text, wanted, key)
+    tells = relevance.told and call.target.trust == "trusted"
+    tokens = _enough(text, relevance, key)
     encoded = decoded(text) if tokens is None or tells else ""
     return CallContent(
         destinations=authority.destinations,
@@ -99,15 +99,15 @@ def analyse(
     )
 
 
-def _enough(text: str, wanted: Wanted, key: bytes) -> frozenset[int] | None:
+def _enough(text: str, relevance: Relevance, key: bytes) -> frozenset[int] | None:
     """The words of a text that are all that is wanted of it, or `None` if the whole has to be looked at."""
-    if wanted.words == "none":
+    if relevance.words == "none":
         return frozenset()
-    if wanted.words == "one":
+    if relevance.words == "one":
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
         end = max(text.rfind(mark, 0, BEGINNING) for mark in '",\n') + 1
         found = digests(distinctive(text[:end]), key)
-        if not found <= wanted.trusted:
+        if not found <= relevance.trusted:
             return found
     return None
 

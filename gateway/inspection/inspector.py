@@ -18,7 +18,7 @@ from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
-from gateway.model.content import EVERYTHING, CallContent, ResultContent, Wanted
+from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Role
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
@@ -41,11 +41,11 @@ class Inspector:
         handles: Mapping[str, StandIn] = MappingProxyType({}),
         *,
         quiet: ActiveSuppressions | None = None,
-        wanted: Wanted = EVERYTHING,
+        relevance: Relevance = EVERYTHING,
     ) -> CallContent:
         """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
         again in any form; `handles` the handles in the arguments, and what they stand for. `quiet` says what is taken
-        for no credential (`suppressions.of`). `wanted` is what matters of the words (`History.wanted`)."""
+        for no credential (`suppressions.of`). `relevance` is what matters of the words (`History.relevance`)."""
         return analyse(
             call,
             key=self.key,
@@ -53,7 +53,7 @@ class Inspector:
             contract=task.contract,
             detector=_CallDetector(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=seen or None,
-            wanted=wanted,
+            relevance=relevance,
         )
 
     def result(
@@ -66,7 +66,7 @@ class Inspector:
         words: bool = True,
     ) -> ResultInspector:
         """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`; `words` is whether
-        its words matter (`History.wants`)."""
+        its words matter (`History.keeps_words`)."""
         return ResultInspector(self.result_words(call, task, words=words), self._scanner(quiet, seen))
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:

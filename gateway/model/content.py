@@ -47,7 +47,7 @@ class CallContent(Struct, frozen=True):
     grounded: frozenset[str] = frozenset()
     """The pointers in `authority` whose values stand in the task's goal or contract."""
     tokens: frozenset[int] = frozenset()
-    """Digests of the distinctive words in all arguments, as far as they are wanted (`Wanted.words`)."""
+    """Digests of the distinctive words in all arguments, as far as they are wanted (`Relevance.words`)."""
     complete: bool = True
     """False when the arguments were too much to be looked at whole."""
     links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
@@ -60,7 +60,7 @@ class CallContent(Struct, frozen=True):
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
 
 
-class Wanted(NamedTuple):
+class Relevance(NamedTuple):
     """Which words of a call its task has a use for; the others need not be looked for.
 
     `words`: all of them, one that is not in `trusted` if there is one, or none. `told`: whether the values that the call
@@ -72,7 +72,7 @@ class Wanted(NamedTuple):
     told: bool = True
 
 
-EVERYTHING = Wanted()
+EVERYTHING = Relevance()
 """Of a task of which nothing is known."""
 
 

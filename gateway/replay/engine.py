@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from gateway.history import wanted
+from gateway.history import relevance
 from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fold import apply
@@ -91,7 +91,9 @@ class _Run:
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
-        content = self._inspector.call(call, trace.task, state.shingles, wanted=wanted.of_call(state, call.target))
+        content = self._inspector.call(
+            call, trace.task, state.shingles, relevance=relevance.of_call(state, call.target)
+        )
         apply(state, reserved(state, call_id, call, content, now))
         depth = len(trace.principal.delegation)
         known = facts(state, now, call=call_id, content=content, depth=depth)
@@ -108,7 +110,7 @@ class _Run:
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in what the upstream answered, as the gateway does before it passes it on."""
-        inspector = self._inspector.result(call, self._trace.task, words=wanted.of_result(self._state, call.target))
+        inspector = self._inspector.result(call, self._trace.task, words=relevance.of_result(self._state, call.target))
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, least)

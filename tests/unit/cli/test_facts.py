@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.facts import Facts, facts_of
-from gateway.history.trail import Cause, Mark, Told
+from gateway.history.provenance import Cause, Explanation, Mark
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Sensitivity
@@ -32,14 +32,14 @@ SESSION = SessionFacts(
     labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.PUBLIC),
 )
 FIRST = Cause(Mark("d-1", 1, "T", "files/read"), "was the first")
-TOLD = Told(
+EXPLANATION = Explanation(
     SESSION,
     destinations=9,
     missing=0,
     declared={"goal": "mend it", "contract": {"audiences": ["files"]}},
     causes={"audiences": (FIRST,), "credentials/0": (FIRST,), "labels/untrusted": (FIRST,), "ungrounded": (FIRST,)},
 )
-FACTS = facts_of(CALL, TOLD)
+FACTS = facts_of(CALL, EXPLANATION)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_fact_is_told_in_words(pointer: str, words: str):
 
 
 def test_a_value_that_nobody_gave_is_said_to_be_so_where_the_record_has_a_digest():
-    without = facts_of({**CALL, "arguments": {"mode": "digest"}}, TOLD)
+    without = facts_of({**CALL, "arguments": {"mode": "digest"}}, EXPLANATION)
 
     assert without.words("/arguments/to") == (
         "(the journal does not keep it); neither the task nor a trusted source named it"
@@ -127,4 +127,4 @@ def test_of_a_request_that_policy_never_saw_only_the_entry_is_known():
 
 
 def test_destinations_that_are_not_known_have_no_number():
-    assert facts_of(CALL, replace(TOLD, destinations=None)).value("/session/call_destinations") is None
+    assert facts_of(CALL, replace(EXPLANATION, destinations=None)).value("/session/call_destinations") is None

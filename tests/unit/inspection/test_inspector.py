@@ -16,7 +16,7 @@ from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.call import Call
-from gateway.model.content import CallContent, ResultContent, Wanted
+from gateway.model.content import CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
@@ -90,7 +90,7 @@ def test_what_a_call_tells_a_trusted_system_is_looked_for_where_it_is_wanted():
     call = Call("tools/call", replace(TARGET, trust="trusted"), {"body": "eve@evil.example"})
 
     assert INSPECTOR.call(call, TASK, {}).said
-    assert not INSPECTOR.call(call, TASK, {}, wanted=Wanted(told=False)).said
+    assert not INSPECTOR.call(call, TASK, {}, relevance=Relevance(told=False)).said
 
 
 def test_the_words_of_a_result_are_looked_for_where_they_are_wanted_or_links_are():

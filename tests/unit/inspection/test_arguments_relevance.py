@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from gateway.inspection.arguments import analyse
 from gateway.inspection.words import digests
 from gateway.model.call import Call
-from gateway.model.content import EVERYTHING, CallContent, Wanted
+from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.target import Labels, Role, Target
 from gateway.model.wire import JsonObject
 
 KEY = b"k" * 32
 
 
-def content(arguments: JsonObject, wanted: Wanted = EVERYTHING) -> CallContent:
+def content(arguments: JsonObject, relevance: Relevance = EVERYTHING) -> CallContent:
     target = Target("tool", "mail", "send", "mail", labels=Labels(roles={"/to": Role.DESTINATION}))
-    return analyse(Call("tools/call", target, arguments), key=KEY, goal=None, contract=None, wanted=wanted)
+    return analyse(Call("tools/call", target, arguments), key=KEY, goal=None, contract=None, relevance=relevance)
 
 
 @given(
@@ -30,7 +30,7 @@ def test_where_one_word_is_enough_no_word_is_found_that_the_whole_text_has_not(p
     arguments: JsonObject = {"body": "".join(parts)}
     everything = content(arguments).tokens
 
-    one = content(arguments, Wanted("one")).tokens
+    one = content(arguments, Relevance("one")).tokens
     assert one <= everything
     assert bool(one) == bool(everything)
 
@@ -40,7 +40,7 @@ def test_where_one_word_is_enough_and_the_beginning_has_none_the_whole_text_is_l
     trusted = digests([b"zanzibarian"], KEY)
 
     def beyond(text: str) -> frozenset[int]:
-        return content({"body": text}, Wanted("one", trusted)).tokens - trusted
+        return content({"body": text}, Relevance("one", trusted)).tokens - trusted
 
     assert beyond(common) == frozenset()
     assert beyond(f"{common}constantinople") == digests([b"constantinople"], KEY)
@@ -49,7 +49,7 @@ def test_where_one_word_is_enough_and_the_beginning_has_none_the_whole_text_is_l
 
 
 def test_words_that_are_not_wanted_are_not_looked_for():
-    found = content({"to": "ana@corp.example", "body": "zanzibarian"}, Wanted("none"))
+    found = content({"to": "ana@corp.example", "body": "zanzibarian"}, Relevance("none"))
 
     assert found.tokens == frozenset()
     assert set(found.destinations.values()) == {"ana@corp.example"}

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.history.state import MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED
-from gateway.model.content import Wanted
+from gateway.model.content import Relevance
 
 if TYPE_CHECKING:
     from gateway.history.state import TaskState
     from gateway.model.target import Target
 
 
-def of_call(state: TaskState, target: Target) -> Wanted:
+def of_call(state: TaskState, target: Target) -> Relevance:
     """What matters of the arguments of a call that are here already: nothing that is read later can be in them."""
     if not state.sources <= {target.audience}:
         words = "all"
@@ -25,7 +25,7 @@ def of_call(state: TaskState, target: Target) -> Wanted:
         words = "one"
     else:
         words = "none"
-    return Wanted(words, state.trusted, told=state.untrusted)
+    return Relevance(words, state.trusted, told=state.untrusted)
 
 
 def of_result(state: TaskState, target: Target) -> bool:

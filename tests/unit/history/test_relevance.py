@@ -10,7 +10,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.history import fold, making, wanted
+from gateway.history import fold, making, relevance
 from gateway.history.events import Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from gateway.model.call import Call
-    from gateway.model.content import Wanted
+    from gateway.model.content import Relevance
     from tests.unit.history.agents import Agent
 
 READS = st.lists(st.tuples(CALLS, CONTENTS, RESULTS), max_size=4)
 
 
-def _narrowed(content: CallContent, want: Wanted) -> CallContent:
+def _narrowed(content: CallContent, want: Relevance) -> CallContent:
     """With as little as may be looked for."""
     beyond = sorted(content.tokens - want.trusted)
     tokens = {"all": content.tokens, "one": frozenset(beyond[:1]) or content.tokens, "none": frozenset[int]()}
@@ -51,7 +51,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
     reads: list[tuple[Call, CallContent, ResultContent]], call: Call, content: CallContent
 ):
     before = _after(reads)
-    want = wanted.of_call(before, call.target)
+    want = relevance.of_call(before, call.target)
     event(want.words)
     known: list[object] = []
     for looked in (content, _narrowed(content, want)):
@@ -66,7 +66,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
 def _small() -> Generator[None]:
     """Bounds that generated lives reach."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (making, fold, wanted):
+        for module in (making, fold, relevance):
             for bound in ("MAX_TOKENS", "MAX_RESULTS", "MAX_TRUSTED"):
                 patch.setattr(module, bound, 3, raising=False)
         yield
@@ -78,7 +78,7 @@ def test_the_words_of_a_result_that_are_not_wanted_change_nothing(
 ):
     before = _after([*reads, (call, CallContent(), ResultContent(tokens=frozenset(range(100, 104))))])
     apply(before, reserved(before, "new", call, content, 300.0))
-    assert not wanted.of_result(before, call.target)
+    assert not relevance.of_result(before, call.target)
     states: list[TaskState] = []
     for looked in (parts, [structs.replace(part, tokens=frozenset()) for part in parts]):
         state = copy.deepcopy(before)
@@ -96,29 +96,29 @@ def test_nothing_is_wanted_while_all_that_was_read_is_of_the_system_that_is_call
 ):
     files, wiki = (agent.make_call(name).target for name in ("files", "wiki"))
     agent.call("files", result=make_result({1}))
-    assert (wanted.of_call(agent.state, files).words, wanted.of_call(agent.state, wiki).words) == ("none", "all")
+    assert (relevance.of_call(agent.state, files).words, relevance.of_call(agent.state, wiki).words) == ("none", "all")
 
     agent.call("files", result=make_result(complete=False))
-    assert (wanted.of_call(agent.state, files).words, wanted.of_call(agent.state, wiki).words) == ("one", "all")
+    assert (relevance.of_call(agent.state, files).words, relevance.of_call(agent.state, wiki).words) == ("one", "all")
 
     agent.call("wiki", result=make_result({2}))
-    assert wanted.of_call(agent.state, files).words == "all"
+    assert relevance.of_call(agent.state, files).words == "all"
 
 
 def test_a_credential_that_is_not_told_apart_may_be_a_word(agent: Agent, make_result: Callable[..., ResultContent]):
     agent.call("files", result=make_result(complete=False), trusted=True)
 
     assert agent.state.lost
-    assert wanted.of_call(agent.state, agent.make_call("files").target).words == "one"
+    assert relevance.of_call(agent.state, agent.make_call("files").target).words == "one"
 
 
 def test_the_values_that_a_call_tells_are_wanted_once_something_untrusted_was_read(agent: Agent):
     files = agent.make_call("files", trusted=True).target
     agent.call("files", trusted=True)
-    assert not wanted.of_call(agent.state, files).told
+    assert not relevance.of_call(agent.state, files).told
 
     agent.call("wiki")
-    assert wanted.of_call(agent.state, files).told
+    assert relevance.of_call(agent.state, files).told
 
 
 def test_words_that_have_no_room_are_not_wanted_once_that_is_known(
@@ -126,13 +126,13 @@ def test_words_that_have_no_room_are_not_wanted_once_that_is_known(
 ):
     files, wiki = (agent.make_call(name).target for name in ("files", "wiki"))
     agent.call("files", result=make_result({1, 2, 3}))
-    assert wanted.of_result(agent.state, files)
+    assert relevance.of_result(agent.state, files)
 
     agent.call("files", result=make_result({4}))
-    assert (wanted.of_result(agent.state, files), wanted.of_result(agent.state, wiki)) == (False, True)
+    assert (relevance.of_result(agent.state, files), relevance.of_result(agent.state, wiki)) == (False, True)
 
     house = agent.make_call("house", trusted=True).target
     agent.call("house", result=make_result({5, 6}), trusted=True)
-    assert wanted.of_result(agent.state, house)
+    assert relevance.of_result(agent.state, house)
     agent.call("house", result=make_result({7, 8}), trusted=True)
-    assert not wanted.of_result(agent.state, house)
+    assert not relevance.of_result(agent.state, house)

@@ -1,10 +1,10 @@
 """Which calls of a task made what policy was told of another one. Pure: no I/O, no clock, no randomness.
 
-    trail = Trail(entry)                       # the `call` entry that is asked about
+    provenance = Provenance(entry)                       # the `call` entry that is asked about
     for earlier in entries_of_its_task:        # of the journal, in their order
-        if not trail.take(earlier):
+        if not provenance.take(earlier):
             break
-    told = trail.told()                        # the facts, and for each the calls that made it
+    explanation = provenance.explanation()                        # the facts, and for each the calls that made it
 
 The entries are folded as after a crash, so the facts are those of the decision, but for what the record has as digests
 alone. Kept is what history keeps of one task, and a line for each call that began something: no more than that.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DENIALS: Final = 8
 """Of the refused calls, so many are named, the latest."""
 _CHAIN: Final = 16
-"""So many credentials back a chain is told."""
+"""So many credentials back a chain is explanation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Explanation:
     """`facts` are those of the decision; `destinations` is how many the call itself has, if that is known. `missing`
     counts the earlier calls of the task that are not in the journal: with them, facts would be larger. `declared` is
     what was declared of the task, if it was."""
@@ -73,7 +73,7 @@ class Told:
     """Member of `session` → the calls that made it, in their order; for credentials, `credentials/0` and so on."""
 
 
-class Trail:
+class Provenance:
     """One decision, and what is known of the calls before it."""
 
     def __init__(self, entry: JsonObject) -> None:
@@ -124,7 +124,7 @@ class Trail:
                     pass
             return before or self._seen < self._own.number - 1
 
-    def told(self) -> Told:
+    def explanation(self) -> Explanation:
         """The facts for the decision and where they came from. Raises `HistoryError` if its entry is damaged."""
         self._begin(self._own, self._mark)
         with _readable(cast("JsonObject", self._entry)):
@@ -132,7 +132,7 @@ class Trail:
         mine = self._own.destinations
         causes = {name: tuple(sorted(made, key=_number)) for name, made in self._causes(known) if made}
         missing = self._own.number - 1 - self._seen
-        return Told(known, None if mine is None else len(mine), max(missing, 0), self._declared, causes)
+        return Explanation(known, None if mine is None else len(mine), max(missing, 0), self._declared, causes)
 
     def _known(self) -> SessionFacts:
         found: Mapping[str, Any] = self._entry.get("found") or {}
@@ -275,15 +275,15 @@ class Trail:
             if first is not None and first.number < self._own.number:
                 yield Cause(first, "was the first to carry it")
             return
-        told: set[str] = set()
+        named: set[str] = set()
         waiting = [fingerprint]
         how = ""
-        while waiting and len(told) < _CHAIN:
+        while waiting and len(named) < _CHAIN:
             one = waiting.pop(0)
             mark = self._shown.get(one)
-            if one in told or mark is None:
+            if one in named or mark is None:
                 continue
-            told.add(one)
+            named.add(one)
             yield Cause(
                 mark, how or ("showed the credential" if mark.reading else "showed the credential in its result")
             )

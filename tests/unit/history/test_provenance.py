@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
 from gateway.history import History
-from gateway.history.trail import DENIALS, Told, Trail
+from gateway.history.provenance import DENIALS, Explanation, Provenance
 from gateway.journal.entry import call_entry
 from gateway.model.call import Call, Context, Source
 from gateway.model.caller import AuthMethod, Principal
@@ -119,15 +119,15 @@ class Session:
         self.history.release(self.task, call_id, denied=True)
         return call_id
 
-    def told(self, call_id: str, entries: list[JsonObject] | None = None) -> Told:
-        trail = Trail(next(entry for entry in self.entries if entry.get("id") == call_id))
+    def explain(self, call_id: str, entries: list[JsonObject] | None = None) -> Explanation:
+        provenance = Provenance(next(entry for entry in self.entries if entry.get("id") == call_id))
         for entry in self.entries if entries is None else entries:
-            if not trail.take(entry):
+            if not provenance.take(entry):
                 break
-        return trail.told()
+        return provenance.explanation()
 
     def causes(self, call_id: str, fact: str) -> list[tuple[str, str]]:
-        return [(cause.call.id, cause.how) for cause in self.told(call_id).causes.get(fact, ())]
+        return [(cause.call.id, cause.how) for cause in self.explain(call_id).causes.get(fact, ())]
 
 
 @pytest.fixture
@@ -166,17 +166,17 @@ def test_the_facts_are_those_of_the_decision(data: DataObject):
         _step(data, session, opened)
 
     for call_id, then in session.facts.items():
-        told = session.told(call_id)
-        assert told.facts == replace(then, call_destinations=None)
-        assert told.destinations == (None if then.call_destinations is None else told.destinations)
-        assert told.missing == 0
+        explanation = session.explain(call_id)
+        assert explanation.facts == replace(then, call_destinations=None)
+        assert explanation.destinations == (None if then.call_destinations is None else explanation.destinations)
+        assert explanation.missing == 0
 
 
 def test_a_credential_that_another_task_was_shown_stays_that_systems(session: Session):
     item = Sighting("s", "named", "/token", Role.CREDENTIAL, shown_by="vault")
     last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))
 
-    held = session.told(last).facts.credentials
+    held = session.explain(last).facts.credentials
     assert held is not None
     assert [(credential.sighting, credential.origin_audience) for credential in held] == [(item, "vault")]
 
@@ -185,7 +185,7 @@ def test_a_credential_that_the_user_gave_stays_one(session: Session):
     item = Sighting("s", "named", "/token", Role.CREDENTIAL)
     last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))
 
-    held = session.told(last).facts.credentials
+    held = session.explain(last).facts.credentials
     assert held is not None
     assert [(credential.sighting, credential.origin) for credential in held] == [(item, "user")]
 
@@ -194,7 +194,7 @@ def test_a_link_that_was_followed_is_told(session: Session):
     session.call(target("chat"), CallContent(directed=True), ResultContent(links=frozenset({1})))
     last = session.call(target("web"), CallContent(links={"/url": 1}))
 
-    assert session.told(last).facts.followed == session.facts[last].followed == ("/url",)
+    assert session.explain(last).facts.followed == session.facts[last].followed == ("/url",)
 
 
 def test_what_was_declared_is_told():
@@ -203,7 +203,7 @@ def test_what_was_declared_is_told():
     session.write("task", session.history.open(AGENT, session.task, ResultContent()))
     call_id = session.begin(target("a"))
 
-    declared: Any = session.told(call_id).declared
+    declared: Any = session.explain(call_id).declared
     assert declared["goal"] == "mend it"
     assert declared["contract"]["audiences"] == ["a"]
 
@@ -218,20 +218,20 @@ def test_calls_at_the_same_time_are_told_though_their_entries_come_later(session
     session.settle(slow)
     session.settle(quick)
 
-    assert session.told(quick).facts == replace(session.facts[quick], call_destinations=None)
+    assert session.explain(quick).facts == replace(session.facts[quick], call_destinations=None)
     assert session.causes(quick, "audiences") == [
         (slow, "was the first to touch a"),
         (quick, "was the first to touch b"),
     ]
     assert session.causes(quick, "in_flight") == [(slow, "was open"), (quick, "was open")]
-    assert session.told(after).facts.audiences == {"a", "b", "c"}
+    assert session.explain(after).facts.audiences == {"a", "b", "c"}
 
 
 def test_nothing_is_read_beyond_what_matters(session: Session):
     calls = [session.call(target("a")) for _ in range(3)]
-    trail = Trail(next(entry for entry in session.entries if entry.get("id") == calls[1]))
+    provenance = Provenance(next(entry for entry in session.entries if entry.get("id") == calls[1]))
 
-    taken = [trail.take(entry) for entry in session.entries]
+    taken = [provenance.take(entry) for entry in session.entries]
     assert taken.index(False) == next(n for n, entry in enumerate(session.entries) if entry.get("id") == calls[1])
 
 
@@ -240,9 +240,9 @@ def test_calls_that_the_journal_has_no_more_are_counted(session: Session):
     session.call(target("b"))
     last = session.call(target("c"))
 
-    told = session.told(last, [entry for entry in session.entries if entry.get("id") != "c1"])
-    assert told.missing == 1
-    assert told.facts.audiences == {"b", "c"}
+    explanation = session.explain(last, [entry for entry in session.entries if entry.get("id") != "c1"])
+    assert explanation.missing == 1
+    assert explanation.facts.audiences == {"b", "c"}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_damaged_entry_of_an_earlier_call_is_a_sentence(session: Session, dama
     other = session.begin(target("b"))
 
     with pytest.raises(HistoryError, match="of the journal cannot be read"):
-        session.told(other, [{**session.entries[0], **damage}])
+        session.explain(other, [{**session.entries[0], **damage}])
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
@@ -268,7 +268,7 @@ def test_a_damaged_entry_of_the_decision_is_a_sentence(session: Session, damage:
     session.call(target("a"), holding("s"))
 
     with pytest.raises(HistoryError, match="entry 1 of the journal cannot be read"):
-        Trail({**session.entries[0], **damage}).told()
+        Provenance({**session.entries[0], **damage}).explanation()
 
 
 # --- what made them ----------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_fan_out_names_the_calls_that_first_touched_each_system(session: Session
     assert session.causes(last, "tenants") == [("c2", "was the first in tenant x")]
     assert session.causes(last, "environments") == [("c2", "was the first in environment test")]
     assert [
-        (cause.call.number, cause.call.time, cause.call.target) for cause in session.told(last).causes["audiences"]
+        (cause.call.number, cause.call.time, cause.call.target) for cause in session.explain(last).causes["audiences"]
     ][:2] == [(1, "T1", "a/use"), (4, "T7", "b/use")]
 
 
@@ -317,7 +317,7 @@ def test_destinations_are_counted_by_the_call_that_first_reached_them(session: S
         ("c1", "was the first to reach one destination"),
         (last, "was the first to reach 2 destinations"),
     ]
-    assert session.told(last).destinations == 3
+    assert session.explain(last).destinations == 3
 
 
 @requirement("explain/causes")
@@ -345,15 +345,16 @@ def test_a_credential_names_the_reading_that_showed_it(session: Session):
     session.read(replace(stream("vault"), made=made), showing("second"))
     last = session.deny(target("mail"), holding("second"))
 
-    told = session.told(last)
+    explanation = session.explain(last)
     found = [
-        (cause.call.number, cause.call.reading, cause.call.target, cause.how) for cause in told.causes["credentials/0"]
+        (cause.call.number, cause.call.reading, cause.call.target, cause.how)
+        for cause in explanation.causes["credentials/0"]
     ]
     assert found == [
         (3, True, "crm a stream", "showed a credential that was used on the way there"),
         (4, True, "vault a stream, the late result of call 4,", "showed the credential"),
     ]
-    assert told.missing == 0
+    assert explanation.missing == 0
     assert session.causes(last, "labels/untrusted") == [("c1", "was the first to read something untrusted")]
 
 
@@ -375,9 +376,9 @@ def test_what_was_read_after_the_call_was_counted_is_not_told(session: Session):
     session.read(stream("issues", sensitivity=Sensitivity.RESTRICTED), showing("late"))
     session.write("call", entry)
 
-    told = session.told(last)
-    assert told.facts == replace(session.facts[last], call_destinations=None)
-    assert told.missing == 0
+    explanation = session.explain(last)
+    assert explanation.facts == replace(session.facts[last], call_destinations=None)
+    assert explanation.missing == 0
 
 
 def test_parts_of_a_reading_count_once(session: Session):
@@ -385,7 +386,7 @@ def test_parts_of_a_reading_count_once(session: Session):
     session.read(stream("crm"), showing("second"), number=1)
     last = session.deny(target("mail"), holding("second"))
 
-    assert session.told(last).missing == 0
+    assert session.explain(last).missing == 0
 
 
 def test_credentials_that_lead_to_one_another_end(session: Session):
@@ -480,9 +481,9 @@ def test_of_the_refused_calls_the_latest_are_named(session: Session):
         session.deny(target("a"))
     last = session.deny(target("a"))
 
-    told = session.causes(last, "denials")
-    assert [call for call, _ in told] == [f"c{number}" for number in range(3, DENIALS + 3)]
-    assert session.told(last).facts.denials == DENIALS + 2
+    named = session.causes(last, "denials")
+    assert [call for call, _ in named] == [f"c{number}" for number in range(3, DENIALS + 3)]
+    assert session.explain(last).facts.denials == DENIALS + 2
 
 
 def test_an_entry_that_comes_twice_changes_nothing(session: Session):
@@ -491,6 +492,6 @@ def test_an_entry_that_comes_twice_changes_nothing(session: Session):
     last = session.deny(target("b"))
     entries: list[JsonObject] = [{**entry, "seq": 1} for entry in session.entries for _ in range(2)]
 
-    told = session.told(last, entries)
-    assert told.facts.audiences == {"a", "b"}
-    assert [cause.call.id for cause in told.causes["labels/untrusted"]] == ["c1"]
+    explanation = session.explain(last, entries)
+    assert explanation.facts.audiences == {"a", "b"}
+    assert [cause.call.id for cause in explanation.causes["labels/untrusted"]] == ["c1"]
