@@ -446,7 +446,9 @@ async def _remembered(
 
     async def write_down() -> None:
         try:
-            await snapshot(history, store, lambda: (rebuilt.journal or "", journal.status().entries))
+            replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.status().entries))
+            if replaced is not None:
+                log.error("history.snapshot-replaced", problem=replaced.message)
             history.shed(clock())
         except HistoryError as error:
             # The journal has everything: the next start only takes longer.

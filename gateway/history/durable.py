@@ -22,7 +22,7 @@ from gateway.history.events import Ended, Event, Observed, Read, Released, Reser
 from gateway.history.fields import from_fields
 from gateway.history.kept import Kept, from_row, read_task
 from gateway.history.making import unread
-from gateway.history.store import Checkpoint
+from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
@@ -102,13 +102,26 @@ def rewind(history: History, end: int) -> int:
     return len(ahead)
 
 
-async def snapshot(history: History, store: Store, position: Callable[[], tuple[str, int]]) -> None:
+async def snapshot(history: History, store: Store, position: Callable[[], tuple[str, int]]) -> StoreReplaced | None:
     """Write down what has changed, and let unused states leave memory.
 
-    `position` gives the id of the journal and the number of its last written entry. One at a time. Raises
-    `HistoryError` if the store cannot be written; the next snapshot then has all that this one would have had.
+    `position` gives the id of the journal and the number of its last written entry. One at a time. Gives what is wrong
+    if the store is not the one that was written before; then everything is written anew. Raises `HistoryError` if the
+    store cannot be written; the next snapshot then has all that this one would have had.
     """
+    try:
+        await _save(history, store, position, whole=False)
+    except StoreReplaced as replaced:
+        history.unstored()
+        await _save(history, store, position, whole=True)
+        return replaced
+    return None
+
+
+async def _save(history: History, store: Store, position: Callable[[], tuple[str, int]], *, whole: bool) -> None:
     journal, seq = position()
+    # With states gone that the store alone had, the journal has to be read from its beginning.
+    seq = seq if history.stored_whole else 0
     made, gone = history.changes(lambda: position()[1])
     rows: list[Row] = []
     try:
@@ -116,7 +129,7 @@ async def snapshot(history: History, store: Store, position: Callable[[], tuple[
             rows.append(made_row)
             if len(rows) % BATCH == 0:
                 await asyncio.sleep(0)
-        await asyncio.to_thread(store.save, Checkpoint(journal, seq, tuple(rows), gone))
+        await asyncio.to_thread(store.save, Checkpoint(journal, seq, tuple(rows), gone, whole))
     except BaseException:
         history.stored(rows, gone, done=False)
         raise

@@ -100,6 +100,7 @@ class History:
         self._ids: dict[bytes, str] = {}
         self._owned: dict[str, int] = {}
         self._gone: set[str] = set()  # rows that the store still has
+        self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -361,6 +362,21 @@ class History:
             if (kept := self._kept.get(written.id)) is not None:
                 kept.changed = True
 
+    def unstored(self) -> None:
+        """The store has nothing of what was written to it. What is in memory is to be written again; other states are lost
+        until the journal is read."""
+        self._gone.clear()
+        for kept in self._kept.values():
+            if kept.state is None:
+                self._lost.add(kept.task.id)
+            else:
+                kept.changed = True
+
+    @property
+    def stored_whole(self) -> bool:
+        """Whether the state of every task is in memory or in the store."""
+        return not self._lost
+
     def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:
         """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
         if self._store is None:
@@ -439,6 +455,7 @@ class History:
 
     def _drop(self, kept: Kept) -> None:
         del self._kept[kept.task.id]
+        self._lost.discard(kept.task.id)
         self._origins.drop(kept)
         self._on_end(kept.task.id)
         self._unused.pop(kept.task.id, None)

@@ -57,12 +57,13 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What changes in the store at once: rows that are new or other, ids of rows that go. Afterwards the store has all
-    that the entries of the journal up to `seq` say."""
+    that the entries of the journal up to `seq` say. `whole`: the rows are all that it is to have."""
 
     journal: str
     seq: int
     rows: tuple[Row, ...]
     gone: tuple[str, ...]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,17 @@ class Stored:
     tasks: tuple[StoredTask, ...]
 
 
+class StoreReplaced(HistoryError):
+    """The file is not the one that this process last wrote: it was removed, or another copy was put in its place."""
+
+
 class Store:
     """Raises `HistoryError` for what cannot be read or written, and for what was edited."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "tasks.db"
         self._key = key
+        self._checkpoint: bytes | None = None  # the MAC of the one that was read or written last
 
     def load(self) -> Stored | None:
         """All tasks, without their states; `None` if nothing was stored yet."""
@@ -113,7 +119,8 @@ class Store:
         return row[0]
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, whole or not at all; on disk when this returns."""
+        """Write a checkpoint, whole or not at all; on disk when this returns. Raises `StoreReplaced`, and writes nothing,
+        if changes alone would leave something out."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
@@ -131,6 +138,7 @@ class Store:
         """Forget all snapshots. The journal has what they had."""
         for suffix in ("", "-journal", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._checkpoint = None
 
     def _load(self, database: sqlite3.Connection) -> Stored | None:
         if database.execute("select 1 from sqlite_master where name = 'checkpoints'").fetchone() is None:
@@ -145,11 +153,20 @@ class Store:
         for task_id, row_seq, meta, digest, row_mac in rows:
             if not hmac.compare_digest(row_mac, self._row_mac(task_id, row_seq, meta, digest)):
                 raise self._edited(f"the task {task_id} is not as it was written")
+        self._checkpoint = mac
         return Stored(journal, seq, tuple(StoredTask(*row[:4]) for row in rows))
 
     def _save(self, database: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         database.executescript(_SCHEMA)
+        found = database.execute("select mac from checkpoints").fetchone()
+        if not checkpoint.whole and (None if found is None else found[0]) != self._checkpoint:
+            raise StoreReplaced(
+                f"the snapshots {self.path} were removed or replaced while the gateway ran",
+                "find out who did: `<state>` is the gateway's alone",
+            )
         with database:
+            if checkpoint.whole:
+                database.execute("delete from tasks")
             for gone in _batched(checkpoint.gone):
                 database.execute(f"delete from tasks where id in ({_list(len(gone))})", gone)  # noqa: S608 - only marks
             for rows in _batched(checkpoint.rows):
@@ -162,6 +179,7 @@ class Store:
             database.execute(
                 "insert or replace into checkpoints values (1, ?, ?, ?)", (checkpoint.journal, checkpoint.seq, mac)
             )
+        self._checkpoint = mac
 
     def _row(self, row: Row) -> tuple[str, int, bytes, bytes, bytes, bytes]:
         digest = digest_of(row.state)

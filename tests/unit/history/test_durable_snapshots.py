@@ -361,3 +361,69 @@ async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Sto
     await snapshot(history, store, lambda: ("j", 1))
 
     assert b"mend it" not in store.path.read_bytes()
+
+
+# --- a store that somebody takes away while the gateway runs -----------------------------------------
+
+
+def _taken(store: Store, old: bytes | None) -> None:
+    """Removed, or put back as it was."""
+    for path in store.path.parent.glob("tasks.db*"):
+        path.unlink()
+    if old is not None:
+        store.path.write_bytes(old)
+
+
+def _as_it_is(store: Store) -> bytes:
+    with closing(sqlite3.connect(store.path)) as database:
+        database.execute("pragma wal_checkpoint(truncate)")
+    return store.path.read_bytes()
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_what_is_written_after_the_snapshots_were_taken_away_has_all_tasks(
+    store: Store, gateway: Gateway, *, removed: bool
+):
+    """Changes alone would say that the journal need not be read for the others."""
+    await snapshot(gateway.history, store, gateway.record.position)
+    old = None if removed else _as_it_is(store)
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+    _taken(store, old)
+    other = gateway.history.task(AGENT, "other", 1000.0)
+    gateway.call(other, "w")
+
+    replaced = await snapshot(gateway.history, store, gateway.record.position)
+    again = await snapshot(gateway.history, store, gateway.record.position)
+
+    assert replaced is not None
+    assert "removed or replaced" in replaced.message
+    assert again is None
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+    assert restored.seq == gateway.record.seq
+    assert all_facts(after, task) == all_facts(gateway.history, task)
+    assert after.task(AGENT, "other", 1000.0) == other
+
+
+async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read_again(store: Store, gateway: Gateway):
+    task = busy(gateway)
+    before = all_facts(gateway.history, task)
+    await snapshot(gateway.history, store, gateway.record.position)
+    assert gateway.history.shed(1000.0 + RESIDENT + 1) == 2
+    _taken(store, None)
+    other = gateway.history.task(AGENT, "other", 1000.0)
+    gateway.call(other, "w")
+
+    assert await snapshot(gateway.history, store, gateway.record.position) is not None
+
+    with pytest.raises(HistoryError, match="is not as it was written"):
+        gateway.history.facts(task, 1000.0)
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+    assert restored.seq == 0
+    assert all_facts(after, task) == before
+    assert after.task(AGENT, "other", 1000.0) == other
+    assert after.facts(other, 1000.0).calls == 1
