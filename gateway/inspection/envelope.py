@@ -135,13 +135,15 @@ class Envelope:
 
 
 class EventEnvelope:
-    """The same for the pieces of one server-sent event."""
+    """The same for the pieces of one server-sent event, whose message is in one line: of several, some readers find the
+    last, or each by itself."""
 
     def __init__(self, expected: RequestId | None) -> None:
         self._envelope = Envelope(expected)
         self._name = b""
         self._named = False
         self._in_data = False
+        self._has_data = False
 
     def feed(self, chunk: bytes) -> None:
         first, *rest = _BREAK.split(chunk) if b"\n" in chunk or b"\r" in chunk else [chunk]
@@ -166,6 +168,9 @@ class EventEnvelope:
         self._in_data = self._named and name == _DATA
         if len(name) > _LONGEST or (self._named and not self._in_data and sse.like_data(name)):
             raise _broken("has data that only some readers find")
+        if self._in_data and self._has_data:
+            raise _broken("has data in several lines, of which some readers find one")
+        self._has_data |= self._in_data
         return value
 
 

@@ -132,7 +132,7 @@ def _parsed(raw: bytes, block: bytes) -> Event:
             identifier = value
         elif like_data(name):
             odd = True
-    return Event(raw, b"\n".join(data) if data else None, identifier, odd=odd)
+    return Event(raw, b"\n".join(data) if data else None, identifier, odd=odd or len(data) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,11 @@ def like_data(name: bytes) -> bool:
 
 
 def on_one_reading(data: bytes) -> bytes:
+    """The same JSON in one line: of several, some readers of streams find the last, or each by itself."""
+    return _unbroken(data.replace(b"\n", b" "))
+
+
+def _unbroken(data: bytes) -> bytes:
     """The same JSON without what some reader takes for the end of a line of the stream."""
     if not breaks_more(data):
         return data
@@ -229,17 +234,17 @@ class Unbroken:
         """The next piece. What may be half of a character, or of a line's end, waits for the rest of it."""
         text, self._held = self._held + piece, b""
         begun = next((begun for begun in _BEGUN if text.endswith(begun)), b"")
-        if begun and not last:
+        if not last:
             text, self._held = text.removesuffix(begun), begun
-        return on_one_reading(_LONE.sub(b"\n", text) if b"\r" in text else text)
+        return _unbroken(_LONE.sub(b"\n", text) if b"\r" in text else text)
 
 
 def anew(event: Event, data: bytes | None) -> bytes:
-    """A whole event with this data, written so that every reader finds its data and no other: without comments and
+    """A whole event with this data, one line of it, written so that every reader finds its data and no other: without comments and
     unknown fields, in which some find lines of their own."""
     parts = [line.partition(b":") for line in _BREAK.split(event.raw)]
     fields = {name: value.removeprefix(b" ") for name, _, value in parts if name in _KEPT}
     kept = [name + b": " + value + b"\n" for name, value in fields.items() if _SAFE.fullmatch(value)]
     if data is not None:
-        kept.extend(b"data: " + line + b"\n" for line in _BREAK.split(data))
+        kept.append(b"data: " + data + b"\n")
     return b"".join(kept or (b":\n",)) + b"\n"

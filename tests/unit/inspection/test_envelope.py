@@ -71,11 +71,13 @@ def test_a_byte_order_mark_before_an_event_hides_nothing_of_it(cuts: list[int]):
     fed(EventEnvelope(7), b"\xef\xbb\xbfdata:" + GOOD[0].encode() + b"\n\n", cuts)
 
 
-def test_data_in_several_lines_is_one_text():
-    event = b'data: {"jsonrpc": "2.0",\r\ndata: "id":\rdata:8, "result"\ndata:: {}}\n\n'
-    with pytest.raises(UpstreamBroken, match="another request"):
-        EventEnvelope(7).feed(event)
-    EventEnvelope(8).feed(event)
+@requirement("mcp/list-filter")
+def test_data_in_several_lines_never_comes_to_its_second():
+    for other in (b"data:{}", b": c\ndata:{}", b"id: 1\r\ndata: {}"):
+        envelope = EventEnvelope(7)
+        envelope.feed(b'data: {"jsonrpc": "2.0",\r\n')
+        with pytest.raises(UpstreamBroken, match="several lines"):
+            envelope.feed(other)
 
 
 def test_another_encoding_is_none_that_is_read():

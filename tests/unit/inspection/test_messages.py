@@ -128,7 +128,7 @@ async def test_an_empty_json_answer_is_not_shown():
     assert await run(JsonMessages(replace, hold=99, unseen=True, last_words=nothing)) == b""
 
 
-STREAM = b": hello\n\nid: 1\ndata:\n\ndata: {}\r\n\r\nevent: message\ndata: {\ndata: }\nid: 7\n\nretry: 5\n\ndata: unfinished"
+STREAM = b": hello\n\nid: 1\ndata:\n\ndata: {}\r\n\r\nevent: message\ndata: {}\nid: 7\n\nretry: 5\n\ndata: unfinished"
 
 
 @given(st.lists(st.integers(min_value=0, max_value=len(STREAM)), max_size=8))
@@ -374,9 +374,35 @@ async def test_in_the_answer_to_a_call_no_line_ends_inside_of_a_message(hold: in
         assert passed.decode().splitlines() == ["id: 7", r'data: {"a":"\u2028\u2028data: {}\u2029\u0085é"}', ""]
 
 
+OPEN = b'{"jsonrpc":"2.0","id":7,"result":{"x":'
+SEVERAL_LINES = [
+    b"data: " + OPEN + b"\ndata: " + LIST + b"\ndata: }}\n\n",
+    b"data: " + OPEN + b'"\ndata: ' + LIST[:-1] + b',"z":"}}"}\n\n',
+    b"data: " + OPEN + b'"\nid: 1\ndata: ' + LIST[:-1] + b',"z":"}}"}\n\n',
+    b": " + b"x" * 40 + b"\ndata: " + OPEN + b"\ndata: " + LIST + b"\n\n",
+]
+
+
+@requirement("mcp/list-filter")
+@pytest.mark.parametrize("hold", [1000, 8])
+@pytest.mark.parametrize("stream", SEVERAL_LINES)
+async def test_a_line_of_data_among_others_is_no_message_of_its_own(stream: bytes, hold: int):
+    """Readers that keep the last line (mcp-go), or the last lines without another field between (the SDK for Go), or take
+    each by itself, would find in it the response to another request."""
+    passed = await seen_of(stream, 9, hold)
+
+    assert not any(line.endswith(LIST) or line.startswith(b"data: " + LIST[:-1]) for line in passed.splitlines())
+
+
+async def test_data_of_several_lines_goes_on_in_one():
+    messages = EventMessages(keep, hold=1000, unseen=True, last_words=nothing)
+
+    assert await run(messages, b"id: 7\ndata: {\ndata:\ndata:}\nevent: a\n\n") == b"id: 7\nevent: a\ndata: {  }\n\n"
+
+
 ODD_BUT_CLEAR = [
-    ": a comment ä\r\nid: 7\r\nvendor: x\r\nretry: 5\r\ndata:{\ndata: }\r\n\r\n",
-    'event: message\ndata: {"a":"Å … – é à 漢字 \\u2028 \u2027"}\n\n',
+    ": a comment ä\r\nid: 7\r\nvendor: x\r\nretry: 5\r\ndata:{ }\r\n\r\n",
+    'event: message\ndata:{"a":"Å … – é à 漢字 \\u2028 \u2027"}\n\n',
     ": data: x\nid: data\ndata: {}\n\n",
     "data: an event that never ended",
 ]
@@ -429,16 +455,21 @@ async def test_an_event_of_very_many_lines_ends_a_stream_where_nothing_may_pass_
 
 def lenient(stream: str, lines: Callable[[str], list[str]]) -> set[str]:
     """All that a reader finds which ends lines in that way, trims and folds the names of fields, takes each line of data
-    also for itself, and reads an event that never ended."""
+    also for itself, and those since the last other field, and reads an event that never ended."""
     found: set[str] = set()
     event: list[str] = []
+    last: list[str] = []
     for line in [*lines(stream), ""]:
         name, colon, value = line.partition(":")
         if name.strip("\ufeff \t").lower() == "data" and colon:
             event.append(value)
+            last.append(value)
         elif not line:
-            found |= {"\n".join(event), *event[:1]}
+            found |= {"\n".join(event), "\n".join(last), *event}
             event.clear()
+            last.clear()
+        else:
+            last.clear()
     return {text.strip() for text in found}
 
 
@@ -453,7 +484,7 @@ def by_the_standard(text: str) -> list[str]:
 ENDS: list[Callable[[str], list[str]]] = [str.splitlines, at_line_feeds, by_the_standard]
 PIECES = [
     *("data: ", "data:", "Data: ", " data:", "\ufeffdata:", ": ", "id: ", "event: ", "retry:", "note: "),
-    *("LIST", "OWN", "LIST\n\n", "OWN\n\n", "x"),
+    *("LIST", "OWN", "LIST\n\n", "OWN\n\n", "x", "data: OPEN\n", "data: }}\n\n"),
     *("\n", "\n\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\u2028\u2028"),
 ]
 
@@ -463,7 +494,16 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=16), st.integers(1, 9), st.sampled_from([8, 64, 4096]))
 async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], size: int, hold: int):
     own = b'{"jsonrpc":"2.0","id":7,"result":{}}'
-    stream = "".join(pieces).encode().replace(b"LIST", LIST).replace(b"OWN", own)
+    stream = "".join(pieces).encode().replace(b"LIST", LIST).replace(b"OWN", own).replace(b"OPEN", OPEN)
+    passed = await seen_of(stream, size, hold)
+
+    text = passed.decode(errors="replace")
+    for lines in ENDS:
+        assert LIST.decode() not in lenient(text, lines)
+
+
+async def seen_of(stream: bytes, size: int, hold: int) -> bytes:
+    """What the caller gets of this as the answer to a call, if it comes in pieces of this size."""
     answers = Answers(CALL, "files", visible=no_names, trusted=no_text, remember=print, worker=WorkerThread())
     messages = EventMessages(
         answers.see, hold=hold, unseen=True, last_words=nothing, watch=partial(EventEnvelope, answers.expected)
@@ -472,13 +512,9 @@ async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], si
     try:
         for start in range(0, len(stream), size):
             passed += await messages.feed(stream[start : start + size])
-        passed += await messages.finish()
+        return passed + await messages.finish()
     except UpstreamBroken:
-        passed += sse.NEW_EVENT + sse.encode(b"{}")
-
-    text = passed.decode(errors="replace")
-    for lines in ENDS:
-        assert LIST.decode() not in lenient(text, lines)
+        return passed + sse.NEW_EVENT + sse.encode(b"{}")
 
 
 CALL = Message(Kind.REQUEST, Era.STATELESS, Disposition.DECIDE, b"", method="tools/call", id=7)

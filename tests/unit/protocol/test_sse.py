@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.sse import MAX_LINES, Event, Splitter, encode, places
+from gateway.protocol.sse import MAX_LINES, Event, Splitter, Unbroken, breaks_more, encode, places
 
 
 def events(*chunks: bytes, limit: int = 1000) -> list[Event]:
@@ -213,3 +213,32 @@ def test_each_place_in_the_data_is_found_in_the_event(end: bytes, head: bytes):
         for line in lines:
             assert raw[where.raw(begin) : where.raw(begin + len(line))] == line
             begin += len(line) + 1
+
+
+# --- one reading -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"data: a\rid: 1\r\n\r", b"data: a\nid: 1\r\n\r"),
+        (b"data: a\xe2\x80\xa8b\xc2\x85c\x0b\n\n", b"data: a\\u2028b\\u0085c\\u000b\n\n"),
+        ("data: Å … Â â\r\n\r\n".encode(), "data: Å … Â â\r\n\r\n".encode()),
+        (b"data: half\xe2\x80", b"data: half\xe2\x80"),
+        (b"data: half\xc2", b"data: half\xc2"),
+    ],
+)
+def test_an_event_in_pieces_comes_to_one_reading_wherever_it_is_cut(text: bytes, expected: bytes):
+    for first, second in itertools.combinations_with_replacement(range(len(text)), 2):
+        unbroken = Unbroken()
+        begin = unbroken.feed(text[:first], last=False) + unbroken.feed(text[first:second], last=False)
+
+        assert begin + unbroken.feed(text[second:], last=True) == expected
+        assert unbroken.feed(b"x", last=True) == b"x"
+
+
+def test_only_what_ends_a_line_for_some_reader_does():
+    assert not any(breaks_more(text.encode()) for text in ("Å", "\u2027", "…", "\r\n", "\t"))
+    assert all(
+        breaks_more(text.encode()) for text in ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+    )
