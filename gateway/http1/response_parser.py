@@ -30,7 +30,6 @@ class ResponseParser:
         "_chunked",
         "_fields",
         "_found",
-        "_interim",
         "_llhttp",
         "_no_body",
         "_sized",
@@ -62,7 +61,6 @@ class ResponseParser:
         self._found: list[tuple[bytes, bytes]] = []
         self._fields = 0
         self._no_body = 0
-        self._interim = False
         self._chunked = False
         self._sized = False
         self._llhttp: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -137,7 +135,6 @@ class ResponseParser:
     def _interrupt(self, status: int) -> None:
         if not 100 <= status < 200 or status == 101:
             self._refuse("its status is none that was asked for")
-        self._interim = True
         self._found.clear()
         self._chunked = self._sized = False
 
@@ -148,7 +145,5 @@ class ResponseParser:
             self.size += len(body)
 
     def on_message_complete(self) -> None:
-        if self._interim:
-            self._interim = False
-        elif self.status and self.fault is None:
+        if self.status and self.fault is None:
             self.complete = True

@@ -230,8 +230,9 @@ async def test_a_body_that_does_not_end_as_it_should_is_no_whole_body(answer: by
             await body_of(response)
 
 
-async def test_a_body_without_a_length_is_whole_when_the_peer_closes():
-    async with serving(b"HTTP/1.1 200 OK\r\n\r\n{}", OK, then_close=True) as peer, asking(peer.url) as client:
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\ncontent-length: 9\r\n\r\n"])
+async def test_a_body_without_a_length_is_whole_when_the_peer_closes(before: bytes):
+    async with serving(before + b"HTTP/1.1 200 OK\r\n\r\n{}", OK, then_close=True) as peer, asking(peer.url) as client:
         assert await ask(client) == b"{}"
         assert await ask(client) == b"{}"
 
@@ -253,7 +254,11 @@ async def test_a_body_without_a_length_that_is_reset_is_not_whole():
 
 @pytest.mark.parametrize(
     "answer",
-    [b"this is not HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n"],
+    [
+        b"this is not HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n" + OK,
+    ],
 )
 async def test_an_answer_that_is_none_ends_the_connection(answer: bytes):
     async with serving(answer) as peer, asking(peer.url) as client:

@@ -81,6 +81,27 @@ def test_interim_answers_are_passed_over_with_their_headers():
         assert b"link" not in dict(found.headers)
 
 
+@pytest.mark.parametrize("framing", [b"content-length: 9", b"transfer-encoding: chunked"])
+def test_what_an_interim_answer_says_of_a_length_is_not_said_of_the_answer(framing: bytes):
+    interim = b"HTTP/1.1 103 Early Hints\r\n" + framing + b"\r\n\r\n"
+    for parts in cuts(interim + OK + b"\r\n{}"):
+        found = read(*parts)
+
+        assert (found.until_closed, found.complete, b"".join(found.pieces)) == (True, False, b"{}")
+    for answer in (SIZED, CHUNKED, b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"):
+        found = read(interim + answer)
+
+        assert (found.fault, found.complete, found.excess, b"".join(found.pieces)) == (None, True, False, b"{}")
+
+
+@pytest.mark.parametrize("fields", [b"", b"upgrade: x\r\nconnection: upgrade\r\n", b"content-length: 2\r\n"])
+def test_another_protocol_is_no_interim_answer(fields: bytes):
+    for parts in cuts(b"HTTP/1.1 101 Switching\r\n" + fields + b"\r\n" + SIZED):
+        found = read(*parts)
+
+        assert (found.fault, found.status, found.pieces) == ("its status is none that was asked for", 0, [])
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}", SIZED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")],
