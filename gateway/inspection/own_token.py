@@ -30,7 +30,7 @@ def is_carried(authorization: Iterable[str], headers: Headers, body: bytes) -> b
         written = _written(secret)
         if any(form in sent for form in written):
             return True
-        if sent.count(b"%") >= _MIN and secret in unquote_to_bytes(sent):
+        if b"%" in sent and secret in unquote_to_bytes(sent):
             return True
         if _BACKSLASH in body and _hidden([form.decode("latin-1") for form in written], body):
             return True

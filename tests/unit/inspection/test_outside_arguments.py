@@ -49,9 +49,11 @@ def request(method: str, headers: Headers = (), **params: Any) -> Message:
     return message({"id": 1, "method": method, "params": params}, headers)
 
 
+COMPLETION: dict[str, Any] = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "par"}}
+
+
 def completion(headers: Headers = (), **changes: Any) -> Sent:
-    params: dict[str, Any] = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "par"}}
-    return Sent(headers, request("completion/complete", **params | changes))
+    return Sent(headers, request("completion/complete", **COMPLETION | changes))
 
 
 def problem(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
@@ -79,6 +81,7 @@ def problem(sent: Sent, audience: str = "billing", known: Shown | None = None) -
         completion(ref={"type": "ref/prompt", "name": KEY}),
         completion(((b"mcp-param-a", b"par"), (b"mcp-param-b", KEY.encode()))),
         Sent((), message({"id": KEY, "method": "ping"})),
+        Sent((), message({"id": KEY, "method": "completion/complete", "params": COMPLETION})),
         Sent((), message({"id": 1, "result": {"content": {"text": KEY}}})),
         Sent((), message({"id": KEY, "result": {}})),
         Sent((), message({"error": {"code": 1, "message": "m", "data": KEY}})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -31,6 +32,7 @@ def escaped(text: str) -> str:
         f'{{"text":"{escaped(TOKEN)}"}}',
         f'{{"{escaped(TOKEN)}":1}}',
         f'{{"text":"{escaped(SIGNATURE[:3])}{SIGNATURE[3:]}"}}',
+        f'{{"list":[1,{{}},["{escaped(SIGNATURE)}"],null]}}',
         '{"text":"\\u00"',
     ],
 )
@@ -72,6 +74,23 @@ def test_a_token_in_percent_signs_is_found():
     assert not is_carried(BEARER, (), b'{"text":"' + b"%41" * 100 + b'"}')
 
 
+OPAQUE = "a~~~tok/en+that~~~no~~~body/reads~~~"
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, as_hex])
+def test_a_token_that_is_no_jwt_is_found_as_a_whole(encode: Callable[[bytes], bytes]):
+    for authorization in (f"Bearer {OPAQUE}", f" Bearer   {OPAQUE}== "):
+        for before in ("", "u", "u:"):
+            assert is_carried((authorization,), (), b"x" + encode(f"{before}{OPAQUE}".encode()))
+        assert is_carried((authorization,), (), f'{{"text":"{OPAQUE}"}}'.encode())
+
+
+@pytest.mark.parametrize("coded", [quote(OPAQUE, safe=""), OPAQUE.replace("~", "%7e", 1), f"%61{OPAQUE[1:]}"])
+def test_a_token_of_which_little_is_in_percent_signs_is_found(coded: str):
+    assert is_carried((f"Bearer {OPAQUE}",), ((b"referer", f"https://a.example/?t={coded}".encode()),), b"")
+
+
 @pytest.mark.parametrize("authorization", [(), BEARER, ("Bearer short",), ("Basic",), ("",), (f"DPoP   {TOKEN}  ",)])
 def test_a_call_without_the_token_is_innocent(authorization: tuple[str, ...]):
-    assert not is_carried(authorization, ((b"accept", b"application/json"),), INNOCENT)
+    for body in (INNOCENT, b""):
+        assert not is_carried(authorization, ((b"accept", b"application/json"),), body)

@@ -75,6 +75,8 @@ def test_what_a_server_says_of_itself_counts_by_its_method(asked: str | None):
     [
         message(method="vendor/secret"),
         message(method=5),
+        message(method=["ping"]),
+        message(method={"ping": 1}),
         message(),
         message(id=1, method="ping", result={}),
     ],
@@ -122,6 +124,12 @@ def test_no_other_is(members: dict[str, Any]):
 @pytest.mark.parametrize(("identifier", "read"), [(7, 7), ("7", "7"), (None, None), (1.5, None), (True, None)])
 def test_the_request_that_is_answered_is_told(identifier: object, read: object):
     assert told(message(id=identifier, result={}), None).answers == read
+
+
+@pytest.mark.parametrize("value", [b"1e999", b"9" * 5000])
+def test_a_number_beyond_all_bounds_is_no_id_and_names_no_task(value: bytes):
+    found = told(b'{"id": ' + value + b', "result": {"taskId": ' + value + b', "task": {"taskId": "t"}}}', None)
+    assert found == Told(reading=True, tasks=frozenset({"t"}))
 
 
 def test_a_part_of_an_answer_counts_by_what_was_asked_for():
