@@ -56,18 +56,27 @@ def test_a_folder_that_is_not_there_has_no_journal(tmp_path: Path):
     assert "--config" in raised.value.remedy
 
 
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="cannot be read: Not a directory"):
+        segments(tmp_path / "file")
+
+
 def test_a_new_folder_is_its_owners_only(tmp_path: Path):
     prepare_folder(tmp_path / "a/journal", Disk())
 
     assert (tmp_path / "a/journal").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path):
-    tmp_path.chmod(0o770)
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702])
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, mode: int):
+    tmp_path.chmod(mode)
 
     with pytest.raises(JournalError, match="others may write") as caught:
         prepare_folder(tmp_path, Disk())
     assert "chmod 700" in caught.value.remedy
+    tmp_path.chmod(0o755)
+    prepare_folder(tmp_path, Disk())
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path):
@@ -127,6 +136,10 @@ def test_a_link_is_never_followed(tmp_path: Path):
         Disk().open(tmp_path / "link")
     with pytest.raises(FileExistsError):
         Disk().create(tmp_path / "link")
+    (tmp_path / "00000001.jsonl.torn").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError, match="symbolic links"):
+        set_aside(tmp_path / "00000001.jsonl", b"one", Disk())
+    assert (tmp_path / "target").read_bytes() == b""
 
 
 def test_a_write_in_parts_is_continued(tmp_path: Path):
