@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.segment import Pending
 from gateway.journal.outage import Outage, abandoned
+from gateway.journal.segment import Pending
 
 
 def outcome(call: str) -> Pending:

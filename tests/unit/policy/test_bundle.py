@@ -67,7 +67,7 @@ def test_a_revision_of_the_manifest_is_kept_beside_the_hash(tree: Tree):
 
 @pytest.mark.parametrize("name", ["data.yaml", "data.json", "data.yml"])
 def test_a_grants_file_takes_the_place_of_the_folders_own(tree: Tree, tmp_path: Path, name: str):
-    folder = tree({"gateway/grants/data.yaml": "", f"gateway/grants/{name}": "{}"})
+    folder = tree({"gateway/grants/data.yaml": "", f"gateway/grants/{name}": '{"more": ["you"]}'})
     grants = tmp_path / "grants.yaml"
     grants.write_text("agents: [me]\n", encoding="utf-8")
     without = bundle.read(folder)
@@ -206,6 +206,36 @@ def test_a_changed_file_changes_the_fingerprint(tree: Tree):
     before = bundle.fingerprint(tree({}))
 
     assert bundle.fingerprint(tree({"gateway/grants/data.yaml": "agents: []\n"})) != before
+
+
+def longer(path: Path) -> None:
+    path.write_text(path.read_text("utf-8") + " ", "utf-8")
+
+
+def another(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("change", [longer, another])
+def test_a_change_that_keeps_the_time_of_a_file_changes_the_fingerprint(tree: Tree, change: Callable[[Path], None]):
+    folder = tree({})
+    path = folder / "gateway/grants/data.yaml"
+    before, status = bundle.fingerprint(folder), path.stat()
+    change(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert bundle.fingerprint(folder) != before
+
+
+def test_a_change_that_keeps_the_size_of_a_file_changes_the_fingerprint(tree: Tree):
+    folder = tree({})
+    path = folder / "gateway/grants/data.yaml"
+    before, status = bundle.fingerprint(folder), path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+
+    assert bundle.fingerprint(folder) != before
 
 
 def test_a_file_that_cannot_be_opened_is_named(tree: Tree, monkeypatch: pytest.MonkeyPatch):
