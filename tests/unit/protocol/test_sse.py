@@ -65,6 +65,12 @@ def test_fields_are_read_as_the_standard_says(raw: bytes, expected: bytes | None
 
 def test_a_byte_order_mark_counts_at_the_start_only():
     assert data(b"data: a\n\n", b"\xef\xbb\xbfdata: b\n\n") == [b"a", None]
+    pieces = events(b"data: abcdefgh", b"\n\n", b"\xef\xbb\xbfdata: b\n\n", limit=10)
+    assert [(event.whole, event.data, event.odd) for event in pieces] == [
+        (False, None, False),
+        (False, None, False),
+        (True, None, True),
+    ]
 
 
 def test_the_id_is_read():
