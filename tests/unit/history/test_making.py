@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved, says_nothing
+from gateway.history.making import observed, reserved, says_nothing, unread
 from gateway.history.state import TaskState
-from gateway.model.content import ResultContent
+from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Sensitivity
 
 if TYPE_CHECKING:
@@ -41,6 +44,17 @@ def test_a_higher_label_is_news(agent: Agent, make_result: Callable[..., ResultC
 
     assert says_nothing(agent.state, observed(agent.state, call_id, make_result()))
     assert not says_nothing(agent.state, observed(agent.state, call_id, make_result(), Sensitivity.RESTRICTED))
+
+
+def test_a_result_that_nobody_knows_was_as_sensitive_as_its_target_and_not_known_whole(make_call: Callable[..., Call]):
+    call, state = make_call("a"), TaskState()
+    secret = replace(call.target, labels=replace(call.target.labels, sensitivity=Sensitivity.RESTRICTED))
+    apply(state, reserved(state, "c", structs.replace(call, target=secret), CallContent(), 0.0))
+    event = unread(state, "c")
+    apply(state, event)
+
+    assert (event.sensitivity, event.complete) == (Sensitivity.RESTRICTED, False)
+    assert (state.confidentiality, state.untrusted) == (Sensitivity.RESTRICTED, True)
 
 
 def test_without_content_what_depends_on_it_is_unknown(make_call: Callable[..., Call]):
