@@ -22,6 +22,7 @@ from gateway.readings import Readings
 from gateway.transport.exchange import Exchange
 from gateway.visit import Visit
 from tests.requirements import requirement
+from tests.unit import harness
 from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result
 
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
@@ -180,9 +181,14 @@ async def test_what_says_nothing_is_no_reading_and_begins_no_task(there: Bench):
 
 
 @requirement("history/read-elsewhere")
-async def test_instructions_and_lists_give_credentials_away_and_nothing_else(there: Bench):
-    there.upstream.script = lambda request: result(request, {"instructions": f"use {GITHUB}, zanzibarian"})
-    await there.ask(message("initialize", **OPEN))
+async def test_instructions_and_lists_give_credentials_away_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trusted = f"use {GITHUB}, zanzibarian"
+    monkeypatch.setattr(harness, "INSTRUCTIONS", trusted)
+    async with bench(tmp_path) as there:
+        there.upstream.script = lambda request: result(request, {"instructions": trusted})
+        await there.ask(message("initialize", **OPEN))
 
     (entry,) = readings(there)
     assert (entry["sensitivity"], entry["trusted"], "tokens" in entry) == ("public", True, False)

@@ -157,7 +157,7 @@ async def test_a_server_that_lists_a_tool_only_to_a_client_that_it_can_ask_can_a
     assert "at most 5 words" in direct["trigger-sampling-request"]
     assert "file:///project" in direct["get-roots-list"]
     assert await asked(gateway.mcp("everything"), gateway.mcp("everything")) == direct
-    assert ASKING.keys() <= lockfile.load(gateway.folder / "catalogue.lock").upstreams["everything"].keys()
+    assert ASKING.keys() <= lockfile.load(gateway.folder / "catalogue.lock").of("everything", "tool").keys()
 
 
 @pytest.mark.parametrize("name", ["everything", "filesystem"])
