@@ -33,14 +33,14 @@ _LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
 async def visible_names(
     gateway: Gateway, visit: Visit, request: UpstreamRequest, method: str, page: Listing
 ) -> frozenset[str]:
-    """The names in a list that policy lets this caller see. A list of tools is also news for the catalogue."""
+    """The names in a list that policy lets this caller see. One of tools or prompts is also news for the catalogue."""
     upstream, principal = visit.exchange.upstream, request.principal
     if method == "tasks/list":
         return frozenset(i.name for i in page.items if gateway.ownership.belongs(upstream, i.name, principal))
-    if method == "tools/list":
-        items = [item.raw for item in page.items]
-        await gateway.catalogue.observe(upstream, items, complete=_is_complete(request, page))
     kind = _LISTED[method]
+    if kind != "resource":
+        items = [item.raw for item in page.items]
+        await gateway.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page))
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
     return frozenset(name for name, target in targets.items() if target.id in ids)

@@ -1,5 +1,5 @@
-"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions, and what the upstreams say of
-themselves, are the pinned ones."""
+"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions, those of prompts, and what the
+upstreams say of themselves, are the pinned ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -39,15 +39,19 @@ def catalogue(context: typer.Context) -> None:
 def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the upstreams' tools with their labels, and the state of all pins. Nothing is pinned by it.
 
-    Exit status 1 if an upstream could not be listed.
+    Exit status 1 if an upstream, or its prompts, could not be listed.
     """
     settings = _only(configuration(config), upstream)
-    targets, instructions, problems = loop.run(_listed(settings))
+    targets, prompts, instructions, problems = loop.run(_listed(settings))
     if as_json:
-        tools = [_as_json(target) for target in targets]
-        emit({"tools": tools, "instructions": instructions, "problems": problems})
+        shown = {
+            "tools": [_as_json(target) for target in targets],
+            "prompts": [_prompt_as_json(each) for each in prompts],
+        }
+        emit({**shown, "instructions": instructions, "problems": problems})
     else:
         _show_tools(targets)
+        _show_prompts(prompts)
         _show_instructions(instructions)
         for name, problem in problems.items():
             sentence(f"upstream {name} could not be listed: {problem}", "see `opagate check`")
@@ -57,7 +61,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
 @app.command("diff", epilog="Example: opagate catalogue diff || echo changed")
 def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how definitions, and instructions, differ from the pinned ones. Exit status 1 if one does.
+    """Show how tools, prompts and instructions differ from the pinned ones. Exit status 1 if one does.
 
     What is listed by an upstream that has no pins at all is not a difference.
     """
@@ -85,7 +89,9 @@ def pin(
 ) -> None:
     """Trust definitions as they are now: shows what differs, asks, and writes the lock file.
 
-    The instructions of an upstream are called UPSTREAM/instructions. A running gateway follows the lock file.
+    Tools and prompts of one name go together. The instructions of an upstream are called UPSTREAM/instructions.
+
+    A running gateway follows the lock file.
     """
     upstream, _, name = (what or "").partition("/")
     settings = _only(configuration(config), upstream or None)
@@ -116,19 +122,24 @@ async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
         await asyncio.gather(*(transport.aclose() for transport in transports.values()))
 
 
-def tools_of(listed: Catalogue) -> Iterator[Target]:
-    """Every tool that an upstream lists."""
+def targets_of(listed: Catalogue, type: Literal["tool", "prompt"]) -> Iterator[Target]:  # noqa: A002 - the field's own name
+    """Every tool, or prompt, that an upstream lists."""
     for status in listed.status():
         for subject, name in status.states:
-            if subject == "tool":
-                yield listed.target(status.upstream, "tool", name)
+            if subject == type:
+                yield listed.target(status.upstream, type, name)
 
 
 def problems_of(listed: Catalogue) -> dict[str, str]:
-    return {status.upstream: status.error or "unknown" for status in listed.status() if not status.listed}
+    """Why an upstream, or its prompts, could not be listed."""
+    return {
+        status.upstream: status.error or status.unlisted or "unknown"
+        for status in listed.status()
+        if not status.listed or status.unlisted is not None
+    }
 
 
-async def _listed(settings: Configuration) -> tuple[list[Target], dict[str, str], dict[str, str]]:
+async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], dict[str, str], dict[str, str]]:
     async with opened(settings) as listed:
         instructions = {
             status.upstream: pin.value
@@ -136,7 +147,8 @@ async def _listed(settings: Configuration) -> tuple[list[Target], dict[str, str]
             for (subject, _), pin in status.states.items()
             if subject == "instructions"
         }
-        return list(tools_of(listed)), instructions, problems_of(listed)
+        tools, prompts = list(targets_of(listed, "tool")), list(targets_of(listed, "prompt"))
+        return tools, prompts, instructions, problems_of(listed)
 
 
 async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[str, str]]:
@@ -219,6 +231,14 @@ def _show_tools(targets: Sequence[Target]) -> None:
         out.print("No tools.", style="yellow")
 
 
+def _show_prompts(prompts: Sequence[Target]) -> None:
+    rows = table("prompt", "pin")
+    for prompt in prompts:
+        rows.add_row(plain(f"{prompt.upstream}/{prompt.name}"), styled(prompt.pin.value if prompt.pin else ""))
+    if prompts:
+        show(rows)
+
+
 def _show_instructions(instructions: Mapping[str, str]) -> None:
     rows = table("instructions of", "pin")
     for upstream, pin in instructions.items():
@@ -261,6 +281,10 @@ def _as_json(target: Target) -> dict[str, Any]:
         "roles": dict(labels.roles),
         "pin": target.pin,
     }
+
+
+def _prompt_as_json(target: Target) -> dict[str, Any]:
+    return {"id": target.id, "upstream": target.upstream, "prompt": target.name, "pin": target.pin}
 
 
 def _change_as_json(change: Change) -> dict[str, Any]:

@@ -237,9 +237,12 @@ def _lock(settings: Configuration) -> Iterator[Finding]:
     except GatewayError as error:
         yield _failed("catalogue", error)
         return
-    count = sum(len(lock.of(upstream, "tool")) for upstream in lock.upstreams)
+    tools, prompts = (
+        counted(sum(len(lock.of(upstream, subject)) for upstream in lock.upstreams), subject)
+        for subject in ("tool", "prompt")
+    )
     if path.exists():
-        yield Finding("ok", "catalogue", f"{path} pins {counted(count, 'tool')} (trust: {trust})")
+        yield Finding("ok", "catalogue", f"{path} pins {tools} and {prompts} (trust: {trust})")
     elif trust == "locked":
         yield Finding(
             "warn",
@@ -259,7 +262,7 @@ async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
         return
     try:
         async with catalogue.opened(settings) as listed:
-            tools = list(catalogue.tools_of(listed))
+            tools = list(catalogue.targets_of(listed, "tool"))
             statuses = listed.status()
     except GatewayError as error:
         yield _failed("upstreams", error)
@@ -277,6 +280,8 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
         )
         return
     yield Finding("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
+    if status.unlisted is not None:
+        yield Finding("warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list")
     changed = [called(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
     if changed:
         yield Finding(

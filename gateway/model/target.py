@@ -39,10 +39,10 @@ class Role(StrEnum):
 
 
 class Pin(StrEnum):
-    """How a tool's definition, as last served by its upstream, compares with the one in the lock file.
+    """How the definition of a tool or a prompt, as last served by its upstream, compares with the one in the lock file.
 
     `unpinned`: it is not there yet; `unreviewed`: it is not there, and with `catalogue.trust: locked` only a person puts
-    it there. `unknown`: the upstream does not list such a tool.
+    it there. `unknown`: the upstream does not list such a one.
     """
 
     MATCH = "match"
@@ -80,7 +80,7 @@ class Target:
     trust: Literal["trusted", "untrusted"] = "untrusted"
     labels: Labels = field(default_factory=Labels)
     pin: Pin | None = None
-    """`None` for resources and prompts, which have no definition to pin."""
+    """`None` for resources: data changes by its nature."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
 

@@ -1,8 +1,8 @@
-"""The catalogue: every tool of every upstream, with its labels, and whether its definition is the pinned one; and whether
-what an upstream says of itself is.
+"""The catalogue: every tool of every upstream, with its labels, and every prompt, and whether its definition is the pinned
+one; and whether what an upstream says of itself is.
 
 `target` is on the way of every call: it is a look-up. What makes it true comes from two sides: the gateway lists
-each upstream by itself, and it looks at every `tools/list` answer that passes by (`observe`). A definition that
+each upstream by itself, and it looks at every list of tools or prompts that passes by (`observe`). A definition that
 differs from its pin takes effect at once, and stays in effect until a person pins again (or the gateway restarts),
 also if the upstream goes back to the old definition: some model has seen the other one. Instructions that differ are
 shown to nobody, so each answer that has some is judged by itself.
@@ -60,13 +60,14 @@ _STALE: Final = (-1, -1, -1)
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
     """What is known of one upstream. `states` is of all that it lists, by what it is and by name. `refreshed` is in seconds
-    since the epoch; `warnings` are sentences."""
+    since the epoch; `unlisted` says why its prompts could not be listed; `warnings` are sentences."""
 
     upstream: str
     listed: bool
     revision: str | None
     refreshed: float | None
     error: str | None
+    unlisted: str | None
     states: Mapping[tuple[Subject, str], Pin]
     warnings: tuple[str, ...]
 
@@ -78,6 +79,7 @@ class _ListingState:
     revision: str | None = None
     refreshed: float | None = None
     error: str | None = None
+    unlisted: str | None = None
     failures: int = 0
     retry_at: float = 0.0
     attempt: asyncio.Task[None] | None = None
@@ -139,11 +141,11 @@ class Catalogue:
         The protocol only reads resources and prompts, so that is their effect. Prompts have no labels in the
         configuration, and neither has the resource without a URI, which stands for the upstream itself.
         """
-        if type == "tool":
-            return self._definitions[upstream]["tool"].target(name)
+        if type != "resource":
+            return self._definitions[upstream][type].target(name)
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-        labels = labels_of_resource(name, settings.resources, settings.tools) if type == "resource" and name else _READ
+        labels = labels_of_resource(name, settings.resources, settings.tools) if name else _READ
         return Target(type, upstream, name, *place, labels=labels)
 
     def highest(self, upstream: str) -> Sensitivity:
@@ -156,13 +158,13 @@ class Catalogue:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
         return self._upstreams[upstream].audience
 
-    async def observe(self, upstream: str, items: Sequence[bytes], complete: bool) -> None:  # noqa: FBT001 - a fact about the items
-        """Take note of the tools in a `tools/list` answer that passes by; each item as the upstream sent it. The answer
+    async def observe(self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool) -> None:
+        """Take note of the tools, or prompts, in a list that passes by; each item as the upstream sent it. The answer
         goes on when this has returned.
 
-        `complete`: the answer has all tools (one page, no cursor before or after).
+        `complete`: the answer has all of them (one page, no cursor before or after).
         """
-        if await self._note(upstream, "tool", items, complete=complete, own=False):
+        if await self._note(upstream, subject, items, complete=complete, own=False):
             self._states[upstream].wake.set()
 
     async def instructions(self, upstream: str, said: bytes) -> Pin:
@@ -227,9 +229,12 @@ class Catalogue:
             state.failures += 1
             state.retry_at = self._clock() + _BACK_OFF[0]
         else:
-            state.error, state.failures = None, 0
+            state.error, state.unlisted = None, found.unlisted
+            state.failures = 0 if found.unlisted is None else state.failures + 1
             state.revision, state.refreshed = found.revision, self._clock()
             await self._note(name, "instructions", found.instructions, complete=True, own=True)
+            if found.unlisted is None:
+                await self._note(name, "prompt", found.prompts, complete=True, own=True)
             await self._note(name, "tool", found.tools, complete=True, own=True)
             await self.flush()
         finally:
@@ -351,6 +356,7 @@ class Catalogue:
             revision=state.revision,
             refreshed=state.refreshed,
             error=state.error,
+            unlisted=state.unlisted,
             states={
                 (definitions.subject, name): pin
                 for definitions in sorts.values()

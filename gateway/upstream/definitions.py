@@ -288,6 +288,8 @@ class Definitions:
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         if self.subject == "instructions":
             return Target("resource", self.name, "", *place, labels=_READ, pin=pin)
+        if self.subject == "prompt":
+            return Target("prompt", self.name, name, *place, labels=_READ, pin=pin)
         return Target(
             "tool",
             self.name,

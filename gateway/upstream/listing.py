@@ -11,7 +11,7 @@ import json
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.caller import AuthMethod, Principal
@@ -56,7 +56,7 @@ _META: Final = "io.modelcontextprotocol/"
 _STATELESS_ERRORS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION})
 """Errors that only a server of the stateless era gives (2026-07-28 streamable-http.mdx, "Backward Compatibility")."""
 _ANSWERS: Final[Mapping[str, JsonObject]] = {"ping": {}, "roots/list": {"roots": []}}
-_NO_ANSWER: Final[JsonObject] = {"code": METHOD_NOT_FOUND, "message": "the gateway only lists the tools"}
+_NO_ANSWER: Final[JsonObject] = {"code": METHOD_NOT_FOUND, "message": "the gateway only lists what there is"}
 _FAREWELL_SECONDS: Final = 2.0
 _JSON: Final = ((b"content-type", b"application/json"),)
 _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
@@ -65,10 +65,11 @@ _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much of a listing is taken. Seconds and bytes, for all pages together; `probe` is for `server/discover`,
-    which servers of the handshake era may leave unanswered."""
+    which servers of the handshake era may leave unanswered, and `prompts` for what tools should not wait for."""
 
     seconds: float = 20.0
     probe: float = 5.0
+    prompts: float = 5.0
     bytes: int = 16 * 2**20
     pages: int = 200
     items: int = MAX_KNOWN
@@ -76,12 +77,15 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All tools of an upstream, each as the bytes it sent, its instructions, if it gives any, as a JSON value, and the
-    protocol revision in which it was asked."""
+    """All tools and prompts of an upstream, each as the bytes it sent, its instructions, if it gives any, as a JSON value,
+    and the protocol revision in which it was asked. `unlisted` says why its prompts could not be listed: its tools are of
+    use without them."""
 
     tools: tuple[bytes, ...]
+    prompts: tuple[bytes, ...]
     instructions: tuple[bytes, ...]
     revision: str
+    unlisted: str | None = None
 
 
 async def inventory(
@@ -91,7 +95,8 @@ async def inventory(
     bounds = bounds or Bounds()
     try:
         async with asyncio.timeout(bounds.seconds):
-            conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread())
+            deadline = asyncio.get_running_loop().time() + bounds.seconds
+            conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread(), deadline)
             return await _stateless(conversation) or await _handshake(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
@@ -155,33 +160,46 @@ async def _listing(conversation: _Conversation, greeting: _Answer, revision: str
     result = greeting.result or {}
     said = result.get(INSTRUCTIONS)
     instructions = () if said is None else (json.dumps(said).encode(),)
-    offered = _member(result, "capabilities").get("tools") is not None
-    tools = await _pages(conversation) if offered else ()
-    return Listing(tools, instructions, revision)
+    offered = _member(result, "capabilities")
+    tools = await _pages(conversation, "tool") if offered.get("tools") is not None else ()
+    prompts, unlisted = await _prompts(conversation) if offered.get("prompts") is not None else ((), None)
+    return Listing(tools, prompts, instructions, revision, unlisted)
 
 
-async def _pages(conversation: _Conversation) -> tuple[bytes, ...]:
+async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str | None]:
+    """All prompts, or why they could not be listed. There is time left to part from the server in any case."""
+    latest = asyncio.get_running_loop().time() + conversation.bounds.prompts
+    try:
+        async with asyncio.timeout_at(min(latest, conversation.deadline - _FAREWELL_SECONDS)):
+            return await _pages(conversation, "prompt"), None
+    except TimeoutError:
+        return (), f"upstream {conversation.upstream} did not list its prompts in time"
+    except UpstreamError as error:
+        return (), error.message
+
+
+async def _pages(conversation: _Conversation, kind: Literal["tool", "prompt"]) -> tuple[bytes, ...]:
     items: list[bytes] = []
     cursor: str | None = None
     cursors: set[str] = set()
     for _ in range(conversation.bounds.pages):
-        answer = await conversation.ask("tools/list", {} if cursor is None else {"cursor": cursor})
+        answer = await conversation.ask(f"{kind}s/list", {} if cursor is None else {"cursor": cursor})
         if answer.code == METHOD_NOT_FOUND and not items:
             return ()
-        reading = partial(pages.read, answer.body, "tools/list", answer.id)
+        reading = partial(pages.read, answer.body, f"{kind}s/list", answer.id)
         page = await conversation.worker.run(len(answer.body), reading)
         if page is None or answer.status != 200 or answer.code is not None:
-            raise conversation.broken(f"gave no tool list that can be read (HTTP {answer.status})")
+            raise conversation.broken(f"gave no {kind} list that can be read (HTTP {answer.status})")
         items += [item.raw for item in page.items]
         if len(items) > conversation.bounds.items:
-            raise conversation.broken(f"has more than {conversation.bounds.items} tools")
+            raise conversation.broken(f"has more than {conversation.bounds.items} {kind}s")
         cursor = page.cursor
         if cursor is None:
             return tuple(items)
         if cursor in cursors:
-            raise conversation.broken("gives the same page of its tool list again and again")
+            raise conversation.broken(f"gives the same page of its {kind} list again and again")
         cursors.add(cursor)
-    raise conversation.broken(f"has a tool list of more than {conversation.bounds.pages} pages")
+    raise conversation.broken(f"has a {kind} list of more than {conversation.bounds.pages} pages")
 
 
 # --- one exchange ----------------------------------------------------------------------------------
@@ -214,6 +232,7 @@ class _Conversation:
     transport: UpstreamTransport
     bounds: Bounds
     worker: WorkerThread
+    deadline: float
     era: Era = Era.STATELESS
     revision: str | None = STATELESS
     session: str | None = None
@@ -332,7 +351,7 @@ class _Conversation:
         async for chunk in reply.chunks:
             self.received += len(chunk)
             if self.received > self.bounds.bytes:
-                raise self.broken(f"has a tool list of more than {self.bounds.bytes} bytes")
+                raise self.broken(f"has lists of more than {self.bounds.bytes} bytes")
             yield chunk
 
 

@@ -35,7 +35,7 @@ _HEADER = """\
 # What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff
 # Trust it as it is now: opagate catalogue pin UPSTREAM/NAME. Edits by hand break the digest and are refused.
 """
-_SECTIONS: Final[Mapping[str, Subject]] = {"tools": "tool"}
+_SECTIONS: Final[Mapping[str, Subject]] = {"prompts": "prompt", "tools": "tool"}
 """Section of an upstream → what is defined in it, by name. `instructions` have a form of their own."""
 _REMEDY = "restore it from version control, or delete it and pin again with `opagate catalogue pin`"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 _MAX_NAME = 1024
 
-Subject: TypeAlias = Literal["instructions", "tool"]
+Subject: TypeAlias = Literal["instructions", "prompt", "tool"]
 """What is defined."""
-SUBJECTS: Final[tuple[Subject, ...]] = ("instructions", "tool")
+SUBJECTS: Final[tuple[Subject, ...]] = ("instructions", "prompt", "tool")
 INSTRUCTIONS: Final = "instructions"
 """What the instructions of an upstream are called. It has one text of them, whoever asks."""
 
@@ -54,7 +54,7 @@ class Unreadable:
 
 
 def read(raw: bytes) -> Definition | Unreadable:
-    """Read one item of the `tools` of a `tools/list` result."""
+    """Read one item of a `tools/list` or `prompts/list` result."""
     document = strict.read_reply(raw)
     if isinstance(document, strict.Unreadable):
         return Unreadable(document.message.replace("the body", "its definition"))
@@ -75,7 +75,7 @@ def read_instructions(raw: bytes) -> Definition | Unreadable:
 
 
 _LATER_FIELDS = frozenset({"title", "outputSchema", "icons", "execution", "_meta"})
-"""What later protocol revisions added to `Tool`: servers leave these out for clients of earlier ones."""
+"""What later protocol revisions added to `Tool` and `Prompt`: servers leave these out for clients of earlier ones."""
 
 
 def is_view_of(seen: Definition, whole: Definition) -> bool:
@@ -84,10 +84,24 @@ def is_view_of(seen: Definition, whole: Definition) -> bool:
     if seen.digest == whole.digest:
         return True
     absent = whole.document.keys() - seen.document.keys()
-    if not absent or not absent <= _LATER_FIELDS:
+    if not absent <= _LATER_FIELDS:
         return False
     kept: JsonObject = {key: value for key, value in whole.document.items() if key not in absent}
+    if "arguments" in kept:
+        kept["arguments"] = _titled(kept["arguments"], seen.document["arguments"])
     return canonical.digest(kept) == seen.digest
+
+
+def _titled(whole: Json, seen: Json) -> Json:
+    """The arguments of a prompt, with those titles only that are seen: earlier revisions have none."""
+    if not isinstance(whole, list) or not isinstance(seen, list) or len(whole) != len(seen):
+        return whole
+    return [
+        {key: value for key, value in argument.items() if key != "title" or not isinstance(other, dict) or key in other}
+        if isinstance(argument, dict)
+        else argument
+        for argument, other in zip(whole, seen, strict=True)
+    ]
 
 
 # --- the lock --------------------------------------------------------------------------------------

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 CITIES = ("paris", "parma", "porto")
 
 
+async def list_prompts(
+    _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None
+) -> types.ListPromptsResult:
+    return types.ListPromptsResult(prompts=[types.Prompt(name="travel")])
+
+
 async def complete(_context: ServerRequestContext[Any], params: types.CompleteRequestParams) -> types.CompleteResult:
     said = [params.argument.value, *(params.context.arguments or {} if params.context else {}).values()]
     sys.stdout.write(f"completed: {' '.join(said)}\n")
@@ -28,4 +34,5 @@ async def complete(_context: ServerRequestContext[Any], params: types.CompleteRe
 
 
 if __name__ == "__main__":
-    serve(Server("completing", version="1.0.0", on_completion=complete).streamable_http_app())
+    server = Server[Any]("completing", version="1.0.0", on_list_prompts=list_prompts, on_completion=complete)
+    serve(server.streamable_http_app())

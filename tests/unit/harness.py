@@ -34,6 +34,7 @@ upstreams:
 READING = "{effect: read, egress: false, sensitivity: internal}"
 INSTRUCTIONS = "Ask before you write."
 TOOLS = ("read_file", "read_more", "stop_file", "ask_first", "hidden")
+PROMPTS = ("hello", "hidden")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,10 @@ def own(request: UpstreamRequest) -> Back:
     """The answers to the catalogue."""
     method = request.message.method if request.message else None
     if method == "server/discover":
-        offered: dict[str, Any] = {"capabilities": {"tools": {}}, "instructions": INSTRUCTIONS}
+        offered: dict[str, Any] = {"capabilities": {"tools": {}, "prompts": {}}, "instructions": INSTRUCTIONS}
         return result(request, {"supportedVersions": ["2026-07-28"], **offered})
+    if method == "prompts/list":
+        return result(request, {"prompts": [{"name": name} for name in PROMPTS]})
     return result(request, {"tools": [listed(name) for name in TOOLS]})
 
 

@@ -16,7 +16,7 @@ from gateway.journal import reader
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
 from tests.requirements import requirement
-from tests.unit.harness import TOOLS, Back, Upstream, bench, call, message, result
+from tests.unit.harness import PROMPTS, TOOLS, Back, Upstream, bench, call, message, result
 
 
 async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
@@ -26,8 +26,9 @@ async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
     (policy,) = there.entries("policy")
 
     assert start["policy"] == {"name": "opagate", "revision": policy["revision"]}
-    pins = {entry["target"]: entry for entry in there.entries("pin")}
-    assert set(pins) == {f"files/{name}" for name in (*TOOLS, "instructions")}
+    pins = {(entry["type"], entry["target"]): entry for entry in there.entries("pin")}
+    expected = {"tool": TOOLS, "prompt": PROMPTS, "instructions": ("instructions",)}
+    assert set(pins) == {(subject, f"files/{name}") for subject, names in expected.items() for name in names}
     assert {entry["state"] for entry in pins.values()} == {"match"}
     assert len(there.entries("stop")) == 1
 

@@ -89,7 +89,7 @@ async def test_the_gateway_reads_the_same_definitions_in_both_eras(demo: dict[st
             await port.aclose()
 
         assert (stateless.revision, handshake.revision) == ("2026-07-28", "2025-11-25")
-        assert old.methods[-4:] == ["initialize", "notifications/initialized", "tools/list", "DELETE"]
+        assert old.methods[-5:] == ["initialize", "notifications/initialized", "tools/list", "prompts/list", "DELETE"]
         digests = [
             [item.digest for raw in found.tools if isinstance(item := read(raw), Definition)]
             for found in (stateless, handshake)

@@ -27,9 +27,13 @@ def error(request: UpstreamRequest, code: int, status: int = 400, data: Any = No
     return status, "application/json", json.dumps(body).encode()
 
 
-def page(request: UpstreamRequest, tools: Sequence[bytes], cursor: str | None = None) -> Answer:
+def prompt(name: str, description: str = "Greets.", **fields: Any) -> bytes:
+    return json.dumps({"name": name, "description": description, **fields}).encode()
+
+
+def page(request: UpstreamRequest, items: Sequence[bytes], cursor: str | None = None, kind: str = "tools") -> Answer:
     rest = f',"nextCursor":{json.dumps(cursor)}' if cursor else ""
-    body = f'{{"jsonrpc":"2.0","id":{identifier(request)},"result":{{"tools":[{b",".join(tools).decode()}]{rest}}}}}'
+    body = f'{{"jsonrpc":"2.0","id":{identifier(request)},"result":{{"{kind}":[{b",".join(items).decode()}]{rest}}}}}'
     return 200, "application/json", body.encode()
 
 
@@ -75,12 +79,20 @@ class Scripted:
         self.closed += 1
 
 
-def stateless(tools: Callable[[], Sequence[bytes]], said: Callable[[], object] = lambda: None) -> Scripted:
-    """A server of the stateless era with one page of tools, and what it says of itself."""
+def stateless(
+    tools: Callable[[], Sequence[bytes]],
+    said: Callable[[], object] = lambda: None,
+    prompts: Callable[[], Sequence[bytes] | None] = lambda: None,
+) -> Scripted:
+    """A server of the stateless era with one page of tools, what it says of itself, and perhaps a page of prompts."""
 
     def answer(request: UpstreamRequest) -> Answer | UpstreamError:
+        named = prompts()
         if method(request) == "server/discover":
-            return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, instructions=said())
+            offered: dict[str, Any] = {"tools": {}} if named is None else {"tools": {}, "prompts": {}}
+            return result(request, supportedVersions=["2026-07-28"], capabilities=offered, instructions=said())
+        if method(request) == "prompts/list":
+            return error(request, -32603) if named is None else page(request, named, kind="prompts")
         return page(request, tools())
 
     return Scripted(answer)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model.wire import UpstreamReply, UpstreamRequest
+    from gateway.upstream.catalogue import TargetType
 
 
 def test_the_highest_sensitivity_of_an_upstream_is_that_of_its_most_sensitive_tool(world: World):
@@ -62,7 +63,7 @@ async def test_a_changed_definition_is_refused_after_a_restart_and_its_pin_kept(
 async def test_a_definition_that_passes_by_takes_effect_before_the_answer_goes_on(world: World):
     catalogue = world.catalogue()
     await catalogue.refresh()
-    await catalogue.observe("files", [EVIL], complete=True)
+    await catalogue.observe("files", "tool", [EVIL], complete=True)
 
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
 
@@ -166,7 +167,7 @@ async def test_a_tool_that_first_appears_in_an_answer_to_a_client_is_listed_and_
     catalogue = world.catalogue()
     await catalogue.start()
     world.files = [GOOD, tool("new", title="New")]
-    await catalogue.observe("files", [GOOD, tool("new")], complete=True)
+    await catalogue.observe("files", "tool", [GOOD, tool("new")], complete=True)
 
     assert catalogue.target("files", "tool", "new").pin is Pin.MATCH
     await world.until(lambda: any(change.name == "new" for change in world.changes))
@@ -215,7 +216,7 @@ async def test_pinning_a_whole_upstream_also_forgets_what_is_gone(world: World):
 async def test_a_flapping_definition_is_usable_again_only_after_pinning(world: World):
     catalogue = world.catalogue()
     await catalogue.refresh()
-    await catalogue.observe("files", [EVIL], complete=True)
+    await catalogue.observe("files", "tool", [EVIL], complete=True)
     await catalogue.refresh()
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
 
@@ -228,7 +229,7 @@ async def test_pinning_a_tool_trusts_none_of_the_same_name_elsewhere(world: Worl
     catalogue = world.catalogue()
     await catalogue.refresh()
     for upstream in ("files", "mail"):
-        await catalogue.observe(upstream, [EVIL], complete=True)
+        await catalogue.observe(upstream, "tool", [EVIL], complete=True)
     await catalogue.refresh()
 
     await catalogue.pin("files", "read_file")
@@ -264,7 +265,7 @@ async def test_what_was_not_listed_or_not_reviewed_cannot_be_pinned(world: World
 async def test_a_pin_that_another_process_made_takes_effect(world: World):
     catalogue = world.catalogue()
     await catalogue.refresh()
-    await catalogue.observe("files", [EVIL], complete=True)
+    await catalogue.observe("files", "tool", [EVIL], complete=True)
     other = world.catalogue()
     world.files = [EVIL]
     await other.refresh()
@@ -327,7 +328,7 @@ async def test_a_lock_file_that_breaks_later_is_reported_and_the_pins_stay_in_fo
         await catalogue.reload()
     assert [entry["event"] for entry in logs] == ["catalogue.lock-unusable"]
     assert "line 1" in logs[0]["problem"]
-    await catalogue.observe("files", [EVIL], complete=True)
+    await catalogue.observe("files", "tool", [EVIL], complete=True)
 
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
     assert catalogue.target("mail", "tool", "send").pin is Pin.MATCH
@@ -376,12 +377,13 @@ def test_a_malformed_lock_file_stops_the_start(world: World):
         world.catalogue()
 
 
-async def test_resources_and_prompts_have_no_pin_are_read_and_have_fail_closed_labels_for_the_rest(world: World):
+async def test_resources_have_no_pin_and_they_and_prompts_are_read_with_fail_closed_labels_for_the_rest(world: World):
     catalogue = world.catalogue()
 
-    for type_ in ("resource", "prompt"):
+    expected: dict[TargetType, Pin | None] = {"resource": None, "prompt": Pin.UNKNOWN}
+    for type_, pin in expected.items():
         target = catalogue.target("files", type_, "file:///etc/passwd")
-        assert target.pin is None
+        assert target.pin is pin
         assert target.labels == Labels(effect=Effect.READ)
         assert (target.type, target.audience, target.environment) == (type_, "files.example", "staging")
 

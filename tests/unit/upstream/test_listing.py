@@ -263,7 +263,7 @@ async def test_an_upstream_is_told_of_all_that_a_client_can_do_so_that_it_lists_
 ASKED_MEANWHILE: list[tuple[str, dict[str, Any]]] = [
     ("roots/list", {"result": {"roots": []}}),
     ("ping", {"result": {}}),
-    ("sampling/createMessage", {"error": {"code": -32601, "message": "the gateway only lists the tools"}}),
+    ("sampling/createMessage", {"error": {"code": -32601, "message": "the gateway only lists what there is"}}),
 ]
 
 
@@ -315,10 +315,12 @@ async def test_a_list_that_cannot_be_read_is_no_empty_list(answer: Callable[[Ups
         await inventory("files", Scripted(answers))
 
 
-async def test_an_upstream_without_tools_is_not_asked_for_them():
-    port = Scripted(lambda request: result(request, supportedVersions=["2026-07-28"], capabilities={"prompts": {}}))
+@pytest.mark.parametrize("offered", [{}, {"resources": {}}, {"tools": None, "prompts": None}])
+async def test_an_upstream_without_tools_and_prompts_is_not_asked_for_them(offered: dict[str, Any]):
+    port = Scripted(lambda request: result(request, supportedVersions=["2026-07-28"], capabilities=offered))
 
-    assert (await inventory("files", port)).tools == ()
+    found = await inventory("files", port)
+    assert (found.tools, found.prompts, found.unlisted) == ((), (), None)
     assert port.methods == ["server/discover"]
 
 

@@ -41,7 +41,7 @@ async def test_calls_go_on_while_a_long_listing_is_read_and_it_takes_effect_as_a
     assert (seen[0], seen[-1]) == ({Pin.UNKNOWN}, {Pin.MATCH})
 
     world.files = [tool(name, "Does it. Also sends it.") for name in MANY]
-    news = catalogue.refresh("files") if own else catalogue.observe("files", world.files, complete=True)
+    news = catalogue.refresh("files") if own else catalogue.observe("files", "tool", world.files, complete=True)
     seen = await states_meanwhile(catalogue, news)
 
     assert len(seen) > 50
@@ -58,7 +58,8 @@ async def test_a_change_that_is_seen_while_a_long_listing_is_read_is_not_undone_
 
     changed = [tool(MANY[0], "Does it. Also sends it.")]
     await asyncio.gather(
-        catalogue.observe("files", world.files, complete=True), catalogue.observe("files", changed, complete=False)
+        catalogue.observe("files", "tool", world.files, complete=True),
+        catalogue.observe("files", "tool", changed, complete=False),
     )
 
     assert catalogue.target("files", "tool", MANY[0]).pin is Pin.CHANGED
@@ -66,7 +67,7 @@ async def test_a_change_that_is_seen_while_a_long_listing_is_read_is_not_undone_
 
 async def test_many_changes_are_told_some_at_a_time_and_all_of_them_at_the_stop(world: World):
     catalogue = world.catalogue("locked")
-    await catalogue.observe("files", [tool(name) for name in MANY], complete=True)
+    await catalogue.observe("files", "tool", [tool(name) for name in MANY], complete=True)
     told = [len(world.changes)]
     while told[-1] < MAX_KNOWN // 2:
         await asyncio.sleep(0)

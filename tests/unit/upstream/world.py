@@ -42,10 +42,14 @@ class World:
         self.down = False
         self.files = [GOOD]
         self.said: object = None
+        self.prompts: list[bytes] | None = None
         self.mail = [tool("send")]
         self.changes: list[Change] = []
         self.changed = asyncio.Event()
-        self.ports = {"files": stateless(lambda: self.files, lambda: self.said), "mail": stateless(lambda: self.mail)}
+        self.ports = {
+            "files": stateless(lambda: self.files, lambda: self.said, lambda: self.prompts),
+            "mail": stateless(lambda: self.mail),
+        }
         self.ports["files"].answer = self._unless_down(self.ports["files"].answer)
 
     def _unless_down(

@@ -1,7 +1,7 @@
 # METADATA
 # scope: package
-# title: Denials about tool definitions
-# description: A tool whose description changes after review is another tool (tool poisoning, rug pull).
+# title: Denials about definitions of tools and prompts
+# description: One whose description changes after review is another one (tool poisoning, rug pull).
 # schemas:
 #   - input: schema.input
 package gateway.denials.catalogue
@@ -17,19 +17,19 @@ found(call) := set() if {
 } else := data.gateway.denials.catalogue.denials
 
 # METADATA
-# title: The upstream has no such tool
+# title: The upstream has no such tool or prompt
 # custom:
 #   code: catalogue/unknown
-#   message: The upstream does not list a tool of this name.
-#   remedy: List the tools again and use a name from the list.
+#   message: The upstream does not list a tool, or a prompt, of this name.
+#   remedy: List them again and use a name from the list.
 #   controls: [ASI04, MCP09]
 denials contains {"code": "catalogue/unknown", "facts": ["/resource/id"]} if input.resource.properties.pin == "unknown"
 
 # METADATA
-# title: The tool is not the one that was reviewed
+# title: It is not the one that was reviewed
 # custom:
 #   code: catalogue/changed
-#   message: The definition of the tool has changed since it was pinned.
+#   message: The definition of the tool or prompt has changed since it was pinned.
 #   remedy: >-
 #     An operator should look at `opagate catalogue diff`, and accept the new definition with `opagate catalogue
 #     pin` only if every change is meant.
@@ -39,11 +39,11 @@ denials contains {"code": "catalogue/changed", "facts": ["/resource/properties/p
 }
 
 # METADATA
-# title: Nobody has reviewed the tool
+# title: Nobody has reviewed it
 # custom:
 #   code: catalogue/unpinned
-#   message: The definition of the tool is not pinned, and only pinned tools are accepted here.
-#   remedy: An operator should review the tool and pin it with `opagate catalogue pin`.
+#   message: The definition of the tool or prompt is not pinned, and only pinned ones are accepted here.
+#   remedy: An operator should review it and pin it with `opagate catalogue pin`.
 #   controls: [ASI04, MCP03, MCP09]
 denials contains {"code": "catalogue/unpinned", "facts": ["/resource/properties/pin"]} if {
 	input.resource.properties.pin in ["unpinned", "unreviewed"]
@@ -51,14 +51,14 @@ denials contains {"code": "catalogue/unpinned", "facts": ["/resource/properties/
 }
 
 # METADATA
-# title: Nothing is known of the tool's definition
+# title: Nothing is known of the definition
 # custom:
 #   code: catalogue/unverified
-#   message: The definition of the tool was not compared with a pinned one.
-#   remedy: An operator should check that the gateway can list the tools of this upstream.
+#   message: The definition of the tool or prompt was not compared with a pinned one.
+#   remedy: An operator should check that the gateway can list the tools and prompts of this upstream.
 #   controls: [ASI04, MCP03]
 denials contains {"code": "catalogue/unverified", "facts": ["/resource/properties/pin"]} if {
-	input.resource.type == "tool"
+	input.resource.type in ["tool", "prompt"]
 	not _compared(input)
 }
 
@@ -77,8 +77,8 @@ _compared(call) if call.resource.properties.pin in ["match", "unpinned", "unrevi
 _usable(resource) if {
 	resource.properties.pin == "match"
 } else if {
-	# A resource or a prompt has no definition that could be pinned.
-	resource.type in ["resource", "prompt"]
+	# A resource has no definition that could be pinned.
+	resource.type == "resource"
 } else if {
 	resource.properties.pin == "unpinned"
 	data.gateway.denials.catalogue.unpinned == "allow"

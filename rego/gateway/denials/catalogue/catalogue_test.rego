@@ -45,12 +45,38 @@ test_a_tool_without_a_pin_is_refused if {
 }
 
 test_what_has_no_definition_needs_no_pin if {
-	every type in ["resource", "prompt"] {
-		target := object.union(example.note, {"type": type})
-		found := _denials(example.changed({"/resource": target}))
-		found == set()
-		not catalogue.hides(target)
+	found := _denials(example.changed({"/resource": example.note}))
+	found == set()
+	not catalogue.hides(example.note)
+}
+
+_prompt(properties) := object.union(example.note, {"type": "prompt", "properties": properties})
+
+test_a_prompt_needs_a_pin_as_a_tool_does if {
+	expected := {
+		"match": set(),
+		"unpinned": set(),
+		"changed": {"catalogue/changed"},
+		"unknown": {"catalogue/unknown"},
+		"unreviewed": {"catalogue/unpinned"},
+		"Match": {"catalogue/unverified"},
 	}
+	every pin, codes in expected {
+		found := _denials(example.changed({"/resource": _prompt({"pin": pin})}))
+		example.codes(found) == codes
+	}
+	every pin in ["match", "unpinned"] {
+		not catalogue.hides(_prompt({"pin": pin}))
+	}
+	every pin in ["changed", "unknown", "unreviewed", "Match"] {
+		catalogue.hides(_prompt({"pin": pin}))
+	}
+}
+
+test_a_prompt_without_a_pin_is_refused if {
+	found := _denials(example.changed({"/resource": _prompt({})}))
+	example.codes(found) == {"catalogue/unverified"}
+	catalogue.hides(_prompt({}))
 }
 
 test_lists_hide_what_would_be_refused if {
