@@ -170,8 +170,9 @@ async def test_a_prompt_as_a_client_of_an_earlier_revision_is_shown_it_is_the_pi
     world.prompts = [whole]
     catalogue = world.catalogue()
     await catalogue.refresh()
-    await catalogue.observe("files", "prompt", [prompt("greet", arguments=[{"name": "whom"}])], complete=True)
-    assert pin(catalogue, "greet") is Pin.MATCH
+    for arguments in ([{"name": "whom"}], [{"name": "whom", "title": "Whom"}]):
+        await catalogue.observe("files", "prompt", [prompt("greet", arguments=arguments)], complete=True)
+        assert pin(catalogue, "greet") is Pin.MATCH
 
 
 @pytest.mark.parametrize(
