@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,19 @@ ANYWHERE = "anywhere"
 """The profile of Hypothesis that all tests begin with."""
 GARBAGE = 100_000
 """Objects after which a test is followed by a collection."""
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
 
 def pytest_configure() -> None:
     """Collect garbage between tests, in the main thread. An embedded engine must not be dropped in another one, and the
-    failures that tests keep refer to engines. And let no test fail because a machine is slow: on a new one Hypothesis looks
-    through Unicode first, which takes a second."""
+    failures that tests keep refer to engines. Hear the signals that whoever started the tests may have had them ignore, as
+    `nohup` and a shell's `&` do: what tests start would ignore them too. And let no test fail because a machine is slow: on a
+    new one Hypothesis looks through Unicode first, which takes a second."""
     gc.disable()
+    for number, handler in _HANDLERS.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     settings.register_profile(ANYWHERE, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile(ANYWHERE)
 

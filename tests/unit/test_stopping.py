@@ -14,15 +14,6 @@ from gateway.stopping import Stopping
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-@pytest.fixture(autouse=True)
-def not_ignored() -> Generator[None]:
-    """Whoever started the tests may have had them ignore some signals, as `nohup` and a shell's `&` do."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in HEARD}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @contextmanager
 def handled(number: int, handler: signal.Handlers) -> Generator[None]:
     before = signal.signal(number, handler)
