@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from tests.e2e.desk_streams import Tasks, header, opened, stream
+from tests.e2e.desk_streams import CAPABILITIES, Tasks, header, opened, stream
 from tests.servers.echo import Echo, Exchange, JsonObject, plain_result, reply, respond, text_result
 from tests.servers.serving import serve
 
@@ -74,14 +74,10 @@ class Desk(Echo):
         message: JsonObject = json.loads(exchange.body or b"{}")
         params: JsonObject = message.get("params") or {}
         method, shown = str(message.get("method")), PAGES[header(exchange, "x-page") or "none"]
-        if method == "tools/list" and (listed := plain_result(method, {})):
-            tools = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
-            await exchange.answer(200, reply(message, listed | {"tools": tools}))
+        if (listed := _listed(method, shown)) is not None:
+            await exchange.answer(200, reply(message, listed))
         elif method == "tools/call" and params["name"] != "hold":
             await exchange.answer(200, self.called(message, params))
-        elif method == "resources/list":
-            pages = [{"uri": "test://page", "name": "page", "description": shown}]
-            await exchange.answer(200, reply(message, {"resources": pages}))
         elif method.startswith("tasks/"):
             await exchange.answer(200, self.tasks.answer(message, method, params))
         elif method == "completion/complete":
@@ -103,6 +99,22 @@ class Desk(Echo):
         if "find" in arguments:
             return text_result(message, f"There is nobody called {arguments['find']}.")
         return text_result(message, PAGES[arguments.get("page", "none")])
+
+
+def _listed(method: str, shown: str) -> JsonObject | None:
+    """What the server says of itself."""
+    fresh: JsonObject = {"ttlMs": 0, "cacheScope": "private"}
+    match method:
+        case "server/discover":
+            return (plain_result(method, {}) or {}) | {"capabilities": CAPABILITIES}
+        case "tools/list":
+            return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]} | fresh
+        case "prompts/list":
+            return {"prompts": [{"name": name} for name in ("p", "hello")]} | fresh
+        case "resources/list":
+            return {"resources": [{"uri": "test://page", "name": "page", "description": shown}]}
+        case _:
+            return None
 
 
 if __name__ == "__main__":

@@ -96,11 +96,14 @@ class Tasks:
         return {"taskId": name, "status": "completed", "statusMessage": self._page(self._later[name])}
 
 
+CAPABILITIES: Final[JsonObject] = {"tools": {}, "prompts": {}, "completions": {}}
+
+
 async def opened(exchange: Exchange, request: JsonObject, params: JsonObject, instructions: str) -> None:
     """Answer `initialize`."""
     result: JsonObject = {
         "protocolVersion": params["protocolVersion"],
-        "capabilities": {"tools": {}},
+        "capabilities": CAPABILITIES,
         "serverInfo": {"name": "desk", "version": "1"},
         "instructions": instructions,
     }

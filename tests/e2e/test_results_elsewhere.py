@@ -118,9 +118,6 @@ WAYS: Final[Mapping[str, Callable[[Session], Answer]]] = {
             "completion/complete", ref={"type": "ref/prompt", "name": "p"}, argument={"name": "page", "value": "key"}
         )
     ),
-    "instructions": lambda session: session.post(
-        legacy("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "c"}), x_page="key"
-    ),
     "description of a resource": lambda session: session.post(legacy("resources/list"), x_page="key"),
 }
 
