@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 
 from tests.e2e.desk import KEY
 from tests.e2e.systems import Agent, Servers, agent
-from tests.e2e.wire import entries
+from tests.e2e.wire import entries, until
 from tests.gateway_process import GatewayProcess, open_policy, running_gateway
 from tests.requirements import requirement
 from tests.servers.serving import ServerProcess, running
@@ -77,8 +77,8 @@ async def test_what_may_be_used_is_completed_and_counted(one: GatewayProcess, sy
     assert [entry["target"]["id"] for entry in found] == ["travel/travel", "travel/trip://{from}/{to}"]
     assert found[0]["task"]["id"] == found[1]["task"]["id"]
     assert [entry["history"]["number"] for entry in found] == [1, 2]
-    ended = [entry["id"] for entry in entries(one.folder, "settled")]
-    assert {entry["id"] for entry in found} <= set(ended)
+    asked = {entry["id"] for entry in found}
+    until(lambda: asked <= {entry["id"] for entry in entries(one.folder, "settled")})
 
 
 @requirement("mcp/completions", "history/credentials")
