@@ -28,6 +28,8 @@ class Settlement(Struct, frozen=True):
     settle: Callable[[Ending], Awaitable[None]]
     bounds: Bounds = NO_BOUNDS
     hasher: Hasher | None = None
+    read: Callable[[], object] = lambda: None
+    """What is done as soon as the answer is on its way, and does not wait."""
     observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
     rewrite: Rewriter | None = None
     """What conceals the credentials of the answer, if that is to be."""
@@ -61,6 +63,7 @@ def relay(
         transform=settlement.observe(_transform(answers, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
+        on_sent=settlement.read,
         idle=message is None or message.method == "subscriptions/listen",
     )
 

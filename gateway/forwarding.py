@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Final, cast
+
+import structlog
 
 from gateway import credential_chain
 from gateway.answer import Settlement, relay
@@ -26,6 +28,8 @@ from gateway.recording import append_or_log
 from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.shielding import shielded
 from gateway.visit import Gateway, Visit
+
+log = structlog.get_logger("gateway.forwarding")
 
 
 async def pass_through(
@@ -73,12 +77,12 @@ async def forward(
         # A session's answer may come on another stream, before it is known that the first has ended.
         gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
     seen = observation(gateway, visit, case, decision, rewrite)
-    settle = partial(settled, gateway, visit, case, kept, rewrite, partial(words, gateway, visit, case, decision, seen))
+    read = cache(partial(words, gateway, visit, case, decision, seen))
+    settle = partial(settled, gateway, visit, case, kept, rewrite, read)
     try:
         reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
-        return relay(
-            gateway, visit, case.request, reply, Settlement(settle, left, kept, seen.around, rewrite, made=made)
-        )
+        settlement = Settlement(settle, left, kept, read, seen.around, rewrite, made=made)
+        return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         await shielded(settle(Ending(_ended(error))))
         raise
@@ -148,8 +152,13 @@ def observation(
 
 
 def words(gateway: Gateway, visit: Visit, case: Case, decision: Decision, seen: Observation) -> JsonObject | None:
-    """Fold the words of an answer that is on its way. Gives the field `history` of its `settled` entry."""
-    content = seen.words()
+    """Fold the words of an answer that is on its way. Gives the field `history` of its `settled` entry. It is too late to
+    withhold the answer: if its words cannot be found, they may be any."""
+    try:
+        content = seen.words()
+    except Exception:
+        log.exception("defect", id=visit.id)
+        content = ResultContent(complete=False)
     return None if content is None else gateway.history.observe(case.task, visit.id, content, label=label(decision))
 
 

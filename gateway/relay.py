@@ -54,7 +54,8 @@ NO_BOUNDS: Final = Bounds()
 class Relay:
     """One answer. Iterated once by the edge; `close` must follow in any case.
 
-    `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
+    `on_sent` is called when `close` begins, before anything is waited for: whatever the caller sends next is looked at
+    after it. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Relay:
         "_hasher",
         "_on_broken",
         "_on_end",
+        "_on_sent",
         "_reply",
         "_size",
         "_transform",
@@ -86,6 +88,7 @@ class Relay:
         bounds: Bounds = NO_BOUNDS,
         idle: bool = False,
         hasher: Hasher | None = None,
+        on_sent: Callable[[], object] = lambda: None,
         on_broken: Callable[[UpstreamError, bool], bytes | None] = lambda _error, _begun: None,
     ) -> None:
         self.status = reply.status
@@ -93,6 +96,7 @@ class Relay:
         self.idle = idle
         self._reply = reply
         self._on_end = on_end
+        self._on_sent = on_sent
         self._on_broken = on_broken
         self._transform = transform
         self._bounds = bounds
@@ -183,6 +187,7 @@ class Relay:
 
     async def _end(self) -> None:
         try:
+            self._on_sent()
             await self._reply.close()
         finally:
             digest = self._hasher.hexdigest() if self._hasher is not None else None

@@ -18,6 +18,7 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.forwarding import bounds
 from gateway.history.events import Observed
 from gateway.history.fields import from_fields
+from gateway.inspection.results import ResultWords
 from gateway.inspection.words import digest
 from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
@@ -272,3 +273,22 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     assert isinstance(event, Observed)
     assert word in event.tokens
     assert all("tokens" not in entry for entry in there.entries("observed"))
+
+
+async def test_an_answer_whose_words_cannot_be_found_is_settled_as_one_that_said_anything(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """A defect that an upstream's text can reach: the answer has gone already."""
+
+    def broken(_words: ResultWords, _chunk: bytes) -> frozenset[int]:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(ResultWords, "finish", broken)
+    there.upstream.script = lambda request: result(request, {"text": "zanzibarian ledger"})
+
+    assert (await there.ask(call())).status == 200
+
+    (task,) = there.gateway.history.tasks()
+    state = there.gateway.history.state(task)
+    assert (state.open, state.unkept) == ({}, {"files"})
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["completed"]

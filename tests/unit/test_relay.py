@@ -165,6 +165,20 @@ async def test_a_defect_on_the_way_is_settled_as_failed():
     assert [ending.ended for ending in source.endings] == ["failed"]
 
 
+async def test_what_is_done_once_an_answer_is_sent_waits_for_no_upstream():
+    """Else what the caller sends next could be looked at before it."""
+
+    class Slow(Source):
+        async def close(self) -> None:
+            order.append("closing")
+            await asyncio.sleep(0)
+
+    order: list[str] = []
+    await read(Slow(b"a").relay(on_sent=lambda: order.append("sent")))
+
+    assert order == ["sent", "closing"]
+
+
 async def test_an_upstream_that_cannot_even_be_closed_is_settled():
     class Stuck(Source):
         async def close(self) -> None:
