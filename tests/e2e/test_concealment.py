@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.e2e.desk import KEY, SECOND
 from tests.e2e.running import mortal_gateway
 from tests.e2e.systems import Agent, Arrived, Servers, agent
-from tests.e2e.wire import entries, stateless
+from tests.e2e.wire import entries, stateless, until
 from tests.gateway_process import GatewayProcess, free_port, open_policy, running_gateway
 from tests.requirements import requirement
 
@@ -198,6 +198,7 @@ def test_values_are_nowhere_and_the_record_says_what_was_done(one: GatewayProces
     ada = agent(one, systems)
     found = handle(ada)
     arrives(ada, "crm", "use", {"token": found}, {"token": KEY})
+    until(lambda: entries(one.folder, "settled")[-1]["id"] == entries(one.folder, "call")[-1]["id"])
     settled = entries(one.folder, "settled")[-2:]
 
     assert [entry["concealed"] for entry in settled] == [1, 0]
