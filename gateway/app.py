@@ -439,14 +439,14 @@ async def _remembered(
         entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
         restored,
     )
-    end = journal.status().entries
+    end = journal.entries
     if rewind(history, end):
         log.error("history.journal-cut", problem="the journal ends before the snapshots of history", entries=end)
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:
         try:
-            replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.status().entries))
+            replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.entries))
             if replaced is not None:
                 log.error("history.snapshot-replaced", problem=replaced.message)
             history.shed(clock())
