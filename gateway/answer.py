@@ -15,7 +15,7 @@ from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMes
 from gateway.model.call import Made
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
-from gateway.protocol.headers import forwardable_response, message_type, values_of
+from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
 from gateway.refusing import sentence
 from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
 from gateway.visibility import trusted_instructions, visible_names
@@ -81,7 +81,7 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
     if is_event_stream(reply.headers):
         messages: type[EventMessages | JsonMessages] = EventMessages
-    elif _message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
+    elif message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
         messages = JsonMessages
     else:
         return None if rewrite is None and look is None else Texts(rewrite, look)
@@ -96,14 +96,6 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
     )
 
 
-def is_event_stream(headers: Headers) -> bool:
-    return _message_type(headers) == b"text/event-stream"
-
-
-def _message_type(headers: Headers) -> bytes | None:
-    return next((message_type(value) for name, value in headers if name == b"content-type"), None)
-
-
 def _last_words(
     reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError, *, begun: bool
 ) -> bytes | None:
@@ -112,7 +104,7 @@ def _last_words(
     words = failure_response(identifier, sentence(error.message))
     if is_event_stream(reply.headers):
         return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
-    return words if _message_type(reply.headers) == b"application/json" and not begun else None
+    return words if message_type(reply.headers) == b"application/json" and not begun else None
 
 
 def _answer_headers(gateway: Gateway, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:

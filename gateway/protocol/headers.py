@@ -212,16 +212,24 @@ def forwardable_response(headers: Headers) -> Headers:
     )
 
 
-def message_type(value: bytes) -> bytes | None:
-    """The type of messages that an answer's `Content-Type` is taken for, of which some clients look for no more than its
-    name in it; `None` for none."""
-    written = value.lower()
+def message_type(headers: Headers) -> bytes | None:
+    """The type of messages that an answer is taken for; `None` for none."""
+    return next((_named_type(value) for name, value in headers if name == b"content-type"), None)
+
+
+def is_event_stream(headers: Headers) -> bool:
+    return message_type(headers) == b"text/event-stream"
+
+
+def _named_type(content_type: bytes) -> bytes | None:
+    """Some clients look for no more than the name of a type in `Content-Type`."""
+    written = content_type.lower()
     return next((known for known in _MESSAGE_TYPES if known in written), None)
 
 
 def _type_as_read(value: bytes) -> bytes:
     """Messages were read in UTF-8. A client that honours another character encoding would find other lines in them."""
-    return message_type(value) or value
+    return _named_type(value) or value
 
 
 _MESSAGE_TYPES: Final = (b"text/event-stream", b"application/json")

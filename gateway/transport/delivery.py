@@ -18,6 +18,7 @@ from gateway.errors import UpstreamError
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Headers
 from gateway.protocol.error_codes import INVALID_REQUEST
+from gateway.protocol.headers import is_event_stream
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from gateway.transport.keepalive import KeepAlive
 
@@ -216,10 +217,6 @@ def _too_large(limit: int) -> Refusal:
         "Send less, or have the operator raise limits.request_bytes.",
     )
     return Refusal(status=413, reason=reason, rpc_code=INVALID_REQUEST)
-
-
-def is_event_stream(headers: Headers) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

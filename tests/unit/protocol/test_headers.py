@@ -18,6 +18,7 @@ from gateway.protocol.headers import (
     encode,
     forwardable_request,
     forwardable_response,
+    is_event_stream,
     passed_on,
     read,
 )
@@ -289,7 +290,9 @@ def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
 )
 def test_messages_travel_back_as_what_they_were_read_as(declared: str, sent: str):
     """A client that decodes a stream as its type says finds other lines in it: `+AAo-` is a line break in UTF-7."""
-    assert forwardable_response(((b"content-type", declared.encode()),)) == ((b"content-type", sent.encode()),)
+    headers = ((b"content-type", declared.encode()),)
+    assert forwardable_response(headers) == ((b"content-type", sent.encode()),)
+    assert is_event_stream(headers) is is_event_stream(forwardable_response(headers)) is (sent == "text/event-stream")
 
 
 def test_headers_named_by_connection_do_not_travel_on():
