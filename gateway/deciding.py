@@ -3,8 +3,9 @@ down before anything is sent."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
+
+from msgspec import structs
 
 from gateway import credential_chain
 from gateway.case import Case
@@ -92,5 +93,5 @@ def denied(decision: Decision) -> Refusal:
             "This call needs a person's approval, and this gateway cannot ask for one yet.",
             "Have the operator grant it without approval, or do it by hand.",
         )
-        return Refusal(200, reason, REFUSED, decision=replace(decision, reasons=(*decision.reasons, reason)))
+        return Refusal(200, reason, REFUSED, decision=structs.replace(decision, reasons=(*decision.reasons, reason)))
     return Refusal(200, decision.reasons[0], REFUSED, decision=decision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -77,7 +77,7 @@ async def forward(
         # A session's answer may come on another stream, before it is known that the first has ended.
         gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
     seen = observation(gateway, visit, case, decision, rewrite)
-    read = cache(partial(words, gateway, visit, case, decision, seen))
+    read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept, rewrite, read)
     try:
         reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
@@ -160,6 +160,19 @@ def words(gateway: Gateway, visit: Visit, case: Case, decision: Decision, seen: 
         log.exception("defect", id=visit.id)
         content = ResultContent(complete=False)
     return None if content is None else gateway.history.observe(case.task, visit.id, content, label=label(decision))
+
+
+def once(make: Callable[[], JsonObject | None]) -> Callable[[], JsonObject | None]:
+    """Makes what is asked for the first time, and gives the same from then on. A `functools.cache` for each call would
+    cost ten times as much."""
+    made: list[JsonObject | None] = []
+
+    def given() -> JsonObject | None:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return given
 
 
 class Overdue(UpstreamTimeout):

@@ -52,6 +52,7 @@ class Appender:
         self._lines = 0
         self._journal = ""
         self.number = 0
+        self.path = segment_path(folder, self.number)
         self.size = 0
         self.seq = 0
         self.link = GENESIS
@@ -59,15 +60,11 @@ class Appender:
         self.broken: JournalError | None = None
         """Set when the files are in a state that only a new start can put right."""
 
-    @property
-    def path(self) -> Path:
-        return segment_path(self._folder, self.number)
-
     def resume(self, end: End) -> None:
         """Go on after the last line of a journal. Raises `OSError`."""
         self._fd = self._disk.open(end.path)
         self._kept = Kept.of(self._fd)
-        self._journal, self._lines = end.journal, end.lines
+        self._journal, self._lines, self.path = end.journal, end.lines, end.path
         self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
         self.open = dict.fromkeys(end.unsettled)
 
@@ -182,7 +179,7 @@ class Appender:
                 self.fail(error)
             raise
         self.close()
-        self._fd, self._kept, self._lines, self.number = fd, Kept.of(fd), 1, number
+        self._fd, self._kept, self._lines, self.number, self.path = fd, Kept.of(fd), 1, number, path
         self.size, self.seq, self.link = len(line) + 1, self.seq + 1, link
 
     def _sync_last(self, fd: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
+
 from gateway.model.wire import JsonObject, RequestId
 
 
@@ -27,14 +29,12 @@ class Obligation:
     properties: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRevision:
+class PolicyRevision(Struct, frozen=True):
     name: str
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The verdict of policy on one call. `effect` is `allow` only if policy said exactly that and every
     obligation is one this gateway can carry out."""
 
