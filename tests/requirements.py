@@ -95,6 +95,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "explain/causes": Requirement("docs/operations.md#why-was-it-refused", "A decision names the earlier calls that made its facts."),
         # --- the catalogue ------------------------------------------------------------------------
         "catalogue/prompts": Requirement("docs/design/0007-instructions-and-prompts.md", "A prompt that is not the pinned one is neither listed, got nor completed."),
+        "catalogue/pinned-anew": Requirement("docs/operations.md#grants-and-pins", "What was pinned as it is now can be used, whether the gateway had noticed the change or not."),
         "catalogue/instructions": Requirement("docs/design/0007-instructions-and-prompts.md", "Instructions that are not the pinned ones reach nobody."),
         # --- concealment --------------------------------------------------------------------------
         "conceal/results": Requirement("docs/policy/concealment.md#what-is-concealed", "What is to be concealed reaches the agent as a handle, in every form of answer."),

@@ -74,7 +74,8 @@ class UpstreamStatus:
 
 @dataclass(slots=True)
 class _ListingState:
-    """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt."""
+    """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt; `pinned`
+    counts how often something of it was pinned anew."""
 
     revision: str | None = None
     refreshed: float | None = None
@@ -82,6 +83,7 @@ class _ListingState:
     unlisted: str | None = None
     failures: int = 0
     retry_at: float = 0.0
+    pinned: int = 0
     attempt: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -223,7 +225,7 @@ class Catalogue:
 
     async def _list(self, name: str, state: _ListingState) -> None:
         try:
-            found = await listing.inventory(name, self._transports[name], worker=self._worker)
+            found = await self._inventory(name, state)
         except GatewayError as error:
             state.error = error.message
             state.failures += 1
@@ -239,6 +241,14 @@ class Catalogue:
             await self.flush()
         finally:
             state.attempt = None
+
+    async def _inventory(self, name: str, state: _ListingState) -> listing.Listing:
+        """A listing that is younger than the pins that it is compared with."""
+        while True:
+            pinned = state.pinned
+            found = await listing.inventory(name, self._transports[name], worker=self._worker)
+            if state.pinned == pinned:
+                return found
 
     async def _keep(self, name: str) -> None:
         state = self._states[name]
@@ -334,7 +344,9 @@ class Catalogue:
         for name, definitions in self._all():
             pinned, again = lock.of(name, definitions.subject), cleared.get((name, definitions.subject), ())
             adopted = partial(Definitions.adopt, pinned=pinned, cleared=again)
-            await self._changed(name, definitions.subject, len(pinned) * _PIN_BYTES, adopted)
+            if await self._changed(name, definitions.subject, len(pinned) * _PIN_BYTES, adopted):
+                self._states[name].pinned += 1
+                self._states[name].wake.set()
 
     def _all(self) -> tuple[tuple[str, Definitions], ...]:
         return tuple((name, definitions) for name, sorts in self._definitions.items() for definitions in sorts.values())

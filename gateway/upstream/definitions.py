@@ -1,8 +1,9 @@
 """What one upstream defines of one sort, such as its tools: what was seen, what is pinned, and the target that follows.
 No I/O.
 
-Three things are kept of each: its definition as last listed, its pin, and whether it was ever seen with another
-definition than the pinned one. Such a one is suspect, and stays so until a person pins it again.
+Three things are kept of each: its definition as last listed, its pin, and whether it was seen with another definition
+since that pin is in force. Such a one is suspect, and stays so until a person pins it again. What was last listed before
+it was pinned anew is compared with the pin as well, and not held against it once it is listed as it is pinned.
 """
 
 from __future__ import annotations
@@ -109,22 +110,23 @@ class Definitions:
         self._rebuild(self._seen if complete else found, gone)
         return len(self._passing) > passing
 
-    def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> None:
-        """Put the pins of the lock file into force. `cleared` are those that a person has just pinned."""
-        for name in cleared:
-            self._suspects.pop(name, None)
-            self.fresh.pop(name, None)
-            self._passing.pop(name, None)
+    def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> bool:
+        """Put the pins of the lock file into force. `cleared` are those that a person has just pinned. Whether there are
+        others than before, so that what is listed meanwhile may be older than they are."""
+        again = frozenset(cleared)
         before, self._pins = self._pinned(), pinned
-        self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned}
+        self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned and name not in again}
+        self._passing = {
+            name: first for name, first in self._passing.items() if name not in pinned and name not in again
+        }
         after = self._pinned()
-        for name in {*before, *pinned}:
-            old, new = before.get(name), after.get(name)
-            if old is not None and (new is None or new.at != old.at):
-                self._suspects.pop(name, None)
-            if name in self._seen:
-                self._suspect(name, self._seen[name], own=False)
+        anew = again.union(name for name in {*before, *after} if before.get(name) != after.get(name))
+        for name in sorted(anew):
+            self._suspects.pop(name, None)
+            if name in self._seen and self._differs(name):
+                self._on_change(Change("changed", self.name, self.subject, name, self._known(name), self._seen[name]))
         self._rebuild(self._seen, ())
+        return not anew.isdisjoint(after)
 
     def doubt(self, said: Definition | Unreadable) -> None:
         """Take in the instructions in an answer to a client, which are not those that are pinned."""
@@ -259,11 +261,14 @@ class Definitions:
     def _state(self, name: str) -> Pin:
         if name not in self._seen or not self.listed:
             return Pin.UNKNOWN
-        if name in self._suspects:
+        if name in self._suspects or self._differs(name):
             return Pin.CHANGED
-        if self._known(name) is not None:
-            return Pin.MATCH
-        return self._without
+        return self._without if self._known(name) is None else Pin.MATCH
+
+    def _differs(self, name: str) -> bool:
+        """Whether it was last seen as something else than what is pinned by now."""
+        seen, known = self._seen[name], self._known(name)
+        return isinstance(seen, Unreadable) or (known is not None and not pins.is_view_of(seen, known))
 
     @property
     def _without(self) -> Pin:

@@ -195,3 +195,68 @@ async def test_a_prompt_that_changes_is_neither_listed_nor_got_nor_completed_unt
         while await got(shop, "thank") != "ok":
             """The gateway looks at the lock file every two seconds."""
     assert await prompts(shop) == usable
+
+
+# --- when it is pinned -------------------------------------------------------------------------------
+
+OTHER: Final = {
+    "tools": {"read": "Read an order and its customer."},
+    "prompts": {"refund": "Refund an order in full.", "thank": "Thank for an order."},
+    "instructions": POISONED,
+}
+
+
+async def usable(shop: GatewayProcess, mode: str) -> list[str | None]:
+    """What comes of a tool, a prompt and the instructions, for a client that lists nothing."""
+    async with connected(shop, mode) as client:
+        called = await client.call_tool("read", {})
+        meta: Any = called.meta if called.is_error else None
+        code = meta["io.opagate/decision"]["reasons"][0]["code"] if meta else "ok"
+        return [code, await outcome(client.get_prompt("refund")), client.instructions]
+
+
+async def noticed(shop: GatewayProcess, mode: str) -> None:
+    """Have the gateway see what the server says now. It looks at the lock file every two seconds."""
+    async with connected(shop, mode) as client:
+        await client.list_tools()
+        await listed(client)
+
+
+@requirement("catalogue/pinned-anew")
+@pytest.mark.parametrize("first", ["pinned", "noticed"])
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_was_pinned_as_it_is_now_can_be_used_whether_the_gateway_had_noticed_it_or_not(
+    server: ServerProcess, shop: GatewayProcess, mode: str, first: str
+):
+    assert await usable(shop, mode) == ["ok", "ok", GOOD]
+    say(server.origin, **OTHER)
+    if first == "noticed":
+        await noticed(shop, mode)
+        assert await usable(shop, mode) == ["catalogue/changed", "catalogue/changed", None]
+
+    catalogue(shop, "pin", "orders", "--yes")
+    async with asyncio.timeout(30):
+        while await usable(shop, mode) != ["ok", "ok", POISONED]:
+            """The gateway looks at the lock file every two seconds, and then at the server."""
+    states = [entry["state"] for entry in entries(shop.folder, "pin") if entry["target"] == "orders/read"]
+    assert states == ["match", "changed"]
+
+
+@requirement("catalogue/pinned-anew")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused(
+    server: ServerProcess, shop: GatewayProcess, mode: str
+):
+    assert await usable(shop, mode) == ["ok", "ok", GOOD]
+    before = {"tools": {"read": "Read an order."}, "prompts": {"refund": "Refund an order."}, "instructions": GOOD}
+    say(server.origin, **OTHER)
+    catalogue(shop, "pin", "orders", "--yes")
+    say(server.origin, **before)
+    refused = ["catalogue/changed", "catalogue/changed", None]
+    async with asyncio.timeout(30):
+        while await usable(shop, mode) != refused:
+            await noticed(shop, mode)
+    await noticed(shop, mode)
+    say(server.origin, **OTHER)
+    await noticed(shop, mode)
+    assert await usable(shop, mode) == [*refused[:2], POISONED], "some model has seen the one that is not pinned"

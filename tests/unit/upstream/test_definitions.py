@@ -163,12 +163,69 @@ def test_pinning_again_in_the_same_second_counts():
     assert case.pin() is Pin.MATCH
 
 
-def test_a_new_pin_of_another_definition_than_the_listed_one_leaves_it_changed():
+def test_a_new_pin_of_another_definition_than_the_listed_one_leaves_it_changed_until_it_is_listed_so():
     case = Case(GOOD)
     case.own(GOOD)
-    case.definitions.adopt({"read_file": Pinned(defined(tool("read_file", "Other.")), LATER)})
+    assert case.definitions.adopt({"read_file": Pinned(defined(EVIL), LATER)})
+    assert case.pin() is Pin.CHANGED
+    assert case.changes == [Change("changed", "files", "tool", "read_file", defined(EVIL), defined(GOOD))]
+
+    case.passing(EVIL)
+    assert case.pin() is Pin.MATCH
+    case.own(EVIL)
+    assert case.pin() is Pin.MATCH
+    assert case.definitions.changes(known=True) == ()
+
+
+def test_what_is_listed_otherwise_after_it_was_pinned_anew_counts_against_that_pin():
+    """Also if it is what was pinned before."""
+    case = Case(GOOD)
+    case.own(GOOD)
+    case.definitions.adopt({"read_file": Pinned(defined(EVIL), LATER)})
+    case.own(GOOD)
+    case.own(EVIL)
 
     assert case.pin() is Pin.CHANGED
+
+
+def test_a_pin_of_the_same_second_is_another_one_if_its_definition_is():
+    case = Case(GOOD)
+    case.own(EVIL)
+    case.definitions.adopt({"read_file": Pinned(defined(EVIL), AT)})
+
+    assert case.pin() is Pin.MATCH
+
+
+@pytest.mark.parametrize("first_use", [False, True])
+def test_a_tool_that_could_not_be_pinned_before_is_as_it_is_listed_once_it_is_pinned(*, first_use: bool):
+    case = Case(first_use=first_use)
+    case.own(GOOD, GOOD)
+    case.definitions.adopt({"read_file": Pinned(defined(GOOD), LATER)})
+    assert case.pin() is Pin.CHANGED
+
+    case.own(GOOD)
+    assert case.pin() is Pin.MATCH
+
+
+def test_two_definitions_that_clients_were_shown_first_count_until_one_of_them_is_pinned():
+    case = Case()
+    case.own()
+    case.passing(GOOD)
+    case.passing(EVIL)
+    case.definitions.adopt({"read_file": Pinned(defined(EVIL), LATER)})
+    assert case.pin() is Pin.MATCH
+
+    case.definitions.adopt({})
+    assert case.pin() is Pin.UNPINNED
+
+
+def test_only_pins_that_are_others_than_before_need_another_listing():
+    case = Case(GOOD)
+    case.own(GOOD, tool("new"))
+
+    assert not case.definitions.adopt({"read_file": Pinned(defined(GOOD), AT), **case.definitions.fresh})
+    assert not case.definitions.adopt({"read_file": Pinned(defined(GOOD), AT)})
+    assert case.definitions.adopt({"read_file": Pinned(defined(GOOD), LATER)})
 
 
 def test_a_pin_that_was_taken_out_of_the_file_leaves_the_tool_unpinned():
