@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -40,7 +40,7 @@ def load(path: Path) -> Configuration:
 def parse(text: str, *, base: Path, name: str = "configuration") -> Configuration:
     """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
     try:
-        document: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses duplicate keys
+        document = _document(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{name} is not YAML: {yaml_problem(error)}", "mend the line that is named") from None
     if document is None:
@@ -54,8 +54,33 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
         raise InvalidSettings(name, explain(error, Configuration)) from None
 
 
+def _document(text: str) -> object:
+    """Raises `yaml.YAMLError`, also for what PyYAML lets through as another exception."""
+    loader = _Loader(text)
+    try:
+        return cast("object", loader.get_single_data())  # pyright: ignore[reportUnknownMemberType] - untyped
+    except (ValueError, RecursionError) as error:
+        mark = cast("yaml.Mark", loader.get_mark())  # pyright: ignore[reportUnknownMemberType] - untyped
+        if isinstance(error, ValueError):
+            raise _no_value(mark) from None
+        raise yaml.constructor.ConstructorError(None, None, "it is nested too deeply", mark) from None
+    finally:
+        loader.dispose()  # pyright: ignore[reportUnknownMemberType] - untyped
+
+
+def _no_value(mark: yaml.Mark) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, "it is no value; put it in quotes if it is text", mark)
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which a key given twice is an error: the second would silently win."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyYAML calls it
+        """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then."""
+        try:
+            return cast("object", super().construct_object(node, deep=deep))  # pyright: ignore[reportUnknownMemberType] - untyped
+        except (ValueError, LookupError, AttributeError):
+            raise _no_value(node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as PyYAML calls it
         seen: set[object] = set()

@@ -59,6 +59,8 @@ def _yaml(text: str, file: str) -> Any:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
         raise _broken(file, mark.line + 1 if mark else None, f"not YAML: {problem}") from None
+    except ValueError as error:
+        raise _broken(file, None, f"not YAML: {error}") from None
     except RecursionError:
         raise _broken(file, None, "nested too deeply") from None
     return {} if node is None else _value(node, file)

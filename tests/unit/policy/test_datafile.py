@@ -78,6 +78,8 @@ def test_bad_yaml_is_named_by_file_and_line(text: str, line: int, problem: str):
 def test_yaml_with_a_forbidden_character_is_named():
     with pytest.raises(PolicyBroken, match=r"^data\.yaml: not YAML"):
         datafile.read("a: \x07\n", "data.yaml")
+    with pytest.raises(PolicyBroken, match=r"^data\.yaml: not YAML"):
+        datafile.read('a: "\\U00110000"\n', "data.yaml")
 
 
 @pytest.mark.parametrize(
