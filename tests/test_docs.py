@@ -21,7 +21,7 @@ from gateway import config
 from gateway.cli import rego
 from gateway.cli.root import app
 from gateway.config import Configuration
-from gateway.policy import bundle
+from gateway.policy import annotations, bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.problems import GRANTS
 from gateway.telemetry.metrics import Metrics
@@ -303,6 +303,12 @@ def test_the_rule_that_the_page_makes_works(with_the_page: Path):
     assert [(item.name.rpartition(".")[2], item.passed, item.detail) for item in tests] == [
         ("test_an_implicit_task_closes_no_tickets", True, "")
     ]
+
+
+def test_the_reasons_of_the_rule_that_the_page_makes_can_be_collected(with_the_page: Path):
+    reasons = annotations.table(bundle.sources(with_the_page))
+
+    assert reasons["tickets/undeclared-task"]["remedy"] == "Open a task with POST /tasks, and call with its token."
 
 
 def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Path):

@@ -27,6 +27,7 @@ from gateway.errors import PolicyBroken
 _CODE = re.compile(r"[a-z0-9_-]+/[a-z0-9_-]+")
 _TOKEN = re.compile(r'"(?P<text>(?:\\.|[^"\\\n])*)"|`(?P<raw>[^`]*)`|#[^\n]*')
 _KEY = re.compile(r'"code"\s*:\s*$')
+_PLACE = re.compile(r'(?:"\s*:|\bcode\s*[!:=]?=)\s*$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,17 @@ def table(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def uses(text: str, families: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """The lines and codes of string literals that are reason codes: of one of the families, or at a key `code`."""
+def _uses(text: str, known: Mapping[str, Annotation], families: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """The lines and codes of string literals that are reason codes: known ones, and what stands where codes do.
+
+    The id of a tool, `tickets/close`, looks like a code of a family that is called as its upstream is.
+    """
     for token in _TOKEN.finditer(text):
         literal = token["text"] if token["text"] is not None else token["raw"]
         if literal is None or _CODE.fullmatch(literal) is None:
             continue
-        if literal.partition("/")[0] in families or _KEY.search(text, max(0, token.start() - 40), token.start()):
+        place = _PLACE if literal.partition("/")[0] in families else _KEY
+        if literal in known or place.search(text, max(0, token.start() - 40), token.start()):
             yield text.count("\n", 0, token.start()) + 1, literal
 
 
@@ -99,7 +104,7 @@ def _require_agreement(known: Mapping[str, Annotation], files: Mapping[str, str]
     families = frozenset(item.family for item in known.values())
     used: set[str] = set()
     for file, text in sorted(files.items()):
-        for line, code in uses(text, families):
+        for line, code in _uses(text, known, families):
             if code not in known:
                 raise _broken(file, line, f"the code {code!r} is used, and no rule's annotation has it")
             used.add(code)

@@ -99,6 +99,7 @@ def test_a_code_of_two_rules_is_an_error():
         'x if { input.code == "fan-out/other" }\n',
         "x if { input.code == `fan-out/other` }\n",
         'x contains {"code": "unheard-of/other"} if true\n',
+        'x := {"audiences": "fan-out/other"}\n',
     ],
 )
 def test_a_code_without_an_annotation_is_an_error(use: str):
@@ -115,5 +116,14 @@ def test_an_annotation_without_a_use_is_an_error():
 
 def test_method_names_media_types_and_comments_are_no_codes():
     text = 'package b\n# "fan-out/other"\nx if { input.action.name == "tools/call" }\ny := "a \\" # fan-out/other"\n'
+
+    assert annotations.table({"a.rego": RULE, "b.rego": text}).keys() == {"fan-out/audiences"}
+
+
+def test_the_name_of_a_tool_is_no_code_though_its_upstream_is_called_as_a_family_is():
+    text = (
+        'package b\nx if { input.resource.id == "fan-out/list" }\n'
+        'x if { input.resource.id in {"fan-out/read", "fan-out/write"} }\n'
+    )
 
     assert annotations.table({"a.rego": RULE, "b.rego": text}).keys() == {"fan-out/audiences"}
