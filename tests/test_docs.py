@@ -25,7 +25,8 @@ from gateway.policy import annotations, bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.problems import GRANTS
 from gateway.telemetry.metrics import Metrics
-from tests.policy.conftest import put
+from tests.policy.conftest import cases, put
+from tests.policy.test_rego import CHECKS
 from tests.requirements import REQUIREMENTS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -283,7 +284,7 @@ def with_the_page(tmp_path: Path) -> Path:
     folder = tmp_path / "rego"
     shutil.copytree(ROOT / "rego", folder)
     family = folder / "gateway/denials/tickets"
-    family.mkdir()
+    family.mkdir(exist_ok=True)
     (family / "tickets.rego").write_text(f"{rule}\n{glance}", encoding="utf-8")
     (family / "tickets_test.rego").write_text(test, encoding="utf-8")
     decision = folder / "gateway/decision/decision.rego"
@@ -322,6 +323,25 @@ def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Pat
     assert [reason["code"] for reason in after["reasons"]] == ["tickets/undeclared-task"]
 
 
+def test_no_other_fixture_is_decided_otherwise_with_the_rule_that_the_page_makes(with_the_page: Path):
+    engine = Embedded(bundle.read(with_the_page), deadline=5.0, clock=time.monotonic)
+    shipped = [case for case in cases() if case.policy == "shipped" and case.entrypoint == "decision"]
+    answers = {case.name: cast("Any", engine.answer("decision", json.dumps(case.input).encode())) for case in shipped}
+
+    assert len(shipped) > 100
+    assert {case.name: _said(answers[case.name]) for case in shipped} == {
+        case.name: {"effect": case.expected["effect"], "codes": case.expected.get("codes", [])} for case in shipped
+    }
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("check", ["fmt", "check", "load", "test", "regal"])
+def test_make_policy_has_nothing_against_the_rule_that_the_page_makes(
+    check: str, with_the_page: Path, opa_path: Path, regal_path: Path
+):
+    assert CHECKS.CHECKS[check](with_the_page) == []
+
+
 def test_the_fixture_that_the_page_makes_holds(with_the_page: Path):
     page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
     block = next(block for block in _INDENTED.findall(page) if "expect:" in block)
@@ -330,9 +350,11 @@ def test_the_fixture_that_the_page_makes_holds(with_the_page: Path):
     for pointer, value in fixture["set"].items():
         put(call, pointer, value)
 
-    answer = _decided(with_the_page, call)
+    assert _said(_decided(with_the_page, call)) == fixture["expect"]
 
-    assert {"effect": answer["effect"], "codes": [reason["code"] for reason in answer["reasons"]]} == fixture["expect"]
+
+def _said(answer: dict[str, Any]) -> dict[str, Any]:
+    return {"effect": answer["effect"], "codes": [reason["code"] for reason in answer["reasons"]]}
 
 
 def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:
