@@ -25,6 +25,7 @@ VOCABULARY = {
     "key_files",
     "protocol",
     "signing_keys",
+    "text_cache",
 }
 """What every part may import."""
 CONDUCTORS = {
@@ -126,6 +127,7 @@ PURE = (
     "gateway.tasks.contract",
     "gateway.tasks.selection",
     "gateway.tasks.tokens",
+    "gateway.text_cache",
     "gateway.upstream.labels",
     "gateway.upstream.pins",
 )
@@ -142,6 +144,26 @@ FORBIDDEN_TO_PURE = {
     "aiohttp",
     "httpx2",
 }
+
+
+CACHES = {
+    "forwarding.py": "nothing, and it is gone with its call",
+    "history/facts.py": "what a task has touched; its state bounds how much that is",
+    "identity/identities.py": "addresses of connections",
+    "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
+    "inspection/grounds.py": "goals and destinations of tasks; the declaration bounds both",
+    "inspection/words.py": "keys",
+    "journal/chain.py": "keys",
+    "journal/redaction.py": "keys",
+    "policy/document.py": "times",
+    "protocol/strict.py": "names of the protocol",
+    "telemetry/metrics.py": "names of the configuration, and codes",
+    "text_cache.py": "short texts",
+    "transport/concurrency.py": "addresses, and agents with their issuers",
+    "transport/edge.py": "64 heads, each of at most 64 KiB",
+    "upstream/http.py": "nothing",
+}
+"""What uses a cache of `functools`, and what its keys are. How long these may be must be known."""
 
 
 def parts() -> dict[str, set[str]]:
@@ -234,6 +256,19 @@ print("pure")
     )
 
     assert done.stdout.strip() == "pure", done.stderr or done.stdout
+
+
+def test_no_cache_of_functools_keeps_what_callers_write_however_long_it_is():
+    remembering = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "functools"
+        and {"cache", "lru_cache"} & {alias.name for alias in node.names}
+    }
+
+    assert remembering == set(CACHES)
 
 
 SOURCES = tuple(path for part in ("gateway", "benchmarks", "tests", "tools") for path in (ROOT / part).rglob("*.py"))

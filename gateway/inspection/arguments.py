@@ -8,7 +8,6 @@ import heapq
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Protocol, cast
 
 from gateway.inspection import followable_links
@@ -24,6 +23,7 @@ from gateway.model.target import Effect, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
+from gateway.text_cache import short_text_cache
 
 MAX_DESTINATIONS: Final = 1_000
 """Destinations of one call that are told apart: far above any limit on them."""
@@ -195,11 +195,7 @@ def _members_of(value: Json, name: str) -> Iterator[Json]:
         yield value
 
 
-def _folded(name: str) -> str:
-    return _fold(name) if len(name) <= 64 else fold(name)
-
-
-_fold: Final = lru_cache(maxsize=4_096)(fold)
+_folded: Final = short_text_cache(4_096)(fold)
 
 
 def _parsed(text: str) -> Json:

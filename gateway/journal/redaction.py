@@ -23,6 +23,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from gateway.text_cache import short_text_cache
+
 if TYPE_CHECKING:
     from gateway.model.wire import Json, JsonObject
 
@@ -30,7 +32,6 @@ FULL_LIMIT: Final = 64 * 2**10
 """Bytes of arguments that are recorded in full; more is recorded as a digest."""
 _DEPTH: Final = 64
 _NAMES: Final = 64
-_NAME_LENGTH: Final = 128
 _NAME: Final = re.compile(r"[A-Za-z_$@][A-Za-z0-9_.$@:-]{0,63}")
 
 _CREDENTIAL_NAME: Final = re.compile(
@@ -108,10 +109,7 @@ def recorded(
         "mode": "digest",
         "digest": _digest(key, canonical),
         "bytes": len(canonical),
-        "names": [
-            _short_name(name, key) if len(name) <= _NAME_LENGTH else _safe_name(name, key)
-            for name in sorted(arguments)[:_NAMES]
-        ],
+        "names": [_safe_name(name, key) for name in sorted(arguments)[:_NAMES]],
     }
     if mode == "full" and len(canonical) <= FULL_LIMIT and held is not None and "" not in held:
         record["mode"] = "full"
@@ -124,20 +122,14 @@ def redacted(value: Json, *, key: bytes, spots: Spots = _no_spots) -> Json:
     return _redacted(value, _Ink(key, spots, {}), "", 0)
 
 
+# Names of tools and clients come again and again, and each look at one costs several microseconds.
+@short_text_cache(4_096)
 def concealed(text: str, limit: int = 256) -> str:
     """A caller's words, safe to record: nothing with the form of a credential, no lone surrogate, not too long."""
-    return _concealed_name(text, limit) if len(text) <= _NAME_LENGTH else _concealed(text, limit)
-
-
-def _concealed(text: str, limit: int) -> str:
     shown = text[: limit * 4]
     if _hides_credential(shown):
         return _CONCEALED
     return _encodable(_SHAPES.sub(_CONCEALED, shown))[:limit]
-
-
-# Names of tools and clients come again and again, and each look at one costs several microseconds.
-_concealed_name = lru_cache(maxsize=4096)(_concealed)
 
 
 class _Ink(NamedTuple):
@@ -210,13 +202,11 @@ def _safe_key(name: str, key: bytes) -> str:
     return fingerprint(key, name) if _SHAPES.search(name) or _hides_credential(name) else _encodable(name)
 
 
+# The arguments of a tool have the same names in each call.
+@short_text_cache(4_096)
 def _safe_name(name: str, key: bytes) -> str:
     """Argument names are the caller's too: what does not look like a name is not recorded as one."""
     return _safe_key(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
-
-
-# The arguments of a tool have the same names in each call.
-_short_name = lru_cache(maxsize=4096)(_safe_name)
 
 
 @lru_cache(maxsize=8)

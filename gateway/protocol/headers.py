@@ -10,12 +10,12 @@ import base64
 import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 
 from gateway.model.wire import Era, Headers, Kind
+from gateway.text_cache import short_text_cache
 
 VERSION: Final = b"mcp-protocol-version"
 METHOD: Final = b"mcp-method"
@@ -235,22 +235,15 @@ def _type_as_read(value: bytes) -> bytes:
 _MESSAGE_TYPES: Final = (b"text/event-stream", b"application/json")
 
 
+@short_text_cache(1_024)
 def _stays_here(name: bytes) -> bool:
-    return _known_to_stay(name) if len(name) <= _SHORT_NAME else _dropped_from_request(name)
-
-
-def _dropped_from_request(name: bytes) -> bool:
+    """The same names come with each request."""
     read_as = name.replace(b"_", b"-")
     if read_as in _ONE_NAME and read_as != name:
         return True
     if read_as.startswith(PARAM_PREFIX) and not name.startswith(PARAM_PREFIX):
         return True
     return read_as in _REQUEST_DROPPED or read_as.startswith(_PREFIXES_DROPPED)
-
-
-_known_to_stay = lru_cache(maxsize=1024)(_dropped_from_request)
-"""The same names come with each request."""
-_SHORT_NAME: Final = 64
 
 
 def _connection_options(headers: Headers) -> frozenset[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
@@ -19,6 +18,7 @@ from gateway.inspection.credentials.named import placeholder, plausible, strengt
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
+from gateway.text_cache import short_text_cache
 
 MAX_BYTES: Final = 256 * 2**10
 """Bytes of the arguments of one call that are looked at."""
@@ -337,7 +337,7 @@ def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None
     return _role(tuple(_folded(str(step).replace("~", "~0").replace("/", "~1")) for step in path), steps)
 
 
-@lru_cache(maxsize=4_096)
+@short_text_cache(4_096)
 def _folded(step: str) -> str:
     """As the most tolerant reader of an argument's name would read it."""
     return fold(step.replace("~1", "/").replace("~0", "~"))

@@ -7,9 +7,10 @@ its value is a credential only if the value could be one: not a placeholder, a r
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
+
+from gateway.text_cache import short_text_cache
 
 Strength: TypeAlias = Literal["password", "token", "code"]
 """What a name promises: a password may be any text, a token looks random, a code is short and of digits."""
@@ -207,7 +208,7 @@ _HEAD: Final = 128
 """Characters whose kinds are counted: what a value is shows at its beginning."""
 
 
-@lru_cache(maxsize=4_096)
+@short_text_cache(4_096)
 def strength(name: str) -> Strength | None:
     """What `name` says of its value; `None` if nothing."""
     plain = "".join(char for char in name.lower() if char.isalnum())[-96:]

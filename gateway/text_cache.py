@@ -1,0 +1,32 @@
+"""A cache for functions of what callers and systems write. One of `functools` bounds how many texts it keeps and not how long they
+are: with names of some megabytes one caller filled the memory. So only short ones are kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+Text = TypeVar("Text", str, bytes)
+More = ParamSpec("More")
+Answer = TypeVar("Answer")
+
+SHORT: Final = 128
+"""Characters, or bytes. Of what is longer the answer is worked out each time."""
+
+
+def short_text_cache(
+    size: int,
+) -> Callable[[Callable[Concatenate[Text, More], Answer]], Callable[Concatenate[Text, More], Answer]]:
+    """Keep the answers for the `size` texts that were asked for last. The text is the first argument; the others are short."""
+
+    def cached(function: Callable[Concatenate[Text, More], Answer]) -> Callable[Concatenate[Text, More], Answer]:
+        kept = lru_cache(size)(function)
+
+        @wraps(function)
+        def answer(text: Text, /, *args: More.args, **kwargs: More.kwargs) -> Answer:
+            return (kept if len(text) <= SHORT else function)(text, *args, **kwargs)
+
+        return answer
+
+    return cached
