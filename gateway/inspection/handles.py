@@ -80,7 +80,7 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
     return tuple(found)
 
 
-def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, uri: bool = False) -> bool:
+def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, uri: bool) -> bool:
     """Whether a value may be put in the place of the handle at `span`, so that what policy has judged stays true."""
     start, end = span
     before = place.text[:start]

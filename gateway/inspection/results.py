@@ -83,7 +83,7 @@ class ResultWords:
         if len(text) - space > _REACH:
             # Lists of numbers have no spaces. Elsewhere a comma may stand inside of an amount.
             space = max(space, text.rfind(",", cut) + 1)
-        if space and len(text) - space <= _REACH:
+        if len(text) - space <= _REACH:
             back = max(text.rfind(mark, cut, max(cut, space - _OVERLAP)) for mark in _SPACES) + 1
             self._tail = text[back or space :]
             return self._keep(text[:space])

@@ -64,6 +64,12 @@ def test_what_looks_like_a_handle_and_is_none_is_refused(text: str):
     assert "something like a handle" in here.message
 
 
+def test_so_is_what_looks_like_one_once_its_escapes_are_read():
+    body = call({"t": HANDLE.upper()}).replace(b"CRED", b"\\u0043RED")
+
+    assert isinstance(places(body, "arguments"), Misplaced)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -105,6 +111,12 @@ def test_only_the_strings_that_hold_handles_are_written_anew():
     assert json.loads(made)["params"]["arguments"]["x"] == WILD
 
 
+def test_what_stands_behind_a_handle_stays():
+    body = call({"t": f"a={HANDLE}&b=1"})
+
+    assert json.loads(restored(body, found(body), {HANDLE: "v"}))["params"]["arguments"] == {"t": "a=v&b=1"}
+
+
 def test_two_handles_of_one_string_are_put_back():
     body = call({"t": f"{HANDLE}:{OTHER}"})
 
@@ -130,6 +142,13 @@ def test_alone_in_an_argument_for_a_credential_any_value_fits(text: str):
     assert not fit(text, WILD)
 
 
+@pytest.mark.parametrize("behind", [" x", ".evil.example", "@evil.example/", "/../x"])
+def test_what_has_something_behind_it_is_not_alone(behind: str):
+    """With the value in its place, that may be the host to which it goes."""
+    assert not fit(f"{HANDLE}{behind}", WILD, Role.CREDENTIAL)
+    assert not fit(f"{HANDLE}{behind}", PLAIN)
+
+
 @pytest.mark.parametrize(
     "value", ["../../etc", "a/b", "x@evil.example", "a..b", "", "a b", "a\n", ".", "a%2e", "a?b", "é", "x\\y", 'a"b']
 )
@@ -148,6 +167,7 @@ def test_among_other_words_a_plain_value_fits_where_it_cannot_be_a_host_or_a_pat
     assert not fit(f"https://docs.example:{HANDLE}@evil.example/", PLAIN)
     assert not fit(f"https://{HANDLE}.example/?x", PLAIN, uri=True)
     assert not fit(f"a?b https://docs.example:{HANDLE}@evil.example/", PLAIN, Role.CREDENTIAL)
+    assert not fit(f"a?b https://docs.example:{HANDLE}@evil.example/", PLAIN, uri=True)
     assert not fit(HANDLE, PLAIN, uri=True)
     assert not fit(f"docs.example {HANDLE}", PLAIN)
 
@@ -157,6 +177,7 @@ def test_headers_that_repeat_a_string_repeat_what_it_says_now():
     headers = (
         (b"mcp-param-token", f"Bearer {HANDLE}".encode()),
         (b"mcp-param-other", encode(f"Bearer {HANDLE}\u00e9")),
+        (b"mcp-param-padded", f" Bearer {HANDLE}\t".encode()),
         (b"mcp-param-wrapped", b"=?base64?" + base64.b64encode(f"Bearer {HANDLE}".encode()) + b"?="),
         (b"mcp-name", b"tool"),
         (b"x-other", f"Bearer {HANDLE}".encode()),
@@ -164,12 +185,13 @@ def test_headers_that_repeat_a_string_repeat_what_it_says_now():
     )
     made = mirrored(headers, found(body), {HANDLE: "new\u00e9"})
 
-    assert [decode(value.decode()) for name, value in made[:3] if name] == [
+    assert [decode(value.decode()) for name, value in made[:4] if name] == [
         "Bearer new\u00e9",
         f"Bearer {HANDLE}\u00e9",
         "Bearer new\u00e9",
+        "Bearer new\u00e9",
     ]
-    assert made[3:] == headers[3:]
+    assert made[4:] == headers[4:]
 
 
 @pytest.mark.parametrize("text", ["plain", " edge ", "", "é", "a\nb", "=?base64?eA==?=", "\ud800"])

@@ -86,10 +86,29 @@ def test_a_message_in_a_message_hides_no_word():
     assert digests([b"zanzibarian"], KEY) <= streamed(message(inner), 10)
 
 
-def test_running_text_without_line_breaks_is_read_as_it_comes():
+@pytest.mark.parametrize("mark", [" ", "\t", "<"])
+def test_running_text_without_line_breaks_is_read_as_it_comes(mark: str):
+    text = mark.join(f"word{number:06}" for number in range(200))
     words = ResultWords(KEY, trusted=False)
 
-    assert words.feed((" ".join(f"word{number:06}" for number in range(200))).encode())
+    assert words.feed(text.encode())
+    for size in (64, 100, 1_000):
+        assert streamed(text.encode(), size) == digests(distinctive(text), KEY)
+
+
+@pytest.mark.parametrize("mark", ["\n", " "])
+def test_little_of_what_has_been_read_is_held(mark: str):
+    words = ResultWords(KEY, trusted=False)
+    for number in range(1_000):
+        words.feed(f"word{number:06}{mark}".encode())
+
+    assert len(words._tail) <= 1_024
+
+
+def test_the_words_of_a_long_last_chunk_are_found_to_its_end():
+    words = ResultWords(KEY, trusted=False)
+
+    assert words.finish(b"and so on " * 100 + b"zanzibarian") == digests([b"zanzibarian"], KEY)
 
 
 @pytest.mark.parametrize("size", [64, 1_000])
@@ -99,11 +118,15 @@ def test_a_list_of_numbers_is_read_as_it_comes(size: int):
     assert streamed(text.encode(), size) == streamed(text.encode(), len(text))
 
 
-def test_numbers_in_groups_are_found_in_running_text():
-    text = "and so on " * 100 + "GB82 WEST 1234 5698 7654 32 " + "and so on " * 100
+def test_numbers_in_groups_are_found_wherever_running_text_is_cut():
+    for before in range(480, 620, 3):
+        lead = "x" * (before % 10) + " and so on" * (before // 10)
+        text = f"{lead} GB82 WEST 1234 5698 7654 32 and 1,000,000 {'go on ' * 200}".encode()
+        found = streamed(text, 64, trusted=True)
 
-    for size in (64, 100, 333):
-        assert digests([b"gb82west12345698765432"], KEY) <= streamed(text.encode(), size)
+        assert digests([b"gb82west12345698765432"], KEY) <= streamed(text, 64), before
+        assert value_digests(1_000_000, Role.AMOUNT, KEY) <= found, before
+        assert not value_digests(1_000, Role.AMOUNT, KEY) <= found, before
 
 
 def test_a_word_without_an_end_is_held_only_at_its_beginning():
@@ -115,8 +138,25 @@ def test_a_word_without_an_end_is_held_only_at_its_beginning():
     assert words.feed(b'" zanzibarian ') | words.finish() == digests([b"zanzibarian"], KEY)
 
 
-def test_the_beginning_of_a_word_without_an_end_counts():
-    assert streamed(b"q" * 100_000, 1_000) == digests([b"q" * 256], KEY)
+@pytest.mark.parametrize("mark", ["\n", '"', " ", "\t", "<", ","])
+def test_after_a_word_without_an_end_all_words_are_read_again(mark: str):
+    words = ResultWords(KEY, trusted=False)
+    words.feed(b"q" * 4_096)
+    found = words.feed(f"{mark}zanzibarian{mark} unpubli".encode()) | words.feed(b"shedfigures ") | words.finish()
+
+    assert found == digests([b"zanzibarian", b"unpublishedfigures"], KEY)
+
+
+def test_of_a_word_without_an_end_its_beginning_counts_and_nothing_else():
+    endless = "".join(f"{number:x}" for number in range(20_000))
+
+    assert streamed(endless.encode(), 1_000) == digests([endless[:256].encode()], KEY)
+
+
+def test_what_stands_before_a_word_without_an_end_is_read():
+    text = " ".join(f"word{number:06}" for number in range(100)) + " " + "q" * 4_096
+
+    assert streamed(text.encode(), 10_000) == digests(distinctive(text), KEY)
 
 
 def test_a_large_result_keeps_an_even_sample_whatever_its_chunks():
@@ -180,6 +220,8 @@ def test_that_there_are_more_credentials_than_are_told_apart_is_said_once():
 
     assert inspector.feed(b'"flood"') == ResultContent(complete=False)
     assert inspector.feed(b'"flood"') is None
+    assert inspector.feed(b'"ghp"') == ResultContent((Sighting("f1", "github-pat", form="base64"),))
+    assert inspector.feed(b'"flood"') is None
     last = inspector.finish()
     assert last is not None
     assert last.complete
@@ -229,10 +271,9 @@ def test_links_are_looked_for_only_where_they_count():
 
 
 def test_a_result_of_nothing_but_a_link_is_news():
-    words = ResultWords(KEY, trusted=False, links=True)
-    ResultInspector(words).feed(b'"a.ex/b ')
+    content = ResultInspector(ResultWords(KEY, trusted=False, links=True)).feed(b'"a.io/x"')
 
-    assert ResultInspector(words).feed(b'www.example.org/ "') is not None
+    assert content == ResultContent(links=digests([b"a.io/x"], KEY))
 
 
 def test_parts_are_put_together_and_nothing_stays_nothing():

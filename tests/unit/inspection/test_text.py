@@ -18,7 +18,8 @@ def streamed(data: bytes, size: int) -> str:
     ("written", "meant"),
     [
         (r"\u0041\u00e9", "Aé"),
-        (r"a\nb\tc\/d\"e\r", 'a\nb\tc/d"e\r'),
+        (r"a\nb\tc\/d\"e\r\b\f", 'a\nb\tc/d"e\r\b\f'),
+        (r"a\u0000b", "a\ufffdb"),
         (r"a\\nb", r"a\nb"),
         (r"a\\\nb", "a\\\nb"),
         (r"\ud83d\ude00", "😀"),
