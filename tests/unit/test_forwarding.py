@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.forwarding import bounds
@@ -24,6 +26,8 @@ from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
 from gateway.pipeline import handle
 from gateway.relay import Bounds, Relay
+from gateway.telemetry.spans import Spans
+from gateway.telemetry.tracing import Tracing
 from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
 from tests.unit.harness import (
@@ -127,6 +131,39 @@ async def test_how_long_a_call_took_is_no_matter_of_the_time_of_day(tmp_path: Pa
     assert 0 <= settled["duration_ms"] < 60_000
     sums = [line for line in exposition.splitlines() if "_seconds_sum" in line]
     assert all(0 <= float(line.rpartition(" ")[2]) < 60 for line in sums)
+
+
+@pytest.mark.parametrize(
+    ("back", "outcome", "failed"),
+    [
+        (Back(), "completed", False),
+        (UpstreamBroken("it broke"), "failed", True),
+        (Back(chunks=(b"a" * 11,)), "limited", True),
+    ],
+)
+async def test_how_a_call_ended_is_counted_and_said_in_its_span(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    back: Back | Exception,
+    outcome: str,
+    failed: bool,  # noqa: FBT001 - a parameter of pytest
+):
+    exporter = InMemorySpanExporter()
+    async with bench(tmp_path) as there:
+        tracing = Tracing(Spans(exporter))
+        there.upstream.script = lambda _request: back
+        deciding(there, allow(Obligation("limit", {"max_bytes": 10})), monkeypatch)
+        await replace(there, gateway=replace(there.gateway, tracing=tracing)).ask(call())
+        tracing.stop()
+        counted = f'opagate_settled_total{{outcome="{outcome}",upstream="files"}} 1.0'
+
+        assert counted in there.gateway.metrics.exposition().decode()
+        (span,) = exporter.get_finished_spans()
+        assert span.attributes == {
+            "opagate.decision.id": there.entries("settled")[0]["id"],
+            "opagate.outcome": outcome,
+        }
+        assert (span.status.status_code is StatusCode.ERROR) is failed
 
 
 async def test_what_needs_no_decision_passes_and_is_measured(there: Bench):

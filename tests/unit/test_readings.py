@@ -286,6 +286,16 @@ async def test_an_id_that_is_used_twice_tells_of_no_call(there: Bench):
     assert (entry["unknown"], "call" in entry) == (True, False)
 
 
+@requirement("history/read-elsewhere", "invariant/4")
+async def test_an_answer_on_a_stream_of_no_session_tells_of_no_call(there: Bench):
+    """Ids are of a session: without one, many clients of a caller count from the same number."""
+    await ask(there, Back(type="text/event-stream", chunks=(b"id: 1\ndata: \n\n",)), call())
+    await ask(there, events(answer(7, GITHUB)), None)
+
+    (entry,) = readings(there)
+    assert (entry["unknown"], "call" in entry) == (True, False)
+
+
 @requirement("history/read-elsewhere", "invariant/5")
 async def test_a_late_answer_gives_nobody_a_task_that_is_anothers(there: Bench):
     field = await session(there)
