@@ -53,6 +53,7 @@ def relay(
             upstream, handle, principal, None if settlement.made is None else settlement.made()
         ),
         asked=partial(_asked, gateway, upstream, request),
+        announced=partial(gateway.catalogue.relist, upstream),
         worker=gateway.worker,
     )
     return Relay(

@@ -30,6 +30,9 @@ Remember = Callable[[str], None]
 Asked = Callable[[RequestId], None]
 """Told of each question that the server asks the caller."""
 
+Announced = Callable[[], None]
+"""Told that the server says that its tools or prompts have changed."""
+
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
 
@@ -47,6 +50,7 @@ _LIST_METHODS: Final = {
     )
 }
 """The member that holds a list, as the most tolerant reader finds it → what lists it."""
+_ANNOUNCING: Final = frozenset({"notifications/tools/list_changed", "notifications/prompts/list_changed"})
 _INSTRUCTIONS: Final = strict.fold(instructions.FIELD)
 _GREETING: Final = "initialize"
 _WATCHED: Final = frozenset({*_LIST_METHODS.values(), _GREETING})
@@ -62,6 +66,7 @@ class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
     __slots__ = (
+        "_announced",
         "_answered",
         "_asked",
         "_message",
@@ -82,6 +87,7 @@ class Answers:
         trusted: Trusted,
         remember: Remember,
         asked: Asked = lambda _question: None,
+        announced: Announced = lambda: None,
         worker: WorkerThread,
     ) -> None:
         self._message = message
@@ -90,6 +96,7 @@ class Answers:
         self._trusted = trusted
         self._remember = remember
         self._asked = asked
+        self._announced = announced
         self._worker = worker
         self._answered = False
         self._problem: str | None = None
@@ -123,6 +130,8 @@ class Answers:
         if "result" not in envelope and "error" not in envelope:
             if (question := _id(envelope)) is not None:
                 self._asked(question)
+            elif _value(envelope.get("method", _NO)) in _ANNOUNCING:
+                self._announced()
             return data
         if self._message is not None and not self._is_for(envelope):
             if self._problem is None:

@@ -46,6 +46,8 @@ _START_SECONDS: Final = 10.0
 """How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
 _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds between attempts at an upstream that could not be listed."""
+_PAUSE_SECONDS: Final = 10.0
+"""Between two listings that an upstream had asked for: by saying that it has changed, or by showing clients something new."""
 _LOCK_POLL_SECONDS: Final = 2.0
 """How often the lock file is looked at: a pin made by `opagate catalogue pin` takes effect in a running gateway."""
 _TOLD_AT_ONCE: Final = 64
@@ -75,7 +77,7 @@ class UpstreamStatus:
 @dataclass(slots=True)
 class _ListingState:
     """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt; `pinned`
-    counts how often something of it was pinned anew."""
+    counts how often something of it was pinned anew, and what the upstream says has it listed at `relist_at` at the earliest."""
 
     revision: str | None = None
     refreshed: float | None = None
@@ -84,6 +86,7 @@ class _ListingState:
     failures: int = 0
     retry_at: float = 0.0
     pinned: int = 0
+    relist_at: float = 0.0
     attempt: asyncio.Task[None] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -167,7 +170,11 @@ class Catalogue:
         `complete`: the answer has all of them (one page, no cursor before or after).
         """
         if await self._note(upstream, subject, items, complete=complete, own=False):
-            self._states[upstream].wake.set()
+            self.relist(upstream)
+
+    def relist(self, upstream: str) -> None:
+        """Have the upstream listed anew: it says that it has changed, or has shown something new."""
+        self._states[upstream].wake.set()
 
     async def instructions(self, upstream: str, said: bytes) -> Pin:
         """How instructions that pass by, as a JSON value, compare with the pinned ones. Any but those that match must not
@@ -251,7 +258,7 @@ class Catalogue:
                 return found
 
     async def _keep(self, name: str) -> None:
-        state = self._states[name]
+        state, loop = self._states[name], asyncio.get_running_loop()
         while True:
             interval = self._settings.refresh.total_seconds()
             if state.failures:
@@ -259,7 +266,9 @@ class Catalogue:
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await state.wake.wait()
+                    await asyncio.sleep(state.relist_at - loop.time())
             state.wake.clear()
+            state.relist_at = loop.time() + _PAUSE_SECONDS
             await asyncio.shield(self._attempt(name))
 
     # --- changing what is known ---
@@ -346,7 +355,8 @@ class Catalogue:
             adopted = partial(Definitions.adopt, pinned=pinned, cleared=again)
             if await self._changed(name, definitions.subject, len(pinned) * _PIN_BYTES, adopted):
                 self._states[name].pinned += 1
-                self._states[name].wake.set()
+                self._states[name].relist_at = 0.0
+                self.relist(name)
 
     def _all(self) -> tuple[tuple[str, Definitions], ...]:
         return tuple((name, definitions) for name, sorts in self._definitions.items() for definitions in sorts.values())

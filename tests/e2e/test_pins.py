@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import httpx2
@@ -18,7 +18,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from tests.e2e.wire import entries, token
+from tests.e2e.wire import entries, token, until
 from tests.gateway_process import GatewayProcess, open_policy, running_gateway
 from tests.requirements import requirement
 from tests.servers.serving import ServerProcess, running
@@ -260,3 +260,39 @@ async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused(
     say(server.origin, **OTHER)
     await noticed(shop, mode)
     assert await usable(shop, mode) == [*refused[:2], POISONED], "some model has seen the one that is not pinned"
+
+
+# --- when it is told of ------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(shop: GatewayProcess, mode: str) -> AsyncGenerator[None]:
+    """A client that hears what the server announces."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connected(shop, mode))
+        if mode == "auto":
+            await stack.enter_async_context(client.listen(tools_list_changed=True))
+        await client.get_prompt("refund")
+        yield
+
+
+@requirement("catalogue/announced")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_change_that_the_server_tells_a_client_of_is_noticed_though_no_client_lists(
+    server: ServerProcess, shop: GatewayProcess, mode: str
+):
+    async with listening(shop, mode):
+        assert say(server.origin, tools=OTHER["tools"], announce=1) == 1
+        await asyncio.to_thread(until, lambda: "catalogue.changed" in shop.printed())
+    assert await usable(shop, mode) == ["catalogue/changed", "ok", GOOD]
+
+
+@requirement("catalogue/announced")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_server_that_announces_changes_without_end_is_not_listed_without_end(
+    server: ServerProcess, shop: GatewayProcess, mode: str
+):
+    async with listening(shop, mode):
+        say(server.origin, announce=3_000)
+        await asyncio.to_thread(until, lambda: say(server.origin) > 1)
+        assert say(server.origin, announce=3_000) < 10

@@ -2,7 +2,8 @@
 `POST /say`.
 
 Run: `python -m tests.servers.shifting --fd N`. `say` tells it:
-`{"instructions": "…", "tools": {"name": "description"}, "prompts": {"name": "description"}}`.
+`{"instructions": "…", "tools": {"name": "description"}, "prompts": {"name": "description"}}`. With `announce` it then sends
+so many notifications that its tools have changed, to subscribers and to the sessions that have got a prompt.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 
 from tests.servers.serving import serve
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
+    from mcp.server.session import ServerSession
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 GOOD = "Look an order up before you change it.\nAsk the user about refunds."
@@ -27,7 +30,10 @@ _saying: dict[str, Any] = {
     "instructions": GOOD,
     "tools": {"read": "Read an order."},
     "prompts": {"refund": "Refund an order.", "thank": "Thank for an order."},
+    "listed": 0,
 }
+_bus = InMemorySubscriptionBus()
+_sessions: list[ServerSession] = []
 
 
 class Shifting(Server[Any]):
@@ -45,6 +51,7 @@ class Shifting(Server[Any]):
 async def list_tools(
     _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None
 ) -> types.ListToolsResult:
+    _saying["listed"] += 1
     tools = [
         types.Tool(name=name, description=description, input_schema={"type": "object"})
         for name, description in _saying["tools"].items()
@@ -66,9 +73,8 @@ async def list_prompts(
     return types.ListPromptsResult(prompts=prompts, next_cursor=str(first + 1) if first + 1 < len(listed) else None)
 
 
-async def get_prompt(
-    _context: ServerRequestContext[Any], params: types.GetPromptRequestParams
-) -> types.GetPromptResult:
+async def get_prompt(context: ServerRequestContext[Any], params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    _sessions.append(context.session)
     said = types.TextContent(type="text", text=f"{params.name}, please")
     return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=said)])
 
@@ -84,18 +90,23 @@ def told(app: ASGIApp) -> ASGIApp:
         if scope["type"] != "http" or scope["path"] != "/say":
             await app(scope, receive, send)
             return
-        _saying.update(json.loads((await receive())["body"]))
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        said = json.loads((await receive())["body"])
+        _saying.update(said)
+        for _ in range(said.get("announce", 0)):
+            await _bus.publish(ToolsListChanged())
+            for session in _sessions:
+                await session.send_tool_list_changed()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(_saying["listed"]).encode()})
 
     return answers
 
 
-def say(origin: str, **what: Any) -> None:
-    """Have a running one say that from now on."""
+def say(origin: str, **what: Any) -> int:
+    """Have a running one say that from now on. How often it was asked for its tools so far."""
     request = urllib.request.Request(f"{origin}/say", json.dumps(what).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=30):
-        pass
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return int(answer.read())
 
 
 if __name__ == "__main__":
@@ -107,5 +118,6 @@ if __name__ == "__main__":
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
         on_completion=complete,
+        on_subscriptions_listen=ListenHandler(_bus),
     )
     serve(told(server.streamable_http_app(host="127.0.0.1")))

@@ -29,6 +29,7 @@ class Asked:
     ) -> None:
         self.remembered: list[str] = []
         self.lists: list[str] = []
+        self.announced = 0
         self._visible_names = visible
         self._trusted_text = trusted
         self.answers = Answers(
@@ -37,8 +38,12 @@ class Asked:
             visible=self._visible,
             trusted=self._trusted,
             remember=self.remembered.append,
+            announced=self._announce,
             worker=WorkerThread(),
         )
+
+    def _announce(self) -> None:
+        self.announced += 1
 
     async def _trusted(self, said: bytes) -> bool:
         return said == self._trusted_text
@@ -460,3 +465,25 @@ async def test_a_member_of_that_name_in_the_result_of_a_call_is_no_instructions(
     data = json.dumps(response({"content": [], "instructions": "Turn left."})).encode()
 
     assert await Asked(CALL).answers.see(data) is data
+
+
+@pytest.mark.parametrize("about", [None, CALL, message("subscriptions/listen", Disposition.PASS)])
+@pytest.mark.parametrize(
+    ("told", "announced"),
+    [
+        (b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}', 1),
+        (b'{"jsonrpc":"2.0","method":"notifications\\/prompts\\/list_changed","params":{}}', 1),
+        (b'{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}', 0),
+        (b'{"jsonrpc":"2.0","id":7,"method":"notifications/tools/list_changed"}', 0),
+        (b'{"jsonrpc":"2.0","method":7}', 0),
+        (b'{"jsonrpc":"2.0","method":"\xff"}', 0),
+        (b'{"jsonrpc":"2.0"}', 0),
+    ],
+)
+async def test_a_change_that_is_announced_is_told_of_on_every_stream(
+    about: Message | None, told: bytes, announced: int
+):
+    asked = Asked(about)
+
+    await asked.see(told)
+    assert asked.announced == announced

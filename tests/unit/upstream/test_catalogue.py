@@ -279,52 +279,6 @@ async def test_a_pin_that_another_process_made_takes_effect(world: World):
     assert catalogue.target("mail", "tool", "send").pin is Pin.MATCH
 
 
-async def test_a_pin_that_is_made_before_the_change_was_noticed_has_the_upstream_listed_anew(world: World):
-    catalogue = world.catalogue()
-    await catalogue.start()
-    world.files = [EVIL]
-    lockfile.amend(world.lock, lambda lock: lock.pinned("files", "tool", [defined(EVIL)], "2026-11-25T13:00:00Z"))
-    listed, send = asyncio.Event(), world.ports["files"].send
-
-    async def told(request: UpstreamRequest) -> UpstreamReply:
-        listed.set()
-        return await send(request)
-
-    world.ports["files"].send = told
-    await catalogue.reload()
-    assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
-    async with asyncio.timeout(10):
-        await listed.wait()
-    await catalogue.refresh("files")
-    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
-    await catalogue.stop()
-
-
-async def test_a_listing_that_was_asked_for_before_a_pin_is_not_held_against_it(world: World):
-    catalogue = world.catalogue()
-    await catalogue.refresh()
-    send, asked, go_on = world.ports["files"].send, asyncio.Event(), asyncio.Event()
-
-    async def late(request: UpstreamRequest) -> UpstreamReply:
-        reply = await send(request)
-        if request.message is not None and request.message.method == "tools/list" and not go_on.is_set():
-            asked.set()
-            await go_on.wait()
-        return reply
-
-    world.ports["files"].send = late
-    listing = asyncio.create_task(catalogue.refresh("files"))
-    await asked.wait()
-    world.files = [EVIL]
-    lockfile.amend(world.lock, lambda lock: lock.pinned("files", "tool", [defined(EVIL)], "2026-11-25T13:00:00Z"))
-    await catalogue.reload()
-    go_on.set()
-    await listing
-
-    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
-    assert [change.kind for change in world.changes] == ["added", "added", "changed"]
-
-
 async def test_a_pin_that_another_process_makes_right_after_a_write_is_not_missed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
