@@ -147,7 +147,6 @@ FORBIDDEN_TO_PURE = {
 
 
 CACHES = {
-    "forwarding.py": "nothing, and it is gone with its call",
     "history/facts.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
