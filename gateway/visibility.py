@@ -40,7 +40,9 @@ async def visible_names(
     kind = _LISTED[method]
     if kind != "resource":
         items = [item.raw for item in page.items]
-        await gateway.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page))
+        if not await gateway.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
+            log.warning("list.hidden", id=visit.id, upstream=visit.upstream, problem=f"it has {len(items)} {kind}s")
+            return frozenset()
     targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
     return frozenset(name for name, target in targets.items() if target.id in ids)

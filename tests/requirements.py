@@ -95,6 +95,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "explain/causes": Requirement("docs/operations.md#why-was-it-refused", "A decision names the earlier calls that made its facts."),
         # --- the catalogue ------------------------------------------------------------------------
         "catalogue/prompts": Requirement("docs/design/0007-instructions-and-prompts.md", "A prompt that is not the pinned one is neither listed, got nor completed."),
+        "catalogue/definitions": Requirement("docs/operations.md#grants-and-pins", "No definition reaches anybody that nobody pinned, however it is listed."),
         "catalogue/pinned-anew": Requirement("docs/operations.md#grants-and-pins", "What was pinned as it is now can be used, whether the gateway had noticed the change or not."),
         "catalogue/announced": Requirement("docs/operations.md#grants-and-pins", "A change that a server tells a client of has the gateway list anew, and not without end."),
         "catalogue/instructions": Requirement("docs/design/0007-instructions-and-prompts.md", "Instructions that are not the pinned ones reach nobody."),

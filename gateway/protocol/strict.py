@@ -98,6 +98,11 @@ def read_reply(body: bytes) -> JsonObject | Unreadable:
     return document if isinstance(document, Unreadable) else _look_alike(document, _ENVELOPE_FOLDED) or document
 
 
+def read_part(body: bytes) -> JsonObject | Unreadable:
+    """Read an object out of an upstream's message: as `read_reply`, but it is no message itself."""
+    return _read(body, _UPSTREAM)
+
+
 def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
     if (bulk := _bulk(body)) is not None:
         return bulk

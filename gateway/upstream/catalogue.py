@@ -24,7 +24,7 @@ import structlog
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
 from gateway.upstream import listing, lockfile, pins
-from gateway.upstream.definitions import Definitions
+from gateway.upstream.definitions import MAX_KNOWN, Definitions
 from gateway.upstream.labels import highest, labels_of_resource
 from gateway.upstream.pins import SUBJECTS
 from gateway.worker_thread import WorkerThread
@@ -163,14 +163,17 @@ class Catalogue:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
         return self._upstreams[upstream].audience
 
-    async def observe(self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool) -> None:
+    async def observe(self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool) -> bool:
         """Take note of the tools, or prompts, in a list that passes by; each item as the upstream sent it. The answer
-        goes on when this has returned.
+        goes on when this has returned. Not one that is too long to be compared with the pins: then it is false.
 
         `complete`: the answer has all of them (one page, no cursor before or after).
         """
+        if len(items) > MAX_KNOWN:
+            return False
         if await self._note(upstream, subject, items, complete=complete, own=False):
             self.relist(upstream)
+        return True
 
     def relist(self, upstream: str) -> None:
         """Have the upstream listed anew: it says that it has changed, or has shown something new."""

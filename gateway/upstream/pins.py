@@ -17,6 +17,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import msgspec
+
 from gateway.protocol import canonical, strict
 
 if TYPE_CHECKING:
@@ -55,18 +57,29 @@ class Unreadable:
 
 def read(raw: bytes) -> Definition | Unreadable:
     """Read one item of a `tools/list` or `prompts/list` result."""
-    document = strict.read_reply(raw)
+    document = strict.read_part(raw)
     if isinstance(document, strict.Unreadable):
-        return Unreadable(document.message.replace("the body", "its definition"))
+        return Unreadable(document.message.replace("the body", "its definition"), _name_of(raw))
     name = document.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
         return Unreadable(f"its name is not a string of 1 to {_MAX_NAME} characters")
     return Definition(name, canonical.digest(document), document)
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
+def _name_of(raw: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=_Named).name
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def read_instructions(raw: bytes) -> Definition | Unreadable:
     """Read the `instructions` of an upstream: the JSON value, as it sent it."""
-    document = strict.read_reply(b'{"instructions":' + raw + b"}")
+    document = strict.read_part(b'{"instructions":' + raw + b"}")
     if isinstance(document, strict.Unreadable):
         return Unreadable(document.message.replace("the body", "the text"), INSTRUCTIONS)
     if not isinstance(document[INSTRUCTIONS], str):

@@ -7,7 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -197,13 +197,31 @@ async def test_a_prompt_that_changes_is_neither_listed_nor_got_nor_completed_unt
     assert await prompts(shop) == usable
 
 
-# --- when it is pinned -------------------------------------------------------------------------------
-
+CROWD: Final = {f"filler_{number}": "." for number in range(4_096)}
 OTHER: Final = {
     "tools": {"read": "Read an order and its customer."},
     "prompts": {"refund": "Refund an order in full.", "thank": "Thank for an order."},
     "instructions": POISONED,
 }
+HIDDEN: Final[Mapping[str, Any]] = {
+    "behind thousands of others": {"tools": CROWD | OTHER["tools"]},
+    "as if it were a message": {"tools": OTHER["tools"], "rewrite": ('"name":"read"', '"name":"read","Id":7')},
+}
+
+
+@requirement("catalogue/definitions")
+@pytest.mark.parametrize("trick", HIDDEN)
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_definition_that_nobody_pinned_reaches_nobody_however_it_is_listed(
+    server: ServerProcess, shop: GatewayProcess, mode: str, trick: str
+):
+    async with connected(shop, mode) as client:
+        assert [tool.description for tool in (await client.list_tools()).tools] == ["Read an order."]
+        say(server.origin, **HIDDEN[trick])
+        assert OTHER["tools"]["read"] not in [tool.description for tool in (await client.list_tools()).tools]
+
+
+# --- when it is pinned -------------------------------------------------------------------------------
 
 
 async def usable(shop: GatewayProcess, mode: str) -> list[str | None]:

@@ -3,7 +3,8 @@
 
 Run: `python -m tests.servers.shifting --fd N`. `say` tells it:
 `{"instructions": "…", "tools": {"name": "description"}, "prompts": {"name": "description"}}`. With `announce` it then sends
-so many notifications that its tools have changed, to subscribers and to the sessions that have got a prompt.
+so many notifications that its tools have changed, to subscribers and to the sessions that have got a prompt. With `rewrite`,
+a pair of texts, the one becomes the other in all that it sends.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _saying: dict[str, Any] = {
     "tools": {"read": "Read an order."},
     "prompts": {"refund": "Refund an order.", "thank": "Thank for an order."},
     "listed": 0,
+    "rewrite": ("", ""),
 }
 _bus = InMemorySubscriptionBus()
 _sessions: list[ServerSession] = []
@@ -87,8 +89,16 @@ def told(app: ASGIApp) -> ASGIApp:
     """The application, with `/say` beside it."""
 
     async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+        async def rewritten(message: Any) -> None:
+            old, new = (text.encode() for text in _saying["rewrite"])
+            if old and message["type"] == "http.response.start":
+                message["headers"] = [each for each in message["headers"] if each[0] != b"content-length"]
+            elif old:
+                message["body"] = message.get("body", b"").replace(old, new)
+            await send(message)
+
         if scope["type"] != "http" or scope["path"] != "/say":
-            await app(scope, receive, send)
+            await app(scope, receive, rewritten)
             return
         said = json.loads((await receive())["body"])
         _saying.update(said)

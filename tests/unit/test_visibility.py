@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import HistoryFull
 from gateway.model.wire import JsonObject
+from gateway.upstream.definitions import MAX_KNOWN
 from tests.unit.harness import Bench, call, listed, message, result
 
 
@@ -51,6 +52,16 @@ async def test_policy_is_asked_about_a_long_list_in_portions_between_which_calls
 
     assert [tool["name"] for tool in (await listing).json["result"]["tools"]] == names[::2]
     assert len(set(asked_in)) == len(asked_in) == 5
+
+
+async def test_of_a_list_that_is_too_long_to_be_compared_with_the_pins_nothing_is_shown(there: Bench):
+    """Whatever stands beyond what is looked at could be another definition of what is pinned."""
+    crowd = [listed(f"hidden_{number}") for number in range(MAX_KNOWN)]
+    for first, shown in ((crowd[1:], ["read_file"]), (crowd, [])):
+        tools = [*first, listed("read_file")]
+        there.upstream.script = lambda request, tools=tools: result(request, {"tools": tools})
+        found = (await there.ask(message("tools/list"))).json["result"]["tools"]
+        assert [item["name"] for item in found] == shown
 
 
 async def test_a_list_of_tasks_shows_the_callers_own(there: Bench):

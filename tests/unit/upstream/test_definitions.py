@@ -330,11 +330,23 @@ def test_a_tool_that_is_defined_twice_in_one_listing_cannot_be_used(second: byte
     assert case.definitions.fresh == {}
 
 
-def test_a_definition_that_cannot_be_read_is_a_warning_and_not_a_tool():
-    case = Case()
-    case.own(GOOD, b'{"name":"write_file","description":"a","description":"b"}')
+TWO_READINGS = b'{"name":"read_file","description":"a","description":"b"}'
 
-    assert case.pin("write_file") is Pin.UNKNOWN
+
+@pytest.mark.parametrize("pinned", [(GOOD,), ()])
+def test_a_tool_whose_definition_cannot_be_read_cannot_be_used(pinned: tuple[bytes, ...]):
+    case = Case(*pinned)
+    case.own(GOOD)
+    case.passing(TWO_READINGS)
+
+    assert case.pin() is Pin.CHANGED
+
+
+def test_a_definition_without_a_name_is_a_warning_and_not_a_tool():
+    case = Case()
+    case.own(GOOD, b'{"description":"nameless"}')
+
+    assert case.definitions.names() == {"read_file"}
     assert "lists a tool that cannot be read" in case.definitions.warnings()[-1]
     case.own(GOOD)
     assert case.definitions.warnings() == ()

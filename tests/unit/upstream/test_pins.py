@@ -96,6 +96,18 @@ def test_a_definition_that_two_readers_could_read_differently_is_unreadable(raw:
     assert problem in item.problem or problem == "batch"
 
 
+@pytest.mark.parametrize("key", ["Id", "_id", "Method", "RESULT", "json-rpc"])
+def test_a_definition_is_no_message_and_may_have_members_that_look_like_those_of_one(key: str):
+    item = read(json.dumps({"name": "a", key: 7}).encode())
+
+    assert isinstance(item, Definition)
+    assert item.document[key] == 7
+
+
+def test_of_a_definition_that_cannot_be_read_the_name_is_known_if_it_has_one():
+    assert read(b'{"name":"a","x":1,"x":2}') == Unreadable("an object of its definition has the same key twice", "a")
+
+
 def test_what_an_earlier_revision_is_shown_of_a_definition_is_a_view_of_it():
     assert is_view_of(defined(), defined())
     assert is_view_of(without("title", "outputSchema", "icons", "_meta"), defined())
