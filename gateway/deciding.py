@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gateway import credential_chain
 from gateway.case import Case
+from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
@@ -36,7 +37,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
     it does not go on."""
     principal, call, task = case.request.principal, case.call, case.task
     context = visit.context(case.message, task)
-    depth = len(principal.delegation)
+    depth = depth_of(principal, call.target)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
         asked = gateway.monotonic()

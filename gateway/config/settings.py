@@ -129,6 +129,11 @@ class Upstream(Settings):
     trust: Literal["trusted", "untrusted"] = Field(
         default="untrusted", description="`trusted`: what comes from it was written by your own people."
     )
+    aggregates: tuple[Text, ...] | None = Field(
+        default=None,
+        description="The audiences that it passes calls on to, if it does: they count as reached too. An empty list says"
+        " that nobody knows which.",
+    )
     tenant: str | None = Field(default=None, description="Whose data it holds.")
     environment: str | None = Field(
         default=None, description="Such as production; without it, policy assumes the worst."

@@ -13,7 +13,7 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
@@ -29,7 +29,8 @@ def dump(state: TaskState) -> bytes:
     written["version"] = VERSION
     written["open"] = [to_fields(event) for event in state.open.values()]
     written["touched"] = [
-        (touch.audience, touch.write, touch.tenant, touch.environment, count) for touch, count in state.touched.items()
+        (count, touch.audience, touch.write, touch.tenant, touch.environment, *touch.behind)
+        for touch, count in state.touched.items()
     ]
     written["shingles"] = {fingerprint: _pack(digests) for fingerprint, digests in state.shingles.items()}
     written["unkept"] = list(state.unkept)
@@ -62,7 +63,10 @@ def _state(read: Mapping[str, Any]) -> TaskState:
     return TaskState(
         **plain,
         open={event.call: event for event in events if isinstance(event, Reserved)},
-        touched={Touch(*values[:4]): values[4] for values in cast("Sequence[Sequence[Any]]", read["touched"])},
+        touched={
+            Touch(*values[1:5], behind=tuple(values[5:])): values[0]
+            for values in cast("Sequence[Sequence[Any]]", read["touched"])
+        },
         shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
         sources=set(plain["results"].values()),

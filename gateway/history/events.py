@@ -25,12 +25,17 @@ NO_DIGESTS: frozenset[int] = frozenset()
 
 
 class Touch(NamedTuple):
-    """What a call touches: the system, whether it may change it, and where the system belongs."""
+    """What a call touches: the system, whether it may change it, where the system belongs, and those behind it."""
 
     audience: str
     write: bool
     tenant: str | None
     environment: str | None
+    behind: tuple[str, ...] = ()
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        return (self.audience, *self.behind)
 
 
 class Shown(NamedTuple):
@@ -162,4 +167,5 @@ def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
 def touch(call: Call) -> Touch:
     """What a call counts as. Anything but a read may change something."""
     target = call.target
-    return Touch(target.audience, target.labels.effect is not Effect.READ, target.tenant, target.environment)
+    behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
+    return Touch(target.audience, target.labels.effect is not Effect.READ, target.tenant, target.environment, behind)

@@ -12,7 +12,9 @@ from gateway.model.target import Role
 if TYPE_CHECKING:
     from gateway.history.events import Touch
     from gateway.history.state import Known, TaskState
+    from gateway.model.caller import Principal
     from gateway.model.content import CallContent, Sighting
+    from gateway.model.target import Target
 
 WINDOW: Final = 60.0
 """Seconds over which `audiences_in_window` counts."""
@@ -55,6 +57,11 @@ def facts(
     )
 
 
+def depth_of(principal: Principal, target: Target) -> int | None:
+    """Agents and aggregators between the user and the systems that a call reaches; `None` if nobody knows how many."""
+    return None if target.aggregates == () else len(principal.delegation) + (target.aggregates is not None)
+
+
 class _Reach(NamedTuple):
     """What a task has touched, in sets."""
 
@@ -68,8 +75,8 @@ class _Reach(NamedTuple):
 def _reach(touched: tuple[Touch, ...]) -> _Reach:
     """Most calls touch what the calls before did."""
     return _Reach(
-        frozenset(touch.audience for touch in touched),
-        frozenset(touch.audience for touch in touched if touch.write),
+        frozenset(system for touch in touched for system in touch.reached),
+        frozenset(system for touch in touched if touch.write for system in touch.reached),
         frozenset(touch.tenant for touch in touched if touch.tenant is not None),
         frozenset(touch.environment for touch in touched if touch.environment is not None),
     )
@@ -115,7 +122,7 @@ def _may_hold_lost(state: TaskState, call: str, content: CallContent) -> bool:
     than the only one that the task knows."""
     if any(sighting.fingerprint not in state.credentials for sighting in content.sightings):
         return True
-    systems = {touch.audience for touch in state.touched}
+    systems = {system for touch in state.touched for system in touch.reached}
     systems.update(known.audience for known in state.credentials.values() if known.audience is not None)
     return systems != {state.open[call].touch.audience} and not content.tokens <= state.trusted
 

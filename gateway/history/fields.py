@@ -74,20 +74,13 @@ def _opened(event: Opened) -> JsonObject:
 
 
 def _reserved(event: Reserved) -> JsonObject:
-    touch = event.touch
     fields: dict[str, Json] = {
         "call": event.call,
         "number": event.number,
         "at": event.at,
-        "audience": touch.audience,
         "sensitivity": event.sensitivity.value,
     }
-    if touch.write:
-        fields["write"] = True
-    if touch.tenant is not None:
-        fields["tenant"] = touch.tenant
-    if touch.environment is not None:
-        fields["environment"] = touch.environment
+    _write_touch(fields, event.touch)
     if event.destinations is not None:
         fields["destinations"] = pack(event.destinations)
     if not event.untrusted:
@@ -102,6 +95,18 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["said"] = pack(event.said)
     fields.update((name, True) for name in _FLAGS if getattr(event, name))
     return fields
+
+
+def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
+    fields["audience"] = touch.audience
+    if touch.write:
+        fields["write"] = True
+    if touch.tenant is not None:
+        fields["tenant"] = touch.tenant
+    if touch.environment is not None:
+        fields["environment"] = touch.environment
+    if touch.behind:
+        fields["behind"] = list(touch.behind)
 
 
 _FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed")
@@ -195,6 +200,7 @@ def _read_reserved(fields: JsonObject) -> Reserved:
             bool(fields.get("write", False)),
             _optional(fields, "tenant"),
             _optional(fields, "environment"),
+            _texts(fields, "behind"),
         ),
         mint=bool(fields.get("mint", False)),
         untrusted=not fields.get("trusted", False),

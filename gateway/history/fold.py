@@ -70,7 +70,8 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     state.open[event.call] = event
     state.number = max(state.number, event.number)
     _add(state.touched, event.touch)
-    _add(state.busy, audience)
+    for system in event.touch.reached:
+        _add(state.busy, system)
     state.blind += event.destinations is None
     state.crowded += event.crowded
     for digest in event.destinations or ():
@@ -112,9 +113,9 @@ def _release(state: TaskState, event: Released) -> None:
 
 def _settle(state: TaskState, event: Settled) -> None:
     done = _close(state, event.call)
-    audience = done.touch.audience
     state.settled += 1
-    state.last[audience] = max(state.last.get(audience, done.at), done.at)
+    for system in done.touch.reached:
+        state.last[system] = max(state.last.get(system, done.at), done.at)
     _label(state, done.sensitivity, untrusted=done.untrusted)
 
 
@@ -195,7 +196,8 @@ def _close(state: TaskState, call: str) -> Reserved:
     reservation = open_call(state, call)
     del state.open[call]
     state.kept.pop(call, None)
-    _take(state.busy, reservation.touch.audience)
+    for system in reservation.touch.reached:
+        _take(state.busy, system)
     return reservation
 
 

@@ -136,7 +136,9 @@ class Provenance:
 
     def _known(self) -> SessionFacts:
         found: Mapping[str, Any] = self._entry.get("found") or {}
-        depth = len(cast("Sequence[Any]", self._entry["principal"]["delegation"]))
+        behind: Sequence[str] | None = self._entry["target"].get("aggregates")
+        delegation = cast("Sequence[Any]", self._entry["principal"]["delegation"])
+        depth = None if behind == [] else len(delegation) + (behind is not None)
         known = facts(self._state, self._own.at, call=self._own.call, content=_content(self._own, found), depth=depth)
         return replace(
             known,
@@ -167,8 +169,9 @@ class Provenance:
         self._open[event.call] = mark
         touch = event.touch
         self._touch(touch, mark)
-        if event.at >= self._latest.get(touch.audience, (0.0, mark))[0]:
-            self._latest[touch.audience] = (event.at, mark)
+        for system in touch.reached:
+            if event.at >= self._latest.get(system, (0.0, mark))[0]:
+                self._latest[system] = (event.at, mark)
         for digest in event.destinations or ():
             self._destinations.setdefault(digest, mark)
         for fingerprint in event.credentials:
@@ -180,10 +183,10 @@ class Provenance:
             self._flooded.setdefault(touch.audience, mark)
 
     def _touch(self, touch: Touch, mark: Mark) -> None:
-        named = {"audiences": touch.audience, "tenants": touch.tenant, "environments": touch.environment}
-        if touch.write:
-            named["write_audiences"] = touch.audience
-        for member, name in named.items():
+        named = [("tenants", touch.tenant), ("environments", touch.environment)]
+        for system in touch.reached:
+            named += [("audiences", system), *([("write_audiences", system)] if touch.write else [])]
+        for member, name in named:
             if name is not None:
                 self._begun.setdefault((member, name), mark)
 

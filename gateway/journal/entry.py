@@ -200,6 +200,7 @@ def _target(target: Target) -> JsonObject:
         "sensitivity": target.labels.sensitivity.value,
         "roles": {pointer: role.value for pointer, role in target.labels.roles.items()},
         "pin": None if target.pin is None else target.pin.value,
+        **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
     }
 
 

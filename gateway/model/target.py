@@ -81,6 +81,8 @@ class Target:
     labels: Labels = field(default_factory=Labels)
     pin: Pin | None = None
     """`None` for resources: data changes by its nature."""
+    aggregates: tuple[str, ...] | None = None
+    """The systems that an aggregator passes calls on to. Empty: it is one, and nobody knows to which."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
 

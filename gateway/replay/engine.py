@@ -12,7 +12,7 @@ from typing import Final, Literal, cast
 
 from gateway.history import relevance
 from gateway.history.events import Opened, Released, Settled, shown
-from gateway.history.facts import facts
+from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.making import observed, reserved, says_nothing
 from gateway.history.state import TaskState
@@ -95,7 +95,7 @@ class _Run:
             call, trace.task, state.shingles, relevance=relevance.of_call(state, call.target)
         )
         apply(state, reserved(state, call_id, call, content, now))
-        depth = len(trace.principal.delegation)
+        depth = depth_of(trace.principal, call.target)
         known = facts(state, now, call=call_id, content=content, depth=depth)
         context = Context(now, f"{number:032x}", None, None, trace.task, SUPPORTED_OBLIGATIONS)
         asked = document.decision(trace.principal, call, context, known)

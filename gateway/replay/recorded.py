@@ -184,7 +184,7 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
     """Add what the record says of a target. The first word on a tool stands."""
     described = _fields(
         entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
-    )
+    ) | {"aggregates": target.get("aggregates")}
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
     labels = _fields(entry, lambda _: {name: target[name] for name in _LABELS})
     if labels != _DEFAULTS:

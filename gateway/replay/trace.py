@@ -68,6 +68,7 @@ class TraceUpstream:
     tenant: str | None = None
     environment: str | None = None
     tools: Mapping[str, ToolLabels] = field(default_factory=dict[str, ToolLabels])
+    aggregates: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Trace:
             trust=upstream.trust,
             labels=labels_for(step.tool, upstream.tools),
             pin=Pin.UNPINNED,
+            aggregates=upstream.aggregates,
         )
 
 
@@ -138,6 +140,7 @@ class _Upstream(_Form):
     tenant: _Name | None = None
     environment: _Name | None = None
     tools: dict[_Name, ToolLabels] = {}
+    aggregates: tuple[_Name, ...] | None = None
 
 
 class _Head(_Form):
@@ -251,7 +254,12 @@ def _contract(contract: _Contract, trace: str) -> Contract:
 
 def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:
     return TraceUpstream(
-        upstream.audience or name, upstream.trust, upstream.tenant, upstream.environment, upstream.tools
+        upstream.audience or name,
+        upstream.trust,
+        upstream.tenant,
+        upstream.environment,
+        upstream.tools,
+        upstream.aggregates,
     )
 
 

@@ -151,7 +151,7 @@ class Catalogue:
         settings = self._upstreams[upstream]
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         labels = labels_of_resource(name, settings.resources, settings.tools) if name else _READ
-        return Target(type, upstream, name, *place, labels=labels)
+        return Target(type, upstream, name, *place, labels=labels, aggregates=settings.aggregates)
 
     def highest(self, upstream: str) -> Sensitivity:
         """The highest sensitivity that a tool of this upstream may have: what is read of it counts so, if nobody knows of

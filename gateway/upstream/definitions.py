@@ -292,9 +292,9 @@ class Definitions:
         settings = self._settings
         place = (settings.audience, settings.tenant, settings.environment, settings.trust)
         if self.subject == "instructions":
-            return Target("resource", self.name, "", *place, labels=_READ, pin=pin)
+            return Target("resource", self.name, "", *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
         if self.subject == "prompt":
-            return Target("prompt", self.name, name, *place, labels=_READ, pin=pin)
+            return Target("prompt", self.name, name, *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
         return Target(
             "tool",
             self.name,
@@ -304,6 +304,7 @@ class Definitions:
             pin=pin,
             annotations=_annotations(seen.document) if isinstance(seen, Definition) else {},
             schema=seen.document.get("inputSchema") if isinstance(seen, Definition) else None,
+            aggregates=settings.aggregates,
         )
 
 

@@ -48,6 +48,8 @@ SYSTEMS: Final[Mapping[str, str]] = {
     "acme": "environment: test, tenant: acme",
     "globex": "environment: test, tenant: globex",
     "staging": "environment: staging",
+    "hub": "environment: test, aggregates: [crm,billing]",
+    "proxy": "environment: test, aggregates: []",
 }
 """Name → what is declared of it. Each is an audience of its own."""
 

@@ -14,7 +14,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.desk import CODE_NAME, made
-from tests.e2e.systems import Agent, Servers, delegated, many, spellings
+from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings
 from tests.e2e.wire import stateless
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -131,6 +131,25 @@ def test_a_third_agent_in_a_row_is_asked_about_and_a_fourth_refused(one: Gateway
     delegated(one, systems, 2).passes("crm", "read")
     delegated(one, systems, 3).asked(["fan-out/depth"], "crm", "read")
     delegated(one, systems, 4).denied(["fan-out/depth", "delegation/depth"], "crm", "read")
+
+
+@requirement("history/fan-out")
+def test_an_aggregator_is_a_hand_more_and_one_that_nobody_described_is_too_many(one: GatewayProcess, systems: Servers):
+    delegated(one, systems, 1).passes("hub", "read")
+    delegated(one, systems, 2).asked(["fan-out/depth"], "hub", "read")
+    delegated(one, systems, 3).denied(["fan-out/depth"], "hub", "read")
+    agent(one, systems).denied(["fan-out/depth"], "proxy", "read")
+
+
+@requirement("history/fan-out")
+def test_the_systems_behind_an_aggregator_are_reached_with_it(ada: Agent):
+    ada.passes("hub", "write")
+    ada.passes("billing", "write")
+    ada.asked(["fan-out/audiences"], "chat", "read")
+    ada.asked(["fan-out/audiences", "fan-out/writes"], "chat", "write")
+    task = ada.declare(contract={"limits": {"audiences": 5, "audiences_in_window": 6}})
+    task.reads("chat", "files", "hub")
+    task.denied(["fan-out/audiences"], "search", "read")
 
 
 @requirement("history/fan-out")

@@ -288,9 +288,23 @@ def test_labels_and_addresses_are_read():
     labels = settings.upstreams["a"].tools["send_*"]
 
     assert (labels.effect, labels.roles) == (Effect.WRITE, {"/to": Role.DESTINATION})
+    assert settings.upstreams["a"].aggregates is None
     assert (settings.host, settings.port, settings.base_url) == ("::1", 9000, "https://[::1]:9000")
     assert parse("public_url: https://gateway.example/").base_url == "https://gateway.example"
     assert parse("").base_url == "http://127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(("written", "read"), [("[crm, mail]", ("crm", "mail")), ("[]", ())])
+def test_an_aggregator_names_what_is_behind_it_or_that_nobody_knows(written: str, read: tuple[str, ...]):
+    settings = parse(f"upstreams: {{hub: {{command: [x], audience: hub, aggregates: {written}}}}}")
+
+    assert settings.upstreams["hub"].aggregates == read
+
+
+def test_an_aggregator_is_no_word():
+    assert problems("upstreams: {hub: {command: [x], audience: hub, aggregates: crm}}") == (
+        "upstreams.hub.aggregates: it should be a list",
+    )
 
 
 # --- suppressions --------------------------------------------------------------------------------------

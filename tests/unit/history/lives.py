@@ -49,9 +49,10 @@ CALLS = st.builds(
     st.just("use"),
     audience=st.sampled_from(["a", "b", "c"]),
     tenant=st.sampled_from([None, "x"]),
-    environment=st.none(),
+    environment=st.sampled_from([None, "staging"]),
     trust=st.sampled_from(["trusted", "untrusted"]),
     labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
+    aggregates=st.sampled_from([None, None, ("b", "d"), ()]),
 ).map(lambda target: Call("tools/call", target, {}))
 OPENED = st.builds(Opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(

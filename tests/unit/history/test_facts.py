@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.history.events import Observed, Opened, Released, Reserved, Settled, Shown, Touch
-from gateway.history.facts import WINDOW, facts
+from gateway.history.facts import WINDOW, depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.state import ENDLESS, TaskState
+from gateway.model.caller import Actor, AuthMethod, Principal
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts, TaskLabels
-from gateway.model.target import Role, Sensitivity
+from gateway.model.target import Role, Sensitivity, Target
 
 TOUCHES = st.builds(
     Touch,
@@ -19,6 +21,7 @@ TOUCHES = st.builds(
     write=st.booleans(),
     tenant=st.sampled_from([None, "x", "y"]),
     environment=st.sampled_from([None, "staging", "production"]),
+    behind=st.sampled_from([(), ("d",), ("d", "e")]),
 )
 
 
@@ -51,6 +54,27 @@ def test_the_first_call_is_in_its_own_facts():
         followed=(),
         approvals_used=0,
     )
+
+
+@pytest.mark.parametrize(("behind", "depth"), [(None, 2), (("crm", "mail"), 3), ((), None)])
+def test_an_aggregator_is_one_hand_more(behind: tuple[str, ...] | None, depth: int | None):
+    who = Actor("a", "https://idp.example")
+    principal = Principal("agent", "https://idp.example", AuthMethod.JWT, delegation=(who, who))
+
+    assert depth_of(principal, Target("tool", "hub", "use", "hub", aggregates=behind)) == depth
+
+
+def test_the_systems_behind_an_aggregator_are_touched_with_it():
+    state = TaskState()
+    hub = Touch("hub", write=True, tenant=None, environment=None, behind=("crm", "mail"))
+    apply(state, Reserved("c", 1, 0, hub))
+    open_, everything = facts(state, 10**6), frozenset({"hub", "crm", "mail"})
+    apply(state, Settled("c"))
+    settled, later = facts(state, WINDOW), facts(state, WINDOW + 1)
+
+    for known in (open_, settled, later):
+        assert (known.audiences, known.write_audiences) == (everything, everything)
+    assert [known.audiences_in_window for known in (open_, settled, later)] == [everything, everything, frozenset()]
 
 
 def test_a_credential_that_stands_in_the_goal_is_the_users():
@@ -169,8 +193,10 @@ def test_facts_are_those_of_the_calls_that_were_not_taken_back(history: list[tup
     counted = [touch for touch, end in history if end in {"settle", "leave"}]
     assert known.calls == len(counted)
     assert known.in_flight == sum(end == "leave" for _, end in history)
-    assert known.audiences == {touch.audience for touch in counted}
-    assert known.write_audiences == {touch.audience for touch in counted if touch.write}
+    assert known.audiences == {system for touch in counted for system in (touch.audience, *touch.behind)}
+    assert known.write_audiences == {
+        system for touch in counted if touch.write for system in (touch.audience, *touch.behind)
+    }
     assert known.tenants == {touch.tenant for touch in counted} - {None}
     assert known.environments == {touch.environment for touch in counted} - {None}
     assert known.denials == sum(end == "deny" for _, end in history)

@@ -43,6 +43,7 @@ EVENTS: tuple[Event, ...] = (
     RESERVED._replace(destinations=None),
     RESERVED._replace(destinations=(), crowded=True),
     Reserved("c", 1, 0.0, Touch("a", write=False, tenant=None, environment=None), destinations=()),
+    Reserved("c", 1, 0.0, Touch("hub", write=False, tenant=None, environment=None, behind=("a", "b"))),
     Released("c", denied=True),
     Released("c", denied=False),
     Settled("c"),
@@ -178,6 +179,7 @@ def _grown(before: SessionFacts, after: SessionFacts) -> None:
     assert after.audiences >= before.audiences
     assert after.write_audiences >= before.write_audiences
     assert after.tenants >= before.tenants
+    assert after.environments >= before.environments
     assert after.destinations is None or (before.destinations is not None and after.destinations >= before.destinations)
     assert after.spread is None or (before.spread is not None and after.spread >= before.spread)
     assert before.labels is not None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
 from gateway.history import History
+from gateway.history.facts import depth_of
 from gateway.history.provenance import DENIALS, Explanation, Provenance
 from gateway.journal.entry import call_entry
 from gateway.model.call import Call, Context, Source
@@ -79,7 +80,7 @@ class Session:
         self.now += 1
         call, call_id = Call("tools/call", to, {}), f"c{len(self.facts) + 1}"
         content = content if content is not None else CallContent()
-        counted = self.history.reserve(self.task, call_id, call, content, self.now, depth=0)
+        counted = self.history.reserve(self.task, call_id, call, content, self.now, depth=depth_of(AGENT, to))
         self.facts[call_id] = counted.facts
         context = Context(self.now, "0", None, None, self.task)
         decision = Decision("allow", (), (), REVISION)

@@ -76,6 +76,18 @@ async def test_what_a_gateway_recorded_replays_to_the_same_decisions(tmp_path: P
     assert check(file) == len(CALLS)
 
 
+@requirement("replay/export")
+@pytest.mark.parametrize(("behind", "effect"), [("[mail]", "allow"), ("[]", "deny")])
+async def test_an_aggregator_replays_as_one(tmp_path: Path, behind: str, effect: str):
+    async with bench(tmp_path, more=FULL, labels=f"{LABELS}\n    aggregates: {behind}") as there:
+        await there.ask(call(path="notes.txt"))
+        (outcome,) = await replayed(there, exported(tmp_path)[0])
+
+    facts: Any = outcome.facts
+    assert (outcome.decision.effect, outcome.met) == (effect, True)
+    assert (facts["audiences"], facts.get("depth")) == ((["files", "mail"], 1) if behind != "[]" else (["files"], None))
+
+
 async def test_no_secret_is_in_a_journal_that_records_in_full_nor_in_its_traces(tmp_path: Path):
     async with bench(tmp_path, more=FULL, labels=LABELS) as there:
         await play(there)

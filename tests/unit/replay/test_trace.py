@@ -71,6 +71,7 @@ def test_a_described_tool_has_its_labels():
         "trust": "trusted",
         "tenant": "acme",
         "environment": "test",
+        "aggregates": ["mail"],
         "tools": {"read_*": {"effect": "read", "egress": False, "roles": {"/path": "selector"}}},
     }
     trace = head({"id": "t", "upstreams": {"fs": site}}, ())
@@ -79,13 +80,14 @@ def test_a_described_tool_has_its_labels():
     assert (target.audience, target.trust, target.tenant, target.environment) == ("files", "trusted", "acme", "test")
     assert (target.labels.effect, target.labels.egress) == (Effect.READ, False)
     assert target.labels.roles == {"/path": Role.SELECTOR}
-    assert target.pin is Pin.UNPINNED
+    assert (target.pin, target.aggregates) == (Pin.UNPINNED, ("mail",))
 
 
 @pytest.mark.parametrize("upstreams", [{}, {"fs": {"tools": {"other": {"effect": "read"}}}}])
 def test_what_is_not_described_is_taken_for_the_worst(upstreams: dict[str, Any]):
     target = head({"id": "t", "upstreams": upstreams}, ()).target(step(CALL, 0, "t", None))
 
+    assert target.aggregates is None
     assert (target.audience, target.trust, target.labels.effect, target.labels.egress, target.labels.roles) == (
         "fs",
         "untrusted",

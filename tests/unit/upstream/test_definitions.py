@@ -20,6 +20,7 @@ SETTINGS = Upstream(
     trust="trusted",
     tenant="acme",
     environment="staging",
+    aggregates=("mail.example",),
     tools={"read_*": ToolLabels(effect=Effect.READ, egress=False)},
 )
 GOOD = tool("read_file", annotations={"readOnlyHint": True})
@@ -72,6 +73,7 @@ def test_a_tool_as_it_is_pinned_matches_and_carries_what_the_operator_says_of_it
         "staging",
         "trusted",
     )
+    assert target.aggregates == ("mail.example",)
     assert target.labels.effect is Effect.READ
     assert target.annotations == {"readOnlyHint": True}
     assert case.definitions.target("read_file") is target
