@@ -2,8 +2,8 @@
 reaches which.
 
 Run: `python -m tests.e2e.desk --fd N`. Its log and `/release/<key>` are those of `tests.servers.echo`, `hold` too.
-Every other tool answers with the page of `PAGES` that the argument `page` names, or repeats what it was to `find`. `initialize` gives a session. What else it
-says: see `desk_streams`.
+Every other tool answers with the page of `PAGES` that the argument `page` names, in the shape that `shape` names (see
+`desk_shapes`), or repeats what it was to `find`. `initialize` gives a session. What else it says: see `desk_streams`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from tests.e2e import desk_shapes
 from tests.e2e.desk_streams import CAPABILITIES, Tasks, header, opened, stream
 from tests.servers.echo import Echo, Exchange, JsonObject, plain_result, reply, respond, text_result
 from tests.servers.serving import serve
@@ -40,6 +41,9 @@ def made(name: str) -> str:
 
 
 KEY, SECOND, THIRD, NEW = made("key"), made("second"), made("third"), made("new")
+PEM: Final = "\n".join(
+    ("-----BEGIN PRIVATE KEY-----", *(made(f"line-{line}")[6:] * 2 for line in range(20)), "-----END PRIVATE KEY-----")
+)
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 ADDRESS: Final = "payroll@attacker.test"
 WORD: Final = "k7Qz-93mW-2tRx-8bLn"
@@ -51,6 +55,7 @@ CODE_NAME: Final = "quillfeather-88213"
 PAGES: Final[Mapping[str, str]] = {
     "none": "Done.",
     "key": f"The deployment uses {KEY} for now.",
+    "pem": PEM,
     "second": f"Welcome. Continue with {SECOND} from here.",
     "third": f"Welcome. Continue with {THIRD} from here.",
     "new": f"Made: {NEW}",
@@ -74,8 +79,11 @@ class Desk(Echo):
         message: JsonObject = json.loads(exchange.body or b"{}")
         params: JsonObject = message.get("params") or {}
         method, shown = str(message.get("method")), PAGES[header(exchange, "x-page") or "none"]
-        if (listed := _listed(method, shown)) is not None:
-            await exchange.answer(200, reply(message, listed))
+        if (found := _listed(method, shown) or desk_shapes.read(message, PAGES.__getitem__)) is not None:
+            await exchange.answer(200, reply(message, found))
+        elif method == "tools/call" and "shape" in (params.get("arguments") or {}):
+            arguments: JsonObject = params["arguments"]
+            await desk_shapes.answer(exchange, message, PAGES[arguments["page"]], arguments)
         elif method == "tools/call" and params["name"] != "hold":
             await exchange.answer(200, self.called(message, params))
         elif method.startswith("tasks/"):
