@@ -15,6 +15,7 @@ from gateway.config.values import Secret, Text, hostname, shortened
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _HOST: Final = re.compile(r"[^\s/*@,]+")
 _ORIGIN: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/*@,]+|null")
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 _FRAMING: Final = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
@@ -45,6 +46,12 @@ def _issuer(value: str) -> str:
     return value
 
 
+def _trust_domain(value: str) -> str:
+    if _TRUST_DOMAIN.fullmatch(value) is None:
+        raise ValueError("it is no trust domain; write it like corp.example, without spiffe://")
+    return value
+
+
 def _variable(value: str) -> str:
     if not value or "=" in value or "\0" in value:
         raise ValueError(f"{shortened(value)} is no name of an environment variable; write it like API_KEY")
@@ -68,6 +75,7 @@ PublicUrl = Annotated[Text, AfterValidator(_public_url)]
 Host = Annotated[str, AfterValidator(_host)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Issuer = Annotated[Text, AfterValidator(_issuer)]
+TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[Secret, AfterValidator(_header_value)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from gateway.config.formats import Issuer
+from gateway.config.formats import Issuer, TrustDomain
 from gateway.config.values import Duration, KeyLocation, Settings, Text
 
 
@@ -46,7 +46,7 @@ class SpiffeIdentity(Settings):
     """SPIFFE workload identities: JWT-SVIDs, and X.509-SVIDs over mutual TLS."""
 
     kind: Literal["spiffe"]
-    trust_domain: str = Field(pattern=r"^[a-z0-9._-]{1,255}$", description="Without `spiffe://`.")
+    trust_domain: TrustDomain = Field(description="Without `spiffe://`.")
     bundle: KeyLocation = Field(description="The SPIFFE bundle: `file:PATH` or `https://…`.")
     audience: Text | None = Field(default=None, description="By default `<public_url>/mcp`.")
     x509: bool = Field(default=False, description="Accept client certificates (needs `tls.client_ca`).")

@@ -58,6 +58,13 @@ _SENTENCES: Final = {
     "string_too_short": "it is empty; give it a value",
     "too_short": "it is empty; give it a value",
     "greater_than": "it should be greater than 0",
+    "string_type": "it should be text; put it in quotes",
+    "path_type": "it should be a path; put it in quotes",
+    "tuple_type": "it should be a list; write each item after a dash",
+    "bool_type": "it should be true or false",
+    "bool_parsing": "it should be true or false",
+    "int_type": "it should be a whole number",
+    "invalid_key": "a key should be text; put it in quotes",
 }
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 from gateway.config.formats import HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.values import (
+    Count,
     Duration,
     FilePath,
     Secret,
@@ -134,8 +135,8 @@ class Upstream(Settings):
         description="The audiences that it passes calls on to, if it does: they count as reached too. An empty list says"
         " that nobody knows which.",
     )
-    tenant: str | None = Field(default=None, description="Whose data it holds.")
-    environment: str | None = Field(
+    tenant: Text | None = Field(default=None, description="Whose data it holds.")
+    environment: Text | None = Field(
         default=None, description="Such as production; without it, policy assumes the worst."
     )
     credential: Annotated[NoCredential | HeaderCredential, Field(discriminator="kind")] = Field(
@@ -224,10 +225,10 @@ class HistorySettings(Settings):
 
     store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
     idle: Duration = Field(default=timedelta(minutes=30), description="How long an unused implicit task lives.")
-    tasks: int = Field(
+    tasks: Count = Field(
         default=20_000, gt=0, description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten."
     )
-    tasks_per_caller: int = Field(default=5_000, gt=0, description="The same for the tasks of one caller.")
+    tasks_per_caller: Count = Field(default=5_000, gt=0, description="The same for the tasks of one caller.")
 
 
 class JournalSettings(Settings):
@@ -240,7 +241,7 @@ class JournalSettings(Settings):
     segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
     arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
     results: Literal["digest", "full", "none"] = Field(default="digest", description="How results are recorded.")
-    refusals: int = Field(
+    refusals: Count = Field(
         default=600,
         gt=0,
         description="Refusals of unidentified callers told one by one in journal and log in a minute; the rest is counted.",
@@ -255,15 +256,15 @@ class Limits(Settings):
         default=timedelta(seconds=20),
         description="For a request's head, from the connection on, or from the first byte after an answer; then: 408.",
     )
-    connections: int = Field(
+    connections: Count = Field(
         default=2000,
         gt=0,
         description="Open connections of one client address (of one /64 of IPv6); more are closed. A proxy is one client.",
     )
     connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
-    in_flight: int = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")
-    in_flight_per_caller: int = Field(
+    in_flight: Count = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")
+    in_flight_per_caller: Count = Field(
         default=250, gt=0, description="The same for one caller, open streams included; beyond it: 429."
     )
     keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from datetime import timedelta
@@ -36,6 +37,8 @@ def _size(value: object) -> object:
         if match is None:
             raise ValueError(f"{shortened(value)} is not a size; write it like 4MiB or 512KiB")
         return int(match[1]) * _SIZE_UNITS[match[2]]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("it is not a size; write it like 4MiB or 512KiB")  # noqa: TRY004 - pydantic reports ValueError
     return value
 
 
@@ -48,8 +51,10 @@ def _duration(value: object) -> object:
         if seconds > _LONGEST:
             raise ValueError(f"{shortened(value)} is longer than a gateway can wait")
         return timedelta(seconds=seconds)
-    if isinstance(value, int | float):
-        raise ValueError(f"{value!r} has no unit; write it like {value}s")  # noqa: TRY004 - pydantic reports ValueError
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        raise ValueError(f"{value!r} has no unit; write it like {value}s")
+    if not isinstance(value, timedelta):
+        raise ValueError("it is not a duration; write it like 250ms, 5s or 10m")  # noqa: TRY004 - pydantic reports ValueError
     return value
 
 
@@ -90,6 +95,8 @@ def _without_nul(value: str) -> str:
 
 
 def _path(value: object, info: ValidationInfo) -> object:
+    if value == "":
+        raise ValueError("it is empty; give it a value")
     if isinstance(value, str | Path):
         return _base(info) / Path(_without_nul(_interpolate(str(value)))).expanduser()
     return value
@@ -119,6 +126,8 @@ Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 """Written as `${NAME}` or `file:PATH`; never as itself."""
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """`${NAME}` in it is replaced from the environment."""
+Count = Annotated[int, Field(strict=True)]
+"""`yes` is none, though Python would count it as 1."""
 FilePath = Annotated[Path, BeforeValidator(_path)]
 """Relative to the configuration file's folder."""
 

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
-from tests.unit.configuring import UPSTREAM, problems
+import pytest
+import yaml
+
+from gateway.config import InvalidSettings
+from tests.unit.configuring import UPSTREAM, parse, problems
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,26 @@ def test_what_is_not_known_is_told_with_what_is(text: str, said: str):
         ("upstreams: []", "upstreams: it should be a mapping of settings"),
         ("limits: {in_flight: 0}", "limits.in_flight: it should be greater than 0"),
         ("errors: loud", "errors: it should be 'result' or 'protocol'"),
+        ("listen: 8080", "listen: it should be text; put it in quotes"),
+        ("identity: {kind: anonymous}", "identity: it should be a list; write each item after a dash"),
+        ("policy: {path: 3}", "policy.path: it should be a path; put it in quotes"),
+        ("policy: {path: ''}", "policy.path: it is empty; give it a value"),
+        ("limits: {connect: []}", "limits.connect: it is not a duration; write it like 250ms, 5s or 10m"),
+        ("limits: {connect: yes}", "limits.connect: it is not a duration; write it like 250ms, 5s or 10m"),
+        ("limits: {request_bytes: []}", "limits.request_bytes: it is not a size; write it like 4MiB or 512KiB"),
+        ("limits: {request_bytes: yes}", "limits.request_bytes: it is not a size; write it like 4MiB or 512KiB"),
+        ("limits: {in_flight: yes}", "limits.in_flight: it should be a whole number"),
+        ("limits: {in_flight: 1.5}", "limits.in_flight: it should be a whole number"),
+        (f"upstreams: {{a: {UPSTREAM}, tenant: ''}}}}", "upstreams.a.tenant: it is empty; give it a value"),
+        (f"upstreams: {{a: {UPSTREAM}, environment: ''}}}}", "upstreams.a.environment: it is empty; give it a value"),
+        (
+            f"upstreams: {{a: {UPSTREAM}, tools: {{x: {{egress: perhaps}}}}}}}}",
+            "upstreams.a.tools.x.egress: it should be true or false",
+        ),
+        (
+            "identity: [{kind: spiffe, trust_domain: 'spiffe://corp', bundle: 'file:b'}]",
+            "identity.0.trust_domain: it is no trust domain; write it like corp.example, without spiffe://",
+        ),
     ],
 )
 def test_a_value_that_does_not_fit_is_told_with_its_field(text: str, said: str):
@@ -66,3 +92,62 @@ def test_a_value_that_does_not_fit_is_told_with_its_field(text: str, said: str):
 
 def test_everything_that_is_wrong_is_told_at_once():
     assert len(problems("lisen: x\nerrors: loud\nlimits: {connect: 1}")) == 3
+
+
+FULL = """
+listen: 127.0.0.1:8080
+public_url: https://gateway.example
+tls: {certificate: a.pem, key: a.key, client_ca: ca.pem}
+identity:
+  - {kind: jwt, issuer: 'https://idp.example', audience: a, jwks: 'https://idp.example/keys', algorithms: [RS256],
+     required_scopes: [a], require_bound: true, groups_claim: groups}
+  - {kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json', x509: true}
+policy: {engine: {kind: opa, url: 'unix:///run/opa.sock', deadline: 250ms}, path: rego}
+upstreams:
+  web:
+    url: https://mcp.example/
+    audience: web
+    trust: trusted
+    tenant: acme
+    environment: production
+    credential: {kind: none}
+    tools: {'create_*': {effect: write, egress: true, sensitivity: internal, roles: {/title: content}}}
+  child: {command: [npx, -y], audience: files, cwd: .}
+journal: {path: journal, segment: 1MiB, fsync: always}
+limits: {request_bytes: 4MiB, connect: 5s, in_flight: 10}
+"""
+MISTAKES = [None, "", "x y\0", -1, 0, True, 1.5, float("inf"), float("nan"), [], {}, [None], {"a": 1}, {1: 2}, 10**30]
+JARGON = re.compile(
+    r"tuple|timedelta|pathlib|class '|regex|pattern|[Ii]nput|instance|NoneType|boolean|string|integer|valid "
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in cast("Iterable[tuple[Any, Any]]", items):
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("place", [*places(yaml.safe_load(FULL))], ids=lambda place: ".".join(map(str, place)))
+def test_whatever_is_in_the_place_of_a_value_is_told_of_that_place_in_plain_words(place: tuple[Any, ...]):
+    told: list[str] = []
+    for mistake in MISTAKES:
+        document = yaml.safe_load(FULL)
+        put(document, place, mistake)
+        try:
+            parse(yaml.safe_dump(document))
+        except InvalidSettings as error:
+            told += error.problems
+
+    here, above = (".".join(map(str, steps)) for steps in (place, place[:-1]))
+    assert told
+    assert [text for text in told if JARGON.search(text.partition(": ")[2])] == []
+    assert [text for text in told if not text.startswith((here, f"{above}: ", "the file: "))] == []
+
+
+def put(document: Any, place: tuple[Any, ...], value: object) -> None:
+    *steps, last = place
+    for step in steps:
+        document = document[step]
+    document[last] = value

@@ -107,7 +107,7 @@ def test_a_list_is_no_configuration():
 
 
 def test_keys_that_are_not_text_are_told():
-    assert problems("1: 2") == ("1: Keys should be strings",)
+    assert problems("1: 2") == ("1: a key should be text; put it in quotes",)
 
 
 # --- what cannot work --------------------------------------------------------------------------------
@@ -233,7 +233,9 @@ def test_keys_may_come_from_a_file_and_decisions_from_a_socket(tmp_path: Path):
 
 
 def test_what_is_no_place_for_keys_at_all_is_refused():
-    assert problems("identity: [{kind: jwt, issuer: x, jwks: 5}]") == ("identity.0.jwks: it should be a valid string",)
+    assert problems("identity: [{kind: jwt, issuer: x, jwks: 5}]") == (
+        "identity.0.jwks: it should be text; put it in quotes",
+    )
 
 
 # --- single rules ------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_what_is_no_place_for_keys_at_all_is_refused():
         ),
         ("history: {tasks: 0}", "history.tasks: it should be greater than 0"),
         ("history: {tasks_per_caller: -1}", "history.tasks_per_caller: it should be greater than 0"),
-        ("state: 5", "state: Input is not a valid path"),
+        ("state: 5", "state: it should be a path; put it in quotes"),
         ("listen: nowhere", "listen: it is not an address"),
         ("listen: '127.0.0.1:99999'", "listen: it is not an address"),
         ("listen: '127.0.0.1:²'", "listen: it is not an address"),

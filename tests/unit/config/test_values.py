@@ -39,7 +39,8 @@ def test_durations(written: str, seconds: float):
         ("5x", "'5x' is not a duration"),
         ("0s", "it should be greater than 0"),
         ("99999999999999d", "'99999999999999d' is longer than a gateway can wait"),
-        ("[]", "it should be a valid timedelta"),
+        ("[]", "it is not a duration; write it like 250ms, 5s or 10m"),
+        (".inf", "it is not a duration; write it like 250ms, 5s or 10m"),
     ],
 )
 def test_what_is_no_duration_is_refused(written: str, said: str):
