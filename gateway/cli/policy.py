@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
+import msgspec
 import typer
 
 from gateway.cli import loop
@@ -130,7 +131,7 @@ def evaluate(
         return
     decision = loop.run(_decide(settings, asked))
     if as_json:
-        emit(_plain(decision))
+        emit(msgspec.to_builtins(decision))
     else:
         _show_decision(decision)
     if not decision.allowed:
@@ -259,12 +260,6 @@ def _show_tests(embedded: Sequence[Test], opa: Sequence[Test] | None, failed: Se
         out.print("Where the engines differ, OPA is right: `make tools`, or put opa on the path, and test again.")
     if not embedded:
         out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
-
-
-def _plain(decision: Decision) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(decision)
 
 
 def _show_decision(decision: Decision) -> None:
