@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -122,9 +122,15 @@ JARGON = re.compile(
 )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in cast("Iterable[tuple[Any, Any]]", items):
+def places(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    match value:
+        case dict():
+            items = [*cast("dict[Any, object]", value).items()]
+        case list():
+            items = [*enumerate(cast("list[object]", value))]
+        case _:
+            items = []
+    for key, item in items:
         yield (*path, key)
         yield from places(item, (*path, key))
 
