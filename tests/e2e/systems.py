@@ -5,6 +5,7 @@ Three server processes play the systems. What arrives at any of them is looked a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -17,7 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 from joserfc import jwt
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult
 
 from gateway.identity import development
 from tests.e2e.wire import Answer, Caller, Sent, call, legacy, token
@@ -164,7 +169,8 @@ class Agent:
             "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "c", "version": "1"}
         )
         opened = Caller(self.gateway, system, self.headers).ask(asked)
-        return replace(self, headers={**self.headers, "mcp-session-id": opened.headers["mcp-session-id"]})
+        headers = {**self.headers, "mcp-session-id": opened.headers["mcp-session-id"]}
+        return Agent(self.gateway, self.servers, headers)
 
     def within(self, task: str) -> Agent:
         return replace(self, headers={**self.headers, "opagate-task": task})
@@ -173,11 +179,14 @@ class Agent:
     def task(self) -> str:
         return self.headers["opagate-task"]
 
-    def tasks(self, path: str, **body: Any) -> tuple[int, Any]:
-        """Status and document of `POST /tasks<path>`."""
+    def tasks(self, path: str, method: str = "POST", **body: Any) -> tuple[int, Any]:
+        """Status and document of `/tasks<path>`."""
         headers = {"authorization": self.headers["authorization"], "content-type": "application/json"}
         request = urllib.request.Request(
-            f"{self.gateway.origin}/tasks{path}", json.dumps(body).encode(), headers, method="POST"
+            f"{self.gateway.origin}/tasks{path}",
+            json.dumps(body).encode() if method == "POST" else None,
+            headers,
+            method=method,
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -185,6 +194,24 @@ class Agent:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+
+@dataclass(frozen=True, slots=True)
+class SdkAgent(Agent):
+    """The same with the client of the SDK, a new one for each call."""
+
+    def call(self, system: str, tool: str, **arguments: Any) -> Answer:
+        result = asyncio.run(self._called(system, tool, arguments))
+        return Answer(
+            200, {}, json.dumps({"result": result.model_dump(mode="json", by_alias=True, exclude_unset=True)}).encode()
+        )
+
+    async def _called(self, system: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        async with (
+            httpx2.AsyncClient(headers=dict(self.headers), verify=False) as http,
+            Client(streamable_http_client(self.gateway.mcp(system), http_client=http)) as client,
+        ):
+            return await client.call_tool(tool, arguments)
 
 
 def agent(gateway: GatewayProcess, servers: Servers, name: str | None = None, **more: Any) -> Agent:
@@ -206,6 +233,10 @@ def delegated(gateway: GatewayProcess, servers: Servers, links: int) -> Agent:
     header = {"alg": development.ALGORITHM, "typ": "at+jwt"}
     made = jwt.encode(header, claims, key, algorithms=[development.ALGORITHM])
     return Agent(gateway, servers, {"authorization": f"Bearer {made}"})
+
+
+def with_sdk(caller: Agent) -> SdkAgent:
+    return SdkAgent(caller.gateway, caller.servers, caller.headers)
 
 
 def many(domain: str, count: int, first: int = 0) -> list[str]:

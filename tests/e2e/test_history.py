@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tests.e2e.desk import ADDRESS, KEY, made
 from tests.e2e.running import mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent
+from tests.e2e.wire import Caller, Sent, legacy, stateless
 from tests.gateway_process import TRACEBACK, GatewayProcess, free_port, open_policy, running_gateway
 from tests.requirements import requirement
 
@@ -213,6 +215,36 @@ def test_the_task_of_another_is_as_unknown_as_one_that_never_was(ada: Agent, one
     not_served(mallory.within("no-such-task"), "task/unknown")
     assert mallory.tasks(f"/{task.task}/cancel")[0] == 404
     task.reads("crm")
+
+
+@requirement("history/contract", "invariant/5")
+@pytest.mark.parametrize("era", [legacy, stateless])
+def test_a_task_is_selected_in_the_message_too_by_its_id_or_its_token(
+    ada: Agent, one: GatewayProcess, systems: Servers, era: Callable[..., Sent]
+):
+    declared = ada.tasks("", contract={"audiences": ["crm"]})[1]
+    mallory = agent(one, systems, "mallory")
+    for name in (declared["id"], declared["token"]):
+        asked = era("tools/call", name="read", arguments={}, _meta={"io.opagate/task": name})
+        mine, theirs = Caller(one, "billing", ada.headers).ask(asked), Caller(one, "crm", mallory.headers).ask(asked)
+        assert mine.codes == ["contract/audience"]
+        assert (theirs.status, "task/unknown" in str(theirs.json)) == (403, True)
+        systems.take()
+        assert "isError" not in Caller(one, "crm", ada.headers).ask(asked).json["result"]
+        assert [call.system for call in systems.take()] == ["crm"]
+
+
+@requirement("history/contract", "invariant/5")
+def test_the_owner_of_a_task_reads_what_it_has_done(ada: Agent, one: GatewayProcess, systems: Servers):
+    task = ada.declare(goal="Look at the customers", risk="low", contract={"audiences": ["crm"]})
+    task.reads("crm")
+    task.denied(["contract/audience"], "billing", "read")
+
+    status, read = task.tasks(f"/{task.task}", "GET")
+    assert (status, read["status"], read["goal"], read["risk"]) == (200, "open", "Look at the customers", "low")
+    assert (read["done"]["calls"], read["done"]["denials"], read["done"]["audiences"]) == (1, 1, ["crm"])
+    assert "token" not in read
+    assert agent(one, systems, "mallory").tasks(f"/{task.task}", "GET")[0] == 404
 
 
 @requirement("history/contract")

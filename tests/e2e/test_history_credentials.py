@@ -1,4 +1,5 @@
-"""Where a credential may go: every cell of the table of credential chaining, through a real gateway and to real servers.
+"""Where a credential may go: every cell of the table of credential chaining, by a real client, through a real gateway, to
+real servers.
 
 Each refusal is looked at as the agent sees it, and none of the servers has seen the call.
 """
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made
-from tests.e2e.systems import Agent, Servers, agent
+from tests.e2e.systems import Agent, Servers, agent, with_sdk
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
 
@@ -33,6 +34,16 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "Basic": lambda key: "Basic " + base64.b64encode(f"ada:{key}".encode()).decode(),
     "userinfo": lambda key: f"https://ada:{key}@git.example/repo",
 }
+
+
+@pytest.fixture
+def ada(ada: Agent) -> Agent:
+    return with_sdk(ada)
+
+
+@pytest.fixture
+def roomy(roomy: Agent) -> Agent:
+    return with_sdk(roomy)
 
 
 @requirement("history/credentials")
@@ -183,13 +194,13 @@ def test_a_chain_of_credentials_is_not_carried_on_though_the_contract_declares_t
 
 @requirement("history/credentials")
 def test_a_login_as_somebody_else_is_asked_about(one: GatewayProcess, systems: Servers):
-    mine = agent(one, systems, user="ada")
+    mine = with_sdk(agent(one, systems, user="ada"))
     mine.passes("crm", "login", user="Ada")
     mine.asked(["credential-chain/identity-switch"], "crm", "login", user="root")
     mine.asked(["credential-chain/identity-switch"], "crm", "login", UserName="root")
     mine.asked(["credential-chain/identity-switch"], "crm", "login", **{"as": {"user": "root"}})
     mine.passes("crm", "write", user="root")
-    agent(one, systems).asked(["credential-chain/identity-switch"], "crm", "login", username="ada")
+    with_sdk(agent(one, systems)).asked(["credential-chain/identity-switch"], "crm", "login", username="ada")
 
 
 @requirement("history/credentials")

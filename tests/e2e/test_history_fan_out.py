@@ -1,4 +1,4 @@
-"""How far a task reaches: every cell of the table of fan-out, through a real gateway and to real servers.
+"""How far a task reaches: every cell of the table of fan-out, by a real client, through a real gateway, to real servers.
 
 Each refusal is looked at as the agent sees it, and none of the servers has seen the call.
 """
@@ -8,16 +8,23 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import httpx2
 import pytest
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.desk import CODE_NAME, made
-from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings
+from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings, with_sdk
 from tests.e2e.wire import stateless
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
+
+
+@pytest.fixture
+def ada(ada: Agent) -> Agent:
+    return with_sdk(ada)
+
+
+@pytest.fixture
+def roomy(roomy: Agent) -> Agent:
+    return with_sdk(roomy)
 
 
 @requirement("history/fan-out")
@@ -128,17 +135,17 @@ def test_what_an_untrusted_result_said_goes_to_one_system_and_with_a_contract_to
 
 @requirement("history/fan-out")
 def test_a_third_agent_in_a_row_is_asked_about_and_a_fourth_refused(one: GatewayProcess, systems: Servers):
-    delegated(one, systems, 2).passes("crm", "read")
-    delegated(one, systems, 3).asked(["fan-out/depth"], "crm", "read")
-    delegated(one, systems, 4).denied(["fan-out/depth", "delegation/depth"], "crm", "read")
+    with_sdk(delegated(one, systems, 2)).passes("crm", "read")
+    with_sdk(delegated(one, systems, 3)).asked(["fan-out/depth"], "crm", "read")
+    with_sdk(delegated(one, systems, 4)).denied(["fan-out/depth", "delegation/depth"], "crm", "read")
 
 
 @requirement("history/fan-out")
 def test_an_aggregator_is_a_hand_more_and_one_that_nobody_described_is_too_many(one: GatewayProcess, systems: Servers):
-    delegated(one, systems, 1).passes("hub", "read")
-    delegated(one, systems, 2).asked(["fan-out/depth"], "hub", "read")
-    delegated(one, systems, 3).denied(["fan-out/depth"], "hub", "read")
-    agent(one, systems).denied(["fan-out/depth"], "proxy", "read")
+    with_sdk(delegated(one, systems, 1)).passes("hub", "read")
+    with_sdk(delegated(one, systems, 2)).asked(["fan-out/depth"], "hub", "read")
+    with_sdk(delegated(one, systems, 3)).denied(["fan-out/depth"], "hub", "read")
+    with_sdk(agent(one, systems)).denied(["fan-out/depth"], "proxy", "read")
 
 
 @requirement("history/fan-out")
@@ -198,22 +205,19 @@ def test_arguments_that_are_too_much_to_be_looked_at_are_refused_and_leave_the_t
 
 
 @requirement("history/fan-out")
-async def test_the_client_of_the_sdk_reads_why_and_what_would_help(ada: Agent):
+def test_a_model_reads_why_and_what_would_help(ada: Agent):
     ada.reads("crm", "billing", "chat")
-    ada.servers.take()
-    async with (
-        httpx2.AsyncClient(headers=dict(ada.headers)) as http,
-        Client(streamable_http_client(ada.gateway.mcp("files"), http_client=http)) as client,
-    ):
-        result = await client.call_tool("read", {})
+    text = ada.asked(["fan-out/audiences"], "files", "read").text
 
-    assert ada.servers.take() == []
-    assert result.is_error
-    assert "[fan-out/audiences]" in str(result.content)
-    assert "Finish this task and open another for the rest." in str(result.content)
+    assert "The task reaches more systems than one task should. [fan-out/audiences]" in text
+    assert "Finish this task and open another for the rest." in text
 
 
 @requirement("history/fan-out")
 def test_both_wires_count_in_one_task(ada: Agent):
-    ada.reads("crm", "billing", "chat")
-    replace(ada, era=stateless).asked(["fan-out/audiences"], "files", "read")
+    old = Agent(ada.gateway, ada.servers, ada.headers)
+    new = replace(old, era=stateless)
+    old.reads("crm", "billing")
+    new.reads("chat")
+    old.asked(["fan-out/audiences"], "files", "read")
+    new.asked(["fan-out/audiences"], "files", "read")

@@ -45,7 +45,8 @@ def legacy(method: str, identifier: int | None = 7, **params: Any) -> Sent:
 
 def stateless(method: str, identifier: int = 7, **params: Any) -> Sent:
     """A request of 2026-07-28, with its routing headers."""
-    message = {"jsonrpc": "2.0", "id": identifier, "method": method, "params": {**params, "_meta": META}}
+    meta = {**META, **params.pop("_meta", {})}
+    message = {"jsonrpc": "2.0", "id": identifier, "method": method, "params": {**params, "_meta": meta}}
     headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": method}
     name = params.get("name") or params.get("uri") or params.get("taskId")
     if name is not None:
