@@ -54,7 +54,6 @@ _SENTENCES: Final = {
     "model_type": "it should be a mapping of settings",
     "model_attributes_type": "it should be a mapping of settings",
     "dict_type": "it should be a mapping of settings",
-    "tuple_type": "it should be a list",
     "string_too_short": "it is empty; give it a value",
     "too_short": "it is empty; give it a value",
     "greater_than": "it should be greater than 0",

@@ -305,7 +305,7 @@ def test_an_aggregator_names_what_is_behind_it_or_that_nobody_knows(written: str
 
 def test_an_aggregator_is_no_word():
     assert problems("upstreams: {hub: {command: [x], audience: hub, aggregates: crm}}") == (
-        "upstreams.hub.aggregates: it should be a list",
+        "upstreams.hub.aggregates: it should be a list; write each item after a dash",
     )
 
 
