@@ -9,13 +9,14 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from gateway.config import OpaEngine, PolicySettings
+from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
 from gateway.policy import Policy, bundle
 from gateway.replay import StepOutcome, Trace, replay
 from gateway.replay.engine import Assume
@@ -28,6 +29,8 @@ from tests.policy.disguises import Raw, decisive, disguised
 ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
 """One policy for all tests: loading it takes longer than they do."""
 
+PATIENT = timedelta(seconds=20)
+"""A late decision is a refusal, which is no matter of the corpus."""
 CORPUS = Path(__file__).parent / "incidents"
 GRANTS = CORPUS / "grants.yaml"
 INCIDENTS = {
@@ -103,7 +106,8 @@ class Replays:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedded() -> AsyncIterator[Replays]:
     """The shipped policy, with the grants of the corpus."""
-    policy = await started(PolicySettings(path=ROOT / "rego", grants=GRANTS))
+    engine = EmbeddedEngine(deadline=PATIENT)
+    policy = await started(PolicySettings(engine=engine, path=ROOT / "rego", grants=GRANTS))
     yield Replays(policy)
     await policy.stop()
 
@@ -135,7 +139,8 @@ def opa_socket(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opa(opa_socket: Path) -> AsyncIterator[Replays]:
-    policy = await started(PolicySettings(engine=OpaEngine(kind="opa", url=f"unix://{opa_socket}")))
+    engine = OpaEngine(kind="opa", url=f"unix://{opa_socket}", deadline=PATIENT)
+    policy = await started(PolicySettings(engine=engine))
     yield Replays(policy)
     await policy.stop()
 
