@@ -57,7 +57,7 @@ class Rule:
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
         "request/encoding": Rule(
-            400, PARSE_ERROR, "The body cannot be read: {}.", "Send plain UTF-8 without a byte order mark."
+            400, PARSE_ERROR, "The body cannot be read: {}.", "Send whole characters, in UTF-8 without a byte order mark."
         ),
         "request/json": Rule(400, PARSE_ERROR, "The body cannot be read: {}.", "Send one JSON object (RFC 8259)."),
         "request/number": Rule(

@@ -114,8 +114,8 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
         return refused.unreadable
     except UnicodeEncodeError:
         return Unreadable("request/encoding", "the body has half of a surrogate pair, which is no character")
-    except ValueError:
-        return _encoding_or_json(body)
+    except ValueError as error:
+        return _encoding_or_json(body, error)
     if isinstance(document, dict):
         return cast("JsonObject", document)
     return _BATCH if isinstance(document, list) else _NO_OBJECT
@@ -128,7 +128,7 @@ _BATCH: Final = Unreadable("request/batch", "the body is an array, and batches a
 _NO_OBJECT: Final = Unreadable("request/envelope", "the body is not a JSON object")
 
 
-def _encoding_or_json(body: bytes) -> Unreadable:
+def _encoding_or_json(body: bytes, error: ValueError) -> Unreadable:
     """Why it is not JSON. UTF-16 and UTF-32 of ASCII text decode as UTF-8, with NULs; a byte order mark does too."""
     try:
         body.decode()
@@ -136,7 +136,8 @@ def _encoding_or_json(body: bytes) -> Unreadable:
         return Unreadable("request/encoding", "the body is not UTF-8")
     if b"\0" in body[:4] or body.startswith(b"\xef\xbb\xbf"):
         return Unreadable("request/encoding", "the body is not plain UTF-8: it has a byte order mark or NUL bytes")
-    return Unreadable("request/json", "the body is not JSON")
+    where = f", from its character {error.pos + 1} on" if isinstance(error, json.JSONDecodeError) else ""
+    return Unreadable("request/json", f"the body is not JSON{where}")
 
 
 # --- size ------------------------------------------------------------------------------------------

@@ -104,6 +104,10 @@ def test_what_is_not_json_is_refused(body: bytes):
     assert code(body) == "request/json"
 
 
+def test_where_a_body_stops_being_json_is_told():
+    assert read('{"ä" 1}'.encode()) == Unreadable("request/json", "the body is not JSON, from its character 6 on")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"[" + CALL + b"]", b" [1]", b'["a"]'])
 def test_a_batch_is_refused(body: bytes):
     assert code(body) == "request/batch"
