@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
 
 _POLL_SECONDS = 0.2
+_HEAD = re.compile(r"[0-9a-f]{64}")
 
 
 class Form(StrEnum):
@@ -71,6 +73,10 @@ def verify(
     """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was."""
     from gateway.journal import keys, reader
 
+    if head is not None and _HEAD.fullmatch(head) is None:
+        raise typer.BadParameter(
+            f"{head!r} is no head; write all 64 digits of one that `opagate journal verify` printed"
+        )
     settings = configuration(config)
     key, folder = keys.read_key(settings.state), path or settings.journal.path
     with _progress("Checking the journal") as advance:
@@ -276,7 +282,7 @@ def _show(found: Verification, path: Path) -> None:
     show(problems)
     more = found.problem_count - len(found.problems)
     sentence(
-        f"the journal {path} is not as it was written: {found.problem_count} problems"
+        f"the journal {path} is not as it was written: {counted(found.problem_count, 'problem')}"
         + (f", {more} more than shown" if more else ""),
         "keep it as it is, compare it with a copy, and find out who could write to it",
     )

@@ -75,6 +75,7 @@ def _misused(error: typer.TyperException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         err.print(message, markup=False)
         return
-    message = message.removeprefix("Invalid value: ")
+    message = message.removeprefix("Invalid value: ").replace("Input should be", "it should be")
+    message = message.replace("a valid integer, unable to parse string as an integer", "a whole number")
     command = context.command_path if context else "opagate"
     sentence(message[:1].lower() + message[1:].rstrip("."), f"see `{command} --help`")

@@ -123,3 +123,15 @@ def test_a_journal_with_which_no_gateway_would_start_is_no_good_one(
     state, message = said_of_the_journal(status, capsys)
     assert state == "fail"
     assert message.endswith("the segment was written with another key")
+
+
+def test_a_head_that_can_be_none_is_not_looked_for(opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert opagate("verify", "--head", "9f2c") == 2
+    assert "'9f2c' is no head; write all 64 digits of one" in capsys.readouterr().err
+
+
+def test_a_head_that_the_journal_does_not_have_is_one_problem(
+    opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert opagate("verify", "--head", "f" * 64) == 1
+    assert "is not as it was written: 1 problem\n" in capsys.readouterr().err

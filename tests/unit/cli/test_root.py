@@ -59,6 +59,8 @@ def test_no_line_of_help_ends_where_the_terminal_does_not():
         (("token", "--agent", "x", "--tll", "1h"), "--tll"),
         (("token", "--agent", "x"), "there is no configuration file gateway.yaml"),
         (("token", "--agent", "x", "--group", "g"), "add --user"),
+        (("journal", "tail", "--lines", "x"), "invalid value for '--lines' / '-n': it should be a whole number"),
+        (("up", "--port", "99999"), "invalid value for '--port': it should be less than or equal to 65535"),
         (("explain", "x", "--config", "elsewhere.yaml"), "there is no configuration file elsewhere.yaml"),
     ],
 )
