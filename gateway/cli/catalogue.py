@@ -91,6 +91,9 @@ def pin(
 
     Tools and prompts of one name go together. The instructions of an upstream are called UPSTREAM/instructions.
 
+    By its name, also what is as it was pinned is pinned again: callers may then use it, though a running gateway has seen
+    it otherwise meanwhile.
+
     A running gateway follows the lock file.
     """
     upstream, _, name = (what or "").partition("/")
@@ -160,16 +163,20 @@ async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
     async with opened(settings) as listed:
         problems = problems_of(listed)
         changes = [change for change in listed.changes() if name in {None, change.name}]
+        upstreams = {change.upstream for change in changes}
         if not changes:
             _require_listed(problems)
             _require_known(name, listed)
-            out.print(styled("ok", "ok: everything is pinned as it is"))
-            return
+            if name is None:
+                out.print(styled("ok", "ok: everything is pinned as it is"))
+                return
+            upstreams = settings.upstreams.keys()
+            out.print(plain(f"{name} is listed as it is pinned"))
         for change in changes:
             _show_change(change)
         if not yes and not _agreed(len(changes)):
             raise typer.Abort
-        for upstream in sorted({change.upstream for change in changes}):
+        for upstream in sorted(upstreams):
             await listed.pin(upstream, name)
             out.print(styled("ok", f"pinned {upstream}{'/' + name if name else ''} in {settings.catalogue.lock}"))
         _require_listed(problems)
@@ -184,7 +191,8 @@ def _require_known(name: str | None, listed: Catalogue) -> None:
 def _agreed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise typer.BadParameter("standard input is no terminal to ask on; add --yes")
-    return typer.confirm(f"Trust {count} definition{'s' if count > 1 else ''} as shown?", err=True)
+    what = f"{count} definition{'s' if count > 1 else ''} as shown" if count else "it again"
+    return typer.confirm(f"Trust {what}?", err=True)
 
 
 def _only(settings: Configuration, upstream: str | None) -> Configuration:

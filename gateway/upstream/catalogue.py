@@ -403,9 +403,9 @@ class Catalogue:
         return any(definitions.pinned_names() for definitions in self._definitions[upstream].values())
 
     async def pin(self, upstream: str, name: str | None = None) -> tuple[Change, ...]:
-        """Trust what is called so, or all, of an upstream as last listed. Returns what that changed.
+        """Trust what is called so, or all that has changed, of an upstream as last listed. Returns what that changed.
 
-        Without `name`, pins of what is no longer listed are removed. Raises `ConfigurationError`.
+        With `name`, also what is as it was pinned is pinned again. Without, pins of what is no longer listed are removed. Raises `ConfigurationError`.
         """
         if not self._listed(upstream):
             problem = self._states[upstream].error or "nobody asked it yet"

@@ -157,9 +157,10 @@ class Definitions:
         return frozenset(self._pinned())
 
     def renewed(self, name: str | None) -> tuple[tuple[Definition, ...], frozenset[str]]:
-        """What a person trusts by pinning what is called so, or all, as last listed; and the names whose pins then go.
-        Raises `ConfigurationError`."""
-        names = self.names() if name is None else self.names() & {name}
+        """What a person trusts by pinning what is called so, or all that has changed, as last listed; and the names whose
+        pins then go. Raises `ConfigurationError`."""
+        changed = {change.name for change in self.changes(known=True)}
+        names = self.names() & (changed if name is None else {name})
         gone = self.pinned_names() - self.names() if name is None else frozenset[str]()
         return tuple(self._trustworthy(each) for each in sorted(names)), gone
 

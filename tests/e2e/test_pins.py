@@ -198,7 +198,7 @@ async def test_a_prompt_that_changes_is_neither_listed_nor_got_nor_completed_unt
 
 
 CROWD: Final = {f"filler_{number}": "." for number in range(4_096)}
-OTHER: Final = {
+OTHER: Final[Mapping[str, Any]] = {
     "tools": {"read": "Read an order and its customer."},
     "prompts": {"refund": "Refund an order in full.", "thank": "Thank for an order."},
     "instructions": POISONED,
@@ -262,7 +262,7 @@ async def test_what_was_pinned_as_it_is_now_can_be_used_whether_the_gateway_had_
 
 @requirement("catalogue/pinned-anew")
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused(
+async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused_until_that_is_pinned_again(
     server: ServerProcess, shop: GatewayProcess, mode: str
 ):
     assert await usable(shop, mode) == ["ok", "ok", GOOD]
@@ -278,6 +278,13 @@ async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused(
     say(server.origin, **OTHER)
     await noticed(shop, mode)
     assert await usable(shop, mode) == [*refused[:2], POISONED], "some model has seen the one that is not pinned"
+
+    assert "everything is pinned as it is" in catalogue(shop, "pin", "orders", "--yes")
+    for name in ("read", "refund"):
+        assert f"{name} is listed as it is pinned" in catalogue(shop, "pin", f"orders/{name}", "--yes")
+    async with asyncio.timeout(30):
+        while await usable(shop, mode) != ["ok", "ok", POISONED]:
+            """As above."""
 
 
 # --- when it is told of ------------------------------------------------------------------------------

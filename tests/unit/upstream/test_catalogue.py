@@ -224,6 +224,28 @@ async def test_a_flapping_definition_is_usable_again_only_after_pinning(world: W
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
 
 
+async def test_pinning_a_whole_upstream_trusts_nothing_that_is_not_shown_to_have_changed(world: World):
+    """Such as what a running gateway has seen otherwise in between."""
+    world.files = [GOOD, tool("other")]
+    running = world.catalogue()
+    await running.refresh()
+    await running.observe("files", "tool", [EVIL], complete=False)
+    world.files, world.now = [GOOD, tool("other", "Changed too.")], world.now + 60
+    command = world.catalogue("locked")
+    await command.refresh()
+
+    assert [change.name for change in await command.pin("files")] == ["other"]
+    await running.reload()
+    await running.refresh()
+    assert running.target("files", "tool", "read_file").pin is Pin.CHANGED
+    assert running.target("files", "tool", "other").pin is Pin.MATCH
+
+    world.now += 60
+    await command.pin("files", "read_file")
+    await running.reload()
+    assert running.target("files", "tool", "read_file").pin is Pin.MATCH
+
+
 async def test_pinning_a_tool_trusts_none_of_the_same_name_elsewhere(world: World):
     world.mail = [GOOD]
     catalogue = world.catalogue()

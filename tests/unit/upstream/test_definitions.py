@@ -368,7 +368,8 @@ def test_a_client_of_an_earlier_revision_does_not_make_a_tool_changed():
 
     assert not case.passing(less("title", "outputSchema", "icons"))
     assert case.pin() is Pin.MATCH
-    assert case.definitions.renewed(None) == ((defined(WHOLE),), frozenset())
+    assert case.definitions.renewed("read_file") == ((defined(WHOLE),), frozenset())
+    assert case.definitions.renewed(None) == ((), frozenset())
 
 
 def test_the_gateway_itself_must_be_shown_the_whole_definition():

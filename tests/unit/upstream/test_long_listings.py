@@ -22,7 +22,7 @@ MANY = [f"tool_{number}" for number in range(MAX_KNOWN)]
 ENDS = (MANY[0], MANY[MAX_KNOWN // 2], MANY[-1])
 
 
-async def states_meanwhile(catalogue: Catalogue, work: Awaitable[None]) -> list[set[Pin | None]]:
+async def states_meanwhile(catalogue: Catalogue, work: Awaitable[object]) -> list[set[Pin | None]]:
     """The states of some of many tools, in each turn that the event loop has while that is done."""
     doing, states = asyncio.ensure_future(work), list[set[Pin | None]]()
     while not doing.done():
