@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.binding.vault import Vault
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
 from gateway.model.content import Sighting
@@ -73,15 +72,13 @@ def concealing(gateway: Gateway, task: Task, target: Target, now: float, values:
     looking = Recalling(detector, values) if values else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.kept(task.id)
-    keep = partial(_keep, gateway.vault, "" if kept is None else kept.owner, task.id, target.audience)
+    owner = "" if kept is None else kept.owner
+
+    def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:
+        seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
+        return gateway.vault.keep(owner, task.id, target.audience, seen, text)
+
     return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.worker)
-
-
-def _keep(  # noqa: PLR0917 - all but the last two are given beforehand
-    vault: Vault, owner: str, task_id: str, audience: str, findings: tuple[Finding, ...], text: str | None
-) -> str | None:
-    seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
-    return vault.keep(owner, task_id, audience, seen, text)
 
 
 def _sighting(finding: Finding) -> Sighting:

@@ -45,7 +45,16 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = case.presented.judged(decision, call.target.audience)
         seconds = gateway.monotonic() - asked
         record = await gateway.worker.run(len(case.message.body), partial(gateway.record, call, counted.facts))
-        entry = call_entry(visit.id, principal, call, task, decision, context, record, counted.facts)
+        entry = call_entry(
+            visit.id,
+            principal,
+            call,
+            task,
+            decision,
+            context=context,
+            arguments_record=record,
+            facts=counted.facts,
+        )
         await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)

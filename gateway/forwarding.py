@@ -78,7 +78,7 @@ async def forward(
         gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
     seen = observation(gateway, visit, case, decision, rewrite)
     read = once(partial(words, gateway, visit, case, decision, seen))
-    settle = partial(settled, gateway, visit, case, kept, rewrite, read)
+    settle = partial(settled, gateway, visit, case, kept=kept, rewrite=rewrite, read=read)
     try:
         reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
         settlement = Settlement(settle, left, kept, read, seen.around, rewrite, made=made)
@@ -88,14 +88,15 @@ async def forward(
         raise
 
 
-async def settled(  # noqa: PLR0917 - all but the last are given beforehand
+async def settled(
     gateway: Gateway,
     visit: Visit,
     case: Case,
+    ending: Ending,
+    *,
     kept: ResultRecord | None,
     rewrite: Concealing | None,
     read: Callable[[], JsonObject | None],
-    ending: Ending,
 ) -> None:
     """Take a call that has ended out of those under way, and record how it ended. `read` folds what was not looked for
     while the answer was on its way."""

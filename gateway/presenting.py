@@ -73,10 +73,9 @@ def presented(
                 "A handle is not known in this task.", "Read again what gave it to you, and use the new one."
             )
         held[handle] = stands_for
-    count = sum(len(place.handles) for place in found)
     if any(item.audience != call.target.audience for item in held.values()):
-        return Presented(request, held, count=count)
-    return _put_back(request, message, call, found, held, count)
+        return Presented(request, held, count=_count(found))
+    return _put_back(request, message, call, found, held)
 
 
 _DECIDED: Final[Mapping[str, str]] = {"tools/call": "arguments", "prompts/get": "arguments", "resources/read": "uri"}
@@ -84,13 +83,8 @@ _DECIDED: Final[Mapping[str, str]] = {"tools/call": "arguments", "prompts/get": 
 written."""
 
 
-def _put_back(  # noqa: PLR0917 - what was found, and where
-    request: UpstreamRequest,
-    message: Message,
-    call: Call,
-    found: tuple[Place, ...],
-    held: Mapping[str, Concealed],
-    count: int,
+def _put_back(
+    request: UpstreamRequest, message: Message, call: Call, found: tuple[Place, ...], held: Mapping[str, Concealed]
 ) -> Presented | Refusal:
     values = {handle: item.text for handle, item in held.items() if item.text is not None}
     if len(values) < len(held):
@@ -119,7 +113,11 @@ def _put_back(  # noqa: PLR0917 - what was found, and where
     restored = structs.replace(message, body=body, params=params, name=name)
     headers = handles.mirrored(request.headers, found, values)
     outgoing = structs.replace(request, message=restored, headers=headers)
-    return Presented(outgoing, held, tuple(values.values()), count)
+    return Presented(outgoing, held, tuple(values.values()), _count(found))
+
+
+def _count(found: tuple[Place, ...]) -> int:
+    return sum(len(place.handles) for place in found)
 
 
 def _refusal(message: str, remedy: str) -> Refusal:

@@ -51,12 +51,13 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # allowed, and then an obligation could not be carried out
 
 
-def call_entry(  # noqa: PLR0917 - the stages of a call, in their order
+def call_entry(
     decision_id: str,
     principal: Principal,
     call: Call,
     task: Task,
     decision: Decision,
+    *,
     context: Context,
     arguments_record: JsonObject,
     facts: SessionFacts,

@@ -50,7 +50,7 @@ def prune(
     disk = disk or Disk()
     try:
         with _alone(folder):
-            return _pruned(folder, Chain.of(key), key, before, time, archive, disk)
+            return _pruned(folder, key=key, before=before, time=time, archive=archive, disk=disk)
     except OSError as error:
         raise JournalError(
             f"the journal {folder} cannot be pruned: {error.strerror}: {error.filename}",
@@ -58,9 +58,8 @@ def prune(
         ) from error
 
 
-def _pruned(  # noqa: PLR0917 - the parts of one step
-    folder: Path, chain: Chain, key: bytes, before: str, time: str, archive: Path | None, disk: Disk
-) -> Pruned:
+def _pruned(folder: Path, *, key: bytes, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
+    chain = Chain.of(key)
     verified = reader.verify(folder, key=key)
     if not verified.ok:
         raise JournalError(

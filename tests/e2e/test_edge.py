@@ -79,9 +79,10 @@ GOOD = call("echo").body
         ("POST", "/mcp/%65cho%00", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
     ],
 )
-def test_what_http_alone_shows_to_be_wrong_is_refused_and_recorded(  # noqa: PLR0917 - the table above
+def test_what_http_alone_shows_to_be_wrong_is_refused_and_recorded(
     gateway: GatewayProcess,
     recorder: Recorder,
+    *,
     method: str,
     path: str,
     headers: dict[str, str],

@@ -190,8 +190,8 @@ def test_a_call_that_an_upstream_does_not_begin_to_answer_ends(impatient: Gatewa
         ("garbage", {}, "completed", "<html>"),
     ],
 )
-def test_an_upstream_that_breaks_the_protocol_is_answered_for_and_settled(  # noqa: PLR0917 - the table above
-    impatient: GatewayProcess, recorder: Recorder, tool: str, arguments: dict[str, object], outcome: str, told: str
+def test_an_upstream_that_breaks_the_protocol_is_answered_for_and_settled(
+    impatient: GatewayProcess, recorder: Recorder, *, tool: str, arguments: dict[str, object], outcome: str, told: str
 ):
     answer = Caller(impatient).call(tool, **arguments)
 

@@ -102,11 +102,12 @@ class _Leaf(NamedTuple):
     member: bytes = b""
 
 
-def inspect(  # noqa: PLR0917 - what is looked through, what for, and with what
+def inspect(
     arguments: JsonObject,
     roles: Mapping[str, Role],
     index: Index,
     fingerprints: Fingerprints,
+    *,
     look: Look | None,
     handles: Mapping[str, StandIn],
 ) -> Inspection:

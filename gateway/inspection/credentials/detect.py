@@ -93,7 +93,8 @@ class Detector:
         false, those that it does not. `known` may be an `Index`, if it is used again. `handles` are the handles in the
         arguments, and what each stands for."""
         index = known if isinstance(known, Index) else Index(known or {})
-        return inspect(arguments, roles, index, self.fingerprints, self.hits if new else None, handles)
+        look = self.hits if new else None
+        return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
 
     def finding(self, hit: Hit) -> Finding:
         return Finding(

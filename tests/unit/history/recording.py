@@ -74,14 +74,15 @@ class Gateway:
         self.record = record
         self.numbers = itertools.count(1)
 
-    def begin(  # noqa: PLR0917 - a call in one line
+    def begin(
         self,
         task: Task,
         audience: str = "a",
         content: CallContent | None = None,
+        *,
         effect: str = "allow",
         at: float = 1000.0,
-        recorded: bool = True,  # noqa: FBT001, FBT002 - a call in one line
+        recorded: bool = True,
     ) -> str:
         call_id = f"{self.record.name}-c{next(self.numbers)}"
         target = Target("tool", audience, "use", audience, labels=Labels(Effect.WRITE, sensitivity=Sensitivity.PUBLIC))
@@ -134,7 +135,7 @@ def busy(gateway: Gateway) -> Task:
     words = ResultContent(tokens=frozenset({10, 11}))
     gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,)), words)
     gateway.call(DECLARED, "b", CallContent({2: "d"}, (secret,), tokens=frozenset({10})))
-    gateway.begin(DECLARED, "c", CallContent({3: "d"}), "deny")
+    gateway.begin(DECLARED, "c", CallContent({3: "d"}), effect="deny")
     gateway.record.append("task", gateway.history.endorse(DECLARED, frozenset({77})))
     gateway.call(task, "x", None, ResultContent(tokens=frozenset({20}), complete=False))
     gateway.read(task, stream("x"), ResultContent((Sighting("fp:r", "jwt"),), frozenset({21})))

@@ -84,7 +84,16 @@ class Session:
         self.facts[call_id] = counted.facts
         context = Context(self.now, "0", None, None, self.task)
         decision = Decision("allow", (), (), REVISION)
-        entry = call_entry(call_id, AGENT, call, self.task, decision, context, {"mode": "none"}, counted.facts)
+        entry = call_entry(
+            call_id,
+            AGENT,
+            call,
+            self.task,
+            decision,
+            context=context,
+            arguments_record={"mode": "none"},
+            facts=counted.facts,
+        )
         return call_id, {**entry, "history": counted.fields}
 
     def begin(self, to: Target, content: CallContent | None = None) -> str:

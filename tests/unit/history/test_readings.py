@@ -241,7 +241,7 @@ def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], end
             call = data.draw(CALLS)
             opened.append(gateway.begin(task, call.target.audience, data.draw(CONTENTS)))
         case "deny":
-            gateway.begin(task, "a", data.draw(CONTENTS), "deny")
+            gateway.begin(task, "a", data.draw(CONTENTS), effect="deny")
         case "show" if opened:
             gateway.show(task, data.draw(st.sampled_from(opened)), data.draw(RESULTS))
         case "settle" if opened:

@@ -65,7 +65,9 @@ def call_fields(
 ) -> Any:
     context = Context(0.0, "trace-1", "127.0.0.1", client_name, TASK)
     call = Call("tools/call", target, {"token": SECRET})
-    return call_entry("d-1", caller, call, TASK, decision(effect), context, {"mode": "none"}, facts)
+    return call_entry(
+        "d-1", caller, call, TASK, decision(effect), context=context, arguments_record={"mode": "none"}, facts=facts
+    )
 
 
 def test_a_call_says_who_what_for_which_task_and_under_which_policy():
@@ -122,9 +124,9 @@ def test_a_credential_that_a_caller_made_the_name_of_an_argument_is_not_in_the_p
         call,
         TASK,
         Decision("deny", (reason,), (), REVISION),
-        Context(0.0, "trace-1", "127.0.0.1", None, TASK),
-        {"mode": "none"},
-        replace(FACTS, ungrounded=(f"/{SECRET}",), followed=(f"/{SECRET}",)),
+        context=Context(0.0, "trace-1", "127.0.0.1", None, TASK),
+        arguments_record={"mode": "none"},
+        facts=replace(FACTS, ungrounded=(f"/{SECRET}",), followed=(f"/{SECRET}",)),
     )
 
     assert SECRET not in str(fields)

@@ -251,8 +251,8 @@ async def test_a_bad_declaration_opens_nothing(desk: Desk, me: Principal):
         ("GET", "/tasks/task-1\n", 404, None),
     ],
 )
-async def test_other_methods_and_pages_are_refused(  # noqa: PLR0917 - one column each
-    desk: Desk, me: Principal, method: str, path: str, status: int, allow: bytes | None
+async def test_other_methods_and_pages_are_refused(
+    desk: Desk, me: Principal, *, method: str, path: str, status: int, allow: bytes | None
 ):
     reply = await desk.reply(me, method, path)
 
