@@ -25,6 +25,7 @@ VOCABULARY = {
     "key_files",
     "protocol",
     "signing_keys",
+    "strict_yaml",
     "text_cache",
 }
 """What every part may import."""
@@ -124,6 +125,7 @@ PURE = (
     "gateway.protocol.strict",
     "gateway.replay.secrets",
     "gateway.replay.trace",
+    "gateway.strict_yaml",
     "gateway.tasks.contract",
     "gateway.tasks.selection",
     "gateway.tasks.tokens",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
 from pydantic import ValidationError
 
-from gateway.config.problems import explain, yaml_problem
+from gateway import strict_yaml
+from gateway.config.problems import explain
 from gateway.config.settings import Configuration
 from gateway.errors import ConfigurationError
 
@@ -40,9 +39,12 @@ def load(path: Path) -> Configuration:
 def parse(text: str, *, base: Path, name: str = "configuration") -> Configuration:
     """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
     try:
-        document = _document(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{name} is not YAML: {yaml_problem(error)}", "mend the line that is named") from None
+        document: object = strict_yaml.value(text)
+    except strict_yaml.Unreadable as error:
+        where = f"line {error.line}, column {error.column}"
+        raise ConfigurationError(
+            f"{name} cannot be read: {where}: {error.problem}", "mend the line that is named"
+        ) from None
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -52,44 +54,3 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
         return Configuration.model_validate({"catalogue": {}, "journal": {}, **document}, context={"base": base})
     except ValidationError as error:
         raise InvalidSettings(name, explain(error, Configuration)) from None
-
-
-def _document(text: str) -> object:
-    """Raises `yaml.YAMLError`, also for what PyYAML lets through as another exception."""
-    loader = _Loader(text)
-    try:
-        return cast("object", loader.get_single_data())  # pyright: ignore[reportUnknownMemberType] - untyped
-    except (ValueError, RecursionError) as error:
-        mark = cast("yaml.Mark", loader.get_mark())  # pyright: ignore[reportUnknownMemberType] - untyped
-        if isinstance(error, ValueError):
-            raise _no_value(mark) from None
-        raise yaml.constructor.ConstructorError(None, None, "it is nested too deeply", mark) from None
-    finally:
-        loader.dispose()  # pyright: ignore[reportUnknownMemberType] - untyped
-
-
-def _no_value(mark: yaml.Mark) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, "it is no value; put it in quotes if it is text", mark)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error: the second would silently win."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyYAML calls it
-        """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then."""
-        try:
-            return cast("object", super().construct_object(node, deep=deep))  # pyright: ignore[reportUnknownMemberType] - untyped
-        except (ValueError, LookupError, AttributeError):
-            raise _no_value(node.start_mark) from None
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as PyYAML calls it
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key: object = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
-            if isinstance(key, str):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} is given twice", key_node.start_mark
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)

@@ -9,19 +9,11 @@ import difflib
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Final, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """What is wrong with text that is no YAML, and where."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return str(error).splitlines()[0]
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, ...]:

@@ -20,8 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import yaml
-
+from gateway import strict_yaml
 from gateway.errors import PolicyBroken
 
 _CODE = re.compile(r"[a-z0-9_-]+/[a-z0-9_-]+")
@@ -52,9 +51,9 @@ def parse(text: str, file: str) -> tuple[Annotation, ...]:
     found: list[Annotation] = []
     for line, block in _blocks(text):
         try:
-            fields: object = yaml.safe_load(block)
-        except yaml.YAMLError as error:
-            raise _broken(file, _yaml_line(error, line), "the METADATA block is not YAML") from None
+            fields: object = strict_yaml.value(block)
+        except strict_yaml.Unreadable as error:
+            raise _broken(file, line + error.line, f"the METADATA block cannot be read: {error.problem}") from None
         custom = cast("dict[str, Any]", fields).get("custom") if isinstance(fields, dict) else None
         if isinstance(custom, dict) and "code" in custom:
             found.append(_annotation(cast("dict[str, Any]", fields), cast("dict[str, Any]", custom), file, line))
@@ -144,11 +143,6 @@ def _annotation(fields: Mapping[str, Any], custom: Mapping[str, Any], file: str,
     texts = (fields["title"], custom["message"], custom["remedy"])
     title, message, remedy = (" ".join(text.split()) for text in texts)
     return Annotation(code, title, message, remedy, tuple(cast("list[str]", controls)), file, line)
-
-
-def _yaml_line(error: yaml.YAMLError, start: int) -> int:
-    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-    return start + 1 + (mark.line if mark else 0)
 
 
 def _broken(file: str, line: int, problem: str) -> PolicyBroken:

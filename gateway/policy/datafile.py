@@ -1,8 +1,7 @@
 """The data files of a policy, read so that the embedded engine and OPA see the same values. Pure.
 
 YAML is refused where its readers disagree: PyYAML follows YAML 1.1, OPA since 1.21 YAML 1.2, and `no`, `1e3`, `010`,
-`1:30` or `2026-01-01` are different values in them. Whoever wrote one is asked to put it in quotes. A key given twice
-is refused, since one of the two would silently win; so are aliases, which can make a small file a huge value.
+`1:30` or `2026-01-01` are different values in them. Whoever wrote one is asked to put it in quotes.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 import yaml
 
+from gateway import strict_yaml
 from gateway.errors import PolicyBroken
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+][0-9]+)?")
@@ -54,24 +54,10 @@ def _json(text: str, file: str) -> Any:
 
 def _yaml(text: str, file: str) -> Any:
     try:
-        node = _composed(text, file)
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
-        raise _broken(file, mark.line + 1 if mark else None, f"not YAML: {problem}") from None
-    except ValueError as error:
-        raise _broken(file, None, f"not YAML: {error}") from None
-    except RecursionError:
-        raise _broken(file, None, "nested too deeply") from None
-    return {} if node is None else _value(node, file)
-
-
-def _composed(text: str, file: str) -> yaml.Node | None:
-    events = cast("Iterable[yaml.Event]", yaml.parse(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - untyped
-    for event in events:
-        if isinstance(event, yaml.AliasEvent):
-            raise _broken(file, _line(event), "aliases are not read; write the value out")
-    return cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - untyped
+        root = strict_yaml.node(text)
+    except strict_yaml.Unreadable as error:
+        raise _broken(file, error.line, error.problem) from None
+    return {} if root is None else _value(root, file)
 
 
 def _value(node: yaml.Node, file: str) -> Any:
@@ -81,8 +67,6 @@ def _value(node: yaml.Node, file: str) -> Any:
             key = _value(key_node, file)
             if not isinstance(key, str):
                 raise _broken(file, _line(key_node), f"the key {key_node.value!r} is not text; put it in quotes")
-            if key in mapping:
-                raise _broken(file, _line(key_node), f"the key {key!r} is given twice")
             mapping[key] = _value(value_node, file)
         return mapping
     if isinstance(node, yaml.SequenceNode):
@@ -92,7 +76,7 @@ def _value(node: yaml.Node, file: str) -> Any:
 
 def _scalar(node: yaml.ScalarNode, file: str) -> Any:
     text: str = node.value
-    if node.style is not None:
+    if node.style:
         if node.tag != "tag:yaml.org,2002:str":
             raise _broken(file, _line(node), f"the tag {node.tag!r} is not read")
         return text
@@ -109,8 +93,8 @@ def _scalar(node: yaml.ScalarNode, file: str) -> Any:
     return text
 
 
-def _line(item: yaml.Node | yaml.Event) -> int:
-    return item.start_mark.line + 1
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
 
 
 def _broken(file: str, line: int | None, problem: str) -> PolicyBroken:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import yaml
 
+from gateway import strict_yaml
 from gateway.errors import ConfigurationError
 from gateway.upstream.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read, read_instructions
 
@@ -41,7 +42,6 @@ _REMEDY = "restore it from version control, or delete it and pin again with `opa
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(path: Path) -> Lock:
@@ -167,12 +167,9 @@ def parse(text: str, name: str = "catalogue.lock") -> Lock:
     """The pins in the text of a lock file. Raises `ConfigurationError` that names the line."""
     reader = _Reader(name)
     try:
-        root = cast("yaml.Node | None", yaml.compose(text, Loader=_Loader))  # pyright: ignore[reportUnknownMemberType] - its stubs leave the stream untyped
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise reader.refuse(mark.line + 1 if mark else 1, f"is not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise reader.refuse(1, f"is not YAML: {str(error).splitlines()[0]}") from None
+        root = strict_yaml.node(text)
+    except strict_yaml.Unreadable as error:
+        raise reader.refuse(error.line, f"cannot be read: {error.problem}") from None
     if root is None:
         raise reader.refuse(1, "is empty")
     top = reader.mapping(root, {"version", "upstreams"})
@@ -196,14 +193,12 @@ class _Reader:
         return ConfigurationError(f"the catalogue lock {self.name}, line {line}, {problem}", _REMEDY)
 
     def mapping(self, node: yaml.Node, keys: set[str] | None = None) -> dict[str, yaml.Node]:
-        """The members of a mapping: each once, and exactly `keys` if given."""
+        """The members of a mapping, exactly `keys` if given."""
         if not isinstance(node, yaml.MappingNode):
             raise self.refuse(_line(node), "is not a mapping")
         found: dict[str, yaml.Node] = {}
         for key_node, value_node in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
             key = self.text(key_node)
-            if key in found:
-                raise self.refuse(_line(key_node), f"has {key!r} twice")
             if keys is not None and key not in keys:
                 raise self.refuse(_line(key_node), f"has an unknown key {key!r}")
             found[key] = value_node

@@ -76,29 +76,17 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
     [
         ("listen: 1\nlisten: 2", r"line 2, column 1: the key 'listen' is given twice"),
         ("upstreams:\n  a: {url: x, url: y}", r"line 2, column 15: the key 'url' is given twice"),
-        ("a: [", r"line 1, column 5"),
+        ("a: [", r"line 2, column 1: not YAML"),
         ("? [a]\n: 1", r"line 1, column 3: found unhashable key"),
-        ("\x07", r"special characters are not allowed"),
         ("listen: x\nuntil: 2020-13-01", r"line 2, column 8: it is no value; put it in quotes if it is text"),
-        ("a: 2020-01-01T25:00:00Z", r"line 1, column 4: it is no value"),
-        ("a: [1, 0x_]", r"line 1, column 8: it is no value"),
-        ("a: !!bool x", r"line 1, column 4: it is no value"),
-        ("a: !!timestamp x", r"line 1, column 4: it is no value"),
-        ('a: 1\nb: "\\U00110000"', r"line 2, column \d+: it is no value"),
+        ("upstreams:\n  a: &a {url: x}\n  b: *a", r"line 3, column 6: aliases are not read"),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_place(text: str, said: str):
-    with pytest.raises(ConfigurationError, match=rf"gateway\.yaml is not YAML: .*{said}") as raised:
+def test_what_is_not_strict_yaml_is_told_with_its_place(text: str, said: str):
+    with pytest.raises(ConfigurationError, match=rf"gateway\.yaml cannot be read: {said}") as raised:
         parse(text)
 
     assert "\n" not in raised.value.message
-
-
-def test_yaml_nested_without_end_is_told():
-    with pytest.raises(
-        ConfigurationError, match=r"gateway\.yaml is not YAML: line 1, column \d+: it is nested too deeply"
-    ):
-        parse("a: " + "[" * 5_000)
 
 
 def test_a_list_is_no_configuration():

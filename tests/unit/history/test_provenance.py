@@ -83,17 +83,8 @@ class Session:
         counted = self.history.reserve(self.task, call_id, call, content, self.now, depth=depth_of(AGENT, to))
         self.facts[call_id] = counted.facts
         context = Context(self.now, "0", None, None, self.task)
-        decision = Decision("allow", (), (), REVISION)
-        entry = call_entry(
-            call_id,
-            AGENT,
-            call,
-            self.task,
-            decision,
-            context=context,
-            arguments_record={"mode": "none"},
-            facts=counted.facts,
-        )
+        decided = (call_id, AGENT, call, self.task, Decision("allow", (), (), REVISION))
+        entry = call_entry(*decided, context=context, arguments_record={"mode": "none"}, facts=counted.facts)
         return call_id, {**entry, "history": counted.fields}
 
     def begin(self, to: Target, content: CallContent | None = None) -> str:

@@ -142,7 +142,7 @@ upstreams:
         (("", ""), 5, "digest that is not that of the definition of 'instructions'"),
         (('- "Use it."', '"Use it."'), 8, "not a list of lines"),
         (('- "Use it."', '- ["Use it."]'), 8, "not a scalar"),
-        (('- "Use it."', '- "\\ud800"'), 8, "is not YAML"),
+        (('- "Use it."', '- "\\ud800"'), 8, "cannot be read: not YAML"),
         (("      text:", "      words:"), 7, "unknown key 'words'"),
     ],
 )
@@ -188,7 +188,7 @@ def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
         (("version: 2\n", ""), 4, "lacks version"),
         (("version: 2", "version: [1]"), 4, "not a scalar"),
         (("version: 2", "version: 2\nextra: 2"), 5, "unknown key 'extra'"),
-        (("  mail:", "  files:"), 31, "'files' twice"),
+        (("  mail:", "  files:"), 31, "'files' is given twice"),
         (("    send:", "    sent:"), 36, "under 'sent'"),
         (("digest: sha256:", "digest: sha256:0"), 9, "digest"),
         ((f'pinned: "{AT}"', "pinned: yesterday"), 10, "RFC 3339"),

@@ -1,0 +1,95 @@
+"""The YAML that people write for the gateway, read strictly. Pure.
+
+A key given twice is refused, since one of the two would silently win; so are aliases, which can make a small file a huge
+value. What a scalar means is said by `value` (YAML 1.1), or by whoever asks for the `node`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEPTH: Final = 100
+"""Levels of nesting. What reads the nodes may recurse."""
+
+
+class Unreadable(Exception):
+    """`problem` is a clause; `line` and `column` count from 1."""
+
+    def __init__(self, problem: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+
+def node(text: str) -> yaml.Node | None:
+    """What a text holds, `None` if nothing. Raises `Unreadable`."""
+    try:
+        for event in cast("Iterable[yaml.Event]", yaml.parse(text, Loader=_LOADER)):  # pyright: ignore[reportUnknownMemberType] - untyped
+            if isinstance(event, yaml.AliasEvent):
+                raise _at(event.start_mark, "aliases are not read; write the value out")
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=_LOADER))  # pyright: ignore[reportUnknownMemberType] - untyped
+        if root is not None:
+            _require_plain(root)
+    except yaml.MarkedYAMLError as error:
+        raise _at(error.problem_mark or error.context_mark, f"not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise Unreadable(f"not YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise Unreadable("nested too deeply") from None
+    return root
+
+
+def value(text: str) -> Any:
+    """What a text says by YAML 1.1, `None` if nothing. Raises `Unreadable`."""
+    root = node(text)
+    try:
+        return None if root is None else cast("object", _Constructor().construct_document(root))  # pyright: ignore[reportUnknownMemberType] - untyped
+    except yaml.MarkedYAMLError as error:
+        raise _at(error.problem_mark, str(error.problem)) from None
+
+
+class _Constructor(yaml.constructor.SafeConstructor):
+    """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyYAML calls it
+        try:
+            return cast("object", super().construct_object(node, deep=deep))  # pyright: ignore[reportUnknownMemberType] - untyped
+        except (ValueError, LookupError, AttributeError):
+            problem = "it is no value; put it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+def _require_plain(root: yaml.Node) -> None:
+    """Each key once, and nothing nested too deeply."""
+    waiting = [(root, 0)]
+    while waiting:
+        here, depth = waiting.pop()
+        if depth > _DEPTH:
+            raise _at(here.start_mark, "nested too deeply")
+        if isinstance(here, yaml.MappingNode):
+            members = cast("list[tuple[yaml.Node, yaml.Node]]", here.value)
+            _require_single_keys(key for key, _ in members)
+            waiting += ((node, depth + 1) for member in members for node in member)
+        elif isinstance(here, yaml.SequenceNode):
+            waiting += ((node, depth + 1) for node in cast("list[yaml.Node]", here.value))
+
+
+def _require_single_keys(keys: Iterable[yaml.Node]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for key in keys:
+        if isinstance(key, yaml.ScalarNode):
+            name = (key.tag, cast("str", key.value))
+            if name in seen:
+                raise _at(key.start_mark, f"the key {key.value!r} is given twice")
+            seen.add(name)
+
+
+def _at(mark: yaml.Mark | None, problem: str) -> Unreadable:
+    return Unreadable(problem) if mark is None else Unreadable(problem, mark.line + 1, mark.column + 1)
