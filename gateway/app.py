@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 
@@ -96,7 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         policy = await _policy(stack, configuration, notes, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, _revision(policy.status())))
         identities = await _identities(stack, configuration, clock)
-        upstreams = _upstreams(stack, configuration, clock)
+        upstreams = _upstreams(stack, configuration, metrics, clock)
         catalogue = await _catalogue(stack, configuration, upstreams, notes, clock)
         flood = _flood(stack, configuration, notes, clock)
         ownership, unanswered = Ownership(clock), Ownership(clock)
@@ -152,6 +153,7 @@ def _record(
     stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
     journal = Journal.open(configuration.journal, key=key, clock=clock)
     stack.push_async_callback(journal.close)
+    metrics.open_calls.set_function(lambda: journal.open_calls)
     notes = Notes(journal, metrics)
     stack.push_async_callback(notes.written)
     return journal, notes
@@ -206,9 +208,11 @@ def _history(configuration: Configuration, origins: Origins, vault: Vault, clock
 
 
 def _upstreams(
-    stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]
+    stack: AsyncExitStack, configuration: Configuration, metrics: Metrics, clock: Callable[[], float]
 ) -> dict[str, HttpUpstream | StdioUpstream]:
     found = upstream_transports(configuration, clock)
+    servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
+    metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
     for transport in found.values():
         stack.push_async_callback(transport.aclose)
     return found

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.config import Configuration
 from gateway.identity import metadata
+from gateway.journal.chain import timestamp
 from gateway.model.wire import JsonObject
 from gateway.protocol.replies import Reply
 from gateway.visit import Gateway
@@ -58,9 +59,8 @@ def not_ready(gateway: Gateway) -> dict[str, str]:
         problems["policy"] = policy.problem
     elif not policy.ready:
         problems["policy"] = "no policy is in force"
-    journal = gateway.journal.status()
-    if journal.problem is not None:
-        problems["journal"] = journal.problem
+    if (problem := gateway.journal.problem()) is not None:
+        problems["journal"] = problem
     for issuer in gateway.identities.status():
         if not issuer.ready:
             problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"
@@ -69,7 +69,8 @@ def not_ready(gateway: Gateway) -> dict[str, str]:
 
 def _policy(gateway: Gateway) -> JsonObject:
     status = gateway.policy.status()
-    return {"name": status.name, "revision": status.revision, "engine": status.engine}
+    since = timestamp(status.since) if status.since else None
+    return {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
 
 
 def _document(document: JsonObject) -> Page:

@@ -106,7 +106,7 @@ def confirmation(claims: JsonObject) -> Confirmation | Fault | None:
     return Confirmation(jkt=text(cnf.get("jkt")), x5t=text(cnf.get("x5t#S256")))
 
 
-def principal(claims: JsonObject, rules: Rules, *, expires: float, digest: str) -> Principal | Fault:
+def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | Fault:
     """The caller of a token whose signature, times and issuer were verified.
 
     `act` names the agent (RFC 8693 section 4.1) and `sub` the user. Without `act` the client is the agent, if it is
@@ -122,7 +122,7 @@ def principal(claims: JsonObject, rules: Rules, *, expires: float, digest: str) 
     parties = _parties(claims, subject, rules)
     if isinstance(parties, Fault):
         return parties
-    return _assemble(claims, rules, parties, expires=expires, digest=digest)
+    return _assemble(claims, rules, parties, digest=digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class _Parties:
     chain: tuple[Actor, ...] = ()
 
 
-def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, expires: float, digest: str) -> Principal | Fault:
+def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: str) -> Principal | Fault:
     scopes = _scopes(claims)
     if isinstance(scopes, Fault):
         return scopes
@@ -150,7 +150,6 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, expires: f
         user=User(parties.user, groups) if parties.user is not None else None,
         delegation=parties.chain,
         token_id=token_id,
-        expires=expires,
     )
 
 

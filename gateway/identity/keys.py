@@ -41,12 +41,11 @@ def _log() -> structlog.typing.FilteringBoundLogger:
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """How it stands with the keys of one issuer. `ready`: callers can be verified. Times in seconds since the epoch."""
+    """How it stands with the keys of one issuer. `ready`: callers can be verified."""
 
     issuer: str
     ready: bool
     keys: int
-    refreshed: float | None
     problem: str | None
 
 
@@ -112,7 +111,7 @@ class Keys:
     def status(self) -> KeyStatus:
         current = self.current()
         count = len(current.keys) + len(current.authorities) if current else 0
-        return KeyStatus(self.issuer, current is not None, count, self._refreshed, self._problem)
+        return KeyStatus(self.issuer, current is not None, count, self._problem)
 
     async def refresh(self) -> None:
         """Load the keys anew. Callers that come meanwhile share the one refresh; none of them can cancel it."""

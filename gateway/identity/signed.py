@@ -77,7 +77,7 @@ def verified(
         return confirmation
     # Without the signature: whoever holds a token can write that of ECDSA in another way, and be counted anew.
     digest = hashlib.sha256(jws.signed).hexdigest()
-    principal = read.principal(jws.claims, demands.rules, expires=expires, digest=digest)
+    principal = read.principal(jws.claims, demands.rules, digest=digest)
     if isinstance(principal, Fault):
         return principal
     return Verified(

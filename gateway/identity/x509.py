@@ -72,7 +72,6 @@ class X509Authenticator:
             method=AuthMethod.SPIFFE_X509,
             bound=True,
             token_id=token_id,
-            expires=ends,
         )
         until = min(ends, now + CACHED, self._keys.usable_until())
         return Verified(principal, until=until, generation=self.generation)

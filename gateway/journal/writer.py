@@ -18,7 +18,6 @@ import os
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -50,20 +49,6 @@ _MAX_OPEN: Final = 8192
 """Calls without an outcome: each segment names them all in its first line, which has to stay readable."""
 
 
-@dataclass(frozen=True, slots=True)
-class JournalStatus:
-    """`head` is the link of the last line; `unsettled` counts calls that are open now; `problem` is why entries are
-    refused, if they are."""
-
-    segment: str
-    bytes: int
-    entries: int
-    head: str
-    unsettled: int
-    fsync: str
-    problem: str | None
-
-
 class Journal:
     """One writer of one journal. Use it from one event loop."""
 
@@ -92,7 +77,6 @@ class Journal:
         self._problem: JournalError | None = None
         self._outage: Outage | None = None
         self._retrying: asyncio.TimerHandle | None = None
-        self._unsettled: tuple[str, ...] = ()
         self.fingerprint_key = fingerprint_key
 
     @classmethod
@@ -108,7 +92,7 @@ class Journal:
         """Lock the journal and go on after its last whole line, or begin one. Raises `JournalError`.
 
         What a crash left is moved aside and noted (`recovered`), and calls without an outcome are given one
-        (`abandoned`; see `unsettled`), before anything else is written.
+        (`abandoned`), before anything else is written.
         """
         disk = disk or Disk()
         prepare_folder(settings.path, disk)
@@ -116,41 +100,32 @@ class Journal:
         durable = settings.fsync != "never"
         appender = Appender(settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable)
         try:
-            unsettled = _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
-            journal = cls(settings, appender, disk, lock_fd, fingerprint_key=subkey(key, "fingerprints"), clock=clock)
+            _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
+            return cls(settings, appender, disk, lock_fd, fingerprint_key=subkey(key, "fingerprints"), clock=clock)
         except BaseException:
             appender.close()
             os.close(lock_fd)
             raise
-        journal._unsettled = unsettled
-        return journal
 
     @property
     def head(self) -> str:
         """The link of the last line. Kept elsewhere, it shows later that nothing was cut off."""
         return self._appender.link
 
-    def unsettled(self) -> tuple[str, ...]:
-        """The ids of calls that were open when the gateway before this one ended."""
-        return self._unsettled
-
     @property
     def entries(self) -> int:
-        """The number of the last written entry. `status` has it too, and looks at the disk."""
+        """The number of the last written entry."""
         return self._appender.seq
 
-    def status(self) -> JournalStatus:
-        appender = self._appender
-        problem = appender.broken or self._problem or appender.changed()
-        return JournalStatus(
-            segment=appender.path.name,
-            bytes=appender.size,
-            entries=appender.seq,
-            head=appender.link,
-            unsettled=len(appender.open),
-            fsync=self._fsync,
-            problem=problem.message if problem else None,
-        )
+    @property
+    def open_calls(self) -> int:
+        """How many allowed calls have no recorded outcome yet."""
+        return len(self._appender.open)
+
+    def problem(self) -> str | None:
+        """Why entries are refused, if they are. Looks at the disk."""
+        problem = self._appender.broken or self._problem or self._appender.changed()
+        return problem.message if problem else None
 
     async def append(self, kind: str, fields: JsonObject) -> None:
         """Write one entry; return when it is as durable as configured. Raises `JournalError` when it is not written.
@@ -325,16 +300,15 @@ class Journal:
 
 def _resume(
     appender: Appender, folder: Path, chain: Chain, disk: Disk, *, new_id: Callable[[], str], time: str
-) -> tuple[str, ...]:
-    """Take up the journal and write down what was found; the ids of calls without an outcome."""
+) -> None:
+    """Take up the journal and write down what was found."""
     try:
         end, torn = recover(folder, chain, disk)
         if end is None:
             appender.begin(new_id(), time)
         else:
             appender.resume(end)
-        unsettled = end.unsettled if end else ()
-        entries = [*map(_recovered, torn), *map(abandoned, unsettled)]
+        entries = [*map(_recovered, torn), *map(abandoned, end.unsettled if end else ())]
         _, error = appender.append(entries, time)
         if error is not None:
             raise error
@@ -345,7 +319,6 @@ def _resume(
             f"the journal {folder} cannot be opened: {failure.strerror}",
             "make it readable and writable, and free space",
         ) from failure
-    return unsettled
 
 
 def _recovered(torn: Torn) -> Pending:

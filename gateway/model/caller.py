@@ -58,7 +58,6 @@ class Principal:
 
     `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
     `token_id` is the token's `jti`, or a digest of the presented credential when it has none.
-    `expires` is in seconds since the epoch, `None` for a caller without a token.
     """
 
     id: str
@@ -69,7 +68,6 @@ class Principal:
     delegation: tuple[Actor, ...] = ()
     bound: bool = False
     token_id: str = ""
-    expires: float | None = None
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""

@@ -30,7 +30,7 @@ _DEFECT: Final = "the gateway failed while asking for a decision", "report this 
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """`loaded` is when the policy in force came into force, in seconds since the epoch, 0.0 if none has. `problem` is
+    """`since` is when the policy in force came into force, in seconds since the epoch, 0.0 if none has. `problem` is
     what keeps a newer one out, or what keeps this one from answering."""
 
     ready: bool
@@ -38,7 +38,7 @@ class PolicyStatus:
     revision: str
     engine: Literal["embedded", "opa"]
     problem: str | None
-    loaded: float
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Policy:
         self._interval = interval
         self._sleep = sleep
         self._on_event = on_event
-        self._loaded = 0.0
+        self._since = 0.0
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -114,7 +114,7 @@ class Policy:
         """Load the policy. Raises `PolicyBroken` if the embedded engine cannot; an OPA may come later."""
         await self._source.open()
         if self._source.ready:
-            self._loaded = self._clock()
+            self._since = self._clock()
         self._tell("loaded" if self._source.ready else "problem")
         self._watch = asyncio.get_running_loop().create_task(self._watching(), name="policy-watch")
 
@@ -148,7 +148,7 @@ class Policy:
 
     def status(self) -> PolicyStatus:
         source = self._source
-        return PolicyStatus(source.ready, source.name, source.revision, source.kind, source.problem, self._loaded)
+        return PolicyStatus(source.ready, source.name, source.revision, source.kind, source.problem, self._since)
 
     def _named(self, decision: Decision) -> Decision:
         """With the revision that the engine is known to hold, which Rego itself cannot know (see `bundle.py`)."""
@@ -167,7 +167,7 @@ class Policy:
                 self._tell("failed", error)
                 continue
             if changed:
-                self._loaded = self._clock()
+                self._since = self._clock()
                 self._tell("loaded")
             if self._source.problem not in {None, problem}:
                 self._tell("problem")

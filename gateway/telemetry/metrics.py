@@ -3,7 +3,7 @@ caller chose freely: that would let a caller grow the memory of the gateway."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -42,6 +42,9 @@ class Metrics:
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )
+        self.open_calls = Gauge(
+            "opagate_open_calls", "Allowed calls without a recorded outcome.", registry=self.registry
+        )
         self.definitions = counter(
             "opagate_definition_changes", "Definitions and instructions that differ.", ("upstream", "kind")
         )
@@ -74,6 +77,10 @@ class Metrics:
         """Report `read()` as the number of requests now being served."""
         self.registry.register(_InFlight(read))
 
+    def observe_servers(self, read: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
+        """Report `read()` as what is true of the processes of each stdio upstream now."""
+        self.registry.register(_Servers(read))
+
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
@@ -85,3 +92,28 @@ class _InFlight(Collector):
 
     def collect(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily("opagate_in_flight", "Requests being served now.", value=self._read())]
+
+
+_SERVERS = {
+    "processes": "Processes of a stdio server that run now.",
+    "sessions": "Sessions that callers have with a stdio server now.",
+    "in_flight": "Requests that a stdio server is answering now.",
+    "failures": "Processes of a stdio server that failed in a row, for the caller for whom it is worst.",
+    "retry_seconds": "How long no process of a stdio server is started, for the caller for whom it is worst.",
+}
+
+
+class _Servers(Collector):
+    def __init__(self, read: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        servers = self._read()
+        families = {
+            name: GaugeMetricFamily(f"opagate_stdio_{name}", says, labels=("upstream",))
+            for name, says in _SERVERS.items()
+        }
+        for name, family in families.items():
+            for upstream, values in servers.items():
+                family.add_metric((upstream,), values[name])
+        return list(families.values())

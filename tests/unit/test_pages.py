@@ -22,6 +22,7 @@ async def test_a_gateway_that_serves_is_alive_and_ready(there: Bench):
     assert await shown(there, "/healthz") == (200, {"status": "ok"})
     status, body = await shown(there, "/readyz")
     assert (status, body["ready"], body["problems"], body["policy"]["engine"]) == (200, True, {}, "embedded")
+    assert body["policy"]["since"].endswith("Z")
 
 
 async def test_a_gateway_that_stops_is_not_ready(there: Bench):
@@ -29,23 +30,29 @@ async def test_a_gateway_that_stops_is_not_ready(there: Bench):
 
 
 @pytest.mark.parametrize(
-    ("part", "change", "named"),
+    ("change", "problem"),
     [
-        ("policy", {"problem": "it is broken"}, {"policy": "it is broken"}),
-        ("policy", {"ready": False}, {"policy": "no policy is in force"}),
-        ("journal", {"problem": "the disk is full"}, {"journal": "the disk is full"}),
+        ({"problem": "it is broken"}, "it is broken"),
+        ({"ready": False}, "no policy is in force"),
     ],
 )
-async def test_what_is_not_ready_is_named(
-    there: Bench, monkeypatch: pytest.MonkeyPatch, part: str, change: dict[str, Any], named: dict[str, str]
+async def test_a_policy_that_does_not_decide_is_named(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], problem: str
 ):
-    found = getattr(there.gateway, part)
-    status = replace(found.status(), **change)
-    monkeypatch.setattr(found, "status", lambda: status)
+    status = replace(there.gateway.policy.status(), **change)
+    monkeypatch.setattr(there.gateway.policy, "status", lambda: status)
 
     code, body = await shown(there, "/readyz")
 
-    assert (code, body["problems"]) == (503, named)
+    assert (code, body["problems"]) == (503, {"policy": problem})
+
+
+async def test_a_journal_that_cannot_be_written_is_named(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(there.gateway.journal, "problem", lambda: "the disk is full")
+
+    code, body = await shown(there, "/readyz")
+
+    assert (code, body["problems"]) == (503, {"journal": "the disk is full"})
 
 
 async def test_an_issuer_without_keys_is_named(there: Bench, monkeypatch: pytest.MonkeyPatch):

@@ -55,7 +55,7 @@ class Spawner:
         """Failed processes in a row, of the principal for whom it is worst."""
         return max((backoff.failures for backoff in self._backoffs.values()), default=0)
 
-    def retry_in(self) -> float:
+    def retry_seconds(self) -> float:
         """Seconds until every principal may start a process again."""
         now = self._clock()
         return max((backoff.wait(now) for backoff in self._backoffs.values()), default=0.0)

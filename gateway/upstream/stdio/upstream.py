@@ -37,13 +37,14 @@ _PRIMING_SINCE: Final = "2025-11-25"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`retry_in` is in seconds: how long new processes are refused, 0 if they are not."""
+    """`failures` is how many processes failed in a row, and `retry_seconds` how long new ones are refused, for the caller for
+    whom it is worst."""
 
-    children: int
+    processes: int
     sessions: int
     in_flight: int
     failures: int
-    retry_in: float
+    retry_seconds: float
 
 
 class StdioUpstream:
@@ -102,13 +103,13 @@ class StdioUpstream:
         await self._spawner.aclose()
 
     def status(self) -> Status:
-        """How it is doing, for readiness and metrics."""
+        """How it is doing, for metrics."""
         return Status(
-            children=self._spawner.running,
+            processes=self._spawner.running,
             sessions=len(self._sessions),
             in_flight=sum(owner.in_flight for owner in (*self._sessions.values(), *self._pools.values())),
             failures=self._spawner.failures,
-            retry_in=self._spawner.retry_in(),
+            retry_seconds=self._spawner.retry_seconds(),
         )
 
     def reap(self) -> None:

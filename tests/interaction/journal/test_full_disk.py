@@ -88,7 +88,7 @@ async def test_a_full_file_system_refuses_until_there_is_space_again(small_disk:
 
     written = await fill(journal)
 
-    assert "No space left on device" in (journal.status().problem or "")
+    assert "No space left on device" in (journal.problem() or "")
     full = verify(folder, key=KEY, head=journal.head)
     assert full.ok, full.problems
     with pytest.raises(JournalError, match="No space left on device"):
@@ -108,7 +108,7 @@ async def test_a_file_at_its_size_limit_refuses_until_the_limit_is_raised(tmp_pa
 
     with file_size_limit(50_000):
         written = await fill(journal)
-        assert "File too large" in (journal.status().problem or "")
+        assert "File too large" in (journal.problem() or "")
         assert verify(folder, key=KEY, head=journal.head).ok
 
     await journal.append("policy", {})

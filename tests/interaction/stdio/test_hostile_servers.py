@@ -139,11 +139,11 @@ async def test_a_server_that_exits_at_once_is_started_ever_more_rarely(make: Mak
     begun = time.monotonic()
     with pytest.raises(UpstreamUnreachable, match=r"again in 0\.\d s"):
         await client.initialize()
-    await until(lambda: client.upstream.status().retry_in == 0.0)
+    await until(lambda: client.upstream.status().retry_seconds == 0.0)
     assert 0.3 < time.monotonic() - begun < 2.0
     with pytest.raises(UpstreamBroken):
         await client.initialize()
-    assert 0.5 < client.upstream.status().retry_in <= 1.0
+    assert 0.5 < client.upstream.status().retry_seconds <= 1.0
 
 
 async def test_a_server_that_ignores_end_of_input_and_sigterm_is_killed(make: Make):
@@ -176,7 +176,7 @@ async def test_many_sessions_leave_no_process_and_no_file_open(make: Make):
         await asyncio.gather(*(client.initialize() for client in clients))
         await asyncio.gather(*(client.call(1) for client in clients))
         await asyncio.gather(*(client.delete() for client in clients))
-        await until(lambda: upstream.status().children == 0)
+        await until(lambda: upstream.status().processes == 0)
 
     assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208 - /proc
 

@@ -80,7 +80,7 @@ def test_the_time_server_on_uvloop():
             await both_eras(upstream)
         finally:
             await upstream.aclose()
-        assert upstream.status().children == 0
+        assert upstream.status().processes == 0
 
     uvloop.run(scenario())
 
@@ -123,7 +123,7 @@ async def test_forty_clients_of_one_principal_with_the_same_ids_do_not_mix(make:
 
     await asyncio.gather(*(one(number // 4, zone) for number, zone in enumerate(zones)))
 
-    assert 1 <= upstream.status().children <= POOL_SIZE
+    assert 1 <= upstream.status().processes <= POOL_SIZE
 
 
 # --- servers in Node, which speak the handshake era only -------------------------------------------------

@@ -20,13 +20,13 @@ TIMES: "dict[str, Json]" = {"exp": NOW + 60, "iat": NOW}
 
 
 def principal(**members: "Json") -> Principal:
-    result = claims.principal(members, RULES, expires=NOW + 60, digest="d")
+    result = claims.principal(members, RULES, digest="d")
     assert isinstance(result, Principal), result
     return result
 
 
 def fault(**members: "Json") -> Fault:
-    result = claims.principal(members, RULES, expires=NOW + 60, digest="d")
+    result = claims.principal(members, RULES, digest="d")
     assert isinstance(result, Fault), result
     return result
 
@@ -43,7 +43,7 @@ def test_the_names_of_undeclared_claims_are_reported():
 
 
 def test_a_subject_alone_is_the_agent():
-    assert principal(sub="agent-1") == Principal("agent-1", ISSUER, AuthMethod.JWT, token_id="d", expires=NOW + 60)
+    assert principal(sub="agent-1") == Principal("agent-1", ISSUER, AuthMethod.JWT, token_id="d")
 
 
 @pytest.mark.parametrize("name", ["client_id", "azp"])
@@ -151,9 +151,7 @@ def test_malformed_groups_are_refused(groups: "Json"):
 
 def test_groups_come_from_the_configured_claim():
     rules = claims.Rules(issuer=ISSUER, method=AuthMethod.JWT, trust=TRUST, groups_claim="teams")
-    found = claims.principal(
-        {"sub": "alice", "azp": "a", "teams": "one", "groups": ["two"]}, rules, expires=1, digest="d"
-    )
+    found = claims.principal({"sub": "alice", "azp": "a", "teams": "one", "groups": ["two"]}, rules, digest="d")
     assert isinstance(found, Principal)
     assert found.user == User("alice", ("one",))
 
@@ -266,7 +264,7 @@ NAMES = st.sampled_from(sorted(claims.VERIFIED | claims.USED | {"groups", "x"}))
 @settings(max_examples=500)
 @given(st.dictionaries(NAMES, VALUES, max_size=6))
 def test_whatever_an_issuer_signs_is_a_principal_that_can_be_used_or_a_fault(members: "dict[str, Json]"):
-    result = claims.principal({"sub": "s", **members}, RULES, expires=NOW, digest="d")
+    result = claims.principal({"sub": "s", **members}, RULES, digest="d")
     if isinstance(result, Principal):
         assert len(result.key) == 32
         assert result.id.isprintable()

@@ -55,7 +55,6 @@ async def test_a_good_token_is_its_agent(identities: "Identities", signer: Signe
         scopes=frozenset({"mcp:call"}),
         user=User("alice", ("dev",)),
         token_id="t-1",
-        expires=NOW + 300,
     )
 
 

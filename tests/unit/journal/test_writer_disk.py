@@ -114,7 +114,7 @@ async def test_a_commit_that_finds_nothing_left_does_nothing(open_journal: Calla
     journal._commit()  # pyright: ignore[reportPrivateUsage] - what the turn calls
     disk.done.clear()
 
-    assert "No space left" in (journal.status().problem or "")
+    assert "No space left" in (journal.problem() or "")
     assert disk.done == []
     disk.full = False
     await journal.close()
@@ -152,7 +152,7 @@ async def test_a_sync_that_fails_ends_the_journal(
         await journal.append("policy", {})
     assert caught.value.code == "journal/unavailable"
     assert "start the gateway again" in caught.value.remedy
-    assert journal.status().problem == caught.value.message
+    assert journal.problem() == caught.value.message
     with pytest.raises(JournalError, match="Input/output error"):
         await journal.close()
 
@@ -185,10 +185,10 @@ async def test_a_full_disk_refuses_and_a_mended_one_goes_on(
     results = await asyncio.gather(*[journal.append("policy", {}) for _ in range(3)], return_exceptions=True)
 
     assert [type(result) for result in results] == [JournalError] * 3
-    assert "No space left on device" in (journal.status().problem or "")
+    assert "No space left on device" in (journal.problem() or "")
     disk.full = False
     await journal.append("policy", {})
-    assert journal.status().problem is None
+    assert journal.problem() is None
     assert [entry["kind"] for entry in reader.entries(folder)] == ["segment", "resumed", "policy"]
     assert verify(folder, key=KEY, head=journal.head).ok
     await journal.close()
@@ -196,7 +196,7 @@ async def test_a_full_disk_refuses_and_a_mended_one_goes_on(
 
 async def mended(journal: Journal) -> None:
     async with asyncio.timeout(10):
-        while journal.status().problem is not None:
+        while journal.problem() is not None:
             await asyncio.sleep(0)
 
 
@@ -240,7 +240,7 @@ async def test_a_call_whose_outcome_was_lost_is_not_open_for_ever(
     disk.full = False
     await journal.append("settled", {"id": "c"})
 
-    assert journal.status().unsettled == 0
+    assert journal.open_calls == 0
     await journal.close()
     told = [(entry["kind"], entry.get("id")) for entry in reader.entries(folder)]
     assert told[4:] == [("resumed", None), ("abandoned", "a"), ("abandoned", "b"), ("settled", "c"), ("stop", None)]
@@ -269,12 +269,12 @@ async def test_a_segment_that_somebody_took_away_is_a_problem_before_anybody_cal
     segment, away = folder / "00000001.jsonl", folder / "away"
     segment.rename(away)
 
-    assert "removed or moved" in (journal.status().problem or "")
+    assert "removed or moved" in (journal.problem() or "")
     with pytest.raises(JournalError, match="removed or moved"):
         await journal.append("policy", {})
     away.rename(segment)
     await journal.append("policy", {})
-    assert journal.status().problem is None
+    assert journal.problem() is None
     await journal.close()
     assert verify(folder, key=KEY).ok
 

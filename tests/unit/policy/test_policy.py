@@ -219,7 +219,7 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
         ("problem", "p2"),
         ("loaded", None),
     ]
-    assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, loaded=7.0)
+    assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, since=7.0)
     assert source.closed
 
 
@@ -235,7 +235,7 @@ async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
 
     assert [event.kind for event in events] == ["problem"]
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "policy-watch"]
-    assert policy.status().loaded == 0.0
+    assert policy.status().since == 0.0
     assert not policy.status().ready
 
 
@@ -261,7 +261,7 @@ async def test_the_embedded_engine_is_built_from_settings(tree: Tree, tmp_path: 
         assert decision.allowed == allowed
         assert visible == (frozenset({"a", "b"}) if allowed else frozenset())
         assert status == PolicyStatus(
-            ready=True, name="tiny", revision=decision.policy.revision, engine="embedded", problem=None, loaded=5.0
+            ready=True, name="tiny", revision=decision.policy.revision, engine="embedded", problem=None, since=5.0
         )
 
 

@@ -13,6 +13,9 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
     metrics.handles("files", concealed=2, put_back=1)
     metrics.policy_ready.set_function(lambda: 1.0)
     metrics.observe_in_flight(lambda: 3)
+    metrics.open_calls.set_function(lambda: 2.0)
+    server = {"processes": 1, "sessions": 0, "in_flight": 0, "failures": 1, "retry_seconds": 0.5}
+    metrics.observe_servers(lambda: {"files": server})
     text = metrics.exposition().decode()
 
     for sample in (
@@ -25,5 +28,8 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
         "opagate_decision_seconds_count 1.0",
         "opagate_policy_ready 1.0",
         "opagate_in_flight 3.0",
+        "opagate_open_calls 2.0",
+        'opagate_stdio_processes{upstream="files"} 1.0',
+        'opagate_stdio_retry_seconds{upstream="files"} 0.5',
     ):
         assert sample in text

@@ -44,7 +44,7 @@ def pool_of(client: Client) -> Pool:
 
 
 def children(client: Client) -> int:
-    return client.upstream.status().children
+    return client.upstream.status().processes
 
 
 def subscribed(method: str, subscription: Any, **params: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ async def test_processes_are_counted_until_they_are_gone(spawner_of: MakeSpawner
     await ended(spawner)
 
     assert spawner.failures == 0
-    assert spawner.retry_in() == 0.0
+    assert spawner.retry_seconds() == 0.0
 
 
 async def test_one_principal_cannot_take_the_places_of_others(spawner_of: MakeSpawner, monkeypatch: pytest.MonkeyPatch):
@@ -85,7 +85,7 @@ async def test_a_server_that_keeps_dying_is_not_started_until_the_wait_is_over(s
     for wait in (0.5, 1.0, 2.0):
         await spawner.spawn("alice")
         await ended(spawner)
-        assert spawner.retry_in() == wait
+        assert spawner.retry_seconds() == wait
         with pytest.raises(UpstreamUnreachable, match=f"may be started again in {wait:.1f} s") as caught:
             await spawner.spawn("alice")
         assert caught.value.code == "upstream/unreachable"

@@ -41,7 +41,7 @@ async def test_initialize_starts_a_process_and_gives_a_session(make: Make):
 
     assert (await json_of(reply))["id"] == 0
     assert client.session == "session-1"
-    assert client.upstream.status() == Status(children=1, sessions=1, in_flight=0, failures=0, retry_in=0.0)
+    assert client.upstream.status() == Status(processes=1, sessions=1, in_flight=0, failures=0, retry_seconds=0.0)
 
 
 async def test_an_initialize_that_brings_log_messages_is_an_event_stream_with_the_session(make: Make):
@@ -61,7 +61,7 @@ async def test_each_initialize_has_a_process_of_its_own(make: Make):
     await second.initialize()
 
     assert first.session != second.session
-    assert first.upstream.status().children == 2
+    assert first.upstream.status().processes == 2
 
 
 async def test_an_initialize_that_is_refused_leaves_no_session_and_no_process(make: Make):
@@ -72,7 +72,7 @@ async def test_an_initialize_that_is_refused_leaves_no_session_and_no_process(ma
 
     assert await json_of(reply) == error
     assert client.session is None
-    await until(lambda: client.upstream.status() == Status(0, 0, 0, failures=0, retry_in=0.0))
+    await until(lambda: client.upstream.status() == Status(0, 0, 0, failures=0, retry_seconds=0.0))
 
 
 async def test_an_initialize_that_is_refused_late_is_cleared_away(make: Make):
@@ -83,7 +83,7 @@ async def test_an_initialize_that_is_refused_late_is_cleared_away(make: Make):
 
     client.upstream.reap()
 
-    await until(lambda: client.upstream.status().children == 0)
+    await until(lambda: client.upstream.status().processes == 0)
 
 
 async def test_a_server_that_dies_in_initialize_is_an_error_and_backs_off(make: Make):
@@ -103,7 +103,7 @@ async def test_a_server_that_never_answers_initialize_is_ended(make: Make):
     with pytest.raises(UpstreamTimeout):
         await client.initialize([])
 
-    await until(lambda: client.upstream.status().children == 0)
+    await until(lambda: client.upstream.status().processes == 0)
     assert client.upstream.status().failures == 0
 
 
@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_during_initialize_leaves_nothing_behind(make
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
-    await until(lambda: client.upstream.status() == Status(0, 0, 0, failures=0, retry_in=0.0))
+    await until(lambda: client.upstream.status() == Status(0, 0, 0, failures=0, retry_seconds=0.0))
 
 
 # --- whose session it is ---------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ async def test_a_session_of_another_principal_is_unknown_in_every_way(make: Make
 async def test_a_session_is_the_same_for_every_token_of_its_principal(make: Make):
     client = Client(make())
     await client.initialize()
-    client.principal = Principal(ALICE.id, ALICE.issuer, ALICE.method, token_id="another", expires=5.0)
+    client.principal = Principal(ALICE.id, ALICE.issuer, ALICE.method, token_id="another")
 
     assert (await client.call(1)).status == 200
 
@@ -170,7 +170,7 @@ async def test_without_a_session_only_initialize_is_possible(make: Make, method:
         reply = await (client.get() if method == "GET" else client.delete())
 
     assert (reply.status, (await json_of(reply))["error"]["code"]) == (400, -32600)
-    assert client.upstream.status().children == 0
+    assert client.upstream.status().processes == 0
 
 
 async def test_initialize_within_a_session_goes_to_its_child(make: Make):
@@ -182,7 +182,7 @@ async def test_initialize_within_a_session_goes_to_its_child(make: Make):
 
     assert (await json_of(reply))["id"] == 5
     assert client.session == session
-    assert client.upstream.status().children == 1
+    assert client.upstream.status().processes == 1
 
 
 async def test_nothing_of_the_http_request_reaches_the_child(
@@ -216,7 +216,7 @@ async def test_delete_ends_the_session_its_requests_and_its_process(make: Make):
     assert message["error"]["message"] == "upstream files ended the session at the client's wish"
     assert (await client.call(2)).status == 404
     assert (await client.delete()).status == 404
-    await until(lambda: client.upstream.status().children == 0)
+    await until(lambda: client.upstream.status().processes == 0)
     assert client.upstream.status().failures == 0
 
 
@@ -237,7 +237,7 @@ async def test_a_session_that_nobody_uses_ends_after_half_an_hour(make: Make, cl
         "id": 1,
         "error": {"code": -32600, "message": "there is no such session; initialize a new one"},
     }
-    await until(lambda: client.upstream.status().children == 0)
+    await until(lambda: client.upstream.status().processes == 0)
 
 
 async def test_a_session_with_an_open_stream_does_not_end(make: Make, clock: Clock):
@@ -277,7 +277,7 @@ async def test_reaping_happens_by_itself(make: Make, clock: Clock, monkeypatch: 
     await client.initialize()
     clock.now += upstream_module.SESSION_IDLE + 1.0
 
-    await until(lambda: client.upstream.status().children == 0)
+    await until(lambda: client.upstream.status().processes == 0)
 
 
 async def test_a_principal_without_a_place_gives_up_its_own_oldest_unused_session(
@@ -327,7 +327,7 @@ async def test_closing_ends_everything_and_says_so_afterwards(make: Make):
     await client.upstream.aclose()
 
     assert events_of(await body_of(reply))[0][1]["error"]["message"] == "upstream files was shut down"
-    assert client.upstream.status() == Status(0, 0, 0, failures=0, retry_in=0.0)
+    assert client.upstream.status() == Status(0, 0, 0, failures=0, retry_seconds=0.0)
     with pytest.raises(UpstreamUnreachable, match="shutting down"):
         await client.call(2)
 
