@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from gateway import app, config
+from gateway.app import assembly
 from gateway.errors import GatewayError
 from gateway.identity import anonymous
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
@@ -208,7 +209,7 @@ async def bench(
         return {"files": port}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "upstream_transports", transports)
+        patch.setattr(assembly, "upstream_transports", transports)
         async with app.assembled(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
 

@@ -1,0 +1,196 @@
+"""Every part of the gateway, made from the configuration, with its lifetime.
+
+Start order: journal, policy, identity, upstreams, catalogue. A gateway that cannot record or decide does not listen.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+
+from gateway.app import content, events, memory
+from gateway.app.events import EventRecorder, note_definition, note_flood, note_policy, revision
+from gateway.binding.conversations import Conversations
+from gateway.binding.ownership import Ownership
+from gateway.binding.sessions import Sessions
+from gateway.binding.vault import Vault
+from gateway.config import Configuration
+from gateway.history import History
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials.origins import Origins
+from gateway.journal.chain import subkey
+from gateway.journal.entry import start_entry
+from gateway.journal.keys import load_key
+from gateway.journal.storage import lock
+from gateway.journal.writer import Journal
+from gateway.model.content import ResultContent
+from gateway.model.task import Contract
+from gateway.policy import Policy
+from gateway.tasks.endpoints import TaskEndpoints
+from gateway.tasks.keys import load_key as load_task_key
+from gateway.tasks.tokens import TaskTokens
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
+from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.upstream.catalogue import Catalogue
+from gateway.upstream.http import HttpUpstream
+from gateway.upstream.stdio import StdioUpstream
+from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
+from gateway.worker_thread import WorkerThread
+
+
+@asynccontextmanager
+async def assembled(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> AsyncGenerator[Gateway]:
+    """Every part, started, and stopped in the reverse order. Raises `GatewayError` when one cannot start."""
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        tracing = _tracing(stack, configuration)
+        key = load_key(configuration.state)
+        journal, recorder = _record(stack, configuration, key, metrics, clock)
+        policy = await _policy(stack, configuration, recorder, clock)
+        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
+        identities = await _identities(stack, configuration, clock)
+        upstreams = _upstreams(stack, configuration, metrics, clock)
+        catalogue = await _catalogue(stack, configuration, upstreams, recorder, clock)
+        flood = events.flood(stack, configuration, recorder, clock)
+        ownership, unanswered = Ownership(clock), Ownership(clock)
+        origins, vault = Origins(), Vault(secrets.token_urlsafe)
+        history = memory.history(configuration, origins, vault, clock)
+        write_down = await memory.remembered(configuration, history, journal, key=key, clock=clock)
+        stack.push_async_callback(write_down)
+        forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
+        memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
+        worker = stack.enter_context(closing(WorkerThread()))
+        tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
+        inspector = content.inspector(configuration, key, metrics)
+        yield Gateway(
+            identities=identities,
+            catalogue=catalogue,
+            history=history,
+            policy=policy,
+            journal=journal,
+            flood=flood,
+            upstreams=upstreams,
+            sessions=Sessions(subkey(key, "sessions")),
+            ownership=ownership,
+            conversations=Conversations(),
+            unanswered=unanswered,
+            vault=vault,
+            metrics=metrics,
+            tracing=tracing,
+            callers=ConcurrencyLimit(configuration.limits.in_flight_per_caller),
+            clock=clock,
+            monotonic=time.monotonic,
+            new_id=lambda: secrets.token_hex(12),
+            record=content.arguments_record(configuration, journal, inspector.spots),
+            tasks=_tasks(history, tokens, journal, inspector.declared),
+            task_tokens=tokens,
+            inspector=inspector,
+            worker=worker,
+            origins=origins,
+            result_record=content.result_record(configuration, journal, inspector.spots),
+            style=configuration.errors,
+        )
+
+
+def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
+    tracing = Tracing.build(configuration.telemetry.otlp)
+    stack.callback(tracing.stop)
+    return tracing
+
+
+def _record(
+    stack: AsyncExitStack, configuration: Configuration, key: bytes, metrics: Metrics, clock: Callable[[], float]
+) -> tuple[Journal, EventRecorder]:
+    """The journal, and what is written into it beside requests."""
+    stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
+    journal = Journal.open(configuration.journal, key=key, clock=clock)
+    stack.push_async_callback(journal.close)
+    metrics.open_calls.set_function(lambda: journal.open_calls)
+    recorder = EventRecorder(journal, metrics)
+    stack.push_async_callback(recorder.written)
+    return journal, recorder
+
+
+async def _identities(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> Identities:
+    identities = Identities.build(configuration, clock=clock)
+    await identities.start()
+    stack.push_async_callback(identities.stop)
+    return identities
+
+
+async def _policy(
+    stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder, clock: Callable[[], float]
+) -> Policy:
+    """The policy, in force, and watched by a metric."""
+    policy = Policy.build(
+        configuration.policy,
+        supported=frozenset(SUPPORTED_OBLIGATIONS),
+        clock=clock,
+        on_event=partial(note_policy, recorder),
+    )
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    recorder.metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
+    return policy
+
+
+async def _catalogue(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    upstreams: dict[str, HttpUpstream | StdioUpstream],
+    recorder: EventRecorder,
+    clock: Callable[[], float],
+) -> Catalogue:
+    """The upstreams' tools, listed again and again, with what changes noted."""
+    catalogue = Catalogue(
+        configuration.upstreams,
+        configuration.catalogue,
+        upstreams,
+        clock=clock,
+        on_change=lambda change: note_definition(recorder, catalogue, change),
+    )
+    await catalogue.start()
+    stack.push_async_callback(catalogue.stop)
+    return catalogue
+
+
+def _upstreams(
+    stack: AsyncExitStack, configuration: Configuration, metrics: Metrics, clock: Callable[[], float]
+) -> dict[str, HttpUpstream | StdioUpstream]:
+    found = upstream_transports(configuration, clock)
+    servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
+    metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
+    for transport in found.values():
+        stack.push_async_callback(transport.aclose)
+    return found
+
+
+def _tasks(
+    history: History,
+    tokens: TaskTokens,
+    journal: Journal,
+    inspect: Callable[[str | None, Contract | None], ResultContent],
+) -> TaskEndpoints:
+    return TaskEndpoints(
+        history, tokens, inspect=inspect, append=journal.append, new_id=lambda: f"task-{secrets.token_hex(12)}"
+    )
+
+
+def upstream_transports(
+    configuration: Configuration, clock: Callable[[], float]
+) -> dict[str, HttpUpstream | StdioUpstream]:
+    """The way to each upstream. Nothing is connected or started before the first request; close each with `aclose`."""
+    limits = configuration.limits
+    return {
+        name: HttpUpstream(name, settings, limits)
+        if settings.url
+        else StdioUpstream(name, settings, limits, clock=clock, new_id=lambda: secrets.token_urlsafe(18))
+        for name, settings in configuration.upstreams.items()
+    }

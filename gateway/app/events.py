@@ -1,0 +1,92 @@
+"""What happens beside requests: recorded, counted and logged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from gateway.config import Configuration
+from gateway.journal.entry import pin_entry, policy_entry
+from gateway.journal.flood import Flood
+from gateway.journal.writer import Journal
+from gateway.model.decision import PolicyRevision
+from gateway.model.wire import JsonObject
+from gateway.policy import PolicyEvent, PolicyStatus
+from gateway.recording import append_or_log
+from gateway.refusing import log_flood
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.catalogue import Catalogue
+from gateway.upstream.pins import Change, Definition
+
+log = structlog.get_logger("gateway")
+
+
+class EventRecorder:
+    """Writes journal entries of what happens beside requests: callbacks tell of it, and cannot wait for a disk."""
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self.journal = journal
+        self.metrics = metrics
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
+        """Write an entry soon; `entry` is called then."""
+        task = asyncio.get_running_loop().create_task(self._write(kind, entry))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def written(self) -> None:
+        """Returns when all that was told is written."""
+        await asyncio.gather(*self._writing)
+
+    async def _write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
+        await append_or_log(self, kind, entry())
+
+
+def flood(
+    stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder, clock: Callable[[], float]
+) -> Flood:
+    """Counts refusals of callers that nobody knows; what is only counted is recorded at the end too."""
+    counted = Flood(configuration.journal.refusals, clock)
+    stack.callback(partial(note_flood, recorder, counted, last=True))
+    return counted
+
+
+def note_flood(recorder: EventRecorder, flood: Flood, *, last: bool = False) -> None:
+    rest = flood.rest(last=last)
+    if rest is not None:
+        log_flood(rest)
+        recorder.write("flood", lambda: rest)
+
+
+def note_definition(recorder: EventRecorder, catalogue: Catalogue, change: Change) -> None:
+    recorder.metrics.definitions.labels(change.upstream, change.kind).inc()
+    digest = change.new.digest if isinstance(change.new, Definition) else ""
+    if change.kind == "changed":
+        log.warning("catalogue.changed", upstream=change.upstream, subject=change.subject, digest=digest)
+    recorder.write("pin", lambda: _pin_entry(catalogue, change, digest))
+
+
+def _pin_entry(catalogue: Catalogue, change: Change, digest: str) -> JsonObject:
+    state = catalogue.state(change.upstream, change.subject, change.name)
+    return pin_entry(change.subject, f"{change.upstream}/{change.name}", state, digest)
+
+
+def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
+    status = event.status
+    recorder.metrics.policy_reloads.labels(event.kind).inc()
+    if event.kind == "loaded":
+        recorder.write("policy", lambda: policy_entry(revision(status)))
+        log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
+    else:
+        log.error(
+            "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error
+        )
+
+
+def revision(status: PolicyStatus) -> PolicyRevision:
+    return PolicyRevision(status.name, status.revision)

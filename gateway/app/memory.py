@@ -1,0 +1,88 @@
+"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten when it is old."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.binding.ownership import Ownership
+from gateway.binding.vault import Vault
+from gateway.config import Configuration
+from gateway.errors import HistoryError
+from gateway.history import History, Store, rebuild, restore, rewind, snapshot
+from gateway.inspection.credentials.origins import Origins
+from gateway.journal.chain import subkey
+from gateway.journal.redaction import concealed
+from gateway.journal.trusted import entries
+from gateway.journal.writer import Journal
+
+log = structlog.get_logger("gateway")
+
+_HOUSEKEEPING_SECONDS: Final = 60.0
+_GOAL_LENGTH: Final = 8192
+"""Characters of a task's goal that the journal keeps, without what looks like a credential."""
+
+
+def history(configuration: Configuration, origins: Origins, vault: Vault, clock: Callable[[], float]) -> History:
+    hide = partial(concealed, limit=_GOAL_LENGTH)
+    return History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
+
+
+async def remembered(
+    configuration: Configuration, history: History, journal: Journal, *, key: bytes, clock: Callable[[], float]
+) -> Callable[[], Awaitable[None]]:
+    """Restore history from the snapshot and the journal of the gateway before this one. Returns what writes a new snapshot.
+
+    Raises `JournalError` for a journal that is not as it was written: a task would seem to have done less than it did.
+    """
+    store = Store(configuration.state / "history", subkey(key, "history"))
+    restored = restore(history, store)
+    if restored.problem is not None:
+        log.error("history.snapshot-unused", problem=restored.problem.message)
+    rebuilt = rebuild(
+        history,
+        entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
+        restored,
+    )
+    end = journal.entries
+    if rewind(history, end):
+        log.error("history.journal-cut", problem="the journal ends before the snapshots of history", entries=end)
+    log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
+
+    async def write_down() -> None:
+        try:
+            replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.entries))
+            if replaced is not None:
+                log.error("history.snapshot-replaced", problem=replaced.message)
+            history.shed(clock())
+        except HistoryError as error:
+            # The journal has everything: the next start only takes longer.
+            log.error("history.snapshot-failed", problem=error.message)  # noqa: TRY400 - the message says it all
+
+    await write_down()
+    return write_down
+
+
+def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
+    """Let go of what is too old, also if nobody calls."""
+    for each in owned:
+        each.expire()
+    vault.retain(partial(history.is_open, now=clock()))
+
+
+def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
+    housekeeping = asyncio.create_task(_housekeeping(memory, *chores))
+    stack.callback(housekeeping.cancel)
+
+
+async def _housekeeping(memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        for chore in chores:
+            chore()
+        await memory()

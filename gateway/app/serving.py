@@ -1,0 +1,98 @@
+"""Serving, from the first signal handler to the last line of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import ssl
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.app.assembly import assembled
+from gateway.config import Configuration
+from gateway.pages import pages
+from gateway.pipeline import handle, handle_task
+from gateway.refusing import refuse_early
+from gateway.stopping import Stopping
+from gateway.transport.edge import Edge, Handlers
+from gateway.transport.server import Server, tls_context
+from gateway.visit import Gateway
+
+log = structlog.get_logger("gateway")
+
+_YOUNG_OBJECTS: Final = 10_000
+"""Container objects that are made before the collector looks for cycles among them: some twenty calls' worth."""
+_TURN_SECONDS: Final = 0.001
+"""How long another thread may run while the event loop waits for its turn. By default five times as long."""
+_CUT_OFF_SECONDS: Final = 5.0
+"""How long the calls that the end of the drain cut off may take to be settled."""
+
+
+async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start."""
+    sys.setswitchinterval(_TURN_SECONDS)
+    stopping = Stopping()
+
+    def ready() -> None:
+        stopping.started()
+        on_ready()
+
+    with stopping.heard():
+        try:
+            async with assembled(configuration) as gateway:
+                await serve(configuration, gateway, on_ready=ready)
+        except asyncio.CancelledError:
+            if not stopping.told:
+                raise
+            log.info("stopped", problem="it was told to stop before it listened")
+
+
+async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Callable[[], None]) -> None:
+    """Listen, until told to stop; then let the calls in flight end."""
+    draining = asyncio.Event()
+    edge = Edge(
+        configuration,
+        Handlers(
+            mcp=partial(handle, gateway),
+            tasks=partial(handle_task, gateway),
+            refuse=partial(refuse_early, gateway),
+            pages=pages(configuration, gateway, draining=draining.is_set),
+        ),
+    )
+    gateway.metrics.observe_in_flight(lambda: edge.in_flight)
+
+    async def drain() -> None:
+        draining.set()
+        log.info("draining", in_flight=edge.in_flight)
+        edge.drain()
+
+    def ready() -> None:
+        _settle_memory()
+        log.info("listening", listen=configuration.listen, url=configuration.base_url)
+        on_ready()
+
+    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_drain=drain)
+    await server.run_until_stopped()
+    await edge.ended(_CUT_OFF_SECONDS)
+    log.info("stopped", journal_head=gateway.journal.head)
+
+
+def _settle_memory() -> None:
+    """Take what start-up made out of the garbage collector's sight. Code, configuration and policy live as long as the
+    process; looking through them again and again took a tenth of every call. What start-up freed goes back to the
+    system: glibc would keep it (malloc_trim(3)), others have no such call."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    return None if configuration.tls is None else tls_context(configuration.tls)
