@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from benchmarks.credentials.examples import example
 from gateway.model.caller import Credentials, Principal
@@ -143,7 +144,7 @@ async def test_what_was_put_back_does_not_come_back(there: Bench, monkeypatch: p
     deciding(there, ALLOW, monkeypatch)
     answering(there, {"password": "correct-horse-7"})
     handle = (await there.ask(call())).json["result"]["password"]
-    deciding(there, replace(ALLOW, obligations=()), monkeypatch)
+    deciding(there, structs.replace(ALLOW, obligations=()), monkeypatch)
     answering(there, {"content": [{"type": "text", "text": "hello correct-horse-7 and correct-horse-8"}]})
     answer = await there.ask(call(q=handle))
 
