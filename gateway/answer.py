@@ -11,7 +11,7 @@ from gateway.binding.sessions import Session
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
-from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, Rewriter, Texts
+from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
 from gateway.model.call import Made
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
@@ -31,9 +31,9 @@ class Settlement(Struct, frozen=True):
     read: Callable[[], object] = lambda: None
     """What is done as soon as the answer is on its way, and does not wait."""
     observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
-    rewrite: Rewriter | None = None
+    rewriter: Rewriter | None = None
     """What conceals the credentials of the answer, if that is to be."""
-    look: Observer | None = None
+    observer: Observer | None = None
     """What looks at an answer that no call is settled with."""
     made: Callable[[], Made] | None = None
     """Of a call: what is to be remembered of it, if something may come of it later."""
@@ -78,22 +78,22 @@ def _asked(gateway: Gateway, upstream: str, request: UpstreamRequest, question: 
 
 def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -> Transform | None:
     unseen = answers.may_pass_unseen
-    rewrite, look = settlement.rewrite, settlement.look
+    rewriter, observer = settlement.rewriter, settlement.observer
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
     if is_event_stream(reply.headers):
         messages: type[EventMessages | JsonMessages] = EventMessages
     elif message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
         messages = JsonMessages
     else:
-        return None if rewrite is None and look is None else Texts(rewrite, look)
+        return None if rewriter is None and observer is None else OpaqueBody(rewriter, observer)
     return messages(
-        answers.see,
+        answers.filter_message,
         hold=HOLD if unseen else HOLD_LISTS,
         unseen=unseen,
         last_words=answers.last_words,
-        rewrite=rewrite,
-        look=look,
-        watch=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),
+        rewriter=rewriter,
+        observer=observer,
+        check=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),
     )
 
 

@@ -38,10 +38,10 @@ async def pass_through(
     """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
     about it from then on."""
     upstream = visit.exchange.upstream
-    rewrite: Concealing | None = None
+    rewriter: Concealing | None = None
 
     async def settle(ending: Ending) -> None:
-        gateway.metrics.handles(upstream, concealed=0 if rewrite is None else rewrite.count, put_back=0)
+        gateway.metrics.handles(upstream, concealed=0 if rewriter is None else rewriter.count, put_back=0)
         _measure(gateway, visit, ending)
 
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
@@ -49,10 +49,10 @@ async def pass_through(
         task = task_of(gateway, visit, request, request.message, visit.arrived)
         if isinstance(task, Refusal):
             return task
-        rewrite = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
+        rewriter = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await accepted(upstream, await transport.send(request))
-    look = Readings(gateway, visit, request, tuple if rewrite is None else rewrite.sightings)
-    return relay(gateway, visit, request, reply, Settlement(settle, rewrite=rewrite, look=look))
+    observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
+    return relay(gateway, visit, request, reply, Settlement(settle, rewriter=rewriter, observer=observer))
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:
@@ -67,21 +67,21 @@ async def forward(
     """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
-    rewrite, values = None, case.presented.values
+    rewriter, values = None, case.presented.values
     if demanded(decision) or values:
-        rewrite = concealing(gateway, case.task, target, visit.arrived, values)
+        rewriter = concealing(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(principal.key, upstream)
     made = partial(gateway.history.made, case.task, visit.id, target, label(decision))
     session, identifier = case.request.session, case.message.id
     if session is not None and identifier is not None:
         # A session's answer may come on another stream, before it is known that the first has ended.
         gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
-    seen = observation(gateway, visit, case, decision, rewrite)
+    seen = observation(gateway, visit, case, decision, rewriter)
     read = once(partial(words, gateway, visit, case, decision, seen))
-    settle = partial(settled, gateway, visit, case, kept=kept, rewrite=rewrite, read=read)
+    settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
     try:
         reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
-        settlement = Settlement(settle, left, kept, read, seen.around, rewrite, made=made)
+        settlement = Settlement(settle, left, kept, read, seen.around, rewriter, made=made)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         await shielded(settle(Ending(_ended(error))))
@@ -95,7 +95,7 @@ async def settled(
     ending: Ending,
     *,
     kept: ResultRecord | None,
-    rewrite: Concealing | None,
+    rewriter: Concealing | None,
     read: Callable[[], JsonObject | None],
 ) -> None:
     """Take a call that has ended out of those under way, and record how it ended. `read` folds what was not looked for
@@ -103,7 +103,7 @@ async def settled(
     history = read()
     gateway.history.settle(case.task, visit.id)
     content = None if kept is None else await gateway.worker.run(kept.held, kept.value)
-    concealed = None if rewrite is None else rewrite.count
+    concealed = None if rewriter is None else rewriter.count
     entry = settled_entry(
         visit.id,
         _outcome(ending),
@@ -130,7 +130,7 @@ def _measure(gateway: Gateway, visit: Visit, ending: Ending) -> None:
 
 
 def observation(
-    gateway: Gateway, visit: Visit, case: Case, decision: Decision, rewrite: Concealing | None
+    gateway: Gateway, visit: Visit, case: Case, decision: Decision, rewriter: Concealing | None
 ) -> Observation:
     """What looks at the call's result on its way back."""
 
@@ -148,7 +148,7 @@ def observation(
         ),
         fold,
         partial(gateway.journal.append, "observed"),
-        tuple if rewrite is None else rewrite.sightings,
+        tuple if rewriter is None else rewriter.sightings,
     )
 
 

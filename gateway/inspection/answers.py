@@ -117,7 +117,7 @@ class Answers:
         message = self._message
         return message.id if message is not None and message.kind is Kind.REQUEST else None
 
-    async def see(self, data: bytes) -> bytes | None:
+    async def filter_message(self, data: bytes) -> bytes | None:
         """Keep, change or drop one message (see `messages.See`)."""
         try:
             envelope = _object.decode(data)

@@ -22,7 +22,7 @@ HOLD_LISTS: Final = 8 * 2**20
 _AT_ONCE: Final = 8 * 2**10
 """Bytes of a stream that are taken apart in one turn of the event loop: they may be thousands of events."""
 
-See = Callable[[bytes], Awaitable[bytes | None]]
+MessageFilter = Callable[[bytes], Awaitable[bytes | None]]
 """Given a whole message: the same object to keep it, another one in its place, or `None` to drop it."""
 
 
@@ -51,78 +51,78 @@ class Observer(Protocol):
         ...
 
 
-class Onward:
-    """What is done with all that goes on: it is looked at, and rewritten."""
+class Downstream:
+    """What is done with all that goes on to the client: it is looked at, and rewritten."""
 
-    __slots__ = ("_look", "_rewrite")
+    __slots__ = ("_observer", "_rewriter")
 
-    def __init__(self, rewrite: Rewriter | None, look: Observer | None) -> None:
-        self._rewrite = rewrite
-        self._look = look
+    def __init__(self, rewriter: Rewriter | None, observer: Observer | None) -> None:
+        self._rewriter = rewriter
+        self._observer = observer
 
     async def document(self, data: bytes) -> bytes:
-        if self._look is not None:
-            await self._look.message(data, data)
-        return data if self._rewrite is None else await self._noted(await self._rewrite.document(data))
+        if self._observer is not None:
+            await self._observer.message(data, data)
+        return data if self._rewriter is None else await self._noted(await self._rewriter.document(data))
 
     async def event(self, raw: bytes, data: bytes) -> bytes:
-        if self._look is not None:
-            await self._look.message(raw, data)
-        return raw if self._rewrite is None or not data else await self._noted(await self._rewrite.event(raw, data))
+        if self._observer is not None:
+            await self._observer.message(raw, data)
+        return raw if self._rewriter is None or not data else await self._noted(await self._rewriter.event(raw, data))
 
     async def fresh(self, data: bytes, event: bytes) -> bytes:
         """An event that carries a message of the gateway's own making."""
-        if self._look is not None:
-            await self._look.message(data, data)
+        if self._observer is not None:
+            await self._observer.message(data, data)
         return event
 
     async def part(self, chunk: bytes) -> bytes:
-        if self._look is not None:
-            await self._look.part(chunk)
-        return chunk if self._rewrite is None else await self._noted(await self._rewrite.part(chunk))
+        if self._observer is not None:
+            await self._observer.part(chunk)
+        return chunk if self._rewriter is None else await self._noted(await self._rewriter.part(chunk))
 
     async def end(self) -> bytes:
         """What is left of the parts of a message."""
-        if self._look is not None:
-            await self._look.end()
-        return b"" if self._rewrite is None else await self._noted(await self._rewrite.end())
+        if self._observer is not None:
+            await self._observer.end()
+        return b"" if self._rewriter is None else await self._noted(await self._rewriter.end())
 
     async def text(self, chunk: bytes) -> bytes:
-        if self._look is not None:
-            await self._look.part(chunk)
-        return chunk if self._rewrite is None else await self._noted(await self._rewrite.text(chunk))
+        if self._observer is not None:
+            await self._observer.part(chunk)
+        return chunk if self._rewriter is None else await self._noted(await self._rewriter.text(chunk))
 
     async def text_end(self) -> bytes:
-        if self._look is not None:
-            await self._look.end()
-        return b"" if self._rewrite is None else await self._noted(await self._rewrite.text_end())
+        if self._observer is not None:
+            await self._observer.end()
+        return b"" if self._rewriter is None else await self._noted(await self._rewriter.text_end())
 
     async def rest(self, raw: bytes, data: bytes) -> bytes:
         """An event that never ended: most clients ignore it, so it is left out if it cannot be rewritten."""
-        if self._rewrite is not None:
+        if self._rewriter is not None:
             return b""
-        if self._look is not None:
-            await self._look.message(raw, data)
+        if self._observer is not None:
+            await self._observer.message(raw, data)
         return raw
 
     async def _noted(self, out: bytes) -> bytes:
-        if self._look is not None:
-            await self._look.rewritten()
+        if self._observer is not None:
+            await self._observer.rewritten()
         return out
 
 
-def onward(rewrite: Rewriter | None, look: Observer | None) -> Onward | None:
+def downstream(rewriter: Rewriter | None, observer: Observer | None) -> Downstream | None:
     """`None` if there is nothing to be done."""
-    return None if rewrite is None and look is None else Onward(rewrite, look)
+    return None if rewriter is None and observer is None else Downstream(rewriter, observer)
 
 
-class Watch(Protocol):
+class StreamCheck(Protocol):
     """Looks at a message that is too large to be held. Raises `UpstreamBroken` if it must not come to its end."""
 
     def feed(self, chunk: bytes, /) -> None: ...
 
 
-class Unwatched:
+class Unchecked:
     def feed(self, chunk: bytes, /) -> None:
         """Whatever it is, it passes."""
 
@@ -132,31 +132,31 @@ class JsonMessages:
 
     __slots__ = (
         "_body",
+        "_check",
+        "_checking",
+        "_downstream",
+        "_filter",
         "_hold",
         "_last_words",
-        "_onward",
         "_passing",
-        "_see",
         "_unseen",
-        "_watch",
-        "_watched",
     )
 
     def __init__(
         self,
-        see: See,
+        filter_message: MessageFilter,
         *,
         hold: int,
         unseen: bool,
         last_words: Callable[[], bytes | None],
-        rewrite: Rewriter | None = None,
-        look: Observer | None = None,
-        watch: Callable[[], Watch] = Unwatched,
+        rewriter: Rewriter | None = None,
+        observer: Observer | None = None,
+        check: Callable[[], StreamCheck] = Unchecked,
     ) -> None:
-        self._see = see
-        self._watch = watch
-        self._watched: Watch | None = None
-        self._onward = onward(rewrite, look)
+        self._filter = filter_message
+        self._check = check
+        self._checking: StreamCheck | None = None
+        self._downstream = downstream(rewriter, observer)
         self._last_words = last_words
         self._hold = hold
         self._unseen = unseen
@@ -175,19 +175,19 @@ class JsonMessages:
 
     async def finish(self) -> bytes:
         if self._passing:
-            return b"" if self._onward is None else await self._onward.end()
+            return b"" if self._downstream is None else await self._downstream.end()
         body = self._held()
         if not body:
             return b""
-        seen = await self._see(body)
+        seen = await self._filter(body)
         if seen is None:
             return self._last_words() or b""
-        return seen if self._onward is None else await self._onward.document(seen)
+        return seen if self._downstream is None else await self._downstream.document(seen)
 
     async def _part(self, chunk: bytes) -> bytes:
-        self._watched = self._watched or self._watch()
-        self._watched.feed(chunk)
-        return chunk if self._onward is None else await self._onward.part(chunk)
+        self._checking = self._checking or self._check()
+        self._checking.feed(chunk)
+        return chunk if self._downstream is None else await self._downstream.part(chunk)
 
     def _held(self) -> bytes:
         held = bytes(self._body)
@@ -198,23 +198,23 @@ class JsonMessages:
 class EventMessages:
     """An answer that is a stream of server-sent events. `last_words` may add a message at its end."""
 
-    __slots__ = ("_last_words", "_onward", "_see", "_splitter", "_unbroken", "_unseen", "_watch", "_watched")
+    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_splitter", "_unbroken", "_unseen")
 
     def __init__(
         self,
-        see: See,
+        filter_message: MessageFilter,
         *,
         hold: int,
         unseen: bool,
         last_words: Callable[[], bytes | None],
-        rewrite: Rewriter | None = None,
-        look: Observer | None = None,
-        watch: Callable[[], Watch] = Unwatched,
+        rewriter: Rewriter | None = None,
+        observer: Observer | None = None,
+        check: Callable[[], StreamCheck] = Unchecked,
     ) -> None:
-        self._see = see
-        self._watch = watch
-        self._watched: Watch | None = None
-        self._onward = onward(rewrite, look)
+        self._filter = filter_message
+        self._check = check
+        self._checking: StreamCheck | None = None
+        self._downstream = downstream(rewriter, observer)
         self._unseen = unseen
         self._last_words = last_words
         self._splitter = sse.Splitter(hold)
@@ -235,7 +235,7 @@ class EventMessages:
 
     async def finish(self) -> bytes:
         words = self._last_words()
-        rest = b"" if self._onward is None else await self._onward.end()
+        rest = b"" if self._downstream is None else await self._downstream.end()
         if words is not None:
             return rest + (sse.NEW_EVENT if self._splitter.passing else b"") + sse.encode(words)
         held = self._splitter.rest() if self._unseen else None
@@ -244,23 +244,23 @@ class EventMessages:
     async def _unfinished(self, event: sse.Event) -> bytes:
         """Some clients read it all the same, and some read what is no stream."""
         data = event.data or event.raw
-        if event.odd or await self._see(data) is not data:
+        if event.odd or await self._filter(data) is not data:
             return b""
-        return event.raw if self._onward is None else await self._onward.rest(event.raw, event.data or b"")
+        return event.raw if self._downstream is None else await self._downstream.rest(event.raw, event.data or b"")
 
     async def _pass(self, event: sse.Event) -> bytes:
         if event.whole:
             return await self._seen(event)
         _allow_unseen(allowed=self._unseen)
-        self._watched = self._watched or self._watch()
+        self._checking = self._checking or self._check()
         raw = self._unbroken.feed(event.raw, last=event.last)
-        self._watched.feed(raw)
+        self._checking.feed(raw)
         if event.last:
-            self._watched = None
-        if self._onward is None:
+            self._checking = None
+        if self._downstream is None:
             return raw
-        part = await self._onward.part(raw)
-        return part + await self._onward.end() if event.last else part
+        part = await self._downstream.part(raw)
+        return part + await self._downstream.end() if event.last else part
 
     async def _seen(self, event: sse.Event) -> bytes:
         raw, data = event.raw, event.data
@@ -269,27 +269,27 @@ class EventMessages:
             data = None if data is None else sse.on_one_reading(data)
             raw = sse.anew(event, data)
         if not data:
-            return raw if self._onward is None else await self._onward.event(raw, b"")
-        seen = await self._see(data)
+            return raw if self._downstream is None else await self._downstream.event(raw, b"")
+        seen = await self._filter(data)
         if seen is None:
             return b""
         if seen is data:
-            return raw if self._onward is None else await self._onward.event(raw, data)
+            return raw if self._downstream is None else await self._downstream.event(raw, data)
         encoded = sse.encode(seen, event.id)
-        return encoded if self._onward is None else await self._onward.fresh(seen, encoded)
+        return encoded if self._downstream is None else await self._downstream.fresh(seen, encoded)
 
 
-class Texts:
+class OpaqueBody:
     """An answer that is neither, and holds no messages."""
 
-    def __init__(self, rewrite: Rewriter | None, look: Observer | None = None) -> None:
-        self._onward = Onward(rewrite, look)
+    def __init__(self, rewriter: Rewriter | None, observer: Observer | None = None) -> None:
+        self._downstream = Downstream(rewriter, observer)
 
     async def feed(self, chunk: bytes) -> bytes:
-        return await self._onward.text(chunk)
+        return await self._downstream.text(chunk)
 
     async def finish(self) -> bytes:
-        return await self._onward.text_end()
+        return await self._downstream.text_end()
 
 
 def _allow_unseen(*, allowed: bool) -> None:

@@ -378,7 +378,7 @@ async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Be
     request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
     visit = Visit("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start((), "GET"))
     look = Readings(there.gateway, visit, request)
-    messages = EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None, look=look)
+    messages = EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None, observer=look)
     piece = b"zanzibarian " * 5_000
     waiting = len(await messages.feed(b"data: "))
     for _ in range(10 * 2**20 // len(piece)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.inspection.messages import EventMessages, JsonMessages, Texts
+from gateway.inspection.messages import EventMessages, JsonMessages, OpaqueBody
 
 LIST = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}'
 """A response to another request, which nobody has filtered."""
@@ -24,6 +24,6 @@ def nothing() -> bytes | None:
     return None
 
 
-async def run(messages: JsonMessages | EventMessages | Texts, *chunks: bytes) -> bytes:
+async def run(messages: JsonMessages | EventMessages | OpaqueBody, *chunks: bytes) -> bytes:
     passed = [await messages.feed(chunk) for chunk in chunks]
     return b"".join(passed) + await messages.finish()

@@ -54,7 +54,7 @@ class Asked:
 
     async def see(self, value: Any) -> Any:
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        seen = await self.answers.see(data)
+        seen = await self.answers.filter_message(data)
         return seen if seen is None or seen is data else json.loads(seen)
 
 
@@ -80,7 +80,7 @@ TOOLS = {"tools": [{"name": "a"}, {"name": "b", "x": 1.0}], "nextCursor": "n"}
 async def test_what_belongs_to_the_request_is_kept_as_the_same_bytes(sent: dict[str, Any]):
     data = json.dumps(sent).encode()
 
-    assert await Asked(CALL).answers.see(data) is data
+    assert await Asked(CALL).answers.filter_message(data) is data
 
 
 @pytest.mark.parametrize("identifier", [6, "5", 5.0, True, None, [5]])
@@ -102,9 +102,9 @@ NO_UTF8 = b'{"jsonrpc":"2.0","id":5,"result":{"requestState":"\xff","taskId":"\x
 async def test_what_nobody_can_take_apart_goes_on_where_it_may_and_is_no_defect(data: bytes):
     asked = Asked(CALL)
 
-    assert await asked.answers.see(data) is data
+    assert await asked.answers.filter_message(data) is data
     assert asked.remembered == []
-    hidden = await Asked(message("tools/list", Disposition.FILTER)).answers.see(data)
+    hidden = await Asked(message("tools/list", Disposition.FILTER)).answers.filter_message(data)
     assert hidden is None or b'"error"' in hidden
 
 
@@ -260,7 +260,7 @@ async def test_other_responses_on_a_sessions_stream_are_kept():
     asked = Asked(None)
     data = json.dumps(response({"content": []}, 77)).encode()
 
-    assert await asked.answers.see(data) is data
+    assert await asked.answers.filter_message(data) is data
 
 
 def test_only_answers_that_hold_no_list_may_pass_unseen():
@@ -333,7 +333,7 @@ async def test_what_some_client_takes_for_the_response_to_another_request_is_dro
     """Readers differ in which of two members counts, and some read what is not quite JSON."""
     asked = Asked(about)
 
-    assert await asked.answers.see(written % json.dumps(TOOLS).encode()) is None
+    assert await asked.answers.filter_message(written % json.dumps(TOOLS).encode()) is None
     if about is CALL:
         words = asked.answers.last_words()
         assert words is not None
@@ -362,7 +362,7 @@ async def test_what_is_no_request_has_no_response(about: Message, identifier: An
     ],
 )
 async def test_what_is_clearly_for_the_request_is_kept_however_it_is_written(written: bytes):
-    assert await Asked(CALL).answers.see(written) is written
+    assert await Asked(CALL).answers.filter_message(written) is written
 
 
 @requirement("mcp/list-filter")
@@ -379,7 +379,7 @@ async def test_what_is_clearly_for_the_request_is_kept_however_it_is_written(wri
 )
 async def test_a_replayed_list_that_only_some_clients_find_shows_nothing(result: bytes):
     asked = Asked(None, frozenset("a"))
-    seen = await asked.answers.see(b'{"jsonrpc":"2.0","id":77,"result":' + result + b"}")
+    seen = await asked.answers.filter_message(b'{"jsonrpc":"2.0","id":77,"result":' + result + b"}")
 
     assert seen is None or b'"error"' in seen
     assert asked.lists == []
@@ -405,7 +405,7 @@ GREETED: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {"to
 @pytest.mark.parametrize("about", [OPENED, message("server/discover", Disposition.PASS), None])
 async def test_instructions_are_shown_if_they_are_trusted_and_taken_out_if_not(about: Message | None):
     good = json.dumps(response({**GREETED, "instructions": "Ask first."})).encode()
-    assert await Asked(about).answers.see(good) is good
+    assert await Asked(about).answers.filter_message(good) is good
 
     for other in ("Send all first.", "ask first.", "Ask first.\u200b", "", 7, ["Ask first."], {"text": "Ask first."}):
         assert await Asked(about).see(response({**GREETED, "instructions": other})) == response(GREETED)
@@ -438,7 +438,7 @@ async def test_instructions_that_readers_find_in_different_ways_are_shown_to_non
     about: Message | None, members: bytes
 ):
     data = b'{"jsonrpc":"2.0","id":5,"result":{' + members + b"}}"
-    seen = await Asked(about).answers.see(data)
+    seen = await Asked(about).answers.filter_message(data)
 
     if b"tools" in members and about is OPENED:
         assert seen is data
@@ -458,13 +458,13 @@ async def test_instructions_in_a_batch_are_dropped():
 async def test_a_server_that_refuses_to_open_is_passed_on():
     data = json.dumps({"jsonrpc": "2.0", "id": 5, "error": {"code": -32022, "message": "no"}}).encode()
 
-    assert await Asked(OPENED).answers.see(data) is data
+    assert await Asked(OPENED).answers.filter_message(data) is data
 
 
 async def test_a_member_of_that_name_in_the_result_of_a_call_is_no_instructions():
     data = json.dumps(response({"content": [], "instructions": "Turn left."})).encode()
 
-    assert await Asked(CALL).answers.see(data) is data
+    assert await Asked(CALL).answers.filter_message(data) is data
 
 
 @pytest.mark.parametrize("about", [None, CALL, message("subscriptions/listen", Disposition.PASS)])

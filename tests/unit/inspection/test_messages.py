@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.inspection.messages import EventMessages, JsonMessages, Texts
+from gateway.inspection.messages import EventMessages, JsonMessages, OpaqueBody
 from gateway.protocol.sse import MAX_LINES
 from tests.requirements import requirement
 from tests.unit.inspection.streams import LIST, drop, keep, nothing, replace, run
@@ -64,8 +64,8 @@ class Spoilsport:
 
 async def test_what_passes_unseen_is_watched_and_may_not_come_to_its_end():
     for messages in (
-        JsonMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport),
-        EventMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport),
+        JsonMessages(keep, hold=4, unseen=True, last_words=nothing, check=Spoilsport),
+        EventMessages(keep, hold=4, unseen=True, last_words=nothing, check=Spoilsport),
     ):
         await messages.feed(b"data: it says n")
         with pytest.raises(UpstreamBroken, match="says no"):
@@ -73,7 +73,7 @@ async def test_what_passes_unseen_is_watched_and_may_not_come_to_its_end():
 
 
 async def test_each_large_event_has_a_watch_of_its_own():
-    messages = EventMessages(keep, hold=4, unseen=True, last_words=nothing, watch=Spoilsport)
+    messages = EventMessages(keep, hold=4, unseen=True, last_words=nothing, check=Spoilsport)
     stream = b"data: it ends ", b"in n\n\n", b"o: a name ", b"of a field\n\n"
 
     assert await run(messages, *stream) == b"".join(stream)
@@ -208,9 +208,9 @@ class Marks:
 
 
 async def test_what_goes_on_of_a_json_answer_is_rewritten():
-    whole = JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewrite=Marks())
-    large = JsonMessages(keep, hold=2, unseen=True, last_words=nothing, rewrite=Marks())
-    dropped = JsonMessages(drop, hold=99, unseen=True, last_words=lambda: b"own", rewrite=Marks())
+    whole = JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewriter=Marks())
+    large = JsonMessages(keep, hold=2, unseen=True, last_words=nothing, rewriter=Marks())
+    dropped = JsonMessages(drop, hold=99, unseen=True, last_words=lambda: b"own", rewriter=Marks())
 
     assert await run(whole, b"{", b"}") == b"d({})"
     assert await run(large, b"ab", b"cd", b"ef") == b"p(abcd)p(ef)."
@@ -218,7 +218,7 @@ async def test_what_goes_on_of_a_json_answer_is_rewritten():
 
 
 async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_not():
-    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, rewrite=Marks())
+    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, rewriter=Marks())
 
     assert await run(messages, b"data: a\n\n", b": note\n\n", b"data: 0123456789", b"0\n\ndata: b\n\ndata: c") == (
         b"e(data: a\n\na): note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)."
@@ -226,13 +226,13 @@ async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_n
 
 
 async def test_last_words_come_after_what_is_left_of_a_large_event():
-    messages = EventMessages(drop, hold=4, unseen=True, last_words=lambda: b"own", rewrite=Marks())
+    messages = EventMessages(drop, hold=4, unseen=True, last_words=lambda: b"own", rewriter=Marks())
 
     assert await run(messages, b"data: a") == b"p(data: a).\n\ndata: own\n\n"
 
 
 async def test_an_answer_of_another_type_is_rewritten_as_text():
-    assert await run(Texts(Marks()), b"a", b"b") == b"t(a)t(b)!"
+    assert await run(OpaqueBody(Marks()), b"a", b"b") == b"t(a)t(b)!"
 
 
 class Eyes:
@@ -258,9 +258,9 @@ class Eyes:
 async def test_what_goes_on_of_a_json_answer_is_looked_at():
     whole, large, dropped = Eyes(), Eyes(), Eyes()
 
-    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, look=whole), b"{", b"}")
-    await run(JsonMessages(keep, hold=2, unseen=True, last_words=nothing, look=large), b"ab", b"cd", b"ef")
-    await run(JsonMessages(drop, hold=99, unseen=True, last_words=nothing, look=dropped), b"{}")
+    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, observer=whole), b"{", b"}")
+    await run(JsonMessages(keep, hold=2, unseen=True, last_words=nothing, observer=large), b"ab", b"cd", b"ef")
+    await run(JsonMessages(drop, hold=99, unseen=True, last_words=nothing, observer=dropped), b"{}")
     assert whole.seen == [(b"{}", b"{}")]
     assert large.seen == [(b"abcd",), (b"ef",), "end"]
     assert dropped.seen == []
@@ -270,7 +270,7 @@ async def test_what_goes_on_of_a_json_answer_is_looked_at():
 async def test_what_goes_on_of_a_stream_is_looked_at_before_it_does():
     """The end of a large event is known when it has come, not with the event after it."""
     eyes = Eyes()
-    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, look=eyes)
+    messages = EventMessages(keep, hold=12, unseen=True, last_words=nothing, observer=eyes)
 
     assert await messages.feed(b"data: a\n\n: note\n\n") == b"data: a\n\n: note\n\n"
     assert eyes.seen == [(b"data: a\n\n", b"a"), (b": note\n\n", b"")]
@@ -287,14 +287,14 @@ async def test_of_a_message_that_was_changed_the_change_is_looked_at():
         return b"{}"
 
     eyes = Eyes()
-    out = await run(EventMessages(change, hold=99, unseen=True, last_words=nothing, look=eyes), b"data: secret\n\n")
+    out = await run(EventMessages(change, hold=99, unseen=True, last_words=nothing, observer=eyes), b"data: secret\n\n")
     assert (out, eyes.seen) == (b"data: {}\n\n", [(b"{}", b"{}"), "end"])
 
 
 async def test_what_is_rewritten_was_looked_at_as_it_came():
     eyes = Eyes()
-    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewrite=Marks(), look=eyes), b"{}")
-    await run(Texts(Marks(), eyes), b"a")
+    await run(JsonMessages(keep, hold=99, unseen=True, last_words=nothing, rewriter=Marks(), observer=eyes), b"{}")
+    await run(OpaqueBody(Marks(), eyes), b"a")
     assert eyes.seen == [(b"{}", b"{}"), "rewritten", (b"a",), "rewritten", "end", "rewritten"]
 
 

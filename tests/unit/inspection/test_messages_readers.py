@@ -23,7 +23,7 @@ from tests.unit.inspection.streams import LIST, keep, nothing, replace, run
 
 
 async def other(data: bytes) -> bytes | None:
-    """Drops what holds a list that was not asked for, as `Answers.see` does."""
+    """Drops what holds a list that was not asked for, as `Answers.filter_message` does."""
     return None if b"hidden" in data else data
 
 
@@ -169,7 +169,11 @@ async def seen_of(stream: bytes, size: int, hold: int) -> bytes:
     """What the caller gets of this as the answer to a call, if it comes in pieces of this size."""
     answers = Answers(CALL, "files", visible=no_names, trusted=no_text, remember=print, worker=WorkerThread())
     messages = EventMessages(
-        answers.see, hold=hold, unseen=True, last_words=nothing, watch=partial(EventEnvelope, answers.expected)
+        answers.filter_message,
+        hold=hold,
+        unseen=True,
+        last_words=nothing,
+        check=partial(EventEnvelope, answers.expected),
     )
     passed = b""
     try:
