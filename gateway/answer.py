@@ -12,7 +12,7 @@ from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
-from gateway.model.call import Made
+from gateway.model.call import PastCall
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
@@ -35,7 +35,7 @@ class Settlement(Struct, frozen=True):
     """What conceals the credentials of the answer, if that is to be."""
     observer: Observer | None = None
     """What looks at an answer that no call is settled with."""
-    made: Callable[[], Made] | None = None
+    past_call: Callable[[], PastCall] | None = None
     """Of a call: what is to be remembered of it, if something may come of it later."""
 
 
@@ -50,7 +50,7 @@ def relay(
         visible=partial(visible_names, gateway, visit, request),
         trusted=partial(trusted_instructions, gateway, visit),
         remember=lambda handle: gateway.ownership.deliver(
-            upstream, handle, principal, None if settlement.made is None else settlement.made()
+            upstream, handle, principal, None if settlement.past_call is None else settlement.past_call()
         ),
         asked=partial(_asked, gateway, upstream, request),
         announced=partial(gateway.catalogue.relist, upstream),

@@ -71,7 +71,7 @@ def concealing(gateway: Gateway, task: Task, target: Target, now: float, values:
     detector = gateway.inspector.detector
     looking = Recalling(detector, values) if values else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
-    kept = gateway.history.kept(task.id)
+    kept = gateway.history.find(task.id)
     owner = "" if kept is None else kept.owner
 
     def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:

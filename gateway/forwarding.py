@@ -71,17 +71,17 @@ async def forward(
     if demanded(decision) or values:
         rewriter = concealing(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(principal.key, upstream)
-    made = partial(gateway.history.made, case.task, visit.id, target, label(decision))
+    past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision))
     session, identifier = case.request.session, case.message.id
     if session is not None and identifier is not None:
         # A session's answer may come on another stream, before it is known that the first has ended.
-        gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, made(), once=True)
+        gateway.unanswered.deliver(upstream, unanswered(session, identifier), principal, past_call(), once=True)
     seen = observation(gateway, visit, case, decision, rewriter)
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
     try:
         reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
-        settlement = Settlement(settle, left, kept, read, seen.around, rewriter, made=made)
+        settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         await shielded(settle(Ending(_ended(error))))

@@ -18,7 +18,7 @@ from gateway.errors import HistoryError, JournalError, UpstreamBroken
 from gateway.inspection import passing
 from gateway.inspection.passing import Told
 from gateway.inspection.results import ResultInspector
-from gateway.model.call import Made, Source
+from gateway.model.call import PastCall, Source
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.target import Effect, Sensitivity
@@ -68,7 +68,7 @@ class Readings:
             return
         told = passing.told(data, self._asked)
         self._last = reading = self._begun(told)
-        self._note_tasks(told, reading.source.made)
+        self._note_tasks(told, reading.source.past_call)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
         content = await found(reading.inspector, whole, last=True)
@@ -116,37 +116,37 @@ class Readings:
         if not told.reading:
             return Source(plain, untrusted=False, sensitivity=Sensitivity.PUBLIC)
         calls = self._calls(told)
-        known = [made for made in calls if made is not None]
+        known = [past_call for past_call in calls if past_call is not None]
         if len(known) < len(calls):
             return Source(plain, untrusted, gateway.catalogue.highest(upstream), unknown=True)
-        theirs = [made.sensitivity for made in known]
+        theirs = [past_call.sensitivity for past_call in known]
         sensitivity = _highest(*theirs) if theirs and self._asked_for_task else _highest(least, *theirs)
         if len(known) == 1:
             return Source(known[0].target, untrusted, sensitivity, known[0])
-        mints = any(made.target.labels.effect is Effect.MINT for made in known)
+        mints = any(past_call.target.labels.effect is Effect.MINT for past_call in known)
         return Source(plain, untrusted, sensitivity, unknown=mints)
 
-    def _calls(self, told: Told) -> list[Made | None]:
+    def _calls(self, told: Told) -> list[PastCall | None]:
         """The calls that it is, or tells of, a late result of; `None` for each that nobody remembers."""
         gateway, request, message = self._gateway, self._request, self._request.message
         if message is None and told.answers is not None:
             key = unanswered(request.session, told.answers)
-            return [gateway.unanswered.made(self._upstream, key, request.principal)]
+            return [gateway.unanswered.past_call(self._upstream, key, request.principal)]
         if told.unread and self._asked in {None, "subscriptions/listen"}:
             return [None]
         named = told.tasks
         if self._asked_for_task and message is not None and message.name is not None:
             named = frozenset({message.name})
-        return [gateway.ownership.made(self._upstream, name, request.principal) for name in named]
+        return [gateway.ownership.past_call(self._upstream, name, request.principal) for name in named]
 
-    def _note_tasks(self, told: Told, made: Made | None) -> None:
+    def _note_tasks(self, told: Told, past_call: PastCall | None) -> None:
         """The tasks that a late answer gives the caller are made by its call."""
-        if made is None or told.answers is None or self._request.message is not None:
+        if past_call is None or told.answers is None or self._request.message is not None:
             return
         ownership, principal = self._gateway.ownership, self._request.principal
         for name in told.tasks:
             if ownership.belongs(self._upstream, name, principal):
-                ownership.deliver(self._upstream, name, principal, made)
+                ownership.deliver(self._upstream, name, principal, past_call)
 
     @property
     def _asked_for_task(self) -> bool:
@@ -165,18 +165,22 @@ class Readings:
         gateway, now = self._gateway, self._gateway.clock()
         content = await credential_chain.with_repeated_marked(gateway, self._request, content)
         with _withheld():
-            for task in self._tasks(reading.source.made, now):
+            for task in self._tasks(reading.source.past_call, now):
                 number = reading.numbers.get(task.id)
                 fields = gateway.history.read(task, self._visit.id, reading.source, content, now, number=number)
                 if fields is not None:
                     reading.numbers[task.id] = int(str(fields["number"]))
                     await gateway.journal.append("observed", {**fields, "source": reading.label})
 
-    def _tasks(self, made: Made | None, now: float) -> Iterator[Task]:
+    def _tasks(self, past_call: PastCall | None, now: float) -> Iterator[Task]:
         mine = self._task(now)
         yield mine
-        if made is not None and made.task.id != mine.id and self._gateway.history.kept(made.task.id) is not None:
-            yield made.task
+        if (
+            past_call is not None
+            and past_call.task.id != mine.id
+            and self._gateway.history.find(past_call.task.id) is not None
+        ):
+            yield past_call.task
 
     def _task(self, now: float) -> Task:
         """The task of the caller that reads. A declared one that is over reads no more, so it is the implicit one then."""

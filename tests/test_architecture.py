@@ -73,7 +73,7 @@ PURE = (
     "gateway.history.facts",
     "gateway.history.fields",
     "gateway.history.fold",
-    "gateway.history.making",
+    "gateway.history.new_events",
     "gateway.history.origins",
     "gateway.history.state",
     "gateway.history.provenance",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.model.call import Made
+from gateway.model.call import PastCall
 from gateway.model.caller import Principal
 
 LIFETIME: Final = 24 * 3600.0
@@ -22,8 +22,8 @@ LIFETIME: Final = 24 * 3600.0
 PER_PRINCIPAL: Final = 4096
 """Values of one principal; beyond it the oldest are forgotten, which only ever hurts their owner."""
 
-_NEVER: Final[tuple[float, Made | None]] = (0.0, None)
-_NOTHING: Final[Mapping[bytes, tuple[float, Made | None]]] = MappingProxyType({})
+_NEVER: Final[tuple[float, PastCall | None]] = (0.0, None)
+_NOTHING: Final[Mapping[bytes, tuple[float, PastCall | None]]] = MappingProxyType({})
 
 
 class Ownership:
@@ -31,10 +31,10 @@ class Ownership:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._owned: dict[str, OrderedDict[bytes, tuple[float, Made | None]]] = {}
+        self._owned: dict[str, OrderedDict[bytes, tuple[float, PastCall | None]]] = {}
 
     def deliver(
-        self, upstream: str, value: str, principal: Principal, made: Made | None = None, *, once: bool = False
+        self, upstream: str, value: str, principal: Principal, past_call: PastCall | None = None, *, once: bool = False
     ) -> None:
         """Note that `principal` was given `value` by `upstream`, in the answer to the call `made`; without one, what was
         known of that stays. `once`: nobody gives it twice, so that of one which is, nobody knows what it came of."""
@@ -42,8 +42,8 @@ class Ownership:
         digest = _digest(upstream, value)
         known = owned.get(digest)
         if known is not None:
-            made = None if once else made or known[1]
-        owned[digest] = (self._clock() + LIFETIME, made)
+            past_call = None if once else past_call or known[1]
+        owned[digest] = (self._clock() + LIFETIME, past_call)
         owned.move_to_end(digest)
         if len(owned) > PER_PRINCIPAL:
             owned.popitem(last=False)
@@ -59,7 +59,7 @@ class Ownership:
         self.deliver(upstream, value, principal)
         return True
 
-    def made(self, upstream: str, value: str, principal: Principal) -> Made | None:
+    def past_call(self, upstream: str, value: str, principal: Principal) -> PastCall | None:
         """The call in whose answer `principal` was given `value` by `upstream`, if that is known."""
         return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, value), _NEVER)[1]
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final, cast
 from gateway.errors import HistoryError
 from gateway.history.events import Ended, Event, Observed, Read, Released, Reserved, Settled
 from gateway.history.fields import from_fields
-from gateway.history.kept import Kept, from_row, read_task
-from gateway.history.making import unread
+from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
+from gateway.history.task_history import TaskHistory, from_row, read_task
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
@@ -141,7 +141,7 @@ class _Rebuild:
 
     def __init__(self, history: History, restored: Restored) -> None:
         self._history = history
-        self._calls: dict[str, Kept] = {}
+        self._calls: dict[str, TaskHistory] = {}
         self._stored = restored.seq
         self.journal = restored.journal
         self.seq = 0
@@ -197,7 +197,7 @@ class _Rebuild:
         if isinstance(event, Read):
             self._read(entry, event)
             return
-        kept = self._history.kept(cast("str", entry["task"]))
+        kept = self._history.find(cast("str", entry["task"]))
         if kept is not None and self.seq > kept.seq and isinstance(event, Observed) and event.call in self._calls:
             self._fold(kept, event, kept.used)
 
@@ -222,21 +222,21 @@ class _Rebuild:
         if kept is not None and self.seq > kept.seq:
             self._abandon(kept, call)
 
-    def _abandon(self, kept: Kept, call: str) -> None:
+    def _abandon(self, kept: TaskHistory, call: str) -> None:
         state = self._history.state(kept)
         if call in state.open:
-            self._fold(kept, unread(state, call), kept.used)
+            self._fold(kept, lost_result(state, call), kept.used)
         self._fold(kept, Settled(call), kept.used)
 
     def task(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        kept = self._history.kept(cast("str", entry["task"]))
+        kept = self._history.find(cast("str", entry["task"]))
         if kept is None:
             declared = entry.get("declared")
             if declared is None or self.seq <= self._stored:
                 return
             task = read_task(declared)
-            kept = Kept(task, b"", cast("str", entry["owner"]), task.opened)
+            kept = TaskHistory(task, b"", cast("str", entry["owner"]), task.opened)
             self._history.admit(kept)
         if self.seq <= kept.seq:
             return
@@ -244,18 +244,18 @@ class _Rebuild:
             kept.ended = event.how
         self._fold(kept, event, kept.used)
 
-    def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> Kept | None:
+    def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> TaskHistory | None:
         """The task of a call or a reading. An implicit one begins with its first; a declared one has an entry of its own.
         One that a snapshot ought to have and has not was over by then."""
-        kept = self._history.kept(task_id)
+        kept = self._history.find(task_id)
         if kept is None and "key" in fields and self.seq > self._stored:
             opened = cast("float", fields["opened"])
             key = bytes.fromhex(cast("str", fields["key"]))
-            kept = Kept(Task(task_id, "implicit", opened), key, owner(), at)
+            kept = TaskHistory(Task(task_id, "implicit", opened), key, owner(), at)
             self._history.admit(kept)
         return kept
 
-    def _fold(self, kept: Kept, event: Event, now: float) -> None:
+    def _fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """What a snapshot knows already cannot happen again, and is left out."""
         try:
             self._history.fold(kept, event, now)

@@ -23,12 +23,12 @@ from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Rea
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.fold import apply
-from gateway.history.kept import Kept, row, task_fields
-from gateway.history.making import observed, read, reserved, says_nothing
+from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.history.store import digest_of
-from gateway.model.call import Made
+from gateway.history.task_history import TaskHistory, row, task_fields
+from gateway.model.call import PastCall
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
@@ -94,7 +94,7 @@ class History:
         self._owner_limit = settings.tasks_per_caller
         self._origins = Teller(origins)
         self._store: Store | None = None
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, TaskHistory] = {}
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
         self._ids: dict[bytes, str] = {}
@@ -121,7 +121,7 @@ class History:
             return kept.task
         self._require_room(principal.key)
         task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
-        self.admit(Kept(task, key, principal.key, now))
+        self.admit(TaskHistory(task, key, principal.key, now))
         return task
 
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
@@ -135,7 +135,7 @@ class History:
         self.forget(task.opened)
         self._require_room(principal.key)
         event = Opened(content.tokens, shown(content.sightings))
-        kept = Kept(task, b"", principal.key, task.opened)
+        kept = TaskHistory(task, b"", principal.key, task.opened)
         self._apply(kept, event)
         self.admit(kept)
         described = task_fields(task, self._conceal)
@@ -229,12 +229,12 @@ class History:
         """
         state = self.state(self._known(task))
         event = observed(state, call_id, content, label)
-        if says_nothing(state, event):
+        if changes_nothing(state, event):
             return None
         self._fold(task, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
 
-    def made(self, task: Task, call_id: str, target: Target, label: Sensitivity) -> Made:
+    def past_call(self, task: Task, call_id: str, target: Target, label: Sensitivity) -> PastCall:
         """What is to be remembered of an open call whose result may come late. Raises `ValueError` for one that is not
         open."""
         state = self.state(self._open(task))
@@ -242,7 +242,7 @@ class History:
         if reservation is None:
             raise ValueError(f"no open call {call_id}")
         sensitivity = max(label, reservation.sensitivity, key=list(Sensitivity).index)
-        return Made(task, call_id, reservation.number, target, sensitivity, reservation.credentials)
+        return PastCall(task, call_id, reservation.number, target, sensitivity, reservation.credentials)
 
     def read(
         self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None
@@ -254,9 +254,9 @@ class History:
         """
         kept = self._known(task)
         state = self.state(kept)
-        late = source.made is not None and source.made.task.id == task.id
+        late = source.past_call is not None and source.past_call.task.id == task.id
         event = read(state, source, content, now, late=late, number=number)
-        if says_nothing(state, event):
+        if changes_nothing(state, event):
             return None
         self._apply(kept, event)
         self._use(kept, now)
@@ -290,13 +290,13 @@ class History:
 
     # --- what is kept --------------------------------------------------------------------------------
 
-    def kept(self, task_id: str) -> Kept | None:
+    def find(self, task_id: str) -> TaskHistory | None:
         return self._kept.get(task_id)
 
-    def tasks(self) -> tuple[Kept, ...]:
+    def tasks(self) -> tuple[TaskHistory, ...]:
         return tuple(self._kept.values())
 
-    def admit(self, kept: Kept) -> None:
+    def admit(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         task = kept.task
         self._kept[task.id] = kept
@@ -311,12 +311,12 @@ class History:
         elif task.expires is not None:
             heappush(self._expiries, (task.expires + REMEMBERED, task.id))
 
-    def fold(self, kept: Kept, event: Event, now: float) -> None:
+    def fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
         self._apply(kept, event)
         self._use(kept, now)
 
-    def state(self, kept: Kept) -> TaskState:
+    def state(self, kept: TaskHistory) -> TaskState:
         """The state of a task, back from the store if it had left memory. Raises `HistoryError`."""
         if kept.state is None:
             kept.state = self._loaded(kept) if kept.digest else TaskState()
@@ -393,7 +393,7 @@ class History:
 
     # --- small parts ---------------------------------------------------------------------------------
 
-    def _loaded(self, kept: Kept) -> TaskState:
+    def _loaded(self, kept: TaskHistory) -> TaskState:
         if self._store is None:
             raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
         data = self._store.state(kept.task.id, kept.digest)
@@ -402,36 +402,36 @@ class History:
         except ValueError as error:
             raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error
 
-    def _row(self, position: Callable[[], int], kept: Kept) -> Row:
+    def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
         kept.seq, kept.changed = position(), False
-        made = row(kept, self.state(kept), self._conceal)
-        kept.digest = digest_of(made.state)
-        return made
+        fresh = row(kept, self.state(kept), self._conceal)
+        kept.digest = digest_of(fresh.state)
+        return fresh
 
     def _fold(self, task: Task, event: Event) -> None:
         kept = self._known(task) if not isinstance(event, Released | Settled | Observed) else self._open(task)
         self._apply(kept, event)
 
-    def _apply(self, kept: Kept, event: Event) -> None:
+    def _apply(self, kept: TaskHistory, event: Event) -> None:
         state = self.state(kept)
         apply(state, event)
         kept.changed = True
         if isinstance(event, Observed | Read) and (event.credentials or event.lost):
             self._origins.tell(kept, state, (shows.fingerprint for shows in event.credentials))
 
-    def _known(self, task: Task) -> Kept:
+    def _known(self, task: Task) -> TaskHistory:
         kept = self._kept.get(task.id)
         if kept is None:
             raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
         return kept
 
-    def _open(self, task: Task) -> Kept:
+    def _open(self, task: Task) -> TaskHistory:
         kept = self._kept.get(task.id)
         if kept is None:
             raise ValueError(f"the task {task.id} has no open call")
         return kept
 
-    def _owned_by(self, principal: Principal, task_id: str) -> Kept | None:
+    def _owned_by(self, principal: Principal, task_id: str) -> TaskHistory | None:
         kept = self._kept.get(task_id)
         return kept if kept is not None and not kept.key and kept.owner == principal.key else None
 
@@ -448,12 +448,12 @@ class History:
                 "try again when some are idle, or have the operator raise history.tasks",
             )
 
-    def _use(self, kept: Kept, now: float) -> None:
+    def _use(self, kept: TaskHistory, now: float) -> None:
         kept.used = max(kept.used, now)
         if kept.key:
             self._unused.move_to_end(kept.task.id)
 
-    def _drop(self, kept: Kept) -> None:
+    def _drop(self, kept: TaskHistory) -> None:
         del self._kept[kept.task.id]
         self._lost.discard(kept.task.id)
         self._origins.drop(kept)

@@ -57,7 +57,7 @@ class Opened:
 
 
 class Reserved(NamedTuple):
-    """A call is about to be decided. Made by `making.reserved`.
+    """A call is about to be decided. Made by `new_events.reserved`.
 
     `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
     `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
@@ -99,7 +99,7 @@ class Settled(NamedTuple):
 
 
 class Observed(Struct, frozen=True):
-    """A part of a call's result. Made by `making.observed`, which leaves out what is known already.
+    """A part of a call's result. Made by `new_events.observed`, which leaves out what is known already.
 
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`.
@@ -116,7 +116,7 @@ class Observed(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Something was read outside of an open call, or a part of it. Made by `making.read`, which leaves out what is known
+    """Something was read outside of an open call, or a part of it. Made by `new_events.read`, which leaves out what is known
     already.
 
     `number` is its place among the calls and readings of the task; that of the call, if it is the `late` result of a call

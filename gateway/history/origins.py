@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.history.kept import Kept
     from gateway.history.state import TaskState
+    from gateway.history.task_history import TaskHistory
 
 
 class Origins(Protocol):
@@ -31,7 +31,7 @@ class Teller:
     def __init__(self, origins: Origins | None) -> None:
         self._origins = origins
 
-    def tell(self, kept: Kept, state: TaskState, fingerprints: Iterable[str]) -> None:
+    def tell(self, kept: TaskHistory, state: TaskState, fingerprints: Iterable[str]) -> None:
         """These credentials of the task are new, or the task is. One that the user gave is nobody else's, and one that
         ordinary text may have in it would be found everywhere."""
         if self._origins is None:
@@ -44,6 +44,6 @@ class Teller:
             if known is not None and known.audience is not None and not known.ordinary:
                 self._origins.note(owner, task, known.audience, fingerprint, state.shingles[fingerprint])
 
-    def drop(self, kept: Kept) -> None:
+    def drop(self, kept: TaskHistory) -> None:
         if self._origins is not None:
             self._origins.drop(kept.owner, kept.task.id)

@@ -23,7 +23,7 @@ from gateway.history.events import Event, Observed, Read, Released, Reserved, Se
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields
 from gateway.history.fold import apply
-from gateway.history.making import unread
+from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts
@@ -213,7 +213,7 @@ class Provenance:
 
     def _abandon(self, call: str) -> None:
         if (mark := self._open.get(call)) is not None:
-            self._seen_in(unread(self._state, call), mark, self._state.open[call].touch.audience)
+            self._seen_in(lost_result(self._state, call), mark, self._state.open[call].touch.audience)
         self._settle(call)
 
     def _settle(self, call: str) -> None:

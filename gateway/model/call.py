@@ -25,7 +25,7 @@ class Call(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class PastCall:
     """An allowed call of which something may come after its answer: the result of a task of the protocol that it made, or
     the answer itself on a stream that is taken up again. `call` is its decision id, `number` its place among the calls of
     `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result."""
@@ -47,7 +47,7 @@ class Source:
     target: Target
     untrusted: bool
     sensitivity: Sensitivity
-    made: Made | None = None
+    past_call: PastCall | None = None
     unknown: bool = False
 
 

@@ -14,7 +14,7 @@ from gateway.history import relevance
 from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved, says_nothing
+from gateway.history.new_events import changes_nothing, observed, reserved
 from gateway.history.state import TaskState
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
@@ -114,7 +114,7 @@ class _Run:
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, least)
-                if not says_nothing(self._state, event):
+                if not changes_nothing(self._state, event):
                     apply(self._state, event)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
-from gateway.history.kept import Kept
+from gateway.history.task_history import TaskHistory
 from gateway.model.decision import Decision
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
@@ -152,7 +152,7 @@ async def test_a_task_that_is_ended_while_its_call_is_looked_at_makes_no_call(
     sent = len(there.upstream.sent)
     (implicit,) = gateway.history.tasks()
     task = Task("task-1", "declared", opened=gateway.clock(), expires=gateway.clock() + 100)
-    gateway.history.admit(Kept(task, b"", implicit.owner, task.opened))
+    gateway.history.admit(TaskHistory(task, b"", implicit.owner, task.opened))
     looked = type(gateway.inspector).call
 
     def ending(*about: Any, **more: Any) -> Any:

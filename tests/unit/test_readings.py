@@ -198,13 +198,13 @@ async def test_instructions_and_lists_give_credentials_away_and_nothing_else(
 # --- late results ------------------------------------------------------------------------------------
 
 
-def made(request: UpstreamRequest) -> Back:
+def past_call(request: UpstreamRequest) -> Back:
     return result(request, {"task": {"taskId": "T1", "status": "working"}})
 
 
 @requirement("history/read-elsewhere")
 async def test_the_result_of_a_task_is_a_late_result_of_its_call(there: Bench):
-    there.upstream.script = made
+    there.upstream.script = past_call
     await there.ask(call())
     await ask(there, result_of(GITHUB), message("tasks/result", taskId="T1"))
 
@@ -226,7 +226,7 @@ async def test_a_message_that_names_a_task_is_of_its_call(there: Bench, *, state
         await ask(there, events(told), body, *headers)
     else:
         field = await session(there)
-        there.upstream.script = made
+        there.upstream.script = past_call
         await there.ask(call(), field)
         await ask(there, events(told), None, field)
 
@@ -269,7 +269,7 @@ async def test_an_answer_on_a_stream_that_is_taken_up_again_is_of_its_call(there
 
     (entry,) = readings(there)
     assert (entry["call"], entry["late"]) == (there.entries("call")[0]["id"], True)
-    found = there.gateway.ownership.made("files", "T2", there.upstream.sent[-1].principal)
+    found = there.gateway.ownership.past_call("files", "T2", there.upstream.sent[-1].principal)
     assert found is not None
     assert found.call == entry["call"]
 
@@ -309,10 +309,10 @@ async def test_a_late_answer_gives_nobody_a_task_that_is_anothers(there: Bench):
 
 @requirement("history/read-elsewhere")
 async def test_the_sensitivity_that_policy_lays_on_a_call_holds_for_its_late_result(there: Bench):
-    there.upstream.script = made
+    there.upstream.script = past_call
     await there.ask(call())
     principal = there.upstream.sent[-1].principal
-    known = there.gateway.ownership.made("files", "T1", principal)
+    known = there.gateway.ownership.past_call("files", "T1", principal)
     assert known is not None
     there.gateway.ownership.deliver("files", "T1", principal, replace(known, sensitivity=Sensitivity.RESTRICTED))
     await ask(there, result_of("hello"), message("tasks/get", taskId="T1"))
@@ -352,7 +352,7 @@ async def test_what_only_repeats_the_request_is_no_credential_of_the_server(ther
 @pytest.mark.parametrize("kind", ["json", "events", "large", "text"])
 async def test_what_is_concealed_on_its_way_is_known_to_the_task(there: Bench, kind: str):
     """Once an answer was concealed, so is all that comes later; it is the credential of its call even so."""
-    there.upstream.script = made
+    there.upstream.script = past_call
     await there.ask(call())
     there.gateway.vault.conceal(there.upstream.sent[-1].principal.key, "files")
     before = "word " * (HOLD // 5 + 1) if kind == "large" else ""

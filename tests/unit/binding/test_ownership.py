@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.binding.ownership import LIFETIME, PER_PRINCIPAL, Ownership
-from gateway.model.call import Made
+from gateway.model.call import PastCall
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity, Target
 from gateway.model.task import Task
@@ -74,26 +74,26 @@ def test_expired_handles_leave_memory():
     assert ownership.belongs("files", "new", THIEF)
 
 
-def made(call: str) -> Made:
+def past_call(call: str) -> PastCall:
     task = Task("t", "implicit", 0.0)
-    return Made(task, call, 1, Target("tool", "files", "read", "files"), Sensitivity.INTERNAL)
+    return PastCall(task, call, 1, Target("tool", "files", "read", "files"), Sensitivity.INTERNAL)
 
 
 def test_the_call_that_a_handle_came_of_is_remembered():
     ownership = Ownership(Clock())
-    ownership.deliver("files", "t1", OWNER, made("c1"))
+    ownership.deliver("files", "t1", OWNER, past_call("c1"))
 
     assert ownership.belongs("files", "t1", OWNER)
     ownership.deliver("files", "t1", OWNER)
-    assert ownership.made("files", "t1", OWNER) == made("c1")
-    assert ownership.made("files", "t1", THIEF) is None
-    assert ownership.made("files", "t2", OWNER) is None
-    ownership.deliver("files", "t1", OWNER, made("c2"))
-    assert ownership.made("files", "t1", OWNER) == made("c2")
+    assert ownership.past_call("files", "t1", OWNER) == past_call("c1")
+    assert ownership.past_call("files", "t1", THIEF) is None
+    assert ownership.past_call("files", "t2", OWNER) is None
+    ownership.deliver("files", "t1", OWNER, past_call("c2"))
+    assert ownership.past_call("files", "t1", OWNER) == past_call("c2")
 
 
 def test_nobody_knows_what_one_came_of_that_was_to_be_given_once():
     ownership = Ownership(Clock())
     for call in ("c1", "c2", "c3"):
-        ownership.deliver("files", "id", OWNER, made(call), once=True)
-        assert ownership.made("files", "id", OWNER) == (made("c1") if call == "c1" else None)
+        ownership.deliver("files", "id", OWNER, past_call(call), once=True)
+        assert ownership.past_call("files", "id", OWNER) == (past_call("c1") if call == "c1" else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.history.events import Released, Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved
+from gateway.history.new_events import observed, reserved
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gateway.history.events import Endorsed, Event, Opened, Released, Reserved, Settled, Shown
 from gateway.history.fold import apply
-from gateway.history.making import observed, read, reserved
+from gateway.history.new_events import observed, read, reserved
 from gateway.history.state import TaskState
-from gateway.model.call import Call, Made, Source
+from gateway.model.call import Call, PastCall, Source
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.task import Task
@@ -86,13 +86,13 @@ def lives(
 
     @st.composite
     def life(draw: DrawFn) -> Life:
-        made = Life()
-        made.take(draw(OPENED), watch)
+        past_call = Life()
+        past_call.take(draw(OPENED), watch)
         for number, step in enumerate(draw(STEPS)):
-            event = _event(draw, made, step, number, contents)
+            event = _event(draw, past_call, step, number, contents)
             if event is not None:
-                made.take(event, watch)
-        return made
+                past_call.take(event, watch)
+        return past_call
 
     return life()
 
@@ -102,8 +102,10 @@ def sources(draw: DrawFn, calls: Sequence[Reserved] = ()) -> Source:
     """Something that is read, perhaps as the late result of one of these calls."""
     target = draw(CALLS).target
     late = draw(st.none() | st.sampled_from(calls)) if calls else None
-    made = None if late is None else Made(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
-    return Source(target, draw(st.booleans()), draw(st.sampled_from(Sensitivity)), made, draw(st.booleans()))
+    past_call = (
+        None if late is None else PastCall(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
+    )
+    return Source(target, draw(st.booleans()), draw(st.sampled_from(Sensitivity)), past_call, draw(st.booleans()))
 
 
 def _settled(events: Sequence[Event]) -> list[Reserved]:
@@ -117,7 +119,9 @@ def _event(
     state = life.state
     if step == "read":
         source = draw(sources(_settled(life.events)))
-        return read(state, source, draw(RESULTS), number * 7.5, late=source.made is not None and draw(st.booleans()))
+        return read(
+            state, source, draw(RESULTS), number * 7.5, late=source.past_call is not None and draw(st.booleans())
+        )
     if step == "begin":
         return reserved(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
     if step == "endorse":

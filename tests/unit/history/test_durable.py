@@ -43,7 +43,7 @@ def test_facts_are_the_same_when_they_are_folded_again_from_the_journal():
     assert after.select(AGENT, "declared-1", 1000.0) == DECLARED
     assert all_facts(after, task) == all_facts(before.history, task)
     for name in ("declared-1", task.id):
-        old, new = before.history.kept(name), after.kept(name)
+        old, new = before.history.find(name), after.find(name)
         assert old is not None
         assert new is not None
         assert new.state == old.state

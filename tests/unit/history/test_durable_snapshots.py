@@ -15,9 +15,9 @@ from gateway.config import HistorySettings
 from gateway.errors import HistoryError
 from gateway.history import History, Store, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import RESIDENT
-from gateway.history.kept import Kept, row
 from gateway.history.state import TaskState
 from gateway.history.store import Checkpoint, Row
+from gateway.history.task_history import TaskHistory, row
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
@@ -84,7 +84,7 @@ async def test_a_call_that_is_open_in_the_snapshot_ends_with_the_later_entries(s
 
     known = after.facts(DECLARED, 1000.0)
     assert (known.calls, known.in_flight, known.audiences) == (2, 0, {"a", "b"})
-    kept = after.kept("declared-1")
+    kept = after.find("declared-1")
     assert kept is not None
     assert kept.state is not None
     assert kept.state.tokens == {1: 1}
@@ -100,7 +100,7 @@ async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twic
     other = gateway.begin(DECLARED, "b", recorded=False)
     await snapshot(gateway.history, store, gateway.record.position)
     gateway.record.append("settled", {"id": call})
-    state = gateway.history.kept("declared-1")
+    state = gateway.history.find("declared-1")
     assert state is not None
     assert state.state is not None
     fields = {"event": "reserved", "call": other, "number": 2, "at": 1000.0, "audience": "b", "sensitivity": "public"}
@@ -121,7 +121,7 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     before.history.attach(store)
     old = before.history.task(AGENT, "session", 0.0)
     before.settle(old, before.begin(old, "a", at=0.0))
-    kept = before.history.kept(old.id)
+    kept = before.history.find(old.id)
     assert kept is not None
     kept.used = 0.0
     before.open(replace(DECLARED, id="over", opened=0.0, expires=1.0))
@@ -133,8 +133,8 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     rebuild(after, before.record.entries, restore(after, store))
 
     assert new.id != old.id
-    assert after.kept(old.id) is None
-    assert after.kept("over") is None
+    assert after.find(old.id) is None
+    assert after.find("over") is None
     assert after.task(AGENT, "session", 10_001.0) == new
 
 
@@ -234,7 +234,7 @@ async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_re
 
 
 async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(store: Store):
-    made = row(Kept(Task("t", "implicit", 0), b"k", AGENT.key, 1000.0), TaskState(), str)
+    made = row(TaskHistory(Task("t", "implicit", 0), b"k", AGENT.key, 1000.0), TaskState(), str)
     store.save(Checkpoint("journal-1", 5, (replace(made, state=b"of another version"),), ()))
     history = new_history()
     restore(history, store)
@@ -304,7 +304,7 @@ async def test_an_unused_task_leaves_memory_and_comes_back_with_its_facts(store:
 
     left = gateway.history.shed(1000.0 + RESIDENT + 1)
 
-    states = [gateway.history.kept(name) for name in ("declared-1", task.id)]
+    states = [gateway.history.find(name) for name in ("declared-1", task.id)]
     assert left == 2
     assert all(kept is not None and kept.state is None for kept in states)
     assert gateway.history.task(AGENT, "session", 10**6) == task
@@ -323,7 +323,7 @@ async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store,
 
     left = gateway.history.shed(1010.0, max_weight=2500)
 
-    kept = [gateway.history.kept(task.id) for task in tasks]
+    kept = [gateway.history.find(task.id) for task in tasks]
     assert left == 2
     assert [each is not None and each.state is not None for each in kept] == [True, True, False, False]
     gateway.settle(tasks[0], held)

@@ -299,7 +299,7 @@ def test_an_approval_endorses_values_for_the_rest_of_the_task(
 
 def test_a_state_that_is_nowhere_is_an_error(history: History, make_principal: Callable[..., Principal]):
     task = history.task(make_principal(), "s", 0)
-    kept = history.kept(task.id)
+    kept = history.find(task.id)
     assert kept is not None
     kept.digest = b"stored"
 

@@ -9,7 +9,7 @@ from gateway.history import state as bounds
 from gateway.history.events import Ended, Event, Observed, Released, Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved
+from gateway.history.new_events import observed, reserved
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Sensitivity
 

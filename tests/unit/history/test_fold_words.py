@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.history import state as bounds
 from gateway.history.events import Endorsed, Opened, Settled
 from gateway.history.fold import apply
-from gateway.history.making import observed
+from gateway.history.new_events import observed
 from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:

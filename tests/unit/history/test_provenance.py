@@ -147,8 +147,10 @@ def _step(data: DataObject, session: Session, opened: list[str]) -> None:
             session.deny(data.draw(CALLS).target, data.draw(CONTENTS))
         case "read":
             of = data.draw(st.none() | st.sampled_from(opened)) if opened else None
-            made = None if of is None else session.history.made(session.task, of, target("a"), Sensitivity.PUBLIC)
-            session.read(replace(data.draw(sources()), made=made), data.draw(RESULTS))
+            past_call = (
+                None if of is None else session.history.past_call(session.task, of, target("a"), Sensitivity.PUBLIC)
+            )
+            session.read(replace(data.draw(sources()), past_call=past_call), data.draw(RESULTS))
         case "endorse":
             session.write("task", session.history.endorse(session.task, data.draw(st.frozensets(st.integers(0, 9)))))
         case "show" if opened:
@@ -341,9 +343,9 @@ def test_a_credential_names_the_reading_that_showed_it(session: Session):
     session.read(stream("crm"), ResultContent(tokens=frozenset({1})))
     session.read(stream("crm"), showing("first"))
     begun = session.begin(target("vault"), holding("first"))
-    made = session.history.made(session.task, begun, target("vault"), Sensitivity.PUBLIC)
+    past_call = session.history.past_call(session.task, begun, target("vault"), Sensitivity.PUBLIC)
     session.settle(begun)
-    session.read(replace(stream("vault"), made=made), showing("second"))
+    session.read(replace(stream("vault"), past_call=past_call), showing("second"))
     last = session.deny(target("mail"), holding("second"))
 
     explanation = session.explain(last)

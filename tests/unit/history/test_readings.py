@@ -15,9 +15,9 @@ from gateway.history import state as bounds
 from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import read, reserved, says_nothing
+from gateway.history.new_events import changes_nothing, read, reserved
 from gateway.history.state import ENDLESS, TaskState
-from gateway.model.call import Call, Made
+from gateway.model.call import Call, PastCall
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from tests.requirements import requirement
@@ -41,12 +41,12 @@ def target(effect: Effect = Effect.READ) -> Target:
     return Target("tool", "a", "use", "a", labels=Labels(effect, sensitivity=Sensitivity.CONFIDENTIAL))
 
 
-def made(task: Task = DECLARED, number: int = 1, effect: Effect = Effect.READ, *used: str) -> Made:
-    return Made(task, "c1", number, target(effect), Sensitivity.CONFIDENTIAL, used)
+def past_call(task: Task = DECLARED, number: int = 1, effect: Effect = Effect.READ, *used: str) -> PastCall:
+    return PastCall(task, "c1", number, target(effect), Sensitivity.CONFIDENTIAL, used)
 
 
-def late(of: Made) -> Source:
-    return replace(stream(), target=of.target, sensitivity=of.sensitivity, made=of)
+def late(of: PastCall) -> Source:
+    return replace(stream(), target=of.target, sensitivity=of.sensitivity, past_call=of)
 
 
 def take(
@@ -81,7 +81,7 @@ def test_a_late_result_is_one_of_its_call():
     state = TaskState()
     content = CallContent(sightings=(Sighting("mine", "jwt"),))
     apply(state, reserved(state, "c1", Call("tools/call", target(Effect.MINT), {}), content, 1.0))
-    take(state, late(made(DECLARED, 1, Effect.MINT, "mine")), SHOWN, late=True)
+    take(state, late(past_call(DECLARED, 1, Effect.MINT, "mine")), SHOWN, late=True)
 
     fact = presented(state)
     assert (fact.origin_audience, fact.origin_call, fact.chain_depth, fact.minted_in_task) == ("a", 1, 1, True)
@@ -90,7 +90,7 @@ def test_a_late_result_is_one_of_its_call():
 @requirement("history/read-elsewhere")
 def test_in_another_task_it_is_of_no_call_and_as_long_a_chain():
     state = TaskState()
-    take(state, late(made(DECLARED, 7, Effect.MINT, "mine")), SHOWN)
+    take(state, late(past_call(DECLARED, 7, Effect.MINT, "mine")), SHOWN)
 
     fact = presented(state)
     assert (fact.origin_audience, fact.origin_call, fact.chain_depth, fact.minted_in_task) == ("a", None, 1, True)
@@ -108,7 +108,7 @@ def test_of_a_call_that_nobody_remembers_the_worst_is_assumed():
 def test_no_chain_is_longer_than_endless():
     state = TaskState()
     take(state, stream(unknown=True), ResultContent((Sighting("first", "jwt"),)))
-    take(state, late(made(DECLARED, 7, Effect.READ, "first")), SHOWN)
+    take(state, late(past_call(DECLARED, 7, Effect.READ, "first")), SHOWN)
 
     assert presented(state).chain_depth == ENDLESS
 
@@ -161,12 +161,12 @@ def test_the_parts_of_a_reading_have_one_number_and_others_have_their_own():
 
 def test_a_reading_that_says_nothing_new_need_not_be_written_down():
     state = TaskState()
-    assert not says_nothing(state, read(state, stream(), SHOWN, 1.0))
+    assert not changes_nothing(state, read(state, stream(), SHOWN, 1.0))
     take(state, stream(), SHOWN)
-    assert says_nothing(state, read(state, stream(), SHOWN, 1.0))
-    assert not says_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
-    assert not says_nothing(state, read(state, stream(), ResultContent(tokens=frozenset({1})), 1.0))
-    assert not says_nothing(state, read(state, stream(sensitivity=Sensitivity.RESTRICTED), SHOWN, 1.0))
+    assert changes_nothing(state, read(state, stream(), SHOWN, 1.0))
+    assert not changes_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
+    assert not changes_nothing(state, read(state, stream(), ResultContent(tokens=frozenset({1})), 1.0))
+    assert not changes_nothing(state, read(state, stream(sensitivity=Sensitivity.RESTRICTED), SHOWN, 1.0))
 
 
 def test_what_is_kept_of_readings_is_bounded():
@@ -186,12 +186,12 @@ def test_what_is_remembered_of_a_call_is_what_it_was_reserved_with():
     task = gateway.history.task(AGENT, None, 1000.0)
     call_id = gateway.begin(task, "a", CallContent(sightings=(KEY,)))
 
-    found = gateway.history.made(task, call_id, target(), Sensitivity.RESTRICTED)
+    found = gateway.history.past_call(task, call_id, target(), Sensitivity.RESTRICTED)
     assert (found.task, found.call, found.number, found.used) == (task, call_id, 1, ("s",))
     assert found.sensitivity is Sensitivity.RESTRICTED
     gateway.settle(task, call_id)
     with pytest.raises(ValueError, match="no open call"):
-        gateway.history.made(task, call_id, target(), Sensitivity.PUBLIC)
+        gateway.history.past_call(task, call_id, target(), Sensitivity.PUBLIC)
 
 
 def test_a_task_that_is_no_longer_kept_reads_nothing():
@@ -230,12 +230,12 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
 
 
 def state_of(history: History, task: Task) -> TaskState:
-    kept = history.kept(task.id)
+    kept = history.find(task.id)
     assert kept is not None
     return history.state(kept)
 
 
-def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], ended: list[Made]) -> None:
+def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], ended: list[PastCall]) -> None:
     match data.draw(st.sampled_from(["begin", "begin", "show", "settle", "deny", "read", "read"])):
         case "begin":
             call = data.draw(CALLS)
@@ -246,12 +246,12 @@ def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], end
             gateway.show(task, data.draw(st.sampled_from(opened)), data.draw(RESULTS))
         case "settle" if opened:
             call_id = opened.pop()
-            ended.append(gateway.history.made(task, call_id, target(), Sensitivity.PUBLIC))
+            ended.append(gateway.history.past_call(task, call_id, target(), Sensitivity.PUBLIC))
             gateway.settle(task, call_id)
         case "read":
             source = data.draw(sources())
             of = data.draw(st.none() | st.sampled_from(ended)) if ended else None
-            gateway.read(task, replace(source, made=of), data.draw(RESULTS))
+            gateway.read(task, replace(source, past_call=of), data.draw(RESULTS))
         case _:
             pass
 
@@ -263,7 +263,7 @@ def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: 
     before.open()
     tasks = (DECLARED, before.history.task(AGENT, "session", 1000.0))
     opened: dict[str, list[str]] = {task.id: [] for task in tasks}
-    ended: list[Made] = []
+    ended: list[PastCall] = []
     for _ in range(data.draw(st.integers(1, 20))):
         task = data.draw(st.sampled_from(tasks))
         _step(data, before, task, opened[task.id], ended)
@@ -274,7 +274,7 @@ def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: 
     after = new_history()
     rebuild(after, before.record.entries, Restored())
     for task in tasks:
-        if (kept := after.kept(task.id)) is not None:
+        if (kept := after.find(task.id)) is not None:
             assert after.state(kept) == state_of(before.history, task)
         else:
             assert state_of(before.history, task) == TaskState()

@@ -10,11 +10,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.history import fold, making, relevance
+from gateway.history import fold, new_events, relevance
 from gateway.history.events import Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved, says_nothing
+from gateway.history.new_events import changes_nothing, observed, reserved
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
 from tests.unit.history.lives import CALLS, CONTENTS, RESULTS
@@ -66,7 +66,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
 def _small() -> Generator[None]:
     """Bounds that generated lives reach."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (making, fold, relevance):
+        for module in (new_events, fold, relevance):
             for bound in ("MAX_TOKENS", "MAX_RESULTS", "MAX_TRUSTED"):
                 patch.setattr(module, bound, 3, raising=False)
         yield
@@ -84,7 +84,7 @@ def test_the_words_of_a_result_that_are_not_wanted_change_nothing(
         state = copy.deepcopy(before)
         for part in looked:
             made = observed(state, "new", part)
-            if not says_nothing(state, made):
+            if not changes_nothing(state, made):
                 apply(state, made)
         states.append(state)
 

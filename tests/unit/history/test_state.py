@@ -12,7 +12,7 @@ import pytest
 from gateway.history.events import Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved
+from gateway.history.new_events import observed, reserved
 from gateway.history.state import Known, TaskState
 from gateway.model.content import CallContent, ResultContent, Sighting
 

@@ -23,7 +23,7 @@ Status = Literal["open", "completed", "cancelled", "expired"]
 
 
 @dataclass(slots=True)
-class Kept:
+class TaskHistory:
     """`key` is what an implicit task is found by, empty for a declared one; `owner` the principal that it is bound to.
 
     `state` is `None` while only the store has it, and `digest` is that of what the store has; without a digest nothing
@@ -82,7 +82,7 @@ def read_task(fields: object) -> Task:
         raise ValueError(f"no task: {error}") from error
 
 
-def row(kept: Kept, state: TaskState, conceal: Callable[[str], str]) -> Row:
+def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> Row:
     """The task for the store."""
     fields = {
         "task": task_fields(kept.task, conceal),
@@ -96,11 +96,11 @@ def row(kept: Kept, state: TaskState, conceal: Callable[[str], str]) -> Row:
     return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(fields), dump.dump(state))
 
 
-def from_row(stored: StoredTask) -> Kept:
+def from_row(stored: StoredTask) -> TaskHistory:
     """The task without its state. Raises `ValueError`."""
     try:
         read: Mapping[str, Any] = msgspec.msgpack.decode(stored.meta)
-        return Kept(
+        return TaskHistory(
             read_task(read["task"]),
             read["key"],
             read["owner"],

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.making import observed, reserved, says_nothing, unread
+from gateway.history.new_events import changes_nothing, lost_result, observed, reserved
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Sensitivity
@@ -34,7 +34,7 @@ def test_a_part_that_says_nothing_new_need_not_be_written(agent: Agent, make_res
     for content, nothing in parts:
         event = observed(agent.state, call_id, content)
         before = copy.deepcopy(agent.state)
-        assert says_nothing(agent.state, event) is nothing
+        assert changes_nothing(agent.state, event) is nothing
         assert (apply(agent.state, event) == before) is nothing
 
 
@@ -42,15 +42,15 @@ def test_a_higher_label_is_news(agent: Agent, make_result: Callable[..., ResultC
     call_id, _ = agent.begin("a", trusted=True)
     apply(agent.state, observed(agent.state, call_id, make_result()))
 
-    assert says_nothing(agent.state, observed(agent.state, call_id, make_result()))
-    assert not says_nothing(agent.state, observed(agent.state, call_id, make_result(), Sensitivity.RESTRICTED))
+    assert changes_nothing(agent.state, observed(agent.state, call_id, make_result()))
+    assert not changes_nothing(agent.state, observed(agent.state, call_id, make_result(), Sensitivity.RESTRICTED))
 
 
 def test_a_result_that_nobody_knows_was_as_sensitive_as_its_target_and_not_known_whole(make_call: Callable[..., Call]):
     call, state = make_call("a"), TaskState()
     secret = replace(call.target, labels=replace(call.target.labels, sensitivity=Sensitivity.RESTRICTED))
     apply(state, reserved(state, "c", structs.replace(call, target=secret), CallContent(), 0.0))
-    event = unread(state, "c")
+    event = lost_result(state, "c")
     apply(state, event)
 
     assert (event.sensitivity, event.complete) == (Sensitivity.RESTRICTED, False)

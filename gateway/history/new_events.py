@@ -76,7 +76,7 @@ def observed(
     return Observed(call_id, _fresh(state, content), tokens, complete, sensitivity, lost=lost, links=links)
 
 
-def unread(state: TaskState, call_id: str) -> Observed:
+def lost_result(state: TaskState, call_id: str) -> Observed:
     """That nobody knows what the result of an open call was: the gateway ended before it did. Raises `ValueError` for a
     call that is not open."""
     return Observed(call_id, complete=False, sensitivity=open_call(state, call_id).sensitivity)
@@ -93,9 +93,9 @@ def read(
 ) -> Read:
     """A part of what is read outside of an open call, as far as it says something new. `late`: it is the result of a call
     of this task; nothing else gives ground, since it may repeat anything. `number` is that of the parts before."""
-    made, target, untrusted = source.made, source.target, source.untrusted
-    if made is not None and late:
-        number = made.number
+    past_call, target, untrusted = source.past_call, source.target, source.untrusted
+    if past_call is not None and late:
+        number = past_call.number
     elif number is None:
         number = state.number + 1
     room = MAX_RESULT_TOKENS if untrusted or late else 0
@@ -106,11 +106,11 @@ def read(
         target.audience,
         untrusted,
         source.sensitivity,
-        call=None if made is None else made.call,
+        call=None if past_call is None else past_call.call,
         late=late,
         mint=target.labels.effect is Effect.MINT,
         unknown=source.unknown,
-        used=() if made is None else made.used,
+        used=() if past_call is None else past_call.used,
         credentials=_fresh(state, content),
         tokens=tokens,
         complete=complete,
@@ -118,7 +118,7 @@ def read(
     )
 
 
-def says_nothing(state: TaskState, event: Observed | Read) -> bool:
+def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
         untrusted, audience, links = event.untrusted, event.audience, NO_DIGESTS

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.history.kept import Kept, from_row, read_task, row, task_fields
 from gateway.history.state import TaskState
 from gateway.history.store import StoredTask, digest_of
+from gateway.history.task_history import TaskHistory, from_row, read_task, row, task_fields
 from gateway.model.task import Contract, Task
 
 TASK = Task(
@@ -50,7 +50,7 @@ def test_anything_else_is_no_task(fields: object):
 
 
 def test_a_row_has_all_of_a_task():
-    kept = Kept(TASK, b"key", "owner", 5.0, TaskState(), "completed", seq=7)
+    kept = TaskHistory(TASK, b"key", "owner", 5.0, TaskState(), "completed", seq=7)
 
     made = row(kept, TaskState(number=3), _conceal)
     again = from_row(StoredTask(made.id, made.seq, made.meta, digest_of(made.state)))
@@ -71,17 +71,17 @@ def test_a_row_that_is_damaged_is_an_error(meta: bytes):
     [(None, 98.9, "open"), (None, 99.0, "expired"), ("completed", 0.0, "completed"), ("cancelled", 100.0, "cancelled")],
 )
 def test_a_task_says_where_it_stands(ended: str | None, now: float, status: str):
-    assert Kept(TASK, b"", "o", 0, ended=ended).status(now) == status  # type: ignore[arg-type] - one of the two
+    assert TaskHistory(TASK, b"", "o", 0, ended=ended).status(now) == status  # type: ignore[arg-type] - one of the two
 
 
 def test_an_implicit_task_has_no_end_of_its_own():
-    assert Kept(Task("t", "implicit", 0), b"k", "o", 0).status(10**9) == "open"
+    assert TaskHistory(Task("t", "implicit", 0), b"k", "o", 0).status(10**9) == "open"
 
 
 def test_a_task_weighs_what_it_keeps():
-    kept = Kept(TASK, b"", "o", 0)
-    light = Kept(TASK, b"", "o", 0, TaskState())
-    heavy = Kept(TASK, b"", "o", 0, TaskState(trusted=set(range(100))))
+    kept = TaskHistory(TASK, b"", "o", 0)
+    light = TaskHistory(TASK, b"", "o", 0, TaskState())
+    heavy = TaskHistory(TASK, b"", "o", 0, TaskState(trusted=set(range(100))))
 
     assert kept.weight == 0 < light.weight
     assert heavy.weight == light.weight + 100
