@@ -13,12 +13,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from gateway import credential_chain, sessionless, subscriptions
-from gateway.admission import admitted
-from gateway.case import gather
-from gateway.deciding import decide, denied
 from gateway.errors import GatewayError, IdentityUnavailable
-from gateway.forwarding import forward, pass_through
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest, UpstreamTransport
@@ -26,11 +21,16 @@ from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
-from gateway.refusing import failure, note_refusal, refuse
-from gateway.relay import Relay, until_ended
+from gateway.steps import credential_chain, sessionless, subscriptions
+from gateway.steps.admission import admitted
+from gateway.steps.case import gather
+from gateway.steps.deciding import decide, denied
+from gateway.steps.forwarding import forward, pass_through
+from gateway.steps.refusing import failure, note_refusal, refuse
+from gateway.steps.relay import Relay, until_ended
+from gateway.steps.visit import Gateway, Visit
 from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.transport.exchange import Exchange
-from gateway.visit import Gateway, Visit
 
 Answer = TypeVar("Answer", bound=Reply | Relay)
 

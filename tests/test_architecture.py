@@ -29,28 +29,7 @@ VOCABULARY = {
     "text_cache",
 }
 """What every part may import."""
-CONDUCTORS = {
-    "admission",
-    "answer",
-    "app",
-    "case",
-    "concealing",
-    "deciding",
-    "credential_chain",
-    "forwarding",
-    "subscriptions",
-    "observation",
-    "pages",
-    "pipeline",
-    "presenting",
-    "readings",
-    "recording",
-    "refusing",
-    "replay",
-    "visibility",
-    "visit",
-    "current_task",
-}
+CONDUCTORS = {"app", "pipeline", "replay", "steps"}
 """What may import phases, beside the commands."""
 
 PURE = (

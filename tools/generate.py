@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
-from gateway import credential_chain
 from gateway.errors import GatewayError
 from gateway.policy import annotations, bundle, contract, verdict
+from gateway.steps import credential_chain
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -19,7 +19,7 @@ from gateway.config import PolicySettings
 from gateway.inspection.destinations import distinct
 from gateway.policy import Policy
 from gateway.replay import StepOutcome, read, replay
-from gateway.visit import SUPPORTED_OBLIGATIONS
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
 DIRECTORY: Final = "gateway/denials/toxic_flow/data.yaml"

@@ -37,8 +37,8 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
+from gateway.steps.visit import Gateway
 from gateway.transport.exchange import Exchange
-from gateway.visit import Gateway
 
 LENGTHS: Final = (10, 1_000, 100_000)
 SIZE: Final = 4_096

@@ -32,6 +32,7 @@ from gateway.journal.writer import Journal
 from gateway.model.content import ResultContent
 from gateway.model.task import Contract
 from gateway.policy import Policy
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
@@ -41,7 +42,6 @@ from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
-from gateway.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.worker_thread import WorkerThread
 
 

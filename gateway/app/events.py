@@ -16,8 +16,8 @@ from gateway.journal.writer import Journal
 from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import PolicyEvent, PolicyStatus
-from gateway.recording import append_or_log
-from gateway.refusing import log_flood
+from gateway.steps.recording import append_or_log
+from gateway.steps.refusing import log_flood
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.pins import Change, Definition

@@ -14,14 +14,14 @@ from typing import Final
 import structlog
 
 from gateway.app.assembly import assembled
+from gateway.app.pages import pages
+from gateway.app.stopping import Stopping
 from gateway.config import Configuration
-from gateway.pages import pages
 from gateway.pipeline import handle, handle_task
-from gateway.refusing import refuse_early
-from gateway.stopping import Stopping
+from gateway.steps.refusing import refuse_early
+from gateway.steps.visit import Gateway
 from gateway.transport.edge import Edge, Handlers
 from gateway.transport.server import Server, tls_context
-from gateway.visit import Gateway
 
 log = structlog.get_logger("gateway")
 

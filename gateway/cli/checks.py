@@ -30,11 +30,11 @@ from gateway.policy import Policy, bundle
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import shipped
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
 from gateway.upstream.pins import called
-from gateway.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
     from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings

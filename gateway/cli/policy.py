@@ -189,7 +189,7 @@ def _document(path: Path) -> JsonObject:
 
 async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
     from gateway.policy import Policy
-    from gateway.visit import SUPPORTED_OBLIGATIONS
+    from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
     await policy.start()

@@ -156,7 +156,7 @@ async def _started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     from datetime import timedelta
 
     from gateway.policy import Policy
-    from gateway.visit import SUPPORTED_OBLIGATIONS
+    from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     still = chosen.model_copy(update={"reload": timedelta(days=3650)})
     policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)

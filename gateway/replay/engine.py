@@ -25,10 +25,10 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
-from gateway.observation import label
 from gateway.policy import document
 from gateway.replay.trace import BEGINNING, Expectation, Step, Trace
-from gateway.visit import SUPPORTED_OBLIGATIONS
+from gateway.steps.observation import label
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 Assume = Literal["refused", "forwarded"]
 """What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the

@@ -22,7 +22,7 @@ from gateway.replay import StepOutcome, Trace, replay
 from gateway.replay.engine import Assume
 from gateway.replay.report import wanted
 from gateway.replay.trace import head, step
-from gateway.visit import SUPPORTED_OBLIGATIONS
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests.policy.conftest import ROOT, connected
 from tests.policy.disguises import Raw, decisive, disguised
 

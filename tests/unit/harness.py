@@ -20,8 +20,8 @@ from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
+from gateway.steps.visit import Gateway
 from gateway.transport.exchange import Exchange
-from gateway.visit import Gateway
 
 URL = "http://127.0.0.1:8080/mcp/files"
 JSON: Headers = ((b"content-type", b"application/json"),)

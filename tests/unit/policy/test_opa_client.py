@@ -22,7 +22,7 @@ from gateway.policy import opa_client as servers
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.problems import GRANTS
 from gateway.policy.remote import RemotePolicy
-from gateway.shielding import shielded_result
+from gateway.steps.shielding import shielded_result
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
 from tests.unit.http1.peer import serving

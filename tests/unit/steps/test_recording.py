@@ -4,7 +4,7 @@ import pytest
 
 from gateway.errors import JournalError
 from gateway.model.wire import JsonObject
-from gateway.recording import append_or_log
+from gateway.steps.recording import append_or_log
 from tests.unit.harness import Bench
 
 

@@ -10,24 +10,24 @@ from typing import Final, cast
 
 import structlog
 
-from gateway import credential_chain
-from gateway.answer import Settlement, relay
-from gateway.case import Case
-from gateway.concealing import Concealing, concealing, demanded
-from gateway.current_task import task_of
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
-from gateway.observation import Observation, label
 from gateway.protocol.headers import values_of
-from gateway.readings import Readings, unanswered
-from gateway.recording import append_or_log
-from gateway.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
-from gateway.shielding import shielded
-from gateway.visit import Gateway, Visit
+from gateway.steps import credential_chain
+from gateway.steps.answer import Settlement, relay
+from gateway.steps.case import Case
+from gateway.steps.concealing import Concealing, concealing, demanded
+from gateway.steps.current_task import task_of
+from gateway.steps.observation import Observation, label
+from gateway.steps.readings import Readings, unanswered
+from gateway.steps.recording import append_or_log
+from gateway.steps.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
+from gateway.steps.shielding import shielded
+from gateway.steps.visit import Gateway, Visit
 
 log = structlog.get_logger("gateway.forwarding")
 

@@ -13,10 +13,10 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
 from gateway.protocol.replies import Reply, render
-from gateway.recording import append_or_log
-from gateway.shielding import shielded
+from gateway.steps.recording import append_or_log
+from gateway.steps.shielding import shielded
+from gateway.steps.visit import Gateway, Visit
 from gateway.transport.edge import Client
-from gateway.visit import Gateway, Visit
 
 log = structlog.get_logger("gateway.refusing")
 

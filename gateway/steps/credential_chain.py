@@ -22,7 +22,7 @@ from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.protocol.error_codes import REFUSED
-from gateway.visit import Gateway
+from gateway.steps.visit import Gateway
 
 OUTSIDE: Final = Reason(
     "credential-chain/outside-arguments",

@@ -17,7 +17,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.forwarding import bounds
 from gateway.history.events import Observed
 from gateway.history.fields import from_fields
 from gateway.inspection.results import ResultWords
@@ -25,7 +24,8 @@ from gateway.inspection.words import digest
 from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
 from gateway.pipeline import handle
-from gateway.relay import Bounds, Relay
+from gateway.steps.forwarding import bounds
+from gateway.steps.relay import Bounds, Relay
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
 from gateway.transport.exchange import Exchange

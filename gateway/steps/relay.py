@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model.wire import Headers, UpstreamReply
-from gateway.shielding import shielded
+from gateway.steps.shielding import shielded
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 

@@ -7,16 +7,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.current_task import task_of
 from gateway.model.call import Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
-from gateway.presenting import Presented, presented
 from gateway.protocol import completions
 from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS
 from gateway.protocol.parameters import ambiguous, contradicted
-from gateway.visit import Gateway, Visit
+from gateway.steps.current_task import task_of
+from gateway.steps.presenting import Presented, presented
+from gateway.steps.visit import Gateway, Visit
 
 
 class Case(Struct, frozen=True):

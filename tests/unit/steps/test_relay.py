@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError
 from gateway.model.wire import UpstreamReply
-from gateway.relay import Bounds, Ending, Relay
+from gateway.steps.relay import Bounds, Ending, Relay
 
 
 class Upper:

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway import credential_chain
-from gateway.current_task import task_of
 from gateway.errors import HistoryError, JournalError, UpstreamBroken
 from gateway.inspection import passing
 from gateway.inspection.passing import Told
@@ -24,8 +22,10 @@ from gateway.model.decision import Refusal
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
-from gateway.observation import found
-from gateway.visit import Gateway, Visit
+from gateway.steps import credential_chain
+from gateway.steps.current_task import task_of
+from gateway.steps.observation import found
+from gateway.steps.visit import Gateway, Visit
 
 _NOTHING: Final = ResultContent()
 

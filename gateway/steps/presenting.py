@@ -22,7 +22,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol import strict
 from gateway.protocol.error_codes import REFUSED
-from gateway.visit import Gateway
+from gateway.steps.visit import Gateway
 
 
 @dataclass(frozen=True, slots=True)

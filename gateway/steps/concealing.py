@@ -16,7 +16,7 @@ from gateway.model.content import Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Target
 from gateway.model.task import Task
-from gateway.visit import Gateway
+from gateway.steps.visit import Gateway
 from gateway.worker_thread import WorkerThread
 
 OBLIGATION: Final = "conceal_credentials"

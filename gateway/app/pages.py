@@ -12,7 +12,7 @@ from gateway.identity import metadata
 from gateway.journal.chain import timestamp
 from gateway.model.wire import JsonObject
 from gateway.protocol.replies import Reply
-from gateway.visit import Gateway
+from gateway.steps.visit import Gateway
 
 Page = Callable[[], Awaitable[Reply]]
 

@@ -12,8 +12,8 @@ from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.words import digests
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.wire import JsonObject
-from gateway.observation import Observation
-from gateway.relay import Transform
+from gateway.steps.observation import Observation
+from gateway.steps.relay import Transform
 
 KEY = b"k" * 32
 DOCUMENT = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"text": "zanzibarian ledger of bankruptcies"}}).encode()

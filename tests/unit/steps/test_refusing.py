@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import INVALID_REQUEST
-from gateway.refusing import failure, refuse_early
+from gateway.steps.refusing import failure, refuse_early
 from gateway.transport.edge import Client
 from tests.requirements import requirement
 from tests.unit.harness import Upstream, bench, call

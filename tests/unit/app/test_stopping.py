@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.stopping import Stopping
+from gateway.app.stopping import Stopping
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

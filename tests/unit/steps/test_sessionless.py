@@ -15,7 +15,7 @@ from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.pipeline import handle
-from gateway.relay import Relay
+from gateway.steps.relay import Relay
 from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result

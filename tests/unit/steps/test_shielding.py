@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError
-from gateway.shielding import shielded
+from gateway.steps.shielding import shielded
 
 
 async def test_a_cancellation_waits_until_the_work_is_done():

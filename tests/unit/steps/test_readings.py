@@ -18,9 +18,9 @@ from gateway.inspection.messages import HOLD, EventMessages
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject, UpstreamRequest
-from gateway.readings import Readings
+from gateway.steps.readings import Readings
+from gateway.steps.visit import Visit
 from gateway.transport.exchange import Exchange
-from gateway.visit import Visit
 from tests.requirements import requirement
 from tests.unit import harness
 from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result

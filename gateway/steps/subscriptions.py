@@ -12,8 +12,8 @@ from typing import Final, cast
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
-from gateway.visibility import visible_ids
-from gateway.visit import Gateway, Visit
+from gateway.steps.visibility import visible_ids
+from gateway.steps.visit import Gateway, Visit
 
 _SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
 

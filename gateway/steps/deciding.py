@@ -7,17 +7,17 @@ from functools import partial
 
 from msgspec import structs
 
-from gateway import credential_chain
-from gateway.case import Case
 from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
-from gateway.recording import append_or_log
-from gateway.shielding import shielded, shielded_result
-from gateway.visit import Gateway, Visit
+from gateway.steps import credential_chain
+from gateway.steps.case import Case
+from gateway.steps.recording import append_or_log
+from gateway.steps.shielding import shielded, shielded_result
+from gateway.steps.visit import Gateway, Visit
 
 
 async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:

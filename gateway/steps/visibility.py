@@ -15,7 +15,7 @@ from gateway.model.wire import UpstreamRequest
 from gateway.policy import document
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.listing import Listing
-from gateway.visit import Gateway, Visit
+from gateway.steps.visit import Gateway, Visit
 
 log = structlog.get_logger("gateway.visibility")
 

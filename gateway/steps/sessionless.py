@@ -12,8 +12,8 @@ from typing import Final
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
-from gateway.relay import Relay, until_ended
-from gateway.visit import Gateway
+from gateway.steps.relay import Relay, until_ended
+from gateway.steps.visit import Gateway
 
 _NOT_ASKED: Final = Refusal(
     400,

@@ -16,10 +16,10 @@ from gateway.model.call import PastCall
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
-from gateway.refusing import sentence
-from gateway.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
-from gateway.visibility import trusted_instructions, visible_names
-from gateway.visit import Gateway, Visit
+from gateway.steps.refusing import sentence
+from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.steps.visibility import trusted_instructions, visible_names
+from gateway.steps.visit import Gateway, Visit
 
 
 class Settlement(Struct, frozen=True):

@@ -14,8 +14,8 @@ from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import forwardable_request, values_of
+from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
-from gateway.visit import Gateway, Visit
 
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})

@@ -18,7 +18,7 @@ from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
-from gateway.relay import Transform
+from gateway.steps.relay import Transform
 
 Fold = Callable[[ResultContent], Awaitable[JsonObject | None]]
 """Folds a part of a result into the task; gives the fields of its `observed` entry, if it says anything new."""

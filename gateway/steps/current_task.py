@@ -6,9 +6,9 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
+from gateway.steps.visit import Gateway, Visit
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
-from gateway.visit import Gateway, Visit
 
 
 def task_of(

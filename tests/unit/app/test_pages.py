@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.app.pages import pages
 from gateway.identity.keys import KeyStatus
-from gateway.pages import pages
 from tests.unit.harness import Bench
 
 
