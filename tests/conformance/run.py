@@ -61,6 +61,13 @@ def server_suite(node: Node, url: str, requirements: str, folder: Path) -> Findi
     return _run(node.conformance("server", "--url", url, "--requirements", requirements), folder)
 
 
+def client_scenarios(node: Node, version: str) -> list[str]:
+    """The client scenarios that the suite has for one version of the specification, in its order."""
+    command = node.conformance("list", "--client", "--spec-version", version)
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    return re.findall(r"^  - (\S+)", listed, re.MULTILINE)
+
+
 def client_scenario(node: Node, command: Sequence[str], scenario: str, version: str, folder: Path) -> Findings:
     """One client scenario: the suite starts a server, and `command` is run with its URL as last argument."""
     shown = " ".join(command)

@@ -1,7 +1,7 @@
 """The official client suite: a real client behind the gateway looks to the suite's servers as it does without it.
 
 The scenarios `auth/*` are about a client's own authorization at the server. The gateway ends the agent's authorization
-and uses its own towards the server, so they say nothing about it.
+and uses its own towards the server, so they say nothing about it. Scenarios of extensions belong to no version.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.run import Node, client_scenario, differences
+from tests.conformance.run import Node, client_scenario, client_scenarios, differences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +53,13 @@ def test_every_check_has_the_same_outcome_through_the_gateway(
     assert direct.checks > 0
     assert differences(direct.kinds, through.kinds) == [], through.output
     assert through.passed, through.output
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+def test_no_scenario_that_is_not_about_authorization_is_left_out(node: Node, version: str) -> None:
+    listed = client_scenarios(node, version)
+
+    assert any(name.startswith("auth/") for name in listed)
+    assert {name for name in listed if not name.startswith("auth/")} == {
+        scenario for known, scenario in SCENARIOS if known == version
+    }
