@@ -99,3 +99,22 @@ def test_the_tests_of_the_shipped_policy_pass_in_the_embedded_engine_too():
 
     assert [f"{test.name}: {test.detail}" for test in found if not test.passed] == []
     assert len(found) > 200
+
+
+def test_each_file_with_rules_has_its_tests_beside_it():
+    """Those of `system/log` are a folder deeper: a package `system.log_test` would be outside of the roots of the bundle."""
+    sources = [path for path in (ROOT / "rego").rglob("*.rego") if not path.stem.endswith("_test")]
+    with_rules = [path for path in sources if len(_code(path)) > 1]
+    alone = [
+        path
+        for path in with_rules
+        if not any((folder / f"{path.stem}_test.rego").exists() for folder in (path.parent, path.parent / path.stem))
+    ]
+
+    assert len(with_rules) > 20
+    assert alone == []
+
+
+def _code(path: Path) -> list[str]:
+    """The lines that are no comments: of a file without rules that of its package."""
+    return [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
