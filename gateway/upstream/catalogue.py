@@ -134,6 +134,8 @@ class Catalogue:
         lock = lockfile.load(settings.lock)
         for name, definitions in self._all():
             definitions.adopt(lock.of(name, definitions.subject))
+        self._found = self._signature is not None
+        """Whether there was a lock file. One that goes away does not take its pins with it."""
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -320,9 +322,13 @@ class Catalogue:
                 self._tell_unusable(error.message)
 
     async def reload(self) -> None:
-        """Read the lock file again if it is another one. One that cannot be read leaves the pins as they are."""
+        """Read the lock file again if it is another one. One that is gone, or cannot be read, leaves the pins as they are."""
         async with self._writing:
             signature = await asyncio.to_thread(_signature, self._settings.lock)
+            if signature is None and self._found:
+                self._signature = _STALE
+                self._tell_unusable(lockfile.gone(self._settings.lock).message)
+                return
             if signature == self._signature:
                 return
             try:
@@ -331,7 +337,7 @@ class Catalogue:
                 self._tell_unusable(error.message)
                 return
             await self._adopt(lock)
-            self._signature, self._lock_error = signature, None
+            self._signature, self._lock_error, self._found = signature, None, signature is not None
 
     def _tell_unusable(self, problem: str) -> None:
         """Once, until it can be used or something else is wrong: pins of first use that are not written down are gone with
@@ -347,9 +353,9 @@ class Catalogue:
             await self.reload()
 
     async def _amend(self, change: Callable[[Lock], Lock], cleared: _Names = _NONE) -> None:
-        lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change)
+        lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change, existing=self._found)
         # Another process may have written since: the next look at the file must read it.
-        self._signature, self._lock_error = _STALE, None
+        self._signature, self._lock_error, self._found = _STALE, None, True
         await self._adopt(lock, cleared)
 
     async def _adopt(self, lock: Lock, cleared: _Names = _NONE) -> None:

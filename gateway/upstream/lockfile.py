@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.upstream.pins import Subject, Unreadable
 
 VERSION = 2
+_END: Final = "..."
+"""The last line, YAML's mark for the end of a document: without it, a file that was cut off between two pins would be one."""
 _HEADER = """\
 # What this gateway trusts of its upstreams: written by opagate, committed and reviewed like code.
 # What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff
@@ -55,14 +57,26 @@ def load(path: Path) -> Lock:
     return parse(text, str(path))
 
 
-def amend(path: Path, change: Callable[[Lock], Lock]) -> Lock:
-    """Read the file, change it, replace it atomically; another process that does the same waits its turn.
+def gone(path: Path) -> ConfigurationError:
+    """What a gateway that has read the file before says when it is not there any more."""
+    return ConfigurationError(
+        f"the catalogue lock {path} is gone; its pins stay in force until the gateway stops",
+        "restore it, or pin again with `opagate catalogue pin`",
+    )
+
+
+def amend(path: Path, change: Callable[[Lock], Lock], *, existing: bool = False) -> Lock:
+    """Read the file, change it, replace it atomically; another process that does the same waits its turn. A link to it
+    stays one. `existing`: one that is gone is not begun anew.
 
     Gives what the file now holds. Raises `ConfigurationError`.
     """
+    path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.parent):
+            if existing and not path.exists():
+                raise gone(path)
             before = load(path)
             after = change(before)
             if after != before or not path.exists():
@@ -114,7 +128,7 @@ def render(lock: Lock) -> str:
         lines += [f"  {_key(upstream)}:", *_instructions(lock.of(upstream, "instructions"))]
         for section, subject in _SECTIONS.items():
             lines += _section(section, lock.of(upstream, subject))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, _END]) + "\n"
 
 
 def _instructions(pins: Mapping[str, Pinned]) -> Iterator[str]:
@@ -176,7 +190,11 @@ def parse(text: str, name: str = "catalogue.lock") -> Lock:
     version = reader.text(top["version"])
     if version != str(VERSION):
         raise reader.refuse(_line(top["version"]), f"has version {version!r}; this gateway reads version {VERSION}")
-    return Lock({upstream: reader.upstream(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
+    lock = Lock({upstream: reader.upstream(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
+    lines = text.splitlines()
+    if lines[-1] != _END:
+        raise reader.refuse(len(lines), f"is cut off: its last line is not {_END!r}")
+    return lock
 
 
 def _line(node: yaml.Node) -> int:

@@ -307,8 +307,8 @@ async def test_a_pin_that_another_process_makes_right_after_a_write_is_not_misse
     catalogue = world.catalogue()
     amend = lockfile.amend
 
-    def overtaken(path: Path, change: Callable[[Lock], Lock]) -> Lock:
-        written = amend(path, change)
+    def overtaken(path: Path, change: Callable[[Lock], Lock], *, existing: bool) -> Lock:
+        written = amend(path, change, existing=existing)
         amend(path, lambda lock: lock.pinned("files", "tool", [defined(EVIL)], "2026-11-25T13:00:00Z"))
         return written
 
