@@ -2,7 +2,8 @@
 
 What is read of a gitleaks file (github.com/gitleaks/gitleaks, README "Configuration"): `rules` with `id`, `regex`,
 `keywords`, `entropy`, `secretGroup`, `skipReport` and their allowlists; global allowlists, also by `targetRules`; and
-`extend.disabledRules`. `extend.useDefault` changes nothing, since our rules are always there. Files and commits are no
+`extend`, whose `path` is relative to the file that has it. `extend.useDefault` changes nothing, since our rules are always
+there: a rule without an expression changes the entropy and the allowlists of the one of its id. Files and commits are no
 notions here: `path`, `paths` and `commits` match nothing. A rule with `required` parts is tried without them.
 """
 
@@ -29,6 +30,8 @@ REACH: Final = 512
 _MEMORY: Final = 64 * 2**20
 _HITS: Final = 256
 """Signs of rules in one text that are told apart."""
+_DEPTH: Final = 8
+"""Files that may extend one another."""
 _SIGN: Final = 24
 """Bytes of the longest keyword of ours."""
 
@@ -206,14 +209,19 @@ class Ruleset:
 
 def load(*paths: Path) -> Ruleset:
     """Our rules and those of gitleaks configurations beside them. Raises `ConfigurationError`."""
-    own, _ = _read(OWN, own=True)
+    own = _read(OWN, own=True).rules
     grammar = cast("dict[str, dict[str, str]]", tomllib.loads(GRAMMAR.read_text("utf-8")))
     rules = {rule.id: replace(rule, **grammar[rule.id]) for rule in own}
     for path in paths:
-        theirs, disabled = _read(path, own=False)
-        for name in disabled:
+        theirs = _read(path, own=False)
+        for name in theirs.disabled:
             rules.pop(name, None)
-        rules.update((rule.id, rule) for rule in theirs)
+        rules.update((rule.id, rule) for rule in theirs.rules)
+        for change in theirs.changes:
+            if (rule := rules.get(change.id)) is not None:
+                rules[rule.id] = replace(
+                    rule, entropy=change.entropy or rule.entropy, allowlists=(*rule.allowlists, *change.allowlists)
+                )
     return Ruleset(rules.values())
 
 
@@ -231,44 +239,123 @@ def _line_end(text: bytes, start: int) -> int:
 # --- reading ---------------------------------------------------------------------------------------
 
 
-def _read(path: Path, *, own: bool) -> tuple[list[Rule], list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A rule without an expression: what it says of the one with its id."""
+
+    id: str
+    entropy: float
+    allowlists: tuple[Allowlist, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    rules: tuple[Rule, ...]
+    changes: tuple[_Change, ...]
+    disabled: tuple[str, ...]
+
+
+def _read(path: Path, *, own: bool) -> _File:
+    reader = _Reader(path, own=own)
+    return reader.read(reader.combined(_document(path)))
+
+
+def _document(path: Path) -> Mapping[str, object]:
     try:
-        document: Mapping[str, object] = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.", "Give a readable file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}.", "Give a gitleaks configuration.") from None
-    return _Reader(path, own=own).read(document)
 
 
 class _Reader:
     """Turns a document into rules. Every problem names the file, the rule and the field."""
 
-    def __init__(self, path: Path, *, own: bool) -> None:
+    def __init__(self, path: Path, *, own: bool, depth: int = 1) -> None:
         self._path = path
         self._own = own
+        self._depth = depth
 
-    def read(self, document: Mapping[str, object]) -> tuple[list[Rule], list[str]]:
+    def combined(self, document: Mapping[str, object]) -> Mapping[str, object]:
+        """The document with what it extends, as gitleaks puts them together."""
         extend = self._table(document.get("extend", {}), "extend")
-        if extend.get("path") or extend.get("url"):
-            raise self._problem("extend", "names another file, which is not read", "List that file too.")
+        if extend.get("url"):
+            raise self._problem("extend", "names a URL, which is not read", "Keep a copy, and name its path.")
+        if not (name := extend.get("path")):
+            return document
+        if not isinstance(name, str):
+            raise self._problem("extend", "has a path that is no text", "Name a file.")
+        if self._depth == _DEPTH:
+            raise self._problem("extend", f"leads through more than {_DEPTH} files", "See whether one extends itself.")
+        path = self._path.parent / name
+        if not path.is_file():
+            raise self._problem("extend", f"names {path}, which is not there", "A path is relative to its file.")
+        below = _Reader(path, own=self._own, depth=self._depth + 1)
+        base = below.combined(_document(path))
+        disabled = self._texts(extend, "disabledRules", "extend")
+        further = below._table(base.get("extend", {}), "extend")
+        return {
+            "extend": {
+                "useDefault": extend.get("useDefault") or further.get("useDefault"),
+                "disabledRules": [*disabled, *below._texts(further, "disabledRules", "extend")],
+            },
+            "allowlists": [
+                *self._allowlist_tables(document, "the file"),
+                *below._allowlist_tables(base, "the file"),
+            ],
+            "rules": self._extended(document, below._rule_tables(base), frozenset(disabled)),
+        }
+
+    def _extended(
+        self, document: Mapping[str, object], base: Mapping[str, Mapping[str, object]], disabled: frozenset[str]
+    ) -> list[Mapping[str, object]]:
+        """A rule of both is that of the base, with what is said here in its place, and with the words of both."""
+        tables = self._rule_tables(document)
+        for name, table in base.items():
+            if name in disabled:
+                continue
+            mine, where = tables.get(name, {}), f"rule {name}"
+            tables[name] = {
+                **table,
+                **{field: value for field, value in mine.items() if value and field != "allowlist"},
+                "keywords": self._texts(table, "keywords", where) + self._texts(mine, "keywords", where),
+                "allowlist": None,
+                "allowlists": self._allowlist_tables(table, where) + self._allowlist_tables(mine, where),
+            }
+        return list(tables.values())
+
+    def _rule_tables(self, document: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+        return {
+            self._name(table, number): table
+            for number, table in enumerate(self._tables(document.get("rules", []), "rules"), 1)
+        }
+
+    def _name(self, table: Mapping[str, object], number: int) -> str:
+        name = table.get("id")
+        if not isinstance(name, str) or not name:
+            raise self._problem(f"rule {number}", "has no id", "Give it one.")
+        return name
+
+    def read(self, document: Mapping[str, object]) -> _File:
+        """The rules of a combined document."""
+        extend = self._table(document.get("extend", {}), "extend")
         shared: list[tuple[frozenset[str], Allowlist]] = []
         for table in self._allowlist_tables(document, "the file"):
             targets = frozenset(self._texts(table, "targetRules", "the file"))
             shared.append((targets, self._allowlist(table, "the file")))
-        rules = [
-            rule
-            for number, table in enumerate(self._tables(document.get("rules", []), "rules"), 1)
-            if (rule := self._rule(table, number, shared)) is not None
+        tables = self._rule_tables(document)
+        rules = [rule for name, table in tables.items() if (rule := self._rule(table, name, shared)) is not None]
+        changes = [
+            _Change(name, self._entropy(table, f"rule {name}"), self._allowlists(table, name, shared))
+            for name, table in tables.items()
+            if not table.get("regex")
         ]
-        return rules, self._texts(extend, "disabledRules", "extend")
+        return _File(tuple(rules), tuple(changes), tuple(self._texts(extend, "disabledRules", "extend")))
 
     def _rule(
-        self, table: Mapping[str, object], number: int, shared: list[tuple[frozenset[str], Allowlist]]
+        self, table: Mapping[str, object], name: str, shared: list[tuple[frozenset[str], Allowlist]]
     ) -> Rule | None:
-        name = table.get("id")
-        if not isinstance(name, str) or not name:
-            raise self._problem(f"rule {number}", "has no id", "Give it one.")
         where = f"rule {name}"
         expression = table.get("regex", "")
         if not isinstance(expression, str):
@@ -279,21 +366,28 @@ class _Reader:
         group = table.get("secretGroup", 0)
         if not isinstance(group, int) or not 0 <= group <= regex.groups:
             raise self._problem(where, f"has no group {group!r} (secretGroup)", f"It has {regex.groups}.")
-        entropy = table.get("entropy", 0.0)
-        if isinstance(entropy, bool) or not isinstance(entropy, int | float):
-            raise self._problem(where, "has an entropy that is no number", "Give bits a character, as 3.5.")
-        own = [self._allowlist(item, where) for item in self._allowlist_tables(table, where)]
-        given = [allowlist for targets, allowlist in shared if not targets or name in targets]
         return Rule(
             id=name,
             regex=regex,
             keywords=tuple(word.lower() for word in self._texts(table, "keywords", where) if word),
-            entropy=float(entropy),
+            entropy=self._entropy(table, where),
             group=group,
-            allowlists=(*own, *given),
+            allowlists=self._allowlists(table, name, shared),
             own=self._own,
             description=str(table.get("description", "")),
         )
+
+    def _entropy(self, table: Mapping[str, object], where: str) -> float:
+        entropy = table.get("entropy", 0.0)
+        if isinstance(entropy, bool) or not isinstance(entropy, int | float):
+            raise self._problem(where, "has an entropy that is no number", "Give bits a character, as 3.5.")
+        return float(entropy)
+
+    def _allowlists(
+        self, table: Mapping[str, object], name: str, shared: list[tuple[frozenset[str], Allowlist]]
+    ) -> tuple[Allowlist, ...]:
+        own = [self._allowlist(item, f"rule {name}") for item in self._allowlist_tables(table, f"rule {name}")]
+        return (*own, *(allowlist for targets, allowlist in shared if not targets or name in targets))
 
     def _allowlist_tables(self, table: Mapping[str, object], where: str) -> list[Mapping[str, object]]:
         """`allowlists`, and the older single `allowlist`."""

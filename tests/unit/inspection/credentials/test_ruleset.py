@@ -158,6 +158,50 @@ def test_a_gitleaks_file_is_loaded_beside_ours(tmp_path: Path):
     assert ("acme-token", 5) in {(rule.id, at) for rule, at in rules.candidates(b"say: ACME_q8s7d6f5g4h3j2k1")}
 
 
+def test_a_file_that_extends_another_has_its_rules_with_what_it_says_of_them(tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "base.toml").write_text(
+        "[extend]\ndisabledRules = ['npm-token']\n[[allowlists]]\nstopwords = ['never']\n"
+        "[[rules]]\nid = 'far'\nregex = 'far_[a-z]+'\n"
+    )
+    (tmp_path / "shared/base.toml").write_text(
+        "[extend]\npath = '../base.toml'\n"
+        "[[rules]]\nid = 'one'\nregex = '(one)_([a-z]+)'\nkeywords = ['ONE_']\nsecretGroup = 1\nentropy = 1.5\n"
+        "[rules.allowlist]\nstopwords = ['sample']\n"
+        "[[rules]]\nid = 'two'\nregex = 'two_[a-z]+'\n"
+    )
+    rules = theirs(
+        tmp_path,
+        "[extend]\npath = 'shared/base.toml'\ndisabledRules = ['two']\n[[allowlists]]\nstopwords = ['mock']\n"
+        "[[rules]]\nid = 'one'\nsecretGroup = 2\nkeywords = ['Uno']\n[[rules.allowlists]]\nstopwords = ['test']\n"
+        "[[rules]]\nid = 'three'\nregex = 'three_[a-z]+'\n",
+    )
+    rule = only(rules, "one")
+
+    assert {rule.id for rule in rules.rules if not rule.own} == {"far", "one", "three"}
+    assert "npm-token" not in {rule.id for rule in rules.rules}
+    assert (rule.keywords, rule.group, rule.entropy) == (("one_", "uno"), 2, 1.5)
+    assert secrets(rule, b"one_abcdef") == [b"abcdef"]
+    assert [secrets(rule, f"one_abc{word}".encode()) for word in ("sample", "test", "mock", "never")] == [[]] * 4
+    assert secrets(only(rules, "far"), b"far_mock far_away") == [b"far_away"]
+
+
+def test_a_rule_without_an_expression_changes_the_one_of_its_id(tmp_path: Path):
+    value = example(BY_ID["github-pat"].example, Random(5))
+    rules = theirs(
+        tmp_path,
+        f"[extend]\nuseDefault = true\n[[rules]]\nid = 'github-pat'\n[[rules.allowlists]]\nregexes = ['{value}']\n"
+        "[[rules]]\nid = 'aws-access-token'\nentropy = 3\n",
+    )
+    rule = only(rules, "github-pat")
+
+    assert rule.own
+    assert rule.regex.pattern == BY_ID["github-pat"].regex.pattern
+    assert secrets(rule, value.encode()) == []
+    assert secrets(rule, (other := example(rule.example, Random(6)).encode())) == [other]
+    assert "aws-access-token" not in {rule.id for rule in rules.rules}, "there is no such rule of ours to change"
+
+
 def test_entropy_and_allowlists_of_a_rule_are_heeded(tmp_path: Path):
     rule = only(theirs(tmp_path, THEIRS), "acme-token")
 
@@ -262,7 +306,10 @@ def test_a_set_without_keywords_and_an_empty_one_work():
         ),
         ("[allowlist]\nregexes = ['(']", "the file has a allowlist expression"),
         ("allowlist = 3", "the file, allowlist is no table"),
-        ("[extend]\npath = 'other.toml'", "extend names another file"),
+        ("[extend]\npath = 'other.toml'", "other.toml, which is not there"),
+        ("[extend]\npath = 'gitleaks.toml'", "extend leads through more than 8 files"),
+        ("[extend]\npath = 5", "extend has a path that is no text"),
+        ("[extend]\nurl = 'https://x'", "extend names a URL"),
         ("extend = 3", "extend is no table"),
     ],
 )
