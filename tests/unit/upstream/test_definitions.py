@@ -65,16 +65,9 @@ def test_a_tool_as_it_is_pinned_matches_and_carries_what_the_operator_says_of_it
     case.own(GOOD)
     target = case.definitions.target("read_file")
 
-    assert target.pin is Pin.MATCH
-    assert target.id == "files/read_file"
-    assert (target.audience, target.tenant, target.environment, target.trust) == (
-        "files.example",
-        "acme",
-        "staging",
-        "trusted",
-    )
-    assert target.aggregates == ("mail.example",)
-    assert target.labels.effect is Effect.READ
+    place = (target.audience, target.tenant, target.environment, target.trust, target.aggregates)
+    assert place == ("files.example", "acme", "staging", "trusted", ("mail.example",))
+    assert (target.pin, target.id, target.labels.effect) == (Pin.MATCH, "files/read_file", Effect.READ)
     assert target.annotations == {"readOnlyHint": True}
     assert case.definitions.target("read_file") is target
     assert case.changes == []
