@@ -169,7 +169,7 @@ class _Rebuild:
     def segment(self, entry: JsonObject) -> None:
         """Another journal than that of the snapshots: what they know is kept, and nothing of this one is left out."""
         journal = cast("str", entry["journal"])
-        if self.journal is not None and journal != self.journal:
+        if journal != self.journal:
             self._stored = 0
             for kept in self._history.tasks():
                 kept.seq, kept.changed = 0, True

@@ -20,11 +20,12 @@ from gateway.journal import reader
 from gateway.journal.writer import Journal
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent
-from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
+from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from gateway.model.task import Task
     from gateway.model.wire import JsonObject
 
 FIGURES = logging.getLogger("figures")
@@ -124,9 +125,27 @@ def test_entries_that_say_nothing_of_tasks_are_left_out():
         {"seq": 3, "kind": "settled", "id": "c"},
         {"seq": 4, "kind": "observed", "task": "gone", "event": "observed", "call": "c", "sensitivity": "public"},
         {"seq": 5, "kind": "task", "task": "gone", "event": "ended", "how": "completed"},
+        {"seq": 6, "kind": "abandoned", "id": "c"},
     ]
 
     assert rebuild(new_history(), entries, Restored()).events == 0
+
+
+def test_of_a_declared_task_whose_opening_is_no_longer_in_the_journal_nothing_is_kept():
+    """Its segment was deleted when its time was over."""
+    before = Gateway(new_history(), Record())
+    before.open()
+    before.call(DECLARED, "a")
+    before.read(DECLARED, stream(), ResultContent(tokens=frozenset({1})))
+    history = new_history()
+
+    assert rebuild(history, before.record.entries[2:], Restored()).events == 0
+    assert len(history) == 0
+
+
+def test_a_journal_without_entries_ends_before_the_first():
+    """What snapshots know beyond that is of entries that are lost (`rewind`)."""
+    assert rebuild(new_history(), [], Restored("journal-1", 5)).seq == 0
 
 
 @pytest.mark.parametrize(
@@ -150,11 +169,25 @@ def test_a_damaged_entry_is_an_error_that_says_which(damage: dict[str, Any]):
     assert "verify" in caught.value.remedy
 
 
-def test_tasks_whose_time_is_over_are_not_kept():
+def _settles(gateway: Gateway, task: Task, at: float) -> None:
+    gateway.settle(task, gateway.begin(task, at=at))
+
+
+def _abandons(gateway: Gateway, task: Task, at: float) -> None:
+    call = gateway.begin(task, at=at)
+    gateway.history.settle(task, call)
+    gateway.record.append("abandoned", {"id": call})
+
+
+def _reads(gateway: Gateway, task: Task, at: float) -> None:
+    gateway.read(task, stream(), ResultContent(tokens=frozenset({int(at)})), at)
+
+
+@pytest.mark.parametrize("does", [_settles, _abandons, _reads])
+def test_tasks_whose_time_is_over_are_not_kept(does: Callable[[Gateway, Task, float], None]):
     before = Gateway(new_history(), Record())
     for number in range(50):
-        task = before.history.task(AGENT, str(number), number * 1000.0)
-        before.settle(task, before.begin(task, at=number * 1000.0))
+        does(before, before.history.task(AGENT, str(number), number * 1000.0), number * 1000.0)
     after = new_history()
 
     rebuild(after, before.record.entries, Restored())

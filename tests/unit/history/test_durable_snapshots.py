@@ -21,7 +21,7 @@ from gateway.history.task_history import TaskHistory, row
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
-from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history
+from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history, stream
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json
@@ -121,6 +121,7 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     before.history.attach(store)
     old = before.history.task(AGENT, "session", 0.0)
     before.settle(old, before.begin(old, "a", at=0.0))
+    before.read(old, stream(), ResultContent(tokens=frozenset({1})), 0.0)
     kept = before.history.find(old.id)
     assert kept is not None
     kept.used = 0.0
@@ -155,6 +156,23 @@ async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Pa
     rebuild(after, second.record.entries, restore(after, store))
 
     assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+
+
+async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store):
+    """Its numbers are lower than the last one that the snapshots know."""
+    first = Gateway(new_history(), Record("journal-1"))
+    first.history.attach(store)
+    busy(first)
+    await snapshot(first.history, store, first.record.position)
+    second = Gateway(new_history(), Record("journal-2"))
+    task = second.history.task(AGENT, "of the second", 1000.0)
+    second.call(task, "b")
+
+    after = new_history()
+    rebuild(after, second.record.entries, restore(after, store))
+
+    assert after.task(AGENT, "of the second", 1000.0) == task
+    assert after.facts(task, 1000.0) == second.history.facts(task, 1000.0)
 
 
 async def test_after_another_journal_was_begun_its_calls_count_though_no_snapshot_had_the_time_to_know(tmp_path: Path):
@@ -231,6 +249,24 @@ async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_re
 
     assert restored.problem is not None
     assert "cannot be read" in restored.problem.message
+    assert store.load() is None
+
+
+async def test_so_is_a_damaged_state_with_a_credential_of_which_other_tasks_must_know(store: Store, gateway: Gateway):
+    """Other tasks of its caller are asked about it, so that it does not wait until its own is used."""
+    task = busy(gateway)
+    await snapshot(gateway.history, store, gateway.record.position)
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("update tasks set state = x'00'")
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert restored.seq == 0
+    assert restored.problem is not None
+    assert "were edited" in restored.problem.message
+    assert all_facts(after, task) == all_facts(gateway.history, task)
 
 
 async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(store: Store):
@@ -352,6 +388,7 @@ async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway:
     stored = store.load()
     assert stored is not None
     assert stored.tasks == ()
+    assert gateway.history.changes(lambda: 0)[1] == ()
 
 
 async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Store):
