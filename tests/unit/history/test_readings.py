@@ -90,8 +90,9 @@ def test_a_late_result_is_one_of_its_call():
 @requirement("history/read-elsewhere")
 def test_in_another_task_it_is_of_no_call_and_as_long_a_chain():
     state = TaskState()
-    take(state, late(past_call(DECLARED, 7, Effect.MINT, "mine")), SHOWN)
+    number = take(state, late(past_call(DECLARED, 7, Effect.MINT, "mine")), SHOWN)
 
+    assert number == 1
     fact = presented(state)
     assert (fact.origin_audience, fact.origin_call, fact.chain_depth, fact.minted_in_task) == ("a", None, 1, True)
 

@@ -9,12 +9,12 @@ from random import Random
 import pytest
 
 from benchmarks.credentials.examples import example
-from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials import ruleset, stream
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
-from gateway.inspection.words import digests, distinctive, mentions
+from gateway.inspection.words import digests, distinctive, mentions, value_digests
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Labels, Role, Target
@@ -170,7 +170,17 @@ def test_what_a_task_declares_is_as_good_as_the_user_saying_it(goal: str):
     assert digests(mentions("ana@corp.example"), KEY) <= content.tokens
     assert digests(mentions("bob@corp.example"), KEY) <= content.tokens
     assert [item.fingerprint for item in content.sightings] == [FINGERPRINT.fingerprint]
-    assert INSPECTOR.declared(None, None) == ResultContent()
+    assert INSPECTOR.declared(None, None) == INSPECTOR.declared(None, Contract()) == ResultContent()
+
+
+def test_a_name_in_a_goal_is_one_to_which_the_user_sends():
+    known = INSPECTOR.declared('write to "Le Marais Boutique"', None).tokens
+
+    assert value_digests("le marais boutique", Role.DESTINATION, KEY) <= known
+
+
+def test_the_key_of_the_deployment_is_not_shown():
+    assert KEY.decode() not in repr(INSPECTOR)
 
 
 # --- suppressions --------------------------------------------------------------------------------------
@@ -195,3 +205,26 @@ def test_what_the_task_was_shown_is_found_all_the_same():
     looking = INSPECTOR.result(call, TASK, quiet=quiet, seen=shown)
     found = [part for part in (looking.feed(data), looking.finish()) if part is not None]
     assert [item.fingerprint for part in found for item in part.sightings] == list(shown)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_of_a_result_nothing_is_taken_for_no_credential_but_what_is_suppressed(*, once: bool):
+    quiet = Suppressions([Suppression("mail", 10.0, detector="jwt")]).of(TARGET, 0.0)
+    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, quiet=quiet)
+    data = json.dumps({"text": SECRET}).encode()
+    parts = (looking.finish(data),) if once else (looking.feed(data), looking.finish())
+    found = [part for part in parts if part is not None]
+
+    assert [item.fingerprint for part in found for item in part.sightings] == [FINGERPRINT.fingerprint]
+    assert all(part.complete for part in found)
+
+
+def test_with_suppressions_too_a_result_may_have_more_credentials_than_are_told_apart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stream, "MAX_FINDINGS", 1)
+    quiet = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
+    other = example(next(rule.example for rule in RULES.rules if rule.id == "github-pat"), Random(8))
+    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, quiet=quiet)
+    content = looking.finish(json.dumps([SECRET, other]).encode())
+
+    assert content is not None
+    assert (content.sightings, content.complete) == ((), False)
