@@ -160,7 +160,7 @@ def _pretty(item: Definition) -> str:
 
 
 def _json_escape(character: str) -> str:
-    return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"
+    return json.dumps(character)[1:-1]
 
 
 def _key(name: str) -> str:

@@ -38,6 +38,51 @@ def test_a_part_that_says_nothing_new_need_not_be_written(agent: Agent, make_res
         assert (apply(agent.state, event) == before) is nothing
 
 
+def test_a_credential_and_that_there_may_be_more_are_news_of_a_trusted_system_too(
+    agent: Agent, make_result: Callable[..., ResultContent]
+):
+    call_id, _ = agent.begin("a", trusted=True)
+    apply(agent.state, observed(agent.state, call_id, make_result()))
+
+    for content in (make_result((), ["s"]), make_result(complete=False)):
+        assert not changes_nothing(agent.state, observed(agent.state, call_id, content))
+        apply(agent.state, observed(agent.state, call_id, content))
+        assert changes_nothing(agent.state, observed(agent.state, call_id, content))
+
+
+def test_that_something_untrusted_was_read_and_not_kept_whole_is_news_of_each_system(
+    agent: Agent, make_result: Callable[..., ResultContent]
+):
+    """Even if all else that it says is known already."""
+    trusted, _ = agent.begin("t", trusted=True)
+    apply(agent.state, observed(agent.state, trusted, make_result(complete=False), Sensitivity.RESTRICTED))
+    first, second = agent.begin("a")[0], agent.begin("b")[0]
+
+    for call_id, content, nothing in (
+        (first, make_result(), False),
+        (first, make_result(), True),
+        (second, make_result(), True),
+        (first, make_result(complete=False), False),
+        (first, make_result(complete=False), True),
+        (second, make_result(complete=False), False),
+        (second, make_result(complete=False), True),
+    ):
+        assert changes_nothing(agent.state, observed(agent.state, call_id, content)) is nothing
+        apply(agent.state, observed(agent.state, call_id, content))
+
+
+def test_a_link_that_may_be_followed_is_news(
+    agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
+):
+    call_id, _ = agent.begin("a", make_content(directed=True, own=False))
+    apply(agent.state, observed(agent.state, call_id, make_result()))
+    content = ResultContent(links=frozenset({7}))
+
+    assert not changes_nothing(agent.state, observed(agent.state, call_id, content))
+    apply(agent.state, observed(agent.state, call_id, content))
+    assert changes_nothing(agent.state, observed(agent.state, call_id, content))
+
+
 def test_a_higher_label_is_news(agent: Agent, make_result: Callable[..., ResultContent]):
     call_id, _ = agent.begin("a", trusted=True)
     apply(agent.state, observed(agent.state, call_id, make_result()))

@@ -114,6 +114,19 @@ def test_no_chain_is_longer_than_endless():
     assert presented(state).chain_depth == ENDLESS
 
 
+@requirement("history/read-elsewhere", "invariant/6")
+def test_after_a_reading_that_was_not_looked_through_whole_nobody_knows_where_a_credential_is_from():
+    state = TaskState()
+    call, content = Call("tools/call", target(), {}), CallContent(sightings=(KEY,))
+    take(state, stream(untrusted=False), ResultContent())
+    apply(state, reserved(state, "before", call, content, 9.0))
+    assert facts(state, 9.0, call="before", content=content).credentials
+
+    take(state, stream(untrusted=False), ResultContent(complete=False))
+    apply(state, reserved(state, "after", call, content, 9.0))
+    assert facts(state, 9.0, call="after", content=content).credentials is None
+
+
 @requirement("history/read-elsewhere", "history/toxic-flow")
 def test_a_reading_is_untrusted_and_confidential_as_its_source_is():
     state = TaskState()
@@ -168,6 +181,8 @@ def test_a_reading_that_says_nothing_new_need_not_be_written_down():
     assert not changes_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
     assert not changes_nothing(state, read(state, stream(), ResultContent(tokens=frozenset({1})), 1.0))
     assert not changes_nothing(state, read(state, stream(sensitivity=Sensitivity.RESTRICTED), SHOWN, 1.0))
+    take(state, stream(), ResultContent(complete=False))
+    assert changes_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
 
 
 def test_what_is_kept_of_readings_is_bounded():

@@ -42,10 +42,24 @@ def test_what_is_written_is_read_again():
     assert parse(render(Lock())) == Lock()
 
 
+def test_prompts_stand_in_a_section_of_their_own():
+    prompt = read(json.dumps({"name": "greet", "description": "Greet."}).encode())
+    assert isinstance(prompt, Definition)
+    lock = LOCK.pinned("mail", "prompt", [prompt], AT)
+
+    assert parse(render(lock)) == lock
+    assert yaml.safe_load(render(lock))["upstreams"]["mail"].keys() == {"prompts", "tools"}
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "yes",
+        "NO",
+        "on",
+        "Off",
+        "true",
+        "False",
         "null",
         "1.0",
         "a b",
@@ -68,6 +82,7 @@ def test_any_name_and_any_character_survives(name: str):
 
     assert parse(render(lock)) == lock
     assert yaml.safe_load(render(lock))["upstreams"]["files"]["tools"].keys() == {name}
+    assert not [c for c in render(lock) if is_hidden(c) and c != "\n"]
 
 
 JSON = st.recursive(
@@ -109,7 +124,9 @@ def test_instructions_come_first_and_a_changed_line_of_them_is_two_changed_lines
     first, second = (read_instructions(json.dumps(f"Use it.\n{end}").encode()) for end in ("Ask.", "Send.\u200b"))
     assert isinstance(first, Definition)
     assert isinstance(second, Definition)
-    before, after = (render(LOCK.pinned("files", "instructions", [item], AT)).splitlines() for item in (first, second))
+    locks = [LOCK.pinned("files", "instructions", [item], AT) for item in (first, second)]
+    before, after = (render(lock).splitlines() for lock in locks)
+    assert [parse(render(lock)) for lock in locks] == locks
 
     start = before.index("  files:")
     assert before[start + 1 : start + 7] == [
@@ -163,6 +180,14 @@ def test_the_text_does_not_depend_on_the_order_of_pinning():
     )
 
     assert render(other) == render(LOCK)
+
+
+def test_the_text_does_not_depend_on_the_order_in_which_an_upstream_writes_a_definition():
+    one, other = (read(json.dumps(fields).encode()) for fields in ({"name": "a", "x": 1}, {"x": 1, "name": "a"}))
+    assert isinstance(one, Definition)
+    assert isinstance(other, Definition)
+
+    assert render(Lock().pinned("files", "tool", [one], AT)) == render(Lock().pinned("files", "tool", [other], AT))
 
 
 def test_the_text_says_what_it_is_and_shows_hidden_characters():
@@ -226,14 +251,24 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path):
 
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path)
 
 
 def test_amending_replaces_the_file_whole(tmp_path: Path):
-    path = tmp_path / "deep" / "catalogue.lock"
+    path = tmp_path / "how" / "deep" / "catalogue.lock"
 
     assert amend(path, lambda _: LOCK) == LOCK
     assert load(path) == LOCK
     assert [item.name for item in path.parent.iterdir()] == ["catalogue.lock"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_of_no_pins_is_written_where_there_is_none(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda lock: lock)
+
+    assert parse(path.read_text("utf-8")) == Lock()
 
 
 def test_amending_keeps_the_mode_and_does_not_touch_an_unchanged_file(tmp_path: Path):
