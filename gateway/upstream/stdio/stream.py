@@ -104,7 +104,7 @@ class EventStream:
 
     def publish(self, data: bytes, *, last: bool = False, error: int | None = None) -> None:
         """Add a message. `last` is the response to the request; `error` its error code, if it is one."""
-        if self.abandoned or self.finished:
+        if self.finished:
             return
         self.finished = self._answered = last
         self._error = error

@@ -21,6 +21,14 @@ def test_the_lines_do_not_depend_on_how_the_bytes_arrive(data: bytes, size: int)
     assert lines == [line.rstrip(b"\r") for line in ended if line.rstrip(b"\r")]
 
 
+def test_each_line_is_its_own_and_empty_ones_are_none():
+    splitter = LineSplitter()
+
+    assert splitter.feed(b"a\r\n\r\n\nb\nc") == [b"a", b"b"]
+    assert splitter.feed(b"d\ne\r") == [b"cd"]
+    assert splitter.feed(b"\n") == [b"e"]
+
+
 def test_a_line_of_many_chunks_is_joined():
     splitter = LineSplitter()
     assert [splitter.feed(b"x" * 1000) for _ in range(3)] == [[], [], []]

@@ -61,6 +61,7 @@ async def test_a_notification_first_makes_an_event_stream_that_proxies_do_not_bu
 
     assert reply.status == 200
     assert dict(reply.headers)[b"x-accel-buffering"] == b"no"
+    assert dict(reply.headers)[b"cache-control"] == b"no-cache, no-transform"
     assert dict(reply.headers)[b"x-extra"] == b"1"
     assert await next_event(reply) == 1
 
@@ -119,3 +120,4 @@ async def test_an_empty_reply_has_no_body():
     reply = replies.empty(202)
 
     assert (reply.status, await body_of(reply)) == (202, b"")
+    assert reply.headers == ((b"content-length", b"0"),)

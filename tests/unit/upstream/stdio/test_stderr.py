@@ -46,6 +46,14 @@ def test_secrets_are_blotted_out_the_longest_first():
     assert lines.feed(b"key=hunter2-and-more, hunter2\n", 0.0) == ["key=[secret], [secret]"]
 
 
+def test_a_secret_within_another_leaves_nothing_of_that():
+    assert StderrLines(["bcde", "abcdefgh"]).feed(b"abcdefgh\n", 0.0) == ["[secret]"]
+
+
+def test_what_is_too_short_to_be_a_secret_stays():
+    assert StderrLines(["abc", "defg"]).feed(b"abc defg\n", 0.0) == ["abc [secret]"]
+
+
 def test_each_line_of_a_secret_of_many_lines_is_blotted_out():
     assert StderrLines(["BEGIN\nmaterial\nEND"]).feed(b"saw material\n", 0.0) == ["saw [secret]"]
 
@@ -57,6 +65,20 @@ def test_a_cut_never_leaves_a_part_of_a_secret(before: int):
     (line,) = StderrLines([secret]).feed(b"x" * before + secret.encode() + b"y" * 100 + b"\n", 0.0)
 
     assert not any(digit in line for digit in secret)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_nor_does_one_of_a_line_that_comes_in_pieces_of_which_little_is_held(size: int):
+    secret, lines = "0123456789", StderrLines(["0123456789", "z"])
+    written = b"x" * (LONGEST_LINE - 5) + secret.encode() + b"y" * 5_000
+    for at in range(0, len(written), size):
+        assert lines.feed(written[at : at + size], 0.0) == []
+    held = len(lines._line)
+    (line,) = lines.feed(b"\n", 0.0)
+
+    assert held <= LONGEST_LINE + len(secret)
+    assert not any(digit in line for digit in secret)
+    assert line.endswith(" [cut]")
 
 
 def test_many_secrets_before_a_cut_do_not_pull_a_part_of_one_into_view():
@@ -74,6 +96,17 @@ def test_a_flood_is_thinned_and_says_so():
     assert lines.feed(b"later\n", 1.0) == [
         f"[{1000 - LINES_PER_SECOND} lines withheld: more than {LINES_PER_SECOND} in a second]",
         "later",
+    ]
+
+
+def test_of_a_line_that_was_withheld_nothing_is_told_with_the_next():
+    lines = StderrLines([])
+    lines.feed(b"x\n" * LINES_PER_SECOND + b"begun", 0.0)
+    lines.feed(b" and ended\nnext", 0.0)
+
+    assert lines.feed(b" one\n", 1.0) == [
+        f"[1 lines withheld: more than {LINES_PER_SECOND} in a second]",
+        "next one",
     ]
 
 

@@ -214,6 +214,23 @@ async def test_a_failure_after_the_beginning_is_an_error_response(opened: bool):
     ]
 
 
+async def test_a_failure_before_any_message_is_an_error_response_if_the_stream_is_open():
+    stream = stream_of(9)
+    connection = stream.connect(left=left)
+    stream.fail(FAILURE)
+
+    ((name, message),) = events_of(await all_of(connection))
+    assert (name, message["id"], message["error"]["data"]) == ("9-1", 9, {"code": "upstream/broken"})
+
+
+async def test_a_stream_of_no_request_only_ends_with_a_failure():
+    stream = EventStream(0, Backlog(), resumable=True)
+    connection = stream.connect(left=left)
+    stream.fail(FAILURE)
+
+    assert await all_of(connection) == b""
+
+
 async def test_nothing_follows_the_response():
     stream = stream_of()
     stream.publish(b"1", last=True)
@@ -268,6 +285,18 @@ async def test_bytes_are_bounded_but_the_newest_event_is_kept_whatever_its_size(
     stream.publish(b'"' + b"x" * 100 + b'"', last=True)
 
     assert events_of(await all_of(stream.connect(left=left))) == [("1-2", "x" * 100)]
+
+
+async def test_what_was_lost_or_dropped_takes_no_room():
+    backlog = Backlog(max_bytes=10)
+    other, stream = stream_of(1, backlog=backlog), stream_of(2, backlog=backlog)
+    other.publish(b'"12345678"')
+    other.abandon()
+    for number in range(10):
+        stream.publish(b"10000%d" % number)
+    stream.publish(b"1234", last=True)
+
+    assert [message for _, message in events_of(await all_of(stream.connect(left=left)))] == [100009, 1234]
 
 
 async def test_what_a_client_has_read_makes_room_in_a_stream_that_cannot_be_resumed():

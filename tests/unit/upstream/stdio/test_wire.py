@@ -39,11 +39,19 @@ def test_a_result_that_is_null_is_a_response():
     assert wire.read(b'{"jsonrpc":"2.0","id":1,"result":null}') is not None
 
 
-def test_a_request_of_the_server_has_a_method_and_an_id():
-    message = wire.read(line(id=7, method="sampling/createMessage", params={}))
+@pytest.mark.parametrize("request_id", [7, "seven"])
+def test_a_request_of_the_server_has_a_method_and_an_id(request_id: int | str):
+    message = wire.read(line(id=request_id, method="sampling/createMessage", params={}))
 
     assert message is not None
-    assert (message.kind, message.id, message.method) == (Kind.REQUEST, 7, "sampling/createMessage")
+    assert (message.kind, message.id, message.method) == (Kind.REQUEST, request_id, "sampling/createMessage")
+
+
+def test_only_a_cancellation_is_about_a_request():
+    message = wire.read(line(method="notifications/message", params={"requestId": 7}))
+
+    assert message is not None
+    assert (message.kind, message.about, message.method) == (Kind.NOTIFICATION, None, "notifications/message")
 
 
 @pytest.mark.parametrize("token", [5, "five"])
@@ -70,7 +78,9 @@ def test_a_token_in_another_notification_is_not_read_as_progress():
 
 
 def test_a_notification_gives_its_subscription():
-    message = wire.read(line(method="notifications/tools/list_changed", params={"_meta": {wire.SUBSCRIPTION_KEY: 3}}))
+    message = wire.read(
+        line(method="notifications/tools/list_changed", params={"_meta": {"io.modelcontextprotocol/subscriptionId": 3}})
+    )
 
     assert message is not None
     assert message.subscription == 3
@@ -174,7 +184,7 @@ def test_a_clients_progress_token_is_read_from_meta(params: dict[str, Any], toke
 
 
 def test_a_client_asks_for_logs_in_meta():
-    assert wire.wants_logs({"_meta": {wire.LOG_LEVEL_KEY: "info"}})
+    assert wire.wants_logs({"_meta": {"io.modelcontextprotocol/logLevel": "info"}})
     assert not wire.wants_logs({"_meta": {}})
     assert not wire.wants_logs({})
 
