@@ -145,15 +145,43 @@ async def test_a_foreign_host_or_origin_is_refused_before_the_pipeline(headers: 
     assert recorder.exchanges == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/tasks"), ("GET", "/tasks/t"), ("DELETE", "/tasks/t"), ("GET", "/healthz")]
+)
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        (((b"host", b"evil.example"),), "request/host"),
+        ((HOST, (b"origin", b"https://evil.example")), "request/origin"),
+    ],
+)
+async def test_so_it_is_at_every_other_path(method: str, path: str, headers: Headers, code: str):
+    there = client()
+
+    assert await there.ask(method, path, *headers, JSON) == 403
+    assert code_of(there.body) == code
+
+
 @pytest.mark.parametrize("host", [b"127.0.0.1:8080", b"LOCALHOST:8080", b"[::1]:8080", b"gw.example", b"other:9"])
 async def test_the_gateways_own_names_are_accepted(host: bytes):
-    there = client(text="public_url: https://gw.example\nallowed_hosts: [other:9]")
+    names = "listen: '[::1]:8080'\npublic_url: https://GW.example\nallowed_hosts: [Other:9]"
 
-    assert await there.ask("POST", "/mcp/files", (b"host", host), JSON) == 200
+    assert await client(text=names).ask("POST", "/mcp/files", (b"host", host), JSON) == 200
+    for scheme in (b"http://", b"https://"):
+        assert await client(text=names).ask("POST", "/mcp/files", HOST, JSON, (b"origin", scheme + host)) == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [(b"10.1.2.3:8080", 200), (b"localhost:8080", 403), (b"127.0.0.1:8080", 403)]
+)
+async def test_this_machine_is_no_name_of_a_gateway_that_others_reach(host: bytes, status: int):
+    there = client(text="listen: 10.1.2.3:8080\npublic_url: https://gw.example")
+
+    assert await there.ask("POST", "/mcp/files", (b"host", host), JSON) == status
 
 
 async def test_a_configured_origin_is_accepted():
-    there = client(text="allowed_origins: [https://app.example]")
+    there = client(text="allowed_origins: [https://App.example]")
 
     assert await there.ask("POST", "/mcp/files", HOST, JSON, (b"origin", b"https://app.example")) == 200
 
@@ -177,7 +205,7 @@ async def test_a_body_that_is_not_plain_json_is_refused(headers: Headers, code: 
     assert code_of(there.body) == code
 
 
-@pytest.mark.parametrize("parameters", ["; charset=utf-8", ";CHARSET=UTF8", '; charset="UTF-8";', "; profile=mcp"])
+@pytest.mark.parametrize("parameters", ["; charset=utf-8", " ;CHARSET=UTF8", '; charset="UTF-8";', "; profile=mcp"])
 async def test_a_content_type_may_have_parameters(parameters: str):
     there = client()
     declared = (b"content-type", f"Application/JSON{parameters}".encode())
@@ -224,7 +252,10 @@ async def test_a_body_in_pieces_is_read_whole():
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "HEAD", "TRACE"])
 async def test_other_methods_are_refused(method: str):
-    assert await client().ask(method, "/mcp/files", HOST) == 405
+    there = client()
+
+    assert await there.ask(method, "/mcp/files", HOST) == 405
+    assert code_of(there.body) == "request/http-method"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
