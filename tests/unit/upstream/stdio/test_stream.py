@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -93,10 +94,31 @@ async def test_a_new_connection_takes_over_and_the_old_one_ends():
     await asyncio.sleep(0)
 
     new = stream.connect(left=left)
+    assert await waiting == b""
+
     stream.publish(b"1", last=True)
+    assert events_of(await all_of(new)) == [("1-1", 1)]
+
+
+@pytest.mark.parametrize("end", [EventStream.finish, EventStream.abandon])
+async def test_a_connection_that_waits_ends_with_its_stream(end: Callable[[EventStream], None]):
+    stream = stream_of()
+    waiting = asyncio.ensure_future(all_of(stream.connect(left=left)))
+    await asyncio.sleep(0)
+
+    end(stream)
 
     assert await waiting == b""
-    assert events_of(await all_of(new)) == [("1-1", 1)]
+
+
+async def test_a_stream_is_spent_once_it_has_ended_and_nothing_of_it_is_kept():
+    for resumable in (True, False):
+        stream = stream_of(resumable=resumable)
+        assert not stream.spent
+        stream.publish(b"1", last=True)
+        assert not stream.spent
+        await all_of(stream.connect(left=left))
+        assert stream.spent is not resumable
 
 
 async def test_closing_the_old_connection_does_not_disturb_the_new_one():
