@@ -10,6 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken
+from gateway.identity import anonymous
+from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.target import Pin
 from gateway.protocol.sse import Splitter
 from tests.requirements import requirement
@@ -99,6 +101,7 @@ async def test_a_large_answer_to_another_request_never_ends(there: Bench, type: 
         ("application/json", (UpstreamBroken("it died"),), True),
         ("application/json", (b'{"id":7,"result":["' + b"x" * 300_000, UpstreamBroken("it died")), False),
         ("text/plain", (b"begun", UpstreamBroken("it died")), False),
+        ("text/plain", (UpstreamBroken("it died"),), False),
     ],
 )
 async def test_an_answer_that_breaks_off_ends_with_words_where_words_still_fit(
@@ -232,3 +235,28 @@ async def test_under_a_locked_catalogue_instructions_are_withheld_until_they_are
         assert (await there.ask(OPEN)).json["result"] == GREETED
         await there.gateway.catalogue.pin("files")
         assert (await there.ask(OPEN)).json["result"] == {**GREETED, "instructions": INSTRUCTIONS}
+
+
+@requirement("mcp/session")
+async def test_a_session_stays_of_the_token_with_which_it_began_whenever_its_id_is_given_again(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """Else the calls of a caller that renews its token would be of another task each time, which knows nothing."""
+    tokens = ["first"]
+
+    async def identify(_credentials: Credentials, _ip: str | None) -> Principal:
+        return Principal("dev", anonymous.ISSUER, AuthMethod.ANONYMOUS, token_id=tokens[-1])
+
+    monkeypatch.setattr(there.gateway.identities, "identify", identify)
+    there.upstream.script = lambda request: result(request, {}, session="s-1")
+    await there.ask(call())
+    headers = dict((await there.ask(OPEN)).headers)
+    assert headers[b"content-type"] == b"application/json"
+    for token in ("first", "second", "third"):
+        tokens.append(token)
+        answer = await there.ask(call(), (b"mcp-session-id", headers[b"mcp-session-id"]))
+        headers = dict(answer.headers)
+
+    assert len({entry["task"]["id"] for entry in there.entries("call")}) == 1
+    await there.ask(call())
+    assert len({entry["task"]["id"] for entry in there.entries("call")}) == 2

@@ -35,6 +35,7 @@ from tests.unit.harness import (
     Back,
     Bench,
     Held,
+    Upstream,
     allow,
     bench,
     call,
@@ -310,6 +311,22 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     assert isinstance(event, Observed)
     assert word in event.tokens
     assert all("tokens" not in entry for entry in there.entries("observed"))
+
+
+async def test_the_words_of_an_answer_are_folded_before_the_upstream_is_waited_for(tmp_path: Path):
+    """What the caller sends next may hold them, and be decided before the upstream lets go."""
+    known: list[bool] = []
+
+    class Slow(Upstream):
+        async def _close(self) -> None:
+            (task,) = there.gateway.history.tasks()
+            known.append(word in there.gateway.history.state(task).tokens)
+
+    async with bench(tmp_path, Slow(lambda request: result(request, {"text": "zanzibarian ledger"}))) as there:
+        word = digest("zanzibarian", there.gateway.inspector.key)
+        assert (await there.ask(call())).status == 200
+
+    assert known == [True]
 
 
 async def test_an_answer_whose_words_cannot_be_found_is_settled_as_one_that_said_anything(
