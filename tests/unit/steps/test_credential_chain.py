@@ -63,12 +63,14 @@ async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
 @requirement("history/credentials")
 async def test_what_may_be_one_that_another_task_was_shown_and_is_not_kept_is_refused(there: Bench):
     await shown(there, "files")
+    unknown = call(text=f"glpat-{KEY[:5:-1]}")
+    assert "credential-chain/incomplete" not in (await there.ask(unknown)).codes
     there.gateway.origins.lose((await caller(there)).key, "u")
 
     assert "isError" not in (await there.ask(call(text="nothing of note"))).json["result"]
     there.upstream.sent.clear()
     assert (await there.ask(call(text=KEY))).codes[0] == "credential-chain/unknown"
-    assert (await there.ask(call(text=f"glpat-{KEY[:5:-1]}"))).codes[0] == "credential-chain/incomplete"
+    assert (await there.ask(unknown)).codes[0] == "credential-chain/incomplete"
     assert there.upstream.sent == []
 
 
@@ -141,6 +143,17 @@ async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential
     saying(there, "use glpat-724f97220646a7b21e07c2ab")
     await there.ask(call(), (b"user-agent", KEY.encode()))
     assert there.gateway.origins.of((await caller(there)).key) is not None
+
+
+@requirement("history/elsewhere")
+async def test_what_stands_beside_what_a_result_repeats_is_its_systems_credential(there: Bench):
+    other, of = "glpat-724f97220646a7b21e07c2ab", there.gateway.inspector.detector.fingerprints
+    saying(there, f"agent: {KEY}, use {other}")
+    await there.ask(call(), (b"user-agent", KEY.encode()))
+
+    known = there.gateway.origins.of((await caller(there)).key)
+    assert known is not None
+    assert known.systems.keys() == {of.of(other)}
 
 
 # --- and meanwhile -----------------------------------------------------------------------------------
