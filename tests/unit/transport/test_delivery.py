@@ -124,9 +124,10 @@ async def test_an_answer_that_is_there_at_once_is_sent_with_its_length(chunks: t
     assert stream.closed == 1
 
 
-async def test_an_answer_without_a_body_by_its_status_has_no_length():
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body_by_its_status_has_no_length(status: int):
     wire, stream = Wire(), Whole()
-    stream.status, stream.whole = 204, True
+    stream.status, stream.whole = status, True
     await wire.converse(fresh(), stream)
 
     assert wire.sent[0]["headers"] == ()
@@ -233,13 +234,57 @@ async def test_a_drain_ends_idle_streams_whole_and_leaves_calls_alone():
     found.drain()
     await waiting
     await found.ended(0.01)
-    assert idle.complete
+    assert (idle.sent[0]["status"], idle.complete) == (200, True)
     assert not calling.done()
+    late = Wire()
+    await late.converse(found, Stream(b"a"))
+    assert (late.sent[0]["status"], late.complete) == (200, True)
     release.set()
     await found.ended(20)
-    await calling
+    assert calling.done()
     assert call.complete
     await found.ended(20)
+
+
+async def test_a_drain_leaves_a_call_alone_that_follows_an_idle_stream_on_its_connection():
+    found, release = fresh(), asyncio.Event()
+    idle, call = Wire(), Wire()
+
+    async def both() -> None:
+        await idle.converse(found, Stream(b"a", idle=True))
+        await call.converse(found, Stream(b"a", release))
+
+    working = asyncio.create_task(both())
+    await call.begun.wait()
+    found.drain()
+    release.set()
+    await working
+
+    assert call.complete
+
+
+@pytest.mark.parametrize(("idle", "draining"), [(True, False), (False, True)])
+async def test_an_answer_that_is_cancelled_is_not_sent_as_if_it_were_whole(*, idle: bool, draining: bool):
+    found, wire = fresh(), Wire()
+    working = asyncio.create_task(wire.converse(found, Stream(b"a", asyncio.Event(), idle=idle)))
+    await wire.begun.wait()
+    if draining:
+        found.drain()
+    working.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert not wire.complete
+
+
+async def test_nothing_is_sent_after_the_end_of_a_stream():
+    wire = Wire()
+    await wire.converse(fresh(keep_alive="10ms"), Stream(b"data: 1\n\n", headers=EVENTS))
+    sent = len(wire.sent)
+    await asyncio.sleep(0.03)
+
+    assert wire.complete
+    assert len(wire.sent) == sent
 
 
 async def test_an_idle_stream_that_begins_while_draining_is_refused():
@@ -247,7 +292,8 @@ async def test_an_idle_stream_that_begins_while_draining_is_refused():
     found.drain()
     await wire.converse(found, stream)
 
-    assert wire.sent[0]["status"] == 503
+    assert wire.sent[0] == {"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]}
+    assert wire.complete
     assert stream.closed == 1
 
 
@@ -258,6 +304,26 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytes
 
     assert isinstance(found, Refusal)
     assert (found.status, found.reason.code) == (408, "request/slow")
+
+
+@requirement("strangers/body")
+async def test_the_time_for_a_body_ends_with_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(delivery, "BODY_SECONDS", 0)
+    wire = Wire({"type": "http.request", "body": b"{}", "more_body": False})
+    assert await read_body((), wire.incoming.get, 100) == b"{}"
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_body_may_be_as_large_as_the_limit():
+    for headers in ((), ((b"content-length", b"100"),)):
+        for size, whole in ((100, True), (101, False)):
+            wire = Wire({"type": "http.request", "body": b"x" * size, "more_body": False})
+            found = await read_body(headers, wire.incoming.get, 100)
+            assert (found == b"x" * size) is whole
+            if not whole:
+                assert isinstance(found, Refusal)
+                assert (found.status, found.reason.code) == (413, "request/too-large")
 
 
 async def test_a_reader_that_is_cancelled_is_not_told_that_its_body_was_slow():
