@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import yaml
 
 from gateway import config
 from gateway.config import OpaEngine
+from tests.gateway_process import running_gateway
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
@@ -57,6 +61,33 @@ def test_the_image_has_all_that_its_build_step_needs():
     assert match
     for needed in (*match[1].split(), *project):
         assert {needed, needed.partition("/")[0]} & set(copied()), needed
+
+
+def test_the_image_is_built_by_the_step_that_make_run_begins_with():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+
+    assert re.search(r"^run: \$\(VENV\)/\.run ", makefile, re.MULTILINE)
+    assert "VENV   := .venv\n" in makefile
+    assert re.findall(r"^RUN (?!apt-get|useradd)(.+)$", DOCKERFILE, re.MULTILINE) == ["make .venv/.run"]
+
+
+def test_the_image_runs_as_nobody_in_particular():
+    users = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
+
+    assert len(users) == 1
+    assert "0" not in users[0]
+
+
+def test_the_health_check_of_the_image_tells_a_gateway_that_lives_from_one_that_does_not(tmp_path: Path):
+    match = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
+    assert match
+    with running_gateway("identity: [{kind: anonymous}]\n", tmp_path) as gateway:
+        _, *arguments = json.loads(match[1].replace("127.0.0.1:8080", gateway.origin.removeprefix("http://")))
+        alive = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
+    dead = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
+
+    assert (alive.returncode, alive.stderr) == (0, b"")
+    assert dead.returncode == 1
 
 
 def test_the_gateway_serves_the_configuration_that_is_mounted():
