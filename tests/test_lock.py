@@ -31,3 +31,23 @@ def test_each_declared_dependency_is_locked_with_its_hashes(file: str, declared:
     pinned = re.findall(r"^([A-Za-z0-9._-]+)(?:\[\S+\])?==.*\\\n    --hash=sha256:", locked, re.MULTILINE)
 
     assert names(declared) - names(pinned) == set()
+
+
+@pytest.mark.parametrize("target", ["run", "test", "lint"])
+def test_what_a_target_installs_is_locked_with_hashes_or_is_the_project_itself(target: str):
+    rule = re.search(
+        rf"^\$\(VENV\)/\.{target}: .+\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert rule
+    installs = [line for line in rule[1].splitlines() if " install " in line]
+
+    assert installs
+    assert [line for line in installs if not re.search(r"--require-hashes -r |--no-deps .*-e \.$", line)] == []
+
+
+def test_no_lock_names_where_packages_come_from():
+    locks = [*(ROOT / "requirements").glob("*.txt"), *(ROOT / "tools").rglob("package*.json"), ROOT / "pyproject.toml"]
+    named = re.compile(r"--(extra-)?index-url|--find-links|\"resolved\"|https?://\S*(pypi|pythonhosted|npmjs)")
+
+    assert len(locks) >= 7
+    assert [path.name for path in locks if named.search(path.read_text("utf-8"))] == []
