@@ -8,6 +8,7 @@ it was pinned anew is compared with the pin as well, and not held against it onc
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.errors import ConfigurationError
@@ -31,6 +32,11 @@ not fill them."""
 MAX_PINNED: Final = 2 * MAX_KNOWN
 """Pins of one upstream, of one sort, beyond which none is made by first use any more."""
 
+MAX_BYTES: Final = 64 * 2**20
+"""Bytes of the definitions of one upstream, of one sort, that are held, those of pins among them: four times what one own
+listing may have. A new one beyond it is as one that is not listed, and one that has changed as one that cannot be read."""
+
+_NO_ROOM: Final = "its upstream has more definitions, or larger ones, than are held"
 _REMEMBERED: Final = MAX_KNOWN
 """Raw definitions kept so that one that was seen before is not parsed again."""
 _WITHOUT: Final = frozenset({Pin.UNPINNED, Pin.UNREVIEWED})
@@ -150,6 +156,12 @@ class Definitions:
         """What differs from the pins; of a suspect one, the definition that made it so. `known`: see `compare`."""
         return pins.compare(self.name, self.subject, self._pinned(), {**self._seen, **self._suspects}, known=known)
 
+    def definitions(self) -> Iterable[Definition]:
+        """All that are held, each once."""
+        pinned = (pin.definition for pin in (*self._pins.values(), *self.fresh.values()))
+        seen = chain(self._seen.values(), self._suspects.values(), self._passing.values(), pinned)
+        return {id(item): item for item in seen if isinstance(item, Definition)}.values()
+
     def names(self) -> frozenset[str]:
         return frozenset(self._seen)
 
@@ -195,7 +207,7 @@ class Definitions:
     def _read(self, items: Sequence[bytes]) -> tuple[dict[str, _Seen], tuple[str, ...]]:
         found: dict[str, _Seen] = {}
         problems: list[str] = []
-        if len(self._raws) > _REMEMBERED:
+        if len(self._raws) > _REMEMBERED or sum(map(len, self._raws)) > MAX_BYTES // 4:
             self._raws.clear()
         for raw in items:
             item = self._raws.get(raw)
@@ -221,10 +233,18 @@ class Definitions:
 
     def _with_room(self, found: dict[str, _Seen]) -> dict[str, _Seen]:
         """Those that are known already, and as many of the others as there is room for."""
-        room = MAX_KNOWN - len(self._seen)
-        fresh = [name for name in found if name not in self._seen]
-        left_out = frozenset(fresh[room:])
-        return {name: item for name, item in found.items() if name not in left_out} if left_out else found
+        names, size = MAX_KNOWN - len(self._seen), MAX_BYTES - sum(item.size for item in self.definitions())
+        kept: dict[str, _Seen] = {}
+        for name, item in found.items():
+            known = self._seen.get(name)
+            needed = item.size if isinstance(item, Definition) and item != known else 0
+            if known is not None:
+                kept[name] = item if needed <= size else Unreadable(_NO_ROOM, name)
+            elif names and needed <= size:
+                kept[name] = item
+                names -= 1
+            size -= needed if needed <= size else 0
+        return kept
 
     def _trust_first(self, name: str, item: _Seen, at: str, *, own: bool) -> None:
         if not self._first_use or isinstance(item, Unreadable) or name in self._suspects:

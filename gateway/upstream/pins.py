@@ -39,11 +39,13 @@ INSTRUCTIONS: Final = "instructions"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One thing as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form."""
+    """One thing as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form, `size` the bytes in
+    which it came."""
 
     name: str
     digest: str
     document: JsonObject = field(repr=False, compare=False)
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def read(raw: bytes) -> Definition | Unreadable:
     name = document.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
         return Unreadable(f"its name is not a string of 1 to {_MAX_NAME} characters")
-    return Definition(name, canonical.digest(document), document)
+    return Definition(name, canonical.digest(document), document, len(raw))
 
 
 class _Named(msgspec.Struct):
@@ -84,7 +86,7 @@ def read_instructions(raw: bytes) -> Definition | Unreadable:
         return Unreadable(document.message.replace("the body", "the text"), INSTRUCTIONS)
     if not isinstance(document[INSTRUCTIONS], str):
         return Unreadable("they are no text", INSTRUCTIONS)
-    return Definition(INSTRUCTIONS, canonical.digest(document), document)
+    return Definition(INSTRUCTIONS, canonical.digest(document), document, len(raw))
 
 
 _LATER_FIELDS = frozenset({"title", "outputSchema", "icons", "execution", "_meta"})

@@ -8,7 +8,7 @@ import pytest
 from gateway.config import ToolLabels, Upstream
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Pin
-from gateway.upstream.definitions import MAX_KNOWN, MAX_PINNED, Definitions
+from gateway.upstream.definitions import Definitions
 from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read
 from tests.unit.upstream.scripted import tool
 
@@ -293,17 +293,6 @@ def test_only_what_is_new_of_a_clients_list_needs_a_listing_of_the_gateways_own(
     assert not case.passing(GOOD)
 
 
-def test_what_the_gateway_is_shown_has_room_before_what_only_clients_were_shown():
-    case = Case()
-    case.own(GOOD)
-    case.passing(*many(range(MAX_KNOWN)))
-    case.own(GOOD, tool("new"))
-
-    assert case.definitions.names() == {"read_file", "new"}
-    assert case.pin("new") is Pin.MATCH
-    assert case.pin("t0") is Pin.UNKNOWN
-
-
 def test_a_tool_that_a_part_of_a_list_lacks_is_as_it_was():
     case = Case(GOOD)
     case.own(GOOD)
@@ -446,45 +435,6 @@ def test_annotations_that_are_no_object_are_none():
     assert case.definitions.target("odd").annotations == {}
 
 
-def test_an_upstream_that_changes_its_definitions_without_end_does_not_fill_the_memory():
-    case = Case(GOOD)
-    for number in range(9000):
-        case.passing(tool("read_file", f"version {number}"), complete=False)
-
-    assert len(case.definitions._raws) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
-
-
-def many(names: range) -> list[bytes]:
-    return [tool(f"t{number}") for number in names]
-
-
-def test_an_upstream_that_gives_its_tools_new_names_each_time_fills_nothing():
-    case = Case()
-    for first in range(0, 4 * MAX_KNOWN, MAX_KNOWN):
-        case.own(*many(range(first, first + MAX_KNOWN)))
-        assert len(case.definitions.names()) == MAX_KNOWN
-    assert len(case.definitions.fresh) == len(case.definitions.pinned_names()) == MAX_PINNED
-    assert case.pin(f"t{4 * MAX_KNOWN - 1}") is Pin.UNPINNED
-    assert case.pin("t0") is Pin.UNKNOWN
-
-
-def test_pages_that_never_end_fill_nothing():
-    case = Case(GOOD)
-    case.own(GOOD)
-    for first in range(0, 3 * MAX_KNOWN, 1000):
-        case.passing(*many(range(first, first + 1000)), complete=False)
-
-    assert len(case.definitions.names()) == MAX_KNOWN
-    assert case.pin() is Pin.MATCH
-
-
-def test_a_list_of_more_tools_than_are_known_is_never_a_whole_one():
-    case = Case()
-    case.own(*many(range(MAX_KNOWN + 1)))
-    assert not case.definitions.listed
-    assert case.pin("t0") is Pin.UNKNOWN
-
-
 def test_pins_are_put_into_force_in_one_look_at_them(monkeypatch: pytest.MonkeyPatch):
     """One look for each would take minutes, in which the gateway answers nobody."""
     looks: list[int] = []
@@ -495,6 +445,6 @@ def test_pins_are_put_into_force_in_one_look_at_them(monkeypatch: pytest.MonkeyP
         return merged(tools)
 
     monkeypatch.setattr(Definitions, "_pinned", counted)
-    Case(*many(range(100)))
+    Case(*(tool(f"t{number}") for number in range(100)))
 
     assert len(looks) == 2
