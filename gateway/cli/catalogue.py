@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration
     from gateway.model.target import Target
-    from gateway.upstream.catalogue import Catalogue
+    from gateway.upstream.catalogue import Catalogue, UpstreamStatus
     from gateway.upstream.pins import Change
+
+_LAST_LINES: Final = 10
+_LINE_LENGTH: Final = 300
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -104,8 +108,50 @@ def pin(
 # --- what the commands do ----------------------------------------------------------------------------
 
 
+class StandardError:
+    """The lines that the last program of each upstream wrote last to its standard error."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, tuple[object, deque[str]]] = {}
+
+    def take(self, event: Mapping[str, object]) -> None:
+        """Take in an event of the log."""
+        upstream, pid = str(event.get("upstream")), event.get("pid")
+        if event["event"] == "upstream.started":
+            self._written[upstream] = pid, deque(maxlen=_LAST_LINES)
+        elif event["event"] == "upstream.stderr" and self._written[upstream][0] == pid:
+            self._written[upstream][1].append(_shortened(str(event["line"])))
+
+    def lines(self, upstream: str) -> tuple[str, ...]:
+        return tuple(self._written[upstream][1]) if upstream in self._written else ()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LINE_LENGTH else f"{text[:_LINE_LENGTH]}…"
+
+
+class Opened(NamedTuple):
+    """`written` is what the upstreams' programs had to say of themselves."""
+
+    catalogue: Catalogue
+    written: StandardError
+
+    def problems(self) -> dict[str, str]:
+        """Why an upstream, or its prompts, could not be listed."""
+        return {
+            status.upstream: self._problem(status)
+            for status in self.catalogue.status()
+            if not status.listed or status.unlisted is not None
+        }
+
+    def _problem(self, status: UpstreamStatus) -> str:
+        """Of a program that could not be listed also what it wrote."""
+        lines = () if status.listed else self.written.lines(status.upstream)
+        return "\n    ".join((status.error or status.unlisted or "unknown", *lines))
+
+
 @asynccontextmanager
-async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
+async def opened(settings: Configuration) -> AsyncGenerator[Opened]:
     """The catalogue of these upstreams, listed once. Nothing is pinned by listing, whatever `catalogue.trust` says."""
     import asyncio
 
@@ -113,14 +159,16 @@ async def opened(settings: Configuration) -> AsyncGenerator[Catalogue]:
     from gateway.telemetry import logs
     from gateway.upstream.catalogue import Catalogue
 
+    written = StandardError()
     logs.configure("console", "critical")
+    logs.collect(written.take)
     transports = composition.upstream_transports(settings, time.time)
     try:
         locked = settings.catalogue.model_copy(update={"trust": "locked"})
         listed = Catalogue(settings.upstreams, locked, transports, clock=time.time)
         with err.status("Listing the upstreams") if err.is_terminal else nullcontext():
             await listed.refresh()
-        yield listed
+        yield Opened(listed, written)
     finally:
         await asyncio.gather(*(transport.aclose() for transport in transports.values()))
 
@@ -133,17 +181,9 @@ def targets_of(listed: Catalogue, type: Literal["tool", "prompt"]) -> Iterator[T
                 yield listed.target(status.upstream, type, name)
 
 
-def problems_of(listed: Catalogue) -> dict[str, str]:
-    """Why an upstream, or its prompts, could not be listed."""
-    return {
-        status.upstream: status.error or status.unlisted or "unknown"
-        for status in listed.status()
-        if not status.listed or status.unlisted is not None
-    }
-
-
 async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], dict[str, str], dict[str, str]]:
-    async with opened(settings) as listed:
+    async with opened(settings) as there:
+        listed = there.catalogue
         instructions = {
             status.upstream: pin.value
             for status in listed.status()
@@ -151,17 +191,17 @@ async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], 
             if subject == "instructions"
         }
         tools, prompts = list(targets_of(listed, "tool")), list(targets_of(listed, "prompt"))
-        return tools, prompts, instructions, problems_of(listed)
+        return tools, prompts, instructions, there.problems()
 
 
 async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[str, str]]:
-    async with opened(settings) as listed:
-        return listed.changes(), problems_of(listed)
+    async with opened(settings) as there:
+        return there.catalogue.changes(), there.problems()
 
 
 async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
-    async with opened(settings) as listed:
-        problems = problems_of(listed)
+    async with opened(settings) as there:
+        listed, problems = there.catalogue, there.problems()
         changes = [change for change in listed.changes() if name in {None, change.name}]
         upstreams = {change.upstream for change in changes}
         if not changes:

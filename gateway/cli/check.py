@@ -30,6 +30,8 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         rows = table("", "what", "found", title=f"Configuration {path}")
         for item in found:
             text = plain(item.found)
+            for line in item.lines:
+                text.append("\n  ").append_text(plain(line))
             if item.remedy:
                 text.append("\n→ ", style="cyan").append_text(plain(item.remedy))
             rows.add_row(styled(item.state), item.what, text)

@@ -46,12 +46,14 @@ _SOON_DAYS: Final = 21
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at and what was found, for people. `remedy` is empty if there is nothing to do."""
+    """What was looked at and what was found, for people. `remedy` is empty if there is nothing to do. `lines` are of a program
+    that was tried."""
 
     state: Literal["ok", "warn", "fail"]
     what: str
     found: str
     remedy: str = ""
+    lines: tuple[str, ...] = ()
 
 
 def as_json(finding: Finding) -> dict[str, Any]:
@@ -261,24 +263,28 @@ async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
         )
         return
     try:
-        async with catalogue.opened(settings) as listed:
-            tools = list(catalogue.targets_of(listed, "tool"))
-            statuses = listed.status()
+        async with catalogue.opened(settings) as there:
+            tools = list(catalogue.targets_of(there.catalogue, "tool"))
+            statuses = there.catalogue.status()
     except GatewayError as error:
         yield _failed("upstreams", error)
         return
     for status in statuses:
+        if not status.listed:
+            yield _unlisted(status, there.written.lines(status.upstream))
+            continue
         for finding in _upstream(status, [tool for tool in tools if tool.upstream == status.upstream], settings):
             yield finding
 
 
+def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> Finding:
+    problem = status.error or "it could not be listed"
+    remedy = "see that it runs, and that url or command is right"
+    return Finding("fail", f"upstream {status.upstream}", problem, remedy, lines)
+
+
 def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[Finding]:
     what = f"upstream {status.upstream}"
-    if not status.listed:
-        yield Finding(
-            "fail", what, status.error or "it could not be listed", "see that it runs, and that url or command is right"
-        )
-        return
     yield Finding("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
     if status.unlisted is not None:
         yield Finding("warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, cast
 
 import structlog
@@ -37,6 +38,20 @@ def configure(form: Literal["console", "json"], level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def collect(take: Callable[[Mapping[str, object]], None]) -> None:
+    """Log nothing, and have `take` told of each event of `info` and above: for a command that tells what happened in its own
+    words."""
+
+    def taken(
+        _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        take(event)
+        raise structlog.DropEvent
+
+    wrapper = structlog.make_filtering_bound_logger(logging.INFO)
+    structlog.configure(processors=[taken], wrapper_class=wrapper, cache_logger_on_first_use=False)
 
 
 def _exception_name(

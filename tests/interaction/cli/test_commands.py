@@ -201,6 +201,37 @@ def words(text: str) -> list[str]:
     return re.sub(r"(?<=revision )[0-9a-f]{16}|(?<=127\.0\.0\.1:)[0-9]+", "…", text).split()
 
 
+DYING = """
+import os, sys
+print("\\n".join(f"line {number}" for number in range(20)), file=sys.stderr)
+print("\\x1b[2J\\u202e" + "x" * 1000, file=sys.stderr)
+print("cannot log in with", os.environ["API_KEY"], os.environ.get("OTHER"), file=sys.stderr)
+sys.exit("no such folder: /data")
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "check --json", "catalogue show", "catalogue diff", "catalogue pin --yes"]
+)
+def test_what_a_program_wrote_that_ended_at_its_start_is_told(opagate: Opagate, tmp_path: Path, command: str):
+    (tmp_path / "dying.py").write_text(DYING, "utf-8")
+    program = json.dumps([sys.executable, "dying.py"])
+    upstream = f"{{command: {program}, cwd: ., audience: files, env: {{API_KEY: '${{THE_KEY}}'}}}}"
+    (tmp_path / "gateway.yaml").write_text(
+        f"identity: [{{kind: development}}]\nupstreams: {{files: {upstream}}}\n", "utf-8"
+    )
+
+    done = opagate(*command.split(), environment={"THE_KEY": "sesame-1234", "OTHER": "open-5678"})
+    told = done.out + done.err
+
+    assert done.status == (2 if command in {"catalogue diff", "catalogue pin --yes"} else 1)
+    assert "no such folder: /data" in told
+    assert "cannot log in with [secret] None" in told
+    assert re.findall("line ([0-9]+)", told) == [str(number) for number in range(13, 20)]
+    assert "x1b[2J" in told
+    assert re.findall("[\x1b\u202e]|x{301}|sesame|open-5678", told) == []
+
+
 def test_rules_that_cannot_be_read_are_told(opagate: Opagate, tmp_path: Path):
     opagate("init")
     path = tmp_path / "gateway.yaml"
