@@ -21,7 +21,7 @@ from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
-from gateway.steps import credential_chain, sessionless, subscriptions
+from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
 from gateway.steps.case import gather
 from gateway.steps.deciding import decide, denied
@@ -150,8 +150,8 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(request, Refusal):
         return request
     refused = (
-        await credential_chain.refusal(gateway, upstream, request)
-        or sessionless.refusal(gateway, upstream, request)
+        await gateway.credential_chain.refusal(request, gateway.catalogue.audience(upstream))
+        or sessionless.refusal(gateway.conversations, upstream, request)
         or await subscriptions.refusal(gateway, visit, request)
     )
     if refused is not None:
@@ -160,7 +160,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
         work = decide_and_forward(gateway, visit, transport, request, message)
     else:
         work = pass_through(gateway, visit, transport, request)
-    return await sessionless.during(gateway, upstream, request, work)
+    return await sessionless.during(gateway.conversations, upstream, request, work)
 
 
 _UNKNOWN_UPSTREAM: Final = Refusal(

@@ -6,7 +6,8 @@ from typing import Final, Literal, cast
 
 from msgspec import structs
 
-from gateway.binding.sessions import Session
+from gateway.binding.ownership import Ownership
+from gateway.binding.sessions import Session, Sessions
 from gateway.inspection import own_token
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
@@ -34,10 +35,10 @@ def admitted(
             "The call carries the token with which it is made.",
             "Keep your token in the Authorization header; it is for this gateway alone.",
         )
-    session = own_session(gateway, exchange, principal, message)
+    session = own_session(gateway.sessions, exchange, principal, message)
     if isinstance(session, Refusal):
         return session
-    if message is not None and not owns_handles(gateway, exchange.upstream, principal, message):
+    if message is not None and not owns_handles(gateway.ownership, exchange.upstream, principal, message):
         return _refusal(
             400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
         )
@@ -57,7 +58,7 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
 
 
 def own_session(
-    gateway: Gateway, exchange: Exchange, principal: Principal, message: Message | None
+    sessions: Sessions, exchange: Exchange, principal: Principal, message: Message | None
 ) -> Session | Refusal | None:
     """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
     headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
@@ -68,17 +69,17 @@ def own_session(
         if values_of(exchange.headers, b"last-event-id"):
             return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
         return None
-    session = gateway.sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
+    session = sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
     if session is None or len(sealed) > 1:
         return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
     return session
 
 
-def owns_handles(gateway: Gateway, upstream: str, principal: Principal, message: Message) -> bool:
+def owns_handles(ownership: Ownership, upstream: str, principal: Principal, message: Message) -> bool:
     """Whether every protocol task and request state that the message names was given to this caller."""
     state = state_of(message)
     handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
-    return all(gateway.ownership.belongs(upstream, handle, principal) for handle in handles)
+    return all(ownership.belongs(upstream, handle, principal) for handle in handles)
 
 
 def _is_stateless(message: Message | None) -> bool:

@@ -7,7 +7,8 @@ from functools import partial
 
 from msgspec import Struct
 
-from gateway.binding.sessions import Session
+from gateway.binding.conversations import Conversations
+from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
@@ -52,13 +53,13 @@ def relay(
         remember=lambda handle: gateway.ownership.deliver(
             upstream, handle, principal, None if settlement.past_call is None else settlement.past_call()
         ),
-        asked=partial(_asked, gateway, upstream, request),
+        asked=partial(_asked, gateway.conversations, upstream, request),
         announced=partial(gateway.catalogue.relist, upstream),
         worker=gateway.worker,
     )
     return Relay(
         reply,
-        headers=_answer_headers(gateway, upstream, request, reply),
+        headers=_answer_headers(gateway.sessions, upstream, request, reply),
         on_end=settlement.settle,
         on_broken=lambda error, begun: _last_words(reply, answers.expected, error, begun=begun),
         transform=settlement.observe(_transform(answers, reply, settlement)),
@@ -69,11 +70,11 @@ def relay(
     )
 
 
-def _asked(gateway: Gateway, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
+def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
     """A server asks the caller something. In a session it is the session's."""
     if request.session is None:
         identifier = None if request.message is None else request.message.id
-        gateway.conversations.ask(upstream, request.principal.key, identifier, question)
+        conversations.ask(upstream, request.principal.key, identifier, question)
 
 
 def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -> Transform | None:
@@ -108,7 +109,7 @@ def _last_words(
     return words if message_type(reply.headers) == b"application/json" and not begun else None
 
 
-def _answer_headers(gateway: Gateway, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
+def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
     """What travels back, with the upstream's session id made the caller's own."""
     given = values_of(reply.headers, b"mcp-session-id")
     headers = forwardable_response(reply.headers)
@@ -116,5 +117,5 @@ def _answer_headers(gateway: Gateway, upstream: str, request: UpstreamRequest, r
         return headers
     # A session that goes on is of the token with which it began, whichever token its caller has by now.
     session = Session(given[0], request.began or request.principal.token_mark)
-    sealed = gateway.sessions.seal(session, upstream=upstream, principal=request.principal)
+    sealed = sessions.seal(session, upstream=upstream, principal=request.principal)
     return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))

@@ -17,6 +17,7 @@ from gateway.protocol.parameters import ambiguous, contradicted
 from gateway.steps.current_task import task_of
 from gateway.steps.presenting import Presented, presented
 from gateway.steps.visit import Gateway, Visit
+from gateway.upstream.catalogue import Catalogue
 
 
 class Case(Struct, frozen=True):
@@ -32,7 +33,7 @@ class Case(Struct, frozen=True):
 def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message) -> Case | Refusal:
     """All that a decision on a call needs. Refuses a call that can be read in more than one way, and one of a task or with
     a handle that is not there."""
-    call = _call(gateway, visit.exchange.upstream, message)
+    call = _call(gateway.catalogue, visit.exchange.upstream, message)
     if ambiguous(call.arguments, call.target.schema):
         return _AMBIGUOUS
     if contradicted(call.arguments, call.target.schema, request.headers):
@@ -40,25 +41,25 @@ def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Me
     task = task_of(gateway, visit, request, message, visit.arrived)
     if isinstance(task, Refusal):
         return task
-    handles = presented(gateway, request, message, call, task)
+    handles = presented(gateway.vault, request, message, call, task)
     return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles)
 
 
-def _call(gateway: Gateway, upstream: str, message: Message) -> Call:
+def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:
     """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded,
     but that those of a completion stand under their own names."""
     name = message.name or ""
     match message.method:
         case "resources/read":
-            return Call("resources/read", gateway.catalogue.target(upstream, "resource", name), {"uri": name})
+            return Call("resources/read", catalogue.target(upstream, "resource", name), {"uri": name})
         case "prompts/get":
-            return Call("prompts/get", gateway.catalogue.target(upstream, "prompt", name), _arguments(message))
+            return Call("prompts/get", catalogue.target(upstream, "prompt", name), _arguments(message))
         case completions.METHOD:
             asked = completions.asked(message.params)
-            target = gateway.catalogue.target(upstream, asked.type, asked.name)
+            target = catalogue.target(upstream, asked.type, asked.name)
             return Call("completion/complete", target, asked.arguments)
         case _:
-            return Call("tools/call", gateway.catalogue.target(upstream, "tool", name), _arguments(message))
+            return Call("tools/call", catalogue.target(upstream, "tool", name), _arguments(message))
 
 
 def _arguments(message: Message) -> JsonObject:

@@ -13,7 +13,6 @@ from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
-from gateway.steps import credential_chain
 from gateway.steps.case import Case
 from gateway.steps.recording import append_or_log
 from gateway.steps.shielding import shielded, shielded_result
@@ -90,8 +89,8 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         relevance=relevance,
     )
     content = await gateway.worker.run(size, look)
-    return await credential_chain.with_other_tasks(
-        gateway, case.request.principal.key, case.task, case.call, content, size=size
+    return await gateway.credential_chain.with_other_tasks(
+        case.request.principal.key, case.task, case.call, content, size=size
     )
 
 

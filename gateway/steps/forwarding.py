@@ -17,7 +17,6 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.protocol.headers import values_of
-from gateway.steps import credential_chain
 from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
 from gateway.steps.concealing import Concealing, concealing, demanded
@@ -135,7 +134,7 @@ def observation(
     """What looks at the call's result on its way back."""
 
     async def fold(content: ResultContent) -> JsonObject | None:
-        marked = await credential_chain.with_repeated_marked(gateway, case.request, content)
+        marked = await gateway.credential_chain.with_repeated_marked(case.request, content)
         return gateway.history.observe(case.task, visit.id, marked, label=label(decision))
 
     return Observation(

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway.binding.vault import Concealed
+from gateway.binding.vault import Concealed, Vault
 from gateway.inspection import handles
 from gateway.inspection.credentials.calls import role_at
 from gateway.inspection.credentials.finding import StandIn
@@ -22,7 +22,6 @@ from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol import strict
 from gateway.protocol.error_codes import REFUSED
-from gateway.steps.visit import Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,7 @@ class Presented:
         return Decision("deny", (reason,), (), decision.policy)
 
 
-def presented(
-    gateway: Gateway, request: UpstreamRequest, message: Message, call: Call, task: Task
-) -> Presented | Refusal:
+def presented(vault: Vault, request: UpstreamRequest, message: Message, call: Call, task: Task) -> Presented | Refusal:
     """The handles in the arguments of a call. Refuses one that was not made in this task, and one that stands where
     its value cannot be put."""
     found = handles.places(message.body, _DECIDED.get(call.action))
@@ -67,7 +64,7 @@ def presented(
         return Presented(request)
     held: dict[str, Concealed] = {}
     for handle in (handle for place in found for handle in place.named()):
-        stands_for = gateway.vault.find(task.id, handle)
+        stands_for = vault.find(task.id, handle)
         if stands_for is None:
             return _refusal(
                 "A handle is not known in this task.", "Read again what gave it to you, and use the new one."

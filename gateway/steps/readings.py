@@ -22,7 +22,6 @@ from gateway.model.decision import Refusal
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
-from gateway.steps import credential_chain
 from gateway.steps.current_task import task_of
 from gateway.steps.observation import found
 from gateway.steps.visit import Gateway, Visit
@@ -163,7 +162,7 @@ class Readings:
 
     async def _take(self, reading: _Reading, content: ResultContent) -> None:
         gateway, now = self._gateway, self._gateway.clock()
-        content = await credential_chain.with_repeated_marked(gateway, self._request, content)
+        content = await gateway.credential_chain.with_repeated_marked(self._request, content)
         with _withheld():
             for task in self._tasks(reading.source.past_call, now):
                 number = reading.numbers.get(task.id)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
+from gateway.binding.conversations import Conversations
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
 from gateway.steps.relay import Relay, until_ended
-from gateway.steps.visit import Gateway
 
 _NOT_ASKED: Final = Refusal(
     400,
@@ -31,7 +31,7 @@ _NOT_UNDER_WAY: Final = Refusal(
 )
 
 
-def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusal | None:
+def refusal(conversations: Conversations, upstream: str, request: UpstreamRequest) -> Refusal | None:
     """Why an answer or a cancellation must not be sent: it is to a question that the caller was not asked, or of a request that
     is not its own. `None` if it may, and for every other message.
 
@@ -41,22 +41,22 @@ def refusal(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Refusa
     if message is None or request.session is not None:
         return None
     if message.kind is Kind.RESPONSE:
-        return None if gateway.conversations.answers(upstream, owner, message.id) else _NOT_ASKED
+        return None if conversations.answers(upstream, owner, message.id) else _NOT_ASKED
     if message.method != "notifications/cancelled":
         return None
     named = message.params.get("requestId")
-    own = message.era is Era.HANDSHAKE and gateway.conversations.cancels(upstream, owner, named)
+    own = message.era is Era.HANDSHAKE and conversations.cancels(upstream, owner, named)
     return None if own else _NOT_UNDER_WAY
 
 
 async def during(
-    gateway: Gateway, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Refusal]
+    conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Refusal]
 ) -> Relay | Refusal:
     """Do `work`, which sends the request. Until its answer has ended, its caller may answer and cancel what belongs to it."""
     if not _may_converse(request):
         return await work
     message = request.message
-    end = gateway.conversations.begin(upstream, request.principal.key, None if message is None else message.id)
+    end = conversations.begin(upstream, request.principal.key, None if message is None else message.id)
     return await until_ended(work, end)
 
 

@@ -14,7 +14,6 @@ from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.history import History
 from gateway.identity.identities import Identities
-from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
 from gateway.journal.results import ResultRecord
@@ -24,6 +23,7 @@ from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy import Policy
+from gateway.steps.credential_chain import CredentialChain
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
@@ -71,8 +71,7 @@ class Gateway:
     task_tokens: TaskTokens
     inspector: Inspector
     worker: WorkerThread
-    origins: Origins
-    """Whose tasks were shown which credentials by which systems. Told by `history`."""
+    credential_chain: CredentialChain
     result_record: Callable[[], ResultRecord | None]
     """What is kept of a result, if anything is."""
     style: Literal["result", "protocol"]
