@@ -8,6 +8,7 @@ rewritten, if that is to be.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -127,20 +128,10 @@ class Unchecked:
         """Whatever it is, it passes."""
 
 
-class JsonMessages:
-    """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
+class _Messages(ABC):
+    """Messages of up to `hold` bytes are held until they are whole; `unseen`: larger ones pass."""
 
-    __slots__ = (
-        "_body",
-        "_check",
-        "_checking",
-        "_downstream",
-        "_filter",
-        "_hold",
-        "_last_words",
-        "_passing",
-        "_unseen",
-    )
+    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_unseen")
 
     def __init__(
         self,
@@ -154,12 +145,29 @@ class JsonMessages:
         check: Callable[[], StreamCheck] = Unchecked,
     ) -> None:
         self._filter = filter_message
+        self._unseen = unseen
+        self._last_words = last_words
+        self._downstream = downstream(rewriter, observer)
         self._check = check
         self._checking: StreamCheck | None = None
-        self._downstream = downstream(rewriter, observer)
-        self._last_words = last_words
+        self._begin(hold)
+
+    @abstractmethod
+    def _begin(self, hold: int) -> None: ...
+
+    def _passes(self, part: bytes) -> None:
+        """A part of a message that is too large to be held goes on."""
+        self._checking = self._checking or self._check()
+        self._checking.feed(part)
+
+
+class JsonMessages(_Messages):
+    """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
+
+    __slots__ = ("_body", "_hold", "_passing")
+
+    def _begin(self, hold: int) -> None:
         self._hold = hold
-        self._unseen = unseen
         self._body = bytearray()
         self._passing = False
 
@@ -185,8 +193,7 @@ class JsonMessages:
         return seen if self._downstream is None else await self._downstream.document(seen)
 
     async def _part(self, chunk: bytes) -> bytes:
-        self._checking = self._checking or self._check()
-        self._checking.feed(chunk)
+        self._passes(chunk)
         return chunk if self._downstream is None else await self._downstream.part(chunk)
 
     def _held(self) -> bytes:
@@ -195,28 +202,12 @@ class JsonMessages:
         return held
 
 
-class EventMessages:
+class EventMessages(_Messages):
     """An answer that is a stream of server-sent events. `last_words` may add a message at its end."""
 
-    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_splitter", "_unbroken", "_unseen")
+    __slots__ = ("_splitter", "_unbroken")
 
-    def __init__(
-        self,
-        filter_message: MessageFilter,
-        *,
-        hold: int,
-        unseen: bool,
-        last_words: Callable[[], bytes | None],
-        rewriter: Rewriter | None = None,
-        observer: Observer | None = None,
-        check: Callable[[], StreamCheck] = Unchecked,
-    ) -> None:
-        self._filter = filter_message
-        self._check = check
-        self._checking: StreamCheck | None = None
-        self._downstream = downstream(rewriter, observer)
-        self._unseen = unseen
-        self._last_words = last_words
+    def _begin(self, hold: int) -> None:
         self._splitter = sse.Splitter(hold)
         self._unbroken = sse.Unbroken()
 
@@ -252,9 +243,8 @@ class EventMessages:
         if event.whole:
             return await self._seen(event)
         _allow_unseen(allowed=self._unseen)
-        self._checking = self._checking or self._check()
         raw = self._unbroken.feed(event.raw, last=event.last)
-        self._checking.feed(raw)
+        self._passes(raw)
         if event.last:
             self._checking = None
         if self._downstream is None:
