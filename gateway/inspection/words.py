@@ -215,11 +215,6 @@ def _words_of(text: str, role: Role) -> Iterator[str]:
         yield folded(text)
 
 
-def value_digests(value: Json, role: Role, key: bytes, *, limit: int = 1_000) -> frozenset[int]:
-    """What `authority` holds for an argument: equal to a digest of `mentions` where a text has the same value."""
-    return digests((encoded(word) for word in value_words(value, role, limit)), key)
-
-
 _PARTED: Final = '\r\t"[]{}|;<>`\u201c\u201d'
 _LINES: Final = bytes(10 if chr(code) in _PARTED else code for code in range(256))
 _BULLET: Final = " -*•·>.,!?()'#@"

@@ -25,12 +25,13 @@ from gateway.inspection.arguments import (
 from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.inspection.destinations import MAX_TEXT
 from gateway.inspection.results import ResultWords
-from gateway.inspection.words import digest, digests, value_digests
+from gateway.inspection.words import digest, digests
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
+from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32
 ROLES = {"/to": Role.DESTINATION, "/cc": Role.DESTINATION, "/bcc": Role.DESTINATION, "/body": Role.CONTENT}
