@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made
 from tests.e2e.systems import Agent, Servers, agent, with_sdk
+from tests.e2e.wire import entries
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
 
@@ -135,9 +136,12 @@ def test_a_credential_is_not_shown_to_another_as_the_signature_of_a_link(ada: Ag
 
 
 @requirement("history/credentials")
-def test_a_credential_goes_back_to_the_system_that_it_came_from(ada: Agent):
+def test_a_credential_goes_back_to_the_system_that_it_came_from_and_that_is_on_record(ada: Agent):
     ada.passes("crm", "read", page="key")
     ada.passes("crm", "use", token=KEY)
+    recorded = entries(ada.gateway.folder, "call")[-1]
+    (found,) = recorded["found"]["credentials"]
+    assert (recorded["effect"], found["pointer"], found["origin"]) == ("allow", "/token", "result")
     ada.passes("crm", "read", query=KEY)
 
 
