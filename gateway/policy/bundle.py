@@ -73,7 +73,8 @@ def sources(folder: Path) -> dict[str, str]:
 
 
 def fingerprint(folder: Path, grants: Path | None = None) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, size, inode and modification time of every file: what changes when the folder does, cheaply."""
+    """Name, size, inode and time of the last change of every file: what changes when the folder does, cheaply. The time of the
+    last modification can be set, as tools that copy do; that of the last change is the system's."""
     paths = list(_paths(folder, folder.resolve(), 0))
     if grants is not None:
         paths.append((str(grants), grants))
@@ -83,7 +84,7 @@ def fingerprint(folder: Path, grants: Path | None = None) -> tuple[tuple[str, in
             status = path.stat()
         except OSError as error:
             raise PolicyBroken(f"{name} cannot be read: {error.strerror}", "restore the file") from None
-        marks.append((name, status.st_size, status.st_ino, status.st_mtime_ns))
+        marks.append((name, status.st_size, status.st_ino, status.st_ctime_ns))
     return tuple(marks)
 
 

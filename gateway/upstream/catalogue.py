@@ -460,9 +460,10 @@ def _renewed(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
-    """What tells one state of the lock file from another."""
+    """What tells one state of the lock file from another. Unlike the time of the last modification, that of the last change can be
+    set by nobody."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_ctime_ns, found.st_size, found.st_ino

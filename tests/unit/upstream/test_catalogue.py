@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -327,6 +328,23 @@ async def test_an_unchanged_lock_file_is_not_read_again(world: World, monkeypatc
     await catalogue.reload()
 
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
+
+
+async def test_a_lock_file_that_was_rewritten_in_its_size_and_given_its_old_time_is_read_again(world: World):
+    catalogue = world.catalogue()
+    await catalogue.refresh()
+    await catalogue.reload()
+    before = world.lock.stat()
+    world.lock.write_text(world.lock.read_text("utf-8").replace("digest", "dugest"), "utf-8")
+    while (
+        world.lock.stat().st_ctime_ns == before.st_ctime_ns
+    ):  # the file system's clock may tick once in some milliseconds
+        os.utime(world.lock, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(world.lock, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with capture_logs() as logs:
+        await catalogue.reload()
+
+    assert [entry["event"] for entry in logs] == ["catalogue.lock-unusable"]
 
 
 async def test_first_use_never_replaces_a_pin_that_another_process_made(world: World):
