@@ -146,7 +146,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     transport = gateway.upstreams.get(upstream)
     if transport is None:
         return _UNKNOWN_UPSTREAM
-    request = admitted(gateway, visit, principal, message)
+    request = await admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
     refused = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, Literal, cast
 
 from msgspec import structs
@@ -22,13 +23,15 @@ _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})
 
 
-def admitted(
+async def admitted(
     gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
 ) -> UpstreamRequest | Refusal:
     """The request as it would travel on, if all that it names is its caller's own."""
     exchange = visit.exchange
     headers = forwardable(visit, message)
-    if own_token.is_carried(values_of(exchange.headers, b"authorization"), headers, message.body if message else b""):
+    body = message.body if message else b""
+    look = partial(own_token.is_carried, values_of(exchange.headers, b"authorization"), headers, body)
+    if await gateway.worker.run(len(body), look):
         return _refusal(
             400,
             "request/own-token",

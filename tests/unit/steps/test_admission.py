@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+
 import pytest
 
+from gateway.inspection import own_token
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
+from gateway.model.wire import Headers
 from tests.unit.harness import URL, Bench, call, message, modern, result
 
 
@@ -56,6 +61,23 @@ async def test_the_callers_own_token_does_not_travel_inside_a_call(there: Bench,
 
     assert answer.codes == ["request/own-token"]
     assert there.upstream.sent == []
+
+
+async def test_a_long_call_is_looked_through_for_the_token_beside_the_event_loop(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """A body of 7 MB in percent signs takes a third of a second, in which others would wait."""
+    look, threads = own_token.is_carried, list[str]()
+
+    def looked(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return look(authorization, headers, body)
+
+    monkeypatch.setattr(own_token, "is_carried", looked)
+    for length in (10, 100_000):
+        assert (await there.ask(call(path="%61" * length))).status == 200
+
+    assert threads == ["MainThread", "worker"]
 
 
 async def test_a_trace_is_joined_and_passed_on(there: Bench):
