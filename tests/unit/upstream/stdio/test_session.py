@@ -298,28 +298,47 @@ async def test_a_client_that_leaves_while_it_waits_does_not_cancel_the_request(m
     assert (await json_of(await client.call(2)))["id"] == 2
 
 
-async def test_a_request_that_the_client_cancels_is_answered_and_its_late_response_dropped(make: Make):
+async def test_what_the_server_says_after_a_client_has_left_goes_to_a_stream_that_is_read(make: Make):
     client = await connected(make)
-    reply = await client.call(1, [note(data="open")])
+    session = session_of(client)
+    waiting = asyncio.ensure_future(client.call(1, [{"stderr": ""}]))
+    await until(lambda: session.in_flight == 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    get = await client.get()
+    await client.post(tell([note("notifications/tools/list_changed")]))
+
+    assert (await next_event(get))["method"] == "notifications/tools/list_changed"
+
+
+@pytest.mark.parametrize("request_id", [1, "one"])
+async def test_a_request_that_the_client_cancels_is_answered_and_its_late_response_dropped(
+    make: Make, request_id: int | str
+):
+    client = await connected(make)
+    reply = await client.call(request_id, [note(data="open")])
     await next_event(reply)
-    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, "script": [result(1)]}}
+    params = {"requestId": request_id, "script": [result(request_id)]}
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
 
     assert (await client.post(cancel)).status == 202
 
     ((_, message),) = events_of(await body_of(reply))
-    assert message == {"jsonrpc": "2.0", "id": 1, "error": {"code": 0, "message": "the client cancelled the request"}}
+    error = {"code": 0, "message": "the client cancelled the request"}
+    assert message == {"jsonrpc": "2.0", "id": request_id, "error": error}
     assert session_of(client).in_flight == 0
     assert (await json_of(await client.call(2)))["id"] == 2
 
 
-@pytest.mark.parametrize("request_id", [99, None, True, [1]])
-async def test_a_cancellation_of_nothing_is_forwarded_and_changes_nothing(make: Make, request_id: Any):
+@pytest.mark.parametrize(
+    ("method", "request_id"),
+    [*(("notifications/cancelled", other) for other in (99, None, True, [1])), ("notifications/progress", 1)],
+)
+async def test_a_cancellation_of_nothing_is_forwarded_and_changes_nothing(make: Make, method: str, request_id: Any):
     client = await connected(make)
     await next_event(await client.call(1, [note(data="open")]))
 
-    reply = await client.post(
-        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
-    )
+    reply = await client.post({"jsonrpc": "2.0", "method": method, "params": {"requestId": request_id}})
 
     assert reply.status == 202
     assert session_of(client).in_flight == 1
@@ -348,6 +367,36 @@ async def test_a_request_that_is_never_answered_is_a_timeout_and_cancelled_in_th
 
     assert session_of(client).in_flight == 0
     await until(lambda: "notifications/cancelled" in (tmp_path / "record").read_text())
+
+
+async def test_a_request_that_is_never_answered_ends_its_open_stream_with_a_timeout(
+    make: Make, tmp_path: Any, monkeypatch: Any
+):
+    monkeypatch.setenv("RECORD_FILE", str(tmp_path / "record"))
+    client = await connected(make, env={"RECORD": "${RECORD_FILE}"}, first_byte="500ms")
+    session = session_of(client)
+    reply = await session.request(_message(5, {"script": []}), prime=False, grace=0.0)
+
+    ((_, message),) = events_of(await body_of(reply))
+    assert (message["id"], message["error"]["data"]) == (5, {"code": "upstream/timeout"})
+    assert session.in_flight == 0
+    await until(lambda: "notifications/cancelled" in (tmp_path / "record").read_text())
+
+
+async def test_streams_that_are_not_read_to_their_end_outlive_many_requests(make: Make):
+    client = await connected(make)
+    get, open_ = await client.get(), await client.call(1, [note(data="open")])
+    ((event, _),) = events_of(await anext(open_.chunks))
+    await client.post(tell([note(data="more")]))
+    await open_.close()
+    await get.close()
+    for request in range(2, 2 + 2 * session._PRUNE_EVERY):
+        await client.call(request, [result(request)])
+    await client.post(tell([result(1)]))
+
+    rest = [message for _, message in events_of(await body_of(await client.get(event)))]
+    assert rest[-1]["id"] == 1
+    assert is_stream(await client.get("0-0"))
 
 
 async def test_a_child_that_dies_before_it_answers_is_an_error_and_the_session_is_over(make: Make):
