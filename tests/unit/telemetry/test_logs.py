@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Generator
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -48,6 +49,22 @@ def test_an_exception_is_told_by_its_type_and_place(capsys: pytest.CaptureFixtur
     assert SECRET not in json.dumps(told)
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_neither_form_tells_the_words_of_an_exception(
+    form: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
+):
+    configure(form, "info")
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("test").exception("defect")
+        logging.getLogger("dependency").exception("it failed")
+    told = capsys.readouterr().err
+
+    assert told.count("ValueError") == 2
+    assert SECRET not in told
+
+
 def test_an_exception_of_a_dependency_is_told_in_the_same_way(capsys: pytest.CaptureFixture[str]):
     configure("json", "info")
     try:
@@ -66,7 +83,9 @@ def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str])
     logging.getLogger("dependency").info("quiet")
     structlog.get_logger("test").warning("loud", exc_info=False)
 
-    assert [line["event"] for line in lines(capsys)] == ["loud"]
+    (told,) = lines(capsys)
+    assert (told["event"], told["level"]) == ("loud", "warning")
+    assert datetime.fromisoformat(told["timestamp"]).utcoffset() == timedelta(0)
 
 
 def test_the_console_has_the_same_words_for_people(capsys: pytest.CaptureFixture[str]):

@@ -13,6 +13,10 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
     metrics.handles("files", concealed=2, put_back=1)
     metrics.policy_ready.set_function(lambda: 1.0)
     metrics.observe_in_flight(lambda: 3)
+    metrics.journal_failures.inc()
+    metrics.suppressed.labels("files").inc()
+    metrics.policy_reloads.labels("loaded").inc()
+    metrics.definitions.labels("files", "changed").inc()
     metrics.open_calls.set_function(lambda: 2.0)
     server = {"processes": 1, "sessions": 0, "in_flight": 0, "failures": 1, "retry_seconds": 0.5}
     metrics.observe_servers(lambda: {"files": server})
@@ -22,7 +26,12 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
         'opagate_refusals_total{code="request/json"} 1.0',
         'opagate_calls_total{action="tools/call",code="tool/not-granted",effect="deny",upstream="files"} 1.0',
         'opagate_settled_total{outcome="completed",upstream="files"} 1.0',
+        'opagate_call_seconds_sum{upstream="files"} 0.2',
         'opagate_answer_bytes_total{upstream="files"} 17.0',
+        "opagate_journal_failures_total 1.0",
+        'opagate_suppressed_total{upstream="files"} 1.0',
+        'opagate_policy_reloads_total{result="loaded"} 1.0',
+        'opagate_definition_changes_total{kind="changed",upstream="files"} 1.0',
         'opagate_concealed_total{upstream="files"} 2.0',
         'opagate_put_back_total{upstream="files"} 1.0',
         "opagate_decision_seconds_count 1.0",

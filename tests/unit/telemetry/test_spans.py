@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
@@ -27,6 +27,7 @@ def test_a_span_is_recorded_and_named_to_the_upstream(parent: bytes | None, fail
     assert trace.traceparent is not None
     assert trace.traceparent.startswith(f"00-{trace.trace_id}-{span.context.span_id:016x}-".encode())
     assert span.attributes == {"opagate.outcome": "completed"}
+    assert (span.resource.attributes["service.name"], span.kind) == ("opagate", SpanKind.SERVER)
     assert (span.status.status_code is StatusCode.ERROR) is failed
     if parent is not None:
         assert trace.trace_id == TRACE

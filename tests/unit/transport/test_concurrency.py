@@ -18,13 +18,14 @@ def test_an_address_has_so_many_connections_and_no_more_until_one_is_gone():
     assert [shares.admit("192.0.2.1") for _ in range(2)] == [True, False]
 
 
-def test_one_client_takes_nothing_from_another():
+@pytest.mark.parametrize(("one", "another"), [("192.0.2.1", "192.0.2.2"), ("a caller", "another caller")])
+def test_one_client_takes_nothing_from_another(one: str, another: str):
     shares = ConcurrencyLimit(1)
-    assert shares.admit("192.0.2.1")
-    assert shares.admit("192.0.2.2")
+    assert shares.admit(one)
+    assert shares.admit(another)
 
 
-@pytest.mark.parametrize(("other", "admitted"), [("2001:db8:0:1::2", False), ("2001:db8:0:2::1", True)])
+@pytest.mark.parametrize(("other", "admitted"), [("2001:db8:0:1:ffff::2", False), ("2001:db8:0:2::1", True)])
 def test_a_network_of_ipv6_is_one_client(other: str, *, admitted: bool):
     shares = ConcurrencyLimit(1)
     assert shares.admit("2001:db8:0:1::1")

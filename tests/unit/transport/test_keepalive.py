@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from gateway.transport.keepalive import COMMENT, KeepAlive
 
 
@@ -18,9 +20,27 @@ class Wire:
         self.something.set()
 
 
-async def test_an_idle_stream_gets_a_comment():
+async def test_an_idle_stream_gets_a_comment_and_goes_on():
+    sent: list[Any] = []
+    something = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        something.set()
+
+    keep_alive = KeepAlive(send, 0.01)
+    await asyncio.wait_for(something.wait(), 5)
+    await keep_alive.stop()
+
+    assert sent[0] == {"type": "http.response.body", "body": b": keep-alive\n\n", "more_body": True}
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+async def test_an_event_may_end_in_any_of_the_line_ends(end: bytes):
     wire = Wire()
     keep_alive = KeepAlive(wire.send, 0.01)
+    for chunk in (b"data: 1", end[:1], end[1:]):
+        await keep_alive.passing(chunk)
     await asyncio.wait_for(wire.something.wait(), 5)
     await keep_alive.stop()
 

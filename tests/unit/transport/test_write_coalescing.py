@@ -89,6 +89,7 @@ async def test_aborting_drops_what_is_held_back():
     await asyncio.sleep(0)
 
     assert wire.calls == ["abort"]
+    assert found.get_write_buffer_size() == 7
 
 
 async def test_the_rest_is_asked_of_the_transport():
