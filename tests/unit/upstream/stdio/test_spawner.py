@@ -102,6 +102,24 @@ async def test_the_wait_of_one_principal_is_not_anothers(spawner_of: MakeSpawner
     await spawner.spawn("bob")
 
 
+async def test_what_is_told_is_of_the_principal_for_whom_it_is_worst(spawner_of: MakeSpawner, clock: Clock):
+    spawner = spawner_of(*PUPPET, '[{"exit": 1}]')
+    for principal, wait in (("alice", 0.5), ("alice", 0.0), ("bob", 0.0)):
+        await spawner.spawn(principal)
+        await ended(spawner)
+        clock.now += wait
+
+    assert (spawner.failures, spawner.retry_seconds()) == (2, 1.0)
+
+
+async def test_the_processes_of_an_upstream_are_read_by_turns_with_each_other(spawner_of: MakeSpawner):
+    """Else many that flood would leave no time for all else, each by itself within its bound."""
+    spawner = spawner_of()
+    one, other = await spawner.spawn("alice"), await spawner.spawn("bob")
+
+    assert one._throttle is other._throttle
+
+
 async def test_failures_are_forgotten_after_a_minute(spawner_of: MakeSpawner, clock: Clock):
     spawner = spawner_of(*PUPPET, '[{"exit": 1}]')
     await spawner.spawn("alice")
