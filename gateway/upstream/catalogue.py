@@ -173,6 +173,7 @@ class Catalogue:
         """
         if len(items) > MAX_KNOWN:
             return False
+        await self.ensure(upstream)
         if await self._note(upstream, subject, items, complete=complete, own=False):
             self.relist(upstream)
         return True

@@ -96,7 +96,8 @@ class Definitions:
         `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
         less of a definition, so a pin that is made from one is written only after an own listing has completed it.
         It may also show other tools, by what the client can do or has done before: so what it lacks is not gone, and
-        what only it has does not go with the gateway's own listing.
+        what only it has does not go with the gateway's own listing. Until there is one, all of it is unknown: an upstream
+        must not have what no person can be shown trusted by keeping it from the gateway.
         """
         found, problems = self._read(items[:MAX_KNOWN])
         complete = complete and len(items) <= MAX_KNOWN
@@ -109,7 +110,7 @@ class Definitions:
             self._trust_first(name, item, at, own=own)
             self._suspect(name, item, own=own)
         self._seen.update(found if own else self._wider(found))
-        self.listed = self.listed or complete
+        self.listed = self.listed or (complete and own)
         if complete:
             self._unreadable = problems
             self._shown = frozenset(found) if own else self._shown

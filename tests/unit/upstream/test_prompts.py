@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -295,3 +295,30 @@ async def test_prompts_that_cannot_be_listed_any_more_keep_their_state_and_their
     assert pin(catalogue, "greet") is Pin.MATCH
     assert catalogue.target("files", "tool", "new").pin is Pin.MATCH
     assert lockfile.load(world.lock).of("files", "prompt").keys() == {"greet"}
+
+
+@pytest.mark.parametrize("trust", ["first_use", "locked"])
+async def test_prompts_that_a_server_lists_to_clients_and_not_to_the_gateway_are_unknown(
+    world: World, trust: Literal["first_use", "locked"]
+):
+    answer = world.ports["files"].answer
+    world.ports["files"].answer = lambda request: (
+        error(request, -32603) if method(request) == "prompts/list" else answer(request)
+    )
+    world.prompts = [GREET]
+    catalogue = world.catalogue(trust)
+    await catalogue.refresh()
+    await catalogue.observe("files", "prompt", [GREET], complete=True)
+
+    assert pin(catalogue, "greet") is Pin.UNKNOWN
+
+
+async def test_a_list_that_a_client_gets_first_has_the_gateway_list_before_it_is_judged(world: World):
+    world.down = True
+    catalogue = world.catalogue()
+    await catalogue.observe("files", "tool", [GOOD], complete=True)
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.UNKNOWN
+
+    world.down, world.now = False, world.now + 1
+    await catalogue.observe("files", "tool", [GOOD], complete=True)
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
