@@ -67,8 +67,8 @@ async def test_a_change_that_is_seen_while_a_long_listing_is_read_is_not_undone_
 
 async def test_many_changes_are_told_some_at_a_time_and_all_of_them_at_the_stop(world: World):
     catalogue = world.catalogue("locked")
+    world.files = []
     await catalogue.refresh("files")
-    world.changes.clear()
     await catalogue.observe("files", "tool", [tool(name) for name in MANY], complete=True)
     told = [len(world.changes)]
     while told[-1] < MAX_KNOWN // 2:
