@@ -14,12 +14,13 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
-from gateway.inspection.words import digests, distinctive, mentions, value_digests
+from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
+from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32
 RULES = ruleset.load()

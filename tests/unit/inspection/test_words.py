@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.inspection.common_words import COMMON
 from gateway.inspection.destinations import listed
-from gateway.inspection.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions, value_digests
+from gateway.inspection.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions
 from gateway.model.target import Role
+from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32
 
