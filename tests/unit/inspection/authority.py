@@ -7,6 +7,6 @@ from gateway.model.target import Role
 from gateway.model.wire import Json
 
 
-def value_digests(value: Json, role: Role, key: bytes) -> frozenset[int]:
+def value_digests(value: Json, role: Role, key: bytes, *, limit: int = 1_000) -> frozenset[int]:
     """Equal to a digest of `mentions` where a text has the same value."""
-    return digests((encoded(word) for word in value_words(value, role, 1_000)), key)
+    return digests((encoded(word) for word in value_words(value, role, limit)), key)
