@@ -95,8 +95,7 @@ def pin(
 
     Tools and prompts of one name go together. The instructions of an upstream are called UPSTREAM/instructions.
 
-    By its name, also what is as it was pinned is pinned again: callers may then use it, though a running gateway has seen
-    it otherwise meanwhile.
+    By its name, also what is as it was pinned is pinned again, for callers of a gateway that has seen it otherwise since.
 
     A running gateway follows the lock file.
     """
