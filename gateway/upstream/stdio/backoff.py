@@ -38,4 +38,4 @@ class Backoff:
         return now - self._failed_at > STEADY_LIFE
 
     def _delay(self) -> float:
-        return min(FIRST_DELAY * 2.0 ** min(self.failures - 1, 16), LONGEST_DELAY) if self.failures else 0.0
+        return min(FIRST_DELAY * 2.0 ** min(self.failures - 1, 16), LONGEST_DELAY)

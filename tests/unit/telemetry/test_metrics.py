@@ -42,3 +42,13 @@ def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and
         'opagate_stdio_retry_seconds{upstream="files"} 0.5',
     ):
         assert sample in text
+
+
+def test_what_is_true_of_the_processes_of_a_server_now_is_told():
+    metrics = Metrics()
+    told = {"processes": 2, "sessions": 3, "in_flight": 4, "failures": 5, "retry_seconds": 0.5}
+    metrics.observe_servers(lambda: {"files": told})
+    text = metrics.exposition().decode()
+
+    for name, value in told.items():
+        assert f'opagate_stdio_{name}{{upstream="files"}} {float(value)}' in text

@@ -39,6 +39,14 @@ def test_a_process_that_lived_a_minute_begins_the_count_anew():
     assert backoff.wait(70.0) == 0.5
 
 
+def test_of_a_process_that_lived_a_minute_the_failure_counts_though_another_failed_meanwhile():
+    backoff = Backoff()
+    backoff.failed(started=49.0, now=50.0)
+    backoff.failed(started=0.0, now=70.0)
+
+    assert (backoff.failures, backoff.wait(70.0)) == (1, 0.5)
+
+
 def test_processes_that_ran_together_and_die_together_are_one_failure():
     backoff = Backoff()
     for _ in range(5):
