@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hmac
 import threading
 import time
 from dataclasses import replace
@@ -165,6 +166,16 @@ async def test_how_a_call_ended_is_counted_and_said_in_its_span(
             "opagate.outcome": outcome,
         }
         assert (span.status.status_code is StatusCode.ERROR) is failed
+
+
+async def test_the_record_says_of_an_answer_its_status_its_size_and_what_it_was(tmp_path: Path):
+    async with bench(tmp_path, more="journal: {results: digest}\n") as there:
+        there.upstream.script = lambda _request: Back(404, "text/plain", (b"so", b"rry"))
+        await there.ask(call())
+        was = hmac.digest(there.gateway.journal.fingerprint_key, b"sorry", "sha256").hex()
+
+        (settled,) = there.entries("settled")
+        assert (settled["status"], settled["bytes"], settled["result"]) == (404, 5, was)
 
 
 async def test_what_needs_no_decision_passes_and_is_measured(there: Bench):
