@@ -380,6 +380,7 @@ async def test_a_subscription_that_the_server_cancels_ends(make: Make):
     await client.call(2, [note("notifications/cancelled", requestId=1), result(2)])
 
     assert [m.get("method") for _, m in events_of(await body_of(stream))] == [ACKNOWLEDGED]
+    assert client.upstream.status().in_flight == 0
 
 
 @pytest.mark.parametrize("about", [{"requestId": 2}, {"requestId": 50}, {}])
