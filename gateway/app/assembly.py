@@ -52,7 +52,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         tracing = _tracing(stack, configuration)
-        key = load_key(configuration.state)
+        key = load_key(configuration.state, configuration.journal.path)
         journal, recorder = _record(stack, configuration, key, metrics, clock)
         policy = await _policy(stack, configuration, recorder, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))

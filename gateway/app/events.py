@@ -82,6 +82,8 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
     if event.kind == "loaded":
         recorder.write("policy", lambda: policy_entry(revision(status)))
         log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
+    elif event.kind == "mended":
+        log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)
     else:
         log.error(
             "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error

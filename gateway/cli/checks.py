@@ -345,14 +345,13 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     except GatewayError as error:
         yield _failed("journal", error)
         return
-    yield _continued(folder, key, settings.state / journal_keys.KEY_FILE, len(segments))
+    yield _continued(folder, key, settings.state, len(segments))
 
 
-def _continued(folder: Path, key: bytes | None, file: Path, segments: int) -> Finding:
+def _continued(folder: Path, key: bytes | None, state: Path, segments: int) -> Finding:
     """Whether a gateway could go on with a journal that is there."""
     if key is None and segments:
-        remedy = "put it back from a copy; to go on without, move the journal folder away"
-        return Finding("fail", "journal", f"{folder} was written with a key that is not there: {file}", remedy)
+        return _failed("journal", journal_keys.lost(state, folder))
     try:
         if key is not None:
             recovery.require_end(folder, Chain.of(key))

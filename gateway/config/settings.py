@@ -228,7 +228,12 @@ class HistorySettings(Settings):
     tasks: Count = Field(
         default=20_000, gt=0, description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten."
     )
-    tasks_per_caller: Count = Field(default=5_000, gt=0, description="The same for the tasks of one caller.")
+    tasks_per_caller: Count = Field(
+        default=5_000,
+        gt=0,
+        description="The same for the tasks of one caller. A declared one counts until an hour after its expiry, also when"
+        " it was ended before.",
+    )
 
 
 class JournalSettings(Settings):

@@ -440,7 +440,8 @@ class History:
         if owned >= self._owner_limit:
             raise HistoryFull(
                 f"the caller has {owned} tasks, as many as one may have",
-                "wait until some are idle, or have the operator raise history.tasks_per_caller",
+                "open them with shorter expiries, for each counts until an hour after its own, or until it is idle if it was not"
+                " declared; or have the operator raise history.tasks_per_caller",
             )
         if len(self._kept) >= self._limit:
             raise HistoryFull(

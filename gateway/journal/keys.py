@@ -1,4 +1,4 @@
-"""The journal's key: `<state>/journal-key`, made when it is missing.
+"""The journal's key: `<state>/journal-key`, made for a journal that has not begun.
 
 It keys the chain (see `chain`) and the fingerprints of arguments, results and credentials (see `redaction`). Who can
 read it can forge the record; keep it where the journal's readers cannot.
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import JournalError
+from gateway.journal.storage import segments
 from gateway.key_files import KeyFile
 
 if TYPE_CHECKING:
@@ -21,10 +22,21 @@ KEY_FILE: Final = "journal-key"
 KEY_BYTES: Final = 32
 
 
-def load_key(state: Path, *, random: Callable[[int], bytes] = secrets.token_bytes) -> bytes:
-    """Read the key below the state folder, or make one. Raises `JournalError`."""
+def load_key(state: Path, journal: Path, *, random: Callable[[int], bytes] = secrets.token_bytes) -> bytes:
+    """Read the key below the state folder, or make one for a journal that has not begun: a new one would make all that
+    was written with the other look damaged. Raises `JournalError`."""
     file = _file(state)
+    if not file.path.exists() and journal.exists() and segments(journal):
+        raise lost(state, journal)
     return _whole(file, file.load(partial(random, KEY_BYTES)))
+
+
+def lost(state: Path, journal: Path) -> JournalError:
+    """Why a journal cannot go on whose key is missing."""
+    return JournalError(
+        f"{journal} was written with a key that is not there: {state / KEY_FILE}",
+        "put it back from a copy; to go on without, move the journal folder away",
+    )
 
 
 def read_key(state: Path) -> bytes | None:

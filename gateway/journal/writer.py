@@ -1,6 +1,6 @@
 """The journal that the gateway writes.
 
-    journal = Journal.open(settings.journal, key=keys.load_key(settings.state), clock=time.time)
+    journal = Journal.open(settings.journal, key=keys.load_key(settings.state, settings.journal.path), clock=time.time)
     await journal.append("call", entry.call_entry(...))
     await journal.close()
 

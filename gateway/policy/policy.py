@@ -43,9 +43,9 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvent:
-    """For logs and metrics. `problem` is told once, when it arises."""
+    """For logs and metrics. `problem` is told once, when it arises; `mended` when it is over and no other policy came of it."""
 
-    kind: Literal["loaded", "problem", "failed"]
+    kind: Literal["loaded", "problem", "mended", "failed"]
     status: PolicyStatus
     error: BaseException | None = None
 
@@ -171,9 +171,11 @@ class Policy:
                 self._tell("loaded")
             if self._source.problem not in {None, problem}:
                 self._tell("problem")
+            elif self._source.problem is None and problem is not None and not changed:
+                self._tell("mended")
             problem = self._source.problem
 
-    def _tell(self, kind: Literal["loaded", "problem", "failed"], error: BaseException | None = None) -> None:
+    def _tell(self, kind: Literal["loaded", "problem", "mended", "failed"], error: BaseException | None = None) -> None:
         if self._on_event is not None:
             with suppress(Exception):  # a log that fails must not turn a denial into an exception
                 self._on_event(PolicyEvent(kind, self.status(), error))

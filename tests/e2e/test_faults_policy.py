@@ -246,6 +246,7 @@ def test_a_policy_that_breaks_leaves_the_last_good_one_in_force(
         grants.write_text(good, "utf-8")
         until(lambda: not problems(gateway))
         assert metric(gateway, "opagate_policy_ready") == 1
+        until(lambda: '"policy.mended"' in gateway.printed())
         grants.write_text(good.replace('tools: ["*"]', "tools: [nothing]"), "utf-8")
         until(lambda: json.loads(page(gateway, "/readyz")[1])["policy"]["revision"] != revision)
         recorder.take()

@@ -34,7 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
     async def written() -> None:
         journal = Journal.open(
-            settings, key=load_key(tmp_path / "state"), clock=lambda: now - 10 * DAY + next(hours) * 3600
+            settings,
+            key=load_key(tmp_path / "state", tmp_path / "journal"),
+            clock=lambda: now - 10 * DAY + next(hours) * 3600,
         )
         for number in range(230):
             await journal.append("policy", {"name": "p", "revision": str(number)})

@@ -204,6 +204,7 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
     events: list[PolicyEvent] = []
     defect = RuntimeError()
     source.looks = [(False, None), (True, None), (False, "p1"), (False, "p1"), defect, (False, "p2"), (True, None)]
+    source.looks += [(False, "p3"), (False, None), (False, None)]
     steps = _Steps(len(source.looks))
     policy = _policy(source, sleep=steps, on_event=events.append)
 
@@ -218,6 +219,8 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
         ("failed", "p1"),
         ("problem", "p2"),
         ("loaded", None),
+        ("problem", "p3"),
+        ("mended", None),
     ]
     assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, since=7.0)
     assert source.closed
