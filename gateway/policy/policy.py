@@ -89,6 +89,7 @@ class Policy:
         self._sleep = sleep
         self._on_event = on_event
         self._since = 0.0
+        self._on_change: Callable[[], object] = lambda: None
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -124,6 +125,10 @@ class Policy:
             with suppress(asyncio.CancelledError):
                 await self._watch
         await self._source.aclose()
+
+    def on_change(self, told: Callable[[], object]) -> None:
+        """Have `told` called whenever another policy has come into force."""
+        self._on_change = told
 
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: what fails is a denial with its own code."""
@@ -163,17 +168,21 @@ class Policy:
             await self._sleep(self._interval)
             try:
                 changed = await self._source.look()
+                if changed:
+                    self._came_into_force()
             except Exception as error:  # noqa: BLE001 - the watch must outlive a defect, and the defect be seen
                 self._tell("failed", error)
                 continue
-            if changed:
-                self._since = self._clock()
-                self._tell("loaded")
             if self._source.problem not in {None, problem}:
                 self._tell("problem")
             elif self._source.problem is None and problem is not None and not changed:
                 self._tell("mended")
             problem = self._source.problem
+
+    def _came_into_force(self) -> None:
+        self._since = self._clock()
+        self._tell("loaded")
+        self._on_change()
 
     def _tell(self, kind: Literal["loaded", "problem", "mended", "failed"], error: BaseException | None = None) -> None:
         if self._on_event is not None:

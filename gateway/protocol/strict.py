@@ -58,6 +58,7 @@ LISTEN: Final = frozenset({"taskIds", "resourceSubscriptions"})
 """The members of `params.notifications` in `subscriptions/listen` that name things."""
 
 RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
+SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 """The member of `_meta` that ties a message to a task (2025-11-25/basic/utilities/tasks.mdx)."""
 
 RELATED: Final = frozenset({"taskId"})

@@ -17,6 +17,7 @@ from gateway.model.call import PastCall
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
+from gateway.steps.changed_lists import changed_lists
 from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
 from gateway.steps.visibility import trusted_instructions, visible_names
@@ -45,6 +46,7 @@ def relay(
 ) -> Relay:
     """An upstream's answer, made ready for this caller."""
     upstream, principal, message = visit.exchange.upstream, request.principal, request.message
+    idle = message is None or message.method == "subscriptions/listen"
     answers = Answers(
         message,
         upstream,
@@ -66,7 +68,8 @@ def relay(
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         on_sent=settlement.read,
-        idle=message is None or message.method == "subscriptions/listen",
+        idle=idle,
+        announcement=partial(changed_lists, request, gateway.catalogue.announces(upstream)) if idle else None,
     )
 
 

@@ -55,11 +55,13 @@ class Relay:
     """One answer. Iterated once by the edge; `close` must follow in any case.
 
     `on_sent` is called when `close` begins, before anything is waited for: whatever the caller sends next is looked at
-    after it. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
+    after it. `announcement` gives the events that tell of changed lists, and is told whether any of the answer was passed
+    on. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
     """
 
     __slots__ = (
         "_after",
+        "_announcement",
         "_begun",
         "_bounds",
         "_closed",
@@ -89,6 +91,7 @@ class Relay:
         idle: bool = False,
         hasher: Hasher | None = None,
         on_sent: Callable[[], object] = lambda: None,
+        announcement: Callable[[bool], bytes] | None = None,
         on_broken: Callable[[UpstreamError, bool], bytes | None] = lambda _error, _begun: None,
     ) -> None:
         self.status = reply.status
@@ -97,6 +100,7 @@ class Relay:
         self._reply = reply
         self._on_end = on_end
         self._on_sent = on_sent
+        self._announcement = announcement
         self._on_broken = on_broken
         self._transform = transform
         self._bounds = bounds
@@ -117,6 +121,11 @@ class Relay:
     def whole(self) -> bool:
         """Whether there is nothing after the chunk that was given last."""
         return self._exhausted
+
+    @property
+    def announcement(self) -> bytes:
+        """The events, if any, by which the reader of this answer learns that lists may show something else than before."""
+        return b"" if self._announcement is None else self._announcement(self._begun)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

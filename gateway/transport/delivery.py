@@ -45,6 +45,7 @@ class Delivery:
     def __init__(self, limits: Limits) -> None:
         self._keep_alive = limits.keep_alive.total_seconds()
         self._idle: set[asyncio.Task[Any]] = set()
+        self._streams: dict[KeepAlive, Stream] = {}
         self._draining = False
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -56,6 +57,12 @@ class Delivery:
         self._draining = True
         for task in self._idle:
             task.cancel()
+
+    def announce_changed_lists(self) -> None:
+        """Tell those who listen that lists may show something else than before."""
+        for keep_alive, stream in self._streams.items():
+            if events := stream.announcement:
+                keep_alive.announce(events)
 
     async def ended(self, within: float) -> None:
         """Returns when nothing is being worked on any more, or after `within` seconds."""
@@ -145,6 +152,7 @@ class Delivery:
     async def _pump_events(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
         keep_alive = KeepAlive(send, self._keep_alive)
+        self._streams[keep_alive] = stream
         try:
             async for chunk in stream:
                 await keep_alive.passing(chunk)
@@ -153,6 +161,7 @@ class Delivery:
             # As above.
             return
         finally:
+            del self._streams[keep_alive]
             await keep_alive.stop()
         await send(_END)
 

@@ -72,6 +72,10 @@ class Edge:
         """Returns when nothing is being worked on any more, or after `within` seconds."""
         await self._delivery.ended(within)
 
+    def announce_changed_lists(self) -> None:
+        """Tell those who listen that lists may show something else than before."""
+        self._delivery.announce_changed_lists()
+
     def drain(self) -> None:
         """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
         self._delivery.drain()

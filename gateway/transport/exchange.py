@@ -72,7 +72,8 @@ class Stream(Protocol):
 
     It is iterated once. `close` is called in any case, whether it was read to its end or the client left before, and a
     cancellation does not cut it short. `idle`: it waits for news rather than for the result of a call; such streams are
-    ended first when the gateway drains. `whole`, after a chunk: that was the last one.
+    ended first when the gateway drains. `whole`, after a chunk: that was the last one. `announcement` are the events, if any,
+    by which its reader learns that lists may show something else than before.
     """
 
     @property
@@ -83,6 +84,8 @@ class Stream(Protocol):
     def idle(self) -> bool: ...
     @property
     def whole(self) -> bool: ...
+    @property
+    def announcement(self) -> bytes: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def __anext__(self) -> bytes: ...

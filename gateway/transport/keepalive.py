@@ -1,4 +1,5 @@
-"""Comments on an idle event stream, so that nothing between gateway and client closes it.
+"""What the gateway itself says on an event stream: comments while it is idle, so that nothing between gateway and client
+closes it, and announcements.
 
 MCP 2026-07-28, streamable HTTP, "Receiving Messages": a line that begins with a colon carries no data.
 """
@@ -10,16 +11,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 COMMENT: Final = b": keep-alive\n\n"
+_SOON: Final = 0.05
+"""Seconds until a place between events is looked for again."""
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class KeepAlive:
     """Watches one stream. `passing` is told of each chunk before it is sent.
 
-    A comment is sent only between events, never inside one, and never while a chunk is being sent.
+    It says something only between events, never inside one, and never while a chunk is being sent.
     """
 
-    __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer")
+    __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer", "_waiting")
 
     def __init__(self, send: Callable[[Any], Awaitable[None]], interval: float) -> None:
         self._send = send
@@ -29,15 +32,23 @@ class KeepAlive:
         self._between_events = True
         self._tail = b""
         self._sending: asyncio.Task[None] | None = None
+        self._waiting = b""
         self._timer = self._loop.call_later(interval, self._tick)
 
     async def passing(self, chunk: bytes) -> None:
         self._last = self._loop.time()
         self._tail = (self._tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
         self._between_events = self._tail.endswith(_BOUNDARIES)
-        if self._sending is not None:
-            await self._sending
-            self._sending = None
+        while (sending := self._sending) is not None:
+            await sending
+            if self._sending is sending:
+                self._sending = None
+
+    def announce(self, events: bytes) -> None:
+        """Say this as soon as there is a place for it; the same once, however often."""
+        self._waiting = events
+        self._timer.cancel()
+        self._tick()
 
     async def stop(self) -> None:
         self._timer.cancel()
@@ -47,11 +58,13 @@ class KeepAlive:
 
     def _tick(self) -> None:
         waited = self._loop.time() - self._last
-        if waited >= self._interval and self._between_events:
-            self._sending = self._loop.create_task(self._comment())
+        free = self._between_events and (self._sending is None or self._sending.done())
+        if free and (self._waiting or waited >= self._interval):
+            self._sending = self._loop.create_task(self._say(self._waiting or COMMENT))
             self._last = self._loop.time()
-            waited = 0.0
-        self._timer = self._loop.call_later(max(self._interval - waited, 0.05), self._tick)
+            self._waiting, waited = b"", 0.0
+        again = _SOON if self._waiting else max(self._interval - waited, _SOON)
+        self._timer = self._loop.call_later(again, self._tick)
 
-    async def _comment(self) -> None:
-        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+    async def _say(self, text: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": text, "more_body": True})

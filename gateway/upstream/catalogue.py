@@ -83,6 +83,7 @@ class _ListingState:
     refreshed: float | None = None
     error: str | None = None
     unlisted: str | None = None
+    announces: frozenset[str] = frozenset()
     failures: int = 0
     retry_at: float = 0.0
     pinned: int = 0
@@ -225,6 +226,10 @@ class Catalogue:
         while self._untold:
             self._tell()
 
+    def announces(self, upstream: str) -> frozenset[str]:
+        """The sorts of lists, such as `tools`, of whose changes the server says that it tells its clients."""
+        return self._states[upstream].announces
+
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. What goes wrong is in `status()`."""
         names = list(self._definitions) if upstream is None else [upstream]
@@ -244,7 +249,7 @@ class Catalogue:
             state.failures += 1
             state.retry_at = self._clock() + _BACK_OFF[0]
         else:
-            state.error, state.unlisted = None, found.unlisted
+            state.error, state.unlisted, state.announces = None, found.unlisted, found.announces
             state.failures = 0 if found.unlisted is None else state.failures + 1
             state.revision, state.refreshed = found.revision, self._clock()
             await self._note(name, "instructions", found.instructions, complete=True, own=True)

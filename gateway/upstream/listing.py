@@ -79,13 +79,14 @@ class Bounds:
 class Listing:
     """All tools and prompts of an upstream, each as the bytes it sent, its instructions, if it gives any, as a JSON value,
     and the protocol revision in which it was asked. `unlisted` says why its prompts could not be listed: its tools are of
-    use without them."""
+    use without them. `announces` are the sorts of lists of whose changes it tells."""
 
     tools: tuple[bytes, ...]
     prompts: tuple[bytes, ...]
     instructions: tuple[bytes, ...]
     revision: str
     unlisted: str | None = None
+    announces: frozenset[str] = frozenset()
 
 
 async def inventory(
@@ -163,7 +164,8 @@ async def _listing(conversation: _Conversation, greeting: _Answer, revision: str
     offered = _member(result, "capabilities")
     tools = await _pages(conversation, "tool") if offered.get("tools") is not None else ()
     prompts, unlisted = await _prompts(conversation) if offered.get("prompts") is not None else ((), None)
-    return Listing(tools, prompts, instructions, revision, unlisted)
+    announces = frozenset(sort for sort in offered if _member(offered, sort).get("listChanged") is True)
+    return Listing(tools, prompts, instructions, revision, unlisted, announces)
 
 
 async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str | None]:

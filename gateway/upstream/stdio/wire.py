@@ -14,11 +14,11 @@ import msgspec
 
 from gateway.model.wire import JsonObject, Kind, RequestId
 from gateway.protocol.error_codes import INTERNAL_ERROR
+from gateway.protocol.strict import SUBSCRIPTION_KEY
 
 CANCELLED: Final = 0
 """The code with which the MCP SDKs answer a request that its sender has cancelled; no answer is expected."""
 
-SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 
 MAX_TOKEN: Final = 1024

@@ -226,6 +226,27 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
     assert source.closed
 
 
+async def test_who_asked_is_told_of_each_other_policy_and_cannot_end_the_watch():
+    source = _Source(name="n", revision="r")
+    source.looks = [(False, None), (True, None), (False, "p1"), (True, None)]
+    steps = _Steps(len(source.looks))
+    events: list[PolicyEvent] = []
+    told: list[str] = []
+    policy = _policy(source, sleep=steps, on_event=events.append)
+
+    def tell() -> None:
+        told.append(policy.status().revision)
+        raise RuntimeError
+
+    policy.on_change(tell)
+    await policy.start()
+    await steps.done.wait()
+    await policy.stop()
+
+    assert told == ["r", "r"]
+    assert [event.kind for event in events] == ["loaded", "loaded", "failed", "problem", "loaded", "failed"]
+
+
 async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
     source = _Source()
     source.ready = False

@@ -39,6 +39,7 @@ class Stream:
         self.headers = headers
         self.closed = 0
         self.whole = False
+        self.announcement = b""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -285,6 +286,25 @@ async def test_nothing_is_sent_after_the_end_of_a_stream():
 
     assert wire.complete
     assert len(wire.sent) == sent
+
+
+async def test_those_who_listen_are_told_of_changed_lists_and_others_are_not():
+    found, end = fresh(), asyncio.Event()
+    ears, others = Wire(), Wire()
+    listening, working = Stream(end, idle=True, headers=EVENTS), Stream(end, headers=EVENTS)
+    listening.announcement = b"data: lists\n\n"
+    conversing = asyncio.gather(ears.converse(found, listening), others.converse(found, working))
+    await asyncio.gather(ears.begun.wait(), others.begun.wait())
+    ears.begun.clear()
+
+    found.announce_changed_lists()
+    await asyncio.wait_for(ears.begun.wait(), 5)
+    end.set()
+    await conversing
+    found.announce_changed_lists()
+
+    assert [message.get("body") for message in ears.sent] == [None, b"data: lists\n\n", b""]
+    assert [message.get("body") for message in others.sent] == [None, b""]
 
 
 async def test_an_idle_stream_that_begins_while_draining_is_refused():

@@ -307,6 +307,7 @@ class Chunks:
         self.headers = headers
         self.idle = idle
         self.whole = False
+        self.announcement = b""
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.closed = asyncio.Event()
 

@@ -94,3 +94,56 @@ async def test_stopping_cancels_a_comment_that_cannot_be_sent():
     await keep_alive.stop()
 
     assert keep_alive._sending.cancelled()
+
+
+EVENTS = b"data: something else\n\n"
+
+
+async def test_an_announcement_is_made_at_once_and_once():
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 60)
+    keep_alive.announce(EVENTS)
+    keep_alive.announce(EVENTS)
+    await asyncio.wait_for(wire.something.wait(), 5)
+    await keep_alive.passing(b"data: 1\n\n")
+    await keep_alive.stop()
+
+    assert wire.sent == [EVENTS]
+
+
+async def test_an_announcement_waits_for_the_end_of_an_event():
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 60)
+    await keep_alive.passing(b"data: half an ev")
+    keep_alive.announce(EVENTS)
+    ticked = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.2, ticked.set_result, None)
+    await ticked
+    assert wire.sent == []
+    await keep_alive.passing(b"ent\n\n")
+    await asyncio.wait_for(wire.something.wait(), 5)
+    await keep_alive.stop()
+
+    assert wire.sent == [EVENTS]
+
+
+async def test_an_announcement_waits_for_the_comment_that_is_being_sent():
+    released = asyncio.Event()
+    order: list[bytes] = []
+
+    async def slow(message: Any) -> None:
+        await released.wait()
+        order.append(message["body"])
+
+    keep_alive = KeepAlive(slow, 0.01)
+    while keep_alive._sending is None:
+        await asyncio.sleep(0.01)
+    keep_alive.announce(EVENTS)
+    released.set()
+    while EVENTS not in order:
+        await asyncio.sleep(0.01)
+    await keep_alive.passing(b"data: x\n\n")
+    await keep_alive.stop()
+
+    assert order[0] == COMMENT
+    assert order.count(EVENTS) == 1
