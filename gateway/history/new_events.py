@@ -149,6 +149,8 @@ def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
 def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, ...]:
     """The untrusted results whose data is among the words. Data that goes back to where it came from is not spread,
     nor are words that the user or a trusted source wrote too."""
+    if state.sources <= {audience}:
+        return ()
     index, trusted = state.tokens, state.trusted
     numbers = {index[token] for token in tokens if token in index and token not in trusted}
     return tuple(sorted(number for number in numbers if state.results[number] != audience))

@@ -35,8 +35,8 @@ MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
 
-BEGINNING: Final = 256
-"""Characters in which a word is looked for first, where one is enough."""
+BEGINNINGS: Final = (64, 256)
+"""Characters in which a word is looked for first, and then, where one is enough."""
 MAX_LOOKED_UP: Final = 32
 """Values of a call for which it is asked whether the goal names them all."""
 _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
@@ -105,10 +105,11 @@ def _enough(text: str, relevance: Relevance, key: bytes) -> frozenset[int] | Non
         return frozenset()
     if relevance.words == "one":
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
-        end = max(text.rfind(mark, 0, BEGINNING) for mark in '",\n') + 1
-        found = digests(distinctive(text[:end]), key)
-        if not found <= relevance.trusted:
-            return found
+        for most in BEGINNINGS:
+            end = max(text.rfind('"', 0, most), text.rfind(",", 0, most), text.rfind("\n", 0, most)) + 1
+            found = digests(distinctive(text[:end]), key)
+            if not found <= relevance.trusted:
+                return found
     return None
 
 
@@ -232,7 +233,8 @@ class _Authority:
             words = set(value_words(values, role, MAX_VALUES))
             held = self._given.hold(values, role, MAX_VALUES)
         if words:
-            self.digests[pointer] = digests(map(encoded, words), self._key)
+            digests_of = _digests_of_hosts if role is Role.CONTENT else _digests
+            self.digests[pointer] = digests_of(words, self._key)
             if held and self.complete:
                 self.grounded.add(pointer)
 
@@ -270,6 +272,20 @@ class _Authority:
                 break
         self.destinations.update((digest(value, self._key), value) for value in found)
         return list(found.values())
+
+
+_digest: Final = short_text_cache(4_096)(digest)
+_FEW: Final = 4
+"""Words whose digests together cost more than asking what they were before."""
+
+
+def _digests(words: set[str], key: bytes) -> frozenset[int]:
+    return digests(map(encoded, words), key)
+
+
+def _digests_of_hosts(words: set[str], key: bytes) -> frozenset[int]:
+    """The texts of a task link to the same few hosts again and again."""
+    return frozenset([_digest(word, key) for word in words]) if len(words) <= _FEW else _digests(words, key)
 
 
 def _authority(arguments: JsonObject, roles: Mapping[str, Role], key: bytes, given: Grounds) -> _Authority:

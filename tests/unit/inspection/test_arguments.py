@@ -468,3 +468,14 @@ def test_encoded_words_are_known_again():
     encoded_text = base64.b64encode(b"the zanzibarian ledger").decode()
 
     assert digests({b"zanzibarian"}, KEY) <= content({"body": f"see {encoded_text}"}).tokens
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_few_hosts_of_a_text_have_the_same_digests_as_many(count: int):
+    hosts = [f"site{number}.example" for number in range(count)]
+    body = " ".join(f"https://{host}/page" for host in hosts)
+
+    assert content({"body": body}).authority["/body"] == digests([host.encode() for host in hosts], KEY)
+    assert analyse(call({"body": body}), key=b"o" * 32, goal=None, contract=None).authority["/body"] == digests(
+        [host.encode() for host in hosts], b"o" * 32
+    )

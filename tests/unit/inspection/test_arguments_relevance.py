@@ -43,6 +43,7 @@ def test_where_one_word_is_enough_and_the_beginning_has_none_the_whole_text_is_l
         return content({"body": text}, Relevance("one", trusted)).tokens - trusted
 
     assert beyond(common) == frozenset()
+    assert beyond(f"{common[:104]}constantinople, {common}") == digests([b"constantinople"], KEY)
     assert beyond(f"{common}constantinople") == digests([b"constantinople"], KEY)
     assert beyond(f"{common}{hidden}") >= digests([b"albuquerquean"], KEY)
     assert beyond(f"constantinople, {common} uncomfortably") == digests([b"constantinople"], KEY)
