@@ -53,6 +53,7 @@ them, and what is pinned must be what any client may be shown."""
 
 _CLIENT: Final[JsonObject] = {"name": "opagate", "version": "1"}
 _META: Final = "io.modelcontextprotocol/"
+_LISTS: Final = ("tools", "prompts", "resources")
 _STATELESS_ERRORS: Final = frozenset({HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION})
 """Errors that only a server of the stateless era gives (2026-07-28 streamable-http.mdx, "Backward Compatibility")."""
 _ANSWERS: Final[Mapping[str, JsonObject]] = {"ping": {}, "roots/list": {"roots": []}}
@@ -164,7 +165,7 @@ async def _listing(conversation: _Conversation, greeting: _Answer, revision: str
     offered = _member(result, "capabilities")
     tools = await _pages(conversation, "tool") if offered.get("tools") is not None else ()
     prompts, unlisted = await _prompts(conversation) if offered.get("prompts") is not None else ((), None)
-    announces = frozenset(sort for sort in offered if _member(offered, sort).get("listChanged") is True)
+    announces = frozenset(sort for sort in _LISTS if _member(offered, sort).get("listChanged") is True)
     return Listing(tools, prompts, instructions, revision, unlisted, announces)
 
 

@@ -145,3 +145,23 @@ def wide(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generato
 def roomy(wide: GatewayProcess, systems: Servers) -> Agent:
     """An agent of that gateway, in a task of its own."""
     return agent(wide, systems)
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    """One that says something else of itself when it is told to (see `tests.servers.shifting`)."""
+    with running("tests.servers.shifting", tmp_path_factory.mktemp("shifting") / "server.log") as found:
+        yield found
+
+
+@pytest.fixture
+def shop(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway of its own before that."""
+    folder = tmp_path_factory.mktemp("gateway")
+    config = (
+        "identity: [{kind: development}]\n"
+        f"policy: {{engine: {{kind: embedded, deadline: 5s}}, path: '{open_policy(folder)}', reload: 100ms}}\n"
+        f"upstreams: {{orders: {{url: '{server.mcp}', audience: orders}}}}\n"
+    )
+    with running_gateway(config, folder) as found:
+        yield found

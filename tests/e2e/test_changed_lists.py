@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,27 +12,8 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.wire import token
-from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, open_policy, running_gateway
+from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess
 from tests.requirements import requirement
-from tests.servers.serving import ServerProcess, running
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
-    with running("tests.servers.shifting", tmp_path_factory.mktemp("shifting") / "server.log") as found:
-        yield found
-
-
-@pytest.fixture
-def shop(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
-    folder = tmp_path_factory.mktemp("gateway")
-    config = (
-        "identity: [{kind: development}]\n"
-        f"policy: {{engine: {{kind: embedded, deadline: 5s}}, path: '{open_policy(folder)}', reload: 100ms}}\n"
-        f"upstreams: {{orders: {{url: '{server.mcp}', audience: orders}}}}\n"
-    )
-    with running_gateway(config, folder) as found:
-        yield found
 
 
 @requirement("mcp/subscriptions")

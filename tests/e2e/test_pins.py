@@ -7,7 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -19,31 +19,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from tests.e2e.wire import entries, token, until
-from tests.gateway_process import GatewayProcess, open_policy, running_gateway
+from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
-from tests.servers.serving import ServerProcess, running
+from tests.servers.serving import ServerProcess
 from tests.servers.shifting import GOOD, POISONED, say
 
 MODES: Final = ("legacy", "auto")
 """A handshake, or `server/discover`."""
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
-    with running("tests.servers.shifting", tmp_path_factory.mktemp("shifting") / "server.log") as found:
-        yield found
-
-
-@pytest.fixture
-def shop(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
-    folder = tmp_path_factory.mktemp("gateway")
-    config = (
-        "identity: [{kind: development}]\n"
-        f"policy: {{engine: {{kind: embedded, deadline: 5s}}, path: '{open_policy(folder)}'}}\n"
-        f"upstreams: {{orders: {{url: '{server.mcp}', audience: orders}}}}\n"
-    )
-    with running_gateway(config, folder) as found:
-        yield found
 
 
 @asynccontextmanager

@@ -352,3 +352,19 @@ async def test_a_farewell_that_fails_does_not_spoil_the_listing():
     port.answer = answer
 
     assert (await inventory("files", port)).tools == (READ,)
+
+
+async def test_of_the_capabilities_only_lists_whose_changes_are_told_are_kept():
+    offered: dict[str, Any] = {
+        "prompts": {"listChanged": False},
+        "resources": {"listChanged": True},
+        "tools": {"listChanged": "yes"},
+        "x" * 10_000: {"listChanged": True},
+    }
+
+    def answers(request: UpstreamRequest) -> Answer:
+        if method(request) == "server/discover":
+            return result(request, supportedVersions=["2026-07-28"], capabilities=offered)
+        return result(request, **{method(request).partition("/")[0]: []})
+
+    assert (await inventory("files", Scripted(answers))).announces == {"resources"}
