@@ -35,6 +35,9 @@ WAITING: Final = 16
 """Requests of a connection that may wait for the answer before them. Each takes some kilobytes, and thousands fit into what
 is read at once. Hardly any client sends one before it has the answer."""
 
+ACCEPTED: Final = 16
+"""Connections that are accepted in a turn of the event loop."""
+
 
 class _Waiting(list[Any]):
     """Requests that were sent before the answer to the one before them, the next last. An empty deque takes 760 bytes of each
@@ -271,7 +274,9 @@ class Server(uvicorn.Server):
         self._listener = listen(configuration)
 
     async def run_until_stopped(self) -> None:
-        await self.serve(sockets=[self._listener])
+        # libuv accepts one connection of each socket in a turn, and a busy turn is long: those who connect would wait for
+        # seconds. So the socket is there several times.
+        await self.serve(sockets=[self._listener, *(self._listener.dup() for _ in range(1, ACCEPTED))])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """A first signal drains; a second Ctrl-C does not wait. uvicorn's own would raise the signal again after serving,

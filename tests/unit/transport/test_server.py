@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from gateway import config
 from gateway.config import TlsSettings
 from gateway.errors import ConfigurationError
 from gateway.transport.delivery import Receive, Send, send_whole
-from gateway.transport.server import HEAD_BYTES, WAITING, Server, listen, tls_context
+from gateway.transport.server import ACCEPTED, HEAD_BYTES, WAITING, Server, listen, tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
@@ -377,6 +378,25 @@ async def test_a_client_has_so_many_connections_and_no_more():
         async with connected(port) as (reader, writer):
             writer.write(GET + b"\r\n")
             await answered(reader)
+
+
+async def turns_until_connected(connections: int) -> int:
+    """How many turns of the event loop it takes until so many clients, who have connected by then, are served."""
+    running: list[Server] = []
+    async with serving("", running) as port:
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+        turns = 0
+        while len(running[0].server_state.connections) < connections:
+            await asyncio.sleep(0)
+            turns += 1
+        for client in clients:
+            client.close()
+        return turns
+
+
+def test_those_who_connect_do_not_wait_for_a_turn_each():
+    """In a busy gateway a turn takes as long as all the calls that it works on do."""
+    assert uvloop.run(turns_until_connected(8 * ACCEPTED)) <= 2 * ACCEPTED
 
 
 async def test_what_a_client_does_not_read_does_not_keep_its_connection():
