@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
-
-import regorus
+from typing import Any, Final, Literal, cast
 
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.policy import annotations, bundle, datafile, dialect, fixtures
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint, trees
+from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DATA_FILES, DataFile
 
 _PROGRAM_SECONDS: Final = 120
@@ -48,16 +47,6 @@ class Test:
     name: str
     passed: bool
     detail: str = ""
-
-
-class _Engine(Protocol):
-    """The part of `regorus.Engine` that is used; the package has no types."""
-
-    def add_policy(self, path: str, rego: str) -> object: ...
-    def add_data_json(self, data: str) -> None: ...
-    def eval_rule_as_json(self, rule: str) -> str: ...
-    def get_ast_as_json(self) -> str: ...
-    def get_packages(self) -> list[str]: ...
 
 
 # --- checks ------------------------------------------------------------------------------------------
@@ -154,7 +143,7 @@ def embedded_tests(folder: Path, grants: Path | None) -> list[Test]:
     return [_tested(engine, name) for name in _test_names(engine.get_ast_as_json())]
 
 
-def _tested(engine: _Engine, name: str) -> Test:
+def _tested(engine: Engine, name: str) -> Test:
     answer = _evaluated(engine, f"data.{name}")
     if isinstance(answer, str):
         return Test(name, passed=False, detail="undefined" if answer == "<undefined>" else answer)
@@ -198,31 +187,27 @@ def opa_tests(folder: Path) -> list[Test] | None:
 # --- engines and programs ----------------------------------------------------------------------------
 
 
-def _engine(loaded: Bundle, further: Mapping[str, str]) -> _Engine:
-    engine = cast("_Engine", regorus.Engine())  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - untyped
+def _engine(loaded: Bundle, further: Mapping[str, str]) -> Engine:
+    engine = new()
     try:
         for name, text in (*loaded.modules, *further.items()):
             engine.add_policy(name, text)
         engine.add_data_json(loaded.data)
     except BaseException as error:
-        if not _is_engine_failure(error):
+        if not is_failure(error):
             raise
         raise PolicyBroken(_explained(error), "mend the rule") from None
     return engine
 
 
-def _evaluated(engine: _Engine, rule: str) -> object:
+def _evaluated(engine: Engine, rule: str) -> object:
     """The value of a rule; the engine's error as text, and `<undefined>` for no value."""
     try:
         return cast("object", json.loads(engine.eval_rule_as_json(rule)))
     except BaseException as error:
-        if not _is_engine_failure(error):
+        if not is_failure(error):
             raise
         return _explained(error)
-
-
-def _is_engine_failure(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError | ValueError | TypeError) or type(error).__name__ == "PanicException"
 
 
 def _explained(error: BaseException) -> str:

@@ -25,15 +25,15 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal
 
 import msgspec
-import regorus
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
 from gateway.policy import dialect, verdict
 from gateway.policy.bundle import Bundle
+from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
 
 Entrypoint = Literal["decision", "visibility"]
@@ -47,18 +47,6 @@ _RULES: Final[dict[Entrypoint, str]] = {
 }
 _PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):(?P<column>\d+)")
 _PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
-
-
-class _Engine(Protocol):
-    """The part of `regorus.Engine` that is used; the package has no types."""
-
-    def add_policy(self, path: str, rego: str) -> object: ...
-    def add_data_json(self, data: str) -> None: ...
-    def set_input_json(self, input: str) -> None: ...  # noqa: A002 - the engine's name for it
-    def eval_rule_as_json(self, rule: str) -> str: ...
-    def get_ast_as_json(self) -> str: ...
-    def get_packages(self) -> list[str]: ...
-    def clone(self) -> _Engine: ...
 
 
 class Embedded:
@@ -126,10 +114,6 @@ class Embedded:
             raise _evaluation_failure(error) from None
 
 
-def _new() -> _Engine:
-    return cast("_Engine", regorus.Engine())  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue] - untyped
-
-
 def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
     """The syntax tree of each module, for `dialect`. Each comes from an engine of its own, which is gone with it."""
     for name, text in modules:
@@ -137,7 +121,7 @@ def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _tree(name: str, text: str) -> str:
-    engine = _new()
+    engine = new()
     try:
         engine.add_policy(name, text)
         return engine.get_ast_as_json()
@@ -146,7 +130,7 @@ def _tree(name: str, text: str) -> str:
         del engine
 
 
-def _load(bundle: Bundle) -> _Engine:
+def _load(bundle: Bundle) -> Engine:
     if (fault := _fault(bundle)) is not None:
         raise fault
     steps = _Steps(bundle)
@@ -171,7 +155,7 @@ class _Steps:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self.engine = _new()
+        self.engine = new()
 
     def __iter__(self) -> Iterator[None]:
         with _told():
@@ -197,14 +181,14 @@ def _told() -> Generator[None]:
     except PolicyError:
         raise
     except BaseException as error:
-        if not _is_engine_failure(error):
+        if not is_failure(error):
             raise
         place, problem = _explained(error)
         where = f"{place}: " if place else ""
         raise PolicyBroken(f"{where}{problem}", "mend the rule; `opagate policy check` tries it again") from None
 
 
-def _require_roots(engine: _Engine, bundle: Bundle) -> None:
+def _require_roots(engine: Engine, bundle: Bundle) -> None:
     for package in engine.get_packages():
         path = package.removeprefix("data.").replace(".", "/")
         if not bundles.covered(path, bundle.roots):
@@ -225,15 +209,11 @@ def _decoded(text: str) -> object:
 
 def _evaluation_failure(error: BaseException) -> BaseException:
     """The engine's failure on one input. Its own words are left out: they may quote the input."""
-    if not _is_engine_failure(error):
+    if not is_failure(error):
         return error
     place, _ = _explained(error)
     where = f"at {place} " if place else ""
     return PolicyUnavailable(f"the policy could not be evaluated {where}on this call", "mend the rule that failed")
-
-
-def _is_engine_failure(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError | ValueError | TypeError) or type(error).__name__ == "PanicException"
 
 
 def _explained(error: BaseException) -> tuple[str, str]:

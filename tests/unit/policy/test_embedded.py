@@ -137,7 +137,7 @@ def test_a_module_that_cannot_be_read_leaves_no_engine_behind_for_another_thread
         made.append(weakref.ref(engine))
         return engine
 
-    monkeypatch.setattr(embedded, "_new", new)
+    monkeypatch.setattr(embedded, "new", new)
     with pytest.raises(RuntimeError) as caught:
         list(embedded.trees([("broken.rego", "foo {")]))
 
