@@ -17,10 +17,8 @@ _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class KeepAlive:
-    """Watches one stream. `passing` is told of each chunk before it is sent.
-
-    It says something only between events, never inside one, and never while a chunk is being sent.
-    """
+    """Sends one stream. It says something itself only between events, never inside one, and never while a chunk is being
+    sent, which a client that reads slowly can make long."""
 
     __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer", "_waiting")
 
@@ -35,14 +33,15 @@ class KeepAlive:
         self._waiting = b""
         self._timer = self._loop.call_later(interval, self._tick)
 
-    async def passing(self, chunk: bytes) -> None:
+    async def pass_on(self, chunk: bytes) -> None:
+        self._between_events = False
+        if self._sending is not None:
+            await self._sending
+            self._sending = None
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._last = self._loop.time()
         self._tail = (self._tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
         self._between_events = self._tail.endswith(_BOUNDARIES)
-        while (sending := self._sending) is not None:
-            await sending
-            if self._sending is sending:
-                self._sending = None
 
     def announce(self, events: bytes) -> None:
         """Say this as soon as there is a place for it; the same once, however often."""

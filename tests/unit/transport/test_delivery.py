@@ -307,6 +307,114 @@ async def test_those_who_listen_are_told_of_changed_lists_and_others_are_not():
     assert [message.get("body") for message in others.sent] == [None, b""]
 
 
+class Listening:
+    """Clients that listen, each told something of its own, and who was told so far, in order."""
+
+    def __init__(self, found: Delivery, count: int) -> None:
+        self.told: list[int] = []
+        self.news = asyncio.Event()
+        self.ends = [asyncio.Event() for _ in range(count)]
+        self.conversing = [asyncio.ensure_future(self._listen(found, number)) for number in range(count)]
+        self._ready = asyncio.Semaphore(0)
+
+    async def _listen(self, found: Delivery, number: int) -> None:
+        wire, stream = Wire(), Stream(self.ends[number], idle=True, headers=EVENTS)
+        stream.announcement = b"data: lists\n\n"
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self._ready.release()
+            elif message["body"]:
+                self.told.append(number)
+                self.news.set()
+
+        wire.send = send
+        await wire.converse(found, stream)
+
+    async def ready(self) -> None:
+        for _ in self.ends:
+            await self._ready.acquire()
+
+    async def until_told(self, number: int) -> None:
+        while number not in self.told:
+            self.news.clear()
+            await asyncio.wait_for(self.news.wait(), 5)
+
+    async def end(self, *numbers: int) -> None:
+        for number in numbers:
+            self.ends[number].set()
+            await self.conversing[number]
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
+    """Sets how far apart clients are told, and within which time all are."""
+
+    def set_to(seconds: float, within: float) -> None:
+        monkeypatch.setattr(delivery, "_APART_SECONDS", seconds)
+        monkeypatch.setattr(delivery, "_SPREAD_SECONDS", within)
+
+    return set_to
+
+
+async def test_those_who_listen_are_told_one_after_another(apart: Callable[[float, float], None]):
+    apart(3600, 7200)
+    found = fresh()
+    clients = Listening(found, 2)
+    await clients.ready()
+    found.announce_changed_lists()
+    await clients.until_told(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert clients.told == [0]
+    await clients.end(0, 1)
+
+
+async def test_all_who_listen_are_told_within_a_time_however_many_they_are(apart: Callable[[float, float], None]):
+    apart(3600, 0.01)
+    found = fresh()
+    clients = Listening(found, 4)
+    await clients.ready()
+    found.announce_changed_lists()
+    await clients.until_told(3)
+
+    assert clients.told == [0, 1, 2, 3]
+    await clients.end(0, 1, 2, 3)
+
+
+async def test_who_is_still_to_be_told_keeps_its_turn_when_there_is_another_change(
+    apart: Callable[[float, float], None],
+):
+    apart(0.01, 60)
+    found = fresh()
+    clients = Listening(found, 3)
+    await clients.ready()
+    found.announce_changed_lists()
+    await clients.until_told(0)
+    found.announce_changed_lists()
+    while clients.told.count(0) < 2:
+        clients.news.clear()
+        await asyncio.wait_for(clients.news.wait(), 5)
+
+    assert clients.told == [0, 1, 2, 0]
+    await clients.end(0, 1, 2)
+
+
+async def test_who_leaves_before_its_turn_is_not_told_and_those_after_it_are(apart: Callable[[float, float], None]):
+    apart(0.01, 60)
+    found = fresh()
+    clients = Listening(found, 3)
+    await clients.ready()
+    found.announce_changed_lists()
+    await clients.end(1)
+    await clients.until_told(2)
+
+    assert clients.told == [0, 2]
+    assert found._untold == {}
+    await clients.end(0, 2)
+
+
 async def test_an_idle_stream_that_begins_while_draining_is_refused():
     found, wire, stream = fresh(), Wire(), Stream(b"a", idle=True)
     found.drain()

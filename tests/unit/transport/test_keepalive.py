@@ -1,4 +1,4 @@
-"""Keep-alive comments: between events, when idle, and never inside an event."""
+"""What the gateway says on a stream: between events, and never inside one, nor before what has to come first."""
 
 from __future__ import annotations
 
@@ -9,94 +9,99 @@ import pytest
 
 from gateway.transport.keepalive import COMMENT, KeepAlive
 
+EVENTS = b"data: something else\n\n"
+
 
 class Wire:
+    """What a client gets, while it reads."""
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.something = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self._changed = asyncio.Condition()
 
     async def send(self, message: Any) -> None:
-        self.sent.append(message["body"])
-        self.something.set()
+        await self.reads.wait()
+        assert message == {"type": "http.response.body", "body": message["body"], "more_body": True}
+        async with self._changed:
+            self.sent.append(message["body"])
+            self._changed.notify_all()
+
+    async def got(self, body: bytes) -> None:
+        async with self._changed:
+            await asyncio.wait_for(self._changed.wait_for(lambda: body in self.sent), 5)
+
+
+async def for_a_while() -> None:
+    """Longer than it takes to look for a place twice."""
+    ticked = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.2, ticked.set_result, None)
+    await ticked
+
+
+async def until_it_says_something(keep_alive: KeepAlive) -> None:
+    while keep_alive._sending is None:
+        await asyncio.sleep(0.01)
 
 
 async def test_an_idle_stream_gets_a_comment_and_goes_on():
-    sent: list[Any] = []
-    something = asyncio.Event()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-        something.set()
-
-    keep_alive = KeepAlive(send, 0.01)
-    await asyncio.wait_for(something.wait(), 5)
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 0.01)
+    await wire.got(b": keep-alive\n\n")
     await keep_alive.stop()
-
-    assert sent[0] == {"type": "http.response.body", "body": b": keep-alive\n\n", "more_body": True}
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
 async def test_an_event_may_end_in_any_of_the_line_ends(end: bytes):
-    wire = Wire()
+    wire, chunks = Wire(), [b"data: 1", end[:1], end[1:]]
     keep_alive = KeepAlive(wire.send, 0.01)
-    for chunk in (b"data: 1", end[:1], end[1:]):
-        await keep_alive.passing(chunk)
-    await asyncio.wait_for(wire.something.wait(), 5)
+    for chunk in chunks:
+        await keep_alive.pass_on(chunk)
+    await wire.got(COMMENT)
     await keep_alive.stop()
 
-    assert set(wire.sent) == {COMMENT}
+    assert wire.sent[:4] == [*chunks, COMMENT]
 
 
 async def test_no_comment_is_put_inside_an_event():
     wire = Wire()
     keep_alive = KeepAlive(wire.send, 0.01)
-    await keep_alive.passing(b"data: half an ev")
-    ticked = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.2, ticked.set_result, None)
-    await ticked
-    assert wire.sent == []
-    await keep_alive.passing(b"ent\n")
-    await keep_alive.passing(b"\n")
-    await asyncio.wait_for(wire.something.wait(), 5)
+    await keep_alive.pass_on(b"data: half an ev")
+    await for_a_while()
+    assert wire.sent == [b"data: half an ev"]
+    await keep_alive.pass_on(b"ent\n")
+    await keep_alive.pass_on(b"\n")
+    await wire.got(COMMENT)
     await keep_alive.stop()
 
-    assert set(wire.sent) == {COMMENT}
+    assert wire.sent[:4] == [b"data: half an ev", b"ent\n", b"\n", COMMENT]
 
 
 async def test_a_chunk_waits_for_the_comment_that_is_being_sent():
-    released = asyncio.Event()
-    order: list[bytes] = []
-
-    async def slow(message: Any) -> None:
-        await released.wait()
-        order.append(message["body"])
-
-    keep_alive = KeepAlive(slow, 0.01)
-    while keep_alive._sending is None:
-        await asyncio.sleep(0.01)
-    passing = asyncio.create_task(keep_alive.passing(b"data: x\n\n"))
+    wire = Wire()
+    wire.reads.clear()
+    keep_alive = KeepAlive(wire.send, 0.01)
+    await until_it_says_something(keep_alive)
+    passing = asyncio.create_task(keep_alive.pass_on(b"data: x\n\n"))
     await asyncio.sleep(0)
     assert not passing.done()
-    released.set()
+    wire.reads.set()
     await passing
     await keep_alive.stop()
 
-    assert order[0] == COMMENT
+    assert wire.sent[:2] == [COMMENT, b"data: x\n\n"]
 
 
 async def test_stopping_cancels_a_comment_that_cannot_be_sent():
-    async def stuck(_message: Any) -> None:
-        await asyncio.Event().wait()
-
-    keep_alive = KeepAlive(stuck, 0.01)
-    while keep_alive._sending is None:
-        await asyncio.sleep(0.01)
+    wire = Wire()
+    wire.reads.clear()
+    keep_alive = KeepAlive(wire.send, 0.01)
+    await until_it_says_something(keep_alive)
     await keep_alive.stop()
 
+    assert keep_alive._sending is not None
     assert keep_alive._sending.cancelled()
-
-
-EVENTS = b"data: something else\n\n"
 
 
 async def test_an_announcement_is_made_at_once_and_once():
@@ -104,46 +109,54 @@ async def test_an_announcement_is_made_at_once_and_once():
     keep_alive = KeepAlive(wire.send, 60)
     keep_alive.announce(EVENTS)
     keep_alive.announce(EVENTS)
-    await asyncio.wait_for(wire.something.wait(), 5)
-    await keep_alive.passing(b"data: 1\n\n")
+    await wire.got(EVENTS)
+    await keep_alive.pass_on(b"data: 1\n\n")
     await keep_alive.stop()
 
-    assert wire.sent == [EVENTS]
+    assert wire.sent == [EVENTS, b"data: 1\n\n"]
 
 
 async def test_an_announcement_waits_for_the_end_of_an_event():
     wire = Wire()
     keep_alive = KeepAlive(wire.send, 60)
-    await keep_alive.passing(b"data: half an ev")
+    await keep_alive.pass_on(b"data: half an ev")
     keep_alive.announce(EVENTS)
-    ticked = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(0.2, ticked.set_result, None)
-    await ticked
-    assert wire.sent == []
-    await keep_alive.passing(b"ent\n\n")
-    await asyncio.wait_for(wire.something.wait(), 5)
+    await for_a_while()
+    assert wire.sent == [b"data: half an ev"]
+    await keep_alive.pass_on(b"ent\n\n")
+    await wire.got(EVENTS)
     await keep_alive.stop()
 
-    assert wire.sent == [EVENTS]
+    assert wire.sent == [b"data: half an ev", b"ent\n\n", EVENTS]
+
+
+async def test_an_announcement_does_not_overtake_the_end_of_an_event_that_a_slow_client_has_no_room_for():
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 60)
+    await keep_alive.pass_on(b"data: half an ev")
+    wire.reads.clear()
+    passing = asyncio.create_task(keep_alive.pass_on(b"ent\n\n"))
+    await asyncio.sleep(0)
+    keep_alive.announce(EVENTS)
+
+    assert keep_alive._sending is None
+    wire.reads.set()
+    await passing
+    await wire.got(EVENTS)
+    await keep_alive.stop()
+    assert wire.sent == [b"data: half an ev", b"ent\n\n", EVENTS]
 
 
 async def test_an_announcement_waits_for_the_comment_that_is_being_sent():
-    released = asyncio.Event()
-    order: list[bytes] = []
-
-    async def slow(message: Any) -> None:
-        await released.wait()
-        order.append(message["body"])
-
-    keep_alive = KeepAlive(slow, 0.01)
-    while keep_alive._sending is None:
-        await asyncio.sleep(0.01)
+    wire = Wire()
+    wire.reads.clear()
+    keep_alive = KeepAlive(wire.send, 0.01)
+    await until_it_says_something(keep_alive)
     keep_alive.announce(EVENTS)
-    released.set()
-    while EVENTS not in order:
-        await asyncio.sleep(0.01)
-    await keep_alive.passing(b"data: x\n\n")
+    wire.reads.set()
+    await wire.got(EVENTS)
+    await keep_alive.pass_on(b"data: x\n\n")
     await keep_alive.stop()
 
-    assert order[0] == COMMENT
-    assert order.count(EVENTS) == 1
+    assert wire.sent[0] == COMMENT
+    assert wire.sent.count(EVENTS) == 1
