@@ -69,7 +69,9 @@ def relay(
         hasher=settlement.hasher,
         on_sent=settlement.read,
         idle=idle,
-        announcement=partial(changed_lists, request, gateway.catalogue.announces(upstream)) if idle else None,
+        announcement=(
+            (lambda begun: changed_lists(request, gateway.catalogue.announces(upstream), begun=begun)) if idle else None
+        ),
     )
 
 

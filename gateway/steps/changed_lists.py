@@ -22,7 +22,7 @@ _ASKED_FOR: Final = {
 """Sort of list → the member of `params.notifications` with which a subscription asks for its changes."""
 
 
-def changed_lists(request: UpstreamRequest, announced: Collection[str], begun: bool) -> bytes:  # noqa: FBT001 - `begun` comes last
+def changed_lists(request: UpstreamRequest, announced: Collection[str], *, begun: bool) -> bytes:
     """The events, one for each sort of list of whose changes the server says that it tells (`announced`), as far as the
     stream that answers `request` is one for them. A subscription begins with what the server says to it: before that
     (`begun`) there are none."""

@@ -13,9 +13,11 @@ from gateway.errors import UpstreamBroken
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.target import Pin
+from gateway.pipeline import handle
 from gateway.protocol.sse import Splitter
+from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import INSTRUCTIONS, Back, Bench, answering, bench, call, listed, message, modern, result
+from tests.unit.harness import INSTRUCTIONS, URL, Back, Bench, answering, bench, call, listed, message, modern, result
 
 
 @pytest.mark.parametrize("identifier", [7, None])
@@ -260,3 +262,21 @@ async def test_a_session_stays_of_the_token_with_which_it_began_whenever_its_id_
     assert len({entry["task"]["id"] for entry in there.entries("call")}) == 1
     await there.ask(call())
     assert len({entry["task"]["id"] for entry in there.entries("call")}) == 2
+
+
+async def test_a_stream_tells_of_the_lists_that_the_server_tells_of_by_now(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """One that could not be listed when the stream began may say so later."""
+    there.upstream.script = lambda _request: Back(type="text/event-stream")
+    stream: Any = await handle(there.gateway, Exchange("GET", "files", URL, (), client_ip="127.0.0.1"))
+    before = stream.announcement
+
+    def tools(_upstream: str) -> frozenset[str]:
+        return frozenset({"tools"})
+
+    monkeypatch.setattr(there.gateway.catalogue, "announces", tools)
+
+    assert before == b""
+    assert json.loads(stream.announcement.removeprefix(b"data: "))["method"] == "notifications/tools/list_changed"
+    await stream.close()

@@ -22,7 +22,7 @@ def told(
     *,
     begun: bool = True,
 ) -> list[Any]:
-    events = changed_lists(UpstreamRequest(method, (), ADA, message), announced, begun)
+    events = changed_lists(UpstreamRequest(method, (), ADA, message), announced, begun=begun)
     assert not events or events.endswith(b"\n\n")
     return [json.loads(event.removeprefix(b"data: ")) for event in events.split(b"\n\n")[:-1]]
 

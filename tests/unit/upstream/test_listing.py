@@ -354,7 +354,8 @@ async def test_a_farewell_that_fails_does_not_spoil_the_listing():
     assert (await inventory("files", port)).tools == (READ,)
 
 
-async def test_of_the_capabilities_only_lists_whose_changes_are_told_are_kept():
+@pytest.mark.parametrize("era", ["server/discover", "initialize"])
+async def test_of_the_capabilities_only_lists_whose_changes_are_told_are_kept(era: str):
     offered: dict[str, Any] = {
         "prompts": {"listChanged": False},
         "resources": {"listChanged": True},
@@ -363,8 +364,11 @@ async def test_of_the_capabilities_only_lists_whose_changes_are_told_are_kept():
     }
 
     def answers(request: UpstreamRequest) -> Answer:
-        if method(request) == "server/discover":
-            return result(request, supportedVersions=["2026-07-28"], capabilities=offered)
+        if method(request) == era:
+            versions = {"supportedVersions": ["2026-07-28"], "protocolVersion": "2025-11-25"}
+            return result(request, **versions, capabilities=offered)
+        if not method(request).endswith("/list"):
+            return error(request, -32601)
         return result(request, **{method(request).partition("/")[0]: []})
 
     assert (await inventory("files", Scripted(answers))).announces == {"resources"}
