@@ -122,7 +122,7 @@ class Splitter:
 def _parsed(raw: bytes, block: bytes) -> Event:
     data: list[bytes] = []
     identifier: bytes | None = None
-    odd = breaks_more(raw) or (b"\r" in raw and _LONE.search(raw) is not None)
+    odd = block != raw or breaks_more(raw) or (b"\r" in raw and _LONE.search(raw) is not None)
     for line in _BREAK.split(block):
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")

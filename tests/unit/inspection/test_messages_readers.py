@@ -66,6 +66,13 @@ async def test_in_the_answer_to_a_call_no_line_ends_inside_of_a_message(hold: in
         assert passed.decode().splitlines() == ["id: 7", r'data: {"a":"\u2028\u2028data: {}\u2029\u0085é"}', ""]
 
 
+async def test_a_first_event_is_found_also_when_something_was_said_before_it():
+    """Only at the beginning of a stream is a byte order mark none of a line, and the gateway may have said something by then."""
+    messages = EventMessages(keep, hold=1000, unseen=True, last_words=nothing)
+
+    assert await run(messages, b'\xef\xbb\xbfdata: {"a":1}\n\ndata: {}\n\n') == b'data: {"a":1}\n\ndata: {}\n\n'
+
+
 OPEN = b'{"jsonrpc":"2.0","id":7,"result":{"x":'
 SEVERAL_LINES = [
     b"data: " + OPEN + b"\ndata: " + LIST + b"\ndata: }}\n\n",
