@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
+from threading import get_ident
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -36,9 +37,9 @@ _BLOCK: Final = 16
 
 
 @lru_cache(maxsize=8)
-def _keyed(key: bytes) -> tuple[hashlib.blake2b, CipherContext]:
+def _keyed(key: bytes, _thread: int) -> tuple[hashlib.blake2b, CipherContext]:
     """For words of more than a block, and for those of at most one. Blocks are independent, so that one context serves
-    for all."""
+    for all, in one thread: it raises for another that asks meanwhile."""
     if not key:
         raise ValueError("digests of words need a key")
     long = hashlib.blake2b(digest_size=8, key=key[:64], person=b"opagate/words")
@@ -55,7 +56,7 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     0.05 µs a word, copying the keyed state of BLAKE2b 0.37 µs, HMAC-SHA-256 1.3 µs. `key` is up to 64 bytes; it is the
     deployment's and never empty.
     """
-    keyed, blocks = _keyed(key)
+    keyed, blocks = _keyed(key, get_ident())
     if not (words := list(words)):
         return frozenset()
     short = [word for word in words if len(word) <= _BLOCK]

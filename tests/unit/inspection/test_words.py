@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import string
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -35,6 +36,18 @@ def test_every_word_has_one_digest_whatever_comes_with_it(words: list[bytes]):
 
     assert together == frozenset().union(*(digests([word], KEY) for word in words))
     assert len(together) == len(set(words))
+
+
+def test_threads_do_not_wait_for_each_other_and_find_the_same():
+    """A large call is looked at in a thread of its own while the others go on."""
+    many, few = [b"word-%d" % number for number in range(100_000)], [b"word-1", b"word-2"]
+    with ThreadPoolExecutor(1) as other:
+        found = other.submit(lambda: [digests(many, KEY) for _ in range(5)])
+        meanwhile = {digests(few, KEY)}
+        while not found.done():
+            meanwhile.add(digests(few, KEY))
+    assert set(found.result()) == {digests(many, KEY)}
+    assert meanwhile == {digests(few, KEY)}
 
 
 @pytest.mark.parametrize("word", [b"", b"bob", b"b" * 15])
