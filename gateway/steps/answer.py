@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import structlog
 from msgspec import Struct
 
 from gateway.binding.conversations import Conversations
@@ -22,6 +23,8 @@ from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
 from gateway.steps.visibility import trusted_instructions, visible_names
 from gateway.steps.visit import Gateway, Visit
+
+log = structlog.get_logger("gateway.answer")
 
 
 class Settlement(Struct, frozen=True):
@@ -63,7 +66,7 @@ def relay(
         reply,
         headers=_answer_headers(gateway.sessions, upstream, request, reply),
         on_end=settlement.settle,
-        on_broken=lambda error, begun: _last_words(reply, answers.expected, error, begun=begun),
+        on_broken=lambda error, begun: _broken_off(visit, reply, answers.expected, error, begun=begun),
         transform=settlement.observe(_transform(answers, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
@@ -103,9 +106,11 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
     )
 
 
-def _last_words(
-    reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError, *, begun: bool
+def _broken_off(
+    visit: Visit, reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError, *, begun: bool
 ) -> bytes | None:
+    """The last words of an answer that has failed, if words still fit; the log has them in any case."""
+    log.warning("answer.broken-off", id=visit.id, upstream=visit.upstream, problem=error.message)
     if identifier is None:
         return None
     words = failure_response(identifier, sentence(error.message))

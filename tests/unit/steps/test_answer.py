@@ -113,8 +113,13 @@ async def test_an_answer_that_breaks_off_ends_with_words_where_words_still_fit(
     told: bool,  # noqa: FBT001 - a parameter of pytest
 ):
     there.upstream.script = lambda _request: Back(200, type, chunks)
-    answer = await there.ask(call())
+    with capture_logs() as logs:
+        answer = await there.ask(call())
 
+    assert [(line["event"], line["upstream"], line["problem"]) for line in logs] == [
+        ("answer.broken-off", "files", "it died")
+    ]
+    assert logs[0]["id"] == there.entries("call")[0]["id"]
     assert (answer.broken is None) is told
     if told:
         last = json.loads(answer.body.rpartition(b"data: ")[2])
