@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 import httptools
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config import Configuration, TlsSettings
@@ -47,6 +48,20 @@ class _Waiting(list[Any]):
 
     def appendleft(self, item: Any) -> None:
         self.insert(0, item)
+
+
+class _Flow(FlowControl):
+    """Has an event only once an answer waits for its reader: the deque in each takes 760 bytes of a connection."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = False
+        self.write_paused = False
+
+    def pause_writing(self) -> None:
+        if not self.write_paused:
+            self._is_writable_event = asyncio.Event()
+            super().pause_writing()
 
 
 class _Protocol(HttpToolsProtocol):
@@ -82,6 +97,7 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(CoalescingTransport(transport))
+        self.flow = _Flow(self.transport)
         tls = transport.get_extra_info("ssl_object")
         self._presence = Presence()
         self._certificates = () if tls is None else _verified(tls)
@@ -103,6 +119,7 @@ class _Protocol(HttpToolsProtocol):
         self._kept_bytes += len(data)
         self._arrived = data
         super().data_received(data)
+        self._arrived = b""
         if self.transport.is_closing():
             return
         if self._kept_bytes > HEAD_BYTES:
@@ -134,6 +151,8 @@ class _Protocol(HttpToolsProtocol):
             return
         self._expect_nothing()
         super().on_headers_complete()
+        # The deque in it takes 760 bytes of an exchange, also of a stream that may be open for hours.
+        cast("Any", self.cycle.message_event)._waiters = []  # noqa: SLF001 - asyncio has no smaller event
         # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
         self.headers = []
 

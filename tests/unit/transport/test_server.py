@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway import config
 from gateway.config import TlsSettings
@@ -95,6 +96,10 @@ PATIENT = "limits: {request_head: 1h}\n"
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n"
 
 
+PIECES = 32
+"""Of a MiB each: more than the system takes before anybody reads."""
+
+
 async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     """Answers before it has read the body; at `/long` it answers when the body is there."""
     if scope["path"] == "/long":
@@ -109,18 +114,30 @@ async def answers(scope: Mapping[str, Any], receive: Receive, send: Send) -> Non
         assert dict(scope["headers"]).keys() <= {b"host", b"connection", b"content-length"}
         await send_whole(send, 200, (), body)
         return
-    if scope["path"] in {"/waits", "/begins"}:
-        if scope["path"] == "/begins":
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
-            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    if scope["path"] in {"/waits", "/begins", "/pieces"}:
+        await slowly(scope["path"], receive, send)
         return
     if scope["path"] == "/host":
         await send_whole(send, 200, (), b",".join(value for name, value in scope["headers"] if name == b"host"))
         return
     assert b"late" not in dict(scope["headers"])
     await send_whole(send, 200, (), b"x" * 2**26 if scope["path"] == "/huge" else b"here")
+
+
+async def slowly(path: str, receive: Receive, send: Send) -> None:
+    """Answers in pieces, or begins to, or waits until the client has left."""
+    if path != "/waits":
+        headers = [(b"content-length", b"9")] if path == "/begins" else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if path == "/pieces":
+        for number in range(PIECES):
+            await send({"type": "http.response.body", "body": b"%07d\n" % number * 2**17, "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+        return
+    if path == "/begins":
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @asynccontextmanager
@@ -171,6 +188,25 @@ async def test_requests_that_do_not_wait_for_their_answers_get_them_in_order():
         for body in bodies:
             assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(1) == body
+
+
+async def test_an_answer_waits_for_a_slow_reader_and_goes_on_when_it_reads(monkeypatch: pytest.MonkeyPatch):
+    drain, paused = FlowControl.drain, list[FlowControl]()
+
+    async def noted(flow: FlowControl) -> None:
+        paused.append(flow)
+        await drain(flow)
+
+    monkeypatch.setattr(FlowControl, "drain", noted)
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(b"GET /pieces HTTP/1.1\r\nhost: here\r\n\r\n")
+        while not paused:
+            await asyncio.sleep(0.01)
+        await reader.readuntil(b"\r\n\r\n")
+        for number in range(PIECES):
+            assert int(await reader.readuntil(b"\r\n"), 16) == 2**20
+            assert await reader.readexactly(2**20 + 2) == b"%07d\n" % number * 2**17 + b"\r\n"
+        assert await reader.readuntil(b"\r\n\r\n") == b"3\r\nend\r\n0\r\n\r\n"
 
 
 @requirement("strangers/waiting")
