@@ -25,7 +25,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Era, Headers, JsonObject, Kind, Message, RequestId
+from gateway.model.wire import Disposition, Era, Headers, Json, JsonObject, Kind, Message, RequestId
 from gateway.protocol import completions, strict
 from gateway.protocol import headers as routing_headers
 from gateway.protocol.error_codes import (
@@ -41,6 +41,8 @@ from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"
+_CAPABILITIES_META: Final = "io.modelcontextprotocol/clientCapabilities"
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MAX_CLIENT_NAME: Final = 128
 
 
@@ -135,6 +137,14 @@ def tasks_of(message: Message) -> frozenset[str]:
     if isinstance(meta, dict) and isinstance(related := meta.get(strict.RELATED_TASK), dict):
         found.append(related.get("taskId"))
     return frozenset([item for item in found if isinstance(item, str)])
+
+
+def declares_tasks(message: Message) -> bool:
+    """Whether the client of the stateless era declares with this request that it takes tasks."""
+    found: Json = message.params
+    for member in ("_meta", _CAPABILITIES_META, "extensions"):
+        found = found.get(member) if isinstance(found, Mapping) else None
+    return isinstance(found, Mapping) and TASKS_EXTENSION in found
 
 
 def cursor_of(message: Message) -> str | None:

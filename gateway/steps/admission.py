@@ -13,8 +13,8 @@ from gateway.inspection import own_token
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
-from gateway.protocol.classify import state_of, tasks_of
-from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
+from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY, REFUSED
 from gateway.protocol.headers import forwardable_request, values_of
 from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
@@ -42,9 +42,7 @@ async def admitted(
     if isinstance(session, Refusal):
         return session
     if message is not None and not owns_handles(gateway.ownership, exchange.upstream, principal, message):
-        return _refusal(
-            400, "session/foreign", "This task or request state was not given to you.", "Start over without it."
-        )
+        return foreign(message)
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)
     return request if session is None else structs.replace(request, session=session.id, began=session.began)
@@ -83,6 +81,31 @@ def owns_handles(ownership: Ownership, upstream: str, principal: Principal, mess
     state = state_of(message)
     handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
     return all(ownership.belongs(upstream, handle, principal) for handle in handles)
+
+
+def foreign(message: Message) -> Refusal:
+    """What a server answers that does not know a task or a state (SEP-2663, "Protocol Errors"). It tells a client that takes
+    no tasks so before it looks for one."""
+    if _is_stateless(message) and tasks_of(message) and not declares_tasks(message):
+        return _UNDECLARED
+    return _FOREIGN
+
+
+_FOREIGN: Final = Refusal(
+    400,
+    Reason("session/foreign", "This task or request state was not given to you.", "Start over without it."),
+    INVALID_PARAMS,
+)
+_UNDECLARED: Final = Refusal(
+    400,
+    Reason(
+        "session/foreign",
+        "This task was not given to you, and the request does not declare that its client takes tasks.",
+        f"Start over without it, and declare the extension {TASKS_EXTENSION} with each request.",
+    ),
+    MISSING_CAPABILITY,
+    data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}},
+)
 
 
 def _is_stateless(message: Message | None) -> bool:

@@ -47,12 +47,13 @@ class Findings:
             for scenario, checks in self.scenarios.items()
         }
 
-    def failures(self) -> list[str]:
+    def unproven(self) -> list[str]:
+        """The checks that failed, or were left out."""
         return [
             f"{scenario}: {check}"
             for scenario, checks in self.scenarios.items()
             for check, outcomes in checks.items()
-            if "FAILURE" in outcomes
+            if not {"SUCCESS", "INFO"}.issuperset(outcomes)
         ]
 
 

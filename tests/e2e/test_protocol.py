@@ -13,6 +13,7 @@ import mcp_types as types
 import pytest
 from mcp.client import Client
 
+from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY
 from tests.e2e.wire import Caller, Sent, call, caller, entries, legacy, stateless
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -343,6 +344,9 @@ def test_a_stream_is_not_resumed_without_its_session(alice: Caller, received: Re
     assert received.requests() == []
 
 
+TAKES_TASKS: dict[str, Any] = {
+    "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+}
 TASK_USES = [
     legacy("tasks/get", taskId="TASK"),
     legacy("tasks/result", taskId="TASK"),
@@ -371,9 +375,18 @@ def test_a_task_of_somebody_else_is_no_task(alice: Caller, mallory: Caller, rece
         assert own.status == 200
 
 
-@pytest.mark.parametrize("era", [legacy, stateless])
-def test_a_task_that_nobody_was_given_is_no_task(alice: Caller, received: Recorder, era: Any):
-    assert alice.ask(era("tasks/get", taskId="guessed")).codes == ["session/foreign"]
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (legacy("tasks/get", taskId="guessed"), INVALID_PARAMS),
+        (stateless("tasks/get", taskId="guessed", _meta=TAKES_TASKS), INVALID_PARAMS),
+        (stateless("tasks/get", taskId="guessed"), MISSING_CAPABILITY),
+    ],
+)
+def test_a_task_that_nobody_was_given_is_no_task(alice: Caller, received: Recorder, asked: Sent, code: int):
+    answer = alice.ask(asked)
+
+    assert (answer.codes, answer.json["error"]["code"]) == (["session/foreign"], code)
     assert received.requests() == []
 
 

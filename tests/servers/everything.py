@@ -18,6 +18,7 @@ from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
+from tests.servers import everything_tasks
 from tests.servers.everything_rounds import prompt_in_rounds
 from tests.servers.everything_tools import BUS, PNG, TOOLS, Context, embedded, image, text
 from tests.servers.serving import serve
@@ -59,7 +60,7 @@ async def list_tools(_context: Context, _params: types.PaginatedRequestParams | 
 
 async def call_tool(
     context: Context, params: types.CallToolRequestParams
-) -> types.CallToolResult | types.InputRequiredResult:
+) -> types.CallToolResult | types.InputRequiredResult | dict[str, Any]:
     entry = TOOLS.entries.get(params.name)
     if entry is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name!r}")
@@ -169,7 +170,6 @@ def build() -> Starlette:
         version="1.0.0",
         get_tool_input_schema=TOOLS.schema,
         on_list_tools=list_tools,
-        on_call_tool=call_tool,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
@@ -181,6 +181,8 @@ def build() -> Starlette:
         on_completion=complete,
         on_set_logging_level=accept,
     )
+    server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
+    everything_tasks.offer(server)
     server.middleware.append(RequestStateBoundary(RequestStateSecurity(keys=[STATE_KEY]), default_audience=NAME))
     return server.streamable_http_app(event_store=Events(), retry_interval=100)
 

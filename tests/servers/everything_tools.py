@@ -19,7 +19,10 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.subscriptions import PromptsListChanged, ToolsListChanged
 
 Context: TypeAlias = ServerRequestContext[Any, Any]
-Outcome: TypeAlias = "str | list[types.ContentBlock] | types.CallToolResult | types.InputRequiredResult"
+Outcome: TypeAlias = (
+    "str | list[types.ContentBlock] | types.CallToolResult | types.InputRequiredResult | dict[str, Any]"
+)
+"""A `dict` is the result of an extension, as it goes over the wire."""
 Handler: TypeAlias = Callable[[Context, types.CallToolRequestParams], Awaitable[Outcome]]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import pytest
@@ -243,10 +244,12 @@ def call(name: str = "read_file", **arguments: Any) -> bytes:
     return message("tools/call", name=name, arguments=arguments)
 
 
-def modern(method: str, **params: Any) -> tuple[bytes, *tuple[tuple[bytes, bytes], ...]]:
+def modern(
+    method: str, *, meta: JsonObject = MappingProxyType({}), **params: Any
+) -> tuple[bytes, *tuple[tuple[bytes, bytes], ...]]:
     """Body and headers of a request of the stateless era."""
-    body = message(method, **params, _meta={VERSION: "2026-07-28"})
+    body = message(method, **params, _meta={VERSION: "2026-07-28", **meta})
     headers = [(b"mcp-protocol-version", b"2026-07-28"), (b"mcp-method", method.encode())]
-    if "name" in params:
-        headers.append((b"mcp-name", str(params["name"]).encode()))
+    if name := params.get("name") or params.get("taskId"):
+        headers.append((b"mcp-name", str(name).encode()))
     return body, *headers
