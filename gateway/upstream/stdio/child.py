@@ -136,6 +136,9 @@ class Child(asyncio.SubprocessProtocol):
         self._put(message)
 
     def _put(self, message: bytes) -> None:
+        if self.usable and self._stdin().is_closing():
+            # The event loop knows already, and tells in its next turn. uvloop raises for what is written meanwhile.
+            self._end(_PIPE_CLOSED[_STDIN])
         if not self.usable:
             raise UpstreamBroken(f"upstream {self._name} {self._reason}", "try again; it is started anew")
         self._stdin().write(message + b"\n")

@@ -315,6 +315,31 @@ async def test_a_write_to_a_child_that_has_ended_is_refused(owner: Owner):
         child.post(b"{}")
 
 
+async def closed_input_scenario() -> str:
+    """The event loop knows already that nobody reads there, and has not told it yet."""
+    owner = Owner()
+    child = await owner.start(*python("import time; time.sleep(60)"))
+    child._stdin().abort()
+    try:
+        with pytest.raises(UpstreamBroken, match="upstream files closed its standard input"):
+            await child.write(b"{}", 1.0)
+        with pytest.raises(UpstreamBroken):
+            child.post(b"{}")
+        os.kill(child.pid, 9)
+        return await owner.end()
+    finally:
+        await child.stop()
+
+
+async def test_a_write_to_a_child_whose_input_has_just_closed_is_refused():
+    assert await closed_input_scenario() == "was killed by SIGKILL"
+
+
+def test_a_write_to_a_child_whose_input_has_just_closed_is_refused_on_uvloop():
+    """There a transport that is closed raises."""
+    assert uvloop.run(closed_input_scenario()) == "was killed by SIGKILL"
+
+
 async def test_a_child_that_dies_while_it_is_written_to_is_not_waited_for(owner: Owner):
     child = await owner.start(*python("import time; time.sleep(60)"))
     waiting = asyncio.ensure_future(child.write(b"x" * 2_000_000, 30.0))
