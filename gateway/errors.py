@@ -7,6 +7,7 @@
     │   ├── PolicyLate           it answered after its deadline                        policy/late
     │   ├── PolicyUndefined      it has no answer                                      policy/undefined
     │   ├── PolicyMalformed      its answer does not follow the contract               policy/malformed
+    │   ├── PolicyStale          it is older than it may be                            policy/stale
     │   ├── PolicyInput          a call that cannot be put to it exactly as it is      policy/input
     │   └── PolicyBroken         a policy that cannot be put into force (load time)    policy/broken
     ├── IdentityUnavailable      a key server that is needed cannot be reached         identity/unavailable
@@ -64,6 +65,10 @@ class PolicyUndefined(PolicyError):
 
 class PolicyMalformed(PolicyError):
     code = "policy/malformed"
+
+
+class PolicyStale(PolicyError):
+    code = "policy/stale"
 
 
 class PolicyInput(PolicyError):

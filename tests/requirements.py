@@ -112,6 +112,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/obligation": Requirement(_FAULTS, "An obligation that is unknown or cannot be met is a refusal."),
         "fault/limit": Requirement(_FAULTS, "An answer beyond its limit is cut and recorded."),
         "fault/reload": Requirement(_FAULTS, "A policy that breaks leaves the last good one in force, and says so."),
+        "fault/stale": Requirement("docs/operations.md#a-policy-that-gets-old", "With stale_after, a policy kept out for longer refuses all, and shows nothing."),
+        "fault/stale-bundle": Requirement("docs/operations.md#a-policy-that-gets-old", "The same of an OPA that cannot fetch its bundle, or cannot use it."),
         "fault/start": Requirement(_FAULTS, "Without a policy the gateway does not listen."),
         "fault/journal": Requirement(_FAULTS, "A full disk: refused, nothing forwarded, until there is room."),
         "fault/journal-taken": Requirement("docs/operations.md#journal", "A journal that is taken away or changed: refused until it is back."),

@@ -90,6 +90,7 @@ PURE = (
     "gateway.journal.flood",
     "gateway.journal.redaction",
     "gateway.policy.annotations",
+    "gateway.policy.bundle_age",
     "gateway.policy.document",
     "gateway.policy.verdict",
     "gateway.protocol.canonical",

@@ -84,6 +84,8 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
         log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
     elif event.kind == "mended":
         log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)
+    elif event.kind == "stale":
+        log.error("policy.stale", problem=status.problem, in_force=status.revision)
     else:
         log.error(
             "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error

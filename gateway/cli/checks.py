@@ -157,7 +157,9 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     status = policy.status()
     await policy.stop()
     if status.problem is not None or not status.ready:
-        yield Finding("fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle")
+        yield Finding(
+            "fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle or its configuration"
+        )
         return
     yield Finding("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
     if section.engine.kind == "opa":

@@ -158,7 +158,7 @@ async def _started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     from gateway.policy import Policy
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
-    still = chosen.model_copy(update={"reload": timedelta(days=3650)})
+    still = chosen.model_copy(update={"reload": timedelta(days=3650), "stale_after": None})
     policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
     await policy.start()
     stack.push_async_callback(policy.stop)

@@ -36,6 +36,7 @@ policy:
   engine: embedded         # or {kind: opa, url: "unix:///run/opa.sock"}
   grants: grants.yaml      # who may call what
   # path: rego/            # your own policy folder, in place of the one that ships
+  # stale_after: 1h        # refuse every call once a newer policy could not be had for so long; by default never
 
 # Where the gateway keeps its own keys. Back it up; let nobody else read it.
 state: state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -65,6 +65,10 @@ def _engine(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
+_LOOKS: Final = 3
+"""A changed policy is noticed at one look, loaded at the next, and must be in force before the one after."""
+
+
 class PolicySettings(Settings):
     """What decides."""
 
@@ -78,6 +82,20 @@ class PolicySettings(Settings):
         default=None, description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`."
     )
     reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
+    stale_after: Duration | None = Field(
+        default=None,
+        description="Refuse every call when a newer policy has been kept out for longer, or nobody could tell whether there"
+        " is one; without it, never. An OPA has to say how old its bundles are: docs/operations.md.",
+    )
+
+    @model_validator(mode="after")
+    def _outlasts_looks(self) -> Self:
+        if self.stale_after is not None and self.stale_after < _LOOKS * self.reload:
+            raise ValueError(
+                f"stale_after is shorter than {_LOOKS} times reload, so that a mere change would be taken for a policy that"
+                " is kept out; lengthen it, or shorten reload"
+            )
+        return self
 
 
 # --- upstreams -------------------------------------------------------------------------------------

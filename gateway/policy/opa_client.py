@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ from gateway.http1 import address
 from gateway.http1.client import Client
 from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
+from gateway.policy import bundle_age
+from gateway.policy.bundle_age import Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.problems import DataFile
 
@@ -74,8 +77,8 @@ class OpaClient:
         if status != 200:
             raise PolicyUnavailable(f"OPA is not ready (status {status})", "see OPA's log for the bundle that fails")
 
-    async def revision(self) -> str:
-        """The revisions of the bundles in force, as OPA reports them; empty if its policy has none."""
+    async def held(self) -> Held:
+        """What OPA says that it has in force."""
         status, body = await self._ask(b"GET", b"/v1/data/gateway/policy?provenance=true")
         _require_ok(status, body)
         try:
@@ -83,7 +86,17 @@ class OpaClient:
         except msgspec.ValidationError:
             raise PolicyMalformed("OPA does not say which bundles it has", "use OPA 1.20.2 or newer") from None
         revisions = sorted(bundle.revision for bundle in reported.bundles.values() if bundle.revision)
-        return "+".join(revisions) or reported.revision
+        return Held("+".join(revisions) or reported.revision, frozenset(reported.bundles))
+
+    async def report(self) -> Report:
+        """What OPA says of the bundles that it fetches. Raises a `PolicyError`."""
+        status, body = await self._ask(b"GET", b"/v1/status")
+        if status != 200:
+            raise PolicyUnavailable(
+                f"OPA does not report how old its bundles are (status {status})",
+                "put `status: {prometheus: true}` into OPA's configuration, or leave policy.stale_after out",
+            )
+        return bundle_age.read(body)
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -165,6 +178,14 @@ class _Places:
 def _late(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_exception(AnswerTimeout("no room for another question in time"))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The revision of the bundles together, empty if none of them has one; and their names."""
+
+    revision: str
+    bundles: frozenset[str]
 
 
 class _BundleRevision(msgspec.Struct):

@@ -7,6 +7,7 @@ changes every `reload`.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from gateway.config import EmbeddedEngine, PolicySettings
-from gateway.errors import PolicyBroken, PolicyError
+from gateway.errors import PolicyBroken, PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
@@ -26,6 +27,12 @@ from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
+_STALE: Final = (
+    "the policy is stale: for longer than policy.stale_after a newer one was kept out, or nobody could tell if there is one",
+    "have an operator look at /readyz or the log, which say why",
+)
+
+EventKind = Literal["loaded", "problem", "stale", "mended", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,10 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvent:
-    """For logs and metrics. `problem` is told once, when it arises; `mended` when it is over and no other policy came of it."""
+    """For logs and metrics. `problem` is told once, when it arises, and `stale` when calls are refused for it; `mended` when
+    it is over and no other policy came of it."""
 
-    kind: Literal["loaded", "problem", "mended", "failed"]
+    kind: EventKind
     status: PolicyStatus
     error: BaseException | None = None
 
@@ -63,6 +71,11 @@ class Source(Protocol):
     def problem(self) -> str | None: ...
     @property
     def ready(self) -> bool: ...
+    @property
+    def current(self) -> float:
+        """When what it has in force was last known to be the newest there is, in monotonic seconds."""
+        ...
+
     async def open(self) -> None: ...
     async def look(self) -> bool: ...
     async def evaluate(self, entrypoint: Entrypoint, document: bytes, /) -> object: ...
@@ -77,15 +90,19 @@ class Policy:
         supported: frozenset[str],
         clock: Callable[[], float],
         interval: float,
+        stale_after: float = math.inf,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         on_event: Callable[[PolicyEvent], None] | None = None,
     ) -> None:
         """`supported` are the obligations that the caller carries out; `clock` gives seconds since the epoch;
-        `interval` is in seconds."""
+        `interval` and `stale_after` are in seconds."""
         self._source = source
         self._supported = supported
         self._clock = clock
         self._interval = interval
+        self._stale_after = stale_after
+        self._monotonic = monotonic
         self._sleep = sleep
         self._on_event = on_event
         self._since = 0.0
@@ -108,6 +125,8 @@ class Policy:
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),
+            stale_after=_stale_after(settings),
+            monotonic=monotonic,
             on_event=on_event,
         )
 
@@ -133,8 +152,7 @@ class Policy:
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: what fails is a denial with its own code."""
         try:
-            answer = await self._source.evaluate("decision", documents.encode(document))
-            return self._named(verdict.read(answer, self._supported))
+            return self._named(verdict.read(await self._answer("decision", document), self._supported))
         except PolicyError as error:
             return self._named(verdict.refused(error.code, error.message, error.remedy))
         except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
@@ -144,7 +162,7 @@ class Policy:
     async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
         """Which of `asked` may be shown (`document.visibility`). Never raises: what fails hides everything."""
         try:
-            return verdict.read_visible(await self._source.evaluate("visibility", documents.encode(document)), asked)
+            return verdict.read_visible(await self._answer("visibility", document), asked)
         except PolicyError:
             return frozenset()
         except Exception as error:  # noqa: BLE001 - a defect here must hide everything, and be seen
@@ -153,7 +171,24 @@ class Policy:
 
     def status(self) -> PolicyStatus:
         source = self._source
-        return PolicyStatus(source.ready, source.name, source.revision, source.kind, source.problem, self._since)
+        return PolicyStatus(source.ready, source.name, source.revision, source.kind, self._problem(), self._since)
+
+    async def _answer(self, entrypoint: Entrypoint, document: JsonObject) -> object:
+        if self._is_stale():
+            raise PolicyStale(*_STALE)
+        return await self._source.evaluate(entrypoint, documents.encode(document))
+
+    def _is_stale(self) -> bool:
+        """On the clock, and not as the last look found it: looks may hang."""
+        return self._monotonic() - self._source.current > self._stale_after
+
+    def _problem(self) -> str | None:
+        stale, problem = self._is_stale(), self._source.problem
+        if stale:
+            return f"{problem or _STALE[0]}; until that is mended, every call is refused (policy/stale)"
+        if problem is not None and self._source.kind == "embedded":
+            return f"{problem}; the policy before it stays in force"
+        return problem
 
     def _named(self, decision: Decision) -> Decision:
         """With the revision that the engine is known to hold, which Rego itself cannot know (see `bundle.py`)."""
@@ -163,7 +198,7 @@ class Policy:
         return Decision(decision.effect, decision.reasons, decision.obligations, PolicyRevision(name, revision))
 
     async def _watching(self) -> None:
-        problem = self._source.problem
+        told = None if self._source.ready else self._problem()
         while True:
             await self._sleep(self._interval)
             try:
@@ -173,18 +208,19 @@ class Policy:
             except Exception as error:  # noqa: BLE001 - the watch must outlive a defect, and the defect be seen
                 self._tell("failed", error)
                 continue
-            if self._source.problem not in {None, problem}:
-                self._tell("problem")
-            elif self._source.problem is None and problem is not None and not changed:
+            problem = self._problem()
+            if problem not in {None, told}:
+                self._tell("stale" if self._is_stale() else "problem")
+            elif problem is None and told is not None and not changed:
                 self._tell("mended")
-            problem = self._source.problem
+            told = problem
 
     def _came_into_force(self) -> None:
         self._since = self._clock()
         self._tell("loaded")
         self._on_change()
 
-    def _tell(self, kind: Literal["loaded", "problem", "mended", "failed"], error: BaseException | None = None) -> None:
+    def _tell(self, kind: EventKind, error: BaseException | None = None) -> None:
         if self._on_event is not None:
             with suppress(Exception):  # a log that fails must not turn a denial into an exception
                 self._on_event(PolicyEvent(kind, self.status(), error))
@@ -195,6 +231,10 @@ def shipped() -> Path:
     package = Path(__file__).resolve().parent.parent
     installed = package / "_rego"
     return installed if installed.is_dir() else package.parent / "rego"
+
+
+def _stale_after(settings: PolicySettings) -> float:
+    return math.inf if settings.stale_after is None else settings.stale_after.total_seconds()
 
 
 def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
@@ -211,4 +251,4 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
             "policy.grants cannot be given to an OPA that loads its own data",
             "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
         )
-    return RemotePolicy(OpaClient(engine))
+    return RemotePolicy(OpaClient(engine), stale_after=_stale_after(settings), monotonic=monotonic)

@@ -2,8 +2,9 @@
 
 A changed folder is loaded once it has been still for one look, so that a copy under way is not taken for a policy. What
 cannot be loaded, has data that cannot be read in full, or answers a fixture badly is told as the `problem`; the last
-good policy stays in force. Reading is done in a thread. Compiling is not: an engine belongs to the thread that made it.
-It is done on the event loop in steps, between which calls are decided by the policy before.
+good policy stays in force, and `current` stays when that was last the newest. Reading is done in a thread. Compiling is
+not: an engine belongs to the thread that made it. It is done on the event loop in steps, between which calls are decided
+by the policy before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import bundle, fixtures
@@ -19,11 +20,13 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 
+_FAILED: Final = "the gateway failed while loading the policy; report this as a defect; the log has its place"
+
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 class PolicyFolder:
-    """The embedded engine on a folder. `deadline` in seconds; `monotonic` times evaluations."""
+    """The embedded engine on a folder. `deadline` in seconds; `monotonic` times evaluations and looks."""
 
     kind: Literal["embedded", "opa"] = "embedded"
 
@@ -39,6 +42,7 @@ class PolicyFolder:
         """What is wrong with the policy that the folder had last; a problem of looking is over when one can look."""
         self.name = ""
         self.problem: str | None = None
+        self.current = monotonic()
 
     @property
     def ready(self) -> bool:
@@ -64,21 +68,24 @@ class PolicyFolder:
             return False
 
     async def _looked(self) -> bool:
+        begun = self._monotonic()
         seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
         still, self._seen = seen == self._seen, seen
         if seen == self._loaded:
             self.problem = self._flaw
+            if self._flaw is None:
+                self.current = begun
             return False
         if not still:
             return False
         seen, found = await self._read()
         if seen != self._seen:
             return False
-        self._loaded, self._flaw = seen, None
+        self._loaded, self._flaw = seen, _FAILED
         changed = found.revision != self.revision
         if changed:
             await self._try(found)
-        self.problem = None
+        self.problem, self._flaw, self.current = None, None, begun
         return changed
 
     async def _try(self, found: Bundle) -> None:
@@ -118,7 +125,7 @@ class PolicyFolder:
 
 
 def _told(error: PolicyError) -> str:
-    return f"{error.message}; {error.remedy}; the policy before it stays in force"
+    return f"{error.message}; {error.remedy}"
 
 
 class _Patient:

@@ -39,6 +39,7 @@ FAILURES: Final = {
     "policy/obligation": "The policy allows on a condition that this gateway cannot meet.",
     "policy/unavailable": "The policy engine cannot be reached, or failed.",
     "policy/late": "The policy engine answered after its deadline.",
+    "policy/stale": "A newer policy has been kept out for longer than the operator lets the one before it decide.",
     "policy/input": "The call cannot be put to the policy exactly as it is.",
 }
 """The codes of the denials that no policy gives, and what each means."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tarfile
+import threading
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, Literal
 
 from tests.e2e.wire import until
 from tests.gateway_process import GatewayProcess, _is_healthy, free_port
@@ -62,13 +69,76 @@ def _is_ready(gateway: GatewayProcess, tls: ssl.SSLContext | None) -> bool:
         return False
 
 
+class BundleServer:
+    """Serves a policy folder as a bundle, to an OPA that asks for it each second; `broken` ones cannot be fetched, or cannot
+    be activated."""
+
+    def __init__(self, policy: Path) -> None:
+        self.policy = policy
+        self.broken: Literal["", "gone", "unusable"] = ""
+        self._bundle = {"": _bundle(policy, ""), "unusable": _bundle(policy, "package gateway.extra\n\nx := y\n")}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Bundles, self))
+        threading.Thread(target=self._server.serve_forever).start()
+
+    @property
+    def configuration(self) -> str:
+        """Of the OPA, which says how old its bundle is."""
+        return f"""
+services: {{policies: {{url: "http://127.0.0.1:{self._server.server_port}"}}}}
+bundles: {{gateway: {{service: policies, polling: {{min_delay_seconds: 1, max_delay_seconds: 1}}}}}}
+status: {{prometheus: true}}
+"""
+
+    def answer(self) -> tuple[int, bytes]:
+        return (503, b"") if self.broken == "gone" else (200, self._bundle[self.broken])
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Bundles(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, bundles: BundleServer, *connection: Any) -> None:
+        self._bundles = bundles
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        status, body = self._bundles.answer()
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        if status == 200 and self.headers["if-none-match"] == etag:
+            status, body = 304, b""
+        self.send_response(status)
+        self.send_header("etag", etag)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+def _bundle(policy: Path, extra: str) -> bytes:
+    """The folder as a bundle, with one module more."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(policy, "")
+        if extra:
+            item = tarfile.TarInfo("gateway/extra/extra.rego")
+            item.size = len(extra)
+            archive.addfile(item, io.BytesIO(extra.encode()))
+    return packed.getvalue()
+
+
 @dataclass
 class Opa:
-    """A real OPA on a Unix socket, which can be started again."""
+    """A real OPA on a Unix socket, which can be started again. It has its policy from the folder, or as it is configured."""
 
     program: Path
     policy: Path
     folder: Path
+    configuration: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,9 +148,13 @@ class Opa:
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
         command = [self.program, "run", "--server", f"--addr=unix://{self.socket}", "--disable-telemetry"]
+        source: list[str | Path] = ["--bundle", self.policy]
+        if self.configuration:
+            (self.folder / "opa.yaml").write_text(self.configuration, "utf-8")
+            source = ["--config-file", self.folder / "opa.yaml"]
         with (self.folder / "opa.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--log-level=error", "--optimize-store-for-read-speed", "--bundle", self.policy],
+                [*command, "--log-level=error", "--optimize-store-for-read-speed", *source],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

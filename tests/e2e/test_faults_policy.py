@@ -8,13 +8,14 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests import tiny_policy
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config, problems, refused, vanishing
-from tests.e2e.running import Opa
+from tests.e2e.running import BundleServer, Opa
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.requirements import requirement
@@ -64,6 +65,58 @@ def test_an_opa_that_hangs_is_late(opa: Opa, with_opa: GatewayProcess, recorder:
         opa.signal(signal.SIGCONT)
     until(lambda: not problems(with_opa))
     assert Caller(with_opa).call("echo", text="after").text == "after"
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Generator[BundleServer]:
+    found = BundleServer(policy(tmp_path))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def with_bundles(
+    bundles: BundleServer, opa_path: Path, echo_server: ServerProcess, tmp_path: Path
+) -> Generator[GatewayProcess]:
+    """A gateway with an OPA that fetches its policy."""
+    opa = Opa(opa_path, bundles.policy, tmp_path, bundles.configuration)
+    opa.start()
+    engine = f"{{kind: opa, url: 'unix://{opa.socket}', deadline: 2s}}, stale_after: 5s"
+    try:
+        with running_gateway(config(echo_server, opa.policy, engine=engine), tmp_path) as gateway:
+            yield gateway
+    finally:
+        opa.kill()
+
+
+@requirement("fault/stale-bundle", "invariant/10")
+@pytest.mark.opa
+@pytest.mark.parametrize("how", ["gone", "unusable"])
+def test_an_opa_that_gets_no_newer_bundle_is_stale_after_a_while(
+    bundles: BundleServer, with_bundles: GatewayProcess, recorder: Recorder, how: Literal["gone", "unusable"]
+):
+    bundles.broken = how
+    assert Caller(with_bundles).call("echo", text="before").text == "before"
+    recorder.take()
+    until(lambda: "its bundle 'gateway'" in problems(with_bundles).get("policy", ""))
+
+    stale(with_bundles, recorder)
+    bundles.broken = ""
+    until(lambda: not problems(with_bundles))
+    assert Caller(with_bundles).call("echo", text="after").text == "after"
+    until(lambda: '"policy.mended"' in with_bundles.printed())
+
+
+def stale(gateway: GatewayProcess, recorder: Recorder) -> None:
+    """Calls are refused as stale, nothing is shown, and it is said."""
+    refused(Caller(gateway).call("echo"), "policy/stale", recorder)
+    assert Caller(gateway).ask(stateless("resources/read", uri="test://page")).codes == ["policy/stale"]
+    assert Caller(gateway).ask(stateless("tools/list")).json["result"]["tools"] == []
+    assert entries(gateway.folder, "call")[-1]["reasons"][0]["code"] == "policy/stale"
+    assert problems(gateway)["policy"].endswith("every call is refused (policy/stale)")
+    assert metric(gateway, "opagate_policy_ready") == 0
+    until(lambda: '"policy.stale"' in gateway.printed())
+    assert metric(gateway, "opagate_policy_reloads_total", result="stale") == 1
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +307,29 @@ def test_a_policy_that_breaks_leaves_the_last_good_one_in_force(
     recorded = [entry["revision"] for entry in entries(tmp_path, "policy")]
     assert recorded[0] == revision
     assert len(set(recorded)) == 2
+
+
+@requirement("fault/stale", "invariant/10")
+def test_a_policy_that_is_kept_out_makes_the_one_before_it_stale(
+    echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
+):
+    tree = policy(tmp_path)
+    grants = tree / "gateway/grants/data.yaml"
+    good = grants.read_text("utf-8")
+    engine = "{kind: embedded, deadline: 5s}, stale_after: 2s"
+    with running_gateway(config(echo_server, tree, engine=engine), tmp_path) as gateway:
+        grants.write_text("upstreams: [this is not\n", "utf-8")
+        until(lambda: "stays in force" in problems(gateway).get("policy", ""))
+        assert Caller(gateway).call("echo", text="still").text == "still"
+        recorder.take()
+        until(lambda: "policy/stale" in problems(gateway)["policy"])
+
+        stale(gateway, recorder)
+        assert "data.yaml" in problems(gateway)["policy"]
+        grants.write_text(good, "utf-8")
+        until(lambda: not problems(gateway))
+        assert Caller(gateway).call("echo", text="after").text == "after"
+        until(lambda: '"policy.mended"' in gateway.printed())
 
 
 @requirement("fault/start")

@@ -27,6 +27,7 @@ from gateway.policy.embedded import Embedded
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import Policy, shipped
 from gateway.policy.problems import DATA_FILES, GRANTS
+from tests.requirements import requirement
 
 pytestmark = pytest.mark.opa
 
@@ -293,6 +294,36 @@ async def test_an_opa_whose_policy_says_nothing_of_grants_has_no_problems(socket
     async with _started(f"unix://{socket}"):
         assert await server.problems(GRANTS) == []
     await server.aclose()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "OPA does not report how old its bundles are (status 500); put `status: {prometheus: true}` into"),
+        (
+            ("--set=status.prometheus=true",),
+            "OPA does not report how old its bundle 'POLICY' is: it does so of bundles",
+        ),
+    ],
+)
+@requirement("fault/stale-bundle")
+async def test_the_age_of_a_policy_that_opa_has_from_a_folder_is_not_known_so_it_is_stale_after_a_while(
+    socket: Path, start: Start, policy: Path, options: tuple[str, ...], said: str
+):
+    start(f"unix://{socket}", "--bundle", policy, *options)
+    engine, now = OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)), 0.0
+    await _up(engine)
+    settings = PolicySettings(engine=engine, stale_after=timedelta(hours=1))
+    asked = Policy.build(settings, supported=frozenset(), clock=time.time, monotonic=lambda: now)
+    await asked.start()
+
+    assert str(asked.status().problem).startswith(said.replace("POLICY", str(policy)))
+    now = 3600.0
+    assert (await asked.decide(_asked("friend"))).allowed
+    now = 3600.1
+    assert _code(await asked.decide(_asked("friend"))) == "policy/stale"
+    assert await asked.visible(_asked("x"), frozenset({"a"})) == frozenset()
+    await asked.stop()
 
 
 async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: Path, start: Start):

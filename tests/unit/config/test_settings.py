@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def test_settings_built_without_a_file_are_relative_to_the_working_folder():
             "{tls: {certificate: c, key: k}, identity: [{kind: spiffe, trust_domain: d, bundle: 'file:b', x509: true}]}",
             "the file: identity kind 'spiffe' with x509 needs tls.client_ca",
         ),
+        ("policy: {stale_after: 0s}", "policy.stale_after: it should be greater than 0"),
+        ("policy: {stale_after: 3600}", "policy.stale_after: 3600 has no unit; write it like 3600s"),
+        ("policy: {stale_after: 5s}", "policy: stale_after is shorter than 3 times reload"),
+        ("policy: {stale_after: 1h, reload: 21m}", "policy: stale_after is shorter than 3 times reload"),
         ("history: {tasks: 0}", "history.tasks: it should be greater than 0"),
         ("history: {tasks_per_caller: -1}", "history.tasks_per_caller: it should be greater than 0"),
         ("state: 5", "state: it should be a path; put it in quotes"),
@@ -120,3 +125,8 @@ def test_a_suppression_without_an_end_a_reason_or_a_subject_is_refused(
         config.parse(SUPPRESSED.replace(was, instead), base=tmp_path)
 
     assert problem in refused.value.message
+
+
+def test_a_policy_is_refused_for_its_age_only_if_that_is_set():
+    assert parse("{}").policy.stale_after is None
+    assert parse("policy: {stale_after: 6s}").policy.stale_after == timedelta(seconds=6)

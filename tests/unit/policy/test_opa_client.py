@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
 import time
 from collections.abc import AsyncGenerator
@@ -19,7 +20,8 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http1.failures import AnswerTimeout
 from gateway.policy import opa_client as servers
-from gateway.policy.opa_client import OpaClient
+from gateway.policy.bundle_age import Labels, Report
+from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.problems import GRANTS
 from gateway.policy.remote import RemotePolicy
 from gateway.steps.shielding import shielded_result
@@ -262,7 +264,7 @@ async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Pat
         return asyncio.Task(work, loop=loop, **more)
 
     async with _peer(socket, _result(1), _result(2)), _client(socket) as client:
-        remote = RemotePolicy(client)
+        remote = RemotePolicy(client, stale_after=math.inf, monotonic=time.monotonic)
         assert await remote.evaluate("decision", b"{}") == 1
         asyncio.get_running_loop().set_task_factory(note)
         assert await remote.evaluate("decision", b"{}") == 2
@@ -409,16 +411,36 @@ async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
         ({"provenance": {"version": "1"}}, ""),
     ],
 )
-async def test_the_revision_is_that_of_the_bundles(socket: Path, body: object, revision: str):
+async def test_the_revision_is_that_of_the_bundles(socket: Path, body: Any, revision: str):
     async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
-        assert await client.revision() == revision
+        held = await client.held()
+
+    assert held == Held(revision, frozenset(body["provenance"].get("bundles", ())))
 
 
 @pytest.mark.parametrize("body", [{}, {"provenance": []}, {"provenance": {"bundles": {"a": {"revision": 1}}}}])
 async def test_a_revision_that_is_not_told_is_malformed(socket: Path, body: object):
     async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
         with pytest.raises(PolicyMalformed, match="which bundles"):
-            await client.revision()
+            await client.held()
+
+
+async def test_what_opa_reports_of_its_bundles_is_read(socket: Path):
+    async with _peer(socket, _result({"labels": {"id": "x"}})) as peer, _client(socket) as client:
+        assert await client.report() == Report(Labels("x"))
+
+    assert peer.requests[0].startswith(b"GET /v1/status ")
+
+
+async def test_an_opa_that_reports_no_status_is_told_what_to_do(socket: Path):
+    answer = _http(
+        b'{"code": "internal_error", "message": "status plugin not enabled"}', status="500 Internal Server Error"
+    )
+    async with _peer(socket, answer), _client(socket) as client:
+        with pytest.raises(PolicyUnavailable, match=r"how old its bundles are \(status 500\)") as raised:
+            await client.report()
+
+    assert "`status: {prometheus: true}`" in raised.value.remedy
 
 
 async def test_problems_of_data_are_what_the_policy_says_and_no_answer_is_not_none(socket: Path):
@@ -430,7 +452,7 @@ async def test_problems_of_data_are_what_the_policy_says_and_no_answer_is_not_no
         with pytest.raises(PolicyUnavailable, match="status 500, internal_error"):
             await client.problems(GRANTS)
         with pytest.raises(PolicyUnavailable, match="status 500, internal_error"):
-            await client.revision()
+            await client.held()
 
     assert peer.requests[0].startswith(b"GET /v1/data/gateway/grants/")
 

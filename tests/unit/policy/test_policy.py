@@ -15,6 +15,7 @@ from gateway.errors import (
     PolicyInput,
     PolicyLate,
     PolicyMalformed,
+    PolicyStale,
     PolicyUnavailable,
     PolicyUndefined,
 )
@@ -46,6 +47,7 @@ class _Source:
         self.name = name
         self.revision = revision
         self.problem: str | None = None
+        self.current = 0.0
         self.looks: list[Any] = []
         self.closed = False
         self.asked: list[tuple[str, bytes]] = []
@@ -112,7 +114,7 @@ async def test_without_any_revision_it_is_unknown():
 
 
 @pytest.mark.parametrize(
-    "error", [PolicyUnavailable, PolicyLate, PolicyUndefined, PolicyMalformed, PolicyInput, PolicyBroken]
+    "error", [PolicyUnavailable, PolicyLate, PolicyUndefined, PolicyMalformed, PolicyStale, PolicyInput, PolicyBroken]
 )
 async def test_whatever_fails_is_a_denial_with_its_own_code(error: type[PolicyError]):
     source = _Source(error("it failed", "mend it"), name="known", revision="abc")
@@ -184,6 +186,60 @@ async def test_a_failure_hides_everything():
     assert await _policy(_Source(PolicyLate("late"))).visible({}, frozenset({"a"})) == frozenset()
 
 
+@pytest.mark.parametrize(("age", "code"), [(60.0, None), (60.1, "policy/stale")])
+async def test_a_policy_that_was_not_current_for_too_long_refuses_and_shows_nothing(age: float, code: str | None):
+    source = _Source({**ALLOWED, "visible": ["a"]}, name="known", revision="abc")
+    policy = _policy(source, stale_after=60.0, monotonic=lambda: age)
+
+    decision = await policy.decide({})
+    visible = await policy.visible({}, frozenset({"a"}))
+
+    if code is None:
+        assert (decision.allowed, visible, policy.status().problem) == (True, {"a"}, None)
+    else:
+        assert (_only(decision), visible, source.asked) == (code, frozenset(), [])
+        assert decision.policy == PolicyRevision("known", "abc")
+        assert "policy.stale_after" in decision.reasons[0].message
+        assert "/readyz" in decision.reasons[0].remedy
+
+
+async def test_a_look_that_hangs_makes_a_policy_stale_too():
+    source, now = _Source(), [0.0]
+    looking = asyncio.Event()
+
+    async def look() -> bool:
+        looking.set()
+        return bool(await asyncio.Event().wait())
+
+    source.look = look
+    policy = _policy(source, stale_after=60.0, monotonic=lambda: now[0], sleep=_Steps(1))
+    await policy.start()
+    await looking.wait()
+    assert (await policy.decide({})).allowed
+    now[0] = 61.0
+
+    assert _only(await policy.decide({})) == "policy/stale"
+    assert str(policy.status().problem).endswith("every call is refused (policy/stale)")
+    await policy.stop()
+
+
+async def test_without_a_limit_no_policy_is_refused_for_its_age():
+    assert (await _policy(_Source(), monotonic=lambda: 1e12).decide({})).allowed
+
+
+@pytest.mark.parametrize("kind", ["embedded", "opa"])
+async def test_what_a_problem_means_for_calls_is_told_with_it(kind: Literal["embedded", "opa"]):
+    source, now = _Source(), [0.0]
+    source.kind, source.problem = kind, "it is broken; mend it"
+    policy = _policy(source, stale_after=60.0, monotonic=lambda: now[0])
+    so_far = {"embedded": "it is broken; mend it; the policy before it stays in force", "opa": "it is broken; mend it"}
+    assert policy.status().problem == so_far[kind]
+
+    now[0] = 61.0
+    stale = "it is broken; mend it; until that is mended, every call is refused (policy/stale)"
+    assert policy.status().problem == stale
+
+
 class _Steps:
     """A sleep that returns at once, as often as told, and then never."""
 
@@ -224,6 +280,43 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
     ]
     assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, since=7.0)
     assert source.closed
+
+
+async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():
+    source = _Source(name="n", revision="r")
+    events: list[PolicyEvent] = []
+    source.looks = [(False, "p"), (False, "p"), (False, "p"), (False, "p"), (False, None), (False, None)]
+    steps = _Steps(len(source.looks))
+    policy = _policy(
+        source,
+        sleep=steps,
+        on_event=events.append,
+        stale_after=60.0,
+        monotonic=lambda: 61.0 if 1 < len(source.looks) < 5 else 0.0,
+    )
+
+    await policy.start()
+    await steps.done.wait()
+    await policy.stop()
+
+    assert [event.kind for event in events] == ["loaded", "problem", "stale", "mended"]
+    assert str(events[2].status.problem).startswith("p; until that is mended, every call is refused")
+
+
+async def test_an_opa_that_answers_and_whose_age_is_not_known_is_told_as_loaded_and_as_a_problem():
+    source = _Source(name="n", revision="r")
+    source.problem = "it does not say"
+    source.looks = [(False, source.problem), (False, source.problem)]
+    events: list[PolicyEvent] = []
+    steps = _Steps(2)
+    policy = _policy(source, sleep=steps, on_event=events.append)
+
+    await policy.start()
+    await steps.done.wait()
+    await policy.stop()
+
+    assert [event.kind for event in events] == ["loaded", "problem"]
+    assert policy.status().since == 7.0
 
 
 async def test_who_asked_is_told_of_each_other_policy_and_cannot_end_the_watch():

@@ -200,7 +200,6 @@ async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
     assert not await folder.look()
     assert folder.problem is not None
     assert "rego/gateway/grants/data.yaml: upstream 'files', grant 2: no agent \"xb\" (and 1 more)" in folder.problem
-    assert "the policy before it stays in force" in folder.problem
     assert await _effect(folder) == "allow"
 
 
@@ -217,7 +216,6 @@ async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     assert not await opened.look()
     assert opened.problem is not None
     assert "gateway/settings/data.yaml: task_limits.spread needs two numbers, soft and hard" in opened.problem
-    assert "the policy before it stays in force" in opened.problem
     assert await _effect(opened) == "allow"
 
 
@@ -285,6 +283,93 @@ async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(ope
 
     await opened.look()
     assert opened.problem == broken
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def watched(tree: Tree) -> tuple[PolicyFolder, _Clock]:
+    """An opened folder, and the clock by which it is looked at."""
+    clock = _Clock()
+    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=clock)
+    await folder.open()
+    clock.now = 200.0
+    return folder, clock
+
+
+async def _looked(folder: PolicyFolder, clock: _Clock) -> float:
+    """How current it is after a look, a second after the one before."""
+    clock.now += 1
+    await folder.look()
+    return folder.current
+
+
+async def test_a_folder_is_current_as_of_the_last_look_at_which_it_was_as_the_policy_in_force(
+    watched: tuple[PolicyFolder, _Clock], tree: Tree
+):
+    folder, clock = watched
+    assert folder.current == 100.0
+    assert await _looked(folder, clock) == 201.0
+
+    tree(EMPTY_GRANTS)
+    assert await _looked(folder, clock) == 201.0, "it is not still"
+    assert await _looked(folder, clock) == 203.0
+
+
+@pytest.mark.parametrize("how", ["broken", "gone", "never-still"])
+async def test_a_newer_policy_that_is_kept_out_leaves_it_no_more_current_than_it_was(
+    watched: tuple[PolicyFolder, _Clock], tree: Tree, how: str
+):
+    folder, clock = watched
+    place = tree(BROKEN if how == "broken" else {})
+    if how == "gone":
+        place.rename(place.with_name("gone"))
+    for number in range(4):
+        if how == "never-still":
+            tree({f"gateway/more/more_{number}.rego": "package gateway.more\n"})
+        assert await _looked(folder, clock) == 100.0
+
+    if how == "gone":
+        place.with_name("gone").rename(place)
+    tree({"gateway/decision/extra.rego": ""})
+    await _looked(folder, clock)
+    assert await _looked(folder, clock) == clock.now
+    assert folder.problem is None
+
+
+async def test_a_defect_while_loading_is_no_good_policy_at_the_next_look(
+    watched: tuple[PolicyFolder, _Clock], tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    async def gradually(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    folder, clock = watched
+    monkeypatch.setattr(embedded.Embedded, "gradually", gradually)
+    tree(EMPTY_GRANTS)
+    await folder.look()
+    with pytest.raises(ZeroDivisionError):
+        await folder.look()
+
+    assert await _looked(folder, clock) == 100.0
+    assert "report this as a defect" in str(folder.problem)
+
+
+async def test_a_folder_that_came_back_with_what_was_broken_is_no_more_current(
+    watched: tuple[PolicyFolder, _Clock], tree: Tree
+):
+    folder, clock = watched
+    place = tree(BROKEN)
+    for name in ("away", place.name):
+        await _looked(folder, clock)
+        await _looked(folder, clock)
+        place = place.rename(place.with_name(name))
+
+    assert await _looked(folder, clock) == 100.0
 
 
 async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):

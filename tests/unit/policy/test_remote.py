@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from gateway.errors import PolicyUnavailable
+from gateway.policy.bundle_age import BundleState, Labels, Report
 from gateway.policy.embedded import Entrypoint
-from gateway.policy.opa_client import OpaClient
+from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.remote import RemotePolicy
 
 DENIED: dict[str, Any] = {
@@ -21,17 +24,25 @@ class _Server:
 
     def __init__(self) -> None:
         self.ready = True
-        self.held = "r1"
+        self.revision = "r1"
         self.decision: object = DENIED
         self.asked = 0
+        self.fetched: float | None = 0.0
+        """When it had its bundle, by its own clock; without one it reports nothing."""
         self.closed = False
 
     async def require_ready(self) -> None:
         if not self.ready:
             raise PolicyUnavailable("OPA is not ready", "wait")
 
-    async def revision(self) -> str:
-        return self.held
+    async def held(self) -> Held:
+        return Held(self.revision, frozenset({"b"}))
+
+    async def report(self) -> Report:
+        if self.fetched is None:
+            raise PolicyUnavailable("OPA reports nothing", "have it report")
+        at = datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.fetched)
+        return Report(Labels("one"), {"b": BundleState(at, at, at, at)})
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         self.asked += 1
@@ -41,13 +52,20 @@ class _Server:
         self.closed = True
 
 
-def _remote() -> tuple[_Server, RemotePolicy]:
-    server = _Server()
-    return server, RemotePolicy(cast("OpaClient", server))
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _remote(stale_after: float = math.inf) -> tuple[_Server, RemotePolicy, _Clock]:
+    server, clock = _Server(), _Clock()
+    return server, RemotePolicy(cast("OpaClient", server), stale_after=stale_after, monotonic=clock), clock
 
 
 async def test_an_opa_that_is_ready_is_tried_and_named():
-    server, remote = _remote()
+    server, remote, _ = _remote()
     assert not remote.ready
 
     await remote.open()
@@ -60,7 +78,7 @@ async def test_an_opa_that_is_ready_is_tried_and_named():
 
 
 async def test_the_same_revision_is_not_tried_again():
-    server, remote = _remote()
+    server, remote, _ = _remote()
     await remote.open()
     asked = server.asked
 
@@ -69,16 +87,16 @@ async def test_the_same_revision_is_not_tried_again():
 
 
 async def test_another_revision_is_tried_and_told():
-    server, remote = _remote()
+    server, remote, _ = _remote()
     await remote.open()
-    server.held = "r2"
+    server.revision = "r2"
 
     assert await remote.look()
     assert remote.revision == "r2"
 
 
 async def test_an_opa_that_goes_is_not_ready_until_it_is_back_and_tried():
-    server, remote = _remote()
+    server, remote, _ = _remote()
     await remote.open()
     server.ready = False
 
@@ -94,10 +112,64 @@ async def test_an_opa_that_goes_is_not_ready_until_it_is_back_and_tried():
 
 
 async def test_a_policy_that_answers_a_fixture_badly_is_a_problem():
-    server, remote = _remote()
+    server, remote, _ = _remote()
     server.decision = {"effect": "allow"}
 
     await remote.open()
 
     assert not remote.ready
     assert "does not follow the contract" in str(remote.problem)
+
+
+async def test_without_a_limit_nobody_asks_how_old_the_bundles_are():
+    server, remote, clock = _remote()
+    server.fetched = None
+    clock.now += 3600
+
+    await remote.open()
+
+    assert remote.problem is None
+
+
+async def test_it_is_as_current_as_its_bundles_and_says_which_has_not_come_anew():
+    server, remote, clock = _remote(stale_after=60)
+    await remote.open()
+    clock.now = 160.0
+    await remote.look()
+    assert (remote.current, remote.problem) == (100.0, None)
+
+    clock.now = 161.0
+    assert not await remote.look()
+    assert (remote.current, remote.ready) == (100.0, True)
+    assert "has not had its bundle 'b' anew for longer than policy.stale_after" in str(remote.problem)
+    assert "see OPA's log" in str(remote.problem)
+
+    server.fetched = 1.0
+    asked = server.asked
+    assert not await remote.look()
+    assert (remote.current, remote.problem, server.asked) == (161.0, None, asked)
+
+
+async def test_an_opa_that_does_not_report_is_a_problem_at_once_and_no_more_current_than_it_was():
+    server, remote, clock = _remote(stale_after=60)
+    server.fetched = None
+
+    await remote.open()
+
+    assert remote.ready
+    assert remote.problem == (
+        "OPA reports nothing; have it report; after policy.stale_after of that, calls are refused"
+    )
+    clock.now = 150.0
+    await remote.look()
+    assert remote.current == 100.0
+
+
+async def test_an_opa_that_is_gone_is_no_more_current_than_it_was():
+    server, remote, clock = _remote(stale_after=60)
+    await remote.open()
+    server.ready, server.fetched, clock.now = False, 1.0, 150.0
+
+    await remote.look()
+
+    assert (remote.current, remote.problem) == (100.0, "OPA is not ready; wait")

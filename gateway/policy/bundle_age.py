@@ -1,0 +1,93 @@
+"""How long nobody has known whether what OPA serves is the newest there is, from what OPA reports of its bundles. Pure.
+
+OPA goes on serving the last bundle when it cannot fetch another, and when it cannot activate what it fetched, although it
+calls such a request successful. So a bundle is known to be the newest when a further request succeeded and nothing was
+wrong with what came. That it is a further one shows in the time that OPA reports, whatever OPA's clock is set to; since when
+is counted on the gateway's own clock, which nobody sets. From OPA's clock comes only what was between two of OPA's own requests.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from gateway.errors import PolicyMalformed, PolicyUnavailable
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+"""How OPA writes the time of what has not happened."""
+
+
+class BundleState(msgspec.Struct, frozen=True):
+    """One bundle in OPA's report."""
+
+    last_request: _Time
+    last_successful_request: _Time
+    last_successful_download: _Time
+    last_successful_activation: _Time
+    code: str = ""
+    """What was wrong at the last request."""
+
+    @property
+    def age(self) -> float:
+        """For how many seconds, by OPA's clock, it may have been kept out when OPA last asked for it."""
+        inactive = self.code and self.last_successful_download > self.last_successful_activation
+        known = self.last_successful_activation if inactive else self.last_successful_request
+        age = (self.last_request - known).total_seconds()
+        return math.inf if known == _NEVER or age < 0 else age
+
+
+class Labels(msgspec.Struct, frozen=True):
+    id: str
+    """Another one at each start of OPA."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What OPA says of the bundles that it fetches."""
+
+    labels: Labels
+    bundles: dict[str, BundleState] = {}
+
+
+class _Answer(msgspec.Struct):
+    result: Report
+
+
+def read(answer: bytes) -> Report:
+    """The report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
+    try:
+        return msgspec.json.decode(answer, type=_Answer).result
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise PolicyMalformed("OPA's report on its bundles cannot be read", "use OPA 1.20.2 or newer") from None
+
+
+class BundleAges:
+    def __init__(self) -> None:
+        self._opa = ""
+        self._seen: dict[str, tuple[datetime, float]] = {}
+
+    def oldest(self, report: Report, held: frozenset[str], now: float) -> tuple[float, str]:
+        """When a bundle was last known to be the newest, and its name, of the one for which that is longest ago. `held`
+        are those in force. Raises `PolicyUnavailable` if there is one that OPA does not report, or none."""
+        missing = sorted(held - report.bundles.keys())
+        if missing or not report.bundles:
+            what = f"its bundle {missing[0]!r}" if missing else "its policy"
+            raise PolicyUnavailable(
+                f"OPA does not report how old {what} is: it does so of bundles that it fetches from a service",
+                "have OPA fetch it (`services` and `bundles` in its configuration), or leave policy.stale_after out",
+            )
+        before = self._seen if report.labels.id == self._opa else {}
+        self._opa = report.labels.id
+        self._seen = {
+            name: (state.last_successful_request, _since(before.get(name), state, now))
+            for name, state in report.bundles.items()
+        }
+        return min((since, name) for name, (_, since) in self._seen.items())
+
+
+def _since(before: tuple[datetime, float] | None, state: BundleState, now: float) -> float:
+    request, since = before or (None, -math.inf)
+    return since if state.last_successful_request == request else max(since, now - state.age)
