@@ -74,6 +74,7 @@ def test_a_journal_that_is_taken_away_refuses_until_it_is_back(
     with running_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
         caller = Caller(gateway)
         assert caller.call("echo", text="before").text == "before"
+        until(lambda: entries(tmp_path, "settled"))
         recorder.take()
         journal.rename(away)
         assert "removed or moved" in problems(gateway)["journal"]
