@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 
 def main() -> None:
     """Run the command line. A gateway that serves loads neither the other commands nor what they print with."""
     _open_streams()
-    if sys.argv[1:2] == ["serve"]:
-        from gateway.cli import running, serve
+    from gateway.cli import start
 
-        sys.exit(running.run(serve.app, "opagate serve", sys.argv[2:]))
+    if (configuration := start.asked_for(sys.argv[1:])) is not None:
+        from gateway.cli import running
+
+        sys.exit(running.run(partial(start.serve, configuration)))
     from gateway.cli import root
 
     root.main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -61,4 +62,4 @@ def root(
 
 def main() -> None:
     """Run the command line; never print a traceback."""
-    sys.exit(run(app, "opagate", sys.argv[1:]))
+    sys.exit(run(partial(app, args=sys.argv[1:], prog_name="opagate", standalone_mode=False)))

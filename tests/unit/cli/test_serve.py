@@ -8,11 +8,14 @@ import pytest
 
 from gateway.cli import main
 
-NOT_FOR_SERVING = ("aiohttp", "attr", "httpx2", "mcp", "opentelemetry", "pygments", "rich")
-"""What the other commands, spans and fetched keys need: 15 MB of each gateway's memory."""
+NOT_FOR_SERVING = ("aiohttp", "attr", "httpx2", "mcp", "opentelemetry", "pygments", "rich", "typer")
+"""What the other commands, spans and fetched keys need: 17 MB of each gateway's memory."""
 
 
-def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(tmp_path: Path):
+@pytest.mark.parametrize(
+    "words", [(), ("--config", "gateway.yaml"), ("--config=gateway.yaml",), ("-c", "gateway.yaml")], ids=" ".join
+)
+def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(words: tuple[str, ...], tmp_path: Path):
     """Up to the point where it listens: there it is stopped, by an address that it cannot have."""
     (tmp_path / "gateway.yaml").write_text("listen: 192.0.2.1:1\nidentity: []\n", "utf-8")
     script = (
@@ -21,7 +24,7 @@ def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(tmp_path: Pat
         "from gateway.cli import running\n"
         "running._status = lambda error: 0 if 'cannot listen' in str(error) else print(error) or 1\n"
         "from gateway.cli import main\n"
-        "sys.argv = ['opagate', 'serve']\n"
+        f"sys.argv = ['opagate', 'serve', *{words!r}]\n"
         "main()\n"
     )
 
@@ -36,7 +39,11 @@ def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(tmp_path: Pat
     ("words", "said"),
     [
         (("--config", "nowhere.yaml"), "there is no configuration file nowhere.yaml"),
+        (("--config=nowhere.yaml",), "there is no configuration file nowhere.yaml"),
+        (("-cnowhere.yaml",), "there is no configuration file nowhere.yaml"),
         (("--confg", "x"), "see `opagate serve --help`"),
+        (("--config",), "requires an argument"),
+        (("--config", "nowhere.yaml", "x"), "see `opagate serve --help`"),
     ],
 )
 def test_what_goes_wrong_is_told_in_a_sentence(
