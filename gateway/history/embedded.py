@@ -234,7 +234,9 @@ class History:
         self._fold(task, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
 
-    def past_call(self, task: Task, call_id: str, target: Target, label: Sensitivity) -> PastCall:
+    def past_call(
+        self, task: Task, call_id: str, target: Target, label: Sensitivity, max_bytes: int | None = None
+    ) -> PastCall:
         """What is to be remembered of an open call whose result may come late. Raises `ValueError` for one that is not
         open."""
         state = self.state(self._open(task))
@@ -242,7 +244,7 @@ class History:
         if reservation is None:
             raise ValueError(f"no open call {call_id}")
         sensitivity = max(label, reservation.sensitivity, key=list(Sensitivity).index)
-        return PastCall(task, call_id, reservation.number, target, sensitivity, reservation.credentials)
+        return PastCall(task, call_id, reservation.number, target, sensitivity, reservation.credentials, max_bytes)
 
     def read(
         self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None

@@ -28,7 +28,8 @@ class Call(Struct, frozen=True):
 class PastCall:
     """An allowed call of which something may come after its answer: the result of a task of the protocol that it made, or
     the answer itself on a stream that is taken up again. `call` is its decision id, `number` its place among the calls of
-    `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result."""
+    `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result, `max_bytes`
+    what policy allows it, if it says."""
 
     task: Task
     call: str
@@ -36,6 +37,7 @@ class PastCall:
     target: Target
     sensitivity: Sensitivity
     used: tuple[str, ...] = ()
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final, cast
 
 import structlog
 
+from gateway.binding.ownership import Ownership
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
@@ -51,7 +52,8 @@ async def pass_through(
         rewriter = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await accepted(upstream, await transport.send(request))
     observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
-    return relay(gateway, visit, request, reply, Settlement(settle, rewriter=rewriter, observer=observer))
+    left = late_bounds(gateway.ownership, upstream, request)
+    return relay(gateway, visit, request, reply, Settlement(settle, left, rewriter=rewriter, observer=observer))
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:
@@ -70,7 +72,8 @@ async def forward(
     if demanded(decision) or values:
         rewriter = concealing(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(principal.key, upstream)
-    past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision))
+    allowed = bounds(decision)
+    past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision), allowed.size)
     session, identifier = case.request.session, case.message.id
     if session is not None and identifier is not None:
         # A session's answer may come on another stream, before it is known that the first has ended.
@@ -79,7 +82,7 @@ async def forward(
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
     try:
-        reply, left = await sent(upstream, transport, case.presented.outgoing, bounds(decision))
+        reply, left = await sent(upstream, transport, case.presented.outgoing, allowed)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
@@ -250,6 +253,15 @@ def bounds(decision: Decision) -> Bounds:
     seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
     sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]
     return Bounds(min(seconds, default=None), min(sizes, default=None))
+
+
+def late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
+    """What bounds the answer to a request that names a task of the protocol: the result that comes so is no larger than that
+    of the call may be. Its time was that of the first answer."""
+    if request.message is None or request.message.name is None:
+        return NO_BOUNDS
+    past_call = ownership.past_call(upstream, request.message.name, request.principal)
+    return NO_BOUNDS if past_call is None else Bounds(size=past_call.max_bytes)
 
 
 def _ended(error: BaseException) -> EndedAs:

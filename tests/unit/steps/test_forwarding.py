@@ -38,6 +38,7 @@ from tests.unit.harness import (
     Held,
     Upstream,
     allow,
+    answering,
     bench,
     call,
     deciding,
@@ -277,6 +278,25 @@ def test_of_several_limits_the_tightest_holds():
     assert bounds(allow(label)) == Bounds(None, None)
     several = (label, limit(timeout_seconds=9, max_bytes=5), limit(timeout_seconds=3), limit(max_bytes=7))
     assert bounds(allow(*several)) == Bounds(3, 5)
+
+
+@requirement("fault/limit", "mcp/tasks")
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/result"])
+async def test_a_late_result_is_no_larger_than_that_of_its_call_may_be(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    for name, allowed in (("bounded", allow(limit(max_bytes=500))), ("free", allow())):
+        deciding(there, allowed, monkeypatch)
+        answering(there, {"task": {"taskId": name, "status": "working"}})
+        await there.ask(call())
+    passed: list[tuple[str, int, bool]] = []
+    for name, length in (("bounded", 300), ("bounded", 500), ("free", 500)):
+        answering(there, {"content": [{"type": "text", "text": "a" * length}]})
+        answer = await there.ask(message(method, taskId=name))
+        passed.append((name, length, "result" in answer.json))
+        assert "result" in answer.json or "larger than policy allows" in answer.json["error"]["message"]
+
+    assert passed == [("bounded", 300, True), ("bounded", 500, False), ("free", 500, True)]
 
 
 async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop(
