@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
-from threading import get_ident
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from gateway.inspection.common_words import COMMON
 from gateway.inspection.credentials.ruleset import compiled
@@ -37,14 +36,13 @@ _BLOCK: Final = 16
 
 
 @lru_cache(maxsize=8)
-def _keyed(key: bytes, _thread: int) -> tuple[hashlib.blake2b, CipherContext]:
-    """For words of more than a block, and for those of at most one. Blocks are independent, so that one context serves
-    for all, in one thread: it raises for another that asks meanwhile."""
+def _keyed(key: bytes) -> tuple[hashlib.blake2b, Cipher[modes.ECB]]:
+    """For words of more than a block, and for those of at most one."""
     if not key:
         raise ValueError("digests of words need a key")
     long = hashlib.blake2b(digest_size=8, key=key[:64], person=b"opagate/words")
     derived = hashlib.blake2b(digest_size=32, key=key[:64], person=b"opagate/words/16").digest()
-    return long, Cipher(algorithms.AES256(derived), modes.ECB()).encryptor()  # noqa: S305 - independent on purpose
+    return long, Cipher(algorithms.AES256(derived), modes.ECB())  # noqa: S305 - blocks are independent on purpose
 
 
 def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
@@ -56,14 +54,15 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     0.05 µs a word, copying the keyed state of BLAKE2b 0.37 µs, HMAC-SHA-256 1.3 µs. `key` is up to 64 bytes; it is the
     deployment's and never empty.
     """
-    keyed, blocks = _keyed(key, get_ident())
+    keyed, cipher = _keyed(key)
     if not (words := list(words)):
         return frozenset()
     short = [word for word in words if len(word) <= _BLOCK]
     if 0 in b"".join(short):
         # Filled up, it would be the word without its last zeros.
         short = [word for word in short if 0 not in word]
-    encrypted = blocks.update(pack(f"{_BLOCK}s" * len(short), *short))
+    # A context raises for a second thread that asks meanwhile.
+    encrypted = cipher.encryptor().update(pack(f"{_BLOCK}s" * len(short), *short))
     found = frozenset(unpack("<" + "Q8x" * len(short), encrypted))
     if len(short) == len(words):
         return found

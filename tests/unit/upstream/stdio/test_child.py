@@ -316,7 +316,7 @@ async def test_a_write_to_a_child_that_has_ended_is_refused(owner: Owner):
 
 
 async def closed_input_scenario() -> str:
-    """The event loop knows already that nobody reads there, and has not told it yet."""
+    """The event loop knows already that nobody reads there, and has not told it yet. One of uvloop raises then."""
     owner = Owner()
     child = await owner.start(*python("import time; time.sleep(60)"))
     child._stdin().abort()
@@ -331,13 +331,9 @@ async def closed_input_scenario() -> str:
         await child.stop()
 
 
-async def test_a_write_to_a_child_whose_input_has_just_closed_is_refused():
-    assert await closed_input_scenario() == "was killed by SIGKILL"
-
-
-def test_a_write_to_a_child_whose_input_has_just_closed_is_refused_on_uvloop():
-    """There a transport that is closed raises."""
-    assert uvloop.run(closed_input_scenario()) == "was killed by SIGKILL"
+@pytest.mark.parametrize("loop", [asyncio, uvloop])
+def test_a_write_to_a_child_whose_input_has_just_closed_is_refused(loop: Any):
+    assert loop.run(closed_input_scenario()) == "was killed by SIGKILL"
 
 
 async def test_a_child_that_dies_while_it_is_written_to_is_not_waited_for(owner: Owner):
