@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -102,9 +102,10 @@ def sources(draw: DrawFn, calls: Sequence[Reserved] = ()) -> Source:
     """Something that is read, perhaps as the late result of one of these calls."""
     target = draw(CALLS).target
     late = draw(st.none() | st.sampled_from(calls)) if calls else None
-    past_call = (
-        None if late is None else PastCall(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
-    )
+    past_call = None
+    if late is not None:
+        target = replace(target, audience=late.touch.audience)
+        past_call = PastCall(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
     return Source(target, draw(st.booleans()), draw(st.sampled_from(Sensitivity)), past_call, draw(st.booleans()))
 
 
