@@ -21,6 +21,7 @@ from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.protocol.headers import is_event_stream
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from gateway.transport.keepalive import KeepAlive
+from gateway.transport.listeners import Listeners
 
 log = structlog.get_logger("gateway.transport")
 
@@ -32,10 +33,6 @@ BODY_SECONDS: Final = 30.0
 
 _LENGTH_DIGITS: Final = 19
 """Digits of the longest body that anybody could send."""
-_APART_SECONDS: Final = 0.005
-"""Between two clients that are told that they are to list anew: a list of thirty tools takes the gateway nearly as long."""
-_SPREAD_SECONDS: Final = 10.0
-"""Within which all are told, however many they are."""
 
 
 class ClientGone(Exception):
@@ -48,9 +45,7 @@ class Delivery:
     def __init__(self, limits: Limits) -> None:
         self._keep_alive = limits.keep_alive.total_seconds()
         self._idle: set[asyncio.Task[Any]] = set()
-        self._streams: dict[KeepAlive, Stream] = {}
-        self._untold: dict[KeepAlive, Stream] = {}
-        self._telling: asyncio.TimerHandle | None = None
+        self._listeners = Listeners()
         self._draining = False
         self._working: set[asyncio.Task[Any]] = set()
 
@@ -64,20 +59,8 @@ class Delivery:
             task.cancel()
 
     def announce_changed_lists(self) -> None:
-        """Tell those who listen that lists may show something else than before: one after another, since each then lists
-        anew, and calls go on meanwhile. Who is still to be told keeps its turn."""
-        self._untold |= self._streams
-        if self._telling is None:
-            self._tell_next(min(_APART_SECONDS, _SPREAD_SECONDS / (len(self._untold) or 1)))
-
-    def _tell_next(self, apart: float) -> None:
-        self._telling = None
-        while self._untold:
-            keep_alive = next(iter(self._untold))
-            if events := self._untold.pop(keep_alive).announcement:
-                keep_alive.announce(events)
-                self._telling = asyncio.get_running_loop().call_later(apart, self._tell_next, apart)
-                return
+        """Tell those who listen that lists may show something else than before."""
+        self._listeners.announce()
 
     async def ended(self, within: float) -> None:
         """Returns when nothing is being worked on any more, or after `within` seconds."""
@@ -167,16 +150,14 @@ class Delivery:
     async def _pump_events(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
         keep_alive = KeepAlive(send, self._keep_alive)
-        self._streams[keep_alive] = stream
         try:
-            async for chunk in stream:
-                await keep_alive.pass_on(chunk)
+            with self._listeners.listening(stream, keep_alive):
+                async for chunk in stream:
+                    await keep_alive.pass_on(chunk)
         except UpstreamError:
             # As above.
             return
         finally:
-            del self._streams[keep_alive]
-            self._untold.pop(keep_alive, None)
             await keep_alive.stop()
         await send(_END)
 

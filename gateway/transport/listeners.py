@@ -1,0 +1,50 @@
+"""Those who listen on a stream, and in which order they hear that lists may show something else than before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from gateway.transport.exchange import Stream
+from gateway.transport.keepalive import KeepAlive
+
+_APART_SECONDS: Final = 0.005
+"""Between two that are told: each then lists anew, and a list of thirty tools takes the gateway nearly as long."""
+_SPREAD_SECONDS: Final = 10.0
+"""Within which all are told, however many they are."""
+
+
+class Listeners:
+    """All streams that go on. They are told one after another, so that calls go on meanwhile."""
+
+    def __init__(self) -> None:
+        self._streams: dict[KeepAlive, Stream] = {}
+        self._untold: dict[KeepAlive, Stream] = {}
+        self._telling: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def listening(self, stream: Stream, keep_alive: KeepAlive) -> Generator[None]:
+        """While it lasts, the reader of a stream is told."""
+        self._streams[keep_alive] = stream
+        try:
+            yield
+        finally:
+            del self._streams[keep_alive]
+            self._untold.pop(keep_alive, None)
+
+    def announce(self) -> None:
+        """Tell them all. Who is still to be told keeps its turn."""
+        self._untold |= self._streams
+        if self._telling is None:
+            self._tell_next(min(_APART_SECONDS, _SPREAD_SECONDS / (len(self._untold) or 1)))
+
+    def _tell_next(self, apart: float) -> None:
+        self._telling = None
+        while self._untold:
+            keep_alive = next(iter(self._untold))
+            if events := self._untold.pop(keep_alive).announcement:
+                keep_alive.announce(events)
+                self._telling = asyncio.get_running_loop().call_later(apart, self._tell_next, apart)
+                return
