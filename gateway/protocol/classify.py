@@ -42,6 +42,8 @@ from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"
 _CAPABILITIES_META: Final = "io.modelcontextprotocol/clientCapabilities"
+OWN_TASK: Final = "notifications/tasks/status"
+"""By which a client tells of a task that it runs itself, and whose id it has made."""
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MAX_CLIENT_NAME: Final = 128
 
@@ -126,10 +128,10 @@ def state_of(message: Message) -> str | None:
 
 
 def tasks_of(message: Message) -> frozenset[str]:
-    """Every MCP task id that the message names, anywhere that the protocol has a place for one. All of them must be
-    the caller's own."""
+    """Every MCP task id of a server that the message names, anywhere that the protocol has a place for one. All of them
+    must be the caller's own."""
     params = message.params
-    found: list[object] = [params.get("taskId")]
+    found: list[object] = [] if message.method == OWN_TASK else [params.get("taskId")]
     notifications = params.get("notifications")
     if isinstance(notifications, dict):
         found.extend(cast("Iterable[object]", notifications.get("taskIds", ())))

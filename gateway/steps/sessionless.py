@@ -1,7 +1,8 @@
-"""Requests outside of a session: which answers and cancellations of theirs may be sent.
+"""Requests outside of a session: which answers, cancellations and news of theirs may be sent.
 
 An upstream without sessions cannot tell its clients apart. Those of the SDKs remember nothing from one request to the next;
-of one that does, an answer could be to a question that another caller was asked, and a cancellation of another's request.
+of one that does, an answer could be to a question that another caller was asked, a cancellation of another's request, and
+news of another's task.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 from gateway.binding.conversations import Conversations
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
+from gateway.protocol.classify import OWN_TASK
 from gateway.protocol.error_codes import REFUSED
 from gateway.steps.relay import Relay, until_ended
 
@@ -29,11 +31,20 @@ _NOT_UNDER_WAY: Final = Refusal(
     ),
     REFUSED,
 )
+_TASK_OF_NOBODY: Final = Refusal(
+    202,
+    Reason(
+        "session/not-under-way",
+        "This tells of a task of yours, which the server cannot tell from others' outside of a session, so it goes no further.",
+        "Open a session first.",
+    ),
+    REFUSED,
+)
 
 
 def refusal(conversations: Conversations, upstream: str, request: UpstreamRequest) -> Refusal | None:
-    """Why an answer or a cancellation must not be sent: it is to a question that the caller was not asked, or of a request that
-    is not its own. `None` if it may, and for every other message.
+    """Why an answer, a cancellation or news of a task must not be sent: it is to a question that the caller was not asked, or of
+    what need not be its own. `None` if it may, and for every other message.
 
     From 2026-07-28 on, who takes a request back closes its connection.
     """
@@ -42,6 +53,8 @@ def refusal(conversations: Conversations, upstream: str, request: UpstreamReques
         return None
     if message.kind is Kind.RESPONSE:
         return None if conversations.answers(upstream, owner, message.id) else _NOT_ASKED
+    if message.method == OWN_TASK:
+        return _TASK_OF_NOBODY
     if message.method != "notifications/cancelled":
         return None
     named = message.params.get("requestId")

@@ -390,6 +390,17 @@ def test_a_task_that_nobody_was_given_is_no_task(alice: Caller, received: Record
     assert received.requests() == []
 
 
+@requirement("mcp/tasks")
+def test_a_client_tells_the_server_of_its_session_of_a_task_that_it_runs_itself(alice: Caller, received: Recorder):
+    """A server may ask a client for a sample as a task (2025-11-25): the client makes the id, and says how it goes on."""
+    session = opened(alice)
+    told = legacy("notifications/tasks/status", None, taskId="made-by-the-client", status="completed")
+    received.take()
+
+    assert alice.ask(told, headers=session).status < 300
+    assert [record["body"] for record in received.requests()] == [told.body.decode()]
+
+
 @requirement("mcp/input-required", "invariant/5")
 def test_a_state_of_somebody_else_resumes_nothing(alice: Caller, mallory: Caller, received: Recorder):
     asked = call("ask", stateless, state="state-of-alice")

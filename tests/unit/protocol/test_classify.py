@@ -387,6 +387,13 @@ def test_every_task_id_in_a_message_is_found():
     assert tasks_of(accepted(call())) == frozenset()
 
 
+def test_a_client_tells_of_a_task_of_its_own():
+    """It made the id itself (2025-11-25, "Task Status Notification"), so no server has given it to anybody."""
+    told = {"taskId": "mine", "status": "working", "_meta": {RELATED: {"taskId": "u"}}}
+    message = {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": told}
+    assert tasks_of(accepted(message)) == {"u"}
+
+
 def test_the_page_of_a_list():
     assert cursor_of(accepted(call("tools/list", {"cursor": "c"}))) == "c"
     assert cursor_of(accepted(call("tools/list", {}))) is None

@@ -188,6 +188,14 @@ async def test_in_a_session_the_server_knows_whose_they_are(there: Bench):
     opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
     there.upstream.script = lambda request: result(request, {}, session="s-1")
     session = (b"mcp-session-id", dict((await there.ask(opening)).headers)[b"mcp-session-id"])
-    for body in (reply(), cancel()):
+    for body in (reply(), cancel(), told("notifications/tasks/status", taskId="mine", status="completed")):
         await there.ask(body, session)
         assert there.upstream.sent[-1].body == body
+
+
+@requirement("invariant/5", "mcp/tasks")
+async def test_without_one_it_cannot_tell_whose_task_a_client_tells_of(there: Bench):
+    dropped = await there.ask(told("notifications/tasks/status", taskId="mine", status="completed"))
+
+    assert (dropped.status, dropped.body, there.upstream.sent) == (202, b"", [])
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["session/not-under-way"]
