@@ -9,12 +9,14 @@ import structlog
 from msgspec import Struct
 
 from gateway.binding.conversations import Conversations
+from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
 from gateway.model.call import PastCall
+from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
@@ -55,9 +57,7 @@ def relay(
         upstream,
         visible=partial(visible_names, gateway, visit, request),
         trusted=partial(trusted_instructions, gateway, visit),
-        remember=lambda handle: gateway.ownership.deliver(
-            upstream, handle, principal, None if settlement.past_call is None else settlement.past_call()
-        ),
+        remember=partial(_remember, gateway.ownership, upstream, principal, settlement.past_call),
         asked=partial(_asked, gateway.conversations, upstream, request),
         announced=partial(gateway.catalogue.relist, upstream),
         worker=gateway.worker,
@@ -66,16 +66,25 @@ def relay(
         reply,
         headers=_answer_headers(gateway.sessions, upstream, request, reply),
         on_end=settlement.settle,
-        on_broken=lambda error, begun: _broken_off(visit, reply, answers.expected, error, begun=begun),
+        on_broken=partial(_broken_off, visit, reply, answers),
         transform=settlement.observe(_transform(answers, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         on_sent=settlement.read,
         idle=idle,
-        announcement=(
-            (lambda begun: changed_lists(request, gateway.catalogue.announces(upstream), begun=begun)) if idle else None
-        ),
+        announcement=partial(_announcement, gateway, upstream, request) if idle else None,
     )
+
+
+def _remember(
+    ownership: Ownership, upstream: str, principal: Principal, past_call: Callable[[], PastCall] | None, handle: str
+) -> None:
+    """The caller is given an opaque value of the upstream's."""
+    ownership.deliver(upstream, handle, principal, None if past_call is None else past_call())
+
+
+def _announcement(gateway: Gateway, upstream: str, request: UpstreamRequest, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks
+    return changed_lists(request, gateway.catalogue.announces(upstream), begun=begun)
 
 
 def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
@@ -107,10 +116,15 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
 
 
 def _broken_off(
-    visit: Visit, reply: UpstreamReply, identifier: RequestId | None, error: UpstreamError, *, begun: bool
+    visit: Visit,
+    reply: UpstreamReply,
+    answers: Answers,
+    error: UpstreamError,
+    begun: bool,  # noqa: FBT001 - as `Relay` asks
 ) -> bytes | None:
     """The last words of an answer that has failed, if words still fit; the log has them in any case."""
     log.warning("answer.broken-off", id=visit.id, upstream=visit.upstream, problem=error.message)
+    identifier = answers.expected
     if identifier is None:
         return None
     words = failure_response(identifier, sentence(error.message))

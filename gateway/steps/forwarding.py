@@ -39,11 +39,6 @@ async def pass_through(
     about it from then on."""
     upstream = visit.exchange.upstream
     rewriter: Concealing | None = None
-
-    async def settle(ending: Ending) -> None:
-        gateway.metrics.handles(upstream, concealed=0 if rewriter is None else rewriter.count, put_back=0)
-        _measure(gateway, visit, ending)
-
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
         # It may answer again, or at last, a call whose answer was to be concealed.
         task = task_of(gateway, visit, request, request.message, visit.arrived)
@@ -52,8 +47,14 @@ async def pass_through(
         rewriter = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
     reply = await accepted(upstream, await transport.send(request))
     observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
+    settle = partial(_passed, gateway, visit, rewriter)
     left = late_bounds(gateway.ownership, upstream, request)
     return relay(gateway, visit, request, reply, Settlement(settle, left, rewriter=rewriter, observer=observer))
+
+
+async def _passed(gateway: Gateway, visit: Visit, rewriter: Concealing | None, ending: Ending) -> None:
+    gateway.metrics.handles(visit.exchange.upstream, concealed=0 if rewriter is None else rewriter.count, put_back=0)
+    _measure(gateway, visit, ending)
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:

@@ -110,7 +110,7 @@ class Delivery:
         if stream.idle:
             self._idle.add(task)
         try:
-            await self._pump(stream, send)
+            await (self._pump_events if is_event_stream(stream.headers) else self._pump)(stream, send)
         except asyncio.CancelledError:
             if not (self._draining and stream.idle):
                 raise
@@ -124,9 +124,6 @@ class Delivery:
             await stream.close()
 
     async def _pump(self, stream: Stream, send: Send) -> None:
-        if is_event_stream(stream.headers):
-            await self._pump_events(stream, send)
-            return
         try:
             chunk = await anext(stream, None)
         except UpstreamError:

@@ -100,6 +100,11 @@ _NONE: Final[_Names] = MappingProxyType({})
 _READ: Final = Labels(effect=Effect.READ)
 
 
+def _resource(upstream: str, settings: Upstream, name: str, labels: Labels) -> Target:
+    place = (settings.audience, settings.tenant, settings.environment, settings.trust)
+    return Target("resource", upstream, name, *place, labels=labels, aggregates=settings.aggregates)
+
+
 class Catalogue:
     """All upstreams. Use it from one event loop. Raises `ConfigurationError` for a lock file that cannot be read.
 
@@ -130,6 +135,7 @@ class Catalogue:
             }
             for name, upstream in upstreams.items()
         }
+        self._unnamed = {name: _resource(name, upstream, "", _READ) for name, upstream in upstreams.items()}
         self._states = {name: _ListingState() for name in upstreams}
         self._signature: tuple[int, int, int] | None = _signature(settings.lock)
         lock = lockfile.load(settings.lock)
@@ -151,10 +157,10 @@ class Catalogue:
         """
         if type != "resource":
             return self._definitions[upstream][type].target(name)
+        if not name:
+            return self._unnamed[upstream]
         settings = self._upstreams[upstream]
-        place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-        labels = labels_of_resource(name, settings.resources, settings.tools) if name else _READ
-        return Target(type, upstream, name, *place, labels=labels, aggregates=settings.aggregates)
+        return _resource(upstream, settings, name, labels_of_resource(name, settings.resources, settings.tools))
 
     def highest(self, upstream: str) -> Sensitivity:
         """The highest sensitivity that a tool of this upstream may have: what is read of it counts so, if nobody knows of
