@@ -1,5 +1,6 @@
-// A real OAuth 2.1 / OIDC server for the identity tests: `oidc-provider` on loopback, with client credentials,
-// resource indicators (RFC 8707), JWT access tokens (RFC 9068) and DPoP (RFC 9449).
+// A real OAuth 2.1 / OIDC server for the identity tests: `oidc-provider` on loopback, with client credentials, the
+// authorization code grant for whoever registers (RFC 7591), resource indicators (RFC 8707), JWT access tokens (RFC 9068)
+// and DPoP (RFC 9449). At the browser sits alice, who agrees to everything.
 //
 // Started as: node provider.mjs MODULES PORT. Beside the server's own endpoints there are, for the tests:
 // POST /test/rotate (the server signs with a new key and publishes only that one) and POST /test/sign (a token of any
@@ -37,6 +38,7 @@ function serve(key) {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      registration: { enabled: true },
       dPoP: { enabled: true },
       resourceIndicators: {
         enabled: true,
@@ -49,10 +51,25 @@ function serve(key) {
         }),
       },
     },
+    interactions: { url: (_, interaction) => `/test/interaction/${interaction.uid}` },
     jwks: { keys: [key] },
     scopes: ["mcp:call", "mcp:list"],
   });
-  return { key, handle: provider.callback() };
+  return { key, provider, handle: provider.callback() };
+}
+
+async function agree({ provider }, request, response) {
+  const { params, prompt, session } = await provider.interactionDetails(request, response);
+  if (prompt.name === "login") {
+    await provider.interactionFinished(request, response, { login: { accountId: "alice" } });
+    return;
+  }
+  const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope((prompt.details.missingOIDCScope ?? []).join(" "));
+  for (const [resource, scopes] of Object.entries(prompt.details.missingResourceScopes ?? {})) {
+    grant.addResourceScope(resource, scopes.join(" "));
+  }
+  await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } });
 }
 
 async function body(request) {
@@ -71,6 +88,8 @@ async function answer(request, response) {
     const { header, claims } = await body(request);
     const token = new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: current.key.kid, ...header });
     response.end(await token.sign(await importJWK(current.key, "ES256")));
+  } else if (request.url.startsWith("/test/interaction/")) {
+    await agree(current, request, response);
   } else {
     await current.handle(request, response);
   }
