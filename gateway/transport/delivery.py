@@ -147,14 +147,15 @@ class Delivery:
     async def _pump_events(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
         keep_alive = KeepAlive(send, self._keep_alive)
+        self._listeners.add(keep_alive, stream)
         try:
-            with self._listeners.listening(stream, keep_alive):
-                async for chunk in stream:
-                    await keep_alive.pass_on(chunk)
+            async for chunk in stream:
+                await keep_alive.pass_on(chunk)
         except UpstreamError:
             # As above.
             return
         finally:
+            self._listeners.remove(keep_alive)
             await keep_alive.stop()
         await send(_END)
 

@@ -37,7 +37,6 @@ class KeepAlive:
         self._between_events = False
         if self._sending is not None:
             await self._sending
-            self._sending = None
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._last = self._loop.time()
         self._tail = (self._tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
@@ -57,7 +56,7 @@ class KeepAlive:
 
     def _tick(self) -> None:
         waited = self._loop.time() - self._last
-        free = self._between_events and (self._sending is None or self._sending.done())
+        free = self._between_events and self._sending is None
         if free and (self._waiting or waited >= self._interval):
             self._sending = self._loop.create_task(self._say(self._waiting or COMMENT))
             self._last = self._loop.time()
@@ -67,3 +66,4 @@ class KeepAlive:
 
     async def _say(self, text: bytes) -> None:
         await self._send({"type": "http.response.body", "body": text, "more_body": True})
+        self._sending = None

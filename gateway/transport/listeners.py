@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Final
 
 from gateway.transport.exchange import Stream
@@ -24,15 +22,13 @@ class Listeners:
         self._untold: dict[KeepAlive, Stream] = {}
         self._telling: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def listening(self, stream: Stream, keep_alive: KeepAlive) -> Generator[None]:
-        """While it lasts, the reader of a stream is told."""
+    def add(self, keep_alive: KeepAlive, stream: Stream) -> None:
+        """From now on the reader of a stream is told."""
         self._streams[keep_alive] = stream
-        try:
-            yield
-        finally:
-            del self._streams[keep_alive]
-            self._untold.pop(keep_alive, None)
+
+    def remove(self, keep_alive: KeepAlive) -> None:
+        del self._streams[keep_alive]
+        self._untold.pop(keep_alive, None)
 
     def announce(self) -> None:
         """Tell them all. Who is still to be told keeps its turn."""

@@ -52,6 +52,18 @@ async def test_an_idle_stream_gets_a_comment_and_goes_on():
     await keep_alive.stop()
 
 
+async def test_an_idle_stream_keeps_nothing_of_what_was_said_on_it():
+    """A task that has ended takes half a kilobyte, and a stream may be idle for hours."""
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 0.01)
+    await until_it_says_something(keep_alive)
+    keep_alive._timer.cancel()
+    await wire.got(COMMENT)
+    await asyncio.sleep(0)
+    assert keep_alive._sending is None
+    await keep_alive.stop()
+
+
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
 async def test_an_event_may_end_in_any_of_the_line_ends(end: bytes):
     wire, chunks = Wire(), [b"data: 1", end[:1], end[1:]]

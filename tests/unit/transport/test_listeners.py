@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from gateway.transport import listeners
-from gateway.transport.exchange import Stream
-from gateway.transport.keepalive import KeepAlive
 from gateway.transport.listeners import Listeners
 
 
@@ -35,14 +32,17 @@ class Crowd:
         self.told: list[bytes] = []
         self.news = asyncio.Event()
         self.listeners = Listeners()
-        self._stays = {announcement: ExitStack() for announcement in announcements}
-        for announcement, stay in self._stays.items():
-            reader = Reader(self, announcement)
-            listening = self.listeners.listening(cast("Stream", reader), cast("KeepAlive", reader))
-            stay.enter_context(listening)
+        self._readers: dict[bytes, Any] = {}
+        for announcement in announcements:
+            self.comes(announcement)
+
+    def comes(self, announcement: bytes) -> None:
+        reader: Any = Reader(self, announcement)
+        self._readers[announcement] = reader
+        self.listeners.add(reader, reader)
 
     def leaves(self, announcement: bytes) -> None:
-        self._stays[announcement].close()
+        self.listeners.remove(self._readers.pop(announcement))
 
     async def until(self, holds: Callable[[list[bytes]], bool]) -> None:
         while not holds(self.told):
@@ -116,9 +116,8 @@ async def test_a_change_after_all_have_left_is_told_to_those_who_came_since(apar
     crowd.listeners.announce()
     crowd.leaves(b"1")
     crowd.leaves(b"2")
-    later: Any = Reader(crowd, b"later")
-    with crowd.listeners.listening(later, later):
-        crowd.listeners.announce()
-        await crowd.until(lambda told: b"later" in told)
+    crowd.comes(b"later")
+    crowd.listeners.announce()
+    await crowd.until(lambda told: b"later" in told)
 
     assert crowd.told == [b"1", b"later"]
