@@ -53,7 +53,7 @@ function serve(key) {
     },
     interactions: { url: (_, interaction) => `/test/interaction/${interaction.uid}` },
     jwks: { keys: [key] },
-    scopes: ["mcp:call", "mcp:list"],
+    scopes: ["mcp:call", "mcp:list", "offline_access"],
   });
   return { key, provider, handle: provider.callback() };
 }

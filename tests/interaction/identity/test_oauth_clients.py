@@ -102,7 +102,6 @@ def person(gateway: GatewayProcess, storage: Storage) -> OAuthClientProvider:
         client_name="agent",
         redirect_uris=[AnyUrl(CALLBACK)],
         application_type="native",
-        grant_types=["authorization_code"],
         token_endpoint_auth_method="none",
     )
     return OAuthClientProvider(gateway.mcp("echo"), metadata, storage, browser.visit, browser.result)
