@@ -9,7 +9,8 @@ completions, lists, and messages of its own.
                                                                `POST /release/<x-hold>`, if there is such a header
 
 `x-show` is `<kind>:<page>`: `log`, `sampling`, `elicitation`, `updated`, `progress` or `status` are messages of that
-kind, `answer/<id>` is the response to a request, and `large` a log message of 2 MB with the page at its end.
+kind, `answer/<id>` is the response to a request, `ended/<id>` tells of a task that has ended, and `large` is a log message of
+2 MB with the page at its end.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ def message(show: str, page: Callable[[str], str]) -> JsonObject:
     kind, _, name = show.partition(":")
     if kind.startswith("answer/"):
         return answered({"id": json.loads(kind.removeprefix("answer/"))}, page(name))
+    if kind.startswith("ended/"):
+        result = {"content": [{"type": "text", "text": page(name)}]}
+        return _call("notifications/tasks", taskId=kind.removeprefix("ended/"), status="completed", result=result)
     return _MESSAGES[kind](page(name))
 
 

@@ -87,6 +87,15 @@ def by_listening(show: str) -> Callable[[Session], Answer]:
     return lambda session: session.post(stateless("subscriptions/listen", notifications={}), x_show=show)
 
 
+def by_news(session: Session) -> Answer:
+    """What came of a task, on a stream on which its caller listens for it."""
+    name = f"news-{id(session)}"
+    late(session, name, stateless)
+    return session.post(
+        stateless("subscriptions/listen", notifications={"taskIds": [name]}), x_show=f"ended/{name}:key"
+    )
+
+
 def resumed(session: Session) -> Answer:
     """The answer to a call that was cut off, on the stream that is taken up again."""
     name = session.opened()
@@ -101,6 +110,7 @@ WAYS: Final[Mapping[str, Callable[[Session], Answer]]] = {
     "end of a task": by_task("tasks/cancel", legacy),
     "list of tasks": by_task("tasks/list", legacy),
     "result of a stateless task": by_task("tasks/get", stateless),
+    "news of a stateless task": by_news,
     "log message": on_stream("log:key"),
     "progress": on_stream("progress:key"),
     "sampling": on_stream("log:none sampling:key"),
@@ -152,6 +162,10 @@ def _arrived(ada: Agent) -> list[Any]:
     ("way", "told"),
     [
         ("result of a task", "crm tasks/result, the late result of call 1, showed the credential"),
+        (
+            "news of a stateless task",
+            "crm notifications/tasks on subscriptions/listen, the late result of call 1, showed",
+        ),
         ("taken up again", "crm a stream, the late result of call 1, showed the credential"),
         ("log message", "crm notifications/message on a stream showed the credential"),
         ("subscription", "crm notifications/resources/updated on subscriptions/listen showed the credential"),

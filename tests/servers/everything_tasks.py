@@ -142,9 +142,11 @@ def said(words: str, *, failed: bool = False) -> types.CallToolResult:
 
 
 def takes_tasks(context: Context) -> bool:
-    """Whether the client declared with this request that it takes tasks."""
+    """Whether the client declared with this request that it takes tasks. In the handshake era there is no such extension,
+    whatever a client declares there."""
     capabilities = context.session.client_capabilities
-    return capabilities is not None and EXTENSION in (capabilities.extensions or {})
+    modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return modern and capabilities is not None and EXTENSION in (capabilities.extensions or {})
 
 
 def needs_tasks(context: Context) -> None:

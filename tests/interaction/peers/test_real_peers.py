@@ -23,6 +23,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from gateway.upstream import lockfile
 from tests.conformance.run import Node
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
+from tests.interaction.peers.inspector import Inspector
 
 pytestmark = pytest.mark.node
 
@@ -184,22 +185,18 @@ def test_the_inspector_lists_and_calls_through_the_gateway(
     name: str, node: Node, folder: Path, gateway: GatewayProcess, tmp_path: Path
 ) -> None:
     tool, given = arguments(CALLS[name], folder)
-    listed = inspect(node, tmp_path, gateway.mcp(name), "tools/list")
+    inspect = Inspector(node, tmp_path)
+    listed = printed(inspect, gateway.mcp(name), "tools/list")
     assert tool in [entry["name"] for entry in listed["tools"]]
     values = [f"{key}={value}" for key, value in given.items()]
-    called = inspect(node, tmp_path, gateway.mcp(name), "tools/call", "--tool-name", tool, "--tool-arg", *values)
+    called = printed(inspect, gateway.mcp(name), "tools/call", "--tool-name", tool, "--tool-arg", *values)
     assert not called.get("isError")
     assert called["content"]
 
 
-def inspect(node: Node, home: Path, url: str, method: str, *more: str) -> dict[str, Any]:
-    """What the Inspector's command line prints for one method."""
-    launcher = node.modules / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
-    command = [str(node.program), str(launcher), "--cli", url, "--transport", "http", "--method", method, *more]
-    environment = os.environ | {"MCP_CATALOG_PATH": str(home / "mcp.json")}
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-    )
+def printed(inspect: Inspector, url: str, method: str, *more: str) -> dict[str, Any]:
+    """What the Inspector prints for one method that goes well."""
+    done = inspect(url, method, *more)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
