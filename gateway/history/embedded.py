@@ -99,7 +99,7 @@ class History:
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
         self._ids: dict[bytes, str] = {}
         self._owned: dict[str, int] = {}
-        self._gone: set[str] = set()  # rows that the store still has
+        self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
         self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
 
     def __len__(self) -> int:
@@ -302,7 +302,9 @@ class History:
         """Keep a task, whatever room there is."""
         task = kept.task
         self._kept[task.id] = kept
-        self._gone.discard(task.id)
+        if task.id in self._gone:
+            self._gone.remove(task.id)
+            kept.stored = True
         if kept.carries:
             state = self.state(kept)
             self._origins.tell(kept, state, state.credentials)
@@ -359,16 +361,19 @@ class History:
         """Changes were written, or could not be: then they are still to be stored."""
         if done:
             self._gone.difference_update(gone)
-            return
         for written in rows:
-            if (kept := self._kept.get(written.id)) is not None:
-                kept.changed = True
+            kept = self._kept.get(written.id)
+            if kept is not None:
+                kept.stored, kept.changed = kept.stored or done, kept.changed or not done
+            elif done:
+                self._gone.add(written.id)
 
     def unstored(self) -> None:
         """The store has nothing of what was written to it. What is in memory is to be written again; other states are lost
         until the journal is read."""
         self._gone.clear()
         for kept in self._kept.values():
+            kept.stored = False
             if kept.state is None:
                 self._lost.add(kept.task.id)
             else:
@@ -464,7 +469,7 @@ class History:
         self._unused.pop(kept.task.id, None)
         if self._ids.get(kept.key) == kept.task.id:
             del self._ids[kept.key]
-        if self._store is not None:
+        if kept.stored:
             self._gone.add(kept.task.id)
         left = self._owned[kept.owner] - 1
         if left:

@@ -40,6 +40,8 @@ class TaskHistory:
     changed: bool = False
     seq: int = 0
     digest: bytes = b""
+    stored: bool = False
+    """Whether the store has a row of it, of whatever state."""
     open_calls: bool = False
     """Whether the state had open calls when it was stored."""
     carries: bool = False
@@ -108,6 +110,7 @@ def from_row(stored: StoredTask) -> TaskHistory:
             ended=read["ended"],
             seq=stored.seq,
             digest=stored.digest,
+            stored=True,
             open_calls=read["open"],
             carries=read["carries"],
         )
