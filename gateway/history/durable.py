@@ -137,7 +137,8 @@ async def _save(history: History, store: Store, position: Callable[[], tuple[str
 
 
 class _Rebuild:
-    """One run over a journal. `calls` finds the task of a call that is open."""
+    """One run over a journal. `calls` finds the task of a call that is open in it, and of no other: a call gets there when it
+    is reserved, or with a state in which it is open, and leaves with the event that closes it."""
 
     def __init__(self, history: History, restored: Restored) -> None:
         self._history = history
@@ -223,9 +224,7 @@ class _Rebuild:
             self._abandon(kept, call)
 
     def _abandon(self, kept: TaskHistory, call: str) -> None:
-        state = self._history.state(kept)
-        if call in state.open:
-            self._fold(kept, lost_result(state, call), kept.used)
+        self._fold(kept, lost_result(self._history.state(kept), call), kept.used)
         self._fold(kept, Settled(call), kept.used)
 
     def task(self, entry: JsonObject) -> None:
