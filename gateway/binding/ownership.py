@@ -21,6 +21,9 @@ LIFETIME: Final = 24 * 3600.0
 """Seconds that a value is remembered after it was last delivered or used."""
 PER_PRINCIPAL: Final = 4096
 """Values of one principal; beyond it the oldest are forgotten, which only ever hurts their owner."""
+IN_ALL: Final = 131_072
+"""Values of all principals, in 55 to 130 MB. Beyond it those who have the most forget their oldest, until an eighth of it is
+free: nobody loses any to one who has more. Of more principals than values those go that were idle for longest."""
 
 _NEVER: Final[tuple[float, PastCall | None]] = (0.0, None)
 _NOTHING: Final[Mapping[bytes, tuple[float, PastCall | None]]] = MappingProxyType({})
@@ -29,9 +32,11 @@ _NOTHING: Final[Mapping[bytes, tuple[float, PastCall | None]]] = MappingProxyTyp
 class Ownership:
     """Remembers to whom each value was delivered. `clock` gives seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, in_all: int = IN_ALL) -> None:
         self._clock = clock
-        self._owned: dict[str, OrderedDict[bytes, tuple[float, PastCall | None]]] = {}
+        self._in_all = in_all
+        self._size = 0
+        self._owned: OrderedDict[str, OrderedDict[bytes, tuple[float, PastCall | None]]] = OrderedDict()
 
     def deliver(
         self, upstream: str, value: str, principal: Principal, past_call: PastCall | None = None, *, once: bool = False
@@ -39,14 +44,18 @@ class Ownership:
         """Note that `principal` was given `value` by `upstream`, in the answer to the call `made`; without one, what was
         known of that stays. `once`: nobody gives it twice, so that of one which is, nobody knows what it came of."""
         owned = self._owned.setdefault(principal.key, OrderedDict())
+        self._owned.move_to_end(principal.key)
         digest = _digest(upstream, value)
         known = owned.get(digest)
         if known is not None:
             past_call = None if once else past_call or known[1]
+        self._size += known is None
         owned[digest] = (self._clock() + LIFETIME, past_call)
         owned.move_to_end(digest)
         if len(owned) > PER_PRINCIPAL:
-            owned.popitem(last=False)
+            self._forget_oldest(owned)
+        if self._size > self._in_all:
+            self._make_room()
 
     def belongs(self, upstream: str, value: str, principal: Principal) -> bool:
         """Whether `principal` was given `value` by `upstream`."""
@@ -68,9 +77,34 @@ class Ownership:
         now = self._clock()
         for key, owned in tuple(self._owned.items()):
             while owned and next(iter(owned.values()))[0] <= now:
-                owned.popitem(last=False)
+                self._forget_oldest(owned)
             if not owned:
                 del self._owned[key]
+
+    def _make_room(self) -> None:
+        room = self._in_all - self._in_all // 8
+        most = _level([len(owned) for owned in self._owned.values()], room)
+        for owned in self._owned.values():
+            while len(owned) > most:
+                self._forget_oldest(owned)
+        while self._size > room:
+            _, owned = self._owned.popitem(last=False)
+            self._size -= len(owned)
+
+    def _forget_oldest(self, owned: OrderedDict[bytes, tuple[float, PastCall | None]]) -> None:
+        owned.popitem(last=False)
+        self._size -= 1
+
+
+def _level(sizes: list[int], room: int) -> int:
+    """How many each may have so that all together have no more than there is room for, but one at least."""
+    left = len(sizes)
+    for size in sorted(sizes):
+        if size * left > room:
+            return max(room // left, 1)
+        room -= size
+        left -= 1
+    return max(sizes)
 
 
 def _digest(upstream: str, value: str) -> bytes:

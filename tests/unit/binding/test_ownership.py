@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gateway.binding.ownership import LIFETIME, PER_PRINCIPAL, Ownership
 from gateway.model.call import PastCall
 from gateway.model.caller import AuthMethod, Principal
@@ -47,6 +49,68 @@ def test_many_handles_of_one_principal_push_out_only_its_own():
     assert ownership.belongs("files", "mine", OWNER)
     assert not ownership.belongs("files", "t0", THIEF)
     assert ownership.belongs("files", "t1", THIEF)
+
+
+def principal(number: int) -> Principal:
+    return replace(OWNER, id=f"agent-{number}")
+
+
+def held(ownership: Ownership) -> int:
+    return sum(map(len, ownership._owned.values()))
+
+
+def test_all_together_do_not_hold_more_than_there_is_room_for():
+    ownership = Ownership(Clock(), in_all=80)
+    for number in range(1_000):
+        ownership.deliver("files", f"t{number}", principal(number % 7))
+        assert held(ownership) <= 80
+        assert ownership.belongs("files", f"t{number}", principal(number % 7))
+
+
+@pytest.mark.parametrize("crowd", [1, 5])
+def test_who_holds_many_values_pushes_out_none_of_those_who_hold_few(crowd: int):
+    ownership = Ownership(Clock(), in_all=80)
+    mine = [f"m{number}" for number in range(10)]
+    for value in mine:
+        ownership.deliver("files", value, OWNER)
+    for number in range(1_000):
+        ownership.deliver("files", f"t{number}", principal(number % crowd))
+
+    assert all(ownership.belongs("files", value, OWNER) for value in mine)
+    assert not ownership.belongs("files", "t0", principal(0))
+    assert ownership.belongs("files", "t999", principal(999 % crowd))
+
+
+def test_of_too_many_principals_those_are_forgotten_that_were_idle_for_longest():
+    ownership = Ownership(Clock(), in_all=80)
+    for number in range(1_000):
+        ownership.deliver("files", "t", principal(number))
+        assert held(ownership) == len(ownership._owned) <= 80
+        assert ownership.belongs("files", "t", principal(0))
+
+    assert not ownership.belongs("files", "t", principal(1))
+    assert ownership.belongs("files", "t", principal(999))
+
+
+def test_one_value_of_each_is_kept_while_there_is_room_for_all_principals():
+    ownership = Ownership(Clock(), in_all=80)
+    for number in range(70):
+        for value in range(2):
+            ownership.deliver("files", f"t{value}", principal(number))
+
+    assert all(ownership.belongs("files", "t1", principal(number)) for number in range(70))
+
+
+def test_what_is_forgotten_makes_room():
+    clock = Clock()
+    ownership = Ownership(clock, in_all=80)
+    for _ in range(5):
+        for number in range(80):
+            ownership.deliver("files", f"t{number}", principal(number % 3))
+        assert all(ownership.belongs("files", f"t{number}", principal(number % 3)) for number in range(80))
+        clock.now += LIFETIME
+        ownership.expire()
+        assert held(ownership) == 0
 
 
 def test_a_value_that_is_used_is_not_the_oldest_any_more():
