@@ -1,7 +1,4 @@
-"""The MCP server lists of other clients → upstreams. Pure: text in, settings and notes out.
-
-Read are the files of Cursor and Claude Desktop (`mcpServers`), Claude Code (`.mcp.json`: the same, with `type`), and
-VS Code (`servers` and `inputs`, also below `mcp` in its settings file). VS Code allows comments and trailing commas.
+"""The MCP server lists of other clients (`client_files`) → upstreams. Pure: text in, settings and notes out.
 
 No value of an environment variable or header is taken over: each becomes a reference, `${NAME}`, and a note says
 which variables to set. The same goes for arguments and URLs in which something looks like a secret.
@@ -9,23 +6,21 @@ which variables to set. The same goes for arguments and URLs in which something 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from gateway.errors import ConfigurationError
+from gateway.cli import client_files
 from gateway.journal.redaction import concealed
 
 _SECRET_NAME: Final = re.compile(
     r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
 )
 _REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
-_JSONC: Final = re.compile(
-    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[}\]])', re.DOTALL
-)
+
+_KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +35,14 @@ class Imported:
 
 def read(text: str, name: str) -> Imported:
     """Read a client's file. Raises `ConfigurationError` if it has no list of servers."""
-    servers = _servers(_document(text, name), name)
     found = Imported()
-    for given, settings in servers.items():
+    for given, settings in client_files.read(text, name):
         upstream = _unique(_slug(given), found.upstreams)
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")
             continue
         _Server(given, upstream, cast("Mapping[str, Any]", settings), found).take()
     return found
-
-
-def _document(text: str, name: str) -> Mapping[str, Any]:
-    try:
-        document: object = json.loads(_JSONC.sub(lambda match: match[1] or "", text))
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
-            "name the MCP file of a client",
-        ) from None
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{name} is not an object", "name the MCP file of a client")
-    return cast("Mapping[str, Any]", document)
-
-
-def _servers(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner: object = document.get("mcp")
-    places = [document, cast("Mapping[str, Any]", inner)] if isinstance(inner, Mapping) else [document]
-    for place in places:
-        for key in ("mcpServers", "servers"):
-            found: object = place.get(key)
-            if isinstance(found, Mapping):
-                return cast("Mapping[str, Any]", found)
-    raise ConfigurationError(
-        f"{name} has no list of MCP servers", "it should have the key mcpServers (Cursor, Claude) or servers (VS Code)"
-    )
 
 
 def _slug(name: str) -> str:
@@ -104,6 +72,8 @@ class _Server:
             return self._note("it is disabled there, and was left out")
         if kind == "sse":
             return self._note("it speaks the old HTTP+SSE transport, which opagate does not; it was left out")
+        if (unreadable := next((key for key in _KINDS if not self._is_readable(key)), None)) is not None:
+            return self._note(f"its {unreadable} cannot be read, and it was left out")
         url = settings.get("url") or settings.get("serverUrl")
         if isinstance(settings.get("command"), str):
             upstream = self._stdio(settings["command"])
@@ -115,6 +85,12 @@ class _Server:
             self._note("its envFile is not read; set those variables for the gateway, and name them under env")
         self._found.upstreams[self._upstream] = upstream
         return None
+
+    def _is_readable(self, key: str) -> bool:
+        found = cast("object", self._settings.get(key))
+        items = cast("list[object]", found) if isinstance(found, list) else []
+        right = not found or isinstance(found, _KINDS[key])
+        return right and all(isinstance(item, str | int | float) for item in items)
 
     def _stdio(self, command: str) -> dict[str, Any]:
         arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]

@@ -14,7 +14,11 @@ from gateway.cli.terminal import err, note, out, pairs, show
 def init(
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="A client's list of MCP servers: of Cursor, Claude, VS Code."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A client's list of MCP servers: of Claude, Codex, Cursor, Gemini CLI, opencode, VS Code.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")] = Path(
         "gateway.yaml"
