@@ -46,7 +46,10 @@ CAPABILITIES: Final[JsonObject] = {
         "cancel": {},
         "requests": {"sampling": {"createMessage": {}}, "elicitation": {"create": {}}},
     },
-    "extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}},
+    "extensions": {
+        "io.modelcontextprotocol/tasks": {},
+        "io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]},
+    },
 }
 """All that a client can do: servers list some tools, or parts of their definitions, only to one that can make use of
 them, and what is pinned must be what any client may be shown."""

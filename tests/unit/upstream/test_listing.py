@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era, Kind
 from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, Bounds, inventory
+from tests.requirements import requirement
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, result, stateless, tool
 
 if TYPE_CHECKING:
@@ -258,6 +259,21 @@ async def test_an_upstream_is_told_of_all_that_a_client_can_do_so_that_it_lists_
     declared = json.loads(port.requests[1].body or b"")["params"]["capabilities"]
     assert declared == CAPABILITIES
     assert {"roots", "sampling", "elicitation"} <= declared.keys()
+
+
+@requirement("mcp/tasks")
+async def test_what_is_listed_only_to_clients_that_take_tasks_is_listed():
+    """A tool that always makes one is of no use to others (SEP-2663, "Capability Negotiation")."""
+    long = tool("long_job")
+
+    def answer(request: UpstreamRequest) -> Answer:
+        if method(request) == "server/discover":
+            return result(request, supportedVersions=["2026-07-28"], capabilities={"tools": {}})
+        params = json.loads(request.body or b"")["params"]
+        declared = params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"]
+        return page(request, [READ, long] if "io.modelcontextprotocol/tasks" in declared else [READ])
+
+    assert (await inventory("files", Scripted(answer))).tools == (READ, long)
 
 
 ASKED_MEANWHILE: list[tuple[str, dict[str, Any]]] = [
