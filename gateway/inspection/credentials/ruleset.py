@@ -88,6 +88,31 @@ def compiled(expression: str, *, groups: bool = True) -> Pattern:
         raise ValueError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
 
 
+class _WhenTried:
+    """An expression of ours, which is compiled when it is first tried: there are hundreds, of 7 KB each, and most never are."""
+
+    __slots__ = ("_compiled", "pattern")
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self._compiled: Pattern | None = None
+
+    def _tried(self) -> Pattern:
+        if self._compiled is None:
+            self._compiled = compiled(self.pattern)
+        return self._compiled
+
+    @property
+    def groups(self) -> int:
+        return self._tried().groups
+
+    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Match | None:
+        return self._tried().search(text, pos, endpos)
+
+    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Match]:
+        return self._tried().finditer(text, pos, endpos)
+
+
 def escaped(word: str) -> str:
     """A literal in an RE2 expression, which knows fewer escapes than Python's."""
     return re.sub(r"([^\w\s-])", r"\\\1", word)
@@ -364,7 +389,7 @@ class _Reader:
             return None
         regex = self._compiled(expression, where, "regex")
         group = table.get("secretGroup", 0)
-        if not isinstance(group, int) or not 0 <= group <= regex.groups:
+        if not isinstance(group, int) or group < 0 or (group and group > regex.groups):
             raise self._problem(where, f"has no group {group!r} (secretGroup)", f"It has {regex.groups}.")
         return Rule(
             id=name,
@@ -413,6 +438,8 @@ class _Reader:
         )
 
     def _compiled(self, expression: str, where: str, what: str) -> Pattern:
+        if self._own:
+            return _WhenTried(expression)
         try:
             return compiled(expression)
         except ValueError as error:
