@@ -1,7 +1,7 @@
 """The YAML that people write for the gateway, read strictly. Pure.
 
-A key given twice is refused, since one of the two would silently win; so are aliases, which can make a small file a huge
-value. What a scalar means is said by `value` (YAML 1.1), or by whoever asks for the `node`.
+A key given twice is refused, since one of the two would silently win; so are merge keys (`<<`), which give them again, and
+aliases, which can make a small file a huge value. What a scalar means is said by `value` (YAML 1.1), or by whoever asks for the `node`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE: Final = "tag:yaml.org,2002:merge"
 _DEPTH: Final = 100
 """Levels of nesting. What reads the nodes may recurse."""
 
@@ -56,7 +57,15 @@ def value(text: str) -> Any:
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
-    """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then."""
+    """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then. Of two keys that are one
+    value, such as `yes` and `true`, it keeps one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as below
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
+            problem = "two of the keys are the same, written differently"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return mapping
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as PyYAML calls it
         try:
@@ -85,6 +94,8 @@ def _require_single_keys(keys: Iterable[yaml.Node]) -> None:
     seen: set[tuple[str, str]] = set()
     for key in keys:
         if isinstance(key, yaml.ScalarNode):
+            if key.tag == _MERGE:
+                raise _at(key.start_mark, "<< is not read; write the members out, or put it in quotes")
             name = (key.tag, cast("str", key.value))
             if name in seen:
                 raise _at(key.start_mark, f"the key {key.value!r} is given twice")

@@ -32,6 +32,8 @@ def test_of_nothing_there_is_nothing(text: str):
         ("a: 1\na: 2\n", 2, 1, "the key 'a' is given twice"),
         ("x:\n- a: 1\n  'a': 2\n", 3, 3, "the key 'a' is given twice"),
         ("1: a\n1: b\n", 2, 1, "the key '1' is given twice"),
+        ("a: 1\n<<: {a: 2}\n", 2, 1, "<< is not read"),
+        ("x: {<<: [{a: 1}, {a: 2}]}\n", 1, 5, "<< is not read"),
         ("a: &x 1\nb: *x\n", 2, 4, "aliases are not read"),
         ("a: &x [*x]\n", 1, 8, "aliases are not read"),
         ("- &a [x]\n- &b [*a, *a]\n- [*b, *b]\n", 2, 7, "aliases are not read"),
@@ -49,6 +51,18 @@ def test_what_is_not_plain_is_refused_where_it_stands(text: str, line: int, colu
         assert (raised.value.line, raised.value.column) == (line, column)
         assert raised.value.problem.startswith(problem)
         assert "\n" not in raised.value.problem
+
+
+@pytest.mark.parametrize("text", ["x:\n  1: a\n  0x1: b\n", "x:\n  yes: a\n  true: b\n", "x:\n  ~: a\n  null: b\n"])
+def test_a_key_given_twice_in_two_spellings_is_refused(text: str):
+    with pytest.raises(strict_yaml.Unreadable, match="two of the keys are the same") as raised:
+        strict_yaml.value(text)
+
+    assert (raised.value.line, raised.value.column) == (2, 3)
+
+
+def test_a_text_may_be_what_elsewhere_would_be_merged():
+    assert strict_yaml.value('"<<": {a: 1}\nb: "<<"\n') == {"<<": {"a": 1}, "b": "<<"}
 
 
 @pytest.mark.parametrize("text", ["- " * 3_000, "[" * 3_000 + "]" * 3_000])
