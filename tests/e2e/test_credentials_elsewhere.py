@@ -222,6 +222,21 @@ def test_an_answer_to_a_server_is_refused_without_an_id(ada: Agent):
     assert "id" not in answer.json
 
 
+@requirement("history/elsewhere", "mcp/tasks")
+def test_what_a_task_is_answered_is_looked_at(ada: Agent):
+    """No policy decides on `tasks/update`."""
+
+    def answering(system: str, text: str) -> Sent:
+        responses = {"which": {"action": "accept", "content": {"token": text}}}
+        return stateless("tasks/update", taskId=f"asking-{system}", inputResponses=responses)
+
+    for system in ("billing", "crm"):
+        assert post(ada, system, call("read", stateless, later=f"asking-{system}"))[0].status == 200
+        passes(ada, system, answering(system, "nothing-in-particular"))
+    refused(ada, "billing", answering("billing", KEY))
+    passes(ada, "crm", answering("crm", KEY))
+
+
 @requirement("history/elsewhere")
 def test_every_task_of_the_caller_counts_but_not_those_of_another(ada: Agent, one: GatewayProcess, systems: Servers):
     refused(ada.declare(), "billing", legacy("ping", _meta={"note": KEY}))
