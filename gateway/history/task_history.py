@@ -87,6 +87,7 @@ def read_task(fields: object) -> Task:
 def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> Row:
     """The task for the store."""
     fields = {
+        "version": dump.VERSION,
         "task": task_fields(kept.task, conceal),
         "key": kept.key,
         "owner": kept.owner,
@@ -102,6 +103,8 @@ def from_row(stored: StoredTask) -> TaskHistory:
     """The task without its state. Raises `ValueError`."""
     try:
         read: Mapping[str, Any] = msgspec.msgpack.decode(stored.meta)
+        if read["version"] != dump.VERSION:
+            raise ValueError(f"a snapshot of version {read['version']}")
         return TaskHistory(
             read_task(read["task"]),
             read["key"],

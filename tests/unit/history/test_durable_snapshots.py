@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Store, rebuild, restore, rewind, snapshot
+from gateway.history import History, Store, dump, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import RESIDENT
 from gateway.history.state import TaskState
 from gateway.history.store import Checkpoint, Row
@@ -240,6 +240,23 @@ async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store:
     assert "were edited" in restored.problem.message
     assert all_facts(after, task) == all_facts(gateway.history, task)
     assert store.load() is None
+
+
+async def test_of_the_snapshots_of_another_version_no_use_is_made(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    task = gateway.history.task(AGENT, "session", 1000.0)
+    gateway.call(task, "x")
+    with monkeypatch.context() as older:
+        older.setattr(dump, "VERSION", dump.VERSION - 1)
+        await snapshot(gateway.history, store, gateway.record.position)
+
+    after = new_history()
+    restored = restore(after, store)
+    rebuild(after, gateway.record.after(restored.seq), restored)
+
+    assert restored.seq == 0
+    assert after.facts(task, 1000.0) == gateway.history.facts(task, 1000.0)
 
 
 async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_read_instead(store: Store):

@@ -66,6 +66,16 @@ def test_a_row_that_is_damaged_is_an_error(meta: bytes):
         from_row(StoredTask("t", 1, meta, b""))
 
 
+@pytest.mark.parametrize("change", [{"version": 3}, {"version": None}])
+def test_a_row_whose_state_is_of_another_version_is_an_error(change: dict[str, int | None]):
+    """The state is read when it is needed. The task would be refused from then on, though the journal has all of it."""
+    made = row(TaskHistory(TASK, b"key", "owner", 5.0), TaskState(), _conceal)
+    meta = msgspec.msgpack.encode({**msgspec.msgpack.decode(made.meta), **change})
+
+    with pytest.raises(ValueError, match="version"):
+        from_row(StoredTask(made.id, made.seq, meta, b""))
+
+
 @pytest.mark.parametrize(
     ("ended", "now", "status"),
     [(None, 98.9, "open"), (None, 99.0, "expired"), ("completed", 0.0, "completed"), ("cancelled", 100.0, "cancelled")],
