@@ -177,6 +177,14 @@ class Upstream(Settings):
             raise ValueError("a stdio upstream has no headers; give its credential in env")
         return self
 
+    @model_validator(mode="after")
+    def _others_behind(self) -> Self:
+        if self.aggregates and set(self.aggregates) == {self.audience}:
+            raise ValueError(
+                "aggregates names only the upstream's own audience; name those behind it, or give [] if nobody knows"
+            )
+        return self
+
 
 class CatalogueSettings(Settings):
     """The tools of the upstreams, what these say of themselves, and the pins of both."""

@@ -95,6 +95,14 @@ def test_an_aggregator_is_no_word():
     )
 
 
+def test_an_aggregator_of_itself_alone_is_refused():
+    """Nothing would count as reached behind it, and nothing would say that nobody knows what is."""
+    assert problems("upstreams: {hub: {command: [x], audience: hub, aggregates: [hub]}}") == (
+        "upstreams.hub: aggregates names only the upstream's own audience; name those behind it, or give [] if nobody knows",
+    )
+    parse("upstreams: {hub: {command: [x], audience: hub, aggregates: [hub, crm]}}")
+
+
 SUPPRESSED = "inspection:\n  suppressions:\n    - {upstream: files, detector: named-password, until: 2026-12-31, reason: fixtures}\n"
 
 
