@@ -151,8 +151,6 @@ class _Protocol(HttpToolsProtocol):
             return
         self._expect_nothing()
         super().on_headers_complete()
-        # The deque in it takes 760 bytes of an exchange, also of a stream that may be open for hours.
-        cast("Any", self.cycle.message_event)._waiters = []  # noqa: SLF001 - asyncio has no smaller event
         # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
         self.headers = []
 
