@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import version
 
 from gateway.app import content, events, memory
-from gateway.app.events import EventRecorder, note_definition, note_flood, note_policy, revision
+from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -150,12 +150,13 @@ async def _catalogue(
     clock: Callable[[], float],
 ) -> Catalogue:
     """The upstreams' tools, listed again and again, with what changes noted."""
+    changes = DefinitionChanges(recorder, clock)
     catalogue = Catalogue(
         configuration.upstreams,
         configuration.catalogue,
         upstreams,
         clock=clock,
-        on_change=lambda change: note_definition(recorder, catalogue, change),
+        on_change=lambda change: changes.note(catalogue, change),
     )
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)

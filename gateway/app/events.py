@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -23,6 +24,10 @@ from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.pins import Change, Definition
 
 log = structlog.get_logger("gateway")
+
+_CHANGES: Final = 10_000
+"""Changes of one upstream within an hour that are recorded one by one: some more than it may have definitions."""
+_CHANGES_SECONDS: Final = 3600.0
 
 
 class EventRecorder:
@@ -63,12 +68,35 @@ def note_flood(recorder: EventRecorder, flood: Flood, *, last: bool = False) -> 
         recorder.write("flood", lambda: rest)
 
 
-def note_definition(recorder: EventRecorder, catalogue: Catalogue, change: Change) -> None:
-    recorder.metrics.definitions.labels(change.upstream, change.kind).inc()
-    digest = change.new.digest if isinstance(change.new, Definition) else ""
-    if change.kind == "changed":
-        log.warning("catalogue.changed", upstream=change.upstream, subject=change.subject, digest=digest)
-    recorder.write("pin", lambda: _pin_entry(catalogue, change, digest))
+class DefinitionChanges:
+    """Notes what changes of the definitions of upstreams: each counted, and as many of an upstream recorded and logged as
+    the disk has to bear. One that defines its tools anew each time it is asked would fill it, and then nobody's calls pass."""
+
+    def __init__(self, recorder: EventRecorder, clock: Callable[[], float]) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._noted: dict[str, tuple[float, int]] = {}
+
+    def note(self, catalogue: Catalogue, change: Change) -> None:
+        self._recorder.metrics.definitions.labels(change.upstream, change.kind).inc()
+        number = self._number(change.upstream)
+        if number == _CHANGES + 1:
+            log.error("catalogue.flood", upstream=change.upstream, changes=_CHANGES)
+        if number > _CHANGES:
+            return
+        digest = change.new.digest if isinstance(change.new, Definition) else ""
+        if change.kind == "changed":
+            log.warning("catalogue.changed", upstream=change.upstream, subject=change.subject, digest=digest)
+        self._recorder.write("pin", lambda: _pin_entry(catalogue, change, digest))
+
+    def _number(self, upstream: str) -> int:
+        """The how-manieth change of an upstream within the hour it is."""
+        now = self._clock()
+        until, count = self._noted.get(upstream, (0.0, 0))
+        if now >= until:
+            until, count = now + _CHANGES_SECONDS, 0
+        self._noted[upstream] = until, count + 1
+        return count + 1
 
 
 def _pin_entry(catalogue: Catalogue, change: Change, digest: str) -> JsonObject:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.app import events
+from gateway.app.events import DefinitionChanges, EventRecorder
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.definitions import MAX_KNOWN
+from gateway.upstream.pins import Change, Definition
+from tests.unit.clock import Clock
 from tests.unit.harness import PROMPTS, TOOLS, Upstream, bench, message, result
+
+if TYPE_CHECKING:
+    from gateway.journal.writer import Journal
+    from gateway.model.wire import JsonObject
+    from gateway.upstream.catalogue import Catalogue
 
 
 async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
@@ -38,3 +52,44 @@ async def test_a_definition_that_changes_is_recorded_counted_and_told(
     told = capsys.readouterr().out
     assert "catalogue.changed" in told
     assert "keys" not in told
+
+
+class Recorder(EventRecorder):
+    """Counts what would be written."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Journal", None), Metrics())
+        self.entries = 0
+
+    def write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
+        assert kind == "pin"
+        self.entries += 1
+
+
+def changed(upstream: str) -> Change:
+    return Change("changed", upstream, "tool", "read", None, Definition("read", "sha256:0", {}))
+
+
+def test_an_upstream_that_changes_without_end_does_not_fill_the_record(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "_CHANGES", 3)
+    recorder, clock = Recorder(), Clock()
+    changes = DefinitionChanges(recorder, clock)
+    with capture_logs() as told:
+        for _ in range(10):
+            changes.note(cast("Catalogue", None), changed("hostile"))
+        changes.note(cast("Catalogue", None), changed("other"))
+
+    assert recorder.entries == 4
+    assert [(line["event"], line["upstream"]) for line in told] == [
+        *[("catalogue.changed", "hostile")] * 3,
+        ("catalogue.flood", "hostile"),
+        ("catalogue.changed", "other"),
+    ]
+    assert b'changes_total{kind="changed",upstream="hostile"} 10.0' in recorder.metrics.exposition()
+    clock.now += 3600
+    changes.note(cast("Catalogue", None), changed("hostile"))
+    assert recorder.entries == 5
+
+
+def test_all_that_an_upstream_may_define_is_recorded_at_once():
+    assert events._CHANGES > 2 * MAX_KNOWN + 1
