@@ -137,7 +137,8 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
 
 def _fresh(state: TaskState, content: ResultContent) -> tuple[Shown, ...]:
     fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
-    return fresh[: MAX_CREDENTIALS - len(state.credentials) + 1]  # one too many says that not all could be kept
+    # One too many says that not all could be kept, once.
+    return fresh[: MAX_CREDENTIALS - len(state.credentials) + (not state.lost)]
 
 
 def _fingerprints(content: CallContent | None) -> tuple[str, ...]:

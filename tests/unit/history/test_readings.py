@@ -194,6 +194,20 @@ def test_what_is_kept_of_readings_is_bounded():
     assert (len(state.tokens), state.unkept) == (bounds.MAX_RESULT_TOKENS, {"a"})
 
 
+def test_credentials_beyond_those_that_are_kept_are_news_once():
+    """A server that shows new ones without end would fill the record, and then nobody's calls pass."""
+    state = TaskState()
+    take(
+        state, stream(), ResultContent(tuple(Sighting(f"s{number}", "jwt") for number in range(bounds.MAX_CREDENTIALS)))
+    )
+    more = read(state, stream(), ResultContent((Sighting("one more", "jwt"),)), 1.0)
+    assert not changes_nothing(state, more)
+    apply(state, more)
+
+    assert state.lost
+    assert changes_nothing(state, read(state, stream(), ResultContent((Sighting("another", "jwt"),)), 2.0))
+
+
 # --- a history ---------------------------------------------------------------------------------------
 
 
