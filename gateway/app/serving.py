@@ -66,6 +66,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     )
     gateway.metrics.observe_in_flight(lambda: edge.in_flight)
     gateway.policy.on_change(edge.announce_changed_lists)
+    gateway.catalogue.on_pinned(edge.announce_changed_lists)
 
     async def drain() -> None:
         draining.set()

@@ -125,6 +125,7 @@ class Catalogue:
         self._transports = transports
         self._clock = clock
         self._on_change = on_change
+        self._on_pinned: Callable[[], object] = lambda: None
         self._untold: deque[Change] = deque()
         self._worker = WorkerThread()
         first_use = settings.trust == "first_use"
@@ -318,6 +319,10 @@ class Catalogue:
 
     # --- the lock file ---
 
+    def on_pinned(self, told: Callable[[], object]) -> None:
+        """Have `told` called whenever somebody has pinned other definitions than before."""
+        self._on_pinned = told
+
     async def flush(self) -> None:
         """Write first-use pins into the lock file. A pin that is in the file by now is never replaced."""
         async with self._writing:
@@ -371,6 +376,7 @@ class Catalogue:
         await self._adopt(lock, cleared)
 
     async def _adopt(self, lock: Lock, cleared: _Names = _NONE) -> None:
+        others = False
         for name, definitions in self._all():
             pinned, again = lock.of(name, definitions.subject), cleared.get((name, definitions.subject), ())
             adopted = partial(Definitions.adopt, pinned=pinned, cleared=again)
@@ -378,6 +384,9 @@ class Catalogue:
                 self._states[name].pinned += 1
                 self._states[name].relist_at = 0.0
                 self.relist(name)
+                others = True
+        if others:
+            self._on_pinned()
 
     def _all(self) -> tuple[tuple[str, Definitions], ...]:
         return tuple((name, definitions) for name, sorts in self._definitions.items() for definitions in sorts.values())

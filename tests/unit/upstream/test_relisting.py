@@ -64,6 +64,20 @@ async def test_a_pin_that_is_made_before_the_change_was_noticed_has_the_upstream
     await catalogue.stop()
 
 
+async def test_somebody_is_told_that_others_are_pinned_and_of_no_pin_of_first_use(world: World):
+    told: list[str] = []
+    catalogue = world.catalogue()
+    catalogue.on_pinned(lambda: told.append("pinned"))
+    await catalogue.refresh()
+    await catalogue.reload()
+    assert told == []
+
+    pin(world, EVIL)
+    await catalogue.reload()
+    await catalogue.reload()
+    assert told == ["pinned"]
+
+
 async def test_a_listing_that_was_asked_for_before_a_pin_is_not_held_against_it(world: World):
     catalogue = world.catalogue()
     await catalogue.refresh()
