@@ -105,7 +105,8 @@ class ResultWords:
             fresh = frozenset(value for value in fresh if value < highest)
         kept = self._kept | fresh
         if len(kept) >= self._limit:
-            kept = frozenset(heapq.nsmallest(self._limit, kept))
+            # Few are too many, once there are so many: to find those costs a fifth of sorting all.
+            kept = kept.difference(heapq.nlargest(len(kept) - self._limit, kept))
             self._highest = max(kept)
         self._kept = kept
         return fresh & kept
