@@ -69,14 +69,6 @@ class Browser:
 
 
 @pytest.fixture
-def server(node_path: Path, node_modules: Path, unused_tcp_port: int, tmp_path: Path) -> Generator[OAuthServer]:
-    server = OAuthServer(node_path, node_modules, unused_tcp_port, tmp_path / "provider.log")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def gateway(server: OAuthServer, echo_server: ServerProcess, tmp_path: Path) -> Generator[GatewayProcess]:
     config = open_config(open_policy(tmp_path), {"echo": echo_server.mcp, "other": echo_server.mcp})
     config = config.replace(

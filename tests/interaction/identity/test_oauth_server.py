@@ -14,7 +14,7 @@ from tests.interaction.identity.server import OAuthServer
 from tests.unit.identity.tokens import BASE, MCP, Clock, accepted, bearer, configuration, dpop, proof, refused, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from gateway.identity.identities import Identities
@@ -35,14 +35,6 @@ class RealClock(Clock):
 @pytest.fixture
 def clock() -> RealClock:
     return RealClock()
-
-
-@pytest.fixture
-def server(node_path: Path, node_modules: Path, unused_tcp_port: int, tmp_path: Path) -> Generator[OAuthServer]:
-    server = OAuthServer(node_path, node_modules, unused_tcp_port, tmp_path / "provider.log")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

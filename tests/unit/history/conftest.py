@@ -9,20 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.history import History
+from gateway.history import History, Store
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Target
 from tests.unit.clock import Clock
 from tests.unit.history.agents import Agent
+from tests.unit.history.recording import KEY, Gateway, Record, new_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 
 IDLE = 60.0
 """Seconds after which the `history` of these tests forgets a task."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path, KEY)
+
+
+@pytest.fixture
+def gateway(store: Store) -> Gateway:
+    """One that writes its snapshots there."""
+    made = Gateway(new_history(), Record())
+    made.history.attach(store)
+    return made
 
 
 @pytest.fixture

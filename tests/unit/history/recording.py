@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _RUNS = itertools.count(1, 1000)
 """Each history gives other ids, as random ones are."""
+KEY = b"k" * 32
 AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
 DECLARED = Task("declared-1", "declared", 1000.0, 10**9, "mend it", contract=Contract(frozenset({"a"})))
 

@@ -10,22 +10,7 @@ import pytest
 from gateway.errors import HistoryError
 from gateway.history import Store, restore, snapshot
 from gateway.history.store import StoredTask
-from tests.unit.history.recording import AGENT, Gateway, Record, new_history
-
-KEY = b"k" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path, KEY)
-
-
-@pytest.fixture
-def gateway(store: Store) -> Gateway:
-    """One that writes its snapshots there."""
-    made = Gateway(new_history(), Record())
-    made.history.attach(store)
-    return made
+from tests.unit.history.recording import AGENT, KEY, Gateway, Record, new_history
 
 
 async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Path):

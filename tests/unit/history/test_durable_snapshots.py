@@ -21,25 +21,10 @@ from gateway.history.task_history import TaskHistory, row
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
-from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history, stream
+from tests.unit.history.recording import AGENT, DECLARED, KEY, Gateway, Record, all_facts, busy, new_history, stream
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json
-
-KEY = b"k" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path, KEY)
-
-
-@pytest.fixture
-def gateway(store: Store) -> Gateway:
-    """One that writes its snapshots there."""
-    made = Gateway(new_history(), Record())
-    made.history.attach(store)
-    return made
 
 
 async def test_after_a_snapshot_only_the_later_entries_are_folded(store: Store, gateway: Gateway):
