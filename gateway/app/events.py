@@ -92,10 +92,11 @@ class DefinitionChanges:
     def _number(self, upstream: str) -> int:
         """The how-manieth change of an upstream within the hour it is."""
         now = self._clock()
-        until, count = self._noted.get(upstream, (0.0, 0))
-        if now >= until:
-            until, count = now + _CHANGES_SECONDS, 0
-        self._noted[upstream] = until, count + 1
+        since, count = self._noted.get(upstream, (now, 0))
+        if not 0 <= now - since < _CHANGES_SECONDS:
+            # Also when the clock was set back: nobody is to be silent until it has caught up.
+            since, count = now, 0
+        self._noted[upstream] = since, count + 1
         return count + 1
 
 

@@ -101,9 +101,10 @@ def _of_codex(settings: object) -> object:
     if not isinstance(settings, Mapping):
         return settings
     given = dict(cast("Mapping[str, Any]", settings))
-    passed = {name: f"${{{name}}}" for name in given.pop("env_vars", ())}
-    if env := {**_mapping(given.get("env")), **passed}:
-        given["env"] = env
+    names = given.pop("env_vars", None)
+    passed = [name for name in cast("list[object]", names) if isinstance(name, str)] if isinstance(names, list) else []
+    if passed:
+        given["env"] = {**_mapping(given.get("env")), **{name: f"${{{name}}}" for name in passed}}
     headers = dict(_mapping(given.pop("http_headers", None)))
     headers |= {name: f"${{{value}}}" for name, value in _mapping(given.pop("env_http_headers", None)).items()}
     if (token := given.pop("bearer_token_env_var", None)) is not None:

@@ -91,5 +91,16 @@ def test_an_upstream_that_changes_without_end_does_not_fill_the_record(monkeypat
     assert recorder.entries == 5
 
 
+def test_a_clock_that_is_set_back_does_not_silence_an_upstream(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "_CHANGES", 1)
+    recorder, clock = Recorder(), Clock()
+    changes = DefinitionChanges(recorder, clock)
+    changes.note(cast("Catalogue", None), changed("hostile"))
+    changes.note(cast("Catalogue", None), changed("hostile"))
+    clock.now -= 10**9
+    changes.note(cast("Catalogue", None), changed("hostile"))
+    assert recorder.entries == 2
+
+
 def test_all_that_an_upstream_may_define_is_recorded_at_once():
     assert events._CHANGES > 2 * MAX_KNOWN + 1

@@ -122,3 +122,12 @@ def test_a_file_without_servers_is_refused(text: str, name: str, said: str):
 def test_what_is_not_as_it_should_be_is_left_as_it_is(odd: dict[str, Any]):
     ((name, _),) = read({"mcp": {"a": {"type": "local", **odd}}})
     assert name == "a"
+
+
+@pytest.mark.parametrize(
+    "odd", ["env_vars = 7", "env_vars = [{name = 'B'}, 'C']", "http_headers = 7", "env = 7", "args = 7"]
+)
+def test_what_codex_does_not_write_ends_nothing(odd: str):
+    ((name, settings),) = client_files.read(f"[mcp_servers.a]\ncommand = 'x'\n{odd}\n", "config.toml")
+    assert name == "a"
+    assert "{'name'" not in repr(settings)
