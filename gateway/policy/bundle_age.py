@@ -34,7 +34,8 @@ class BundleState(msgspec.Struct, frozen=True):
     @property
     def age(self) -> float:
         """For how many seconds, by OPA's clock, it may have been kept out when OPA last asked for it."""
-        inactive = self.code and self.last_successful_download > self.last_successful_activation
+        unusable = self.last_successful_request == self.last_request
+        inactive = self.code and (unusable or self.last_successful_download > self.last_successful_activation)
         known = self.last_successful_activation if inactive else self.last_successful_request
         age = (self.last_request - known).total_seconds()
         return math.inf if known == _NEVER or age < 0 else age

@@ -198,7 +198,7 @@ class Policy:
         return Decision(decision.effect, decision.reasons, decision.obligations, PolicyRevision(name, revision))
 
     async def _watching(self) -> None:
-        told = None if self._source.ready else self._problem()
+        told, stale = None if self._source.ready else self._problem(), self._is_stale()
         while True:
             await self._sleep(self._interval)
             try:
@@ -214,6 +214,9 @@ class Policy:
             elif problem is None and told is not None and not changed:
                 self._tell("mended")
             told = problem
+            if stale != (stale := self._is_stale()) and not changed:
+                # Lists are empty for as long.
+                self._on_change()
 
     def _came_into_force(self) -> None:
         self._since = self._clock()

@@ -63,6 +63,11 @@ def test_a_bundle_that_is_fetched_again_and_again_is_the_newest():
     assert _ages((5, _fetched(0)), (65, _fetched(60)), (125, _fetched(120))) == [0, 0, 0]
 
 
+def test_one_that_cannot_be_activated_is_older_at_each_look_also_when_the_clock_of_opa_was_set_back():
+    looks = [(5.0 + 60 * look, _unusable(60 * look - 2 * HOUR)) for look in range(1, 4)]
+    assert _ages((5, _fetched(0)), *looks) == [0, 60, 120, 180]
+
+
 def test_one_that_is_not_is_older_at_each_look_whatever_the_clock_of_opa_says():
     assert _ages((5, _fetched(0)), (65, _failed(60)), (125, _failed(3)), (185, _failed(-HOUR))) == [0, 60, 120, 180]
     assert _ages((5, _fetched(0)), (65, _fetched(0)), (125, _fetched(0))) == [0, 60, 120]

@@ -295,11 +295,16 @@ async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():
         monotonic=lambda: 61.0 if 1 < len(source.looks) < 5 else 0.0,
     )
 
+    told: list[int] = []
+    policy.on_change(lambda: told.append(len(source.looks)))
+
     await policy.start()
     await steps.done.wait()
     await policy.stop()
 
     assert [event.kind for event in events] == ["loaded", "problem", "stale", "mended"]
+    # Lists are empty meanwhile.
+    assert told == [4, 1]
     assert str(events[2].status.problem).startswith("p; until that is mended, every call is refused")
 
 
