@@ -52,6 +52,8 @@ def _json(text: str, name: str) -> Mapping[str, Any]:
             f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
             "name the MCP file of a client",
         ) from None
+    except (ValueError, RecursionError):
+        raise _unreadable(name) from None
     if not isinstance(document, dict):
         raise ConfigurationError(f"{name} is not an object", "name the MCP file of a client")
     return cast("Mapping[str, Any]", document)
@@ -62,6 +64,13 @@ def _toml(text: str, name: str) -> Mapping[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name} is not TOML: {error}", "name the MCP file of a client") from None
+    except (ValueError, RecursionError):
+        raise _unreadable(name) from None
+
+
+def _unreadable(name: str) -> ConfigurationError:
+    """It is nested without end, or has a number without end."""
+    return ConfigurationError(f"{name} cannot be read", "name the MCP file of a client")
 
 
 def _servers(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -69,7 +78,8 @@ def _servers(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         for key in ("mcpServers", "servers"):
             for name, settings in _mapping(_mapping(place).get(key)).items():
                 yield name, _of_gemini(settings)
-    if "servers" not in (own := _mapping(document.get("mcp"))):
+    own = _mapping(document.get("mcp"))
+    if not {"mcpServers", "servers"} & own.keys():
         yield from ((name, _of_opencode(settings)) for name, settings in own.items())
     yield from ((name, _of_codex(settings)) for name, settings in _mapping(document.get("mcp_servers")).items())
 

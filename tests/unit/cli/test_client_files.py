@@ -22,6 +22,7 @@ def read(document: object, name: str = "mcp.json") -> list[tuple[str, object]]:
         {"mcpServers": {"a": LOCAL, "b": REMOTE}, "theme": "dark"},
         {"servers": {"a": LOCAL, "b": REMOTE}, "inputs": []},
         {"mcp": {"servers": {"a": LOCAL, "b": REMOTE}}},
+        {"mcp": {"mcpServers": {"a": LOCAL, "b": REMOTE}}},
     ],
 )
 def test_servers_stand_under_the_key_of_the_client(document: object):
@@ -107,6 +108,9 @@ def test_gemini_has_a_key_of_its_own_for_streamable_http():
         ("{}", "mcp.json", "no list of MCP servers"),
         ('{"servers": []}', "mcp.json", "no list of MCP servers"),
         ('{"projects": {"/x": {"mcpServers": {}}}}', "claude.json", "no list of MCP servers"),
+        ("[" * 100_000, "mcp.json", "cannot be read"),
+        ('{"mcpServers": {"a": {"port": ' + "1" * 5_000 + "}}}", "mcp.json", "cannot be read"),
+        ("a = " + "[" * 5_000, "config.toml", "cannot be read"),
         ("a = ", "config.toml", r"is not TOML: Invalid value \(at end of document\)"),
         ('model = "a"', "config.toml", "no list of MCP servers"),
         ('mcp_servers = "a"', "config.toml", "no list of MCP servers"),
