@@ -147,7 +147,8 @@ class Delivery:
     async def _pump_events(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
         keep_alive = KeepAlive(send, self._keep_alive)
-        self._listeners.add(keep_alive, stream)
+        if stream.idle:
+            self._listeners.add(keep_alive, stream)
         try:
             async for chunk in stream:
                 await keep_alive.pass_on(chunk)

@@ -27,7 +27,7 @@ class Listeners:
         self._streams[keep_alive] = stream
 
     def remove(self, keep_alive: KeepAlive) -> None:
-        del self._streams[keep_alive]
+        self._streams.pop(keep_alive, None)
         self._untold.pop(keep_alive, None)
 
     def announce(self) -> None:
