@@ -58,8 +58,9 @@ LISTEN: Final = frozenset({"taskIds", "resourceSubscriptions"})
 """The members of `params.notifications` in `subscriptions/listen` that name things."""
 
 RELATED_TASK: Final = "io.modelcontextprotocol/related-task"
-SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 """The member of `_meta` that ties a message to a task (2025-11-25/basic/utilities/tasks.mdx)."""
+SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"
+"""The member of `_meta` that ties a message to a subscription (2026-07-28, "Subscriptions")."""
 
 RELATED: Final = frozenset({"taskId"})
 
