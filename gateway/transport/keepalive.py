@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 COMMENT: Final = b": keep-alive\n\n"
-_SOON: Final = 0.05
-"""Seconds until a place between events is looked for again."""
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -41,12 +39,12 @@ class KeepAlive:
         self._last = self._loop.time()
         self._tail = (self._tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
         self._between_events = self._tail.endswith(_BOUNDARIES)
+        self._say_what_waits()
 
     def announce(self, events: bytes) -> None:
         """Say this as soon as there is a place for it; the same once, however often."""
         self._waiting = events
-        self._timer.cancel()
-        self._tick()
+        self._say_what_waits()
 
     async def stop(self) -> None:
         self._timer.cancel()
@@ -55,15 +53,25 @@ class KeepAlive:
             await asyncio.gather(self._sending, return_exceptions=True)
 
     def _tick(self) -> None:
-        waited = self._loop.time() - self._last
-        free = self._between_events and self._sending is None
-        if free and (self._waiting or waited >= self._interval):
-            self._sending = self._loop.create_task(self._say(self._waiting or COMMENT))
-            self._last = self._loop.time()
-            self._waiting, waited = b"", 0.0
-        again = _SOON if self._waiting else max(self._interval - waited, _SOON)
-        self._timer = self._loop.call_later(again, self._tick)
+        left = self._last + self._interval - self._loop.time()
+        if left <= 0 and self._has_place:
+            self._begin()
+        self._timer = self._loop.call_later(left if left > 0 else self._interval, self._tick)
 
-    async def _say(self, text: bytes) -> None:
+    def _say_what_waits(self) -> None:
+        if self._waiting and self._has_place:
+            self._begin()
+
+    @property
+    def _has_place(self) -> bool:
+        return self._between_events and self._sending is None
+
+    def _begin(self) -> None:
+        self._sending = self._loop.create_task(self._say())
+        self._last = self._loop.time()
+
+    async def _say(self) -> None:
+        text, self._waiting = self._waiting or COMMENT, b""
         await self._send({"type": "http.response.body", "body": text, "more_body": True})
         self._sending = None
+        self._say_what_waits()

@@ -34,15 +34,16 @@ class Wire:
 
 
 async def for_a_while() -> None:
-    """Longer than it takes to look for a place twice."""
+    """Longer than the intervals here."""
     ticked = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.2, ticked.set_result, None)
     await ticked
 
 
 async def until_it_says_something(keep_alive: KeepAlive) -> None:
-    while keep_alive._sending is None:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        while keep_alive._sending is None:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_idle_stream_gets_a_comment_and_goes_on():
@@ -55,9 +56,11 @@ async def test_an_idle_stream_gets_a_comment_and_goes_on():
 async def test_an_idle_stream_keeps_nothing_of_what_was_said_on_it():
     """A task that has ended takes half a kilobyte, and a stream may be idle for hours."""
     wire = Wire()
+    wire.reads.clear()
     keep_alive = KeepAlive(wire.send, 0.01)
     await until_it_says_something(keep_alive)
     keep_alive._timer.cancel()
+    wire.reads.set()
     await wire.got(COMMENT)
     await asyncio.sleep(0)
     assert keep_alive._sending is None
@@ -139,6 +142,23 @@ async def test_an_announcement_waits_for_the_end_of_an_event():
     await wire.got(EVENTS)
     await keep_alive.stop()
 
+    assert wire.sent == [b"data: half an ev", b"ent\n\n", EVENTS]
+
+
+async def test_an_announcement_does_not_come_into_an_event_whose_beginning_a_slow_client_has_no_room_for():
+    wire = Wire()
+    wire.reads.clear()
+    keep_alive = KeepAlive(wire.send, 60)
+    passing = asyncio.create_task(keep_alive.pass_on(b"data: half an ev"))
+    await asyncio.sleep(0)
+    keep_alive.announce(EVENTS)
+
+    assert keep_alive._sending is None
+    wire.reads.set()
+    await passing
+    await keep_alive.pass_on(b"ent\n\n")
+    await wire.got(EVENTS)
+    await keep_alive.stop()
     assert wire.sent == [b"data: half an ev", b"ent\n\n", EVENTS]
 
 
