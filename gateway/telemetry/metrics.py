@@ -38,7 +38,11 @@ class Metrics:
             "opagate_concealed", "Handles put in the place of credentials in answers.", ("upstream",)
         )
         self._put_back = counter("opagate_put_back", "Handles in forwarded calls that were put back.", ("upstream",))
-        self.policy_reloads = counter("opagate_policy_reloads", "Attempts to load a policy.", ("result",))
+        self.policy_reloads = counter(
+            "opagate_policy_reloads",
+            "What became of the policy: loaded, kept out, stale, mended, or a defect.",
+            ("result",),
+        )
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )

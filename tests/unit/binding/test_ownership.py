@@ -64,6 +64,8 @@ def test_all_together_do_not_hold_more_than_there_is_room_for():
     for number in range(1_000):
         ownership.deliver("files", f"t{number}", principal(number % 7))
         assert held(ownership) <= 80
+        # An eighth becomes free at once: to make room for each would take long.
+        assert number != 80 or held(ownership) == 70
         assert ownership.belongs("files", f"t{number}", principal(number % 7))
 
 

@@ -14,6 +14,7 @@ from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
 from gateway.policy import bundle, embedded
 from gateway.policy.policy import shipped
 from gateway.policy.reload import PolicyFolder
+from tests.unit.clock import Clock
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -285,24 +286,17 @@ async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(ope
     assert opened.problem == broken
 
 
-class _Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-async def watched(tree: Tree) -> tuple[PolicyFolder, _Clock]:
+async def watched(tree: Tree) -> tuple[PolicyFolder, Clock]:
     """An opened folder, and the clock by which it is looked at."""
-    clock = _Clock()
+    clock = Clock(100.0)
     folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=clock)
     await folder.open()
     clock.now = 200.0
     return folder, clock
 
 
-async def _looked(folder: PolicyFolder, clock: _Clock) -> float:
+async def _looked(folder: PolicyFolder, clock: Clock) -> float:
     """How current it is after a look, a second after the one before."""
     clock.now += 1
     await folder.look()
@@ -310,7 +304,7 @@ async def _looked(folder: PolicyFolder, clock: _Clock) -> float:
 
 
 async def test_a_folder_is_current_as_of_the_last_look_at_which_it_was_as_the_policy_in_force(
-    watched: tuple[PolicyFolder, _Clock], tree: Tree
+    watched: tuple[PolicyFolder, Clock], tree: Tree
 ):
     folder, clock = watched
     assert folder.current == 100.0
@@ -323,7 +317,7 @@ async def test_a_folder_is_current_as_of_the_last_look_at_which_it_was_as_the_po
 
 @pytest.mark.parametrize("how", ["broken", "gone", "never-still"])
 async def test_a_newer_policy_that_is_kept_out_leaves_it_no_more_current_than_it_was(
-    watched: tuple[PolicyFolder, _Clock], tree: Tree, how: str
+    watched: tuple[PolicyFolder, Clock], tree: Tree, how: str
 ):
     folder, clock = watched
     place = tree(BROKEN if how == "broken" else {})
@@ -343,7 +337,7 @@ async def test_a_newer_policy_that_is_kept_out_leaves_it_no_more_current_than_it
 
 
 async def test_a_defect_while_loading_is_no_good_policy_at_the_next_look(
-    watched: tuple[PolicyFolder, _Clock], tree: Tree, monkeypatch: pytest.MonkeyPatch
+    watched: tuple[PolicyFolder, Clock], tree: Tree, monkeypatch: pytest.MonkeyPatch
 ):
     async def gradually(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -360,7 +354,7 @@ async def test_a_defect_while_loading_is_no_good_policy_at_the_next_look(
 
 
 async def test_a_folder_that_came_back_with_what_was_broken_is_no_more_current(
-    watched: tuple[PolicyFolder, _Clock], tree: Tree
+    watched: tuple[PolicyFolder, Clock], tree: Tree
 ):
     folder, clock = watched
     place = tree(BROKEN)

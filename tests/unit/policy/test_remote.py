@@ -9,6 +9,7 @@ from gateway.policy.bundle_age import BundleState, Labels, Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.remote import RemotePolicy
+from tests.unit.clock import Clock
 
 DENIED: dict[str, Any] = {
     "version": 1,
@@ -52,15 +53,8 @@ class _Server:
         self.closed = True
 
 
-class _Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _remote(stale_after: float = math.inf) -> tuple[_Server, RemotePolicy, _Clock]:
-    server, clock = _Server(), _Clock()
+def _remote(stale_after: float = math.inf) -> tuple[_Server, RemotePolicy, Clock]:
+    server, clock = _Server(), Clock(100.0)
     return server, RemotePolicy(cast("OpaClient", server), stale_after=stale_after, monotonic=clock), clock
 
 
