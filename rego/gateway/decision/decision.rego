@@ -53,9 +53,11 @@ result := _answer("allow", [], obligations.of(input)) if {
 } else := _answer("deny", _reasons(denials), []) if {
 	denials != set()
 } else := _answer("allow", [], obligations.of(input)) if {
+	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
 } else := _answer("ask", _reasons(data.gateway.approvals.required), obligations.of(input)) if {
+	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
 }
@@ -76,6 +78,9 @@ findings := union({
 	tool.found(input),
 	toxic_flow.found(input),
 })
+
+# A union has no value if one family has none, and then the denials of all others would be missing as well.
+_every_family_answered if findings >= set()
 
 # METADATA
 # title: Everything that refuses the call

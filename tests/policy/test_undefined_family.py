@@ -1,0 +1,76 @@
+"""A family without an answer refuses the call: it must not take the denials of the others away."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gateway.policy import bundle
+from gateway.policy.embedded import Embedded
+from tests.policy.conftest import ROOT, cases
+
+CALLED = sorted(
+    set(
+        re.findall(
+            r"^\t(\w+)\.found\(input\)", (ROOT / "rego/gateway/decision/decision.rego").read_text("utf-8"), re.MULTILINE
+        )
+    )
+)
+"""The families that the decision asks."""
+GRANTED = next(case.input for case in cases() if case.name == "allow: the agent reads a file")
+
+
+@pytest.fixture(params=CALLED)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The shipped policy, in which `found` of one family has no value."""
+    copied = tmp_path / "rego"
+    shutil.copytree(ROOT / "rego", copied, ignore=shutil.ignore_patterns("*_test.rego"))
+    name = cast("str", request.param)
+    family = copied / f"gateway/denials/{name}/{name}.rego"
+    text = family.read_text("utf-8")
+    nothing = f"found(call) := data.gateway.denials.{name}.denials if call.nowhere\n"
+    changed = re.sub(r"(?ms)^found\(call\) := .*?^\}.*?\n(?=\n)", nothing, text, count=1)
+    assert changed != text
+    family.write_text(changed, "utf-8")
+    return copied
+
+
+def _calls() -> list[dict[str, Any]]:
+    refused = copy.deepcopy(GRANTED)
+    refused["session"]["calls"] = 2_000_000
+    return [GRANTED, refused]
+
+
+def test_a_family_without_an_answer_refuses_every_call(folder: Path):
+    engine = Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
+    answers = [cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode())) for call in _calls()]
+
+    assert [answer["effect"] for answer in answers] == ["deny", "deny"]
+    assert [answer["reasons"][0]["code"] for answer in answers] == ["policy/undefined", "policy/undefined"]
+
+
+@pytest.mark.opa
+def test_a_family_without_an_answer_refuses_every_call_in_opa(folder: Path, opa_path: Path):
+    for call in _calls():
+        command = [
+            opa_path,
+            "eval",
+            "--bundle",
+            folder,
+            "--stdin-input",
+            "--format",
+            "raw",
+            "data.gateway.decision.result",
+        ]
+        done = subprocess.run(command, input=json.dumps(call), capture_output=True, text=True, check=False)
+
+        assert done.returncode == 0, done.stderr or done.stdout
+        assert json.loads(done.stdout)["reasons"][0]["code"] == "policy/undefined"
