@@ -28,9 +28,8 @@ from gateway.transport.exchange import Presence
 from gateway.transport.write_coalescing import CoalescingTransport
 
 HEAD_BYTES: Final = 64 * 2**10
-"""Bytes of a request's head, or of the fields after its body. The parser keeps them all, however many there are. What comes
-in one piece with the beginning, up to 256 KiB, is not counted."""
-
+"""Bytes of a request's head, or of the fields after its body: the parser keeps them all, however many there are. Of the
+fields after a body, at most as many again pass uncounted, where they arrive together with the end of the body."""
 
 WAITING: Final = 16
 """Requests of a connection that may wait for the answer before them. Each takes some kilobytes, and thousands fit into what
@@ -78,6 +77,7 @@ class _Protocol(HttpToolsProtocol):
         "_certificates",
         "_counted",
         "_deadline",
+        "_fed",
         "_head_seconds",
         "_kept_bytes",
         "_offered",
@@ -90,6 +90,7 @@ class _Protocol(HttpToolsProtocol):
         self._all = connections
         self._head_seconds = head
         self._kept_bytes = 0
+        self._fed = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._counted: str | None = None
         self._offered = False
@@ -116,19 +117,29 @@ class _Protocol(HttpToolsProtocol):
             self._all.leave(self._counted)
 
     def data_received(self, data: bytes) -> None:
-        self._kept_bytes += len(data)
-        self._arrived = data
-        super().data_received(data)
-        self._arrived = b""
-        if self.transport.is_closing():
-            return
-        if self._kept_bytes > HEAD_BYTES:
-            self._give_up(b"431 Request Header Fields Too Large", b"The request's head is too large.")
-        elif self._deadline is None and not self._answering:
+        """Feed the parser no more than a head may still have, so that none is whole before it is found too large."""
+        while data:
+            room = HEAD_BYTES - self._kept_bytes
+            if room <= 0:
+                self._give_up(b"431 Request Header Fields Too Large", b"The request's head is too large.")
+                return
+            self._feed(data[:room])
+            if self.transport.is_closing():
+                return
+            data = data[room:]
+        if self._deadline is None and not self._answering:
             self._expect_head()
 
+    def _feed(self, part: bytes) -> None:
+        self._fed = len(part)
+        self._kept_bytes += self._fed
+        self._arrived = part
+        super().data_received(part)
+        self._arrived = b""
+
     def on_message_begin(self) -> None:
-        self._kept_bytes = 0
+        # The parser does not tell where in the part a message begins: nearly always at its first byte.
+        self._kept_bytes = self._fed
         self._offered = False
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)

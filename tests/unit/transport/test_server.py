@@ -288,6 +288,50 @@ async def test_a_head_without_an_end_is_not_kept():
         assert ended.exception() is not None or ended.result().startswith(b"HTTP/1.1 431 ")
 
 
+def head_of(size: int, filler: str) -> bytes:
+    """A whole head of so many bytes."""
+    if filler == "target":
+        return b"GET /?" + b"x" * (size - 31) + b" HTTP/1.1\r\nhost: here\r\n\r\n"
+    if filler == "fields":
+        many = b"a: b\r\n" * ((size - len(GET) - 64) // 6)
+        return many_fields(size, GET + many)
+    return many_fields(size, GET, b" " if filler == "spaces" else b"x")
+
+
+def many_fields(size: int, begun: bytes, byte: bytes = b"x") -> bytes:
+    rest = size - len(begun) - len(b"a: y\r\n\r\n")
+    return begun + b"a: " + byte * rest + b"y\r\n\r\n"
+
+
+@requirement("strangers/head")
+@pytest.mark.parametrize("filler", ["field", "fields", "spaces", "target"])
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"], ids=["first", "second"])
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "in two pieces"])
+async def test_a_head_of_64_kib_is_read_and_one_byte_more_is_not(filler: str, before: bytes, *, apart: bool):
+    """Also where it arrives in one piece, for which the socket has room."""
+    async with serving(PATIENT) as port:
+        for size, status in ((HEAD_BYTES, b"200"), (HEAD_BYTES + 1, b"431")):
+            head = head_of(size, filler)
+            assert len(head) == size
+            async with connected(port) as (reader, writer):
+                if before:
+                    writer.write(before)
+                    await answered(reader)
+                for piece in (head[:5000], head[5000:]) if apart else (head,):
+                    writer.write(piece)
+                    await writer.drain()
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 %b " % status)
+
+
+async def test_a_head_that_follows_another_request_at_once_is_bounded_too():
+    async with serving(PATIENT) as port, connected(port) as (reader, writer):
+        writer.write(GET + b"\r\n" + head_of(HEAD_BYTES + 1, "spaces"))
+        everything = b""
+        with suppress(ConnectionError):
+            everything = await reader.read()
+        assert everything.count(b"HTTP/1.1 200 ") <= 1
+
+
 async def test_fields_without_an_end_after_a_body_are_not_kept():
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\na: ")
