@@ -1,7 +1,8 @@
 """The ASGI application: routes, and what HTTP alone can refuse.
 
 Refused here, before anything is parsed or anyone is asked: a wrong `Host` or `Origin` (DNS rebinding; MCP
-2026-07-28 streamable HTTP, "Security & Endpoint"), an unknown path or method, a body that is not JSON, that is
+2026-07-28 streamable HTTP, "Security & Endpoint"), a request of another web site without an `Origin` (W3C Fetch Metadata,
+section 2.1), an unknown path or method, a body that is not JSON, that is
 compressed or too large, and more requests at once than configured.
 """
 
@@ -25,7 +26,7 @@ from gateway.transport.exchange import Answer, Exchange, Stream
 
 Page = Callable[[], Awaitable[Answer]]
 
-_JUDGED: Final = frozenset({b"host", b"origin", b"content-type", b"content-encoding"})
+_JUDGED: Final = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding"})
 """The headers that are looked at here."""
 _REMEMBERED: Final = 64
 """Sets of them whose judgement is remembered: clients send the same ones again and again. Strangers may fill it, with
@@ -115,14 +116,7 @@ class Edge:
                 "Use its public address, or list the name under allowed_hosts.",
             )
         origins = values(headers, b"origin")
-        if len(origins) > 1 or (origins and origins[0] not in self._origins):
-            return _refusal(
-                403,
-                "request/origin",
-                "A web page of another origin may not call this gateway.",
-                "List its origin under allowed_origins.",
-            )
-        return None
+        return _FOREIGN_PAGE if len(origins) > 1 or (origins and origins[0] not in self._origins) else None
 
     async def _serve_page(self, method: str, path: str, send: Send) -> Refusal | None:
         page = self._handlers.pages.get(path)
@@ -146,6 +140,8 @@ class Edge:
         )
 
     def _unserved(self, method: str, headers: Headers) -> Refusal | None:
+        if _is_cross_site(headers):
+            return _FOREIGN_PAGE
         if method not in {"POST", "GET", "DELETE"}:
             return _refusal(405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE.")
         if self._delivery.in_flight >= self._in_flight_limit:
@@ -153,6 +149,17 @@ class Edge:
                 503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly."
             )
         return _unreadable(headers) if method == "POST" else None
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Return whether a browser sends the request for a page of another site, and names no origin that may be judged: it
+    leaves `Origin` out of a GET whose answer the page does not read. Other programs send no `Sec-Fetch-Site`."""
+    sites = values(headers, b"sec-fetch-site")
+    return bool(sites) and not _OWN_SITES.issuperset(sites) and not values(headers, b"origin")
+
+
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+"""A page of the gateway itself, and a person who typed the address."""
 
 
 @lru_cache(_REMEMBERED)
@@ -199,3 +206,11 @@ def allowed_origins(configuration: Configuration) -> frozenset[str]:
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
     return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
+
+
+_FOREIGN_PAGE: Final = _refusal(
+    403,
+    "request/origin",
+    "A web page of another origin may not call this gateway.",
+    "List its origin under allowed_origins.",
+)

@@ -17,6 +17,7 @@ from gateway.protocol.replies import Reply, render
 from gateway.transport import edge as edges
 from gateway.transport.edge import Edge, Handlers
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
+from tests.requirements import requirement
 
 HOST = (b"host", b"127.0.0.1:8080")
 JSON = (b"content-type", b"application/json")
@@ -184,6 +185,49 @@ async def test_a_configured_origin_is_accepted():
     there = client(text="allowed_origins: [https://App.example]")
 
     assert await there.ask("POST", "/mcp/files", HOST, JSON, (b"origin", b"https://app.example")) == 200
+
+
+SITE = b"sec-fetch-site"
+OWN = (b"origin", b"http://127.0.0.1:8080")
+
+
+@requirement("mcp/host-origin")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ((SITE, b"cross-site"),),
+        ((SITE, b"same-site"),),
+        ((SITE, b"Cross-Site "),),
+        ((SITE, b""),),
+        ((SITE, b"anything"),),
+        ((SITE, b"same-origin"), (SITE, b"cross-site")),
+        ((SITE, b"same-origin, cross-site"),),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/mcp/files"), ("POST", "/mcp/files"), ("DELETE", "/mcp/files"), ("GET", "/tasks/t")]
+)
+async def test_a_web_page_of_another_site_reaches_nothing_without_an_origin(method: str, path: str, headers: Headers):
+    """A browser gives GET requests of pages no Origin, unless the page wants to read the answer."""
+    recorder = Recorder()
+    there = client(recorder)
+
+    assert await there.ask(method, path, HOST, JSON, *headers) == 403
+    assert code_of(there.body) == "request/origin"
+    assert recorder.exchanges == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [(), ((SITE, b"same-origin"),), ((SITE, b"none"),), ((SITE, b"same-origin"), OWN), ((SITE, b"cross-site"), OWN)],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_own_pages_accepted_origins_and_other_programs_are_served(method: str, headers: Headers):
+    assert await client().ask(method, "/mcp/files", HOST, JSON, *headers) == 200
+
+
+async def test_a_link_of_another_site_to_a_page_for_people_works():
+    assert await client().ask("GET", "/healthz", HOST, (SITE, b"cross-site")) == 200
 
 
 @pytest.mark.parametrize(
