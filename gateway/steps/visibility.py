@@ -16,6 +16,7 @@ from gateway.policy import document
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.listing import Listing
 from gateway.steps.visit import Gateway, Visit
+from gateway.upstream.pins import MAX_LISTED
 
 log = structlog.get_logger("gateway.visibility")
 
@@ -43,7 +44,12 @@ async def visible_names(
         if not await gateway.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
             log.warning("list.hidden", id=visit.id, upstream=visit.upstream, problem=f"it has {len(items)} {kind}s")
             return frozenset()
-    targets = {item.name: gateway.catalogue.target(upstream, kind, item.name) for item in page.items}
+    large = {item.name for item in page.items if len(item.raw) > MAX_LISTED}
+    if large:
+        problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
+        log.warning("list.hidden", id=visit.id, upstream=visit.upstream, problem=problem)
+    names = [item.name for item in page.items if item.name not in large]
+    targets = {name: gateway.catalogue.target(upstream, kind, name) for name in names}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
     return frozenset(name for name, target in targets.items() if target.id in ids)
 

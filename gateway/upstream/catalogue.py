@@ -194,7 +194,7 @@ class Catalogue:
         """How instructions that pass by, as a JSON value, compare with the pinned ones. Any but those that match must not
         go on."""
         await self.ensure(upstream)
-        item = await self._worker.run(len(said), partial(pins.read_instructions, said))
+        item = await self._worker.run(len(said), partial(pins.read_listed, said, "instructions"))
         pin = self._definitions[upstream]["instructions"].compared(item)
         if pin is Pin.CHANGED:
             await self._changed(upstream, "instructions", 0, lambda definitions: definitions.doubt(item))

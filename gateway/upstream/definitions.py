@@ -213,9 +213,9 @@ class Definitions:
         for raw in items:
             item = self._raws.get(raw)
             if item is None:
-                item = self._raws[raw] = (
-                    pins.read_instructions(raw) if self.subject == "instructions" else pins.read(raw)
-                )
+                item = pins.read_listed(raw, self.subject)
+                if len(raw) <= pins.MAX_LISTED:
+                    self._raws[raw] = item
             if item.name is None:
                 problems.append(f"{self.name} lists a {self.subject} that cannot be read: {item.problem}")
             elif item.name in found:

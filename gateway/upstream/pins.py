@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gateway.model.wire import Json, JsonObject
 
 _MAX_NAME = 1024
+MAX_LISTED: Final = 256 * 2**10
+"""Bytes of one definition that an upstream lists: a tool, a prompt, its instructions, a resource. A model reads each of them
+whole, and a person who pins one has to. Tools that were generated from large interface descriptions have some 64 KiB."""
 
 Subject: TypeAlias = Literal["instructions", "prompt", "tool"]
 """What is defined."""
@@ -57,8 +60,16 @@ class Unreadable:
     name: str | None = None
 
 
+def read_listed(raw: bytes, subject: Subject) -> Definition | Unreadable:
+    """Read a definition as its upstream lists it. One larger than `MAX_LISTED` cannot be pinned."""
+    if len(raw) > MAX_LISTED:
+        name = INSTRUCTIONS if subject == "instructions" else _name_of(raw)
+        return Unreadable(f"its definition is larger than {MAX_LISTED >> 10} KiB", name)
+    return read_instructions(raw) if subject == "instructions" else read(raw)
+
+
 def read(raw: bytes) -> Definition | Unreadable:
-    """Read one item of a `tools/list` or `prompts/list` result."""
+    """Read one item of a `tools/list` or `prompts/list` result, or of the lock file."""
     document = strict.read_part(raw)
     if isinstance(document, strict.Unreadable):
         return Unreadable(document.message.replace("the body", "its definition"), _name_of(raw))
@@ -74,9 +85,10 @@ class _Named(msgspec.Struct):
 
 def _name_of(raw: bytes) -> str | None:
     try:
-        return msgspec.json.decode(raw, type=_Named).name
+        name = msgspec.json.decode(raw, type=_Named).name
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return name if 0 < len(name) <= _MAX_NAME else None
 
 
 def read_instructions(raw: bytes) -> Definition | Unreadable:

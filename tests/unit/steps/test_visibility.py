@@ -64,6 +64,33 @@ async def test_of_a_list_that_is_too_long_to_be_compared_with_the_pins_nothing_i
         assert [item["name"] for item in found] == shown
 
 
+@pytest.mark.parametrize(
+    ("method", "field", "named", "shown"),
+    [
+        ("tools/list", "tools", "name", ["read_file", "read_more"]),
+        ("prompts/list", "prompts", "name", ["hello"]),
+        ("resources/list", "resources", "uri", ["file:///a", "file:///b"]),
+        ("resources/templates/list", "resourceTemplates", "uriTemplate", ["file:///a", "file:///b"]),
+    ],
+)
+async def test_a_definition_of_several_megabytes_is_neither_pinned_nor_shown(
+    there: Bench, method: str, field: str, named: str, shown: list[str]
+):
+    """Also where a small one of the same name stands beside it."""
+
+    small = [listed(name) if field == "tools" else {named: name} for name in shown]
+    large = {**small[0], "description": "x" * (7 * 2**20)}
+    pages = iter([small, [*small, large]])
+    there.upstream.script = lambda request: result(request, {field: next(pages)})
+    before = (await there.ask(message(method))).json["result"][field]
+    after = (await there.ask(message(method))).json["result"][field]
+
+    assert [item[named] for item in before] == shown
+    assert [item[named] for item in after] == shown[1:]
+    pins = (there.folder / "catalogue.lock").read_text("utf-8")
+    assert len(pins) < 2**20
+
+
 async def test_a_list_of_tasks_shows_the_callers_own(there: Bench):
     there.upstream.script = lambda request: result(request, {"task": {"taskId": "mine", "status": "working"}})
     await there.ask(call())

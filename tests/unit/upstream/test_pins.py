@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from gateway.upstream.pins import (
+    MAX_LISTED,
     Change,
     Definition,
     Lock,
+    Subject,
     Unreadable,
     compare,
     diff,
     is_view_of,
     read,
     read_instructions,
+    read_listed,
     visible,
 )
 
@@ -106,6 +109,24 @@ def test_a_definition_is_no_message_and_may_have_members_that_look_like_those_of
 
 def test_of_a_definition_that_cannot_be_read_the_name_is_known_if_it_has_one():
     assert read(b'{"name":"a","x":1,"x":2}') == Unreadable("an object of its definition has the same key twice", "a")
+
+
+@pytest.mark.parametrize("subject", ["tool", "prompt", "instructions"])
+def test_a_definition_beyond_the_bound_cannot_be_pinned_and_its_name_is_known(subject: Subject):
+    def of(size: int) -> bytes:
+        head, tail = (b'"', b'"') if subject == "instructions" else (b'{"name":"a","description":"', b'"}')
+        return head + b"x" * (size - len(head) - len(tail)) + tail
+
+    name = "instructions" if subject == "instructions" else "a"
+    assert isinstance(read_listed(of(MAX_LISTED), subject), Definition)
+    assert read_listed(of(MAX_LISTED + 1), subject) == Unreadable("its definition is larger than 256 KiB", name)
+
+
+@pytest.mark.parametrize("name", ["x" * (MAX_LISTED + 1), "x" * 1025, ""])
+def test_a_name_that_is_none_is_not_kept_for_a_definition_that_cannot_be_read(name: str):
+    raw = json.dumps({"name": name, "description": "x" * (MAX_LISTED + 1)}).encode()
+
+    assert read_listed(raw, "tool") == Unreadable("its definition is larger than 256 KiB")
 
 
 def test_what_an_earlier_revision_is_shown_of_a_definition_is_a_view_of_it():
