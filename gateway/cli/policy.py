@@ -82,7 +82,7 @@ def run_tests(
 
     folder, granted = _folder(path, grants, config)
     embedded = rego.embedded_tests(folder, granted)
-    opa = rego.opa_tests(folder)
+    opa = rego.opa_tests(folder, granted)
     passing = None if opa is None else {item.name for item in opa if item.passed}
     wrong = [item for item in embedded if not item.passed]
     failed = [item.name for item in wrong if passing is None or item.name not in passing]

@@ -7,20 +7,27 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import annotations, bundle, datafile, dialect, fixtures
+from gateway.policy import annotations, bundle, datafile, dialect, fixtures, shadowing, syntax
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint, trees
 from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DATA_FILES, DataFile
+from gateway.policy.syntax import Module, Problem
 
 _PROGRAM_SECONDS: Final = 120
+STATIC: Final[dict[str, Callable[[tuple[Module, ...], Bundle], list[Problem]]]] = {
+    "data beside rules": lambda modules, loaded: shadowing.problems(modules, loaded.sources),
+    "both engines agree": lambda modules, _: dialect.problems(modules),
+}
+"""The static checks, by their names in `opagate policy check`."""
 _TEST = re.compile(r"^(?:todo_)?test_\w+")
 _PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):\d+")
 _PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
@@ -54,10 +61,10 @@ class Test:
 
 async def checks(folder: Path, grants: Path | None) -> Sequence[Check]:
     """What the gateway itself checks at load, and what OPA and Regal say, if they are here."""
-    found = [await _loaded(folder, grants), _dialect(folder, grants), _annotated(folder)]
+    found = [await _loaded(folder, grants), *_static(folder, grants), _annotated(folder)]
     found += [_readable(file, folder, grants) for file in DATA_FILES]
     found += [
-        _program("opa check", "opa", "check", "--strict", "--bundle", *_schemas(folder), str(folder)),
+        _opa_check(folder, grants),
         _program("opa fmt", "opa", "fmt", "--list", str(folder), says="is not formatted; run `opa fmt --write`"),
         _program("regal", "regal", "lint", *_regal_config(folder), "--format", "compact", str(folder)),
     ]
@@ -82,15 +89,30 @@ class _Untimed:
         return self._engine.answer(entrypoint, document)
 
 
-def _dialect(folder: Path, grants: Path | None) -> Check:
+def _static(folder: Path, grants: Path | None) -> list[Check]:
+    """Return every finding of the static checks, of which a load names the first."""
     begun = time.monotonic()
     try:
         loaded = bundle.read(folder, grants)
-        _engine(loaded, {})
-        found = [f"{item.message}; {item.remedy}" for item in dialect.problems(partial(trees, loaded.modules))]
+        modules = _modules(loaded.modules)
     except PolicyError as error:
-        return Check("both engines agree", skipped=f"it cannot be loaded: {error.message}")
-    return _check("both engines agree", found, begun)
+        return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in STATIC]
+    found: list[Check] = []
+    for name, check in STATIC.items():
+        findings = [f"{item.message}; {item.remedy}" for item in check(modules, loaded)]
+        found.append(_check(name, findings, begun))
+        begun = time.monotonic()
+    return found
+
+
+def _modules(texts: Iterable[tuple[str, str]]) -> tuple[Module, ...]:
+    """Return the syntax trees of modules. Raise `PolicyBroken`, naming file and line."""
+    try:
+        return syntax.read(trees(texts))
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise PolicyBroken(_explained(error), "mend the rule") from None
 
 
 def _annotated(folder: Path) -> Check:
@@ -136,11 +158,19 @@ def _check(name: str, findings: Sequence[str], begun: float) -> Check:
 
 def embedded_tests(folder: Path, grants: Path | None) -> list[Test]:
     """Run the `test_*` rules of the `*_test.rego` files in the embedded engine. Raises `PolicyBroken`."""
-    texts = {
+    texts = _tests(folder)
+    loaded = bundle.read(folder, grants)
+    # Data in the place of a test, or of a rule that tests share, would make any test pass.
+    syntax.require(shadowing.problems(_modules((*loaded.modules, *texts.items())), loaded.sources))
+    engine = _engine(loaded, texts)
+    return [_tested(engine, name) for name in _test_names(engine.get_ast_as_json())]
+
+
+def _tests(folder: Path) -> dict[str, str]:
+    """Return the texts of the files `*_test.rego`, by their names within the folder."""
+    return {
         str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*_test.rego"))
     }
-    engine = _engine(bundle.read(folder, grants), texts)
-    return [_tested(engine, name) for name in _test_names(engine.get_ast_as_json())]
 
 
 def _tested(engine: Engine, name: str) -> Test:
@@ -162,12 +192,13 @@ def _test_names(ast: str) -> Iterator[str]:
                 yield name
 
 
-def opa_tests(folder: Path) -> list[Test] | None:
-    """The same in a real OPA, `None` if there is none here. Raises `PolicyBroken`."""
+def opa_tests(folder: Path, grants: Path | None) -> list[Test] | None:
+    """Run the same tests in a real OPA, on the same data. Return `None` if there is no OPA. Raise `PolicyBroken`."""
     opa = program("opa")
     if opa is None:
         return None
-    done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(folder))
+    with _merged(folder, bundle.read(folder, grants)) as merged:
+        done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(merged))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
     except json.JSONDecodeError:
@@ -234,6 +265,35 @@ def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
     if done.returncode != 0 and not lines:
         lines = [f"{name} ended with status {done.returncode}"]
     return _check(title, lines, begun)
+
+
+def _opa_check(folder: Path, grants: Path | None) -> Check:
+    name = "opa check"
+    try:
+        loaded = bundle.read(folder, grants)
+    except PolicyError as error:
+        return Check(name, skipped=f"it cannot be loaded: {error.message}")
+    with _merged(folder, loaded) as merged:
+        found = _program(name, "opa", "check", "--strict", "--bundle", *_schemas(folder), str(merged))
+    return replace(found, findings=tuple(item.replace(f"{merged}/", "") for item in found.findings))
+
+
+@contextmanager
+def _merged(folder: Path, loaded: Bundle) -> Generator[Path]:
+    """Give a folder in which OPA finds the Rego files, tests included, and the very data that the embedded engine has."""
+    with TemporaryDirectory(prefix="opagate-policy-") as made:
+        place = Path(made)
+        manifest = json.dumps({"roots": loaded.roots, "rego_version": 1})
+        for name, text in (
+            *loaded.modules,
+            *_tests(folder).items(),
+            ("data.json", loaded.data),
+            (".manifest", manifest),
+        ):
+            path = place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        yield place
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

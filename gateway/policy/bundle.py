@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from gateway.errors import PolicyBroken
 from gateway.policy import datafile
+from gateway.policy.shadowing import DataSource
 
 MAX_BYTES = 32 * 2**20
 MAX_FILES = 5_000
@@ -33,13 +34,15 @@ _DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml"})
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """`modules` are names, relative to the folder, and Rego texts; `data` is the JSON document of all data files.
-    `roots` are the paths, such as `gateway/grants`, that it may define; `("",)` is everything."""
+    """A policy as an engine takes it. `modules` are names, relative to the folder, and Rego texts. `data` is the JSON document
+    of all data files, and `sources` are these files. `roots` are the paths, such as `gateway/grants`, that the policy may
+    define; `("",)` is everything."""
 
     modules: tuple[tuple[str, str], ...]
     data: str
     revision: str
     roots: tuple[str, ...] = ("",)
+    sources: tuple[DataSource, ...] = ()
 
 
 def read(folder: Path, grants: Path | None = None) -> Bundle:
@@ -57,14 +60,15 @@ def read(folder: Path, grants: Path | None = None) -> Bundle:
     if not modules:
         raise PolicyBroken(f"{folder} holds no Rego files", "point policy.path at a policy folder")
     roots, named = _manifest(texts.get(".manifest"))
-    data: dict[str, Any] = {}
-    for name, text in texts.items():
-        if PurePosixPath(name).name in _DATA_NAMES:
-            shown = str(grants) if grants is not None and name == GRANTS else name
-            _insert(data, PurePosixPath(name).parent.parts, datafile.read(text, shown), shown)
+    sources = tuple(
+        _source(name, text, str(grants) if grants is not None and name == GRANTS else name)
+        for name, text in texts.items()
+        if PurePosixPath(name).name in _DATA_NAMES
+    )
+    data = _merged(sources)
     _require_roots(data, roots)
     digest = _digest(files)
-    return Bundle(modules, json.dumps(data), f"{named}+{digest[:8]}" if named else digest[:16], roots)
+    return Bundle(modules, json.dumps(data), f"{named}+{digest[:8]}" if named else digest[:16], roots, sources)
 
 
 def sources(folder: Path) -> dict[str, str]:
@@ -178,24 +182,42 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
     return tuple(root.strip("/") for root in cast("list[str]", roots)), revision
 
 
-def _insert(data: dict[str, Any], parts: tuple[str, ...], value: object, name: str) -> None:
+def _source(name: str, text: str, shown: str) -> DataSource:
+    value: object = datafile.read(text, shown)
     if not isinstance(value, dict):
-        raise PolicyBroken(f"{name} is not a mapping at its top level", "start it with a key")
+        raise PolicyBroken(f"{shown} is not a mapping at its top level", "start it with a key")
+    return DataSource(shown, PurePosixPath(name).parent.parts, cast("dict[str, Any]", value))
+
+
+def _merged(sources: Iterable[DataSource]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for source in sources:
+        try:
+            _insert(data, source)
+        except RecursionError:
+            raise PolicyBroken(f"{source.name} is nested too deeply", "make it flatter") from None
+    return data
+
+
+def _insert(data: dict[str, Any], source: DataSource) -> None:
     here = data
-    for part in parts:
+    for part in source.at:
         inner = here.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise PolicyBroken(f"{name} meets a value that another data file gives", "give each value in one file")
+            raise PolicyBroken(
+                f"{source.name} meets a value that another data file gives", "give each value in one file"
+            )
         here = cast("dict[str, Any]", inner)
-    _merge(here, cast("dict[str, Any]", value), name)
+    _merge(here, source.value, source.name)
 
 
 def _merge(into: dict[str, Any], value: Mapping[str, Any], name: str) -> None:
+    """Add a mapping to another. The first is left as it is: it belongs to its own file."""
     for key, item in value.items():
-        if key not in into:
+        if isinstance(item, dict) and isinstance(into.get(key, {}), dict):
+            _merge(into.setdefault(key, {}), cast("dict[str, Any]", item), name)
+        elif key not in into:
             into[key] = item
-        elif isinstance(into[key], dict) and isinstance(item, dict):
-            _merge(into[key], cast("dict[str, Any]", item), name)
         else:
             raise PolicyBroken(f"{name}: another data file gives {key!r} too", "give each value in one file")
 

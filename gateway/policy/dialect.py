@@ -19,13 +19,12 @@ for a few constructs, and cannot be interrupted. So a policy is looked through b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgspec
-
-from gateway.errors import PolicyBroken
+from gateway.policy import syntax
+from gateway.policy.syntax import Module, Problem, dotted, line, nodes
 
 BUILTINS = frozenset(
     """
@@ -55,108 +54,46 @@ _NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in na
 
 
 @dataclass(frozen=True, slots=True)
-class _Module:
-    file: str
-    package: str
-    rules: list[Any]
-    imports: dict[str, str]
-    """Name in this file → full path, such as `data.gateway.lib.hosts`."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Problem:
     line: int
     message: str
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, beginning with `file:line`, and what to do about it."""
-
-    message: str
-    remedy: str
-
-
-Trees = Callable[[], Iterable[str]]
-"""Gives the syntax trees of a policy's modules, as the engine's `get_ast_as_json` writes them. It is called twice, so
-that one tree at a time is in memory: decoded, a policy takes a hundred times the room of its text."""
-
-
-def require(trees: Trees) -> None:
-    """Raises `PolicyBroken` for the first of the `problems`, and says how many there are."""
-    found = problems(trees)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise PolicyBroken(found[0].message + more, found[0].remedy)
-
-
-def problems(trees: Trees) -> list[Problem]:
-    """All that is wrong in the syntax trees of a policy's modules."""
+def problems(modules: Sequence[Module]) -> list[Problem]:
+    """Return everything in a policy's modules that the embedded engine lacks, or takes for something else than OPA."""
     names: dict[str, set[str]] = {}
     functions: set[str] = set()
     certain: set[str] = set()
-    for module in _modules(trees):
-        for rule in module.rules:
-            name, kind = _defined(rule)
-            names.setdefault(module.package, set()).add(name.partition(".")[0])
-            if kind == "Func":
-                functions.add(f"{module.package}.{name}")
-            elif kind in {"Default", "Set"}:
-                certain.add(f"{module.package}.{name}")
+    for module in modules:
+        for rule in syntax.rules(module):
+            own = rule.path[len(module.package.split(".")) :]
+            names.setdefault(module.package, set()).add(own[0])
+            if rule.kind == "Func":
+                functions.add(".".join(rule.path))
+            elif rule.kind in {"Default", "Set"}:
+                certain.add(".".join(rule.path))
     found: list[Problem] = []
-    for module in _modules(trees):
-        own = names.get(module.package, set())
+    for module in modules:
+        own_names = names.get(module.package, set())
         found += [
             Problem(f"{module.file}:{problem.line}: {problem.message}", problem.remedy)
-            for problem in (*_problems(module, own, functions), *_negations(module, own, functions, certain))
+            for problem in (
+                *_problems(module, own_names, functions),
+                *_negations(module, own_names, functions, certain),
+            )
         ]
     return list(dict.fromkeys(found))
 
 
-def _modules(trees: Trees) -> Iterator[_Module]:
-    for tree in trees():
-        yield from map(_module, msgspec.json.decode(tree, type=list[Any]))
-
-
-def _module(item: dict[str, Any]) -> _Module:
-    ast = item["ast"]
-    file = item["source"]["file"]
-    package = _path(ast["package"]["refr"])
-    if package is None:
-        raise PolicyBroken(f"{file}:1: a quoted part in the package name", "use letters, digits and _ only")
-    imports: dict[str, str] = {}
-    for entry in ast["imports"]:
-        path = _path(entry["refr"]) or ""
-        imports[_alias(item, entry) or path.rpartition(".")[2]] = path
-    return _Module(file, f"data.{package}", ast["rules"], imports)
-
-
-def _alias(item: dict[str, Any], entry: dict[str, Any]) -> str | None:
-    """The name after `as`: the tree gives only where it stands in the text, counted in bytes."""
-    span = entry.get("as")
-    if not span:
-        return None
-    return item["source"]["contents"].encode()[span["start"] : span["end"]].decode()
-
-
-def _defined(rule: dict[str, Any]) -> tuple[str, str]:
-    """The name that a rule defines within its package, and its kind: a `Default` and a `Set` always have a value."""
-    if "Default" in rule:
-        default = rule["Default"]
-        return _path(default["refr"]) or _root(default["refr"]), "Func" if default["args"] else "Default"
-    (kind, head), *_ = rule["Spec"]["head"].items()
-    return _path(head["refr"]) or _root(head["refr"]), kind
-
-
-def _problems(module: _Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
+def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
     for name in sorted(names & module.imports.keys()):
         yield _Problem(1, f"{name!r} is both imported and a rule of the package", "import it under another name")
     for name in sorted((names | module.imports.keys()) & _NAMESPACES - {"rego"}):
         yield _Problem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
     for rule in module.rules:
         yield from _chained(rule)
-    for node in _nodes(module.rules):
+    for node in nodes(module.rules):
         if "fcn" in node:
             yield from _call(node["fcn"], module, functions)
             if _resolved(node["fcn"], module, functions) in _PATHS:
@@ -177,15 +114,15 @@ def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
             )
 
 
-def _call(function: dict[str, Any], module: _Module, functions: set[str]) -> Iterator[_Problem]:
+def _call(function: dict[str, Any], module: Module, functions: set[str]) -> Iterator[_Problem]:
     name = _resolved(function, module, functions)
     if name in functions or name in BUILTINS:
         return
     if name.startswith("data."):
-        yield _Problem(_line(function), f"there is no function {name}", "define it, or mend the import")
+        yield _Problem(line(function), f"there is no function {name}", "define it, or mend the import")
     else:
         yield _Problem(
-            _line(function),
+            line(function),
             f"the built-in function {name} may not be used in a policy",
             "have the gateway supply what it gives as input, or evaluate this policy in an OPA of your own",
         )
@@ -198,7 +135,7 @@ def _paths(call: dict[str, Any]) -> Iterator[_Problem]:
     if written is not None and all("Array" in item or _plain(item) for item in written["items"]):
         return
     yield _Problem(
-        _line(call["fcn"]),
+        line(call["fcn"]),
         "these paths may mean others here than in OPA",
         'write them out where they are used, as `"a/b"` or `["a", "b"]`, or use object.remove',
     )
@@ -212,28 +149,28 @@ def _plain(path: dict[str, Any]) -> bool:
     return not text.startswith("/") and "~" not in text and "\\" not in text
 
 
-def _with(modifier: dict[str, Any], module: _Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
+def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
     """`with` may replace values of input and data, but not functions: the new one could be a built-in by another name."""
     replaced = _resolved(modifier["refr"], module, functions)
     if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
-        yield _Problem(_line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only")
+        yield _Problem(line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only")
     value = modifier["as"]
     if not value.keys() & {"Var", "RefDot", "RefBrack"}:
         return
     name = _resolved(value, module, functions)
     if name in functions or name in BUILTINS or name.partition(".")[0] in _NAMESPACES:
-        yield _Problem(_line(value), "`with` puts a function in the place of a value", "give it a value")
+        yield _Problem(line(value), "`with` puts a function in the place of a value", "give it a value")
     elif name.partition(".")[0] in names | {"data"}:
         yield _Problem(
-            _line(value),
+            line(value),
             "`with` takes a rule or data for its value, which leaves what also reads it without a value here",
             "give it a variable that has the value",
         )
 
 
-def _resolved(reference: dict[str, Any], module: _Module, functions: set[str]) -> str:
+def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
     """The full path of a reference: imports followed, and functions of the same package by their own."""
-    name = _path(reference) or _root(reference)
+    name = dotted(reference) or _root(reference)
     first, _, rest = name.partition(".")
     if first in module.imports:
         return module.imports[first] + (f".{rest}" if rest else "")
@@ -241,7 +178,7 @@ def _resolved(reference: dict[str, Any], module: _Module, functions: set[str]) -
     return own if own in functions else name
 
 
-def _negations(module: _Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_Problem]:
+def _negations(module: Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_Problem]:
     """Where `not` stands around an operand that may be undefined."""
 
     def uncertain(reference: dict[str, Any]) -> bool:
@@ -250,14 +187,14 @@ def _negations(module: _Module, own: set[str], functions: set[str], certain: set
             return False
         return name not in certain and f"{module.package}.{name}" not in certain
 
-    for node in _nodes(module.rules):
+    for node in nodes(module.rules):
         expression = node.get("NotExpr", {}).get("expr")
         if expression is None:
             continue
         for operand in _operands(expression):
             if any(uncertain(found) for found in _references(operand, module, functions)):
                 yield _Problem(
-                    _line(expression),
+                    line(expression),
                     "`not` stands around something that may be undefined, which means another thing here than in OPA",
                     "give what is negated a rule of its own, and write `not` before its name",
                 )
@@ -285,7 +222,7 @@ def _indices(reference: dict[str, Any]) -> list[Any]:
     return found if "Var" in reference else [reference, *found]
 
 
-def _references(operand: object, module: _Module, functions: set[str]) -> Iterator[dict[str, Any]]:
+def _references(operand: object, module: Module, functions: set[str]) -> Iterator[dict[str, Any]]:
     """References, and calls of the policy's own functions, which may have no value. A comprehension always has one."""
     stack: list[object] = [operand]
     while stack:
@@ -305,37 +242,8 @@ def _references(operand: object, module: _Module, functions: set[str]) -> Iterat
                 stack.extend(mapping.values())
 
 
-def _nodes(tree: object) -> Iterator[dict[str, Any]]:
-    """Every object in a tree, in order, without recursion: a policy may be nested deeper than Python's stack."""
-    stack: list[object] = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            mapping = cast("dict[str, Any]", node)
-            yield mapping
-            stack.extend(reversed(list(mapping.values())))
-        elif isinstance(node, list):
-            stack.extend(reversed(cast("list[object]", node)))
-
-
-def _path(reference: dict[str, Any]) -> str | None:
-    """`a.b.c` of a reference made of names only, else `None`."""
-    parts: list[str] = []
-    while "RefDot" in reference:
-        parts.append(reference["RefDot"]["field"][1])
-        reference = reference["RefDot"]["refr"]
-    if "Var" not in reference:
-        return None
-    return ".".join((reference["Var"]["value"], *reversed(parts)))
-
-
 def _root(reference: dict[str, Any]) -> str:
     while "Var" not in reference:
         (inner,) = reference.values()
         reference = inner["refr"]
     return reference["Var"]["value"]
-
-
-def _line(reference: dict[str, Any]) -> int:
-    (inner,) = cast("Sequence[Any]", list(reference.values()))
-    return inner["span"]["line"]

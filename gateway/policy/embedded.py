@@ -22,19 +22,19 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
-from gateway.policy import dialect, verdict
+from gateway.policy import dialect, shadowing, syntax, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
+from gateway.policy.syntax import Module, Problem
 
 Entrypoint = Literal["decision", "visibility"]
 
@@ -130,6 +130,11 @@ def _tree(name: str, text: str) -> str:
         del engine
 
 
+def defects(modules: Sequence[Module], bundle: Bundle) -> list[Problem]:
+    """Return every problem that the static checks find in the modules of a bundle, and in its data."""
+    return [*shadowing.problems(modules, bundle.sources), *dialect.problems(modules)]
+
+
 def _load(bundle: Bundle) -> Engine:
     if (fault := _fault(bundle)) is not None:
         raise fault
@@ -140,11 +145,12 @@ def _load(bundle: Bundle) -> Engine:
 
 
 def _fault(bundle: Bundle) -> PolicyBroken | None:
-    """Why a module cannot be read, or says something else to each engine. For any thread: the engines that it takes are
+    """Return why a module cannot be read, or the first of its `defects`. For any thread: the engines that it takes are
     gone with it, and so with all that holds them: what is raised elsewhere has nothing of this in its traceback."""
     try:
         with _told():
-            dialect.require(partial(trees, bundle.modules))
+            modules = syntax.read(trees(bundle.modules))
+            syntax.require(defects(modules, bundle))
     except PolicyBroken as error:
         return PolicyBroken(error.message, error.remedy)
     return None

@@ -276,67 +276,6 @@ def test_no_token_is_made_that_the_gateway_would_not_accept(opagate: Opagate, tm
     assert "does not accept development tokens" in done.err
 
 
-# --- policy ------------------------------------------------------------------------------------------
-
-
-def _policy(folder: Path, *, test: str) -> None:
-    package = folder / "gateway/decision"
-    package.mkdir(parents=True)
-    (package / "decision.rego").write_text(
-        'package gateway.decision\n\ndefault result := {"version": 1, "effect": "deny", "obligations": [],'
-        ' "reasons": [{"code": "tool/none", "message": "No [x].", "remedy": "Ask.", "controls": [], "facts": []}],'
-        ' "policy": {"name": "tiny", "revision": ""}}\n\n'
-        'result := {"version": 1, "effect": "allow", "obligations": [], "reasons": [],'
-        ' "policy": {"name": "tiny", "revision": ""}} if input.arguments.ok == true\n',
-        "utf-8",
-    )
-    (package / "decision_test.rego").write_text(
-        f"package gateway.decision_test\n\nimport data.gateway.decision\n\n{test}\n", "utf-8"
-    )
-    (folder / "gateway/visibility").mkdir()
-    (folder / "gateway/visibility/visibility.rego").write_text(
-        'package gateway.visibility\n\nresult := {"version": 1, "visible": []}\n', "utf-8"
-    )
-
-
-def test_a_policy_is_tested_in_the_engine_that_runs_it(opagate: Opagate, tmp_path: Path):
-    good = 'test_ok if decision.result.effect == "allow" with input as {"arguments": {"ok": true}}'
-    _policy(tmp_path / "good", test=good)
-    _policy(tmp_path / "bad", test=good + '\n\ntest_wrong if decision.result.effect == "allow" with input as {}')
-
-    passed = opagate("policy", "test", "--path", "good", "--json")
-    assert (passed.status, [item["name"] for item in passed.json["embedded"]]) == (0, ["gateway.decision_test.test_ok"])
-    failed = opagate("policy", "test", "--path", "bad", "--json")
-    assert (failed.status, failed.json["failed"]) == (1, ["gateway.decision_test.test_wrong"])
-    assert "FAIL" in opagate("policy", "test", "--path", "bad").out
-
-
-def test_an_input_is_evaluated_to_effect_and_reasons(opagate: Opagate, tmp_path: Path):
-    _policy(tmp_path / "p", test="")
-    allowed = opagate("policy", "eval", "--path", "p", "--json", stdin='{"arguments": {"ok": true}}')
-    denied = opagate("policy", "eval", "--path", "p", stdin="{}")
-
-    assert (allowed.status, allowed.json["effect"]) == (0, "allow")
-    assert denied.status == 1
-    assert "tool/none" in denied.out
-    assert "No [x]." in denied.out
-    for broken in ("{", "[]"):
-        assert opagate("policy", "eval", "--path", "p", stdin=broken).status == 2
-
-
-def test_what_would_not_be_put_into_force_is_found(opagate: Opagate, tmp_path: Path):
-    _policy(tmp_path / "p", test="")
-    rule = tmp_path / "p/gateway/decision/decision.rego"
-    rule.write_text(rule.read_text("utf-8") + "\nx := http.send({})\n", "utf-8")
-
-    done = opagate("policy", "check", "--path", "p", "--json")
-    states = {item["name"]: item["state"] for item in done.json["checks"]}
-
-    assert done.status == 1
-    assert states["load and fixtures"] == states["both engines agree"] == "fail"
-    assert "decision.rego:" in opagate("policy", "check", "--path", "p").out
-
-
 # --- a gateway that runs -----------------------------------------------------------------------------
 
 

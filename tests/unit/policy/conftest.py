@@ -9,8 +9,8 @@ import pytest
 
 from tests import tiny_policy
 
-AGENT = "input.subject.id in data.gateway.grants.agents"
-GRANTS = "agents: [spiffe://corp/agent/triage]\n"
+AGENT = "input.subject.id in data.gateway.grants.upstreams.agents"
+GRANTS = "upstreams: {agents: [spiffe://corp/agent/triage]}\n"
 
 Tree = Callable[[dict[str, str]], Path]
 

@@ -39,7 +39,7 @@ def test_a_folder_is_read_as_opa_reads_a_bundle(tree: Tree):
             "top": 1,
             "a": {"x": 1, "z": 2},
             "settings": {"x": 1},
-            "grants": {"agents": ["spiffe://corp/agent/triage"]},
+            "grants": {"upstreams": {"agents": ["spiffe://corp/agent/triage"]}},
         }
     }
     assert found.roots == ("",)
@@ -51,13 +51,13 @@ def test_the_revision_is_that_of_what_decides(tree: Tree):
 
     assert len(before) == 16
     assert bundle.read(tree({"a_test.rego": "package a_test", "README.md": "x"})).revision == before
-    assert bundle.read(tree({"gateway/grants/data.yaml": "agents: []\n"})).revision != before
+    assert bundle.read(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})).revision != before
     assert bundle.read(tree({"b.rego": "package b"})).revision != before
 
 
 def test_a_revision_of_the_manifest_is_kept_beside_the_hash(tree: Tree):
     one = bundle.read(tree({".manifest": '{"revision": "v7", "roots": ["gateway"]}'}))
-    other = bundle.read(tree({"gateway/grants/data.yaml": "agents: []\n"}))
+    other = bundle.read(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"}))
 
     assert one.revision.startswith("v7+")
     assert len(one.revision) == len("v7+") + 8
@@ -142,7 +142,7 @@ def test_a_link_to_a_parent_ends(tree: Tree):
     ("files", "problem"),
     [
         ({"gateway/settings/data.yaml": "- a\n"}, r"gateway/settings/data\.yaml is not a mapping"),
-        ({"gateway/data.json": '{"grants": {"agents": []}}'}, "another data file gives 'agents'"),
+        ({"gateway/data.json": '{"grants": {"upstreams": {"agents": []}}}'}, "another data file gives 'agents'"),
         ({"gateway/data.json": '{"grants": 1}'}, r"gateway/grants/data\.yaml meets a value"),
         ({".manifest": "{"}, r"\.manifest"),
         ({".manifest": "[]"}, r"\.manifest"),
@@ -205,7 +205,7 @@ def test_a_file_that_goes_between_two_looks_is_named(tree: Tree):
 def test_a_changed_file_changes_the_fingerprint(tree: Tree):
     before = bundle.fingerprint(tree({}))
 
-    assert bundle.fingerprint(tree({"gateway/grants/data.yaml": "agents: []\n"})) != before
+    assert bundle.fingerprint(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})) != before
 
 
 def longer(path: Path) -> None:

@@ -371,7 +371,7 @@ async def test_stopping_what_was_not_started_closes_the_engine():
 
 async def test_the_embedded_engine_is_built_from_settings(tree: Tree, tmp_path: Path):
     grants = tmp_path / "grants.yaml"
-    grants.write_text("agents: [someone]\n", encoding="utf-8")
+    grants.write_text("upstreams: {agents: [someone]}\n", encoding="utf-8")
     for given, allowed in ((None, True), (grants, False)):
         policy = Policy.build(PolicySettings(path=tree({}), grants=given), supported=frozenset(), clock=lambda: 5.0)
         await policy.start()

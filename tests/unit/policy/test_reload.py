@@ -19,11 +19,11 @@ from tests.unit.clock import Clock
 Tree = Callable[[dict[str, str]], Path]
 
 AGENT = json.dumps({"subject": {"id": "spiffe://corp/agent/triage"}}).encode()
-EMPTY_GRANTS = {"gateway/grants/data.yaml": "agents: []\n"}
+EMPTY_GRANTS = {"gateway/grants/data.yaml": "upstreams: {agents: []}\n"}
 PROBLEMS = """package gateway.grants.problems
 
 found contains {"upstream": "files", "index": i, "problem": sprintf("no agent %q", [agent])} if {
-	some i, agent in data.gateway.grants.agents
+	some i, agent in data.gateway.grants.upstreams.agents
 	startswith(agent, "x")
 }
 """
@@ -195,7 +195,7 @@ async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
         tree({"gateway/grants/problems/problems.rego": PROBLEMS}), None, deadline=60.0, monotonic=lambda: 0.0
     )
     await folder.open()
-    tree({"gateway/grants/data.yaml": "agents: [spiffe://corp/agent/other, xb, xa]\n"})
+    tree({"gateway/grants/data.yaml": "upstreams: {agents: [spiffe://corp/agent/other, xb, xa]}\n"})
     await folder.look()
 
     assert not await folder.look()
@@ -222,7 +222,7 @@ async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
 
 async def test_grants_with_problems_in_a_file_of_their_own_are_refused_at_the_start(tree: Tree, tmp_path: Path):
     mine = tmp_path / "mine.yaml"
-    mine.write_text("agents: [xa]\n", encoding="utf-8")
+    mine.write_text("upstreams: {agents: [xa]}\n", encoding="utf-8")
     folder = tree({"gateway/grants/problems/problems.rego": PROBLEMS})
 
     with pytest.raises(PolicyBroken, match=r"^/.*mine\.yaml: upstream 'files', grant 1: no agent") as raised:
