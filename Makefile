@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# One worker for each core; the tests of a file share a worker, and so its started services.
+PARALLEL ?= -n auto --dist loadfile
 # The tests start hundreds of programs, each of which would compile the gateway again.
 unexport PYTHONDONTWRITEBYTECODE
 # Extras stay in the names: else pip takes a newer release for `name[extra]`, and refuses it for want of a hash.
@@ -17,14 +19,14 @@ help: ## this list
 run: $(VENV)/.run ## start everything, embedded, to try it (ARGS=--once for the scripted tour)
 	@$(BIN)/opagate up $(ARGS)
 
-test: $(VENV)/.test tools ## the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test tools ## the whole test suite, on all cores
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-unit: $(VENV)/.test ## the tests that start no other process
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+unit: $(VENV)/.test ## the tests that start no other process, on all cores
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit $(ARGS)
 
-lint: $(VENV)/.lint ## ruff
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(VENV)/.lint ## ruff, and the language of texts that were touched
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/prose.py
 
 types: $(VENV)/.lint $(VENV)/.test ## pyright, strict
 	@$(BIN)/pyright
