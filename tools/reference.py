@@ -37,7 +37,7 @@ Values are written like this:
 - *size*: `4MiB`, `512KiB`, `10MB`, or a number of bytes
 - *duration*: `250ms`, `5s`, `10m`, `1h`, `7d`
 - *date*: `2027-03-31`
-- *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused
+- *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused. Only `serve`, `check` and `catalogue` read it
 - *path*: relative to the folder of the configuration file
 - *key location*: `file:PATH`, or `https://…`; `http://` on loopback only
 - *text*: `${NAME}` in it is replaced from the environment in addresses, commands and paths

@@ -45,7 +45,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
     Exit status 1 if an upstream, or its prompts, could not be listed.
     """
-    settings = _only(configuration(config), upstream)
+    settings = _only(configuration(config, secrets=True), upstream)
     targets, prompts, instructions, problems = loop.run(_listed(settings))
     if as_json:
         shown = {
@@ -69,7 +69,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
 
     What is listed by an upstream that has no pins at all is not a difference.
     """
-    settings = _only(configuration(config), upstream)
+    settings = _only(configuration(config, secrets=True), upstream)
     changes, problems = loop.run(_changed(settings))
     if as_json:
         emit({"changes": [_change_as_json(change) for change in changes], "problems": problems})
@@ -100,7 +100,7 @@ def pin(
     A running gateway follows the lock file.
     """
     upstream, _, name = (what or "").partition("/")
-    settings = _only(configuration(config), upstream or None)
+    settings = _only(configuration(config, secrets=True), upstream or None)
     loop.run(_pin(settings, name or None, yes=yes))
 
 

@@ -32,11 +32,14 @@ def configuration_path(given: Path | None) -> Path:
     return given or (TRIAL if TRIAL.exists() and not NAME.exists() else NAME)
 
 
-def configuration(given: Path | None) -> Configuration:
-    """Raises `ConfigurationError`."""
+def configuration(given: Path | None, *, secrets: bool = False) -> Configuration:
+    """Return the configuration of a command. Raises `ConfigurationError`.
+
+    Only a command that connects to upstreams needs their `secrets`; the others run where the secrets are not set.
+    """
     from gateway import config
 
-    return config.load(configuration_path(given))
+    return config.load(configuration_path(given), secrets=secrets)
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, SecretStr
 
-from gateway.config.values import Secret, Text, hostname, shortened
+from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shortened
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _HOST: Final = re.compile(r"[^\s/*@,]+")
@@ -65,6 +65,8 @@ def _header_name(value: str) -> str:
 
 
 def _header_value(value: SecretStr) -> SecretStr:
+    if isinstance(value, UnresolvedSecret):
+        return value
     text = value.get_secret_value()
     if not text.strip() or any(character in text for character in "\r\n\0"):
         raise ValueError("it is empty, or has a line break, so it cannot be sent; put the credential on one line")

@@ -23,8 +23,11 @@ class InvalidSettings(ConfigurationError):
         self.problems = problems
 
 
-def load(path: Path) -> Configuration:
-    """Read and validate a configuration file. Raises `ConfigurationError`."""
+def load(path: Path, *, secrets: bool = True) -> Configuration:
+    """Read and validate a configuration file. Raises `ConfigurationError`.
+
+    Without `secrets`, a secret that the environment lacks stays unresolved: only its use raises `ConfigurationError`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -33,10 +36,10 @@ def load(path: Path) -> Configuration:
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"the configuration file {path} cannot be read: {problem}", "name another") from error
-    return parse(text, base=path.parent, name=str(path))
+    return parse(text, base=path.parent, name=str(path), secrets=secrets)
 
 
-def parse(text: str, *, base: Path, name: str = "configuration") -> Configuration:
+def parse(text: str, *, base: Path, name: str = "configuration", secrets: bool = True) -> Configuration:
     """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
     try:
         document: object = strict_yaml.value(text)
@@ -51,6 +54,8 @@ def parse(text: str, *, base: Path, name: str = "configuration") -> Configuratio
         raise ConfigurationError(f"{name} is not a mapping at its top level", "start it with a key such as listen:")
     try:
         # Sections with paths in their defaults are named, so that those are relative to the file as well.
-        return Configuration.model_validate({"catalogue": {}, "journal": {}, **document}, context={"base": base})
+        return Configuration.model_validate(
+            {"catalogue": {}, "journal": {}, **document}, context={"base": base, "secrets": secrets}
+        )
     except ValidationError as error:
         raise InvalidSettings(name, explain(error, Configuration)) from None

@@ -8,10 +8,12 @@ import re
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+
+from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +60,32 @@ def _duration(value: object) -> object:
     return value
 
 
+class UnresolvedSecret(SecretStr):
+    """A secret that the environment of this command lacks. Only the use of its value raises `ConfigurationError`."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("")
+        self._problem = problem
+
+    def get_secret_value(self) -> str:
+        raise ConfigurationError(self._problem, "set it, or name another source, in the configuration")
+
+
 def _secret(value: object, info: ValidationInfo) -> object:
+    """Return the text of a secret. A context with `secrets: False` leaves one that cannot be had unresolved."""
     if not isinstance(value, str):
         raise ValueError("a secret is written as ${NAME} or file:PATH")  # noqa: TRY004 - pydantic reports ValueError
+    if not value.startswith("file:") and _VARIABLE.fullmatch(value) is None:
+        raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
+    try:
+        return _resolved(value, info)
+    except ValueError as error:
+        if info.context and not info.context.get("secrets", True):
+            return UnresolvedSecret(str(error))
+        raise
+
+
+def _resolved(value: str, info: ValidationInfo) -> str:
     if value.startswith("file:"):
         path = _base(info) / value.removeprefix("file:")
         try:
@@ -69,8 +94,6 @@ def _secret(value: object, info: ValidationInfo) -> object:
             raise ValueError(f"the secret file {path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:
             raise ValueError(f"the secret file {path} is not UTF-8") from None
-    if _VARIABLE.fullmatch(value) is None:
-        raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
     return _interpolate(value)
 
 
@@ -114,7 +137,7 @@ def _location(value: object, info: ValidationInfo) -> object:
 
 
 def _base(info: ValidationInfo) -> Path:
-    context = cast("Mapping[str, Path] | None", info.context)
+    context = cast("Mapping[str, Any] | None", info.context)
     return context["base"] if context else Path()
 
 

@@ -40,6 +40,29 @@ def test_help_fits_80_columns_and_names_no_type_of_python(opagate: Opagate, comm
     assert re.findall(r"(?i)<(?:bool|str|int|path|list)|\[(?:str|Path)\]", done.out) == []
 
 
+_SECRETS = """
+identity: [{kind: development}]
+upstreams:
+  api: {url: "http://127.0.0.1:9/mcp", audience: api, credential: {kind: header, value: "${API_TOKEN}"}}
+  local: {command: [cat], audience: local, env: {KEY: "file:no-such-file"}}
+"""
+
+
+_CONNECTING = ("serve", "check", "catalogue show")
+_LOCAL = ("token --agent ada", "journal verify", "explain 0123456789abcdef01234567", "policy check")
+
+
+@pytest.mark.parametrize("command", [*_CONNECTING, *_LOCAL])
+def test_only_commands_that_connect_to_upstreams_need_their_secrets(opagate: Opagate, tmp_path: Path, command: str):
+    (tmp_path / "gateway.yaml").write_text(_SECRETS)
+    (tmp_path / "state/journal").mkdir(parents=True, mode=0o700)
+
+    done = opagate(*command.split())
+
+    needed = "the environment variable API_TOKEN is not set" in done.err + done.out
+    assert needed == (command in _CONNECTING)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said", "remedy"),
     [

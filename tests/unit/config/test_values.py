@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config
 from gateway.config import Configuration, HeaderCredential
 from gateway.config.values import is_loopback
-from tests.unit.configuring import UPSTREAM, parse, problems
+from gateway.errors import ConfigurationError
+from tests.unit.configuring import BASE, UPSTREAM, parse, problems
 
 # --- sizes and durations -----------------------------------------------------------------------------
 
@@ -92,6 +94,25 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch):
     assert problems(credential("'${TOKEN}'")) == (
         "upstreams.a.credential.value: the environment variable TOKEN is not set",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("'${TOKEN}'", "variable TOKEN is not set"), ("file:none", "none cannot be")]
+)
+def test_without_secrets_one_that_is_not_there_is_told_only_when_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, value: str, said: str
+):
+    monkeypatch.delenv("TOKEN", raising=False)
+    settings = config.parse(credential(value), base=BASE, secrets=False)
+
+    with pytest.raises(ConfigurationError, match=said):
+        revealed(settings)
+
+
+@pytest.mark.parametrize("value", [MARK, "42"])
+def test_without_secrets_a_literal_one_is_refused_all_the_same(value: str):
+    with pytest.raises(ConfigurationError, match=r"credential[.]value: a"):
+        config.parse(credential(value), base=BASE, secrets=False)
 
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path):
