@@ -108,6 +108,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/opa-gone": Requirement(_FAULTS, "OPA killed: refused until it is back; not ready meanwhile."),
         "fault/opa-hung": Requirement(_FAULTS, "OPA stopped: refused as late."),
         "fault/opa-answer": Requirement(_FAULTS, "No result, rubbish, an error or another version is a refusal."),
+        "fault/no-verdict": Requirement("docs/policy/history.md", "A failure of the policy engine, or an ask, is no denial of the task: live, replayed, after a crash."),
         "fault/late": Requirement(_FAULTS, "An engine after its deadline is a refusal."),
         "fault/version": Requirement(_FAULTS, "A result of an unknown version is a refusal."),
         "fault/obligation": Requirement(_FAULTS, "An obligation that is unknown or cannot be met is a refusal."),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gateway.errors import HistoryError
 from gateway.history.events import Ended, Event, Observed, Read, Released, Reserved, Settled
-from gateway.history.fields import from_fields
+from gateway.history.fields import from_fields, release_of
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, from_row, read_task
@@ -190,8 +190,8 @@ class _Rebuild:
             return
         self._calls[event.call] = kept
         self._fold(kept, event, event.at)
-        if entry["effect"] != "allow":
-            self._fold(kept, Released(event.call, denied=True), event.at)
+        if (released := release_of(entry, event.call)) is not None:
+            self._fold(kept, released, event.at)
 
     def observed(self, entry: JsonObject) -> None:
         event = from_fields(entry)

@@ -1,7 +1,7 @@
 """What happens in a task. Pure: no I/O, no clock, no randomness.
 
 A call is counted when it is reserved, before policy decides, so that calls in parallel cannot race a limit. A call that
-was refused is then taken back and leaves a denial; one that went on leaves its marks for good.
+was refused is then taken back, and leaves a denial if policy denied it; one that went on leaves its marks for good.
 
 Events hold keyed digests and fingerprints in the place of values. `fields` writes them down, `fold` folds them.
 """
@@ -86,7 +86,7 @@ class Reserved(NamedTuple):
 
 
 class Released(NamedTuple):
-    """A reserved call did not go on; `denied` if policy refused it."""
+    """A reserved call did not go on; `denied` if policy denied it. Without a verdict, or with an ask, it is none."""
 
     call: str
     denied: bool

@@ -48,6 +48,14 @@ def from_fields(fields: JsonObject) -> Event:
         raise ValueError(f"the fields of an event {name!r} are damaged: {error}") from error
 
 
+def release_of(entry: JsonObject, call: str) -> Released | None:
+    """Return the event by which the decision in a `call` entry ended its call at once; `None` if the call went on."""
+    effect = entry["effect"]
+    if effect == "allow":
+        return None
+    return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
+
+
 def pack(digests: Iterable[int]) -> str:
     """Digests in ascending order."""
     ordered = sorted(digests)

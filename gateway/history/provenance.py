@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import HistoryError
-from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled, Touch
+from gateway.history.events import Event, Observed, Read, Reserved, Settled, Touch
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields
+from gateway.history.fields import from_fields, release_of
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
 
 DENIALS: Final = 8
-"""Of the refused calls, so many are named, the latest."""
+"""Denied calls that an explanation names, the latest."""
 _CHAIN: Final = 16
 """So many credentials back a chain is explanation."""
 
@@ -156,10 +156,11 @@ class Provenance:
             return
         self._seen += 1
         mark = _mark(entry, event)
-        if before and entry["effect"] != "allow":
+        if before and (released := release_of(entry, event.call)) is not None:
             self._fold(event)
-            self._fold(Released(event.call, denied=True))
-            self._denied = [*self._denied[1 - DENIALS :], mark]
+            self._fold(released)
+            if released.denied:
+                self._denied = [*self._denied[1 - DENIALS :], mark]
         else:
             self._begin(event, mark)
 

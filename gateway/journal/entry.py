@@ -63,10 +63,12 @@ def call_entry(
     facts: SessionFacts,
 ) -> JsonObject:
     """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`; of the
-    `facts` is kept what the events of history do not say."""
+    `facts` is kept what the events of history do not say. `undecided` is there if policy gave no valid verdict: then
+    history counts no denial (`history.fields.release_of`)."""
     return {
         "id": decision_id,
         "effect": decision.effect,
+        **({"undecided": True} if decision.undecided else {}),
         "reasons": _reasons(decision.reasons),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},

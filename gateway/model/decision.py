@@ -36,16 +36,22 @@ class PolicyRevision(Struct, frozen=True):
 
 class Decision(Struct, frozen=True):
     """The verdict of policy on one call. `effect` is `allow` only if policy said exactly that and every
-    obligation is one this gateway can carry out."""
+    obligation is one this gateway can carry out. `undecided`: policy gave no valid verdict, so the gateway refuses."""
 
     effect: Literal["allow", "deny", "ask"]
     reasons: tuple[Reason, ...]
     obligations: tuple[Obligation, ...]
     policy: PolicyRevision
+    undecided: bool = False
 
     @property
     def allowed(self) -> bool:
         return self.effect == "allow"
+
+    @property
+    def is_denial(self) -> bool:
+        """Return whether the refusal counts against the task: a failure of the engine and an ask do not."""
+        return self.effect == "deny" and not self.undecided
 
 
 @dataclass(frozen=True, slots=True)

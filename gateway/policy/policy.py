@@ -1,6 +1,6 @@
 """The policy in force: one question per call, one answer, and never an exception.
 
-Whatever fails becomes a denial with its own code. `build` chooses the engine, `start` loads, and a task looks for
+Whatever fails becomes a refusal with its own code. `build` chooses the engine, `start` loads, and a task looks for
 changes every `reload`.
 """
 
@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
+
+from msgspec import structs
 
 from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyBroken, PolicyError, PolicyStale
@@ -150,7 +152,7 @@ class Policy:
         self._on_change = told
 
     async def decide(self, document: JsonObject) -> Decision:
-        """The decision on one call (`document.decision`). Never raises: what fails is a denial with its own code."""
+        """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
         try:
             return self._named(verdict.read(await self._answer("decision", document), self._supported))
         except PolicyError as error:
@@ -195,7 +197,7 @@ class Policy:
         policy = decision.policy
         name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
         revision = self._source.revision or policy.revision or "unknown"
-        return Decision(decision.effect, decision.reasons, decision.obligations, PolicyRevision(name, revision))
+        return structs.replace(decision, policy=PolicyRevision(name, revision))
 
     async def _watching(self) -> None:
         told, stale = None if self._source.ready else self._problem(), self._is_stale()

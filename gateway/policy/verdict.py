@@ -1,6 +1,6 @@
 """The engine's answer → a decision, read strictly. Pure.
 
-Rungs, in order; the first that fails decides, and each failure is a denial with its own code:
+Rungs, in order; the first that fails decides. Each failure refuses the call with its own code, and is no denial of the task:
 
 1. there is an answer at all                                     policy/undefined
 2. it is an object of version 1 whose effect is one of three,
@@ -31,7 +31,7 @@ KNOWN: Final = frozenset(contract.OBLIGATIONS)
 """The obligations that the contract describes."""
 
 UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
-"""Of a denial that no policy gave."""
+"""The revision in a refusal that no policy gave."""
 
 FAILURES: Final = {
     "policy/undefined": "The policy has no answer to this call.",
@@ -42,7 +42,7 @@ FAILURES: Final = {
     "policy/stale": "A newer policy has been kept out for longer than the operator lets the one before it decide.",
     "policy/input": "The call cannot be put to the policy exactly as it is.",
 }
-"""The codes of the denials that no policy gives, and what each means."""
+"""Code → meaning of each refusal for which policy gave no valid verdict. None of them is a denial of the task."""
 
 _MISSING: Final = "the policy has no rule `gateway.decision.result`, or that rule has no value; give it a `default`"
 _SHAPE: Final = "make `gateway.decision.result` follow rego/schemas/result.json; `opagate policy check` shows where"
@@ -85,8 +85,8 @@ def listed(answer: object) -> frozenset[str] | None:
 
 
 def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNOWN_POLICY) -> Decision:
-    """A denial that the gateway gives itself, because policy could not."""
-    return Decision("deny", (Reason(code, message, remedy),), (), policy)
+    """Return the refusal of a call on which policy gave no valid verdict. `code` is one of `FAILURES`."""
+    return Decision("deny", (Reason(code, message, remedy),), (), policy, undecided=True)
 
 
 def _reason(item: contract.Reason) -> Reason:

@@ -104,7 +104,7 @@ class _Run:
             self._answer(call_id, call, step.result, label(decision))
             apply(state, Settled(call_id))
         else:
-            apply(state, Released(call_id, denied=True))
+            apply(state, Released(call_id, denied=decision.is_denial))
         session = cast("JsonObject", asked["session"])
         return StepOutcome(trace.id, number, call.target.id, decision, session, step.expect)
 

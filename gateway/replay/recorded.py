@@ -49,6 +49,8 @@ class Omitted:
 
     arguments: int = 0
     results: int = 0
+    undecided: int = 0
+    """Calls on which policy gave no valid verdict: a replay that decides them has another history than was."""
     others: int = 0
     """Reads of resources and prompts, and completions, which traces have none of."""
     readings: int = 0
@@ -60,6 +62,8 @@ class Omitted:
             yield f"{self.arguments} calls have no recorded arguments, and none in their trace: set journal.arguments: full"
         if self.results:
             yield f"{self.results} calls have no recorded result, and none in their trace: set journal.results: full"
+        if self.undecided:
+            yield f"{self.undecided} calls got no verdict, because the policy engine failed, and are left out"
         if self.others:
             yield f"{self.others} reads and completions of resources and prompts are left out, for traces have none"
         if self.readings:
@@ -91,7 +95,7 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
             entry, lambda fields: (_caller(fields["principal"]), fields["target"], fields["action"])
         )
         who = who or caller
-        if action == "tools/call":
+        if action == "tools/call" and not entry.get("undecided"):
             _describe(sites, target, entry)
     if not sites:
         return None
@@ -112,6 +116,9 @@ class _Steps:
         for entry, end in index.calls(task):
             if entry.get("action") != "tools/call":
                 self._omitted.others += 1
+                continue
+            if entry.get("undecided"):
+                self._omitted.undecided += 1
                 continue
             step, at = _fields(entry, lambda fields, end=end: self._step(fields, end))
             first = at if first is None else first

@@ -59,7 +59,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         gateway.history.release(task, visit.id, denied=False)
         raise
     if not decision.allowed:
-        gateway.history.release(task, visit.id, denied=True)
+        gateway.history.release(task, visit.id, denied=decision.is_denial)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     return decision

@@ -15,9 +15,9 @@ import pytest
 from tests import tiny_policy
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config, problems, refused, vanishing
-from tests.e2e.running import BundleServer, Opa
+from tests.e2e.running import BundleServer, Opa, leave, mortal_gateway
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
-from tests.gateway_process import GatewayProcess, running_gateway
+from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess, running
@@ -52,6 +52,30 @@ def test_an_opa_that_was_killed_refuses_until_it_is_back(opa: Opa, with_opa: Gat
     until(lambda: not problems(with_opa))
     assert Caller(with_opa).call("echo", text="after").text == "after"
     assert metric(with_opa, "opagate_policy_ready") == 1
+
+
+@requirement("fault/no-verdict")
+@pytest.mark.opa
+@pytest.mark.parametrize("snapshots", [True, False])
+def test_an_outage_of_opa_ends_no_task(opa: Opa, echo_server: ServerProcess, tmp_path: Path, *, snapshots: bool):
+    """OPA is away for more calls than a task may have denials, and the gateway is killed before OPA is back."""
+    engine = f"{{kind: opa, url: 'unix://{opa.socket}', deadline: 2s}}"
+    settings, port = config(echo_server, opa.policy, engine=engine), free_port()
+    with mortal_gateway(settings, tmp_path, port=port) as gateway:
+        assert Caller(gateway).call("echo", text="before").text == "before"
+        opa.kill()
+        codes = [Caller(gateway).call("echo").codes for _ in range(205)]
+        assert codes == [["policy/unavailable"]] * 205
+        opa.start()
+        until(lambda: not problems(gateway))
+        assert Caller(gateway).call("echo", text="after").text == "after"
+        gateway.process.kill()
+        gateway.process.wait()
+    leave(tmp_path, settings, port, snapshots=snapshots)
+
+    with mortal_gateway(settings, tmp_path, port=port) as gateway:
+        assert Caller(gateway).call("echo", text="again").text == "again"
+        assert len({entry["task"]["id"] for entry in entries(tmp_path, "call")}) == 1
 
 
 @requirement("fault/opa-hung")
@@ -172,7 +196,9 @@ def test_an_opa_that_answers_badly_refuses(
     assert entries(with_fake.folder, "call")[-2]["reasons"][0]["code"] == code
 
 
-def test_a_decision_that_comes_after_its_caller_has_left_counts(fake_opa: ServerProcess, with_fake: GatewayProcess):
+def test_a_decision_that_comes_after_its_caller_has_left_is_recorded(
+    fake_opa: ServerProcess, with_fake: GatewayProcess
+):
     before = len(entries(with_fake.folder, "call"))
     with answering(fake_opa, "slow"):
         sent = vanishing(Caller(with_fake), call("echo"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.model.decision import Obligation, PolicyRevision, Reason
 from gateway.policy import verdict
+from tests.unit.policy.failing import failing_policy
 
 SUPPORTED = frozenset({"label", "redact", "limit", "issue_credential", "conceal_credentials", "require_approvers"})
 REASON = {
@@ -326,3 +327,24 @@ def test_a_list_shows_what_was_named_and_asked():
 )
 def test_a_list_that_is_malformed_or_names_more_than_was_asked_hides_all(answer: object):
     assert verdict.read_visible(answer, frozenset({"a", "b"})) == frozenset()
+
+
+@pytest.mark.parametrize("code", verdict.FAILURES)
+async def test_each_failure_is_a_refusal_and_no_denial(code: str):
+    decision = await failing_policy(code).decide({"subject": {}})
+
+    assert (decision.effect, decision.reasons[0].code) == ("deny", code)
+    assert (decision.allowed, decision.undecided, decision.is_denial) == (False, True, False)
+
+
+@pytest.mark.parametrize(("effect", "is_denial"), [("allow", False), ("ask", False), ("deny", True)])
+def test_only_a_denial_of_the_policy_is_one(effect: str, *, is_denial: bool):
+    decision = verdict.read(_answer(effect=effect, reasons=[REASON]), SUPPORTED)
+
+    assert (decision.undecided, decision.is_denial) == (False, is_denial)
+
+
+def test_a_policy_that_gives_the_code_of_a_failure_denies_all_the_same():
+    decision = verdict.read(_answer(effect="deny", reasons=[{"code": "policy/late", "message": "m"}]), SUPPORTED)
+
+    assert decision.is_denial

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from gateway.model.decision import Decision, Obligation
+from gateway.policy import verdict
 from gateway.replay.engine import Assume, StepOutcome, replay
 from gateway.replay.reader import read
 from gateway.replay.trace import BEGINNING, Expectation, Trace
+from tests.unit.policy.failing import failing_policy
 from tests.unit.replay.conftest import READ, allow, call, deciding, decision, trace
 
 LONG = 60_000
@@ -79,6 +81,21 @@ async def test_a_refused_step_leaves_a_denial_and_nothing_else():
     assert (outcomes[0].decision.effect, outcomes[0].codes) == ("deny", ("no/way",))
     assert (facts["calls"], facts["denials"], facts["in_flight"]) == (1, 1, 1)
     assert facts["labels"] == {"untrusted": False, "confidentiality": "public"}
+
+
+@pytest.mark.parametrize("code", verdict.FAILURES)
+async def test_a_step_without_a_verdict_leaves_no_denial(code: str):
+    one = trace(call("fs/read"), call("fs/look"), upstreams=SITES)
+    outcomes = [outcome async for outcome in replay([one], failing_policy(code).decide)]
+
+    assert [outcome.codes for outcome in outcomes] == [(code,), (code,)]
+    assert outcomes[1].facts["denials"] == 0
+
+
+async def test_a_step_that_a_person_would_be_asked_about_leaves_no_denial():
+    outcomes = await run(trace(call("fs/read"), call("fs/look"), upstreams=SITES), asking)
+
+    assert outcomes[1].facts["denials"] == 0
 
 
 async def test_a_refused_step_that_is_taken_to_go_on_is_seen_by_later_ones():

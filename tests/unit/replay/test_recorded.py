@@ -12,12 +12,14 @@ from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
+from gateway.policy import verdict
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read
 from gateway.replay.recorded import Omitted, write_task
 from gateway.replay.report import wanted
 from tests.requirements import requirement
 from tests.unit.harness import Bench, bench, call, message, result
+from tests.unit.policy.failing import failing_policy
 
 LABELS = "{effect: read, egress: false, sensitivity: internal, roles: {/to: destination, /body: content}}"
 FULL = "journal: {arguments: full, results: full}\n"
@@ -123,6 +125,31 @@ async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
     assert [remark.partition(" ")[0] for remark in omitted.remarks()] == ["8", "4", "1", "1"]
     assert check(file) == 9
     assert "arguments" not in json.loads(file.read_text("utf-8"))["steps"][0]
+
+
+@pytest.mark.parametrize("code", verdict.FAILURES)
+async def test_a_call_without_a_verdict_is_left_out_and_said(tmp_path: Path, code: str):
+    async with bench(tmp_path, more=FULL, labels=LABELS) as there:
+        await there.ask(call(path="one"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(there.gateway.policy, "decide", failing_policy(code).decide)
+            await there.ask(call(path="two"))
+        await there.ask(call(path="three"))
+        file, omitted = exported(tmp_path)
+        outcomes = await replayed(there, file)
+
+    assert [outcome.met for outcome in outcomes] == [True, True]
+    assert list(omitted.remarks()) == ["1 calls got no verdict, because the policy engine failed, and are left out"]
+
+
+async def test_a_task_without_any_verdict_makes_no_trace(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(there.gateway.policy, "decide", failing_policy("policy/late").decide)
+            await there.ask(call())
+        file, _ = exported(tmp_path)
+
+    assert file.read_text("utf-8") == ""
 
 
 async def test_calls_that_only_read_resources_make_no_trace(tmp_path: Path):

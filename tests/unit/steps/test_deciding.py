@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 from random import Random
@@ -17,8 +18,10 @@ from gateway.model.decision import Decision
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
+from gateway.policy import verdict
 from tests.requirements import requirement
 from tests.unit.harness import Bench, allow, bench, call
+from tests.unit.policy.failing import failing_policy
 
 
 async def test_a_call_that_needs_a_person_is_refused_and_says_so(there: Bench):
@@ -181,3 +184,53 @@ async def test_calls_go_on_while_long_arguments_full_of_credentials_are_recorded
     assert entry["arguments"]["mode"] == "full"
     assert not {*keys} & {*entry["arguments"]["value"]["path"]}
     assert max(turns) < sum(turns) / 5
+
+
+OUTAGE = 205
+"""Calls during an outage: more than the hard limit of denials that the shipped policy sets for a task."""
+
+
+def denials(there: Bench) -> int:
+    (kept,) = there.gateway.history.tasks()
+    return there.gateway.history.facts(kept.task, there.gateway.clock()).denials
+
+
+@requirement("fault/no-verdict")
+@pytest.mark.parametrize("code", verdict.FAILURES)
+async def test_a_failure_of_the_policy_engine_is_no_denial_of_the_task(there: Bench, code: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(there.gateway.policy, "decide", failing_policy(code).decide)
+        refused = [await there.ask(call()) for _ in range(OUTAGE)]
+    after = await there.ask(call())
+
+    assert {tuple(answer.codes) for answer in refused} == {(code,)}
+    assert (after.json["result"], denials(there), len(there.upstream.sent)) == ({"content": []}, 0, 1)
+
+
+@requirement("fault/no-verdict")
+@pytest.mark.parametrize("code", verdict.FAILURES)
+async def test_a_failure_of_the_policy_engine_is_no_denial_after_a_crash(tmp_path: Path, code: str):
+    async with bench(tmp_path) as before:
+        before.gateway.policy.decide = failing_policy(code).decide  # type: ignore[method-assign]
+        for _ in range(3):
+            await before.ask(call())
+        crashed = before.entries("call")
+    shutil.rmtree(tmp_path / "state/history")
+
+    async with bench(tmp_path) as after:
+        await after.ask(call("hidden"))
+        assert [entry["reasons"][0]["code"] for entry in crashed] == [code] * 3
+        assert denials(after) == 1
+
+
+@requirement("fault/no-verdict")
+async def test_an_ask_is_no_denial_live_or_after_a_crash(tmp_path: Path):
+    async with bench(tmp_path) as before:
+        for _ in range(3):
+            assert (await before.ask(call("ask_first"))).codes[-1] == "approval/unavailable"
+        assert denials(before) == 0
+    shutil.rmtree(tmp_path / "state/history")
+
+    async with bench(tmp_path) as after:
+        await after.ask(call())
+        assert denials(after) == 0
