@@ -61,6 +61,8 @@ class Labels:
     sensitivity: Sensitivity = Sensitivity.INTERNAL
     roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
     """JSON pointer (RFC 6901) into the arguments → role."""
+    assumed: frozenset[str] = frozenset()
+    """Names of the labels that the operator left out, so that their fail-closed values hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
+from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
 from gateway.steps.recording import append_or_log
 from gateway.steps.shielding import shielded, shielded_result
@@ -41,7 +42,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
     try:
         asked = gateway.monotonic()
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
-        decision = case.presented.judged(decision, call.target.audience)
+        decision = name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
         seconds = gateway.monotonic() - asked
         record = await gateway.worker.run(len(case.message.body), partial(gateway.record, call, counted.facts))
         entry = call_entry(

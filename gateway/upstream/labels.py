@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import Json, JsonObject
 
 _WILDCARDS = frozenset("*?[")
+_FIELDS = frozenset({"effect", "egress", "sensitivity"})
 
 
 def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
@@ -34,11 +35,11 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
     roles: dict[str, Role] = {}
     for _, labels in ordered:
         roles.update(labels.roles)
-        for field in ("effect", "egress", "sensitivity"):
+        for field in _FIELDS:
             value = getattr(labels, field)
             if value is not None:
                 fields[field] = value
-    return Labels(**fields, roles=roles)
+    return Labels(**fields, roles=roles, assumed=_FIELDS - fields.keys())
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:

@@ -11,6 +11,7 @@ from gateway.upstream.labels import check, has_pointer, labels_for, labels_of_re
 if TYPE_CHECKING:
     from gateway.model.wire import Json
 
+ALL = frozenset({"effect", "egress", "sensitivity"})
 SEND: dict[str, Json] = {
     "type": "object",
     "properties": {
@@ -29,7 +30,7 @@ SEND: dict[str, Json] = {
 def test_a_tool_that_nothing_matches_has_the_fail_closed_labels():
     labels = labels_for("wipe", {"read_*": ToolLabels(effect=Effect.READ, egress=False)})
 
-    assert labels == Labels(effect=Effect.WRITE, egress=True, sensitivity=Sensitivity.INTERNAL, roles={})
+    assert labels == Labels(effect=Effect.WRITE, egress=True, sensitivity=Sensitivity.INTERNAL, roles={}, assumed=ALL)
 
 
 def test_later_patterns_override_earlier_ones_field_by_field():
@@ -183,3 +184,10 @@ def test_a_resource_without_a_label_may_hold_what_tools_read(labels: ToolLabels,
     found = labels_of_resource("file:///a", {"b:*": Sensitivity.PUBLIC}, {"*": labels})
 
     assert found == Labels(effect=Effect.READ, sensitivity=sensitivity)
+
+
+def test_labels_that_the_operator_left_out_are_known_as_assumed():
+    assert labels_for("a", {"a": ToolLabels(effect=Effect.READ)}).assumed == {"egress", "sensitivity"}
+    assert labels_for("a", {"a": ToolLabels(effect=Effect.READ), "*": ToolLabels(egress=False)}).assumed == {
+        "sensitivity"
+    }
