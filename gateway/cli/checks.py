@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 
 from gateway import config
-from gateway.cli import catalogue
+from gateway.cli import catalogue, grant_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
@@ -74,7 +74,10 @@ async def run(path: Path) -> list[Finding]:
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_lock(settings)]
-    found += [item async for item in _upstreams(settings)]
+    grants = _grants(settings)
+    if settings.policy.engine.kind == "embedded":
+        found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
+    found += [item async for item in _upstreams(settings, grants)]
     return [*found, *_journal(settings)]
 
 
@@ -202,6 +205,21 @@ async def _opa_data(engine: OpaEngine) -> AsyncIterator[Finding]:
         await server.aclose()
 
 
+def _grants(settings: Configuration) -> grant_checks.Grants:
+    """Return the grants of the operator; of the demo's own grants, only those for upstreams that are configured."""
+    section = settings.policy
+    try:
+        found = grant_checks.read(bundle.read(section.path or shipped(), section.grants).data)
+    except GatewayError:
+        return {}
+    own = section.path is not None or section.grants is not None
+    return found if own else {name: items for name, items in found.items() if name in settings.upstreams}
+
+
+def _warned(item: grant_checks.Warned) -> Finding:
+    return Finding("warn", "grants", item.found, item.remedy)
+
+
 def _inspection(settings: Configuration) -> Iterator[Finding]:
     """Rules that cannot be read; suppressions that no longer hold, and those that can hold for nothing."""
     section = settings.inspection
@@ -258,7 +276,7 @@ def _lock(settings: Configuration) -> Iterator[Finding]:
         yield Finding("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
 
 
-async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
+async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> AsyncIterator[Finding]:
     if not settings.upstreams:
         yield Finding(
             "warn", "upstreams", "there are none", "add one under upstreams, or import some: `opagate init --from FILE`"
@@ -277,6 +295,14 @@ async def _upstreams(settings: Configuration) -> AsyncIterator[Finding]:
             continue
         for finding in _upstream(status, [tool for tool in tools if tool.upstream == status.upstream], settings):
             yield finding
+    listed = {
+        status.upstream: frozenset(tool.name for tool in tools if tool.upstream == status.upstream)
+        for status in statuses
+        if status.listed
+    }
+    if settings.policy.engine.kind == "embedded":
+        for warned in grant_checks.unmatched(grants, listed, complete=len(listed) == len(statuses)):
+            yield _warned(warned)
 
 
 def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> Finding:

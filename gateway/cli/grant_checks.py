@@ -1,0 +1,81 @@
+"""Warnings of `opagate check` about grants that allow less than their author may think. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+Grants = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Name of an upstream, or `*`, → its grants."""
+
+
+class Warned(NamedTuple):
+    """A warning: the finding, and the remedy."""
+
+    found: str
+    remedy: str
+
+
+def read(data: str) -> Grants:
+    """Return the grants in the data of a policy, a JSON text. Other shapes count as no grants: loading refuses them."""
+    try:
+        upstreams = json.loads(data)["gateway"]["grants"]["upstreams"]
+    except (KeyError, TypeError):
+        return {}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name, items in cast("dict[str, Any]", upstreams).items() if isinstance(upstreams, dict) else ():
+        listed = cast("list[Any]", items) if isinstance(items, list) else []
+        found[name] = [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+    return found
+
+
+def warnings(grants: Grants, upstreams: Sequence[str]) -> Iterator[Warned]:
+    """Yield a warning if no grant is for a configured upstream, and one for each grant of an upstream that is missing."""
+    if upstreams and not any(grants.get(name) for name in (*upstreams, "*")):
+        yield Warned(
+            "nobody may call anything: no grant is for an upstream of this configuration",
+            "add a grant for one to the grants file; docs/policy/grants.md shows how",
+        )
+    for name, items in grants.items():
+        if items and name != "*" and name not in upstreams:
+            near = difflib.get_close_matches(name, upstreams, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield Warned(f"{_counted(items)} for {name!r}, and no upstream has this name{hint}", "correct the name")
+
+
+def unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete: bool) -> Iterator[Warned]:
+    """Yield a warning for each pattern of `tools` that matches no listed tool.
+
+    `listed` has the tools of each upstream that could be listed; `complete` says that these are all upstreams.
+    """
+    for upstream, items in grants.items():
+        if upstream != "*" and upstream not in listed:
+            continue
+        if upstream == "*" and not complete:
+            continue
+        tools = listed[upstream] if upstream != "*" else frozenset().union(*listed.values())
+        for grant in items:
+            patterns = grant.get("tools")
+            for pattern in cast("list[object]", patterns) if isinstance(patterns, list) else []:
+                if isinstance(pattern, str) and not any(_matches(pattern, tool) for tool in tools):
+                    near = difflib.get_close_matches(pattern, sorted(tools), n=1, cutoff=0.5)
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    yield Warned(
+                        f"the grant {grant.get('id', '?')!r} of {upstream!r} names the tool {pattern!r},"
+                        f" and the upstream lists no such tool{hint}",
+                        "correct the name, or remove it from the grant",
+                    )
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Return whether a name follows a pattern, as `data.gateway.lib.patterns` compares them."""
+    head, star, tail = pattern.partition("*")
+    if not star:
+        return pattern == name
+    return "*" not in tail and name.startswith(head) and name.endswith(tail) and len(name) >= len(head) + len(tail)
+
+
+def _counted(items: Sequence[object]) -> str:
+    return f"{len(items)} grant{'' if len(items) == 1 else 's'}"
