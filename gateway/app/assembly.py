@@ -33,6 +33,7 @@ from gateway.model.content import ResultContent
 from gateway.model.task import Contract
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
+from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.keys import load_key as load_task_key
@@ -94,6 +95,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             task_tokens=tokens,
             inspector=inspector,
             worker=worker,
+            hidden_tools=HiddenTools(),
             credential_chain=CredentialChain(origins, inspector.detector, worker),
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,

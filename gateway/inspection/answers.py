@@ -25,6 +25,8 @@ Visible = Callable[[str, Listing], Awaitable[frozenset[str]]]
 """The names in a list (of this method) that the caller may see."""
 Trusted = Callable[[bytes], Awaitable[bool]]
 """Whether instructions, a JSON value, may be shown."""
+Notice = Callable[[], Awaitable[str | None]]
+"""Gives instructions of the gateway's own, for a caller that sees no tool of the upstream."""
 Remember = Callable[[str], None]
 """Told of each task id and request state that the caller is given."""
 Asked = Callable[[RequestId], None]
@@ -62,6 +64,10 @@ _decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
 
 
+async def _no_notice() -> None:
+    """Return no notice: nothing is hidden from the caller."""
+
+
 class Answers:
     """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
 
@@ -70,6 +76,7 @@ class Answers:
         "_answered",
         "_asked",
         "_message",
+        "_notice",
         "_problem",
         "_remember",
         "_trusted",
@@ -85,6 +92,7 @@ class Answers:
         *,
         visible: Visible,
         trusted: Trusted,
+        notice: Notice = _no_notice,
         remember: Remember,
         asked: Asked = lambda _question: None,
         announced: Announced = lambda: None,
@@ -94,6 +102,7 @@ class Answers:
         self._upstream = upstream
         self._visible = visible
         self._trusted = trusted
+        self._notice = notice
         self._remember = remember
         self._asked = asked
         self._announced = announced
@@ -209,8 +218,12 @@ class Answers:
 
     async def _instructed(self, data: bytes, identifier: RequestId) -> bytes | None:
         greeting = await self._worker.run(len(data), partial(instructions.read, data, identifier))
-        if greeting is None or greeting.said is None or await self._trusted(greeting.said):
-            return greeting and data
+        if greeting is None:
+            return None
+        if greeting.welcomes and (notice := await self._notice()) is not None:
+            return await self._worker.run(len(data), partial(greeting.replaced, notice))
+        if greeting.said is None or await self._trusted(greeting.said):
+            return data
         return await self._worker.run(len(data), greeting.without)
 
     def _note_handles(self, raw: msgspec.Raw) -> None:

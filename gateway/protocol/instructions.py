@@ -30,11 +30,25 @@ class Greeting:
     body: bytes
     said: bytes | None = None
 
+    @property
+    def welcomes(self) -> bool:
+        """Return whether the answer is a result, which can have instructions, and no error."""
+        return "result" in _object.decode(self.body)
+
     def without(self) -> bytes:
         """The answer without its instructions."""
+        return self._changed(None)
+
+    def replaced(self, text: str) -> bytes:
+        """Return the answer with `text` as its instructions."""
+        return self._changed(text)
+
+    def _changed(self, text: str | None) -> bytes:
         envelope = _object.decode(self.body)
         result = _object.decode(envelope["result"])
-        del result[FIELD]
+        result.pop(FIELD, None)
+        if text is not None:
+            result[FIELD] = msgspec.Raw(_encode(text))
         envelope["result"] = msgspec.Raw(_encode(result))
         return _encode(envelope)
 

@@ -23,7 +23,7 @@ from gateway.protocol.headers import forwardable_response, is_event_stream, mess
 from gateway.steps.changed_lists import changed_lists
 from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
-from gateway.steps.visibility import trusted_instructions, visible_names
+from gateway.steps.visibility import notice_for_caller, trusted_instructions, visible_names
 from gateway.steps.visit import Gateway, Visit
 
 log = structlog.get_logger("gateway.answer")
@@ -57,6 +57,7 @@ def relay(
         upstream,
         visible=partial(visible_names, gateway, visit, request),
         trusted=partial(trusted_instructions, gateway, visit),
+        notice=partial(notice_for_caller, gateway, visit, request),
         remember=partial(_remember, gateway.ownership, upstream, principal, settlement.past_call),
         asked=partial(_asked, gateway.conversations, upstream, request),
         announced=partial(gateway.catalogue.relist, upstream),

@@ -15,6 +15,7 @@ from gateway.model.wire import UpstreamRequest
 from gateway.policy import document
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.listing import Listing
+from gateway.steps.hidden_tools import TOLD_OF_GRANTS, explain_hidden_tools
 from gateway.steps.visit import Gateway, Visit
 from gateway.upstream.pins import MAX_LISTED
 
@@ -51,6 +52,8 @@ async def visible_names(
     names = [item.name for item in page.items if item.name not in large]
     targets = {name: gateway.catalogue.target(upstream, kind, name) for name in names}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
+    if kind == "tool" and targets and not ids:
+        gateway.hidden_tools.note(principal, upstream, len(targets))
     return frozenset(name for name, target in targets.items() if target.id in ids)
 
 
@@ -60,6 +63,17 @@ async def trusted_instructions(gateway: Gateway, visit: Visit, said: bytes) -> b
     if pin is not Pin.MATCH:
         log.warning("instructions.withheld", id=visit.id, upstream=visit.upstream, state=pin.value)
     return pin is Pin.MATCH
+
+
+async def notice_for_caller(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> str | None:
+    """Return what a server's greeting should say of tools that policy hides from the caller, if anything."""
+    upstream, principal = visit.exchange.upstream, request.principal
+    if principal.method not in TOLD_OF_GRANTS:
+        return None
+    await gateway.catalogue.ensure(upstream)
+    tools = gateway.catalogue.tools(upstream)
+    hidden = bool(tools) and not await visible_ids(gateway, visit, request, tools)
+    return explain_hidden_tools(principal, upstream, tools) if hidden else None
 
 
 async def visible_ids(

@@ -24,6 +24,7 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
+from gateway.steps.hidden_tools import HiddenTools
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
@@ -71,6 +72,7 @@ class Gateway:
     task_tokens: TaskTokens
     inspector: Inspector
     worker: WorkerThread
+    hidden_tools: HiddenTools
     credential_chain: CredentialChain
     result_record: Callable[[], ResultRecord | None]
     """What is kept of a result, if anything is."""

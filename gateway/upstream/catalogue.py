@@ -169,6 +169,11 @@ class Catalogue:
         labelled = self._upstreams[upstream].tools.values()
         return highest([Labels().sensitivity, *(item.sensitivity for item in labelled if item.sensitivity is not None)])
 
+    def tools(self, upstream: str) -> tuple[Target, ...]:
+        """Return the tools that an upstream has listed. Raises `KeyError` for an upstream that is not configured."""
+        definitions = self._definitions[upstream]["tool"]
+        return tuple(definitions.target(name) for name in sorted(definitions.names()))
+
     def audience(self, upstream: str) -> str:
         """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
         return self._upstreams[upstream].audience
