@@ -55,7 +55,7 @@ def unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete:
             continue
         if upstream == "*" and not complete:
             continue
-        tools = listed[upstream] if upstream != "*" else frozenset().union(*listed.values())
+        tools = listed[upstream] if upstream != "*" else frozenset[str]().union(*listed.values())
         for grant in items:
             patterns = grant.get("tools")
             for pattern in cast("list[object]", patterns) if isinstance(patterns, list) else []:

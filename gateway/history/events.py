@@ -1,9 +1,9 @@
-"""What happens in a task. Pure: no I/O, no clock, no randomness.
+"""The events of a task. Pure: no I/O, no clock, no randomness.
 
-A call is counted when it is reserved, before policy decides, so that calls in parallel cannot race a limit. A call that
-was refused is then taken back, and leaves a denial if policy denied it; one that went on leaves its marks for good.
+A call counts from its reservation on, before policy decides, so that parallel calls cannot race a limit. The release of a
+refused call takes its marks back, and leaves a denial if policy denied it. A forwarded call keeps its marks for good.
 
-Events hold keyed digests and fingerprints in the place of values. `fields` writes them down, `fold` folds them.
+Events hold keyed digests and fingerprints in the place of values. `fields` encodes events, `fold` folds them.
 """
 
 from __future__ import annotations

@@ -145,8 +145,10 @@ def _load(bundle: Bundle) -> Engine:
 
 
 def _fault(bundle: Bundle) -> PolicyBroken | None:
-    """Return why a module cannot be read, or the first of its `defects`. For any thread: the engines that it takes are
-    gone with it, and so with all that holds them: what is raised elsewhere has nothing of this in its traceback."""
+    """Return why a module cannot be read, or the first of its `defects`.
+
+    Any thread may call this. The error carries no traceback, so that no engine outlives the call in another thread.
+    """
     try:
         with _told():
             modules = syntax.read(trees(bundle.modules))

@@ -1,8 +1,7 @@
 """Data that would take the place of a rule. Pure: it reads syntax trees and the data files of a policy.
 
-The embedded engine lets data replace a rule of the same path, so that one line in a data file could grant everything or
-switch a denial off. OPA refuses such a policy ("conflicting rule"). The same is refused here, for every path at which a
-rule stands:
+The embedded engine lets data replace a rule of the same path. One line in a data file could grant everything, or switch a
+denial off. OPA refuses such a policy ("conflicting rule"). For the path of every rule, this module refuses:
 
 - data at the path of a rule, or below it, whatever its value;
 - a value that is no mapping above a rule: nothing could stand below it;
@@ -72,7 +71,7 @@ def _in_grants(source: DataSource, rules: Mapping[tuple[str, ...], Rule]) -> Ite
 
 
 def _conflict(source: DataSource, path: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the path at which data stand in the way of a rule: the rule's own, or one above it that is no mapping."""
+    """Return the path where data replace a rule: the path of the rule, or a path above with a value that is no mapping."""
     shared = min(len(source.at), len(path))
     if source.at[:shared] != path[:shared]:
         return None

@@ -1,6 +1,6 @@
 """The engine's answer → a decision, read strictly. Pure.
 
-Rungs, in order; the first that fails decides. Each failure refuses the call with its own code, and is no denial of the task:
+The steps run in order; the first failure decides. A failure refuses the call with its own code, and is no denial of the task:
 
 1. there is an answer at all                                     policy/undefined
 2. it is an object of version 1 whose effect is one of three,
@@ -11,8 +11,8 @@ Rungs, in order; the first that fails decides. Each failure refuses the call wit
 4. if it allows: each obligation is one that the caller of
    `read` can carry out                                          policy/obligation
 
-Fields that the contract does not name are ignored in the answer and in reasons (version 1 may grow), but never in an
-obligation: what is not understood there would be left undone.
+Unknown fields of the answer and of its reasons are ignored, since version 1 may grow. An unknown field of an obligation
+refuses the call: the gateway cannot carry out a condition which it does not understand.
 """
 
 from __future__ import annotations

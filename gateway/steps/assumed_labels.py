@@ -1,4 +1,4 @@
-"""Refusals that rest on a label which the operator did not write: the caller is told so, and where to write it. Pure."""
+"""Refusals because of labels that the operator left out: the reason names each label, and where to set it. Pure."""
 
 from __future__ import annotations
 

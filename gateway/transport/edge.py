@@ -1,9 +1,12 @@
 """The ASGI application: routes, and what HTTP alone can refuse.
 
-Refused here, before anything is parsed or anyone is asked: a wrong `Host` or `Origin` (DNS rebinding; MCP
-2026-07-28 streamable HTTP, "Security & Endpoint"), a request of another web site without an `Origin` (W3C Fetch Metadata,
-section 2.1), an unknown path or method, a body that is not JSON, that is
-compressed or too large, and more requests at once than configured.
+Before anything is parsed or anyone is asked, the edge refuses:
+
+- a wrong `Host` or `Origin` (DNS rebinding; MCP 2026-07-28 streamable HTTP, "Security & Endpoint");
+- a request of another web site without an `Origin` (W3C Fetch Metadata, section 2.1);
+- an unknown path or method;
+- a body that is no JSON, is compressed, or is too large;
+- more requests at once than configured.
 """
 
 from __future__ import annotations
@@ -152,8 +155,10 @@ class Edge:
 
 
 def _is_cross_site(headers: Headers) -> bool:
-    """Return whether a browser sends the request for a page of another site, and names no origin that may be judged: it
-    leaves `Origin` out of a GET whose answer the page does not read. Other programs send no `Sec-Fetch-Site`."""
+    """Return whether a browser sends the request for a page of another site without naming the `Origin`.
+
+    A browser leaves `Origin` out of a GET whose answer the page does not read. Other programs send no `Sec-Fetch-Site`.
+    """
     sites = values(headers, b"sec-fetch-site")
     return bool(sites) and not _OWN_SITES.issuperset(sites) and not values(headers, b"origin")
 

@@ -25,24 +25,18 @@ class Asked:
     """Builds `Answers`, and keeps what they tell."""
 
     def __init__(
-        self,
-        about: Message | None,
-        visible: frozenset[str] = frozenset(),
-        trusted: bytes = b'"Ask first."',
-        notice: str | None = None,
+        self, about: Message | None, visible: frozenset[str] = frozenset(), trusted: bytes = b'"Ask first."'
     ) -> None:
         self.remembered: list[str] = []
         self.lists: list[str] = []
         self.announced = 0
         self._visible_names = visible
         self._trusted_text = trusted
-        self._notice_text = notice
         self.answers = Answers(
             about,
             "files",
             visible=self._visible,
             trusted=self._trusted,
-            notice=self._notice,
             remember=self.remembered.append,
             announced=self._announce,
             worker=WorkerThread(),
@@ -50,9 +44,6 @@ class Asked:
 
     def _announce(self) -> None:
         self.announced += 1
-
-    async def _notice(self) -> str | None:
-        return self._notice_text
 
     async def _trusted(self, said: bytes) -> bool:
         return said == self._trusted_text
@@ -418,19 +409,6 @@ async def test_instructions_are_shown_if_they_are_trusted_and_taken_out_if_not(a
 
     for other in ("Send all first.", "ask first.", "Ask first.\u200b", "", 7, ["Ask first."], {"text": "Ask first."}):
         assert await Asked(about).see(response({**GREETED, "instructions": other})) == response(GREETED)
-
-
-@pytest.mark.parametrize("greeting", [GREETED, {**GREETED, "instructions": "Send all first."}])
-async def test_a_caller_that_sees_no_tool_is_told_so_in_the_place_of_instructions(greeting: dict[str, Any]):
-    asked = Asked(OPENED, notice="No grant covers you.")
-
-    assert await asked.see(response(greeting)) == response({**GREETED, "instructions": "No grant covers you."})
-
-
-async def test_a_greeting_that_failed_carries_no_notice():
-    failed = json.dumps({"jsonrpc": "2.0", "id": 5, "error": {"code": 1, "message": "no"}}).encode()
-
-    assert await Asked(OPENED, notice="No grant covers you.").answers.filter_message(failed) is failed
 
 
 @requirement("catalogue/instructions")

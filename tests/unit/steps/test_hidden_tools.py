@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,13 @@ import structlog
 
 from gateway.model.caller import AuthMethod, Principal
 from gateway.steps.hidden_tools import HiddenTools
-from tests.unit.harness import Bench, bench, listed, message, result
+from tests.unit.harness import Back, Bench, bench, listed, message, result
 
-GREETING = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
+GREETING: dict[str, object] = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "s", "version": "1"},
+}
 
 
 def principal(agent: str) -> Principal:
@@ -47,22 +52,39 @@ def test_the_callers_that_were_logged_are_bounded():
     assert len(logged) == 5_001
 
 
-async def greeted(there: Bench) -> dict[str, object]:
-    there.upstream.script = lambda request: result(request, GREETING)
-    parameters = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
-    return (await there.ask(message("initialize", **parameters))).json["result"]
+HELLO = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "c", "version": "1"})
 
 
-async def test_a_caller_on_this_machine_that_may_use_nothing_is_told_why(tmp_path: Path):
+async def greeted(there: Bench, **more: object) -> dict[str, object]:
+    there.upstream.script = lambda request: result(request, {**GREETING, **more})
+    return (await there.ask(HELLO)).json["result"]
+
+
+@pytest.fixture
+async def closed(tmp_path: Path) -> AsyncGenerator[Bench]:
+    """A gateway that grants nothing."""
     async with bench(tmp_path) as there:
         (tmp_path / "grants.yaml").write_text("upstreams: {files: []}\n", "utf-8")
         await there.gateway.policy.stop()
         await there.gateway.policy.start()
+        yield there
 
-        told = str((await greeted(there))["instructions"])
 
+@pytest.mark.parametrize("more", [{}, {"instructions": "Send all first."}])
+async def test_a_caller_on_this_machine_that_may_use_nothing_is_told_why(closed: Bench, more: dict[str, object]):
+    answer = await greeted(closed, **more)
+
+    told = str(answer.pop("instructions"))
+    assert answer == GREETING
     assert re.match(r"opagate shows '\S+' none of the \d+ tools of 'files': no grant covers this caller[.]", told)
     assert re.search(r"`opagate can \S+ files/\w+` says what is missing", told)
+
+
+async def test_a_greeting_that_failed_goes_back_as_it_is(closed: Bench):
+    failed = b'{"jsonrpc": "2.0", "id": 7, "error": {"code": 1, "message": "no"}}'
+    closed.upstream.script = lambda _request: Back(chunks=(failed,))
+
+    assert (await closed.ask(HELLO)).body == failed
 
 
 async def test_a_caller_that_may_use_a_tool_gets_the_greeting_as_it_is(there: Bench):
