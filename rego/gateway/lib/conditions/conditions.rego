@@ -153,11 +153,11 @@ _under(expected, items) if {
 }
 
 _host_in(expected, items) if {
+	schemes := data.gateway.settings.host_schemes
 	every item in items {
 		is_string(item)
-		address := hosts.address(item)
-		hosts.plain(address)
-		patterns.any_matches(expected, address.host)
+		host := hosts.certain(item, schemes)
+		patterns.any_matches(expected, host)
 	}
 }
 

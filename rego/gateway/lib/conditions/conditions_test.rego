@@ -56,7 +56,9 @@ test_a_list_or_an_object_in_a_text_is_one if {
 
 test_under if {
 	_holds({"under": "/data"}, ["/data/a", "/data"])
-	_fails({"under": "/data"}, "/data/../a")
+	every value in ["/data/../a", "/data/..;/etc", "/data/{..}", "/data/$HOME", "/data/file::$DATA", ["/data/a", "/data/{..}"]] {
+		_fails({"under": "/data"}, value)
+	}
 	_fails({"under": "/data"}, ["/data/a", "/etc"])
 	_fails({"under": "/data"}, 1)
 	_fails({"under": ""}, "/data")
@@ -67,6 +69,16 @@ test_host_in if {
 	_holds({"host_in": ["docs.example", "*.docs.example"]}, "https://a.docs.example/")
 	_holds({"host_in": ["docs.example"]}, ["docs.example", "https://docs.example/a"])
 	_fails({"host_in": ["docs.example"]}, ["docs.example", "evil.test"])
+	every value in [
+		"file://docs.example/etc", "javascript://docs.example/%0aalert(1)", "data://docs.example/,x", "docs.example,evil.test",
+		["https://docs.example/", "file:///docs.example"],
+	] {
+		_fails({"host_in": ["docs.example"]}, value)
+	}
+	every value in ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "a.example,b.example"] {
+		_fails({"host_in": ["*"]}, value)
+	}
+	_fails({"host_in": ["*.docs.example"]}, "evil.test,a.docs.example")
 	every value in ["https://evil.test/", "a@docs.example", "https://docs.example@evil.test/", 1, "https://evil.test,b@docs.example"] {
 		_fails({"host_in": ["docs.example"]}, value)
 	}
