@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.terminal import err, note, out, pairs, show
+from gateway.cli.terminal import err, note, out, pairs, plain, show
 
 
 def init(
@@ -74,7 +74,7 @@ def _tell(variables: dict[str, str], notes: list[str]) -> None:
         out.print("\n[bold]Set these variables for the gateway[/] (their values were not copied)")
         rows = pairs()
         for name, where in variables.items():
-            rows.add_row(f"  {name}", where)
+            rows.add_row(plain(f"  {name}"), plain(where))
         show(rows)
     for text in notes:
         note(f"note: {text}")

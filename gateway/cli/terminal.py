@@ -6,10 +6,12 @@ import json
 import os
 import select
 import sys
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -42,8 +44,24 @@ _STYLES: Final = {
 
 
 class _Console(Console):
+    """A console on which no text is a command to the terminal, whoever wrote the text.
+
+    Hidden characters are spelled out as in `plain`; line ends stay.
+    """
+
     def on_broken_pipe(self) -> NoReturn:
         raise ReaderGone
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            harmless = segment.control or segment.text.isprintable() or segment.text == "\n"
+            yield segment if harmless else segment._replace(text=_spelled(segment.text))
+
+
+def _spelled(text: str) -> str:
+    from gateway.upstream.pins import visible
+
+    return "\n".join(piece if piece.isprintable() else visible(piece) for piece in text.split("\n"))
 
 
 def _width(*, stderr: bool = False) -> int | None:
@@ -68,8 +86,8 @@ def sentence(message: str, remedy: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Something to know, beside the output: on stderr, so that a pipe does not carry it."""
-    err.print(text, style="dim", markup=False)
+    """Print one line of something to know, beside the output: on stderr, so that a pipe does not carry it."""
+    err.print(plain(text), style="dim")
 
 
 def line(whole: str) -> None:
@@ -104,10 +122,11 @@ def styled(word: str, label: str | None = None) -> Text:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A table without vertical rules. Print it with `show`."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    """Return a table without vertical rules. Print it with `show`."""
+    named = None if title is None else Text(title)
+    made = Table(box=box.SIMPLE_HEAD, title=named, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(Text(column), overflow="fold")
     return made
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from gateway import config
 from gateway.cli import importing, template
 from gateway.cli.importing import Imported
+from tests.unit.cli.conftest import Status
 
 MARK = "s3cret-marker-9f8e7d6c5b4a"
 
@@ -181,3 +183,34 @@ def test_what_is_written_is_a_configuration(monkeypatch: pytest.MonkeyPatch, tmp
         grants = yaml.safe_load(template.grants(upstreams))
         assert set(grants["upstreams"]) == set(settings.upstreams)
         assert settings.loopback
+
+
+@pytest.mark.parametrize(
+    "escape",
+    ["\x1b[31mred", "\x1b]0;title\x07", "\u202eevil", "\x9b1m", "a\nopagate: all is well", "\ud800", "[/bold]"],
+)
+def test_no_name_of_an_imported_file_is_a_command_to_the_terminal(
+    escape: str, status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    env = {"command": "x", "env": {f"KEY{escape}": "v"}, "args": [f"--token{escape}", "v"]}
+    servers = {
+        f"env{escape}": env,
+        f"none{escape}": {},
+        f"odd{escape}": 1,
+        f"web{escape}": {
+            "url": f"https://a.example/{escape}?token=v",
+            "headers": {"a": "v", f"B{escape}": "${input:c" + escape + "}"},
+        },
+    }
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+
+    assert status("init", "--from", "mcp.json") == 0
+
+    printed = capsys.readouterr()
+    lines = (printed.out + printed.err).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.strip().startswith("opagate: all is well") for line in lines)
+    written = (tmp_path / "gateway.yaml").read_text(encoding="utf-8") + (tmp_path / "grants.yaml").read_text(
+        encoding="utf-8"
+    )
+    assert all(line.isprintable() for line in written.split("\n"))

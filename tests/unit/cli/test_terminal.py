@@ -48,3 +48,44 @@ def test_json_escapes_what_is_not_ascii(capsys: pytest.CaptureFixture[str]):
 def test_a_policy_without_a_revision_is_said_to_have_none():
     assert terminal.revised("opagate", "ac3a641e") == "opagate, revision ac3a641e"
     assert terminal.revised("opagate", "") == "opagate, without a revision"
+
+
+HOSTILE = (
+    "\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;https://evil.test\x1b\\x", "\x9b31m", "\x9d0;x\x9c", "\x90q\x9c", "\x07", "\x08\x08", "\r", "\x0b", "\x0c",
+    "\x0e", "\x7f", "\x00", "\x85", "\u202e", "\u2066", "\u200b", "\u2028", "\u2029", "\ufeff", "\u00ad", "\U000e0041", "\ue000", "\ud800", "[/]\x1b[31m",
+)  # fmt: skip
+"""Texts that move the cursor, set a title, colour, hide or reorder what a terminal shows."""
+
+
+def _print_everywhere(text: str) -> None:
+    terminal.sentence(f"a{text}b", f"c{text}d")
+    terminal.complain(ConfigurationError(f"a{text}b", f"c{text}d"))
+    terminal.note(f"a{text}b")
+    terminal.out.print(f"a{text}b", markup=False)
+    terminal.err.print(f"a{text}b", markup=False)
+    for rows in (terminal.table("name", f"head{text}", title=f"title{text}"), terminal.pairs()):
+        rows.add_row(f"a{text}b", f"c{text}d")
+        terminal.show(rows)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_reaches_the_terminal_as_a_command(text: str, capsys: pytest.CaptureFixture[str]):
+    _print_everywhere(text)
+
+    printed = capsys.readouterr()
+    for line in (printed.out + printed.err).split("\n"):
+        assert line.isprintable(), ascii(line)
+
+
+@pytest.mark.parametrize("text", ["é", "日本語", "🎉", "a → b", "…", "⟨x⟩", "[bold]", "50 %", "\u0301"])
+def test_other_text_is_printed_as_it_is(text: str, capsys: pytest.CaptureFixture[str]):
+    terminal.sentence(f"a{text}b")
+    terminal.note(f"a{text}b")
+
+    assert capsys.readouterr().err == f"opagate: a{text}b\na{text}b\n"
+
+
+def test_a_note_is_one_line(capsys: pytest.CaptureFixture[str]):
+    terminal.note("a server\nopagate: all is well")
+
+    assert capsys.readouterr().err == "a server⟨U+000A⟩opagate: all is well\n"
