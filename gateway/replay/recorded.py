@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import JournalError
 from gateway.identity import anonymous, development
+from gateway.replay.secrets import escaped
 from gateway.replay.trace import LATEST
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class _Steps:
         they were."""
         if isinstance(value, str):
             form = forms.get(pointer) if _MARK.fullmatch(value) else None
-            return _MARK.sub(lambda mark: self._place(mark, form), value)
+            return _MARK.sub(lambda mark: self._place(mark, form), escaped(value))
         if isinstance(value, Mapping):
             return {
                 _MARK.sub(r"field-\g<name>", name): self._filled(item, f"{pointer}/{_escaped(name)}", forms)
@@ -200,16 +201,16 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
 
 def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
     stated = {name: task.get(name) for name in ("goal", "risk", "tenant", "environment")}
+    if stated["goal"] is not None:
+        stated["goal"] = escaped(stated["goal"])
     if (contract := task.get("contract")) is not None:
         stated["contract"] = {
-            **{
-                name: contract[name]
-                for name in ("audiences", "tools", "destinations")
-                if contract.get(name) is not None
-            },
+            **{name: contract[name] for name in ("audiences", "tools") if contract.get(name) is not None},
             "credential_flows": [{"from": source, "to": to} for source, to in contract["credential_flows"]],
             "limits": contract["limits"],
         }
+        if (destinations := contract.get("destinations")) is not None:
+            stated["contract"]["destinations"] = [escaped(destination) for destination in destinations]
     return {name: value for name, value in stated.items() if value is not None}
 
 

@@ -17,8 +17,12 @@ from typing import Final
 
 from gateway.model.wire import Json
 
-_PLACE: Final = re.compile(r"\{\{secret:([a-z][a-z0-9-]{0,63})(?::([a-z0-9]+))?\}\}")
-_MALFORMED: Final = re.compile(r"\{\{\s*secret")
+_MARK: Final = re.compile(
+    r"\{\{secret:(?P<name>[a-z][a-z0-9-]{0,63})(?::(?P<form>[a-z0-9]+))?\}\}"
+    r"|(?P<braces>\{\{braces\}\})"
+    r"|(?:\{\{\s*secrets?\s*:|(?<!\$)\{\{\s*secret)"
+)
+"""A place, the escape, or the beginning of a misspelt place. `${{ secrets.NAME }}` is none: workflows of GitHub have it."""
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -28,7 +32,7 @@ class UnknownSecret(ValueError):
 
 
 def filled(value: Json, trace: str) -> Json:
-    """The value with every `{{secret:…}}` in its texts replaced. Raises `UnknownSecret`."""
+    """Return the value with every `{{secret:…}}` and `{{braces}}` in its texts replaced. Raises `UnknownSecret`."""
     if isinstance(value, str):
         return _filled(value, trace) if "{{" in value else value
     if isinstance(value, Mapping):
@@ -39,10 +43,22 @@ def filled(value: Json, trace: str) -> Json:
 
 
 def _filled(text: str, trace: str) -> str:
-    done = _PLACE.sub(lambda place: _in_form(secret(trace, place[1]), place[2]), text)
-    if _MALFORMED.search(done):
-        raise UnknownSecret("write secrets like {{secret:name}} or {{secret:name:base64}}, in small letters")
-    return done
+    def meant(mark: re.Match[str]) -> str:
+        if mark["braces"] is not None:
+            return "{{"
+        if mark["name"] is None:
+            raise UnknownSecret(
+                "write secrets like {{secret:name}} or {{secret:name:base64}}, in small letters; "
+                "for two braces that begin no secret, write {{braces}}"
+            )
+        return _in_form(secret(trace, mark["name"]), mark["form"])
+
+    return _MARK.sub(meant, text)
+
+
+def escaped(text: str) -> str:
+    """Return the text as a trace has to hold it, so that `filled` gives it back as it is."""
+    return text.replace("{{", "{{braces}}")
 
 
 def secret(trace: str, name: str) -> str:

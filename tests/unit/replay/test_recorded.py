@@ -12,13 +12,15 @@ from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
+from gateway.pipeline import handle_task
 from gateway.policy import verdict
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read
 from gateway.replay.recorded import Omitted, write_task
 from gateway.replay.report import wanted
+from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import Bench, bench, call, message, result
+from tests.unit.harness import Bench, bench, call, message, read_out, result
 from tests.unit.policy.failing import failing_policy
 
 LABELS = "{effect: read, egress: false, sensitivity: internal, roles: {/to: destination, /body: content}}"
@@ -168,3 +170,47 @@ async def test_an_entry_that_lacks_something_is_named(tmp_path: Path):
 
     with pytest.raises(JournalError, match=r"entry \d+ of the journal has not what a trace needs: 'roles'"):
         exported(tmp_path)
+
+
+BRACED = (
+    "deploy with ${{ secrets.DEPLOY_KEY }}",
+    "{{ secret.value }}",
+    "{{secret}}",
+    "{{secret_key}} {{ secrets }} {{{secret}}}",
+    "{{braces}}",
+    "{{{{ secret }}}}",
+    "{{ .Values.secret }}",
+)
+
+
+async def opened(there: Bench, goal: str, destinations: list[str]) -> bytes:
+    """Declare a task. Returns its token."""
+
+    async def body() -> bytes:
+        return json.dumps({"goal": goal, "contract": {"destinations": destinations}}).encode()
+
+    exchange = Exchange("POST", "", "http://127.0.0.1:8080/tasks", (), "127.0.0.1", body=body, path="/tasks")
+    token: str = (await read_out(await handle_task(there.gateway, exchange))).json["token"]
+    return token.encode()
+
+
+@requirement("replay/export")
+@pytest.mark.parametrize("text", BRACED)
+async def test_a_text_that_the_trace_format_would_read_is_exported_as_it_was(tmp_path: Path, text: str):
+    text = f"a {text} b"
+    async with bench(tmp_path, more=FULL, labels=LABELS) as there:
+        there.upstream.script = lambda request: result(request, {"content": [{"type": "text", "text": text}]})
+        header = (b"opagate-task", await opened(there, f"mend {text}", [text, "ana@corp.example"]))
+        await there.ask(call(path="one", body=[text]), header)
+        await there.ask(call(path="two", body=text), header)
+        file, _ = exported(tmp_path)
+        outcomes = await replayed(there, file)
+
+    trace = next(read(file))
+    first, second = trace.steps
+    assert (first.arguments["body"], second.arguments["body"]) == ([text], text)
+    assert first.result == {"content": [{"type": "text", "text": text}]}
+    assert trace.task.goal == f"mend {text}"
+    assert trace.task.contract is not None
+    assert trace.task.contract.destinations == (text, "ana@corp.example")
+    assert [outcome.met for outcome in outcomes] == [True, True]

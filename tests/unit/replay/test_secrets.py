@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import base64
 import re
+from random import Random
 from urllib.parse import unquote
 
 import pytest
 
-from gateway.replay.secrets import UnknownSecret, filled, secret
+from gateway.replay.secrets import UnknownSecret, escaped, filled, secret
 
 
 def test_a_name_is_the_same_value_throughout_a_trace_and_another_in_another():
@@ -64,8 +65,13 @@ def test_the_forms_of_a_secret_lead_back_to_it():
 
 
 @pytest.mark.parametrize(
-    "text", ["{{secret:aws:rot13}}", "{{secret:AWS}}", "{{secret:}}", "{{ secret:aws }}", "{{secret"]
-)
+    "text",
+    [
+        "{{secret:aws:rot13}}", "{{secret:AWS}}", "{{secret:}}", "{{ secret:aws }}", "{{secret", "{{secrets.aws}}", "{{ secret.aws }}",
+        "{{secret_key}}", "{{\tsecret:aws}}", "{{\nsecret", "x{{{{ secret:aws }}", "${{ secret:aws }}", "${{secrets:aws}}",
+        "{{secret:aws}}{{secret aws}}", "{{braces}}{{ secret }}",
+    ],
+)  # fmt: skip
 def test_a_place_that_cannot_be_filled_is_refused(text: str):
     with pytest.raises(UnknownSecret, match=r"form|write secrets like"):
         filled(text, "t")
@@ -73,3 +79,60 @@ def test_a_place_that_cannot_be_filled_is_refused(text: str):
 
 def test_other_braces_stay_as_they_are():
     assert filled("{{ user.name }}", "t") == "{{ user.name }}"
+
+
+WORKFLOWS = (
+    "env:\n  TOKEN: ${{ secrets.GITHUB_TOKEN }}\n", "${{secrets.A}}", "${{ secrets['A'] }}", "${{ secrets . A }}", "${{\n  secrets.A }}",
+    "if: ${{ github.ref == 'refs/heads/main' && secrets.A != '' }}", "${{ matrix.os }}", "{{ .Values.image }}", "{{{x}}}", "{{#if a}}", "{{}}",
+    "}}{{", "{ {secret:aws} }", "{secret:aws}", "{{SECRET}}", "{{ Secret:aws }}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WORKFLOWS)
+def test_recorded_workflows_and_templates_stay_as_they_are(text: str):
+    assert filled(text, "t") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("{{braces}}secret:aws}}", "{{secret:aws}}"),
+        ("{{braces}} secret }}", "{{ secret }}"),
+        ("${{braces}} secrets.A }}", "${{ secrets.A }}"),
+        ("{{braces}}braces}}", "{{braces}}"),
+        ("{{braces}}{{braces}}", "{{{{"),
+        ("{{braces}}{x", "{{{x"),
+        ("{{ braces }}", "{{ braces }}"),
+        ("{{braces", "{{braces"),
+    ],
+)
+def test_the_escape_is_two_braces(text: str, meant: str):
+    assert filled(text, "t") == meant
+
+
+def test_an_escaped_text_comes_back_as_it_was_whatever_it_holds():
+    random = Random(10)
+    parts = [
+        "{",
+        "{{",
+        "}}",
+        "}",
+        "$",
+        " ",
+        "\n",
+        "secret",
+        "secrets",
+        ":",
+        "aws",
+        "braces",
+        "{{braces}}",
+        "{{secret:aws}}",
+        ".",
+        "é",
+        "fp:",
+    ]
+    for _ in range(20_000):
+        text = "".join(random.choices(parts, k=random.randint(0, 9)))
+        assert filled(escaped(text), "t") == text
+        # A place beside it is still a place.
+        assert filled(f"{escaped(text)}{{{{secret:aws}}}}{escaped(text)}", "t") == f"{text}{secret('t', 'aws')}{text}"
