@@ -86,7 +86,7 @@ def sentence(message: str, remedy: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print one line of something to know, beside the output: on stderr, so that a pipe does not carry it."""
+    """Print one line of remarks on stderr, outside of the output that a pipe carries."""
     err.print(plain(text), style="dim")
 
 

@@ -57,7 +57,7 @@ def _filled(text: str, trace: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return the text as a trace has to hold it, so that `filled` gives it back as it is."""
+    """Return the form of a text in a trace, from which `filled` makes the text again."""
     return text.replace("{{", "{{braces}}")
 
 
