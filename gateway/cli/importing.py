@@ -7,12 +7,13 @@ which variables to set. The same goes for arguments and URLs in which something 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from gateway.cli import client_files
+from gateway.config.values import is_loopback
 from gateway.journal.redaction import concealed
 
 _SECRET_NAME: Final = re.compile(
@@ -33,11 +34,14 @@ class Imported:
     notes: list[str] = field(default_factory=list[str])
 
 
-def read(text: str, name: str) -> Imported:
-    """Read a client's file. Raises `ConfigurationError` if it has no list of servers."""
+def read(text: str, name: str, taken: Collection[str] = ()) -> Imported:
+    """Return the servers of a client's file, under names that are not `taken`.
+
+    Raises `ConfigurationError` if it has no list of servers.
+    """
     found = Imported()
     for given, settings in client_files.read(text, name):
-        upstream = _unique(_slug(given), found.upstreams)
+        upstream = _unique(_slug(given), {*taken, *found.upstreams})
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")
             continue
@@ -50,7 +54,7 @@ def _slug(name: str) -> str:
     return slug or "server"
 
 
-def _unique(name: str, taken: Mapping[str, object]) -> str:
+def _unique(name: str, taken: Collection[str]) -> str:
     if name not in taken:
         return name
     return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
@@ -103,7 +107,7 @@ class _Server:
         return {**upstream, "audience": self._upstream}
 
     def _http(self, url: str) -> dict[str, Any]:
-        host = _host(url) or self._upstream
+        host = _audience(url) or self._upstream
         secret = _url_holds_secret(url)
         upstream: dict[str, Any] = {
             "url": self._variable("URL", "url, in which a secret was") if secret else self._expanded(url)
@@ -181,11 +185,14 @@ def _is_secret(text: str) -> bool:
     return concealed(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
 
 
-def _host(url: str) -> str | None:
+def _audience(url: str) -> str | None:
+    """Return the host of a URL; on this machine with its port, since each port is another system."""
     try:
-        return urlsplit(_REFERENCE.sub("x", url)).hostname
+        parts = urlsplit(_REFERENCE.sub("x", url))
+        host, port = parts.hostname, parts.port
     except ValueError:
         return None
+    return f"{host}:{port}" if host and port and is_loopback(host) else host
 
 
 def _url_holds_secret(url: str) -> bool:

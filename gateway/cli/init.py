@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.terminal import err, note, out, pairs, plain, show
+
+if TYPE_CHECKING:
+    from gateway.cli.importing import Imported
 
 
 def init(
@@ -31,33 +35,40 @@ def init(
 
     Secrets are never copied: each becomes a reference to an environment variable, and those to set are listed.
     """
-    from gateway.cli import importing, template
+    from gateway.cli import template
     from gateway.errors import ConfigurationError
 
-    imported = None
-    if source is not None:
-        try:
-            text = source.expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigurationError(f"{source} cannot be read: {reason}", "name the MCP file of a client") from None
-        imported = importing.read(text, str(source))
+    imported = None if source is None else read_client_file(source)
     grants = output.with_name("grants.yaml")
     upstreams = None if imported is None else imported.upstreams
     files = {output: template.configuration(upstreams), grants: template.grants(upstreams)}
     taken = [str(path) for path in files if path.exists() or path.is_symlink()]
     if taken and not force:
-        raise ConfigurationError(f"{' and '.join(taken)} would be overwritten", "name another --output, or add --force")
+        remedy = "name another --output, or add --force" + ("" if source is None else "; `opagate add --from` merges")
+        raise ConfigurationError(f"{' and '.join(taken)} would be overwritten", remedy)
     for path, content in files.items():
-        _write(path, content)
+        write(path, content)
         err.print(f"wrote {path}", style="green", markup=False)
     if imported is not None:
-        _tell(imported.variables, imported.notes)
-    _next(output, imported is not None)
+        tell(imported.variables, imported.notes)
+    next_steps(output, imported=imported is not None)
 
 
-def _write(path: Path, content: str) -> None:
-    """Whole or not at all."""
+def read_client_file(source: Path, taken: Collection[str] = ()) -> Imported:
+    """Return the servers of a client's file, under names that are not `taken`. Raise `ConfigurationError`."""
+    from gateway.cli import importing
+    from gateway.errors import ConfigurationError
+
+    try:
+        text = source.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{source} cannot be read: {reason}", "name the MCP file of a client") from None
+    return importing.read(text, str(source), taken)
+
+
+def write(path: Path, content: str) -> None:
+    """Write a file whole or not at all. Raise `ConfigurationError`."""
     from gateway.errors import ConfigurationError
 
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
@@ -69,7 +80,8 @@ def _write(path: Path, content: str) -> None:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}", "name another --output") from None
 
 
-def _tell(variables: dict[str, str], notes: list[str]) -> None:
+def tell(variables: dict[str, str], notes: list[str]) -> None:
+    """Print the variables to set, and the notes of an import."""
     if variables:
         out.print("\n[bold]Set these variables for the gateway[/] (their values were not copied)")
         rows = pairs()
@@ -80,7 +92,8 @@ def _tell(variables: dict[str, str], notes: list[str]) -> None:
         note(f"note: {text}")
 
 
-def _next(path: Path, imported: bool) -> None:
+def next_steps(path: Path, *, imported: bool) -> None:
+    """Print the commands that come next."""
     config = "" if str(path) == "gateway.yaml" else f" --config {path}"
     out.print("\n[bold]Next[/]")
     rows = pairs()

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import catalogue, check, explain, init, journal, policy, replay, serve, token, up
+from gateway.cli import add, catalogue, check, explain, init, journal, policy, replay, serve, token, up
 from gateway.cli.help import Program
 from gateway.cli.running import run
 
@@ -30,6 +30,7 @@ app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agen
     token.token
 )
 app.command("init", rich_help_panel=_OPERATE, epilog="Example: opagate init --from ~/.cursor/mcp.json")(init.init)
+app.command("add", rich_help_panel=_OPERATE, epilog="Example: opagate add --from ~/.claude.json")(add.add)
 app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --config gateway.yaml")(check.check)
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)

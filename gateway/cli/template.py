@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from textwrap import indent
 from typing import Any, Final
 
 import yaml
@@ -138,10 +139,15 @@ def configuration(upstreams: Mapping[str, Mapping[str, Any]] | None) -> str:
         return _HEAD + _EXAMPLE.format(python=yaml.safe_dump(sys.executable, width=10_000).splitlines()[0])
     if not upstreams:
         return f"{_HEAD}upstreams: {{}}\n"
-    body = yaml.safe_dump(
-        {"upstreams": {name: dict(item) for name, item in upstreams.items()}}, sort_keys=False, width=110
-    )
-    return _HEAD + body
+    return f"{_HEAD}upstreams:\n{''.join(upstreams_of(upstreams).values())}"
+
+
+def upstreams_of(upstreams: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return each upstream as it is written below `upstreams` of gateway.yaml."""
+    return {
+        name: indent(yaml.safe_dump({name: dict(item)}, sort_keys=False, width=110), "  ")
+        for name, item in upstreams.items()
+    }
 
 
 def grants(upstreams: Mapping[str, object] | None) -> str:
@@ -150,4 +156,9 @@ def grants(upstreams: Mapping[str, object] | None) -> str:
         return _GRANTS_HEAD + _GRANTS_EXAMPLE
     if not upstreams:
         return f"{_GRANTS_HEAD}upstreams: {{}}\n"
-    return _GRANTS_HEAD + "upstreams:\n" + "".join(_GRANT_FOR_IMPORTED.format(name=name) for name in upstreams)
+    return f"{_GRANTS_HEAD}upstreams:\n{''.join(grants_of(upstreams).values())}"
+
+
+def grants_of(upstreams: Iterable[str]) -> dict[str, str]:
+    """Return, for each upstream, an empty list of grants and a commented example, as below `upstreams` of grants.yaml."""
+    return {name: _GRANT_FOR_IMPORTED.format(name=name) for name in upstreams}

@@ -31,6 +31,21 @@ def test_cursor_and_claude_desktop_servers_become_upstreams():
     assert (found.variables, found.notes) == ({}, [])
 
 
+@pytest.mark.parametrize(
+    ("url", "audience"),
+    [
+        ("http://127.0.0.1:9001/mcp", "127.0.0.1:9001"),
+        ("http://localhost:9002/mcp", "localhost:9002"),
+        ("http://[::1]:9003/mcp", "::1:9003"),
+        ("http://localhost/mcp", "localhost"),
+        ("https://mcp.example:8443/mcp", "mcp.example"),
+        ("http://localhost:99999/mcp", "here"),
+    ],
+)
+def test_each_port_of_this_machine_is_a_system_of_its_own(url: str, audience: str):
+    assert read({"here": {"url": url}}).upstreams["here"]["audience"] == audience
+
+
 def test_vs_code_files_have_comments_and_inputs():
     text = """{
       // "not": a value, /* nor this */
