@@ -9,7 +9,8 @@ The body is read after the caller is known: only a verified caller can make the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, TypeVar
 
@@ -145,7 +146,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     upstream = visit.exchange.upstream
     transport = gateway.upstreams.get(upstream)
     if transport is None:
-        return _UNKNOWN_UPSTREAM
+        return _unknown_upstream(upstream, gateway.upstreams, principal)
     request = await admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
@@ -163,11 +164,17 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     return await sessionless.during(gateway.conversations, upstream, request, work)
 
 
-_UNKNOWN_UPSTREAM: Final = Refusal(
-    404,
-    Reason("upstream/unknown", "There is no such upstream here.", "Ask the operator for its name."),
-    REFUSED,
-)
+def _unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> Refusal:
+    """Refuse a name that no upstream has. A caller with credentials learns the nearest name."""
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=1, cutoff=0.6)
+    remedy = "Ask the operator for its name."
+    if near and principal.method is not AuthMethod.ANONYMOUS:
+        remedy = f"The nearest name is {near[0]!r}. {remedy}"
+    return Refusal(404, Reason("upstream/unknown", "There is no such upstream here.", remedy), REFUSED)
+
+
+_LONGEST_NAME: Final = 63
+"""Characters of an upstream's name. A longer text is cut before it is compared."""
 
 
 async def decide_and_forward(

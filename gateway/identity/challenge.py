@@ -65,7 +65,7 @@ class Protection:
         """The protected resource of the one upstream that a URL addresses; `None` for any other URL."""
         whole = f"{self.base_url}/mcp"
         path, prefix = urlsplit(url).path, f"{urlsplit(whole).path}/"
-        name = path.removeprefix(prefix)
+        name = path.removeprefix(prefix).removesuffix("/")
         return f"{whole}/{name}" if path != name and name in self.upstreams else None
 
     def metadata_url(self, url: str) -> str:

@@ -124,7 +124,7 @@ class Edge:
     async def _serve_page(self, method: str, path: str, send: Send) -> Refusal | None:
         page = self._handlers.pages.get(path)
         if page is None:
-            return _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
+            return _NO_TOKENS if path.startswith(_TOKEN_PATHS) else _NOTHING_HERE
         if method not in {"GET", "HEAD"}:
             return _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
         await send_answer(send, await page())
@@ -133,7 +133,7 @@ class Edge:
     def _exchange(self, scope: Mapping[str, Any], client: Client, path: str, receive: Receive) -> Exchange:
         return Exchange(
             method=scope["method"],
-            upstream=path.removeprefix("/mcp/") if path.startswith("/mcp/") else "",
+            upstream=path.removeprefix("/mcp/").removesuffix("/") if path.startswith("/mcp/") else "",
             url=f"{self._base_url}{path}",
             headers=client.headers,
             client_ip=client.ip,
@@ -211,6 +211,23 @@ def allowed_origins(configuration: Configuration) -> frozenset[str]:
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
     return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
+
+
+_TOKEN_PATHS: Final = (
+    "/register",
+    "/authorize",
+    "/token",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+)
+"""Where clients look for an authorization server that they take the gateway for."""
+_NOTHING_HERE: Final = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
+_NO_TOKENS: Final = _refusal(
+    404,
+    "request/path",
+    "This gateway issues no tokens and registers no clients.",
+    "Ask the authorization server that /.well-known/oauth-protected-resource names.",
+)
 
 
 _FOREIGN_PAGE: Final = _refusal(

@@ -75,7 +75,7 @@ GOOD = call("echo").body
         ("POST", "/healthz", {}, b"", 405, "request/http-method"),
         ("GET", "/nothing", {}, None, 404, "request/path"),
         ("POST", "/mcp/nothing", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
-        ("POST", "/mcp/echo/", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
+        ("POST", "/mcp/echo//", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
         ("POST", "/mcp/%65cho%00", {"content_type": "application/json"}, GOOD, 404, "upstream/unknown"),
     ],
 )

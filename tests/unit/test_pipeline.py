@@ -11,7 +11,7 @@ from gateway.errors import IdentityUnavailable
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline import handle_task
+from gateway.pipeline import _unknown_upstream, handle_task
 from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, Held, bench, call, read_out
@@ -88,6 +88,21 @@ async def test_an_upstream_that_is_not_configured_is_unknown_and_its_name_is_not
     assert (answer.status, answer.codes) == (404, ["upstream/unknown"])
     assert b"made-up-secret" not in answer.body
     assert "made-up-secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "said"),
+    [
+        (AuthMethod.JWT, "fils", "The nearest name is 'files'. Ask the operator for its name."),
+        (AuthMethod.ANONYMOUS, "fils", "Ask the operator for its name."),
+        (AuthMethod.JWT, "made-up-secret", "Ask the operator for its name."),
+        (AuthMethod.JWT, "files" * 100_000, "Ask the operator for its name."),
+    ],
+)
+def test_a_caller_with_credentials_learns_the_nearest_upstream(method: AuthMethod, name: str, said: str):
+    refusal = _unknown_upstream(name, ["files", "mail"], Principal("ada", "https://idp.example", method))
+
+    assert (refusal.status, refusal.reason.code, refusal.reason.remedy) == (404, "upstream/unknown", said)
 
 
 async def test_an_answer_says_protocol_where_configured(tmp_path: Path):

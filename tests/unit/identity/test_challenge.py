@@ -77,7 +77,8 @@ def test_where_every_token_must_be_bound_only_dpop_is_offered():
     [
         ("https://gateway.example/mcp/github", "/mcp/github"),
         ("https://gateway.example/mcp/other", "/mcp"),
-        ("https://gateway.example/mcp/github/", "/mcp"),
+        ("https://gateway.example/mcp/github/", "/mcp/github"),
+        ("https://gateway.example/mcp/github//", "/mcp"),
         ("https://gateway.example/mcp/git%68ub", "/mcp"),
         ("https://gateway.example/github", "/mcp"),
         ("https://gateway.example/tasks", "/mcp"),

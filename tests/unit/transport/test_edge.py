@@ -322,6 +322,25 @@ async def test_pages_are_only_read(method: str, path: str, status: int, code: st
     assert code_of(there.body) == code
 
 
+@pytest.mark.parametrize(("path", "upstream"), [("/mcp/files", "files"), ("/mcp/files/", "files"), ("/mcp//", "")])
+async def test_a_slash_at_the_end_of_an_endpoint_changes_nothing(path: str, upstream: str):
+    recorder = Recorder()
+
+    assert await client(recorder).ask("GET", path, HOST) == 200
+    assert [exchange.upstream for exchange in recorder.exchanges] == [upstream]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/register", "/authorize", "/token", "/.well-known/oauth-authorization-server/mcp/a"])
+async def test_a_client_that_looks_for_tokens_here_is_sent_to_the_authorization_server(method: str, path: str):
+    there = client()
+
+    assert await there.ask(method, path, HOST) == 404
+    assert code_of(there.body) == "request/path"
+    assert b"issues no tokens" in there.body
+    assert b"/.well-known/oauth-protected-resource" in there.body
+
+
 async def test_more_requests_at_once_than_configured_are_refused():
     held = asyncio.Event()
 
