@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
 
 _POLL_SECONDS = 0.2
+_CALLS_KEPT = 1_000
+"""Calls whose targets `tail` remembers, for the entries that tell how they ended."""
 _HEAD = re.compile(r"[0-9a-f]{64}")
 
 
@@ -174,11 +176,13 @@ def tail(
     latest: deque[JsonObject] = deque(maxlen=lines)
     live = False
 
+    targets = OrderedDict[str, str]()
+
     def put(entry: JsonObject) -> None:
         if as_json:
             line(_compact(entry))
         else:
-            out.print(_line(entry))
+            out.print(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
 
     def wait() -> bool:
         nonlocal live
@@ -192,9 +196,13 @@ def tail(
         return follow
 
     for entry in reader.tail(path, wait=wait):
+        if entry["kind"] == "observed" and not as_json:
+            # A bookkeeping entry of history says nothing to a person.
+            continue
         if live:
             put(entry)
         else:
+            _target_of(cast("dict[str, Any]", entry), targets)
             latest.append(entry)
 
 
@@ -292,8 +300,19 @@ def _compact(entry: JsonObject) -> str:
     return json.dumps(entry, separators=(",", ":"))
 
 
-def _line(entry: JsonObject) -> Text:
-    """One entry in one line: when, what, on what, by whom, why."""
+def _target_of(fields: dict[str, Any], targets: OrderedDict[str, str]) -> str | None:
+    """Return the target of the call that an entry belongs to. `targets` keeps those of the latest calls."""
+    target, call = fields.get("target"), str(fields.get("id"))
+    if isinstance(target, dict):
+        targets[call] = str(cast("dict[str, Any]", target).get("id"))
+        if len(targets) > _CALLS_KEPT:
+            targets.popitem(last=False)
+        return None
+    return targets.get(call)
+
+
+def _line(entry: JsonObject, target: str | None = None) -> Text:
+    """Return an entry as one line: time, kind, target, caller and reasons. `target` is the target of its call."""
     from rich.text import Text
 
     from gateway.upstream.pins import visible
@@ -304,7 +323,7 @@ def _line(entry: JsonObject) -> Text:
     word = "refused" if kind == "refused" else word
     shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
     shown.append_text(styled(str(word), f"{word:<10}"))
-    for part in _details(fields):
+    for part in (*([target] if target else []), *_details(fields)):
         shown.append(f" {visible(part)}")
     return shown
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,14 @@ _SHOWN: Final = 100
 """Characters of an upstream's answer; a refusal is shown in full."""
 
 
+class Form(StrEnum):
+    """Forms of a tour: a line for each step, each step in full, or JSON lines."""
+
+    BRIEF = "brief"
+    FULL = "full"
+    JSON = "json"
+
+
 @dataclass(slots=True)
 class _Tally:
     allowed: int = 0
@@ -39,15 +48,15 @@ class _Tally:
     unexpected: int = 0
 
 
-async def run(*, port: int | None, state: Path | None, as_json: bool) -> bool:
-    """Whether every step went as it should, and the journal is whole. Raises `GatewayError` if nothing can start."""
+async def run(*, port: int | None, state: Path | None, form: Form) -> bool:
+    """Return whether every step went as it should, and the journal is whole. Raise `GatewayError` if nothing can start."""
     with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
         tally = _Tally()
         async with trial.serving(port=port or trial.free_port(), state=state or Path(folder)) as configuration:
             async with _up(configuration):
-                await _walk(configuration, tally, as_json=as_json)
+                await _walk(configuration, tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_key(configuration.state))
-        _finish(tally, record, as_json=as_json)
+        _finish(tally, record, form)
         return tally.unexpected == 0 and record.ok
 
 
@@ -71,8 +80,8 @@ async def _up(configuration: Configuration) -> AsyncGenerator[None]:
         await server
 
 
-async def _walk(configuration: Configuration, tally: _Tally, *, as_json: bool) -> None:
-    if not as_json:
+async def _walk(configuration: Configuration, tally: _Tally, form: Form) -> None:
+    if form is not Form.JSON:
         out.print(f"[bold]A scripted agent goes through the gateway at {configuration.base_url}[/]")
     try:
         number = 0
@@ -82,10 +91,12 @@ async def _walk(configuration: Configuration, tally: _Tally, *, as_json: bool) -
             tally.allowed += step.outcome == "allowed"
             tally.refused += step.outcome == "refused"
             tally.unexpected += not expected
-            if as_json:
+            if form is Form.JSON:
                 line(json.dumps(_as_json(number, step, expected=expected)))
-            else:
+            elif form is Form.FULL:
                 _show(number, step, expected=expected)
+            else:
+                out.print(_in_one_line(number, step, expected=expected))
     except (MCPError, httpx2.HTTPError, ExceptionGroup) as error:
         raise UpstreamUnreachable(
             f"the scripted agent lost the gateway: {type(error).__name__}", "try again; see whether a proxy is set"
@@ -107,9 +118,27 @@ def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
     }
 
 
+def _in_one_line(number: int, step: Step, *, expected: bool) -> Text:
+    """Return a step as a line: its outcome, its target, and the reason codes of a refusal or the point of the step."""
+    told = ", ".join(step.codes) if step.codes else step.attempt.why
+    if not expected:
+        told = f"not as expected: it should have been {step.attempt.expect}"
+    return Text.assemble(
+        (f"{number:>2}  ", "dim"),
+        styled(step.outcome, f"{step.outcome.upper():<8}"),
+        f"  {_target(step):<26} ",
+        (told, "" if expected else "bold red"),
+    )
+
+
+def _target(step: Step) -> str:
+    attempt = step.attempt
+    return f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
+
+
 def _show(number: int, step: Step, *, expected: bool) -> None:
     attempt = step.attempt
-    what = f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
+    what = _target(step)
     out.print()
     out.print(
         Text.assemble(
@@ -128,8 +157,8 @@ def _show(number: int, step: Step, *, expected: bool) -> None:
         out.print(f"    This is not as expected: it should have been {attempt.expect}.", style="bold red")
 
 
-def _finish(tally: _Tally, record: Verification, *, as_json: bool) -> None:
-    if as_json:
+def _finish(tally: _Tally, record: Verification, form: Form) -> None:
+    if form is Form.JSON:
         line(
             json.dumps(
                 {
@@ -141,8 +170,11 @@ def _finish(tally: _Tally, record: Verification, *, as_json: bool) -> None:
             )
         )
         return
-    out.print()
     passed = f"{tally.allowed} allowed, {tally.refused} refused"
+    if form is Form.BRIEF and not tally.unexpected and record.ok:
+        out.print(styled("ok", f"{passed}, all as expected; the journal of {record.entries} entries verifies"))
+        return
+    out.print()
     if tally.unexpected:
         out.print(styled("fail", f"{passed}, {tally.unexpected} not as expected"))
     else:

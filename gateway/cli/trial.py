@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -29,10 +31,11 @@ from gateway.telemetry import logs
 AGENT: Final = "trial"
 _CLIENTS: Final = "mcp.json"
 """The client configuration, in the state folder."""
-_TOKEN_SECONDS: Final = 8 * 3600
+_TOKEN_SECONDS: Final = 365 * 86_400
+"""A year: the token outlives any trial. It is good for callers on this machine alone."""
 _HEADER: Final = """\
 # Written by `opagate up` each time it starts: the gateway that it runs. The demo upstreams live as long as it does.
-# Other commands find it here: opagate journal tail --config {path}
+# Other commands find it here: {name} journal tail --config {path}
 """
 _TITLES: Final = {
     "files": "a project's files: read them, write reports",
@@ -120,7 +123,9 @@ def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
         "upstreams": settings,
     }
     fresh = path.with_suffix(".new")
-    fresh.write_text(_HEADER.format(path=path) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    fresh.write_text(
+        _HEADER.format(path=path, name=program()) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
+    )
     fresh.replace(path)
     return config.load(path)
 
@@ -163,14 +168,14 @@ def _greet(configuration: Configuration, path: Path) -> None:
             f"  {name}", Text(f"{configuration.base_url}/mcp/{name}", style="cyan"), Text(_TITLES[name], style="dim")
         )
     show(rows)
-    _heading("Token", "for 8 hours, from this machine only")
+    _heading("Token", "for as long as this gateway runs, from this machine only")
     out.print(bearer, markup=False)
     _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
     out.print(f"{clients} is this with the token in it:", style="dim", markup=False)
     out.print(json.dumps(client_configuration(configuration, "TOKEN"), indent=2), markup=False)
     _heading("Try first", "in another terminal")
     where = f"--config {shlex.quote(str(path))}"
-    for remark, command in suggestions(configuration, where):
+    for remark, command in suggestions(configuration, where, program()):
         out.print(f"  # {remark}", style="dim", markup=False)
         out.print(f"  {command}", style="cyan", markup=False)
     out.print()
@@ -190,16 +195,28 @@ def _heading(title: str, remark: str) -> None:
     out.print(f"[bold]{title}[/] [dim]({remark})[/]")
 
 
-def suggestions(configuration: Configuration, where: str) -> Iterator[tuple[str, str]]:
-    """What can be tried, and the command for it. `where` is the option that names the configuration."""
-    yield "each decision, as it is made", f"opagate journal tail {where}"
-    yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where)
-    yield "why: the rule, and what would pass (the refusal names its ID)", f"opagate explain ID {where}"
-    yield "the tools, their labels and pins", f"opagate catalogue show {where}"
-    yield "a scripted agent shows what passes and what does not", "opagate up --once"
+def program() -> str:
+    """Return how a shell in this folder starts this program: its name if it is on the path, else its place."""
+    own = Path(sys.argv[0])
+    found = shutil.which("opagate")
+    if own.name != "opagate" or (found and Path(found).samefile(own)):
+        return "opagate"
+    return shlex.quote(os.path.relpath(own))
 
 
-def _call(url: str, where: str) -> str:
+def suggestions(configuration: Configuration, where: str, name: str = "opagate") -> Iterator[tuple[str, str]]:
+    """Yield suggestions for a first try: a remark and its command.
+
+    `where` is the option that names the configuration, `name` starts the program.
+    """
+    yield "each decision, as it is made", f"{name} journal tail {where}"
+    yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where, name)
+    yield "why: the rule, and what would pass (the refusal names its ID)", f"{name} explain ID {where}"
+    yield "the tools, their labels and pins", f"{name} catalogue show {where}"
+    yield "a scripted agent shows what passes and what does not", f"{name} up --once"
+
+
+def _call(url: str, where: str, name: str) -> str:
     body = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -207,7 +224,7 @@ def _call(url: str, where: str) -> str:
         "params": {"name": "send_message", "arguments": {"to": ["x@example.net"], "subject": "Hi", "body": "Hi"}},
     }
     return (
-        f'curl {url} -H "Authorization: Bearer $(opagate token --agent you {where})"'
+        f'curl {url} -H "Authorization: Bearer $({name} token --agent you {where})"'
         " -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'"
         f" -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"
     )

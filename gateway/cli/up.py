@@ -27,6 +27,9 @@ def up(
             help="The folder for keys, pins and the record. By default state/; a temporary one with --once.",
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --once: each step with all that was said.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --once: each step as a JSON line, for programs.")
     ] = False,
@@ -41,10 +44,11 @@ def up(
 
     from gateway.cli import tour, trial
 
-    if as_json and not once:
-        raise typer.BadParameter("--json goes with --once")
+    if (as_json or verbose) and not once:
+        raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
     if once:
-        passed = uvloop.run(tour.run(port=port, state=state, as_json=as_json))
+        form = tour.Form.JSON if as_json else tour.Form.FULL if verbose else tour.Form.BRIEF
+        passed = uvloop.run(tour.run(port=port, state=state, form=form))
         if not passed:
             raise typer.Exit(1)
     else:

@@ -305,7 +305,10 @@ class Limits(Settings):
 class Telemetry(Settings):
     """Logs and traces. Metrics are at `/metrics`."""
 
-    log: Literal["console", "json"] = Field(default="json", description="The form of the log on standard error.")
+    log: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="The form of the log on standard error; `auto`: `console` on a terminal, else `json`.",
+    )
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged from on.")
     otlp: Text | None = Field(default=None, description="OTLP/HTTP endpoint for traces; off without it.")
 

@@ -14,9 +14,12 @@ _LONGEST: Final = 4096
 """Characters of one value."""
 
 
-def configure(form: Literal["console", "json"], level: str) -> None:
-    """Set up structlog for the process. Standard library loggers of dependencies are heard from `warning` on."""
-    json = form == "json"
+def configure(form: Literal["auto", "console", "json"], level: str) -> None:
+    """Set up structlog for the process. Standard library loggers of dependencies are heard from `warning` on.
+
+    `auto` is `console` where standard error is a terminal, and `json` elsewhere.
+    """
+    json = form == "json" or (form == "auto" and not sys.stderr.isatty())
     renderer = (
         structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )

@@ -72,6 +72,8 @@ def test_only_commands_that_connect_to_upstreams_need_their_secrets(opagate: Opa
         (["token", "--agent", "a", "--group", "g"], "add --user", "opagate"),
         (["journal", "tail", "--lines", "x"], "invalid value for '--lines'", "opagate journal tail --help"),
         (["up", "--json"], "--json goes with --once", "opagate"),
+        (["up", "--verbose"], "--verbose goes with --once", "opagate"),
+        (["add", "--from", "none.json"], "gateway.yaml cannot be read", "opagate init --from"),
         (["check"], "there is no configuration file gateway.yaml", "opagate init"),
         (["serve"], "there is no configuration file gateway.yaml", "opagate init"),
         (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
@@ -336,7 +338,11 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     assert opagate("journal", "export", "--output", "x.jsonl").status == 0
     assert ((tmp_path / "x.jsonl").stat().st_mode & 0o777) == 0o600
     assert opagate("journal", "export", "--output", "x.jsonl").status == 2
-    assert len(opagate("journal", "tail", "--no-follow", "-n", "3").out.splitlines()) == 3
+    tailed = opagate("journal", "tail", "--no-follow", "-n", "12").out.splitlines()
+    assert len(tailed) == 12
+    assert all(
+        re.search(r"\d{3}Z (stop|start|(call|settled) +\w[\w-]* +(files|mail|tickets)/\w+ )", said) for said in tailed
+    )
 
     segment = next((tmp_path / "state/journal").glob("*.jsonl"))
     segment.write_bytes(segment.read_bytes().replace(b'"deny"', b'"DENY"', 1))
@@ -350,7 +356,16 @@ def test_the_tour_reads_well(opagate: Opagate):
 
     assert done.status == 0, done.err
     assert "REFUSED   mail/send_message" in done.out
-    assert "all as expected" in done.out
+    assert re.search(r"all as expected; the journal of \d+ entries verifies", done.out)
+    assert len(done.out.splitlines()) == 20
+    assert max(map(len, done.out.splitlines())) <= 120
+
+
+def test_the_tour_shows_all_that_was_said_when_it_is_asked_to(opagate: Opagate):
+    done = opagate("up", "--once", "--verbose")
+
+    assert done.status == 0, done.err
+    assert "What would help:" in done.out
     assert "every line follows from the one before" in done.out
 
 

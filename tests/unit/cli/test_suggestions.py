@@ -28,6 +28,33 @@ def test_what_init_names_next_can_be_run(status: Status, capsys: pytest.CaptureF
     assert [command for command in commands if not understood(command, status)] == []
 
 
+@pytest.mark.parametrize("on_path", [True, False])
+def test_the_program_is_named_as_a_shell_here_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, on_path: bool
+):
+    own = tmp_path / ".venv/bin/opagate"
+    own.parent.mkdir(parents=True)
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(own), "up"])
+    monkeypatch.setenv("PATH", str(own.parent) if on_path else "/usr/bin")
+
+    assert trial.program() == ("opagate" if on_path else ".venv/bin/opagate")
+
+
+def test_another_opagate_on_the_path_is_not_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for folder in ("own", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "opagate").write_text("#!/bin/sh\n")
+        (tmp_path / folder / "opagate").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "own/opagate"), "up"])
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+
+    assert trial.program() == "own/opagate"
+
+
 def test_what_can_be_tried_with_the_demo_can_be_run(status: Status):
     configuration = config.parse("identity: [{kind: development}]", base=Path())
     commands = [

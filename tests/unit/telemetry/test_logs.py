@@ -34,6 +34,17 @@ def fail() -> None:
     raise ValueError(SECRET)
 
 
+@pytest.mark.parametrize(("terminal", "form"), [(True, "console"), (False, "json")])
+def test_by_itself_the_form_is_for_a_person_at_a_terminal_and_else_for_a_program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, terminal: bool, form: str
+):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    configure("auto", "info")
+    structlog.get_logger("test").info("said")
+
+    assert capsys.readouterr().err.startswith("{") == (form == "json")
+
+
 def test_an_exception_is_told_by_its_type_and_place(capsys: pytest.CaptureFixture[str]):
     configure("json", "info")
     log = structlog.get_logger("test")
