@@ -26,6 +26,7 @@ from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
 from gateway.upstream import listing, lockfile, pins
 from gateway.upstream.definitions import MAX_KNOWN, Definitions
 from gateway.upstream.labels import highest, labels_of_resource
+from gateway.upstream.overlap_log import OverlapLog
 from gateway.upstream.pins import SUBJECTS
 from gateway.worker_thread import WorkerThread
 
@@ -127,6 +128,7 @@ class Catalogue:
         self._on_change = on_change
         self._on_pinned: Callable[[], object] = lambda: None
         self._untold: deque[Change] = deque()
+        self._overlap_log = OverlapLog()
         self._worker = WorkerThread()
         first_use = settings.trust == "first_use"
         self._definitions: dict[str, dict[Subject, Definitions]] = {
@@ -268,6 +270,8 @@ class Catalogue:
             if found.unlisted is None:
                 await self._note(name, "prompt", found.prompts, complete=True, own=True)
             await self._note(name, "tool", found.tools, complete=True, own=True)
+            overlaps = self._definitions[name]["tool"].overlaps
+            self._overlap_log.tell(name, await self._worker.run(sum(map(len, found.tools)), overlaps))
             await self.flush()
         finally:
             state.attempt = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Labels, Pin, Target
-from gateway.upstream import labels, pins
+from gateway.upstream import labels, overlaps, pins
 from gateway.upstream.pins import INSTRUCTIONS, Change, Definition, Pinned, Unreadable
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Upstream
     from gateway.model.wire import JsonObject
+    from gateway.upstream.overlaps import Overlap
     from gateway.upstream.pins import Subject
 
 _Seen: TypeAlias = Definition | Unreadable
@@ -194,7 +195,13 @@ class Definitions:
         schemas = {
             name: item.document.get("inputSchema") for name, item in self._seen.items() if isinstance(item, Definition)
         }
-        return labels.check(self.name, self._settings.tools, schemas) + self._unreadable
+        overlapping = tuple(overlap.sentence for overlap in self.overlaps())
+        return labels.check(self.name, self._settings.tools, schemas) + overlapping + self._unreadable
+
+    def overlaps(self) -> tuple[Overlap, ...]:
+        """Return the label patterns that say different things of a tool that is listed, or of a URI."""
+        tools = overlaps.of_tools(self.name, self._settings.tools, self._seen)
+        return tools + overlaps.of_resources(self.name, self._settings.resources)
 
     # --- judging ---
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from gateway.model.target import Effect, Labels, Sensitivity
+from gateway.upstream.overlaps import FIELDS, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from gateway.config import ToolLabels
     from gateway.model.target import Role
     from gateway.model.wire import Json, JsonObject
-
-_WILDCARDS = frozenset("*?[")
-_FIELDS = frozenset({"effect", "egress", "sensitivity"})
 
 
 def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
@@ -28,18 +26,18 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
     without a wildcard over patterns. What nothing says keeps the fail-closed default of `model.Labels`.
     """
     matching = [(key, labels) for key, labels in patterns.items() if fnmatchcase(name, key)]
-    ordered = [pair for pair in matching if _is_pattern(pair[0])] + [
-        pair for pair in matching if not _is_pattern(pair[0])
+    ordered = [pair for pair in matching if is_pattern(pair[0])] + [
+        pair for pair in matching if not is_pattern(pair[0])
     ]
     fields: dict[str, Any] = {}
     roles: dict[str, Role] = {}
     for _, labels in ordered:
         roles.update(labels.roles)
-        for field in _FIELDS:
+        for field in FIELDS:
             value = getattr(labels, field)
             if value is not None:
                 fields[field] = value
-    return Labels(**fields, roles=roles, assumed=_FIELDS - fields.keys())
+    return Labels(**fields, roles=roles, assumed=frozenset(FIELDS) - fields.keys())
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:
@@ -82,10 +80,6 @@ def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mappin
                         f"upstreams.{upstream}.tools.{pattern}.roles.{pointer}:"
                         f" the tool {tool!r} has no such argument in its inputSchema"
                     )
-
-
-def _is_pattern(key: str) -> bool:
-    return not _WILDCARDS.isdisjoint(key)
 
 
 def has_pointer(schema: Json, pointer: str) -> bool:

@@ -14,7 +14,7 @@ from gateway.upstream.pins import Change, Definition, read
 from tests.unit.upstream.scripted import Answer, stateless, tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Literal
 
@@ -72,9 +72,12 @@ class World:
                 self.changed.clear()
 
     def catalogue(
-        self, trust: Literal["first_use", "locked"] = "first_use", refresh: timedelta = timedelta(minutes=5)
+        self,
+        trust: Literal["first_use", "locked"] = "first_use",
+        refresh: timedelta = timedelta(minutes=5),
+        upstreams: Mapping[str, Upstream] | None = None,
     ) -> Catalogue:
-        upstreams = {
+        configured = upstreams or {
             "files": Upstream(url="http://127.0.0.1:1/mcp", audience="files.example", environment="staging"),
             "mail": Upstream(
                 url="http://127.0.0.1:2/mcp",
@@ -87,4 +90,4 @@ class World:
             ),
         }
         settings = CatalogueSettings(lock=self.lock, trust=trust, refresh=refresh)
-        return Catalogue(upstreams, settings, self.ports, clock=lambda: self.now, on_change=self.on_change)
+        return Catalogue(configured, settings, self.ports, clock=lambda: self.now, on_change=self.on_change)
