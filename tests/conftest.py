@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.conformance.run import Node
+from tests.machine import MISSING, skip_or_fail
 from tests.servers.echo import Recorder
 from tests.servers.serving import ROOT, ServerProcess, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-MISSING = "MISSING TOOL"
 ANYWHERE = "anywhere"
 """The profile of Hypothesis that all tests begin with."""
 GARBAGE = 100_000
@@ -92,10 +92,8 @@ def _tool(path: Path, name: str, needs: str) -> Path:
     """The path, if there is something. Without it the test is skipped, and under CI=true it fails."""
     if path.exists():
         return path
-    message = f"{MISSING}: {name}, expected at {path}; run `make tools` (needs {needs})"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
+    skip_or_fail(f"{name}, expected at {path}; run `make tools` (needs {needs})")
+    raise AssertionError
 
 
 @pytest.hookimpl(trylast=True)

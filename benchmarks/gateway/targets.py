@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -70,13 +71,18 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
+def _pinned_to(core: int) -> list[str]:
+    """Return the words that start a program on one core; none where `taskset` is missing, as on a Mac."""
+    return ["taskset", "-c", str(core)] if shutil.which("taskset") else []
+
+
 @contextmanager
 def process(command: list[str], *, core: int, folder: Path, **environment: str) -> Generator[subprocess.Popen[bytes]]:
     """A process pinned to one core, ended with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.log").open("ab") as log:
         running = subprocess.Popen(
-            ["taskset", "-c", str(core), *command],
+            [*_pinned_to(core), *command],
             cwd=ROOT,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import http.client
 import select
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from random import Random
 
 import pytest
 
+from tests import machine
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config, problems, refused, vanishing
 from tests.e2e.running import mortal_gateway
@@ -31,15 +31,9 @@ from tests.servers.serving import ServerProcess
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Path]:
     """A file system of 256 KiB, with 128 KiB of ballast."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "opagate-test", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here ({mounted.stderr.strip()})")
-    (place / "ballast").write_bytes(bytes(128 * 1024))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with machine.small_disk(tmp_path / "disk", "256k") as place:
+        (place / "ballast").write_bytes(bytes(128 * 1024))
+        yield place
 
 
 @requirement("fault/journal")

@@ -14,6 +14,7 @@ import pytest
 from mcp.client import Client
 
 from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY
+from tests import machine
 from tests.e2e.wire import Caller, Sent, call, caller, entries, legacy, stateless
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -270,6 +271,7 @@ def test_an_idle_stream_is_kept_alive_with_comments(anyone: Caller, recorder: Re
     assert b'"released"' in rest
 
 
+@machine.needs_proc
 @requirement("mcp/large")
 def test_a_hundred_megabytes_stream_through_in_little_memory(anyone: Caller):
     status = Path(f"/proc/{anyone.gateway.process.pid}/status")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from gateway.config import JournalSettings
 from gateway.errors import JournalError
 from gateway.journal.reader import entries, verify
 from gateway.journal.writer import Journal
+from tests import machine
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -26,22 +26,8 @@ KEY = b"k" * 32
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "opagate-test", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(
-            f"a file system cannot be mounted here ({mounted.stderr.strip()}); the size limit test runs instead"
-        )
-    try:
+    with machine.small_disk(tmp_path / "disk", "128k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @contextmanager

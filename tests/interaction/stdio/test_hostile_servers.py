@@ -21,18 +21,10 @@ from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
 from gateway.upstream.stdio.stream import MAX_EVENTS
 from gateway.upstream.stdio.throttle import REST, TURN
+from tests.machine import is_alive, needs_proc
 from tests.unit.upstream.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
 
 HOSTILE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("hostile.py")))
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 async def client_of(make: Make, mode: str, **settings: str) -> Client:
@@ -154,20 +146,21 @@ async def test_a_server_that_ignores_end_of_input_and_sigterm_is_killed(make: Ma
 
     await client.upstream.aclose()
 
-    assert not alive(child.pid)
+    assert not is_alive(child.pid)
     assert 3.5 < time.monotonic() - begun < 6.0
 
 
 async def test_a_helper_of_a_server_ends_with_its_session(make: Make):
     client = await client_of(make, "forks")
     helper = (await json_of(await client.call(1)))["result"]["helper"]
-    assert alive(helper)
+    assert is_alive(helper)
 
     await client.delete()
 
-    await until(lambda: not alive(helper))
+    await until(lambda: not is_alive(helper))
 
 
+@needs_proc
 async def test_many_sessions_leave_no_process_and_no_file_open(make: Make):
     upstream = make(*HOSTILE, "wrong_ids")
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - /proc
@@ -212,10 +205,10 @@ def test_servers_end_when_the_gateway_is_killed():
         assert gateway.stderr is not None
         children = [int(pid) for pid in gateway.stderr.readline().split()]
         assert len(children) == 2
-        assert all(alive(pid) for pid in children)
+        assert all(is_alive(pid) for pid in children)
         gateway.send_signal(signal.SIGKILL)
 
     deadline = time.monotonic() + 10
-    while any(alive(pid) for pid in children):
+    while any(is_alive(pid) for pid in children):
         assert time.monotonic() < deadline, "a server outlived the gateway"
         time.sleep(0.02)

@@ -12,6 +12,7 @@ from gateway.policy import verdict
 from gateway.replay.engine import Assume, StepOutcome, replay
 from gateway.replay.reader import read
 from gateway.replay.trace import BEGINNING, Expectation, Trace
+from tests import machine
 from tests.unit.policy.failing import failing_policy
 from tests.unit.replay.conftest import READ, allow, call, deciding, decision, trace
 
@@ -214,6 +215,7 @@ def test_an_expectation_is_met_by_effect_and_code(expect: Expectation | None, *,
     assert StepOutcome("t", 0, "a/b", decision("deny", "a/b", "x/y"), {}, expect).met is met
 
 
+@machine.needs_proc
 async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
     path = tmp_path / "long.jsonl"
     with path.open("w", encoding="utf-8") as file:

@@ -20,6 +20,7 @@ from gateway.upstream.stdio import child as child_module
 from gateway.upstream.stdio.child import MAX_UNREAD, Child, is_power_of_two, spawn
 from gateway.upstream.stdio.throttle import REST, TURN, Throttle
 from gateway.upstream.stdio.wire import Inbound
+from tests.machine import is_alive, needs_proc
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import PUPPET, until
 
@@ -60,15 +61,6 @@ async def owner() -> AsyncIterator[Owner]:
     yield owner
     if owner.child.pid:
         await owner.child.stop()
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - /proc
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def test_messages_arrive_and_junk_does_not(owner: Owner):
@@ -386,7 +378,7 @@ async def test_a_server_that_ignores_its_input_is_terminated_and_then_killed(
 
     await child.stop()
 
-    assert not alive(child.pid)
+    assert not is_alive(child.pid)
     assert owner.gone == [child]
 
 
@@ -411,12 +403,12 @@ async def test_a_helper_that_a_server_forked_ends_with_it(
     await until(lambda: bool(owner.heard))
     helper = owner.heard[0].id
     assert isinstance(helper, int)
-    assert alive(helper)
+    assert is_alive(helper)
 
     await child.stop()
 
-    assert not alive(child.pid)
-    await until(lambda: not alive(helper))
+    assert not is_alive(child.pid)
+    await until(lambda: not is_alive(helper))
 
 
 async def test_a_helper_of_a_server_that_died_is_killed_at_once(owner: Owner):
@@ -425,7 +417,7 @@ async def test_a_helper_of_a_server_that_died_is_killed_at_once(owner: Owner):
     assert await owner.end() == "exited with status 4"
     helper = owner.heard[0].id
     assert isinstance(helper, int)
-    await until(lambda: not alive(helper))
+    await until(lambda: not is_alive(helper))
 
 
 async def test_a_helper_that_left_the_group_does_not_hold_up_the_end(owner: Owner):
@@ -488,10 +480,12 @@ async def open_files_scenario() -> None:
         os.close(write)
 
 
+@needs_proc
 async def test_a_child_inherits_no_open_files():
     await open_files_scenario()
 
 
+@needs_proc
 def test_a_child_inherits_no_open_files_on_uvloop():
     uvloop.run(open_files_scenario())
 

@@ -16,6 +16,7 @@ from gateway.upstream.stdio import Status
 from gateway.upstream.stdio import spawner as spawner_module
 from gateway.upstream.stdio import upstream as upstream_module
 from gateway.upstream.stdio.wire import Inbound
+from tests.machine import needs_proc
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import (
     ALICE,
@@ -185,6 +186,7 @@ async def test_initialize_within_a_session_goes_to_its_child(make: Make):
     assert client.upstream.status().processes == 1
 
 
+@needs_proc
 async def test_nothing_of_the_http_request_reaches_the_child(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
