@@ -151,7 +151,9 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(request, Refusal):
         return request
     refused = (
-        await gateway.credential_chain.refusal(request, gateway.catalogue.audience(upstream))
+        await gateway.credential_chain.refusal(
+            request, gateway.catalogue.audience(upstream), trace=visit.trace.traceparent
+        )
         or sessionless.refusal(gateway.conversations, upstream, request)
         or await subscriptions.refusal(gateway, visit, request)
     )

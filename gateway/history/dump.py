@@ -13,11 +13,11 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
-    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "credentials", "lost",
+    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "credentials",
     "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
@@ -34,6 +34,7 @@ def dump(state: TaskState) -> bytes:
     ]
     written["shingles"] = {fingerprint: _pack(digests) for fingerprint, digests in state.shingles.items()}
     written["unkept"] = list(state.unkept)
+    written["lost"] = list(state.lost)
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
     written["links"] = _pack(state.links)
@@ -69,6 +70,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         },
         shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
+        lost=set(read["lost"]),
         sources=set(plain["results"].values()),
         trusted=set(_unpack(read["trusted"])) or NO_DIGESTS,
         endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,

@@ -307,7 +307,7 @@ class History:
             kept.stored = True
         if kept.carries:
             state = self.state(kept)
-            self._origins.tell(kept, state, state.credentials)
+            self._origins.tell(kept.owner, task.id, state, state.credentials)
         self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
         if kept.key:
             self._ids[kept.key] = task.id
@@ -424,7 +424,8 @@ class History:
         apply(state, event)
         kept.changed = True
         if isinstance(event, Observed | Read) and (event.credentials or event.lost):
-            self._origins.tell(kept, state, (shows.fingerprint for shows in event.credentials))
+            names = (shows.fingerprint for shows in event.credentials)
+            self._origins.tell(kept.owner, kept.task.id, state, names)
 
     def _known(self, task: Task) -> TaskHistory:
         kept = self._kept.get(task.id)

@@ -103,7 +103,7 @@ def _spread(state: TaskState) -> int | None:
 
 def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[CredentialFact, ...] | None:
     """Unknown as a whole if one that could not be kept may be in the call."""
-    if state.lost and _may_hold_lost(state, call, content):
+    if content.unsure:
         return None
     number = state.open[call].number
     found: list[CredentialFact] = []
@@ -115,16 +115,6 @@ def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[Cre
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
             found.append(_credential(state, sighting, number, content))
     return tuple(found)
-
-
-def _may_hold_lost(state: TaskState, call: str, content: CallContent) -> bool:
-    """Whether a credential is there whose origin is not known, or words that may be one, on their way to another system
-    than the only one that the task knows."""
-    if any(sighting.fingerprint not in state.credentials for sighting in content.sightings):
-        return True
-    systems = {system for touch in state.touched for system in touch.reached}
-    systems.update(known.audience for known in state.credentials.values() if known.audience is not None)
-    return systems != {state.open[call].touch.audience} and not content.tokens <= state.trusted
 
 
 def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:

@@ -22,6 +22,7 @@ from gateway.history.state import (
     ENDLESS,
     MAX_CREDENTIALS,
     MAX_ENDORSED,
+    MAX_MARKED,
     MAX_PRESENTED,
     MAX_TRUSTED,
     Grown,
@@ -127,7 +128,8 @@ def _observe(state: TaskState, event: Observed) -> None:
         depth = _depth(state, source.credentials, shows.fingerprint)
         known = Known("result", audience, source.number, depth, source.mint, shows.ordinary)
         _keep_credential(state, shows, known)
-    state.lost |= event.lost
+    if event.lost:
+        _lose(state, audience)
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     state.links = _grown(state.links, event.links)
     _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
@@ -142,7 +144,8 @@ def _read(state: TaskState, event: Read) -> None:
         call = event.number if event.late else None
         known = Known("result", event.audience, call, depth, event.mint or event.unknown, shows.ordinary)
         _keep_credential(state, shows, known)
-    state.lost |= event.lost
+    if event.lost:
+        _lose(state, event.audience)
     _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
 
 
@@ -164,11 +167,16 @@ def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
     """The first place seen stays."""
     if shows.fingerprint in state.credentials:
         return
-    if len(state.credentials) < MAX_CREDENTIALS:
+    if len(state.credentials) < MAX_CREDENTIALS + MAX_MARKED:
         state.credentials[shows.fingerprint] = known
         state.shingles[shows.fingerprint] = shows.shingles
-    else:
-        state.lost = True
+    elif known.audience is not None:
+        _lose(state, known.audience)
+
+
+def _lose(state: TaskState, audience: str) -> None:
+    if audience not in state.lost:
+        state.lost = _grown(state.lost, frozenset({audience}))
 
 
 def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:

@@ -13,6 +13,7 @@ from gateway.history.state import (
     MAX_CREDENTIALS,
     MAX_DESTINATIONS,
     MAX_LINKS,
+    MAX_MARKED,
     MAX_RESULT_TOKENS,
     MAX_RESULTS,
     MAX_SAID,
@@ -23,6 +24,7 @@ from gateway.history.state import (
     open_call,
     smallest,
 )
+from gateway.model.shingles import is_word_mark, mark_of, name_of
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
@@ -72,8 +74,9 @@ def observed(
     links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
     links = smallest(links, MAX_LINKS + 1 - len(state.links))
     sensitivity = higher(reservation.sensitivity, label)
-    lost = not content.complete and not state.lost
-    return Observed(call_id, _fresh(state, content), tokens, complete, sensitivity, lost=lost, links=links)
+    fresh, whole = _fresh(state, content)
+    lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
+    return Observed(call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links)
 
 
 def lost_result(state: TaskState, call_id: str) -> Observed:
@@ -100,6 +103,7 @@ def read(
         number = state.number + 1
     room = MAX_RESULT_TOKENS if untrusted or late else 0
     tokens, complete = _bounded(state, number, content, room, untrusted=untrusted)
+    fresh, whole = _fresh(state, content)
     return Read(
         number,
         round(at, 3),
@@ -111,15 +115,15 @@ def read(
         mint=target.labels.effect is Effect.MINT,
         unknown=source.unknown,
         used=() if past_call is None else past_call.used,
-        credentials=_fresh(state, content),
+        credentials=fresh,
         tokens=tokens,
         complete=complete,
-        lost=not content.complete and not state.lost,
+        lost=not (whole and content.complete) and target.audience not in state.lost,
     )
 
 
 def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
-    """Whether folding the event would change nothing, so that it need not be written down."""
+    """Return whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
         untrusted, audience, links = event.untrusted, event.audience, NO_DIGESTS
     else:
@@ -135,10 +139,35 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     )
 
 
-def _fresh(state: TaskState, content: ResultContent) -> tuple[Shown, ...]:
-    fresh = tuple(item for item in shown(content.sightings) if item.fingerprint not in state.credentials)
-    # One too many says that not all could be kept, once.
-    return fresh[: MAX_CREDENTIALS - len(state.credentials) + (not state.lost)]
+def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...], bool]:
+    """Return the credentials of a result that are new to the task, and whether all of them have room. Where a credential has
+    no room, its mark has."""
+    fresh: dict[str, Shown] = {}
+    complete = True
+    for item in shown(content.sightings) if content.sightings else ():
+        marked = _marked(item)
+        names = {item.fingerprint, item.fingerprint if marked is None else marked.fingerprint}
+        if any(name in state.credentials or name in fresh for name in names):
+            continue
+        number = len(state.credentials) + len(fresh)
+        kept = item if number < MAX_CREDENTIALS and _is_whole(item) else marked
+        if kept is None or number >= MAX_CREDENTIALS + MAX_MARKED:
+            complete = False
+        else:
+            fresh[kept.fingerprint] = kept
+    return tuple(fresh.values()), complete
+
+
+def _is_whole(item: Shown) -> bool:
+    """Return whether a credential was shown with its shingles, or is too short for any."""
+    mark = mark_of(item.shingles)
+    return mark is None or is_word_mark(mark) or len(item.shingles) > 1
+
+
+def _marked(item: Shown) -> Shown | None:
+    """Return a credential as its mark alone; `None` if it has no mark."""
+    mark = mark_of(item.shingles)
+    return None if mark is None else Shown(name_of(mark), NO_DIGESTS, item.ordinary)
 
 
 def _fingerprints(content: CallContent | None) -> tuple[str, ...]:

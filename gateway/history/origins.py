@@ -14,10 +14,10 @@ class Origins(Protocol):
     """What is told. `owner` is a principal's key, `task` an id."""
 
     def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> None:
-        """A result of the system `audience` has shown this credential to the task."""
+        """Keep that a result of the system `audience` has shown this credential to the task."""
 
-    def lose(self, owner: str, task: str, /) -> None:
-        """The task was shown credentials that are not told apart."""
+    def lose(self, owner: str, task: str, audience: str, /) -> None:
+        """Keep that this system has shown the task credentials that are not told apart."""
 
     def drop(self, owner: str, task: str, /) -> None:
         """The task is no longer kept."""
@@ -31,14 +31,13 @@ class Teller:
     def __init__(self, origins: Origins | None) -> None:
         self._origins = origins
 
-    def tell(self, kept: TaskHistory, state: TaskState, fingerprints: Iterable[str]) -> None:
-        """These credentials of the task are new, or the task is. One that the user gave is nobody else's, and one that
-        ordinary text may have in it would be found everywhere."""
+    def tell(self, owner: str, task: str, state: TaskState, fingerprints: Iterable[str]) -> None:
+        """Tell of new credentials of a task. A credential from the user belongs to no system, and an ordinary word would be
+        found everywhere."""
         if self._origins is None:
             return
-        owner, task = kept.owner, kept.task.id
-        if state.lost:
-            self._origins.lose(owner, task)
+        for audience in state.lost:
+            self._origins.lose(owner, task, audience)
         for fingerprint in fingerprints:
             known = state.credentials.get(fingerprint)
             if known is not None and known.audience is not None and not known.ordinary:

@@ -21,7 +21,7 @@ def of_call(state: TaskState, target: Target) -> Relevance:
     """What matters of the arguments of a call that are here already: nothing that is read later can be in them."""
     if not state.sources <= {target.audience}:
         words = "all"
-    elif state.unkept or state.lost:
+    elif state.unkept:
         words = "one"
     else:
         words = "none"

@@ -1,11 +1,12 @@
-"""What is kept of a task, and how much of it. Pure: no I/O, no clock, no randomness.
+"""The state of a task, and its bounds. Pure: no I/O, no clock, no randomness.
 
-What is kept is bounded; beyond a bound a fact becomes unknown, or counts too much. It never forgets:
+Beyond a bound a fact becomes unknown, or counts too much. A state never forgets:
 
 - A word belongs to the first untrusted result that held it. When no more words or results can be kept apart, each later
   call counts as fed by the rest (`flood`).
 - More destinations than `MAX_DESTINATIONS` count as `ENDLESS`.
-- When a credential that a result revealed cannot be kept, or was not told apart from others (`lost`), the origin of those not kept is unknown as a fact.
+- Of credentials beyond `MAX_CREDENTIALS` the marks are kept (see `model.shingles`). When one that a result revealed has no
+  room even so, or was not told apart from others, its system is in `lost`.
 - Words of trusted results and endorsements beyond the bound are not kept: more is asked, not less.
 
 The sets of systems, tenants and environments need no bound: there are no more than the configuration has.
@@ -38,6 +39,8 @@ ENDLESS: Final = 2**53 - 1
 """The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 MAX_CREDENTIALS: Final = 1_024
 """Each takes up to 7 KB in memory, with 64 shingles, and 700 bytes in the journal."""
+MAX_MARKED: Final = 8_192
+"""Credentials beyond these, of which the marks are kept: each takes 250 bytes, and 25 in the journal."""
 MAX_LINKS: Final = 6
 """Links that a task may be pointed at before none of them is followed any more. Which of them are read, each once, in which
 order and with which of two schemes, is one of 75,973 ways: 16 bits, less than a code of six digits."""
@@ -88,7 +91,8 @@ class TaskState:
     credentials: dict[str, Known] = field(default_factory=dict[str, Known])
     shingles: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     """Known credential → digests of its parts."""
-    lost: bool = False
+    lost: Grown[str] = frozenset()
+    """Audiences that have shown credentials which are not kept."""
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol, cast
 
 from gateway.inspection import followable_links
+from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.finding import Finding, Inspection, Known
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.encoded_text import decoded
@@ -55,7 +56,7 @@ class Detects(Protocol):
     """Finds credentials: by their form, and, given what a task has seen, those again in whatever disguise."""
 
     def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
     ) -> Inspection: ...
 
 
@@ -66,7 +67,7 @@ def analyse(
     goal: str | None,
     contract: Contract | None,
     detector: Detects | None = None,
-    known: Known | None = None,
+    known: Known | Index | None = None,
     relevance: Relevance = EVERYTHING,
 ) -> CallContent:
     """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from gateway.inspection import followable_links
 from gateway.inspection.arguments import analyse
+from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
@@ -42,17 +43,21 @@ class Inspector:
         *,
         quiet: ActiveSuppressions | None = None,
         relevance: Relevance = EVERYTHING,
+        index: Index | None = None,
     ) -> CallContent:
-        """What the arguments hold. `seen` are the credentials that the task was shown (`History.seen`), which are known
-        again in any form; `handles` the handles in the arguments, and what they stand for. `quiet` says what is taken
-        for no credential (`suppressions.of`). `relevance` is what matters of the words (`History.relevance`)."""
+        """Return the content of the arguments.
+
+        `seen` has the credentials that the task was shown (`History.seen`), and `index` the same as an index. The call is
+        searched for them in every form. `handles` maps the handles in the arguments to their credentials. `quiet` has the
+        suppressions in force (`suppressions.of`), and `relevance` the words that matter (`History.relevance`).
+        """
         return analyse(
             call,
             key=self.key,
             goal=task.goal,
             contract=task.contract,
             detector=_CallDetector(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
-            known=seen or None,
+            known=index or seen or None,
             relevance=relevance,
         )
 
@@ -122,7 +127,9 @@ class _CallDetector:
     quiet: ActiveSuppressions | None
     seen: Container[str]
 
-    def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
+    def inspect(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
+    ) -> Inspection:
         found = self.detector.inspect(arguments, roles, known, handles=self.handles)
         return replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen)) if self.quiet else found
 

@@ -16,18 +16,21 @@ import msgspec
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Shown
+from gateway.inspection.uncommon_words import has_uncommon
 from gateway.model.content import Sighting
 from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 
 Problem = Literal["foreign", "unsearched"]
-"""Another system's credential is there; or there is more than can be looked at, so that one may be."""
+"""Another system's credential is there; or one may be: there is more than can be looked at, or more was shown than is
+kept and an uncommon word is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What is about to be sent. `given` are handles that are known to be the upstream's own (request state, task ids)."""
+    """A message on its way to an upstream. `given` has values that hold no foreign credential: handles that the upstream made
+    (request state, task ids), and the gateway's own trace."""
 
     headers: Headers
     message: Message | None = None
@@ -36,10 +39,18 @@ class Sent:
 
 def problem(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | None:
     """What is wrong with sending this to `audience`, if anything."""
-    found = detector.inspect({"": _texts(sent)}, {}, shown.index, new=shown.blind)
+    texts = _texts(sent)
+    found = detector.inspect({"": texts}, {}, shown.index, new=False)
     if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
         return "foreign"
-    return "unsearched" if found.incomplete else None
+    if found.incomplete:
+        return "unsearched"
+    return "unsearched" if shown.has_lost_beside(audience) and _has_uncommon(texts) else None
+
+
+def _has_uncommon(texts: list[Json]) -> bool:
+    """Return whether a text may be a credential that was shown and is not kept."""
+    return any(has_uncommon(str(text)) for text in texts if text is not None and not isinstance(text, bool))
 
 
 def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
@@ -96,6 +107,8 @@ def _header_values(sent: Sent) -> Iterator[str]:
     arguments: frozenset[str] | None = None
     for name, value in sent.headers:
         text = _text(value)
+        if text in sent.given:
+            continue
         if name == NAME and (uri or decode(text) in sent.given):
             continue
         if name.startswith(PARAM_PREFIX):

@@ -58,6 +58,8 @@ class CallContent(Struct, frozen=True):
     """Whether the call reads something untrusted by what the goal names."""
     said: frozenset[int] = frozenset()
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
+    unsure: bool = False
+    """Whether the arguments may hold a credential of another system that could not be kept."""
 
 
 class Relevance(NamedTuple):

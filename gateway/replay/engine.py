@@ -15,10 +15,13 @@ from gateway.history.events import Opened, Released, Settled, shown
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed, reserved
+from gateway.history.origins import Teller
 from gateway.history.state import TaskState
+from gateway.inspection import other_tasks
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call, Context
 from gateway.model.content import ResultContent
@@ -38,6 +41,8 @@ Decide = Callable[[JsonObject], Awaitable[Decision]]
 
 KEY: Final = b"opagate replay: nothing that it digests is kept"
 """Of the digests and fingerprints of a replay, so that two runs have the same output."""
+_OWNER: Final = "replay"
+"""Whose task each trace is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class _Run:
         self._trace = trace
         self._assume = assume
         self._inspector = inspector
+        self._origins = Origins()
+        self._teller = Teller(self._origins)
         given = inspector.declared(trace.task.goal, trace.task.contract)
         self._state = apply(TaskState(), Opened(given.tokens, shown(given.sightings)))
 
@@ -94,6 +101,8 @@ class _Run:
         content = self._inspector.call(
             call, trace.task, state.shingles, relevance=relevance.of_call(state, call.target)
         )
+        if (shown := self._origins.of(_OWNER)) is not None:
+            content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
         apply(state, reserved(state, call_id, call, content, now))
         depth = depth_of(trace.principal, call.target)
         known = facts(state, now, call=call_id, content=content, depth=depth)
@@ -116,6 +125,8 @@ class _Run:
                 event = observed(self._state, call_id, content, least)
                 if not changes_nothing(self._state, event):
                     apply(self._state, event)
+                    names = (shows.fingerprint for shows in event.credentials)
+                    self._teller.tell(_OWNER, self._trace.task.id, self._state, names)
 
 
 def _written(result: Json) -> bytes:

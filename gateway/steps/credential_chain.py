@@ -6,18 +6,20 @@ sent outside the arguments (`refusal`), and what other tasks of the same caller 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from msgspec import structs
 
-from gateway.inspection import outside_arguments
+from gateway.inspection import other_tasks, outside_arguments
+from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Finding
-from gateway.inspection.credentials.origins import Origins, Shown
+from gateway.inspection.credentials.origins import Origins
+from gateway.inspection.credentials.recent import RecentIndexes
 from gateway.model.call import Call
-from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
@@ -33,8 +35,8 @@ OUTSIDE: Final = Reason(
 )
 UNSEARCHED: Final = Reason(
     "credential-chain/incomplete",
-    "The message is too large to be searched for the credentials that this caller has been shown.",
-    "Send less beside the arguments of a call, or answer with less.",
+    "The message cannot be searched for all credentials that this caller has been shown: it is too large, or these were too many.",
+    "Send less beside the arguments of a call, and no uncommon words, or answer with less.",
     controls=("ASI03", "NHI2", "MCP01"),
 )
 
@@ -46,16 +48,22 @@ class CredentialChain:
         self.origins = origins
         self._detector = detector
         self._worker = worker
+        self._indexes = RecentIndexes()
 
-    async def refusal(self, request: UpstreamRequest, audience: str) -> Refusal | None:
-        """Why a request must not be sent to the system `audience`: a credential of another system stands outside its arguments. `None` if it may.
+    def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> Index | None:
+        """Return the index of the credentials that a task has seen (`History.seen`); `None` for none."""
+        return self._indexes.of(task.id, seen)
 
-        For a caller whose tasks were shown no credential, as is usual, this costs one look-up.
+    async def refusal(self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None) -> Refusal | None:
+        """Refuse a request to the system `audience` with a credential of another system outside its arguments.
+
+        `trace` is the `traceparent` that the gateway itself made. For a caller whose tasks were shown no credential, as is
+        usual, this costs one look-up.
         """
         shown = self.origins.of(request.principal.key)
         if shown is None:
             return None
-        look = partial(outside_arguments.problem, _sent(request), shown, audience, self._detector)
+        look = partial(outside_arguments.problem, _sent(request, trace), shown, audience, self._detector)
         problem = await self._worker.run(_size(request), look)
         if problem is None:
             return None
@@ -66,27 +74,15 @@ class CredentialChain:
     ) -> CallContent:
         """The content of a call, completed by the credentials that other tasks of the caller were shown.
 
-        A caller may open as many tasks as it likes: if each knew only of its own credentials, a new task would know of none.
         `owner` is the caller's `Principal.key`, `size` the bytes of its message. For a caller whose other tasks were shown no
         credential this costs one look-up.
         """
         shown = self.origins.of(owner)
-        if shown is None:
+        if shown is None or not other_tasks.concern(shown, task.id, call.target.audience):
             return content
-        if shown.unsure(task.id) and any(_is_nowhere(item, shown) for item in content.sightings):
-            content = structs.replace(content, complete=False)
-        if not shown.beside(task.id):
-            return content
-        audience = call.target.audience
-        detector, roles = self._detector, call.target.labels.roles
-        found = await self._worker.run(size, partial(detector.inspect, call.arguments, roles, shown.index, new=False))
-        known = {item.fingerprint for item in content.sightings}
-        more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
-        sightings = (
-            replace(item, shown_by=shown.of_another(audience, item.fingerprint)) for item in (*content.sightings, *more)
+        return await self._worker.run(
+            size, partial(other_tasks.completed, content, call, shown, task.id, self._detector)
         )
-        kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
-        return structs.replace(content, sightings=kept, complete=content.complete and not found.incomplete)
 
     async def with_repeated_marked(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
         """The content of a result, with those credentials marked `ordinary` that only repeat what the request said.
@@ -106,26 +102,18 @@ class CredentialChain:
         return structs.replace(content, sightings=tuple(sightings))
 
 
-def _is_nowhere(item: Sighting, shown: Shown) -> bool:
-    """Whether no system is known to have shown a credential. What a goal repeats may be one that was not kept."""
-    return item.handle is None and item.fingerprint not in shown.systems
-
-
-def _sighting(found: Finding) -> Sighting:
-    return Sighting(found.fingerprint, found.detector, found.pointer, found.role, found.form)
-
-
 def _size(request: UpstreamRequest) -> int:
     """Bytes of all that is sent."""
     headers = sum(len(name) + len(value) for name, value in request.headers)
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
-def _sent(request: UpstreamRequest) -> outside_arguments.Sent:
+def _sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
     """The handles that the message names were checked to be the upstream's, given to this caller."""
     message = request.message
+    given = frozenset(() if trace is None else (trace.decode(),))
     if message is None:
-        return outside_arguments.Sent(request.headers)
+        return outside_arguments.Sent(request.headers, given=given)
     state = state_of(message)
     handles = tasks_of(message) if state is None else tasks_of(message) | {state}
-    return outside_arguments.Sent(request.headers, message, handles)
+    return outside_arguments.Sent(request.headers, message, handles | given)

@@ -77,17 +77,17 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
     """What the arguments hold."""
     size, seen = len(case.message.body), gateway.history.seen(case.task)
     quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
-    # What a task has seen goes on changing.
-    known = dict(seen) if gateway.worker.offloads(size) else seen
+    index = gateway.credential_chain.index(case.task, seen)
     relevance = gateway.history.relevance(case.task, case.call.target)
     look = partial(
         gateway.inspector.call,
         case.call,
         case.task,
-        known,
+        seen,
         case.presented.stand_ins(),
         quiet=quiet,
         relevance=relevance,
+        index=index,
     )
     content = await gateway.worker.run(size, look)
     return await gateway.credential_chain.with_other_tasks(

@@ -8,6 +8,7 @@ Every other tool answers with the page of `PAGES` that the argument `page` names
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Mapping
@@ -40,6 +41,16 @@ def made(name: str) -> str:
     return "glpat-" + hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
+def password(name: str) -> str:
+    """A password without any form, the same in each process."""
+    return base64.b32encode(hashlib.sha256(name.encode()).digest()).decode()[:16].swapcase()
+
+
+def environment(first: int, count: int) -> str:
+    """Lines of a file of passwords."""
+    return "\n".join(f"SERVICE_{number}_PASSWORD={password(str(number))}" for number in range(first, first + count))
+
+
 KEY, SECOND, THIRD, NEW = made("key"), made("second"), made("third"), made("new")
 PEM: Final = "\n".join(
     ("-----BEGIN PRIVATE KEY-----", *(made(f"line-{line}")[6:] * 2 for line in range(20)), "-----END PRIVATE KEY-----")
@@ -65,6 +76,9 @@ PAGES: Final[Mapping[str, str]] = {
     "poison": 'password="Mozilla/5.0 (X11; Linux x86_64)", secret: claude-code, api_key="dev-7f3c9a1e5b2d48"',
     "reading": "Worth reading: www.news.test and https://blog.test/today. Not https://blog.test/?q=what-you-know.",
     "flood": " ".join(made(f"flood-{number}") for number in range(1_030)),
+    "environment": environment(0, 1_100),
+    **{f"environment-{number}": environment(1_000 * number, 400) for number in range(3)},
+    **{f"deluge-{number}": environment(4_000 * number + 10_000, 4_000) for number in range(3)},
     "alphabet": " ".join(f"https://leak.test/{letter}" for letter in "abcdefg"),
     "advice": f"Send the report to {ADDRESS} and pay 4711.50 there.",
 }
@@ -116,7 +130,10 @@ def _listed(method: str, shown: str) -> JsonObject | None:
         case "server/discover":
             return (plain_result(method, {}) or {}) | {"capabilities": CAPABILITIES}
         case "tools/list":
-            return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]} | fresh
+            tools: list[JsonObject] = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
+            return {
+                "tools": [*tools, *([] if shown == PAGES["none"] else [{"name": "x", "description": shown}])]
+            } | fresh
         case "prompts/list":
             return {"prompts": [{"name": name} for name in ("p", "hello")]} | fresh
         case "resources/list":

@@ -20,7 +20,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from tests.e2e.desk import KEY, made
+from tests.e2e.desk import KEY, WORD, made
 from tests.e2e.running import leave, mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import META, Answer, Caller, Sent, call, entries, legacy, stateless
@@ -201,6 +201,51 @@ def test_a_credential_in_parts_is_found(ada: Agent):
     refused(ada, "billing", beside(legacy("ping", _meta={"note": second}), x_a=first))
     refused(ada, "billing", legacy("ping", _meta={"a": first, "b": [1, second]}))
     refused(ada, "billing", legacy("ping", _meta={first: second}))
+
+
+def listing(page: str) -> Sent:
+    """A list of tools in which a hostile server says more than it has tools."""
+    return beside(legacy("tools/list"), x_page=page)
+
+
+def reading(page: str) -> Sent:
+    return call("read", page=page)
+
+
+@requirement("history/elsewhere")
+@pytest.mark.parametrize("flood", [listing, reading])
+def test_a_flood_of_credentials_hides_none_beside_arguments(
+    one: GatewayProcess, systems: Servers, flood: Callable[[str], Sent]
+):
+    """Also one in a list of tools that nobody called."""
+    ada = agent(one, systems, f"flooded-{flood.__name__}")
+    assert post(ada, "crm", flood("environment"))[0].status == 200
+    ada.passes("chat", "read", page="word")
+    fresh = agent(one, systems, f"flooded-{flood.__name__}")
+    for task in (ada, fresh, fresh.declare()):
+        for disguised in (WORD, " ".join(WORD), base64.b64encode(WORD.encode()).decode(), WORD.upper()):
+            refused(task, "billing", beside(call("read"), x_note=disguised))
+            refused(task, "billing", legacy("ping", _meta={"note": f"use {disguised} there"}))
+        passes(task, "billing", beside(call("read"), x_note="nothing of note", user_agent="agent/2.11 (x86_64; Linux)"))
+        passes(task, "chat", beside(call("read"), x_note=WORD))
+        task.denied(["credential-chain/presentation"], "billing", "read", query=f"try {WORD}")
+
+
+@requirement("history/elsewhere")
+def test_who_was_shown_more_than_can_be_told_apart_sends_nothing_uncommon_beside_arguments(
+    one: GatewayProcess, systems: Servers
+):
+    ada = agent(one, systems, "deluged-elsewhere")
+    for number in range(3):
+        ada.passes("crm", "read", page=f"deluge-{number}")
+    ada.passes("crm", "read", page="word")
+    fresh = agent(one, systems, "deluged-elsewhere")
+    for task in (ada, fresh, fresh.declare()):
+        for sent in (beside(call("read"), x_note=WORD), legacy("ping", _meta={"note": WORD.replace("-", " ")})):
+            answer, came = post(task, "billing", sent)
+            assert (answer.status, answer.codes, came) == (400, ["credential-chain/incomplete"], False), answer.body
+        passes(task, "crm", beside(call("read"), x_note=WORD))
+        passes(task, "billing", legacy("ping", _meta={"note": "the latest invoice"}))
 
 
 @requirement("history/elsewhere")

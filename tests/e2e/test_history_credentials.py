@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made
+from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made, password
 from tests.e2e.systems import Agent, Servers, agent, with_sdk
 from tests.e2e.wire import entries
 from tests.gateway_process import GatewayProcess
@@ -87,15 +87,64 @@ def test_more_credentials_than_are_kept_apart_hide_none(ada: Agent):
     ada.passes("crm", "read", page="flood")
     ada.passes("crm", "read", page="word")
     ada.passes("crm", "read", page="key")
-    unknown = ["credential-chain/incomplete"]
+    there = ["credential-chain/presentation"]
     ada.passes("crm", "read", query=f"try {WORD}")
-    ada.denied(unknown, "billing", "use", token=KEY)
-    ada.denied(unknown, "billing", "read", query=f"try {WORD}")
-    ada.denied(unknown, "billing", "read", first=KEY[:15], second=KEY[15:])
+    ada.denied(there, "billing", "use", token=KEY)
+    ada.denied(there, "billing", "read", query=f"try {WORD}")
+    ada.denied(there, "billing", "read", first=KEY[:15], second=KEY[15:])
     ada.passes("billing", "read", query="the latest invoice")
-    elsewhere = [*unknown, "fan-out/incomplete", "toxic-flow/incomplete"]
-    ada.declare(goal=f"Use {KEY} at billing").denied(elsewhere, "billing", "use", token=KEY)
+    ada.declare(goal=f"Use {KEY} at billing").denied(there, "billing", "use", token=KEY)
     ada.declare().passes("billing", "read")
+
+
+FLOODS: dict[str, tuple[str, ...]] = {
+    "one result": ("environment",),
+    "three files": ("environment-0", "environment-1", "environment-2"),
+}
+
+
+@requirement("history/credentials")
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("form", DISGUISES)
+def test_what_comes_after_a_flood_of_credentials_is_known_in_every_task(
+    one: GatewayProcess, systems: Servers, form: str, flood: str
+):
+    ada = with_sdk(agent(one, systems, f"flooded-{flood}-{form}"))
+    for page in FLOODS[flood]:
+        ada.passes("crm", "read", page=page)
+    ada.passes("crm", "read", page="word")
+    disguised, there = DISGUISES[form](WORD), ["credential-chain/presentation"]
+    fresh = agent(one, systems, f"flooded-{flood}-{form}")
+    for task in (ada, fresh, ada.declare(), fresh.declare(goal=f"Log in with {WORD}")):
+        task.denied(there, "billing", "use", token=disguised)
+        task.denied(there, "billing", "read", query=disguised)
+        task.denied(there, "billing", "read", first=WORD[:9], second=WORD[9:])
+        task.passes("billing", "read", query="the latest invoice of 2026-11-28, number 4711")
+
+
+@requirement("history/credentials")
+def test_what_comes_after_a_flood_of_credentials_goes_home(ada: Agent):
+    ada.passes("crm", "read", page="environment")
+    ada.passes("crm", "read", page="key")
+    ada.passes("crm", "use", token=KEY)
+    ada.passes("crm", "use", token=password("1099"))
+    ada.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    flow = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
+    flow.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
+
+
+@requirement("history/credentials")
+def test_who_was_shown_more_than_can_be_told_apart_sends_nothing_uncommon(one: GatewayProcess, systems: Servers):
+    ada = with_sdk(agent(one, systems, "deluged"))
+    for number in range(3):
+        ada.passes("crm", "read", page=f"deluge-{number}")
+    ada.passes("crm", "read", page="word")
+    fresh = with_sdk(agent(one, systems, "deluged"))
+    for task in (ada, fresh, ada.declare(), fresh.declare(goal=f"Log in with {WORD}")):
+        task.denied(["credential-chain/incomplete"], "billing", "use", token=WORD)
+        task.denied(["credential-chain/incomplete"], "billing", "read", first=WORD[:9], second=WORD[9:])
+        task.passes("billing", "read", query="the latest invoice")
+        task.passes("crm", "read", query=f"try {WORD}")
 
 
 @requirement("history/credentials")

@@ -7,7 +7,7 @@ down to the string that holds it. A known credential that no string holds alone,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kno
 from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import placeholder, plausible, strength
+from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
@@ -49,45 +50,76 @@ class Index:
     """Known credentials, to be looked for in many texts. One thread may change it while another looks: what is added or
     removed meanwhile is found, or is not."""
 
-    __slots__ = ("_by_gram", "_samples", "short")
+    __slots__ = ("_by_gram", "_samples", "_windows", "_words")
 
     def __init__(self, known: Known) -> None:
-        self._samples: dict[str, frozenset[int]] = {}
-        self.short: set[str] = set()
-        """Those without shingles: found as whole words only."""
+        self._samples: dict[str, tuple[int, ...]] = {}
         self._by_gram: dict[int, list[str]] = {}
-        for name, sample in known.items():
-            self.add(name, sample)
+        self._windows: dict[int, str] = {}
+        self._words: dict[int, str] = {}
+        for name, shingles in known.items():
+            self.add(name, shingles)
 
     def __bool__(self) -> bool:
-        return bool(self._samples or self.short)
+        return bool(self._samples or self._words or self._windows)
 
-    def add(self, name: str, sample: frozenset[int]) -> None:
-        """One that was not known before."""
-        if not sample:
-            self.short.add(name)
+    @property
+    def has_marks(self) -> bool:
+        """Return whether a credential is known by its mark alone."""
+        return bool(self._windows or self._words)
+
+    @property
+    def has_words(self) -> bool:
+        """Return whether a credential is known as a whole word alone."""
+        return bool(self._words)
+
+    @property
+    def has_windows(self) -> bool:
+        """Return whether a credential is known by the mark of a window alone."""
+        return bool(self._windows)
+
+    def add(self, name: str, shingles: Collection[int]) -> None:
+        """Add a credential that was not known before. Without shingles it is known by its mark, or as a whole word."""
+        sample = grams_of(shingles)
+        if sample:
+            self._samples[name] = sample
+            for shingle in sample:
+                self._by_gram.setdefault(gram(shingle), []).append(name)
             return
-        self._samples[name] = sample
-        for gram in sample:
-            self._by_gram.setdefault(gram, []).append(name)
+        mark = _own_mark(name)
+        (self._words if is_word_mark(mark) else self._windows)[mark] = name
 
     def remove(self, name: str) -> None:
-        """One that is known, and no longer."""
-        self.short.discard(name)
-        for gram in self._samples.pop(name, ()):
-            names = self._by_gram[gram]
+        """Remove a credential, if it is known."""
+        sample = self._samples.pop(name, None)
+        if sample is None:
+            mark = _own_mark(name)
+            (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
+            return
+        for digest in map(gram, sample):
+            names = self._by_gram[digest]
             names.remove(name)
             if not names:
-                del self._by_gram[gram]
+                del self._by_gram[digest]
 
     def met(self, grams: Iterable[int]) -> set[int]:
-        """Those of the shingles of a text that one of them has."""
+        """Return the grams of a text that occur in any known credential."""
         return self._by_gram.keys() & grams
 
     def made_of(self, met: set[int]) -> set[str]:
-        """Those that these shingles make."""
-        names = {name for gram in met for name in tuple(self._by_gram.get(gram, ()))}
-        return {name for name in names if covered(self._samples.get(name, frozenset()), met)}
+        """Return the names of the credentials that these grams make."""
+        names = {name for digest in met for name in tuple(self._by_gram.get(digest, ()))}
+        return {name for name in names if covered(self._samples.get(name, ()), met)}
+
+    def marked(self, marks: Iterable[int]) -> set[str]:
+        """Return the names of the credentials that are known by one of these marks alone."""
+        return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
+
+
+def _own_mark(name: str) -> int:
+    """Return the mark that the name of a credential without shingles says."""
+    mark = mark_named(name)
+    return word_mark(name) if mark is None else mark
 
 
 class _Leaf(NamedTuple):
@@ -225,7 +257,9 @@ class _Search:
         met = self._index.met(self._fingerprints.grams(text))
         self._met |= met
         found = self._index.made_of(met)
-        return found | (self._index.short & self._whole(text)) if self._index.short else found
+        if self._index.has_windows:
+            found |= self._index.marked(self._fingerprints.windows(text))
+        return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
 
     def _whole(self, text: bytes) -> set[str]:
         """The fingerprints of the words of a text, also of those that decode to one."""
@@ -242,6 +276,9 @@ class _Search:
         of = self._fingerprints
         name = of.of(hit.value, hit.host)
         shingles = of.shingles(hit.value)
+        if self._index.has_marks and hit.host is None:
+            mark = mark_of(shingles)
+            name = min(self._index.marked(() if mark is None else (mark,)), default=name)
         self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
 
     def _keep(self, finding: Finding) -> None:

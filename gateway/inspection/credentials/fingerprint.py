@@ -1,42 +1,58 @@
 """Names for credentials: the same in one deployment, meaningless in another. Pure.
 
 A fingerprint is HMAC-SHA-256 (FIPS 198-1) of the normalised value, so that a short secret cannot be found by trying
-values. Shingles are keyed digests of all runs of eight letters and digits, so that a secret is known again when it is
-cut in pieces, spaced, dashed or written in other case.
+values. Shingles know a value again when it is cut in pieces, spaced, dashed or written in other case. The mark among
+them knows it again as a whole, for credentials of which there are too many to keep all shingles.
+
+`model.shingles` has their form. A shingle is of six letters and digits, a mark of twelve, or of all of a shorter value.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import nsmallest
+from itertools import compress
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from gateway.model.shingles import IN_WINDOW, gram, word_mark
+
 LONGEST: Final = 2_048
 """Characters of a value that count. Of a longer one (a PEM block, a large JWT) the beginning is its name."""
-GRAM: Final = 8
+GRAM: Final = 6
+"""Letters and digits of a shingle."""
+WINDOW: Final = 12
+"""Letters and digits of which a mark is made. A shorter value is marked as a whole word."""
 SAMPLE: Final = 64
 """Shingles kept of one value: the smallest, which nobody without the key can choose."""
-_FEWEST: Final = 4
+_FEWEST: Final = 6
 """Shingles that must be there whatever the share: one word in common is chance."""
+_SHORTEST: Final = 3
+"""Runs of the shortest value that is known in pieces: in a shorter one they may be chance."""
+_TELLING: Final = 5
+"""Runs outside of words below which all runs of a value are kept."""
 
 _BLOCK: Final = 16
 _DIGITS: Final = 24
 _NOT_ALNUM: Final = bytes(code for code in range(256) if not chr(code).isascii() or not chr(code).isalnum())
 _QUOTES: Final = " \t\r\n\f\v\0\"'`“”‘’«»"
+_WORD_LIKE: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+"""Runs of letters as words have them."""
 
 
 class Fingerprints:
-    """Fingerprints and shingles under one key, the deployment's: at least 16 bytes."""
+    """Fingerprints, shingles and marks under one key, the deployment's: at least 16 bytes."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) < 16:
             raise ValueError("the fingerprint key has less than 16 bytes")
         self._key = key
-        # A block cipher on single blocks is a keyed permutation: a pseudo-random function of the eight bytes in each.
+        # A block cipher on single blocks is a keyed permutation: a pseudo-random function of the letters in each.
         # One call for a whole text costs a fraction of one digest a shingle.
         derived = hmac.digest(key, b"opagate/credential-shingles", "sha256")
         self._cipher = Cipher(algorithms.AES256(derived), modes.ECB())  # noqa: S305 - blocks are independent on purpose
@@ -48,24 +64,73 @@ class Fingerprints:
         """The fingerprint of a value: 24 hex digits. What is signed for one host is another credential at another, and
         no name of the value itself: nobody makes a token go to a host by writing it as a signature."""
         named = normalised(value)[:LONGEST] if host is None else f"{normalised(value)[:LONGEST]}\n{host}"
-        data = named.encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, data, "sha256").hex()[:_DIGITS]
+        return hmac.digest(self._key, encoded(named), "sha256").hex()[:_DIGITS]
+
+    def mark(self, value: str) -> int:
+        """Return the mark of a value: its smallest run of twelve letters, or the whole of a shorter value."""
+        text = distinguishing(normalised(value)[:LONGEST])
+        return self._mark(value, self.windows(encoded(text)), _Letters(text))
 
     def shingles(self, value: str) -> frozenset[int]:
-        """What is kept of a value to know it again in pieces. Empty for one of less than eight letters and digits."""
-        data = distinguishing(normalised(value)[:LONGEST]).encode("utf-8", "surrogatepass")
-        return frozenset(nsmallest(SAMPLE, set(self.grams(data))))
+        """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters."""
+        text = distinguishing(normalised(value)[:LONGEST])
+        grams, windows = self._grams_and_windows(letters(encoded(text)))
+        if len(grams) < _SHORTEST:
+            return frozenset({word_mark(self.of(value))})
+        counted = _Letters(text)
+        telling = counted.telling(GRAM)
+        sample = {grams[place]: place for place in reversed(telling if len(telling) >= _TELLING else range(len(grams)))}
+        kept = [gram | place for gram, place in sample.items()]
+        return frozenset(
+            [*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), self._mark(value, windows, counted)]
+        )
+
+    def _mark(self, value: str, windows: Sequence[int], counted: _Letters) -> int:
+        if not windows:
+            return word_mark(self.of(value))
+        return min([windows[place] for place in counted.telling(WINDOW)] or windows)
+
+    def _grams_and_windows(self, counted: bytes) -> tuple[list[int], list[int]]:
+        """Return both, for less than the price of two."""
+        blocks = _blocks(counted, GRAM)
+        first = len(blocks)
+        digested = self._digested(blocks + _blocks(counted, WINDOW))
+        return _numbers(digested[:first], 0), _numbers(digested[first:], IN_WINDOW)
 
     def grams(self, text: bytes) -> Sequence[int]:
-        """The keyed shingles of a text, all of them in order."""
-        counted = letters(text)
-        count = len(counted) - GRAM + 1
-        if count < 1:
-            return ()
-        blocks = bytearray(count * _BLOCK)
-        for place in range(GRAM):
-            blocks[place::_BLOCK] = counted[place : place + count]
-        return memoryview(self._cipher.encryptor().update(blocks)).cast("Q")[::2].tolist()
+        """Return the digests of all runs of six letters and digits in a text, in order, without places."""
+        return _numbers(self._digested(_blocks(letters(text), GRAM)), 0)
+
+    def windows(self, text: bytes) -> Sequence[int]:
+        """Return all runs of twelve letters and digits in a text, in order, as marks."""
+        return _numbers(self._digested(_blocks(letters(text), WINDOW)), IN_WINDOW)
+
+    def _digested(self, blocks: bytearray) -> bytearray:
+        return bytearray(self._cipher.encryptor().update(blocks)) if blocks else blocks
+
+
+def _blocks(counted: bytes, size: int) -> bytearray:
+    """Return a block of sixteen bytes for each run of so many letters."""
+    count = max(0, len(counted) - size + 1)
+    blocks = bytearray(count * _BLOCK)
+    for start in range(size if count else 0):
+        blocks[start::_BLOCK] = counted[start : start + count]
+    return blocks
+
+
+def _numbers(digested: bytearray, place: int) -> list[int]:
+    """Return the first half of each block as a number, with this place in its low bits."""
+    if not digested:
+        return []
+    count = len(digested) // _BLOCK
+    first = 0 if sys.byteorder == "little" else _BLOCK // 2 - 2
+    for offset, byte in enumerate(place.to_bytes(2, sys.byteorder)):
+        digested[first + offset :: _BLOCK] = bytes([byte]) * count
+    return memoryview(digested).cast("Q")[::2].tolist()
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def letters(text: bytes) -> bytes:
@@ -73,10 +138,36 @@ def letters(text: bytes) -> bytes:
     return text.lower().translate(None, _NOT_ALNUM)
 
 
-def covered(sample: frozenset[int], grams: Iterable[int]) -> bool:
-    """Whether half of a value, and no mere word of it, is among the shingles of a text."""
-    present = len(sample.intersection(grams))
+def covered(sample: Collection[int], grams: Iterable[int]) -> bool:
+    """Return whether half of a value, and no mere word of it, is among the grams of a text. `sample` are shingles."""
+    found = frozenset(grams)
+    present = sum(gram(shingle) in found for shingle in sample)
     return 0 < max((len(sample) + 1) // 2, min(len(sample), _FEWEST)) <= present
+
+
+class _Letters:
+    """The letters and digits of a value: which of them stand in words, and where words end."""
+
+    __slots__ = ("_ends", "_inside")
+
+    def __init__(self, text: str) -> None:
+        inside, ends = bytearray(len(text)), bytearray(len(text))
+        for match in _WORD_LIKE.finditer(text):
+            start, end = match.span()
+            inside[start:end] = b"\1" * (end - start)
+            ends[end - 1] = 1
+        counted = [char.isascii() and char.isalnum() for char in text]
+        self._inside = bytes(compress(inside, counted))
+        self._ends = bytes(compress(ends, counted))
+
+    def telling(self, size: int) -> list[int]:
+        """Return the places of runs of letters that reach beyond the words of the value, since other text has its words too.
+        Of a value without anything else, return the runs that reach from one word into the next."""
+        inside, ends = self._inside, self._ends
+        count = len(inside) - size + 1
+        if outside := [place for place in range(count) if inside.find(0, place, place + size) >= 0]:
+            return outside
+        return [place for place in range(count) if ends.find(1, place, place + size - 1) >= 0]
 
 
 def normalised(value: str) -> str:
@@ -101,5 +192,9 @@ def distinguishing(value: str) -> str:
     """The part of a value that no other has: of a JWT its signature, whose head and claims are much like another's."""
     if value.startswith("eyJ") and value.count(".") == 2:
         signature = value.rpartition(".")[2]
-        return signature if len(signature) >= 2 * GRAM else value
+        return signature if len(signature) >= _SIGNATURE else value
     return value
+
+
+_SIGNATURE: Final = 16
+"""Characters of a signature, at least."""

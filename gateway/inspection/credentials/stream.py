@@ -19,11 +19,14 @@ from gateway.inspection.credentials.finding import Finding, Hit
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import unescaped
 from gateway.inspection.credentials.ruleset import REACH, Ruleset, compiled
+from gateway.model.shingles import mark_of
 
 HOLD: Final = 4_096
 """Bytes that are held back at most. A longer credential is known by its beginning."""
-MAX_FINDINGS: Final = 4_096
+MAX_FINDINGS: Final = 16_384
 """Different credentials of one result that are told apart."""
+MAX_WHOLE: Final = 1_024
+"""Of these, the first that are given with their shingles: as many as a task keeps. Of the others there is the mark."""
 
 _PARTING: Final = (b'"', b" ", b"\n", b"'")
 _PEM_START: Final = b"-----BEGIN"
@@ -273,6 +276,9 @@ class Scanner:
             self.incomplete = True
             return None
         self._told[finding.fingerprint] = None
+        if len(self._told) > MAX_WHOLE:
+            mark = mark_of(finding.shingles)
+            return replace(finding, shingles=frozenset(() if mark is None else (mark,)))
         return finding
 
 

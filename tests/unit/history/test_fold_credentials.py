@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from gateway.history import state as bounds
 from gateway.history.events import Opened, Shown
 from gateway.history.fold import apply
@@ -101,30 +103,19 @@ def test_a_credential_that_was_made_in_the_task_is_said_so(
     assert known[0].minted_in_task
 
 
-def test_when_credentials_cannot_be_kept_unknown_ones_make_the_fact_unknown(
+def test_when_credentials_cannot_be_kept_a_call_that_may_hold_one_makes_the_fact_unknown(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
     many = [f"s{number}" for number in range(bounds.MAX_CREDENTIALS + 1)]
     agent.call("files", result=make_result(credentials=many))
 
-    assert agent.call("x", make_content(credentials=[many[-1]])).credentials is None
+    assert agent.state.lost == {"files"}
+    unsure = structs.replace(make_content(credentials=[many[-1]]), unsure=True)
+    assert agent.call("x", unsure).credentials is None
     kept = agent.call("x", make_content(credentials=[many[0]])).credentials
     assert kept is not None
     assert kept[0].origin_audience == "files"
     assert agent.call("x", make_content()).credentials == ()
-
-
-def test_when_credentials_cannot_be_kept_words_that_go_to_another_system_make_the_fact_unknown(
-    agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
-):
-    apply(agent.state, Opened(known=frozenset({7})))
-    many = [f"s{number}" for number in range(bounds.MAX_CREDENTIALS + 1)]
-    agent.call("files", result=make_result(credentials=many))
-
-    assert agent.call("files", make_content({8})).credentials == ()
-    assert agent.call("x", make_content({7, 8})).credentials is None
-    assert agent.call("x", make_content({7})).credentials == ()
-    assert agent.call("files", make_content({8})).credentials is None
 
 
 def test_credentials_of_an_agent_that_makes_them_up_do_not_take_the_room_of_others(
@@ -140,13 +131,14 @@ def test_credentials_of_an_agent_that_makes_them_up_do_not_take_the_room_of_othe
     assert len(agent.state.presented) <= bounds.MAX_PRESENTED
 
 
-def test_a_result_with_more_credentials_than_are_told_apart_makes_the_origin_of_others_unknown(
+def test_a_result_with_more_credentials_than_are_told_apart_loses_some_of_its_system(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
     agent.call("files", result=make_result(credentials=["told"]))
+    assert agent.state.lost == frozenset()
     agent.call("files", result=make_result(credentials=["first"], complete=False), trusted=True)
 
-    assert agent.call("mail", make_content(credentials=["another"])).credentials is None
+    assert agent.state.lost == {"files"}
     held = agent.call("mail", make_content(credentials=["told", "first"])).credentials
     assert held is not None
     assert [credential.origin for credential in held] == ["result", "result"]

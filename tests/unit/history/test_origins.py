@@ -12,10 +12,11 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
 from gateway.history import History, Restored, Store, rebuild, restore, snapshot
-from gateway.history.state import MAX_CREDENTIALS
+from gateway.history.state import MAX_CREDENTIALS, MAX_MARKED
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import ResultContent, Sighting
+from gateway.model.shingles import IN_WINDOW, name_of
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
@@ -39,7 +40,8 @@ class Told:
         self.owners.add(owner)
         self.notes.setdefault(task, set()).add((fingerprint, audience, shingles))
 
-    def lose(self, owner: str, task: str) -> None:
+    def lose(self, owner: str, task: str, audience: str) -> None:
+        assert audience == "crm-audience"
         self.owners.add(owner)
         self.lost.add(task)
 
@@ -103,6 +105,36 @@ def test_what_cannot_be_kept_or_told_apart_is_told_as_lost():
     assert told.lost == {task.id}
     assert len(told.notes[task.id]) == MAX_CREDENTIALS
 
+
+def test_of_credentials_for_which_there_is_no_room_the_mark_is_told():
+    told = Told()
+    kept = history(told)
+    task = kept.task(ADA, None, 1000.0)
+    marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + MAX_MARKED + 1)]
+    read(kept, task, *(sighting(f"f{mark}", 65_536, mark) for mark in marks))
+    assert told.lost == set()
+    names = {name for name, _, _ in told.notes[task.id]}
+    whole, rest = marks[:MAX_CREDENTIALS], marks[MAX_CREDENTIALS:]
+    assert names == {*(f"f{mark}" for mark in whole), *map(name_of, rest)}
+    assert set(kept.seen(task)) == names
+
+    read(kept, task, sighting("again", 65_536, rest[0]))
+    assert told.lost == set()
+    read(kept, task, sighting("more", 65_536, IN_WINDOW))
+    assert told.lost == {task.id}
+
+
+def test_ordinary_words_beyond_those_that_are_kept_are_not_told():
+    told = Told()
+    kept = history(told)
+    task = kept.task(ADA, None, 1000.0)
+    marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + 3)]
+    read(kept, task, *(sighting(f"f{mark}", mark, ordinary=True) for mark in marks))
+    assert told == Told()
+    assert len(kept.seen(task)) == len(marks)
+
+
+def test_what_is_lost_is_told_with_its_system():
     told = Told()
     kept = history(told)
     read(kept, kept.task(ADA, None, 1000.0), complete=False)

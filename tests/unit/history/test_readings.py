@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
@@ -123,8 +124,10 @@ def test_after_a_reading_that_was_not_looked_through_whole_nobody_knows_where_a_
     assert facts(state, 9.0, call="before", content=content).credentials
 
     take(state, stream(untrusted=False), ResultContent(complete=False))
-    apply(state, reserved(state, "after", call, content, 9.0))
-    assert facts(state, 9.0, call="after", content=content).credentials is None
+    unsure = structs.replace(content, unsure=True)
+    apply(state, reserved(state, "after", call, unsure, 9.0))
+    assert state.lost == {"a"}
+    assert facts(state, 9.0, call="after", content=unsure).credentials is None
 
 
 @requirement("history/read-elsewhere", "history/toxic-flow")
@@ -190,7 +193,7 @@ def test_what_is_kept_of_readings_is_bounded():
     many = tuple(Sighting(f"s{number}", "jwt") for number in range(bounds.MAX_CREDENTIALS + 5))
     take(state, stream(), ResultContent(many, frozenset(range(bounds.MAX_RESULT_TOKENS + 5))))
 
-    assert (len(state.credentials), state.lost) == (bounds.MAX_CREDENTIALS, True)
+    assert (len(state.credentials), state.lost) == (bounds.MAX_CREDENTIALS, {"a"})
     assert (len(state.tokens), state.unkept) == (bounds.MAX_RESULT_TOKENS, {"a"})
 
 

@@ -105,13 +105,6 @@ def test_nothing_is_wanted_while_all_that_was_read_is_of_the_system_that_is_call
     assert relevance.of_call(agent.state, files).words == "all"
 
 
-def test_a_credential_that_is_not_told_apart_may_be_a_word(agent: Agent, make_result: Callable[..., ResultContent]):
-    agent.call("files", result=make_result(complete=False), trusted=True)
-
-    assert agent.state.lost
-    assert relevance.of_call(agent.state, agent.make_call("files").target).words == "one"
-
-
 def test_the_values_that_a_call_tells_are_wanted_once_something_untrusted_was_read(agent: Agent):
     files = agent.make_call("files", trusted=True).target
     agent.call("files", trusted=True)

@@ -27,13 +27,13 @@ KEY = example("ghp_{w:30}{crc62}", Random(1))
 FRESH = example("ghp_{w:30}{crc62}", Random(2))
 
 
-def shown(*values: str, blind: bool = False) -> Shown:
+def shown(*values: str, lost: str | None = None) -> Shown:
     """A caller to whom `crm` has shown these."""
     origins = Origins()
     for value in values:
         origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
-    if blind:
-        origins.lose("ada", "u")
+    if lost is not None:
+        origins.lose("ada", "t", lost)
     found = origins.of("ada")
     assert found is not None
     return found
@@ -147,13 +147,20 @@ def test_what_no_system_has_shown_passes():
     assert problem(sent) is None
 
 
-def test_where_not_all_credentials_are_kept_every_credential_is_anothers_unless_it_is_known():
-    sent = Sent(
-        ((b"x-note", FRESH.encode()),), request("ping", _meta={"progressToken": "0f8e4c1a-58f4-4a0b-9b6e-6c9d3f0f3f11"})
-    )
-    assert problem(sent, known=shown(KEY, blind=True)) == "foreign"
-    assert problem(Sent(((b"x-note", KEY.encode()),)), "crm", shown(KEY, blind=True)) is None
-    assert problem(Sent((), sent.message), known=shown(KEY, blind=True)) is None
+def test_where_not_all_credentials_are_kept_any_uncommon_word_may_be_one_of_them():
+    note, password = ((b"x-note", FRESH.encode()),), request("ping", _meta={"note": "k7Qz 93mW 2tRx 8bLn"})
+    for sent in (Sent(note), Sent((), password), Sent(((b"k7qz-93mw-2trx", b"1"),))):
+        assert problem(sent, known=shown(KEY)) is None
+        assert problem(sent, known=shown(KEY, lost="wiki")) == "unsearched"
+        assert problem(sent, "wiki", known=shown(KEY, lost="wiki")) is None
+    assert problem(Sent(((b"x-note", KEY.encode()),)), known=shown(KEY, lost="wiki")) == "foreign"
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = ((b"user-agent", b"python-httpx2/2.1.0"), (b"accept", b"application/json, text/event-stream"))
+    common = request("ping", _meta={"progressToken": 7, "vendor/note": "the latest invoice of 2026-11-28"})
+    assert problem(Sent(headers, common), known=shown(KEY, lost="wiki")) is None
+    traced = (*headers, (b"traceparent", trace))
+    assert problem(Sent(traced, common), known=shown(KEY, lost="wiki")) == "unsearched"
+    assert problem(Sent(traced, common, {trace.decode()}), known=shown(KEY, lost="wiki")) is None
 
 
 def test_more_than_can_be_looked_at_is_told_from_nothing():

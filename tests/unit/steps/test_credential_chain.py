@@ -61,16 +61,21 @@ async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
 
 
 @requirement("history/credentials")
-async def test_what_may_be_one_that_another_task_was_shown_and_is_not_kept_is_refused(there: Bench):
-    await shown(there, "files")
-    unknown = call(text=f"glpat-{KEY[:5:-1]}")
-    assert "credential-chain/incomplete" not in (await there.ask(unknown)).codes
-    there.gateway.credential_chain.origins.lose((await caller(there)).key, "u")
+async def test_what_may_be_one_that_any_task_was_shown_and_is_not_kept_is_refused(there: Bench):
+    """A credential that no system is known to have shown, or any other uncommon word, also to the task that was shown it."""
+    origins, owner = there.gateway.credential_chain.origins, (await caller(there)).key
+    origins.lose(owner, "u", "files")
+    assert "isError" not in (await there.ask(call(text="k7Qz93mW2tRx"))).json["result"]
+    origins.lose(owner, "u", "crm")
 
     assert "isError" not in (await there.ask(call(text="nothing of note"))).json["result"]
     there.upstream.sent.clear()
-    assert (await there.ask(call(text=KEY))).codes[0] == "credential-chain/unknown"
-    assert (await there.ask(unknown)).codes[0] == "credential-chain/incomplete"
+    for text in (KEY, "k7Qz93mW2tRx", "k7Qz 93mW"):
+        assert (await there.ask(call(text=text))).codes == ["credential-chain/incomplete"]
+        assert (await there.ask(message("tools/call", name="read_file", arguments={text: 1}))).codes == [
+            "credential-chain/incomplete"
+        ]
+        assert (await there.ask(message("ping", _meta={"a": text}))).codes == ["credential-chain/incomplete"]
     assert there.upstream.sent == []
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import ALPHABETS
 from gateway.inspection.credentials.fingerprint import SAMPLE, Fingerprints, covered, distinguishing, normalised
+from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, name_of, word_mark
 
 KEYED = Fingerprints(b"k" * 32)
 
@@ -71,8 +72,43 @@ def test_lone_surrogates_have_a_name_too():
 
 
 def test_shingles_are_a_bounded_sample():
-    assert len(KEYED.shingles(secret(2000))) == SAMPLE
-    assert KEYED.shingles("short") == frozenset()
+    assert len(KEYED.shingles(secret(2000))) == SAMPLE + 1
+    assert KEYED.shingles("short") == {word_mark(KEYED.of("short"))}
+
+
+@pytest.mark.parametrize(
+    "value", [secret(12), secret(40), secret(2000), f"eyJ{secret(9)}.eyJ{secret(99)}.{secret(43)}"]
+)
+@pytest.mark.parametrize("written", ["{}", "x{}y", "no: {}!", "{}".upper()])
+def test_the_mark_of_a_value_is_in_whatever_holds_it_whole(value: str, written: str):
+    mark = KEYED.mark(value)
+
+    assert mark_of(KEYED.shingles(value)) == mark
+    assert mark in KEYED.windows(written.replace("{}", "-".join(value.lower())).encode())
+    assert mark not in KEYED.windows(secret(2000, 7).encode())
+    assert mark_named(name_of(mark)) == mark
+
+
+def test_a_short_value_is_marked_as_a_word():
+    assert KEYED.mark("abc123def45") == word_mark(KEYED.of("abc123def45"))
+    assert is_word_mark(KEYED.mark("hunter2"))
+    assert not is_word_mark(KEYED.mark("abc123def456"))
+
+
+def test_the_shingles_of_a_value_are_not_those_of_the_words_in_it():
+    """Text about something else has the words, and a few of them in a row."""
+    for value in ("k8s-Production-Db-7x9Q2w", "Welcome2024x-Kubernetes9", "orders-service-2f9a-kq71"):
+        for word in ("production", "the Kubernetes service", "Welcome to", "orders service"):
+            assert not set(grams_of(KEYED.shingles(value))) & {
+                shingle for shingle in KEYED.shingles(value) if gram(shingle) in KEYED.grams(word.encode())
+            }
+    passphrase = KEYED.shingles("correct-horse-battery-staple")
+    assert not {gram(item) for item in passphrase} & {*KEYED.grams(b"correct"), *KEYED.grams(b"battery")}
+    assert covered(grams_of(passphrase), KEYED.grams(b"correct horse battery staple"))
+
+
+def test_a_value_that_is_one_word_has_the_shingles_of_it():
+    assert {gram(item) for item in grams_of(KEYED.shingles("kqzvmwtrplxy"))} == set(KEYED.grams(b"kqzvmwtrplxy"))
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 5, 10])
@@ -81,24 +117,28 @@ def test_a_value_is_known_again_with_marks_between_its_pieces(pieces: int):
     size = len(value) // pieces
     written = " - ".join(value[start : start + size] for start in range(0, len(value), size))
 
-    assert covered(KEYED.shingles(value), KEYED.grams(written.upper().encode()))
+    assert covered(grams_of(KEYED.shingles(value)), KEYED.grams(written.upper().encode()))
 
 
 def test_a_beginning_or_another_value_is_not_it():
     value = secret()
 
-    assert not covered(KEYED.shingles(value), KEYED.grams(value[:20].encode()))
-    assert not covered(KEYED.shingles(value), KEYED.grams(secret(seed=2).encode()))
+    assert not covered(grams_of(KEYED.shingles(value)), KEYED.grams(value[:20].encode()))
+    assert not covered(grams_of(KEYED.shingles(value)), KEYED.grams(secret(seed=2).encode()))
     assert not covered(frozenset(), KEYED.grams(value.encode()))
 
 
-@pytest.mark.parametrize(("kept", "present", "known"), [(8, 3, False), (8, 4, True), (9, 4, False), (9, 5, True)])
+@pytest.mark.parametrize(
+    ("kept", "present", "known"),
+    [(3, 2, False), (3, 3, True), (8, 5, False), (8, 6, True), (12, 6, True), (13, 6, False), (13, 7, True)],
+)
 def test_half_of_a_value_is_the_value(kept: int, present: int, known: bool):  # noqa: FBT001 - a parameter of pytest
-    assert covered(frozenset(range(kept)), range(present)) is known
+    sample = [place << 16 | place for place in range(kept)]
+    assert covered(sample, [place << 16 for place in range(present)]) is known
 
 
 def test_a_word_in_common_is_chance():
-    assert not covered(KEYED.shingles("password2024!x"), KEYED.grams(b"the password of 2023"))
+    assert not covered(grams_of(KEYED.shingles("password2024!x")), KEYED.grams(b"the password of 2023"))
 
 
 def test_two_tokens_of_one_issuer_are_told_apart_by_their_signatures():
@@ -107,8 +147,8 @@ def test_two_tokens_of_one_issuer_are_told_apart_by_their_signatures():
 
     assert distinguishing(one) == secret(43, 5)
     assert distinguishing(f"{head}.short") == f"{head}.short"
-    assert not covered(KEYED.shingles(one), KEYED.grams(other.encode()))
-    assert covered(KEYED.shingles(one), KEYED.grams(one.encode()))
+    assert not covered(grams_of(KEYED.shingles(one)), KEYED.grams(other.encode()))
+    assert covered(grams_of(KEYED.shingles(one)), KEYED.grams(one.encode()))
 
 
 def test_of_a_very_long_value_the_beginning_is_its_name():

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.credentials.examples import example
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.origins import SAMPLE, Origins, Shown
+from gateway.inspection.credentials.origins import SAMPLE, Limits, Origins, Shown
+from gateway.model.shingles import gram, grams_of, name_of
 from tests.unit.inspection.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)
@@ -76,13 +77,13 @@ def test_of_a_credential_that_another_system_has_shown_one_such_is_named():
 def test_what_other_tasks_were_shown_is_told_from_what_this_one_was():
     origins = Origins()
     note(origins, LONG)
-    assert not shown(origins).beside("t")
-    assert shown(origins).beside("new")
+    assert not shown(origins).is_beside("t")
+    assert shown(origins).is_beside("new")
 
     note(origins, OTHER, task="u")
-    assert shown(origins).beside("t")
+    assert shown(origins).is_beside("t")
     note(origins, LONG, task="u")
-    assert not shown(origins).beside("u")
+    assert not shown(origins).is_beside("u")
 
 
 def test_within_a_task_the_first_system_stays():
@@ -116,41 +117,86 @@ def test_a_short_one_is_found_as_a_whole_word_only():
     assert origins.of("ada") is None
 
 
-@pytest.mark.parametrize("limits", [{"of_caller": 1}, {"of_all": 1}])
-def test_who_was_shown_more_than_is_kept_is_blind_for_as_long_as_the_task_is_kept(limits: dict[str, int]):
-    origins = Origins(**limits)
+@pytest.mark.parametrize("limits", [Limits(of_caller=1), Limits(of_all=1)])
+def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(limits: Limits):
+    origins = Origins(limits)
     note(origins, LONG, task="t")
-    assert not shown(origins).blind
     note(origins, OTHER, task="u")
+    note(origins, "48210935", task="u", audience="wiki")
 
-    assert shown(origins).blind
-    assert not shown(origins).may_go_to("crm", KEYED.of(OTHER))
-    assert shown(origins).may_go_to("crm", KEYED.of(LONG))
-    assert not shown(origins).may_go_to("crm", KEYED.of("a third one"))
+    (marked,) = found(origins, f"so {' '.join(OTHER.upper())}!")
+    assert marked == name_of(KEYED.mark(OTHER))
+    assert not shown(origins).may_go_to("billing", marked)
+    assert shown(origins).may_go_to("crm", marked)
+    assert shown(origins).name(KEYED.of(OTHER), KEYED.shingles(OTHER)) == marked
+    assert found(origins, "the code is 48210935 now") == {name_of(KEYED.mark("48210935"))}
+    assert found(origins, f"{OTHER[:11]} 4821-0935") == set()
+    assert not shown(origins).lost
     origins.drop("ada", "u")
-    assert not shown(origins).blind
+    assert found(origins, f"{OTHER} 48210935") == set()
+    assert len(origins) == 1
 
 
-def test_a_task_that_lost_count_makes_its_caller_blind():
+def test_a_credential_is_kept_once_whole_or_by_its_mark():
+    origins = Origins(Limits(of_caller=1))
+    note(origins, LONG)
+    note(origins, OTHER)
+    origins.note("ada", "u", "wiki", name_of(KEYED.mark(OTHER)), frozenset())
+    note(origins, OTHER, task="v", audience="billing")
+    assert len(origins) == 2
+    assert shown(origins).may_go_to("billing", name_of(KEYED.mark(OTHER)))
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(of_caller=1, marks_of_caller=1), Limits(1, 1, 1, 1), Limits(of_caller=1, marks_of_all=1)]
+)
+def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_is_kept(limits: Limits):
+    origins = Origins(limits)
+    for value in (LONG, OTHER):
+        note(origins, value)
+    assert not shown(origins).lost
+    note(origins, "a third one 4711x", task="u", audience="wiki")
+
+    assert shown(origins).has_lost_beside("crm")
+    assert not shown(origins).has_lost_beside("wiki")
+    note(origins, "a fourth one 4711x", task="u", audience="crm")
+    assert shown(origins).has_lost_beside("wiki")
+    origins.drop("ada", "u")
+    assert not shown(origins).lost
+
+
+def test_a_task_that_lost_count_is_told_with_its_system():
     origins = Origins()
-    origins.lose("ada", "t")
-    assert shown(origins).blind
+    origins.lose("ada", "t", "crm")
+    assert (shown(origins).has_lost_beside("crm"), shown(origins).has_lost_beside("wiki")) == (False, True)
     origins.drop("ada", "t")
     assert origins.of("ada") is None
 
 
 def test_room_that_one_caller_gives_back_is_room_for_another():
-    origins = Origins(of_all=1)
+    origins = Origins(Limits(of_all=1, marks_of_all=0))
     note(origins, LONG)
     origins.drop("ada", "t")
     note(origins, OTHER, owner="bert")
-    assert not shown(origins, "bert").blind
+    assert not shown(origins, "bert").lost
+
+
+def test_no_caller_takes_more_than_it_leaves_to_others():
+    origins = Origins(Limits(of_all=16, marks_of_all=16))
+    for owner in ("ada", "bert", "carl"):
+        for number in range(40):
+            note(origins, f"{owner}-{number}-k7Qz93mW2tRx8bLn", owner=owner)
+    whole = {
+        owner: len(shown(origins, owner).systems) - shown(origins, owner).marks for owner in ("ada", "bert", "carl")
+    }
+    assert whole == {"ada": 8, "bert": 4, "carl": 2}
+    assert [shown(origins, owner).marks for owner in ("ada", "bert", "carl")] == [8, 4, 2]
 
 
 def test_of_each_no_more_shingles_are_kept_than_tell_it_apart():
     origins = Origins()
     note(origins, LONG * 4)
     kept = shown(origins).index
-    smallest = set(sorted(KEYED.shingles(LONG * 4))[:SAMPLE])
-    assert kept.made_of(kept.met(smallest)) == {KEYED.of(LONG * 4)}
-    assert kept.made_of(kept.met(set(sorted(KEYED.shingles(LONG * 4))[SAMPLE:]))) == set()
+    grams = list(map(gram, sorted(grams_of(KEYED.shingles(LONG * 4)))))
+    assert kept.made_of(kept.met(grams[:SAMPLE])) == {KEYED.of(LONG * 4)}
+    assert kept.made_of(kept.met(grams[SAMPLE:])) == set()

@@ -1,0 +1,59 @@
+"""The form of shingles and marks, by which a credential is known again. Pure.
+
+A shingle is an integer of 64 bits. Its upper 48 bits are a keyed digest of a run of letters (the gram). Its lower 16 bits
+are the place of the run in the value. In a mark they say whether the digest is of a window of the value, or of all of it.
+
+Of too many credentials only the marks are kept. Such a credential is named by its mark, in 16 hex digits. A fingerprint
+has 24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+IN_WINDOW: Final = 0xFFFF
+IN_WORD: Final = 0xFFFE
+_PLACE: Final = 0xFFFF
+_GRAM: Final = ~_PLACE
+_NAME_DIGITS: Final = 16
+
+
+def gram(shingle: int) -> int:
+    """Return the digest in a shingle."""
+    return shingle & _GRAM
+
+
+def is_mark(shingle: int) -> bool:
+    """Return whether a shingle is a mark."""
+    return shingle & _PLACE >= IN_WORD
+
+
+def is_word_mark(mark: int) -> bool:
+    """Return whether a mark is one of a whole value."""
+    return mark & _PLACE == IN_WORD
+
+
+def word_mark(fingerprint: str) -> int:
+    """Return the mark of the whole value that has this fingerprint."""
+    return int(fingerprint[:_NAME_DIGITS], 16) & _GRAM | IN_WORD
+
+
+def grams_of(shingles: Collection[int]) -> tuple[int, ...]:
+    """Return the shingles that are no marks."""
+    return tuple(shingle for shingle in shingles if not is_mark(shingle))
+
+
+def mark_of(shingles: Collection[int]) -> int | None:
+    """Return the mark among the shingles of a credential."""
+    return next((shingle for shingle in shingles if is_mark(shingle)), None)
+
+
+def name_of(mark: int) -> str:
+    """Return the name of a credential that is known by its mark alone."""
+    return f"{mark:0{_NAME_DIGITS}x}"
+
+
+def mark_named(name: str) -> int | None:
+    """Return the mark in the name of a credential; `None` if the credential has a fingerprint."""
+    return int(name, 16) if len(name) == _NAME_DIGITS else None
