@@ -48,6 +48,8 @@ def explain(
     explanation = _explained(decision, settings.journal.path, key)
     settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
     try:
+        if reserved := sum(entry["count"] for entry in entries if entry["kind"] == "reserved"):
+            decision["reserved"] = reserved
         _tell(settings, decision, settled, explanation, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # Without the journal's key nothing has shown that the entry is as it was written.
@@ -164,6 +166,8 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
     yield "settled", outcome(decision, settled)
+    if count := decision.get("reserved"):
+        yield "answer", f"{counted(count, 'name')} or error codes that only the gateway uses taken out"
 
 
 def sent(recorded: Mapping[str, Any]) -> str:

@@ -156,7 +156,7 @@ class Answers:
             return False
         if b"{" not in data:
             return True
-        envelope = Envelope(self.expected)
+        envelope = Envelope(self.expected, errors=True)
         try:
             envelope.feed(data)
         except UpstreamBroken:

@@ -32,10 +32,12 @@ _QUOTE: Final = ord('"')
 
 class Envelope:
     """Fed with the JSON text of one message as it comes. Raises `UpstreamBroken` before the end of one that answers
-    something else than `expected`, or that can be read in two ways."""
+    something else than `expected`, that can be read in two ways, or that is an error, unless `errors` may pass: what an
+    error says is looked at whole (`reserved`)."""
 
-    def __init__(self, expected: RequestId | None) -> None:
+    def __init__(self, expected: RequestId | None, *, errors: bool = False) -> None:
         self._expected = expected
+        self._errors = errors
         self._top = bytearray()
         self._depth = 0
         self._in_string = False
@@ -127,6 +129,8 @@ class Envelope:
         members = dict(named)
         if len(members) < len(named) or look_alike(members, ENVELOPE):
             raise _broken("can be read in two ways")
+        if "error" in members and not self._errors:
+            raise _broken("is an error that is too large to be looked at")
         given = members.get("id")
         answers = "result" in members or ("error" in members and given is not None)
         if answers and (type(given) is not type(self._expected) or given != self._expected):

@@ -1,8 +1,8 @@
 """An answer taken apart into its JSON-RPC messages, and put together again.
 
-A message is held until it is whole, then shown to a callable that keeps it, changes it or drops it. What is larger
-than the hold passes on unseen, or, where nothing may pass unseen, ends the answer. What goes on is looked at, and
-rewritten, if that is to be.
+A message is held until it is whole, stripped of names that only the gateway may use, then shown to a callable that keeps
+it, changes it or drops it. What is larger than the hold passes on unseen, or, where nothing may pass unseen, ends the answer.
+What goes on is looked at, and rewritten, if that is to be.
 """
 
 from __future__ import annotations
@@ -123,6 +123,14 @@ class StreamCheck(Protocol):
     def feed(self, chunk: bytes, /) -> None: ...
 
 
+class NameFilter(Protocol):
+    """Takes the names out of a message that only the gateway may use. Raises `UpstreamBroken` where it cannot."""
+
+    async def without(self, message: bytes, /) -> bytes: ...
+    def feed(self, part: bytes, /) -> None: ...
+    def end(self) -> None: ...
+
+
 class Unchecked:
     def feed(self, chunk: bytes, /) -> None:
         """Whatever it is, it passes."""
@@ -131,7 +139,7 @@ class Unchecked:
 class _Messages(ABC):
     """Messages of up to `hold` bytes are held until they are whole; `unseen`: larger ones pass."""
 
-    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_unseen")
+    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_names", "_unseen")
 
     def __init__(
         self,
@@ -140,6 +148,7 @@ class _Messages(ABC):
         hold: int,
         unseen: bool,
         last_words: Callable[[], bytes | None],
+        names: NameFilter,
         rewriter: Rewriter | None = None,
         observer: Observer | None = None,
         check: Callable[[], StreamCheck] = Unchecked,
@@ -147,6 +156,7 @@ class _Messages(ABC):
         self._filter = filter_message
         self._unseen = unseen
         self._last_words = last_words
+        self._names = names
         self._downstream = downstream(rewriter, observer)
         self._check = check
         self._checking: StreamCheck | None = None
@@ -157,6 +167,7 @@ class _Messages(ABC):
 
     def _passes(self, part: bytes) -> None:
         """A part of a message that is too large to be held goes on."""
+        self._names.feed(part)
         self._checking = self._checking or self._check()
         self._checking.feed(part)
 
@@ -187,7 +198,7 @@ class JsonMessages(_Messages):
         body = self._held()
         if not body:
             return b""
-        seen = await self._filter(body)
+        seen = await self._filter(await self._names.without(body))
         if seen is None:
             return self._last_words() or b""
         return seen if self._downstream is None else await self._downstream.document(seen)
@@ -235,7 +246,7 @@ class EventMessages(_Messages):
     async def _unfinished(self, event: sse.Event) -> bytes:
         """Some clients read it all the same, and some read what is no stream."""
         data = event.data or event.raw
-        if event.odd or await self._filter(data) is not data:
+        if event.odd or await self._names.without(data) is not data or await self._filter(data) is not data:
             return b""
         return event.raw if self._downstream is None else await self._downstream.rest(event.raw, event.data or b"")
 
@@ -246,6 +257,7 @@ class EventMessages(_Messages):
         raw = self._unbroken.feed(event.raw, last=event.last)
         self._passes(raw)
         if event.last:
+            self._names.end()
             self._checking = None
         if self._downstream is None:
             return raw
@@ -260,6 +272,10 @@ class EventMessages(_Messages):
             raw = sse.anew(event, data)
         if not data:
             return raw if self._downstream is None else await self._downstream.event(raw, b"")
+        kept = await self._names.without(data)
+        if kept is not data:
+            data = sse.on_one_reading(kept)
+            raw = sse.anew(event, data)
         seen = await self._filter(data)
         if seen is None:
             return b""
@@ -270,12 +286,14 @@ class EventMessages(_Messages):
 
 
 class OpaqueBody:
-    """An answer that is neither, and holds no messages."""
+    """An answer that is neither, and holds no messages. Some clients may read one out of it all the same."""
 
-    def __init__(self, rewriter: Rewriter | None, observer: Observer | None = None) -> None:
+    def __init__(self, names: NameFilter, rewriter: Rewriter | None = None, observer: Observer | None = None) -> None:
+        self._names = names
         self._downstream = Downstream(rewriter, observer)
 
     async def feed(self, chunk: bytes) -> bytes:
+        self._names.feed(chunk)
         return await self._downstream.text(chunk)
 
     async def finish(self) -> bytes:

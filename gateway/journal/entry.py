@@ -7,6 +7,7 @@
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms, history |
+| `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `policy` | a policy came into force | name, revision |
@@ -136,6 +137,11 @@ def refused_entry(
     fields["client"] = _client(client_ip, message.client_name if message else None)
     fields["trace_id"] = trace_id
     return fields
+
+
+def reserved_entry(decision_id: str, upstream: str, count: int) -> JsonObject:
+    """Fields of a `reserved`: how often an upstream spoke as the gateway in one answer."""
+    return {"id": decision_id, "upstream": upstream, "count": count}
 
 
 def start_entry(version: str, listen: str, policy: PolicyRevision | None) -> JsonObject:

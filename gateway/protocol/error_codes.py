@@ -28,3 +28,6 @@ UNAUTHENTICATED: Final = -31401
 """The caller is not known, or its token lacks a scope."""
 DENIED: Final = -31403
 """Policy refused the call."""
+
+OWN: Final = frozenset({REFUSED, UPSTREAM_FAILED, UNAVAILABLE, UNAUTHENTICATED, DENIED})
+"""The codes by which a client knows that the gateway speaks. An upstream's error never has one of these."""

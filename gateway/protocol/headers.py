@@ -207,7 +207,7 @@ def forwardable_response(headers: Headers) -> Headers:
         [
             (name, _type_as_read(value) if name == b"content-type" else value)
             for name, value in headers
-            if name not in named and not name.startswith((b"access-control-", b"proxy-"))
+            if name not in named and not name.startswith((b"access-control-", b"proxy-", b"opagate-"))
         ]
     )
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
+"""A token of JSON. Whatever is none is taken for some token all the same."""
 
 Step = str | int
 
@@ -39,7 +40,7 @@ def scalars(document: bytes) -> Iterator[Scalar]:
     """All of them, in order. `document` is valid JSON in UTF-8; of anything else what comes out means nothing."""
     above: list[Step] = []
     naming = False
-    for match in _TOKEN.finditer(document):
+    for match in TOKEN.finditer(document):
         start, end = match.span()
         mark = document[start]
         if mark in _OPEN:

@@ -106,8 +106,8 @@ def read_part(body: bytes) -> JsonObject | Unreadable:
 
 
 def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
-    if (bulk := _bulk(body)) is not None:
-        return bulk
+    if (too_large := bulk(body)) is not None:
+        return too_large
     try:
         document: object = decoder.decode(body.decode())
         if _SURROGATE.search(body) is not None:
@@ -145,8 +145,8 @@ def _encoding_or_json(body: bytes, error: ValueError) -> Unreadable:
 # --- size ------------------------------------------------------------------------------------------
 
 
-def _bulk(body: bytes) -> Unreadable | None:
-    """Refuse what is too deep or has too many values, without building it.
+def bulk(body: bytes) -> Unreadable | None:
+    """Refuse a document that is too deep or has too many values, without building it.
 
     Both have a cheap upper bound that settles every ordinary message: brackets for the depth, bytes for the values.
     """

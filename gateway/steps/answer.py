@@ -15,12 +15,15 @@ from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
+from gateway.inspection.reserved_names import ReservedNames
+from gateway.journal.entry import reserved_entry
 from gateway.model.call import PastCall
 from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
 from gateway.steps.changed_lists import changed_lists
+from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
 from gateway.steps.visibility import notice_for_caller, trusted_instructions, visible_names
@@ -52,6 +55,7 @@ def relay(
     """An upstream's answer, made ready for this caller."""
     upstream, principal, message = visit.exchange.upstream, request.principal, request.message
     idle = message is None or message.method == "subscriptions/listen"
+    names = ReservedNames(gateway.worker, partial(gateway.metrics.reserved, upstream))
     answers = Answers(
         message,
         upstream,
@@ -66,15 +70,26 @@ def relay(
     return Relay(
         reply,
         headers=_answer_headers(gateway.sessions, upstream, request, reply),
-        on_end=settlement.settle,
+        on_end=partial(_end, gateway, visit, names, settlement.settle),
         on_broken=partial(_broken_off, visit, reply, answers),
-        transform=settlement.observe(_transform(answers, reply, settlement)),
+        transform=settlement.observe(_transform(answers, names, reply, settlement)),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         on_sent=settlement.read,
         idle=idle,
         announcement=partial(_announcement, gateway, upstream, request) if idle else None,
     )
+
+
+async def _end(
+    gateway: Gateway, visit: Visit, names: ReservedNames, settle: Callable[[Ending], Awaitable[None]], ending: Ending
+) -> None:
+    """Settle an answer, and record that its upstream spoke as the gateway, if it did."""
+    await settle(ending)
+    if names.count:
+        log.warning("upstream.reserved-names", id=visit.id, upstream=visit.upstream, count=names.count)
+        entry = reserved_entry(visit.id, visit.exchange.upstream, names.count)
+        await append_or_log(gateway, "reserved", entry)
 
 
 def _remember(
@@ -95,7 +110,7 @@ def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest
         conversations.ask(upstream, request.principal.key, identifier, question)
 
 
-def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -> Transform | None:
+def _transform(answers: Answers, names: ReservedNames, reply: UpstreamReply, settlement: Settlement) -> Transform:
     unseen = answers.may_pass_unseen
     rewriter, observer = settlement.rewriter, settlement.observer
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
@@ -104,12 +119,13 @@ def _transform(answers: Answers, reply: UpstreamReply, settlement: Settlement) -
     elif message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
         messages = JsonMessages
     else:
-        return None if rewriter is None and observer is None else OpaqueBody(rewriter, observer)
+        return OpaqueBody(names, rewriter, observer)
     return messages(
         answers.filter_message,
         hold=HOLD if unseen else HOLD_LISTS,
         unseen=unseen,
         last_words=answers.last_words,
+        names=names,
         rewriter=rewriter,
         observer=observer,
         check=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),

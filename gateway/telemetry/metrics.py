@@ -37,6 +37,9 @@ class Metrics:
         self._concealed = counter(
             "opagate_concealed", "Handles put in the place of credentials in answers.", ("upstream",)
         )
+        self._reserved = counter(
+            "opagate_reserved", "Names and error codes of the gateway taken out of answers of upstreams.", ("upstream",)
+        )
         self._put_back = counter("opagate_put_back", "Handles in forwarded calls that were put back.", ("upstream",))
         self.policy_reloads = counter(
             "opagate_policy_reloads",
@@ -76,6 +79,10 @@ class Metrics:
             self._concealed.labels(upstream).inc(concealed)
         if put_back:
             self._put_back.labels(upstream).inc(put_back)
+
+    def reserved(self, upstream: str, count: int) -> None:
+        """Count names and codes by which an upstream spoke as the gateway."""
+        self._reserved.labels(upstream).inc(count)
 
     def observe_in_flight(self, read: Callable[[], int]) -> None:
         """Report `read()` as the number of requests now being served."""

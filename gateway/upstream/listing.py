@@ -17,7 +17,7 @@ from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, Upstr
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.protocol import listing as pages
-from gateway.protocol import sse, strict
+from gateway.protocol import reserved, sse, strict
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
 from gateway.protocol.headers import value_of
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
@@ -255,6 +255,8 @@ class _Conversation:
         reply = await self.transport.send(self._request(Kind.REQUEST, method, body, self.asked))
         try:
             text = await self._text(reply, self.asked)
+            # Clients are shown lists without these too, and what is pinned must be what they are shown.
+            text, _ = await self.worker.run(len(text), partial(reserved.cleaned, text))
         finally:
             await reply.close()
         document = await self.worker.run(len(text), partial(strict.read_reply, text))

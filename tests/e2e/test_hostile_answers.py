@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 import threading
 from collections.abc import Generator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,9 +16,10 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.conftest import policy
 from tests.e2e.hostile import Hostile, hostile, http
-from tests.e2e.wire import call, caller, stateless, token
+from tests.e2e.wire import Caller, Sent, call, caller, entries, legacy, metric, stateless, token, verified
 from tests.gateway_process import GatewayProcess, open_config, running_gateway
 from tests.requirements import requirement
+from tests.servers.serving import ROOT
 
 EVENTS = "text/event-stream"
 
@@ -106,3 +110,35 @@ def test_what_is_only_odd_passes(before: GatewayProcess, server: Hostile, answer
 
     assert found.status == 200
     assert found.json["result"] == {"content": [], "resultType": "complete"}
+
+
+# --- as the gateway ----------------------------------------------------------------------------------
+
+
+@requirement("invariant/4")
+def test_a_program_cannot_speak_as_the_gateway(tmp_path: Path):
+    """In no message of it: its list, a notification, an error, a result."""
+    command = [sys.executable, str(ROOT / "tests/servers/impostor.py")]
+    setup = open_config(policy(tmp_path), {"impostor": command})
+    with running_gateway(setup, tmp_path) as gateway:
+        client = Caller(gateway, "impostor")
+        opening = legacy(
+            "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a", "version": "1"}
+        )
+        greeted = client.ask(opening)
+        session = {"mcp-session-id": greeted.headers["mcp-session-id"]}
+        listed = client.ask(legacy("tools/list", 8), headers=session)
+        failed = client.ask(Sent(call("speak").body, legacy("x").headers), headers=session)
+        said = client.ask(legacy("tools/call", 9, name="say", arguments={}), headers=session)
+
+        for answer in (greeted, listed, failed, said):
+            assert answer.status == 200
+            assert not re.search(rb"(?i)forged\", \"effect|opagate|opag.u0061te|-31002", answer.body), answer.body
+        assert [tool["name"] for tool in listed.json["result"]["tools"]] == ["speak", "say"]
+        assert failed.json["error"] == {"code": -32603, "message": "forged", "data": {}}
+        assert said.json["result"] == {"content": [], "structuredContent": {"a": [{}]}, "_meta": {}}
+        assert metric(gateway, "opagate_reserved_total", upstream="impostor") == 1 + 3 + 3 + 2
+        lock = (tmp_path / "catalogue.lock").read_text("utf-8")
+    assert "opagate/" not in lock
+    assert [entry["count"] for entry in entries(tmp_path, "reserved")] == [1, 3, 3, 2]
+    assert verified(tmp_path).ok

@@ -120,7 +120,7 @@ class EventStream:
         if self.finished:
             return
         if self.request is not None and (self._opened or self._events):
-            text = wire.error(self.request, INTERNAL_ERROR, failure.message, failure.code)
+            text = wire.error(self.request, INTERNAL_ERROR, failure.message)
             self.publish(text, last=True, error=INTERNAL_ERROR)
         self._failure = failure
         self.finish()

@@ -127,13 +127,12 @@ def cancelled(request: RequestId, reason: str) -> bytes:
     return _encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
 
-def error(request: RequestId | None, code: int, message: str, reason: str | None = None) -> bytes:
-    """An error response. Without a request it has no `id` (streamable HTTP, "Sending Messages"). `reason` is a reason
-    code of the gateway, for machines."""
+def error(request: RequestId | None, code: int, message: str) -> bytes:
+    """Return an error response. Without a request it has no `id` (streamable HTTP, "Sending Messages")."""
     document: dict[str, object] = {"jsonrpc": "2.0"}
     if request is not None:
         document["id"] = request
-    document["error"] = {"code": code, "message": message} | ({"data": {"code": reason}} if reason else {})
+    document["error"] = {"code": code, "message": message}
     return _encode(document)
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from gateway.inspection.messages import EventMessages, JsonMessages, OpaqueBody
+from gateway.inspection.reserved_names import ReservedNames
+from gateway.worker_thread import WorkerThread
 
 LIST = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}'
 """A response to another request, which nobody has filtered."""
+
+
+_WORKER = WorkerThread()
+
+
+def names() -> ReservedNames:
+    return ReservedNames(_WORKER)
 
 
 async def keep(data: bytes) -> bytes | None:

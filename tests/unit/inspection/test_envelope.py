@@ -17,9 +17,11 @@ RESULT = '{"a": ["}", "\\\\", "\\"id\\": 8", {"id": 8, "Result": [1, {"b": "\\\\
 GOOD = (
     '{"jsonrpc": "2.0", "id": 7, "result": ' + RESULT + "}",
     ' { "result" :' + RESULT + ', "jsonrpc":"2.0", "id" : 7 } ',
-    '{"jsonrpc": "2.0", "id": 7, "error": {"code": 1, "message": "no", "data": {"id": 8}}}',
-    '{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "no"}}',
     '{"jsonrpc": "2.0", "id": 9, "method": "sampling/createMessage", "params": ' + RESULT + "}",
+)
+ERRORS = (
+    '{"jsonrpc": "2.0", "id": 7, "error": {"code": -31002, "message": "no", "data": {"id": 8}}}',
+    '{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "no"}}',
 )
 BAD = (
     '{"jsonrpc": "2.0", "id": 8, "result": ' + RESULT + "}",
@@ -34,6 +36,7 @@ BAD = (
     '[{"jsonrpc": "2.0", "id": 8, "result": {}}]',
     '{"jsonrpc": "2.0", "id": 7, result: {}}',
     "}",
+    *ERRORS,
 )
 
 
@@ -60,6 +63,13 @@ def test_any_other_never_does(text: str, cuts: list[int]):
         fed(Envelope(7), text.encode(), cuts)
     with pytest.raises(UpstreamBroken):
         fed(EventEnvelope(7), b': "{\ndata: ' + text.encode() + b"\n\n", cuts)
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_an_error_comes_to_its_end_where_its_code_was_looked_at(text: str):
+    envelope = Envelope(7, errors=True)
+    envelope.feed(text.encode())
+    assert envelope.ended
 
 
 @requirement("mcp/list-filter")

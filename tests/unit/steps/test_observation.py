@@ -14,6 +14,7 @@ from gateway.model.content import ResultContent, Sighting
 from gateway.model.wire import JsonObject
 from gateway.steps.observation import Observation
 from gateway.steps.relay import Transform
+from tests.unit.inspection.streams import names
 
 KEY = b"k" * 32
 DOCUMENT = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"text": "zanzibarian ledger of bankruptcies"}}).encode()
@@ -66,11 +67,11 @@ async def passed(observation: Observation, data: bytes) -> bytes:
 
 
 def json_messages() -> JsonMessages:
-    return JsonMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None)
+    return JsonMessages(kept, hold=HOLD, unseen=True, names=names(), last_words=lambda: None)
 
 
 def event_messages() -> EventMessages:
-    return EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None)
+    return EventMessages(kept, hold=HOLD, unseen=True, names=names(), last_words=lambda: None)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
@@ -122,7 +123,7 @@ async def test_the_words_of_what_is_no_document_are_known_before_it_goes_on(inne
 
 async def test_of_an_answer_that_went_on_in_parts_no_words_are_left():
     task = Task()
-    observation = task.observation(JsonMessages(kept, hold=10, unseen=True, last_words=lambda: None))
+    observation = task.observation(JsonMessages(kept, hold=10, unseen=True, names=names(), last_words=lambda: None))
 
     assert await passed(observation, DOCUMENT) == DOCUMENT
     assert task.tokens == WORDS

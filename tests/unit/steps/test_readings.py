@@ -24,6 +24,7 @@ from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
 from tests.unit import harness
 from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result
+from tests.unit.inspection.streams import names
 
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
 GITHUB: Final = example(RULES["github-pat"], Random(5))
@@ -378,7 +379,7 @@ async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Be
     request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
     visit = Visit("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start((), "GET"))
     look = Readings(there.gateway, visit, request)
-    messages = EventMessages(kept, hold=HOLD, unseen=True, last_words=lambda: None, observer=look)
+    messages = EventMessages(kept, hold=HOLD, unseen=True, names=names(), last_words=lambda: None, observer=look)
     piece = b"zanzibarian " * 5_000
     waiting = len(await messages.feed(b"data: "))
     for _ in range(10 * 2**20 // len(piece)):

@@ -378,7 +378,7 @@ async def test_a_request_that_is_never_answered_ends_its_open_stream_with_a_time
     reply = await session.request(_message(5, {"script": []}), prime=False, grace=0.0)
 
     ((_, message),) = events_of(await body_of(reply))
-    assert (message["id"], message["error"]["data"]) == (5, {"code": "upstream/timeout"})
+    assert (message["id"], "did not begin to answer" in message["error"]["message"]) == (5, True)
     assert session.in_flight == 0
     await until(lambda: "notifications/cancelled" in (tmp_path / "record").read_text())
 
@@ -416,7 +416,7 @@ async def test_a_child_that_dies_in_the_middle_ends_every_stream_with_an_error_r
 
     events = events_of(await body_of(reply))
 
-    assert events[-1][1]["error"]["data"] == {"code": "upstream/broken"}
+    assert "exited" in events[-1][1]["error"]["message"]
     assert await body_of(get) == b""
 
 

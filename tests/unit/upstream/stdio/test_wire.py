@@ -201,9 +201,10 @@ def test_an_error_without_a_request_has_no_id():
     assert json.loads(wire.error(None, -32600, "no")) == {"jsonrpc": "2.0", "error": {"code": -32600, "message": "no"}}
 
 
-def test_an_error_carries_the_reason_code_as_data():
-    assert json.loads(wire.error(0, -32603, "no", "upstream/broken")) == {
+def test_an_error_says_nothing_that_only_the_gateway_could_say():
+    """It stands where messages of the program do: a client could not tell the two apart."""
+    assert json.loads(wire.error(0, -32603, "no")) == {
         "jsonrpc": "2.0",
         "id": 0,
-        "error": {"code": -32603, "message": "no", "data": {"code": "upstream/broken"}},
+        "error": {"code": -32603, "message": "no"},
     }

@@ -1,0 +1,248 @@
+"""Names and error codes that only the gateway may use towards clients, and an upstream's message without them. Pure.
+
+An upstream that used them could pass off its own words as a decision of the gateway. Reserved are names of members that
+begin with `io.opagate`, at any depth, however they are written, and the gateway's codes in JSON-RPC errors. Texts are not
+changed: a text may say anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import UpstreamBroken
+from gateway.protocol import strict
+from gateway.protocol.error_codes import INTERNAL_ERROR, OWN
+from gateway.protocol.scalars import TOKEN, Edit, edited
+
+PREFIX: Final = "io.opagate"
+"""A name is reserved if it is this, or goes on with `/` or `.`, in any letter case."""
+
+_SIGN: Final = PREFIX.rpartition(".")[2].encode()
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00[4-7]")
+"""Hardly any writer of JSON escapes a letter of ASCII."""
+_ERROR: Final = b'"error"'
+_CODE: Final = re.compile(rb'"code"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*"|-[0-9.e+-]+)', re.DOTALL)
+_ERROR_PATHS: Final = frozenset(
+    {
+        ("error", "code"),
+        ("result", "error", "code"),
+        ("result", "task", "error", "code"),
+        ("params", "error", "code"),
+        ("params", "task", "error", "code"),
+    }
+)
+"""Where a message of the protocol has the code of an error: its own, or that of a task that has failed (SEP-2663)."""
+
+
+def _spelled(character: str) -> str:
+    """Return an expression for a character of a name as JSON may write it: in either case, as itself or escaped."""
+    cases = sorted({character.lower(), character.upper()})
+    codes = "|".join(re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{ord(c):02x}") for c in cases)
+    return rf"(?:[{re.escape(''.join(cases))}]|\\u00(?:{codes}))"
+
+
+_NAME: Final = re.compile(
+    rf'(?<!\\)"{"".join(map(_spelled, PREFIX))}(?:(?=")|\\?/|\.|\\u002[eEfF])'.encode(),
+)
+"""The beginning of a string that is a reserved name, from its quotation mark on. A mark after a backslash ends no text."""
+_REST: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*(.)?', re.DOTALL)
+"""The rest of a string, and the first character after it: a name has a colon there."""
+
+
+def cleaned(message: bytes) -> tuple[bytes, int]:
+    """Return an upstream's message without reserved names, with what stands under them, and how many there were.
+
+    A reserved error code becomes `INTERNAL_ERROR`, and counts as one. The message is the same object if there are none;
+    whatever is no JSON comes back without a promise. Raises `UpstreamBroken` for one that may have some, and has more
+    values or levels than are looked through.
+    """
+    if not is_suspect(message):
+        return message, 0
+    if (bulk := strict.bulk(message)) is not None:
+        raise UpstreamBroken(f"the answer cannot be looked through: {bulk.message}", "have the upstream mended")
+    found = _Search()
+    for match in TOKEN.finditer(message):
+        found.take(message, *match.span())
+    edits = found.edits()
+    return (edited(message, edits), found.count) if edits else (message, 0)
+
+
+def is_suspect(message: bytes) -> bool:
+    """Return whether a message may have reserved names or codes. Cheap, and false for nearly all."""
+    lowered = message.lower()
+    return (
+        _has_escaped_letter(lowered)
+        or (_SIGN in lowered and _NAME.search(message) is not None)
+        or (_ERROR in lowered and any(is_own_code(match[1]) for match in _CODE.finditer(lowered)))
+    )
+
+
+def _has_escaped_letter(lowered: bytes) -> bool:
+    return b"\\u00" in lowered and _ESCAPED_LETTER.search(lowered) is not None
+
+
+def is_own_code(token: bytes) -> bool:
+    """Return whether a reader takes a number, or a text in its place, for an error code of the gateway."""
+    try:
+        text = json.loads(token) if token.startswith(b'"') else token.decode()
+        return float(text) in OWN
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+# --- whole messages ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Level:
+    """An object or an array that is open. `comma` is where the comma after the last member that stays begins."""
+
+    is_object: bool
+    is_naming: bool
+    name: str = ""
+    comma: int = -1
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A member that is taken out: where its name begins, where its value ends so far, and how deep that is nested."""
+
+    start: int
+    end: int
+    nested: int = 0
+
+
+class _Search:
+    """The edits that take out what is reserved, found token by token."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._levels: list[_Level] = []
+        self._cut: _Cut | None = None
+        self._edits: list[Edit] = []
+
+    def edits(self) -> list[Edit]:
+        """Return all edits, in order. A message may have been cut off within a member."""
+        if self._cut is not None:
+            self._edits.append(Edit(self._cut.start, self._cut.end, b""))
+            self._cut = None
+        return self._edits
+
+    def take(self, message: bytes, start: int, end: int) -> None:
+        """Read the next token."""
+        mark = message[start]
+        if self._cut is not None and not self._ends_cut(self._cut, mark, end):
+            return
+        if mark in _OPEN:
+            self._levels.append(_Level(mark == _OBJECT, mark == _OBJECT))
+        elif mark in _CLOSE:
+            del self._levels[-1:]
+        elif self._levels and mark == _COMMA:
+            level = self._levels[-1]
+            level.is_naming, level.comma = level.is_object, start
+        elif self._levels and mark != _COLON:
+            self._take_scalar(self._levels[-1], message, start, end)
+
+    def _ends_cut(self, cut: _Cut, mark: int, end: int) -> bool:
+        """Go on with the member that is taken out. Return whether it has ended before this token."""
+        if cut.nested == 0 and mark in _CLOSE:
+            # The last member: the comma before it goes as well, with all members that were taken out after that.
+            comma = self._levels[-1].comma
+            begin = cut.start if comma < 0 else comma
+            while self._edits and self._edits[-1].start >= begin:
+                self._edits.pop()
+            self._edits.append(Edit(begin, cut.end, b""))
+            self._cut = None
+            return True
+        if cut.nested == 0 and mark == _COMMA:
+            self._edits.append(Edit(cut.start, end, b""))
+            self._cut = None
+            self._levels[-1].is_naming = True
+            return False
+        cut.nested += (mark in _OPEN) - (mark in _CLOSE)
+        cut.end = end
+        return False
+
+    def _take_scalar(self, level: _Level, message: bytes, start: int, end: int) -> None:
+        may_name_error = len(self._levels) <= _LONGEST_PATH
+        if level.is_naming and message[start] == _QUOTE:
+            level.is_naming = False
+            if _NAME.match(message, start) is not None:
+                self._cut = _Cut(start, end)
+                self.count += 1
+            elif may_name_error:
+                level.name = _folded(message[start:end])
+        elif may_name_error and _path(self._levels) in _ERROR_PATHS and is_own_code(message[start:end]):
+            self._edits.append(Edit(start, end, str(INTERNAL_ERROR).encode()))
+            self.count += 1
+
+
+def _path(levels: Iterable[_Level]) -> tuple[str, ...]:
+    return tuple(level.name if level.is_object else "" for level in levels)
+
+
+def _folded(token: bytes) -> str:
+    try:
+        return strict.fold(json.loads(token))
+    except (ValueError, RecursionError):
+        return ""
+
+
+_LONGEST_PATH: Final = max(map(len, _ERROR_PATHS))
+_OBJECT, _QUOTE, _COMMA, _COLON = b'{",:'
+_OPEN: Final = frozenset(b"{[")
+_CLOSE: Final = frozenset(b"}]")
+
+
+# --- messages that are too large to be held ----------------------------------------------------------
+
+
+class ReservedNameCheck:
+    """Looks for reserved names in a message that passes part by part. Raises `UpstreamBroken` before the part that has
+    one goes on."""
+
+    __slots__ = ("_name", "_tail")
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._name: bytes | None = None
+        """The rest of a string that begins as a reserved name does."""
+
+    def feed(self, part: bytes) -> None:
+        if self._name is not None:
+            self._finish_name(self._name + part)
+        text = self._tail + part
+        self._tail = text[-_SPELLED:]
+        lowered = text.lower()
+        if _SIGN not in lowered and not _has_escaped_letter(lowered):
+            return
+        # What ends within the tail was looked at with the part before.
+        for match in _NAME.finditer(text):
+            if match.end() >= len(text) - len(part):
+                self._finish_name(text[match.end() :])
+
+    def _finish_name(self, rest: bytes) -> None:
+        """Refuse a string that a colon follows: it is a name."""
+        match = _REST.match(rest)
+        if match is None or match[1] is None:
+            if len(rest) > _LONGEST:
+                raise _spoken()
+            self._name = rest
+            return
+        self._name = None
+        if match[1] == b":":
+            raise _spoken()
+
+
+_SPELLED: Final = 6 * (len(PREFIX) + 1) + len(b'\\"')
+"""Bytes of the longest spelling of the beginning of a reserved name, with the mark before it."""
+_LONGEST: Final = 4096
+"""Bytes of the rest of a string, and of the white space after it, beyond which it is taken for a name."""
+
+
+def _spoken() -> UpstreamBroken:
+    return UpstreamBroken("the answer uses names that only the gateway may use", "have the upstream mended")
