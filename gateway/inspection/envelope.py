@@ -31,9 +31,11 @@ _QUOTE: Final = ord('"')
 
 
 class Envelope:
-    """Fed with the JSON text of one message as it comes. Raises `UpstreamBroken` before the end of one that answers
-    something else than `expected`, that can be read in two ways, or that is an error, unless `errors` may pass: what an
-    error says is looked at whole (`reserved`)."""
+    """Check of the JSON text of one message while it arrives.
+
+    Raises `UpstreamBroken` before the end of a message with another id than `expected`, or with two readings. Refuses an
+    error unless `errors` is set, since the code of an error is looked at whole (`protocol.reserved`).
+    """
 
     def __init__(self, expected: RequestId | None, *, errors: bool = False) -> None:
         self._expected = expected

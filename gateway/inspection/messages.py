@@ -1,8 +1,8 @@
 """An answer taken apart into its JSON-RPC messages, and put together again.
 
-A message is held until it is whole, stripped of names that only the gateway may use, then shown to a callable that keeps
-it, changes it or drops it. What is larger than the hold passes on unseen, or, where nothing may pass unseen, ends the answer.
-What goes on is looked at, and rewritten, if that is to be.
+A message is held until it is whole. It loses the names that only the gateway may use. Then a callable keeps it, changes it
+or drops it. A message larger than the hold passes unseen, or ends the answer where nothing may pass unseen. Messages on
+their way to the client are inspected, and rewritten on demand.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class EventMessages(_Messages):
 
 
 class OpaqueBody:
-    """An answer that is neither, and holds no messages. Some clients may read one out of it all the same."""
+    """An answer of another type, without messages. Some clients may find a message in it all the same."""
 
     def __init__(self, names: NameFilter, rewriter: Rewriter | None = None, observer: Observer | None = None) -> None:
         self._names = names

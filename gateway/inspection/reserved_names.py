@@ -1,7 +1,6 @@
-"""Keeps an upstream from speaking as the gateway: one answer without the names and codes that are the gateway's own.
+"""Keeps an upstream from speaking as the gateway: takes the gateway's own names and error codes out of one answer.
 
-A message that is there whole goes on without them (`protocol.reserved`). One that is too large to be held ends before the
-first of them has passed.
+A whole message loses them (`protocol.reserved`). A message too large to be held ends before the first of them has passed.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _ESCAPE: Final = b"\\u00"
 
 
 class ReservedNames:
-    """Those of one answer. `noted` is told how many were found each time that some are."""
+    """Filter of the reserved names in one answer. Calls `noted` with the number of names found in each message."""
 
     __slots__ = ("_check", "_noted", "_worker", "count")
 

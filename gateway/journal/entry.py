@@ -1,4 +1,4 @@
-"""What is written to the journal. Pure: no I/O, no clock, no randomness.
+"""Builds the entries of the journal. Pure: no I/O, no clock, no randomness.
 
 | kind | when | fields |
 |---|---|---|

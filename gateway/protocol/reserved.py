@@ -202,8 +202,8 @@ _CLOSE: Final = frozenset(b"}]")
 
 
 class ReservedNameCheck:
-    """Looks for reserved names in a message that passes part by part. Raises `UpstreamBroken` before the part that has
-    one goes on."""
+    """Search for reserved names in a message while it passes in parts. Raises `UpstreamBroken` before a part with such a
+    name goes on."""
 
     __slots__ = ("_name", "_tail")
 
