@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,18 @@ import yaml
 
 from gateway import config
 from gateway.config import OpaEngine
-from tests.gateway_process import running_gateway
+from gateway.demo.upstreams import NAMES, upstreams
+from tests.e2e.wire import until
+from tests.gateway_process import free_port, running_gateway
+from tests.servers.serving import stop
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
-DEPLOYED = config.load(ROOT / "deploy/gateway.yaml")
+with pytest.MonkeyPatch.context() as _environment:
+    _environment.setenv("OPAGATE_PORT", "8080")
+    DEPLOYED = config.load(ROOT / "deploy/gateway.yaml")
+DEMO = upstreams({name: f"http://{name}:8000/mcp" for name in NAMES})
 
 
 def copied() -> list[str]:
@@ -68,7 +76,20 @@ def test_the_image_is_built_by_the_step_that_make_run_begins_with():
 
     assert re.search(r"^run: \$\(VENV\)/\.run ", makefile, re.MULTILINE)
     assert "VENV   := .venv\n" in makefile
-    assert re.findall(r"^RUN (?!apt-get|useradd)(.+)$", DOCKERFILE, re.MULTILINE) == ["make .venv/.run"]
+    assert re.findall(r"^RUN (?!apt-get|useradd|chmod)(.+)$", DOCKERFILE, re.MULTILINE) == ["make .venv/.run"]
+
+
+def test_the_image_leaves_no_anonymous_volume_and_starts_from_a_clone_with_a_strict_umask():
+    assert "VOLUME" not in DOCKERFILE
+    assert re.search(
+        r"^COPY --from=build /opagate /opagate\n.*\nRUN chmod -R go[+]rX /opagate", DOCKERFILE, re.MULTILINE
+    )
+
+
+def test_a_command_in_the_container_finds_the_configuration_by_itself():
+    (workdir,) = re.findall(r"^WORKDIR (.+)$", DOCKERFILE.rpartition("FROM ")[2], re.MULTILINE)
+
+    assert f"./deploy/gateway.yaml:{workdir}/gateway.yaml:ro" in COMPOSE["services"]["gateway"]["volumes"]
 
 
 def test_the_image_runs_as_nobody_in_particular():
@@ -117,13 +138,65 @@ def test_opa_and_the_gateway_meet_at_one_socket_as_one_user():
     assert "opa:/run/opa" in COMPOSE["services"]["gateway"]["volumes"]
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYED.upstreams))
-def test_each_upstream_is_a_service_on_its_port(name: str):
-    service = COMPOSE["services"][name]
+@pytest.mark.parametrize("name", NAMES)
+def test_each_upstream_is_a_service_alone_with_the_gateway_on_a_network_that_leads_nowhere(name: str):
+    service, gateway = COMPOSE["services"][name], COMPOSE["services"]["gateway"]
+    members = [other for other, item in COMPOSE["services"].items() if name in item.get("networks", [])]
 
     assert service["entrypoint"] == ["python", "-m", f"gateway.demo.{name}"]
-    assert DEPLOYED.upstreams[name].url == f"http://127.0.0.1:{service['command'][1]}/mcp"
-    assert name in COMPOSE["services"]["gateway"]["depends_on"]
+    assert service["networks"] == [name]
+    assert sorted(members) == sorted(["gateway", name])
+    assert COMPOSE["networks"][name] == {"internal": True}
+    assert "ports" not in service
+    assert name in gateway["depends_on"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_upstream_is_configured_as_the_demo_has_it(name: str):
+    assert DEPLOYED.upstreams[name] == DEMO[name]
+
+
+def test_an_upstream_serves_where_the_gateway_looks_for_it_and_its_health_check_passes(tmp_path: Path):
+    port = free_port()
+    words = [port if word == "8000" else word for word in COMPOSE["services"]["files"]["command"]]
+    check = [word.replace(":8000", f":{port}") for word in COMPOSE["services"]["files"]["healthcheck"]["test"][2:]]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gateway.demo.files", *map(str, words)], stdout=log, stderr=log
+        )
+    try:
+        until(lambda: subprocess.run([sys.executable, *check], capture_output=True, check=False).returncode == 0)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/mcp", b"{}", {"Host": "files:8000", "Content-Type": "application/json"}
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        # The host is accepted; the body is no message.
+        with refused.value as answer:
+            assert answer.code in {400, 406}
+    finally:
+        stop(server)
+
+
+def test_no_service_uses_the_network_of_the_host_and_only_the_gateway_is_published_on_loopback():
+    services: dict[str, Any] = COMPOSE["services"]
+
+    assert {name: item.get("network_mode") for name, item in services.items() if "network_mode" in item} == {
+        "opa": "none"
+    }
+    assert [name for name, item in services.items() if "ports" in item] == ["gateway"]
+    assert services["gateway"]["ports"] == ["127.0.0.1:${OPAGATE_PORT:-8080}:8080"]
+    assert (DEPLOYED.port, DEPLOYED.base_url) == (8080, "http://127.0.0.1:8080")
+
+
+def test_only_one_service_builds_the_image():
+    assert [name for name, item in COMPOSE["services"].items() if "build" in item] == ["gateway"]
+
+
+def test_the_engine_waits_longer_than_the_gateway_takes_to_stop():
+    grace = int(COMPOSE["services"]["gateway"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace > DEPLOYED.limits.drain.total_seconds()
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))

@@ -158,7 +158,7 @@ def _section(path: str, model: type[BaseModel]) -> list[str]:
         "| setting | type | default | meaning |",
         "|---|---|---|---|",
     ]
-    return lines + [_row(name, field) for name, field in model.model_fields.items()]
+    return lines + [_row(field.alias or name, field) for name, field in model.model_fields.items()]
 
 
 def _row(name: str, field: FieldInfo) -> str:

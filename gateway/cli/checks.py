@@ -140,7 +140,9 @@ async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
     finally:
         await identities.stop()
     for identity in settings.identity:
-        if identity.kind in {"development", "anonymous"}:
+        if identity.kind == "development" and identity.reach == "private":
+            yield Finding("ok", "identity", "development: callers on this machine and at private addresses")
+        elif identity.kind in {"development", "anonymous"}:
             yield Finding("ok", "identity", f"{identity.kind}: callers on this machine only")
 
 

@@ -74,7 +74,7 @@ def _header_value(value: SecretStr) -> SecretStr:
 
 
 PublicUrl = Annotated[Text, AfterValidator(_public_url)]
-Host = Annotated[str, AfterValidator(_host)]
+Host = Annotated[Text, AfterValidator(_host)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Issuer = Annotated[Text, AfterValidator(_issuer)]
 TrustDomain = Annotated[str, AfterValidator(_trust_domain)]

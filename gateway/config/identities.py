@@ -53,9 +53,15 @@ class SpiffeIdentity(Settings):
 
 
 class DevelopmentIdentity(Settings):
-    """Tokens signed by this gateway's own development key (`opagate token`). Loopback only."""
+    """Tokens signed by this gateway's own development key (`opagate token`), for trying things out."""
 
     kind: Literal["development"]
+    reach: Literal["loopback", "private"] = Field(
+        default="loopback",
+        alias="from",
+        description="Where callers are: on this machine, or also at private addresses (RFC 1918, RFC 4193), as in containers."
+        " Publish the port on loopback only: behind a forwarded port every caller has a private address.",
+    )
 
 
 class AnonymousIdentity(Settings):

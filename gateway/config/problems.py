@@ -69,7 +69,8 @@ def _unknown_kind(root: type[BaseModel], item: ErrorDetails) -> str:
 
 def _unknown_key(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
     key = str(location[-1])
-    known = sorted({field for model in _models(_annotations(root, location[:-1])[1]) for field in model.model_fields})
+    models = _models(_annotations(root, location[:-1])[1])
+    known = sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
     return f"there is no setting {key!r}" + _hint(difflib.get_close_matches(key, known, n=1, cutoff=0.5), known)
 
 

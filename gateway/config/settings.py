@@ -380,7 +380,7 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _loopback_kinds(self) -> Self:
         for identity in self.identity:
-            if identity.kind in {"development", "anonymous"}:
+            if identity.kind == "anonymous" or (identity.kind == "development" and identity.reach == "loopback"):
                 self._only_here(identity.kind)
             if identity.kind == "spiffe" and identity.x509 and (self.tls is None or self.tls.client_ca is None):
                 raise ValueError(
@@ -399,4 +399,5 @@ class Configuration(Settings):
                 raise ValueError(
                     f"identity kind {kind!r} is for loopback only, and {setting} is {value!r};"
                     f" configure a jwt or spiffe identity, or leave {setting} at its default"
+                    + ("; in a container, write `from: private`" if kind == "development" else "")
                 )

@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 HEALTH: Final = "/healthz"
 """Answers `ok` as soon as the server serves."""
 
+_LOOPBACK: Final = "127.0.0.1"
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 ADDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 DESTROYS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=True)
 
 
 def main(server: MCPServer, arguments: list[str] | None = None) -> None:
-    """Serve until told to stop. Command line: `--port N`, `--stdio`, or `--fd N` (a listening socket; the server then
-    ends with its standard input, so that it does not outlive the parent)."""
+    """Serve until told to stop. Command line: `--port N` with an optional `--host`, `--stdio`, or `--fd N`.
+
+    `--fd` is a listening socket; the server then ends with its standard input, and does not outlive the parent.
+    """
     parser = argparse.ArgumentParser(description=f"The demo MCP server {server.name!r} of opagate.")
     choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--port", type=int, help="serve streamable HTTP on this port of 127.0.0.1, at /mcp")
+    choice.add_argument("--port", type=int, help="serve streamable HTTP on this port, at /mcp")
     choice.add_argument("--stdio", action="store_true", help="serve on standard input and output")
     choice.add_argument("--fd", type=int, help="serve streamable HTTP on this inherited listening socket")
+    parser.add_argument("--host", default=_LOOPBACK, help="the address for --port, in a container 0.0.0.0")
     given = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
@@ -46,17 +50,17 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         _serve(server, socket.socket(fileno=given.fd))
     else:
-        with socket.create_server(("127.0.0.1", given.port)) as listening:
-            _serve(server, listening)
+        with socket.create_server((given.host, given.port)) as listening:
+            _serve(server, listening, given.host)
 
 
-def _serve(server: MCPServer, listening: socket.socket) -> None:
+def _serve(server: MCPServer, listening: socket.socket, host: str = _LOOPBACK) -> None:
     @server.custom_route(HEALTH, methods=["GET"])
     async def health(_request: Request) -> Response:
         return PlainTextResponse("ok")
 
     config = uvicorn.Config(
-        server.streamable_http_app(host="127.0.0.1"),
+        server.streamable_http_app(host=host),
         log_level="warning",
         timeout_graceful_shutdown=1,
         ws="none",

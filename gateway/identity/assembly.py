@@ -58,7 +58,10 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
                     authenticators.append(X509Authenticator(identity, keys[-1]))
             case DevelopmentIdentity():
                 key = development.load_key(configuration.state)
-                authenticators.append(development.DevelopmentAuthenticator(key, trust, audience=audience))
+                private = identity.reach == "private"
+                authenticators.append(
+                    development.DevelopmentAuthenticator(key, trust, audience=audience, private=private)
+                )
             case _:
                 authenticators.append(anonymous.AnonymousAuthenticator(identity))
     return Parts(tuple(authenticators), tuple(keys), protection)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from gateway.identity.outcomes import Authenticator, Verified
+    from gateway.identity.outcomes import Authenticator, Peer, Verified
 
 CAPACITY: Final = 10_000
 
-CacheKey: TypeAlias = tuple[bytes, bool]
-"""The SHA-256 of a credential, and whether the peer is local. The credential itself is not kept."""
+CacheKey: TypeAlias = "tuple[bytes, Peer]"
+"""The SHA-256 of a credential, and the place of the peer. The credential itself is not kept."""
 
 
 class VerifiedCache:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
     from gateway.identity.delegation import Trust
-    from gateway.identity.outcomes import NotMine, Presented, Verified
+    from gateway.identity.outcomes import NotMine, Peer, Presented, Verified
 
 ISSUER: Final = "urn:opagate:development"
 KEY_FILE: Final = "development-key.pem"
@@ -29,13 +29,14 @@ ALGORITHM: Final = "ES256"
 
 
 class DevelopmentAuthenticator:
-    """The tokens of the development issuer, from this machine."""
+    """The tokens of the development issuer, from this machine, and from private addresses if `private`."""
 
     issuer = ISSUER
     generation = None
 
-    def __init__(self, key: ECKey, trust: Trust, *, audience: str) -> None:
+    def __init__(self, key: ECKey, trust: Trust, *, audience: str, private: bool = False) -> None:
         self._key = key
+        self._peers: frozenset[Peer] = frozenset({"local", "private"}) if private else frozenset({"local"})
         self._demands = signed.Demands(
             algorithms=frozenset({ALGORITHM}),
             types=frozenset({"at+jwt"}),
@@ -47,7 +48,7 @@ class DevelopmentAuthenticator:
         jws = presented.jws
         if jws is None or jws.claims.get("iss") != ISSUER:
             return NOT_MINE
-        if not presented.local:
+        if presented.peer not in self._peers:
             return Fault("identity/issuer", "development tokens are accepted from this machine only")
         fault = jose.check_header(jws, self._demands.algorithms, self._demands.types)
         if fault is not None:

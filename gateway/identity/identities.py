@@ -11,7 +11,7 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.config.values import is_loopback
+from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.identity.cache import CacheKey
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import Keys, KeyStatus
-    from gateway.identity.outcomes import Authenticator, Verified
+    from gateway.identity.outcomes import Authenticator, Peer, Verified
     from gateway.model.caller import Credentials, Principal
     from gateway.model.decision import Refusal
 
@@ -77,8 +77,8 @@ class Identities:
         if isinstance(presented, Fault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()
-        local = _is_local(client_ip) and not credentials.passed_on
-        outcome = await self._verify(credentials, presented, local=local, now=now)
+        peer = "remote" if credentials.passed_on else _place_of(client_ip)
+        outcome = await self._verify(credentials, presented, peer=peer, now=now)
         if not isinstance(outcome, Fault):
             fault = self._check_request(credentials, presented, outcome, now)
             if fault is None:
@@ -88,15 +88,15 @@ class Identities:
         return challenge.refusal(outcome, self._protection, credentials.url, dpop=dpop)
 
     async def _verify(
-        self, credentials: Credentials, presented: AccessToken | None, *, local: bool, now: float
+        self, credentials: Credentials, presented: AccessToken | None, *, peer: Peer, now: float
     ) -> Verified | Fault:
-        key = _cache_key(credentials, presented, local=local)
+        key = _cache_key(credentials, presented, peer)
         if key is not None and (known := self._cache.get(key, now)) is not None:
             return known
         jws = jose.read(presented.token) if presented else None
         if isinstance(jws, Fault):
             return jws
-        request = Presented(credentials, now, token=presented.token if presented else None, jws=jws, local=local)
+        request = Presented(credentials, now, token=presented.token if presented else None, jws=jws, peer=peer)
         for authenticator in self._authenticators:
             outcome = await authenticator.authenticate(request)
             if isinstance(outcome, NotMine):
@@ -136,15 +136,17 @@ class Identities:
 
 
 @lru_cache(maxsize=1024)
-def _is_local(client_ip: str | None) -> bool:
-    return client_ip is None or is_loopback(client_ip)
+def _place_of(client_ip: str | None) -> Peer:
+    if client_ip is None or is_loopback(client_ip):
+        return "local"
+    return "private" if is_private(client_ip) else "remote"
 
 
-def _cache_key(credentials: Credentials, presented: AccessToken | None, *, local: bool) -> CacheKey | None:
+def _cache_key(credentials: Credentials, presented: AccessToken | None, peer: Peer) -> CacheKey | None:
     if presented is not None:
-        return hashlib.sha256(b"t" + presented.token.encode("ascii")).digest(), local
+        return hashlib.sha256(b"t" + presented.token.encode("ascii")).digest(), peer
     if credentials.certificate is not None:
-        return hashlib.sha256(b"c".join((b"", credentials.certificate, *credentials.issuers))).digest(), local
+        return hashlib.sha256(b"c".join((b"", credentials.certificate, *credentials.issuers))).digest(), peer
     return None
 
 

@@ -76,6 +76,10 @@ class Verified:
     require_bound: bool = False
 
 
+Peer = Literal["local", "private", "remote"]
+"""The place of a peer: this machine, a private address (RFC 1918, RFC 4193), or elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Presented:
     """Credentials after their form was checked. `token` and `jws` are `None` without an Authorization header."""
@@ -84,8 +88,12 @@ class Presented:
     now: float
     token: str | None = None
     jws: Jws | None = None
-    local: bool = False
-    """Whether the peer is on this machine."""
+    peer: Peer = "remote"
+
+    @property
+    def local(self) -> bool:
+        """Return whether the peer is on this machine."""
+        return self.peer == "local"
 
 
 class Authenticator(Protocol):

@@ -26,6 +26,24 @@ def test_development_and_anonymous_callers_are_refused_elsewhere(listen: str, ki
     assert said.startswith(f"the file: identity kind '{kind}' is for loopback only")
 
 
+def test_development_callers_may_be_at_private_addresses_where_it_is_configured():
+    assert not parse("listen: 0.0.0.0:1\nidentity: [{kind: development, from: private}]").loopback
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["{kind: anonymous, from: private}", "{kind: development, from: anywhere}", "{kind: development, reach: private}"],
+)
+def test_no_other_callers_are_let_in_from_elsewhere(identity: str):
+    assert problems(f"listen: 0.0.0.0:1\nidentity: [{identity}]")
+
+
+def test_the_remedy_for_a_container_is_named():
+    (said,) = problems("listen: 0.0.0.0:1\nidentity: [{kind: development}]")
+    assert said.endswith("in a container, write `from: private`")
+    assert "did you mean 'from'?" in problems("identity: [{kind: development, form: private}]")[0]
+
+
 @pytest.mark.parametrize("kind", ["development", "anonymous"])
 def test_development_and_anonymous_callers_are_refused_at_a_public_address(kind: str):
     """Whoever comes by a proxy on this machine looks like a caller from this machine."""

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc.jwk import ECKey
+from msgspec import structs
 
 from gateway.errors import ConfigurationError
 from gateway.identity import development
-from gateway.model.caller import Actor, AuthMethod, User
+from gateway.model.caller import Actor, AuthMethod, Credentials, User
 from tests.unit.identity.tokens import MCP, Clock, Signer, accepted, bearer, configuration, refused, running
 
 if TYPE_CHECKING:
@@ -56,6 +57,41 @@ async def test_a_development_token_from_elsewhere_is_refused_also_when_it_was_ju
     token = issue(key)
     accepted(await identities.identify(bearer(token), "127.0.0.1"))
     refused(await identities.identify(bearer(token), "10.0.0.1"), "identity/issuer")
+
+
+@pytest.mark.parametrize(
+    "ip", ["10.0.0.1", "172.31.255.1", "192.168.1.9", "fd00::1", "::ffff:172.18.0.1", "127.0.0.1", None]
+)
+async def test_where_it_is_configured_a_development_token_may_come_from_a_private_address(
+    tmp_path: Path, key: ECKey, ip: str | None
+):
+    async with running(configuration(tmp_path, {"kind": "development", "from": "private"}), Clock()) as identities:
+        accepted(await identities.identify(bearer(issue(key)), ip))
+
+
+@pytest.mark.parametrize(
+    "ip",
+    ["8.8.8.8", "172.32.0.1", "172.15.9.9", "169.254.1.1", "100.64.0.1", "2001:db8::1", "fe80::1", "::ffff:8.8.8.8"],
+)
+async def test_a_development_token_never_comes_from_a_public_address_also_when_it_was_just_seen(
+    tmp_path: Path, key: ECKey, ip: str
+):
+    token = issue(key)
+    async with running(configuration(tmp_path, {"kind": "development", "from": "private"}), Clock()) as identities:
+        accepted(await identities.identify(bearer(token), "10.0.0.1"))
+        refused(await identities.identify(bearer(token), ip), "identity/issuer")
+
+
+async def test_a_caller_that_came_through_a_proxy_is_at_no_private_address(tmp_path: Path, key: ECKey):
+    credentials = structs.replace(bearer(issue(key)), passed_on=True)
+    async with running(configuration(tmp_path, {"kind": "development", "from": "private"}), Clock()) as identities:
+        refused(await identities.identify(credentials, "10.0.0.1"), "identity/issuer")
+
+
+async def test_callers_without_credentials_stay_on_this_machine(tmp_path: Path):
+    identity = ({"kind": "development", "from": "private"}, {"kind": "anonymous"})
+    async with running(configuration(tmp_path, *identity), Clock()) as identities:
+        refused(await identities.identify(Credentials("POST", MCP), "10.0.0.1"), "identity/missing")
 
 
 async def test_a_development_token_without_a_development_issuer_is_none(identities: "Identities"):

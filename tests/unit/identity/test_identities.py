@@ -128,7 +128,7 @@ async def test_an_audience_that_is_this_gateway_passes(identities: Identities, s
 async def test_a_token_for_one_upstream_is_good_for_that_one_only(identities: Identities, signer: Signer):
     token = signer.token(aud=f"{MCP}/github")
     accepted(await identities.identify(bearer(token, url=f"{MCP}/github"), None))
-    for url in (MCP, f"{MCP}/files", f"{MCP}/github/", f"{MCP}/github/x", f"{BASE}/github", f"{BASE}/tasks"):
+    for url in (MCP, f"{MCP}/files", f"{MCP}/github//", f"{MCP}/github/x", f"{BASE}/github", f"{BASE}/tasks"):
         refused(await identities.identify(bearer(token, url=url), None), "identity/audience")
 
 
