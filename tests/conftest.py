@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,15 @@ def node_path(node_modules: Path) -> Path:
 def node(node_path: Path, node_modules: Path) -> Node:
     """What runs the conformance suite and the Inspector."""
     return Node(node_path, node_modules)
+
+
+@pytest.fixture(scope="session")
+def haproxy_path() -> Path:
+    """HAProxy, from the system."""
+    found = shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
+    if found is None:
+        skip_or_fail("haproxy; install it with the system's packages")
+    return Path(found or "")
 
 
 def _tool(path: Path, name: str, needs: str) -> Path:

@@ -123,6 +123,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/upstream": Requirement(_FAULTS, "An upstream that refuses, hangs, dies or lies is answered for."),
         "fault/client": Requirement(_FAULTS, "A client that vanishes is settled as cancelled."),
         "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
+        "fault/rolling-restart": Requirement("docs/operations.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),
         # --- operations ---------------------------------------------------------------------------
         "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),
         "operations/metrics": Requirement("docs/operations.md#start-stop-health", "/metrics tells decisions and outcomes."),

@@ -68,9 +68,12 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     gateway.policy.on_change(edge.announce_changed_lists)
     gateway.catalogue.on_pinned(edge.announce_changed_lists)
 
-    async def drain() -> None:
+    def stop() -> None:
         draining.set()
-        log.info("draining", in_flight=edge.in_flight)
+        log.info("draining", in_flight=edge.in_flight, delay=configuration.limits.drain_delay.total_seconds())
+
+    def drain() -> None:
+        log.info("closed", in_flight=edge.in_flight)
         edge.drain()
 
     def ready() -> None:
@@ -78,7 +81,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         log.info("listening", listen=configuration.listen, url=configuration.base_url)
         on_ready()
 
-    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_drain=drain)
+    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)

@@ -18,6 +18,7 @@ from gateway.config.formats import HeaderName, HeaderValue, Host, Origin, Public
 from gateway.config.identities import Identity
 from gateway.config.values import (
     Count,
+    Delay,
     Duration,
     FilePath,
     Secret,
@@ -299,7 +300,12 @@ class Limits(Settings):
         default=250, gt=0, description="The same for one caller, open streams included; beyond it: 429."
     )
     keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")
-    drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after SIGTERM.")
+    drain_delay: Delay = Field(
+        default=timedelta(0),
+        description="After SIGTERM: serve on, with `/readyz` at 503, so that a balancer sends callers elsewhere before"
+        " the gateway listens no more.",
+    )
+    drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after that.")
 
 
 class Telemetry(Settings):

@@ -145,6 +145,8 @@ Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 """Bytes, written as `4MiB`."""
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 """Written as `250ms`, `5s`, `10m`."""
+Delay = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
+"""Written as a duration; `0s` is one."""
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 """Written as `${NAME}` or `file:PATH`; never as itself."""
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]

@@ -11,7 +11,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, Final, cast
@@ -24,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
 from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.transport.draining import BACKLOG, QUIET, accept_waiting, has_unread
 from gateway.transport.exchange import Presence
 from gateway.transport.write_coalescing import CoalescingTransport
 
@@ -37,6 +39,9 @@ is read at once. Hardly any client sends one before it has the answer."""
 
 ACCEPTED: Final = 16
 """Connections that are accepted in a turn of the event loop."""
+
+_LOOK_SECONDS: Final = 0.05
+"""Between two looks at what is left while the server stops."""
 
 
 class _Waiting(list[Any]):
@@ -78,17 +83,25 @@ class _Protocol(HttpToolsProtocol):
         "_counted",
         "_deadline",
         "_fed",
+        "_head_begun",
         "_head_seconds",
         "_kept_bytes",
+        "_last_cycle",
         "_offered",
         "_presence",
+        "_quiet_since",
+        "_stop",
     )
 
-    def __init__(self, connections: ConcurrencyLimit, head: float, **options: Any) -> None:
+    def __init__(self, connections: ConcurrencyLimit, head: float, stop: Stop, **options: Any) -> None:
         super().__init__(**options)
         self.pipeline = cast("Any", _Waiting())
         self._all = connections
         self._head_seconds = head
+        self._stop = stop
+        self._head_begun = False
+        self._last_cycle: RequestResponseCycle | None = None
+        self._quiet_since = 0.0
         self._kept_bytes = 0
         self._fed = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -107,6 +120,7 @@ class _Protocol(HttpToolsProtocol):
             transport.abort()
             return
         self._counted = address
+        self._quiet_since = self.loop.time()
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -141,6 +155,7 @@ class _Protocol(HttpToolsProtocol):
         # The parser does not tell where in the part a message begins: nearly always at its first byte.
         self._kept_bytes = self._fed
         self._offered = False
+        self._head_begun = True
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)
         scope["opagate.presence"] = self._presence
@@ -161,7 +176,10 @@ class _Protocol(HttpToolsProtocol):
             self._offered = True
             return
         self._expect_nothing()
+        self._head_begun = False
         super().on_headers_complete()
+        if self._stop.begun:
+            self.close_after_answer()
         # uvicorn would append the fields after a body to these (RFC 9110 section 6.5.1: they must not be merged).
         self.headers = []
 
@@ -186,6 +204,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         cast("CoalescingTransport", self.transport).flush()
+        self._quiet_since = self.loop.time()
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -210,6 +229,25 @@ class _Protocol(HttpToolsProtocol):
             super().send_400_response(msg)
         else:
             self.transport.abort()
+
+    def close_after_answer(self) -> None:
+        """Have the last unsent answer say `connection: close`. Earlier answers keep the connection open, so that each queued
+        request gets its answer."""
+        cycle, before = cast("RequestResponseCycle | None", self.cycle), self._last_cycle
+        if cycle is None or cycle.response_started or not cycle.keep_alive:
+            return
+        if before is not None and not before.response_started:
+            before.keep_alive = True
+        cycle.keep_alive = False
+        self._last_cycle = cycle
+
+    def close_if_quiet(self) -> None:
+        """Close the connection unless a request is being read or answered, or may be on its way."""
+        if self._answering or self._head_begun or self.loop.time() - self._quiet_since < QUIET:
+            return
+        if not has_unread(self.transport):
+            self.transport.close()
+            self._drop_unread()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
@@ -264,6 +302,15 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)/", re.IGNORECASE)
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
+class Stop:
+    """The order to stop. After it each answer closes its connection."""
+
+    __slots__ = ("begun",)
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
 class Server(uvicorn.Server):
     """Runs the application until SIGTERM or SIGINT, then drains."""
 
@@ -274,10 +321,15 @@ class Server(uvicorn.Server):
         *,
         tls: ssl.SSLContext | None,
         on_ready: Callable[[], None],
-        on_drain: Callable[[], Awaitable[None]],
+        on_stop: Callable[[], None],
+        on_drain: Callable[[], None],
     ) -> None:
+        """Listen. The server calls `on_ready` when it accepts, `on_stop` at the first signal, and `on_drain` when its socket is
+        closed. Raises `ConfigurationError` for an address in use."""
         limits = configuration.limits
-        protocol = partial(_Protocol, ConcurrencyLimit(limits.connections), limits.request_head.total_seconds())
+        self._stop = Stop()
+        connections = ConcurrencyLimit(limits.connections)
+        protocol = partial(_Protocol, connections, limits.request_head.total_seconds(), self._stop)
         options = uvicorn.Config(
             app,
             http=cast("type[asyncio.Protocol]", protocol),
@@ -292,41 +344,101 @@ class Server(uvicorn.Server):
             server_header=False,
             date_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(limits.drain.total_seconds()) or 1,
-            backlog=2048,
+            backlog=BACKLOG,
             ssl_context_factory=(lambda _config, _default: tls) if tls else None,
         )
         super().__init__(options)
         self._on_ready = on_ready
+        self._on_stop = on_stop
         self._on_drain = on_drain
+        self._delay = limits.drain_delay.total_seconds()
+        self._drain = limits.drain.total_seconds()
         self._listener = listen(configuration)
+        self._handshakes: set[asyncio.Future[None]] = set()
 
     async def run_until_stopped(self) -> None:
         # libuv accepts one connection of each socket in a turn, and a busy turn is long: those who connect would wait for
         # seconds. So the socket is there several times.
-        await self.serve(sockets=[self._listener, *(self._listener.dup() for _ in range(1, ACCEPTED))])
+        with self._listener:
+            await self.serve(sockets=[self._listener.dup() for _ in range(ACCEPTED)])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """A first signal drains; a second Ctrl-C does not wait. uvicorn's own would raise the signal again after serving,
-        which ends the process before the journal is closed."""
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
+        """Stop at the first signal, SIGINT without delay. A second SIGINT does not wait for calls. The handler of uvicorn
+        would raise the signal again, and end the process before the journal is closed."""
+        if sig == signal.SIGINT:
+            self._delay = 0.0
+            self.force_exit = self.should_exit
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._on_ready()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._on_drain()
-        await super().shutdown(sockets=sockets)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Stop without losing a request that has arrived.
+
+        1. For `limits.drain_delay` all goes on, but each answer closes its connection, and readiness is refused.
+        2. Connections that wait to be accepted are accepted, and the gateway listens no more.
+        3. Quiet connections are closed. Requests that are read or answered go on, for at most `limits.drain`.
+        4. The rest is cut off.
+        """
+        self._stop.begun = True
+        self._on_stop()
+        for connection in self._open():
+            connection.close_after_answer()
+        await self._wait(self._delay, lambda: self._delay == 0.0)
+        await self._stop_listening()
+        self._on_drain()
+        # A connection that is not there yet is in its TLS handshake.
+        begun, handshake = self._now(), QUIET if self.config.ssl else 0.0
+        await self._wait(self._drain, lambda: self._is_done() and self._now() - begun >= handshake)
+        for task in (*self.server_state.tasks, *self._handshakes):
+            task.cancel("the drain is over")
+
+    async def _stop_listening(self) -> None:
+        for server in self.servers:
+            server.close()
+        # The event loop closes its sockets in its next turn, and the system the last one here.
+        await asyncio.sleep(0)
+        waiting = accept_waiting(self._listener)
+        self._listener.close()
+        for connection in waiting:
+            serving = asyncio.ensure_future(self._serve_accepted(connection))
+            self._handshakes.add(serving)
+            serving.add_done_callback(self._handshakes.discard)
+
+    async def _serve_accepted(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        serve = partial(protocol, config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
+        with suppress(OSError):  # the client left meanwhile, or failed in the handshake
+            await loop.connect_accepted_socket(serve, connection, ssl=self.config.ssl)
+
+    def _open(self) -> tuple[_Protocol, ...]:
+        return cast("tuple[_Protocol, ...]", tuple(self.server_state.connections))
+
+    def _is_done(self) -> bool:
+        """Close what is quiet, and return whether nothing is left."""
+        for connection in self._open():
+            connection.close_if_quiet()
+        return not self.server_state.connections and not self.server_state.tasks and not self._handshakes
+
+    async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Wait until it is over, for at most so many seconds, and not at all after a second SIGINT."""
+        until = self._now() + seconds
+        # A signal comes between any two steps, and connections end in many places: neither sets an event.
+        while not is_over() and self._now() < until and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 def listen(configuration: Configuration) -> socket.socket:
     """The listening socket. Raises `ConfigurationError` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in configuration.host else socket.AF_INET
     try:
-        return socket.create_server((configuration.host, configuration.port), family=family, backlog=2048)
+        return socket.create_server((configuration.host, configuration.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {configuration.listen}: {error.strerror or error}",

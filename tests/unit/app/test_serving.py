@@ -12,7 +12,7 @@ import pytest
 from gateway import app, config
 from gateway.errors import ConfigurationError
 from gateway.journal import reader
-from gateway.transport.server import Server
+from tests.unit.transport.servers import make_server
 
 
 async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, unused_tcp_port: int):
@@ -25,7 +25,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, unused_tcp_por
     async with asyncio.timeout(60):
         await ready.wait()
         with pytest.raises(ConfigurationError, match="cannot listen"):
-            Server(None, configuration, tls=None, on_ready=ready.set, on_drain=_nothing)
+            make_server(None, configuration)
         reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
         host = f"host: 127.0.0.1:{unused_tcp_port}\r\n".encode()
         writer.write(b"GET /nothing HTTP/1.1\r\n" + host + b"connection: close\r\n\r\n")
@@ -56,7 +56,3 @@ async def test_one_that_is_told_to_stop_before_it_listens_closes_its_record(tmp_
         await running
 
     assert [entry["kind"] for entry in reader.entries(tmp_path / "state/journal")][-1] == "stop"
-
-
-async def _nothing() -> None:
-    """Nothing to drain."""

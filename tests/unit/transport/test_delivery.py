@@ -7,14 +7,12 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 from msgspec import structs
 
-from gateway import config
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
 from gateway.model.decision import Refusal
@@ -22,8 +20,8 @@ from gateway.model.wire import Headers
 from gateway.transport import delivery
 from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Exchange, Presence
-from gateway.transport.server import Server
 from tests.requirements import requirement
+from tests.unit.transport.servers import running_server
 
 EVENTS: Headers = ((b"content-type", b"text/event-stream"),)
 
@@ -389,17 +387,8 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
             assert client.recv(1_000).endswith(b"an answer")
 
     async def main() -> None:
-        async def drain() -> None:
-            """Nothing to drain."""
-
-        ready = asyncio.Event()
-        settings = config.parse("listen: 127.0.0.1:0", base=Path())
-        server = Server(app, settings, tls=None, on_ready=ready.set, on_drain=drain)
-        running = asyncio.create_task(server.run_until_stopped())
-        await ready.wait()
-        await asyncio.to_thread(ask, server._listener.getsockname()[1])
-        server.should_exit = True
-        await running
+        async with running_server(app) as (_, port):
+            await asyncio.to_thread(ask, port)
 
     found = fresh()
     run(main())

@@ -24,6 +24,7 @@ from gateway.transport.server import ACCEPTED, HEAD_BYTES, WAITING, Server, list
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
+from tests.unit.transport.servers import make_server, running_server
 
 
 def settings(tmp_path: Path, authority: Authority, *, client_ca: bool = False) -> TlsSettings:
@@ -77,10 +78,7 @@ def test_it_listens_on_either_family(listening: str, family: socket.AddressFamil
 
 
 async def test_the_first_signal_drains_and_a_second_interrupt_does_not_wait():
-    async def drain() -> None:
-        """Nothing to drain."""
-
-    server = Server(None, configured("127.0.0.1:0"), tls=None, on_ready=lambda: None, on_drain=drain)
+    server = make_server(None, configured("127.0.0.1:0"))
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGTERM, None)
     assert (server.should_exit, server.force_exit) == (True, False)
@@ -143,23 +141,10 @@ async def slowly(path: str, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def serving(settings: str, servers: list[Server] | None = None) -> AsyncGenerator[int]:
     """The port of a server that runs."""
-
-    async def drain() -> None:
-        """Nothing to drain."""
-
-    ready = asyncio.Event()
-    configuration = config.parse(f"listen: 127.0.0.1:0\n{settings}", base=Path())
-    server = Server(answers, configuration, tls=None, on_ready=ready.set, on_drain=drain)
-    if servers is not None:
-        servers.append(server)
-    running = asyncio.create_task(server.run_until_stopped())
-    port = server._listener.getsockname()[1]
-    try:
-        await ready.wait()
+    async with running_server(answers, settings) as (server, port):
+        if servers is not None:
+            servers.append(server)
         yield port
-    finally:
-        server.should_exit = True
-        await running
 
 
 @asynccontextmanager
