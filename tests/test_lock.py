@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,43 @@ def test_each_declared_dependency_is_locked_with_its_hashes(file: str, declared:
     pinned = re.findall(r"^([A-Za-z0-9._-]+)(?:\[\S+\])?==.*\\\n    --hash=sha256:", locked, re.MULTILINE)
 
     assert names(declared) - names(pinned) == set()
+
+
+def imported(*folders: str) -> dict[str, str]:
+    """Return each top-level name of another project that the modules of these folders import, with a module that does."""
+    own = {"gateway", "tests", "benchmarks", "tools", "reference"}
+    found: dict[str, str] = {}
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            found |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
+    return {name: path for name, path in found.items() if name not in sys.stdlib_module_names | own}
+
+
+@pytest.mark.parametrize(
+    ("folders", "declared", "elsewhere"),
+    [
+        (("gateway",), PROJECT["project"]["dependencies"], set[str]()),
+        # The benchmark on AgentDojo installs that by itself.
+        (
+            ("tests", "benchmarks"),
+            PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"],
+            {"agentdojo"},
+        ),
+    ],
+)
+def test_what_is_imported_is_declared(folders: tuple[str, ...], declared: list[str], elsewhere: set[str]):
+    """A dependency of a dependency may go with any release of it."""
+    known = packages_distributions()
+    undeclared = {
+        name: path
+        for name, path in imported(*folders).items()
+        if name not in elsewhere and not names(declared) & names(known.get(name, []))
+    }
+
+    assert undeclared == {}
 
 
 @pytest.mark.parametrize("target", ["run", "test", "lint"])
