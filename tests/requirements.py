@@ -87,6 +87,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/read-elsewhere": Requirement("docs/policy/history.md#what-a-task-has-read", "What is read without a call counts as the result of one."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
+        "history/implicit": Requirement("docs/concepts.md", "A caller's implicit task outlasts its tokens, sessions and certificates."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         "history/journal-edited": Requirement("docs/operations.md#journal", "A journal that was edited or cut does not become history."),

@@ -134,9 +134,10 @@ class Rig:
         self._random = random
 
     async def caller(self) -> Caller:
-        """A caller whose token is known already. It starts a task with its first call."""
+        """Return a caller of its own, whose token is known already. It starts a task with its first call."""
         audience = f"{self._configuration.base_url}/mcp"
-        token = development.issue(self._key, agent="bench", audience=audience, ttl=7_200, clock=time.time)
+        user = f"user-{next(self._numbers)}"
+        token = development.issue(self._key, agent="bench", user=user, audience=audience, ttl=7_200, clock=time.time)
         credentials = Credentials("POST", f"{audience}/echo", (f"Bearer {token}",))
         principal = await self.gateway.identities.identify(credentials, "127.0.0.1")
         if isinstance(principal, Refusal):
@@ -148,7 +149,7 @@ class Rig:
         return Caller(headers, principal)
 
     def task(self, caller: Caller) -> Task:
-        return self.gateway.history.task(caller.principal, None, time.time())
+        return self.gateway.history.task(caller.principal, time.time())
 
     def live(self, caller: Caller, upstreams: Sequence[str], calls: int) -> None:
         """Put calls behind a task, to each of these in turn, each counted, observed and settled as the gateway does it."""

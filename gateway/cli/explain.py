@@ -90,7 +90,7 @@ def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) ->
     from gateway.journal import reader
 
     provenance = Provenance(decision)
-    for entry in reader.task(journal, decision["task"]["id"], key=key):
+    for entry in reader.tasks(journal, provenance.tasks, key=key):
         if not provenance.take(entry):
             break
     return provenance.explanation()
@@ -155,7 +155,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     client = cast("dict[str, Any]", decision.get("client") or {})
     yield "from", f"{client.get('ip') or 'this machine'}, {_named(client.get('name'))}"
     if "task" in decision:
-        yield "task", f"{decision['task']['id']} ({decision['task']['kind']})"
+        yield "task", _task(decision)
     target = cast("dict[str, Any] | None", decision.get("target"))
     if target:
         yield "target", f"{target['type']} of {target['upstream']}: {target['effect']} on {target['audience']}"
@@ -168,6 +168,14 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     yield "settled", outcome(decision, settled)
     if count := decision.get("reserved"):
         yield "answer", f"{counted(count, 'name')} or error codes that only the gateway uses taken out"
+
+
+def _task(decision: Mapping[str, Any]) -> str:
+    """Return the task, with the earlier tasks that it knows the readings of."""
+    history = cast("Mapping[str, list[str]]", decision.get("history") or {})
+    carried = history.get("carried")
+    more = f", and all that {' and '.join(carried)} had read" if carried else ""
+    return f"{decision['task']['id']} ({decision['task']['kind']}){more}"
 
 
 def sent(recorded: Mapping[str, Any]) -> str:
@@ -229,7 +237,8 @@ def _made(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
             yield "  this call", cause.how
         else:
             kind = "reading" if call.reading else "call"
-            yield f"  {kind} {call.number}", f"{call.target} {cause.how}, {call.time} [{call.id}]"
+            where = f" in {call.task}" if call.task else ""
+            yield f"  {kind} {call.number}", f"{call.target} {cause.how}{where}, {call.time} [{call.id}]"
     if len(causes) > _CAUSES:
         yield "", f"and {len(causes) - _CAUSES} more, which --json tells"
 

@@ -16,9 +16,6 @@ def token(
     user: Annotated[str | None, typer.Option(metavar="NAME", help="The person on whose behalf it acts.")] = None,
     group: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A group of that person. Repeatable.")] = None,
     scope: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A scope. Repeatable.")] = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Calls with tokens of the same task count as one task.")
-    ] = None,
     ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid.")] = "1h",
     config: ConfigOption = None,
 ) -> None:
@@ -27,7 +24,7 @@ def token(
     from gateway.identity import delegation, development
 
     lifetime = seconds(ttl)
-    for option, name in (("agent", agent), ("user", user), ("task", task)):
+    for option, name in (("agent", agent), ("user", user)):
         if name is not None and delegation.identifier(name) is None:
             raise typer.BadParameter(
                 f"--{option} is empty, too long, no SPIFFE ID or not printable, so no gateway takes it"
@@ -49,7 +46,6 @@ def token(
         user=user,
         groups=group or (),
         scopes=scope or (),
-        task=task,
     )
     note(f"A token for development: {settings.base_url} accepts it from this machine only, for {ttl}.")
     line(made)

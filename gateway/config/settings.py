@@ -251,7 +251,14 @@ class HistorySettings(Settings):
     """What a task has done so far."""
 
     store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
-    idle: Duration = Field(default=timedelta(minutes=30), description="How long an unused implicit task lives.")
+    idle: Duration = Field(
+        default=timedelta(minutes=30),
+        description="How long an unused implicit task lives, and its readings count in the caller's next one.",
+    )
+    lifetime: Duration = Field(
+        default=timedelta(hours=4),
+        description="How long an implicit task lives at most, however much it is used; never less than `idle`.",
+    )
     tasks: Count = Field(
         default=20_000, gt=0, description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten."
     )
@@ -261,6 +268,12 @@ class HistorySettings(Settings):
         description="The same for the tasks of one caller. A declared one counts until an hour after its expiry, also when"
         " it was ended before.",
     )
+
+    @model_validator(mode="after")
+    def _lives_longer_than_a_pause(self) -> Self:
+        if "lifetime" in self.model_fields_set and self.lifetime < self.idle:
+            raise ValueError("lifetime is shorter than idle; raise lifetime, or lower idle")
+        return self
 
 
 class JournalSettings(Settings):

@@ -13,7 +13,7 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (

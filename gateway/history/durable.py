@@ -235,7 +235,7 @@ class _Rebuild:
             if declared is None or self.seq <= self._stored:
                 return
             task = read_task(declared)
-            kept = TaskHistory(task, b"", cast("str", entry["owner"]), task.opened)
+            kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened)
             self._history.admit(kept)
         if self.seq <= kept.seq:
             return
@@ -247,10 +247,9 @@ class _Rebuild:
         """The task of a call or a reading. An implicit one begins with its first; a declared one has an entry of its own.
         One that a snapshot ought to have and has not was over by then."""
         kept = self._history.find(task_id)
-        if kept is None and "key" in fields and self.seq > self._stored:
+        if kept is None and "opened" in fields and self.seq > self._stored:
             opened = cast("float", fields["opened"])
-            key = bytes.fromhex(cast("str", fields["key"]))
-            kept = TaskHistory(Task(task_id, "implicit", opened), key, owner(), at)
+            kept = TaskHistory(Task(task_id, "implicit", opened), owner(), _parties(fields), at)
             self._history.admit(kept)
         return kept
 
@@ -264,6 +263,11 @@ class _Rebuild:
             if isinstance(event, Released | Settled):
                 self._calls.pop(event.call, None)
         self.events += 1
+
+
+def _parties(fields: JsonObject) -> tuple[str, ...]:
+    """Return the parties of a task. An older release wrote none."""
+    return tuple(cast("Iterable[str]", fields.get("parties", ())))
 
 
 _Taker = Callable[[_Rebuild, JsonObject], None]

@@ -1,28 +1,27 @@
 """The tasks of this process: in memory, those long unused in the store, and all of them in the journal.
 
-Nothing here waits, so that calls on one event loop see one another whole. A task ends when its time is over: a declared
-one when it expires, an implicit one when it was unused for the idle limit and has no open call. Nothing else makes the
-gateway forget one: who could push tasks out could start over with fresh limits. When there is no room left, new tasks
-are refused instead.
+Nothing here waits, so that calls on one event loop see one another whole. A task ends when its time is over (see
+`kept_tasks`). Nothing else makes the gateway forget one: who could push tasks out could start over with fresh limits. When
+there is no room left, new tasks are refused instead.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections import OrderedDict
+from collections import ChainMap
 from functools import partial
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from gateway.errors import HistoryError, HistoryFull, TaskExpired
+from gateway.errors import HistoryError, TaskExpired
 from gateway.history import dump, relevance
+from gateway.history.carried import carried
 from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.fold import apply
+from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.config import HistorySettings
+    from gateway.history.carried import Carried
     from gateway.history.origins import Origins
     from gateway.history.store import Row, Store
     from gateway.model.call import Call, Source
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
 
-REMEMBERED: Final = 3600.0
-"""Seconds for which a declared task can be asked about after it has expired."""
 RESIDENT: Final = 60.0
 """Seconds after which an unused task may leave memory."""
 MAX_WEIGHT: Final = 4_000_000
@@ -85,20 +83,13 @@ class History:
         origins: Origins | None = None,
         on_end: Callable[[str], None] = lambda _task_id: None,
     ) -> None:
-        self._idle = settings.idle.total_seconds()
         self._clock = clock
         self._new_id = new_id
         self._conceal = conceal
         self._on_end = on_end
-        self._limit = settings.tasks
-        self._owner_limit = settings.tasks_per_caller
         self._origins = Teller(origins)
         self._store: Store | None = None
-        self._kept: dict[str, TaskHistory] = {}
-        self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
-        self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
-        self._ids: dict[bytes, str] = {}
-        self._owned: dict[str, int] = {}
+        self._kept = KeptTasks(settings)
         self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
         self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
 
@@ -107,21 +98,19 @@ class History:
 
     # --- tasks ---------------------------------------------------------------------------------------
 
-    def task(self, principal: Principal, began: str | None, now: float) -> Task:
-        """The implicit task that a request belongs to: that of its token; a new one if there is none.
+    def task(self, principal: Principal, now: float) -> Task:
+        """Return the implicit task of a request: the present task of its caller, or a new task.
 
-        `began` is for a request of a legacy session: the mark of the token with which that began. All sessions of one
-        token are one task, for each system gives sessions of its own. Raises `HistoryFull`.
+        Tokens, sessions and certificates make no difference: clients renew them as often as they like. Raises `HistoryFull`.
         """
         self.forget(now)
-        key = _key(principal, began)
-        if (known := self._ids.get(key)) is not None:
-            kept = self._kept[known]
-            self._use(kept, now)
-            return kept.task
-        self._require_room(principal.key)
+        present = self._kept.present(principal.key, now)
+        if present is not None:
+            self._kept.use(present, now)
+            return present.task
+        self._kept.require_room(principal.key)
         task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
-        self.admit(TaskHistory(task, key, principal.key, now))
+        self.admit(TaskHistory(task, principal.key, principal.parties, now))
         return task
 
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
@@ -130,16 +119,22 @@ class History:
         Returns the fields of a `task` entry; the task is not safe from a crash before that is written. Raises
         `HistoryFull`, and `ValueError` for a task without expiry or with an id that is taken.
         """
-        if task.kind != "declared" or task.expires is None or task.id in self._kept:
+        if task.kind != "declared" or task.expires is None or self._kept.get(task.id) is not None:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
-        self._require_room(principal.key)
+        self._kept.require_room(principal.key)
         event = Opened(content.tokens, shown(content.sightings))
-        kept = TaskHistory(task, b"", principal.key, task.opened)
+        kept = TaskHistory(task, principal.key, principal.parties, task.opened)
         self._apply(kept, event)
         self.admit(kept)
         described = task_fields(task, self._conceal)
-        return {"task": task.id, "owner": principal.key, "declared": described, **to_fields(event)}
+        return {
+            "task": task.id,
+            "owner": kept.owner,
+            "parties": kept.parties,
+            "declared": described,
+            **to_fields(event),
+        }
 
     def select(self, principal: Principal, task_id: str, now: float) -> Task | Reason:
         """The declared task with this id, if it is this principal's and still open: `task/unknown`, `task/ended` or
@@ -150,7 +145,7 @@ class History:
             return UNKNOWN
         match kept.status(now):
             case "open":
-                self._use(kept, now)
+                self._kept.use(kept, now)
                 return kept.task
             case "expired":
                 return _EXPIRED
@@ -186,13 +181,13 @@ class History:
         kept = self._known(task)
         if kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
-        state = self.state(kept)
-        event = reserved(state, call_id, call, content, now)
+        state, before = self.state(kept), self._carried(kept)
+        event = reserved(state, call_id, call, content, now, carried=before)
         apply(state, event)
         kept.changed = True
-        self._use(kept, now)
-        known = facts(state, now, call=call_id, content=content, depth=depth)
-        return Reservation(known, {**kept.origin, **to_fields(event)})
+        self._kept.use(kept, now)
+        known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
+        return Reservation(known, {**kept.origin, **self._carries(kept), **to_fields(event)})
 
     def facts(
         self,
@@ -204,16 +199,24 @@ class History:
         depth: int | None = None,
     ) -> SessionFacts:
         """The facts again for a call that is open, or those for a question about none. Raises `TaskExpired`."""
-        return facts(self.state(self._known(task)), now, call=call, content=content, depth=depth)
+        kept = self._known(task)
+        return facts(self.state(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
+
+    def readings_of(self, task: Task) -> tuple[str, ...]:
+        """Return the ids of the task and of the earlier tasks with readings that count in it. Raises `TaskExpired`."""
+        return (task.id, *(before.task.id for before in self._kept.earlier(self._known(task))))
 
     def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
-        """The credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; it goes
-        on changing. Raises `TaskExpired`."""
-        return self.state(self._known(task)).shingles
+        """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
+        mapping goes on changing. Raises `TaskExpired`."""
+        kept = self._known(task)
+        shingles, earlier = self.state(kept).shingles, self._carried(kept).shingles
+        return ChainMap(shingles, dict(earlier)) if earlier else shingles
 
     def relevance(self, task: Task, target: Target) -> Relevance:
-        """What matters of the words of a call. Raises `TaskExpired`."""
-        return relevance.of_call(self.state(self._known(task)), target)
+        """Return what matters of the words of a call. Raises `TaskExpired`."""
+        kept = self._known(task)
+        return relevance.of_call(self.state(kept), target, self._carried(kept))
 
     def keeps_words(self, task: Task, target: Target) -> bool:
         """Whether the words of a call's result matter. Raises `TaskExpired`."""
@@ -227,8 +230,9 @@ class History:
         Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `ValueError` for a call that
         is not open.
         """
-        state = self.state(self._known(task))
-        event = observed(state, call_id, content, label)
+        kept = self._known(task)
+        state = self.state(kept)
+        event = observed(state, call_id, content, label, self._carried(kept))
         if changes_nothing(state, event):
             return None
         self._fold(task, event)
@@ -257,11 +261,11 @@ class History:
         kept = self._known(task)
         state = self.state(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
-        event = read(state, source, content, now, late=late, number=number)
+        event = read(state, source, content, now, late=late, number=number, carried=self._carried(kept))
         if changes_nothing(state, event):
             return None
         self._apply(kept, event)
-        self._use(kept, now)
+        self._kept.use(kept, now)
         return {"id": reading, "task": task.id, "owner": kept.owner, **kept.origin, **to_fields(event)}
 
     def is_open(self, task_id: str, now: float) -> bool:
@@ -269,7 +273,9 @@ class History:
         kept = self._kept.get(task_id)
         if kept is None:
             return False
-        return kept.busy or (kept.status(now) == "open" and (not kept.key or now - kept.used <= self._idle))
+        return kept.busy or (
+            kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._kept.idle)
+        )
 
     def endorse(self, task: Task, values: frozenset[int]) -> JsonObject:
         """An approval was used, and these values (digests, as in `CallContent.authority`) are good from now on.
@@ -283,12 +289,12 @@ class History:
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for one that is not open."""
         self._fold(task, Released(call_id, denied))
-        self._use(self._known(task), self._clock())
+        self._kept.use(self._known(task), self._clock())
 
     def settle(self, task: Task, call_id: str) -> None:
         """End a reserved call that went on, in whatever way it ended. Raises `ValueError` for one that is not open."""
         self._fold(task, Settled(call_id))
-        self._use(self._known(task), self._clock())
+        self._kept.use(self._known(task), self._clock())
 
     # --- what is kept --------------------------------------------------------------------------------
 
@@ -296,29 +302,22 @@ class History:
         return self._kept.get(task_id)
 
     def tasks(self) -> tuple[TaskHistory, ...]:
-        return tuple(self._kept.values())
+        return tuple(self._kept.all())
 
     def admit(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
-        task = kept.task
-        self._kept[task.id] = kept
-        if task.id in self._gone:
-            self._gone.remove(task.id)
+        self._kept.add(kept)
+        if kept.task.id in self._gone:
+            self._gone.remove(kept.task.id)
             kept.stored = True
         if kept.carries:
             state = self.state(kept)
-            self._origins.tell(kept.owner, task.id, state, state.credentials)
-        self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
-        if kept.key:
-            self._ids[kept.key] = task.id
-            self._unused[task.id] = None
-        elif task.expires is not None:
-            heappush(self._expiries, (task.expires + REMEMBERED, task.id))
+            self._origins.tell(kept.owner, kept.task.id, state, state.credentials)
 
     def fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
         self._apply(kept, event)
-        self._use(kept, now)
+        self._kept.use(kept, now)
 
     def state(self, kept: TaskHistory) -> TaskState:
         """The state of a task, back from the store if it had left memory. Raises `HistoryError`."""
@@ -328,21 +327,8 @@ class History:
 
     def forget(self, now: float) -> None:
         """Let go of the tasks whose time is over."""
-        while self._unused:
-            kept = self._kept[next(iter(self._unused))]
-            if now - kept.used <= self._idle:
-                break
-            if kept.busy:
-                self._use(kept, now)
-            else:
-                self._drop(kept)
-        while self._expiries and self._expiries[0][0] <= now:
-            _, task_id = heappop(self._expiries)
-            kept = self._kept[task_id]
-            if kept.busy:
-                heappush(self._expiries, (now + REMEMBERED, task_id))
-            else:
-                self._drop(kept)
+        while (kept := self._kept.over(now)) is not None:
+            self._drop(kept)
 
     def attach(self, store: Store) -> None:
         """From now on states may leave memory for this store."""
@@ -353,9 +339,7 @@ class History:
 
         A row is made when it is asked for. `position` is the number of the last written entry of the journal at that time.
         """
-        return map(partial(self._row, position), [kept for kept in self._kept.values() if kept.changed]), tuple(
-            self._gone
-        )
+        return map(partial(self._row, position), [kept for kept in self._kept.all() if kept.changed]), tuple(self._gone)
 
     def stored(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
         """Changes were written, or could not be: then they are still to be stored."""
@@ -372,7 +356,7 @@ class History:
         """The store has nothing of what was written to it. What is in memory is to be written again; other states are lost
         until the journal is read."""
         self._gone.clear()
-        for kept in self._kept.values():
+        for kept in self._kept.all():
             kept.stored = False
             if kept.state is None:
                 self._lost.add(kept.task.id)
@@ -388,8 +372,8 @@ class History:
         """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
         if self._store is None:
             return 0
-        left, weight = 0, sum(kept.weight for kept in self._kept.values())
-        for kept in sorted(self._kept.values(), key=lambda kept: kept.used):
+        left, weight = 0, sum(kept.weight for kept in self._kept.all())
+        for kept in sorted(self._kept.all(), key=lambda kept: kept.used):
             if now - kept.used <= RESIDENT and weight <= max_weight:
                 break
             if kept.state is not None and not kept.changed and not kept.busy:
@@ -441,45 +425,20 @@ class History:
 
     def _owned_by(self, principal: Principal, task_id: str) -> TaskHistory | None:
         kept = self._kept.get(task_id)
-        return kept if kept is not None and not kept.key and kept.owner == principal.key else None
+        return kept if kept is not None and not kept.is_implicit and kept.owner == principal.key else None
 
-    def _require_room(self, owner: str) -> None:
-        owned = self._owned.get(owner, 0)
-        if owned >= self._owner_limit:
-            raise HistoryFull(
-                f"the caller has {owned} tasks, as many as one may have",
-                "open them with shorter expiries, for each counts until an hour after its own, or until it is idle if it was not"
-                " declared; or have the operator raise history.tasks_per_caller",
-            )
-        if len(self._kept) >= self._limit:
-            raise HistoryFull(
-                f"the gateway keeps {len(self._kept)} tasks, as many as it may",
-                "try again when some are idle, or have the operator raise history.tasks",
-            )
+    def _carries(self, kept: TaskHistory) -> JsonObject:
+        """Return the record's field with the tasks whose readings the decision on a call rests on too."""
+        earlier = self._kept.earlier(kept)
+        return {"carried": [before.task.id for before in earlier]} if earlier else {}
 
-    def _use(self, kept: TaskHistory, now: float) -> None:
-        kept.used = max(kept.used, now)
-        if kept.key:
-            self._unused.move_to_end(kept.task.id)
+    def _carried(self, kept: TaskHistory) -> Carried:
+        return carried([self.state(before) for before in self._kept.earlier(kept)])
 
     def _drop(self, kept: TaskHistory) -> None:
-        del self._kept[kept.task.id]
+        self._kept.remove(kept)
         self._lost.discard(kept.task.id)
         self._origins.drop(kept)
         self._on_end(kept.task.id)
-        self._unused.pop(kept.task.id, None)
-        if self._ids.get(kept.key) == kept.task.id:
-            del self._ids[kept.key]
         if kept.stored:
             self._gone.add(kept.task.id)
-        left = self._owned[kept.owner] - 1
-        if left:
-            self._owned[kept.owner] = left
-        else:
-            del self._owned[kept.owner]
-
-
-def _key(principal: Principal, began: str | None) -> bytes:
-    """16 bytes."""
-    mark = principal.token_mark if began is None else began
-    return hashlib.sha256(f"{principal.key}:{mark}".encode()).digest()[:16]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.history.state import ENDLESS, MAX_LINKS
+from gateway.history.carried import NOTHING
+from gateway.history.state import ENDLESS, MAX_LINKS, higher
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
+    from gateway.history.carried import Carried
     from gateway.history.events import Touch
     from gateway.history.state import Known, TaskState
     from gateway.model.caller import Principal
@@ -27,12 +29,13 @@ def facts(
     call: str | None = None,
     content: CallContent | None = None,
     depth: int | None = None,
+    carried: Carried = NOTHING,
 ) -> SessionFacts:
-    """The facts for a call that was just reserved, itself and all other open calls included.
+    """Return the facts for a call that was just reserved, itself and all other open calls included.
 
     `call` is its id and `content` what its arguments hold; without them, the facts for a question about no call in
     particular. `depth` is the delegation depth plus aggregator hops, which the caller knows. What depends on content
-    that was not looked at whole is unknown.
+    that was not looked at whole is unknown. `carried` is what earlier tasks have read.
     """
     whole = content if content is not None and content.complete else None
     reach = _reach(tuple(state.touched))
@@ -48,10 +51,10 @@ def facts(
         destinations=_destinations(state),
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
         depth=depth,
-        spread=_spread(state),
-        credentials=None if whole is None or call is None else _credentials(state, call, whole),
-        labels=_labels(state.untrusted, state.confidentiality),
-        ungrounded=None if whole is None else _ungrounded(state, whole),
+        spread=_spread(state, carried),
+        credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),
+        labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
+        ungrounded=None if whole is None else _ungrounded(state, whole, carried),
         followed=None if whole is None else _followed(state, whole),
         approvals_used=state.approvals,
     )
@@ -91,30 +94,41 @@ def _destinations(state: TaskState) -> int | None:
     return ENDLESS if state.crowded else len(state.destinations)
 
 
-def _spread(state: TaskState) -> int | None:
-    """The widest of the results that are kept apart, and the widest that one of the others can be."""
+def _spread(state: TaskState, carried: Carried) -> int | None:
+    """Return the width of the widest result, and for results that are not kept apart the widest possible."""
     if state.blind:
         return None
-    if not state.unkept and not state.widths:
+    if not state.unkept and not carried.unkept and not state.widths:
         return 0
-    unkept = max((len(state.flood.keys() - {source}) for source in state.unkept), default=0)
+    unkept = max((len(state.flood.keys() - {source}) for source in state.unkept | carried.unkept), default=0)
     return max(unkept, max(state.widths, default=0))
 
 
-def _credentials(state: TaskState, call: str, content: CallContent) -> tuple[CredentialFact, ...] | None:
-    """Unknown as a whole if one that could not be kept may be in the call."""
+def _credentials(
+    state: TaskState, call: str, content: CallContent, carried: Carried
+) -> tuple[CredentialFact, ...] | None:
+    """Return the facts of credentials: unknown as a whole if one that could not be kept may be in the call."""
     if content.unsure:
         return None
     number = state.open[call].number
     found: list[CredentialFact] = []
     for sighting in content.sightings:
-        known = state.credentials.get(sighting.fingerprint)
+        known = _known(state, sighting.fingerprint, carried)
         if sighting.handle is not None:
             found.append(_by_handle(sighting, sighting.handle, known))
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
-            found.append(_credential(state, sighting, number, content))
+            found.append(
+                _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
+            )
     return tuple(found)
+
+
+def _known(state: TaskState, fingerprint: str, carried: Carried) -> Known | None:
+    """Return the origin of a credential. The first place seen stays, so an earlier task's goes first; the call that showed
+    it is no call of this task."""
+    earlier = carried.credentials.get(fingerprint)
+    return state.credentials.get(fingerprint) if earlier is None else earlier._replace(call=None)
 
 
 def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:
@@ -126,15 +140,16 @@ def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> Creden
     return CredentialFact(sighting, "result", audience, call, chain_depth=known.depth, minted_in_task=known.minted)
 
 
-def _credential(state: TaskState, sighting: Sighting, number: int, content: CallContent) -> CredentialFact:
-    known = state.credentials.get(sighting.fingerprint)
+def _credential(
+    sighting: Sighting, known: Known | None, content: CallContent, first: int, number: int
+) -> CredentialFact:
+    """Return the fact of a sighting. `first` is the number of the first call with it, `number` of the present call."""
     if sighting.shown_by is not None and (known is None or known.origin == "user"):
         # Whoever writes the goal of a task cannot make a credential of a system one of the user's by repeating it there.
         return CredentialFact(sighting, "result", sighting.shown_by)
     if known is None and _given(sighting, content):
         return CredentialFact(sighting, "user")
     if known is None:
-        first = state.presented.get(sighting.fingerprint, number)
         return CredentialFact(sighting, "unknown", origin_call=first if first < number else None)
     return CredentialFact(
         sighting, known.origin, known.audience, known.call, chain_depth=known.depth, minted_in_task=known.minted
@@ -147,15 +162,16 @@ def _given(sighting: Sighting, content: CallContent) -> bool:
     return sighting.role is Role.CREDENTIAL and sighting.form == "raw" and sighting.pointer in content.grounded
 
 
-def _ungrounded(state: TaskState, content: CallContent) -> tuple[str, ...]:
+def _ungrounded(state: TaskState, content: CallContent, carried: Carried) -> tuple[str, ...]:
     if not content.authority:
         return ()
+    grounds = (state.trusted, state.endorsed, carried.trusted)
     return tuple(
         sorted(
             pointer
             for pointer, digests in content.authority.items()
             if pointer not in content.grounded
-            and not all(digest in state.trusted or digest in state.endorsed for digest in digests)
+            and not all(any(digest in known for known in grounds) for digest in digests)
         )
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.history.carried import NOTHING
 from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch
 from gateway.history.state import (
     MAX_CREDENTIALS,
@@ -28,18 +29,22 @@ from gateway.model.shingles import is_word_mark, mark_of, name_of
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
+    from gateway.history.carried import Carried
     from gateway.model.call import Call, Source
     from gateway.model.content import CallContent, ResultContent
 
 
-def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | None, at: float) -> Reserved:
-    """The reservation of a call. Without content, or with incomplete content, what depends on it becomes unknown."""
+def reserved(
+    state: TaskState, call_id: str, call: Call, content: CallContent | None, at: float, *, carried: Carried = NOTHING
+) -> Reserved:
+    """Return the reservation of a call. Without content, or with incomplete content, all that depends on it is unknown."""
     target = call.target
     touched = touch(call)
     whole = content is not None and content.complete
     digests = tuple(sorted(content.destinations)) if content is not None and whole else None
     links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
-    said = NO_DIGESTS if content is None or not state.untrusted else content.said - state.trusted
+    told = NO_DIGESTS if content is None or not (state.untrusted or carried.untrusted) else content.said
+    said = told - state.trusted - carried.trusted
     crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
     return Reserved(
         call=call_id,
@@ -52,8 +57,9 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
         destinations=() if crowded else digests,
         crowded=crowded,
         credentials=_fingerprints(content),
-        fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS),
-        flooded=bool(state.unkept) and not (content is not None and whole and content.tokens <= state.trusted),
+        fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS, carried),
+        flooded=bool(state.unkept or carried.unkept)
+        and not (content is not None and whole and content.tokens - carried.trusted <= state.trusted),
         links=links,
         own=(content is None or content.own) and not links,
         directed=content is not None and content.directed,
@@ -62,15 +68,19 @@ def reserved(state: TaskState, call_id: str, call: Call, content: CallContent | 
 
 
 def observed(
-    state: TaskState, call_id: str, content: ResultContent, label: Sensitivity = Sensitivity.PUBLIC
+    state: TaskState,
+    call_id: str,
+    content: ResultContent,
+    label: Sensitivity = Sensitivity.PUBLIC,
+    carried: Carried = NOTHING,
 ) -> Observed:
-    """A part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's.
+    """Return a part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's.
 
     Raises `ValueError` for a call that is not open.
     """
     reservation = open_call(state, call_id)
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
-    tokens, complete = _bounded(state, reservation.number, content, room, untrusted=reservation.untrusted)
+    tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=reservation.untrusted)
     links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
     links = smallest(links, MAX_LINKS + 1 - len(state.links))
     sensitivity = higher(reservation.sensitivity, label)
@@ -93,16 +103,17 @@ def read(
     *,
     late: bool = False,
     number: int | None = None,
+    carried: Carried = NOTHING,
 ) -> Read:
-    """A part of what is read outside of an open call, as far as it says something new. `late`: it is the result of a call
-    of this task; nothing else gives ground, since it may repeat anything. `number` is that of the parts before."""
+    """Return a part of a reading outside of an open call, as far as it says something new. `late` marks the result of a call
+    of this task; other readings give no ground, since they may repeat anything. `number` is the number of earlier parts."""
     past_call, target, untrusted = source.past_call, source.target, source.untrusted
     if past_call is not None and late:
         number = past_call.number
     elif number is None:
         number = state.number + 1
     room = MAX_RESULT_TOKENS if untrusted or late else 0
-    tokens, complete = _bounded(state, number, content, room, untrusted=untrusted)
+    tokens, complete = _bounded(state, number, content, room, carried, untrusted=untrusted)
     fresh, whole = _fresh(state, content)
     return Read(
         number,
@@ -176,23 +187,31 @@ def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
 
 
-def _fed(state: TaskState, audience: str, tokens: frozenset[int]) -> tuple[int, ...]:
-    """The untrusted results whose data is among the words. Data that goes back to where it came from is not spread,
-    nor are words that the user or a trusted source wrote too."""
-    if state.sources <= {audience}:
+def _fed(state: TaskState, audience: str, tokens: frozenset[int], carried: Carried) -> tuple[int, ...]:
+    """Return the untrusted results with data among the words; carried results have negative numbers. Data that goes back to
+    its own system is not spread. Neither are words of the user or of a trusted source."""
+    if state.sources <= {audience} and carried.sources <= {audience}:
         return ()
-    index, trusted = state.tokens, state.trusted
-    numbers = {index[token] for token in tokens if token in index and token not in trusted}
-    return tuple(sorted(number for number in numbers if state.results[number] != audience))
+    index, earlier = state.tokens, carried.tokens
+    words = tokens - state.trusted - carried.trusted
+    own = {number for number in map(index.get, words) if number is not None}
+    others = {number for number in map(earlier.get, words) if number is not None}
+    return tuple(
+        sorted(
+            [number for number in own if state.results[number] != audience]
+            + [-number for number in others if carried.results[number] != audience]
+        )
+    )
 
 
 def _bounded(
-    state: TaskState, number: int, content: ResultContent, room: int, *, untrusted: bool
+    state: TaskState, number: int, content: ResultContent, room: int, carried: Carried, *, untrusted: bool
 ) -> tuple[frozenset[int], bool]:
-    """The new words of a result for which there is room, and whether that is all that it held."""
+    """Return the new words of a result, as far as there is room, and whether the result held no more."""
     if not untrusted:
-        fresh = content.tokens.difference(state.trusted, state.said)
-        room = min(room, MAX_TRUSTED - len(state.trusted)) if len(state.said) <= MAX_SAID else 0
+        fresh = content.tokens.difference(state.trusted, state.said, carried.said)
+        told_apart = len(state.said) <= MAX_SAID and not carried.crowded
+        room = min(room, MAX_TRUSTED - len(state.trusted)) if told_apart else 0
         return smallest(fresh, room), content.complete
     fresh = content.tokens.difference(state.tokens).difference(state.trusted)
     if number not in state.results and len(state.results) >= MAX_RESULTS:

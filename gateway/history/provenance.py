@@ -1,7 +1,7 @@
 """Which calls of a task made what policy was told of another one. Pure: no I/O, no clock, no randomness.
 
     provenance = Provenance(entry)                       # the `call` entry that is asked about
-    for earlier in entries_of_its_task:        # of the journal, in their order
+    for earlier in entries_of_its_tasks:        # of `provenance.tasks`, from the journal, in their order
         if not provenance.take(earlier):
             break
     explanation = provenance.explanation()                        # the facts, and for each the calls that made it
@@ -19,12 +19,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import HistoryError
-from gateway.history.events import Event, Observed, Read, Reserved, Settled, Touch
+from gateway.history.carried import STRIDE, carried
+from gateway.history.events import Read, Reserved, Touch
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, release_of
-from gateway.history.fold import apply
-from gateway.history.new_events import lost_result
-from gateway.history.state import TaskState
+from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Role
@@ -36,19 +35,6 @@ DENIALS: Final = 8
 """Denied calls that an explanation names, the latest."""
 _CHAIN: Final = 16
 """So many credentials back a chain is explanation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A call, as the record names it; or a reading outside of one. `number` counts both in their task from 1; `used` are
-    the fingerprints of the credentials in the arguments of the call."""
-
-    id: str
-    number: int
-    time: str
-    target: str
-    used: tuple[str, ...] = ()
-    reading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,45 +67,49 @@ class Provenance:
         with _readable(entry):
             self._entry = cast("Mapping[str, Any]", entry)
             self._seq: int = self._entry["seq"]
-            self._own = _reserved(entry)
-            self._mark = _mark(entry, self._own)
+            self._own = reserved(entry)
+            self._marks = ReadingMarks()
+            self._mark = self._marks.mark(entry, self._own)
+            self._task: str = self._entry["task"]["id"]
+            carries: Sequence[str] = self._entry["history"].get("carried", ())
+        self._earlier = {task: ReadingMarks(task) for task in carries}
         self._seen = 0
         self._declared: JsonObject = {}
-        self._state = TaskState()
-        self._open: dict[str, Mark] = {}
         self._begun: dict[tuple[str, str], Mark] = {}  # (member of session, name) → the first call of it
         self._latest: dict[str, tuple[float, Mark]] = {}  # audience → when its last call was
         self._destinations: dict[int, Mark] = {}
-        self._shown: dict[str, Mark] = {}  # credential → the call whose result showed it
         self._readings: set[int] = set()  # numbers that no call has
         self._presented: dict[str, Mark] = {}
-        self._results: dict[int, Mark] = {}  # untrusted results whose words are known
         self._carried: dict[int, dict[str, Mark]] = {}  # result → audience → the first call that carried its words
-        self._unkept: dict[str, Mark] = {}
         self._flooded: dict[str, Mark] = {}
-        self._read: dict[str, Mark] = {}  # label → the call that first read so
         self._denied: list[Mark] = []
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The ids of the task and of the earlier ones that its readings are carried on from."""
+        return frozenset({self._task, *self._earlier})
+
     def take(self, entry: JsonObject) -> bool:
-        """One entry of the task, in the order of the journal. False when nothing after it matters. Raises
-        `HistoryError` for an entry that is damaged."""
+        """Take one entry of the tasks, in the order of the journal. Return false when no later entry matters. Raise
+        `HistoryError` for a damaged entry."""
         with _readable(entry):
             fields = cast("Mapping[str, Any]", entry)
             before = fields["seq"] < self._seq
+            earlier = self._earlier_task(fields)
+            if earlier is not None:
+                if before:
+                    earlier.take(entry)
+                return True
             match fields["kind"]:
                 case "call":
                     self._call(entry, before=before)
                 case "observed" if before:
                     self._observe(entry)
-                case "settled" if before:
-                    if (read := fields.get("history")) is not None:
-                        self._observe(read)
-                    self._settle(fields["id"])
-                case "abandoned" if before:
-                    self._abandon(fields["id"])
+                case "settled" | "abandoned" if before:
+                    self._marks.take(entry)
                 case "task" if before:
                     self._declared = fields.get("declared") or self._declared
-                    self._fold(from_fields(entry))
+                    self._marks.fold(from_fields(entry))
                 case _:
                     pass
             return before or self._seen < self._own.number - 1
@@ -130,7 +120,7 @@ class Provenance:
         with _readable(cast("JsonObject", self._entry)):
             known = self._known()
         mine = self._own.destinations
-        causes = {name: tuple(sorted(made, key=_number)) for name, made in self._causes(known) if made}
+        causes = {name: tuple(sorted(made, key=_order)) for name, made in self._causes(known) if made}
         missing = self._own.number - 1 - self._seen
         return Explanation(known, None if mine is None else len(mine), max(missing, 0), self._declared, causes)
 
@@ -139,7 +129,11 @@ class Provenance:
         behind: Sequence[str] | None = self._entry["target"].get("aggregates")
         delegation = cast("Sequence[Any]", self._entry["principal"]["delegation"])
         depth = None if behind == [] else len(delegation) + (behind is not None)
-        known = facts(self._state, self._own.at, call=self._own.call, content=_content(self._own, found), depth=depth)
+        content = _content(self._own, found)
+        before = carried([marks.state for marks in self._earlier.values()])
+        known = facts(
+            self._marks.state, self._own.at, call=self._own.call, content=content, depth=depth, carried=before
+        )
         return replace(
             known,
             call_destinations=None,
@@ -149,25 +143,31 @@ class Provenance:
 
     # --- folding -------------------------------------------------------------------------------------
 
+    def _earlier_task(self, fields: Mapping[str, Any]) -> ReadingMarks | None:
+        """Return the earlier task that an entry is of. An outcome names only its call."""
+        if fields["kind"] in {"settled", "abandoned"}:
+            return next((marks for marks in self._earlier.values() if fields["id"] in marks.open), None)
+        named = fields["task"]
+        return self._earlier.get(named if isinstance(named, str) else named["id"])
+
     def _call(self, entry: JsonObject, *, before: bool) -> None:
         """A call that was counted before this one. One whose entry comes after was under way when this was decided."""
-        event = _reserved(entry)
+        event = reserved(entry)
         if event.number >= self._own.number or event.call == self._own.call:
             return
         self._seen += 1
-        mark = _mark(entry, event)
+        mark = self._marks.mark(entry, event)
         if before and (released := release_of(entry, event.call)) is not None:
-            self._fold(event)
-            self._fold(released)
+            self._marks.fold(event)
+            self._marks.fold(released)
             if released.denied:
                 self._denied = [*self._denied[1 - DENIALS :], mark]
         else:
             self._begin(event, mark)
 
     def _begin(self, event: Reserved, mark: Mark) -> None:
-        if not self._fold(event):
+        if not self._marks.begin(event, mark):
             return
-        self._open[event.call] = mark
         touch = event.touch
         self._touch(touch, mark)
         for system in touch.reached:
@@ -176,7 +176,7 @@ class Provenance:
         for digest in event.destinations or ():
             self._destinations.setdefault(digest, mark)
         for fingerprint in event.credentials:
-            if fingerprint in self._state.presented:
+            if fingerprint in self._marks.state.presented:
                 self._presented.setdefault(fingerprint, mark)
         for number in event.fed:
             self._carried.setdefault(number, {}).setdefault(touch.audience, mark)
@@ -193,52 +193,13 @@ class Provenance:
 
     def _observe(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        if isinstance(event, Observed) and (mark := self._open.get(event.call)) is not None:
-            self._seen_in(event, mark, self._state.open[event.call].touch.audience)
-        elif isinstance(event, Read) and event.number < self._own.number:
-            mark = _reading(entry, event)
+        if isinstance(event, Read):
+            if event.number >= self._own.number:
+                return
             if not event.late and event.number not in self._readings:
                 self._readings.add(event.number)
                 self._seen += 1
-            self._seen_in(event, mark, event.audience)
-
-    def _seen_in(self, event: Observed | Read, mark: Mark, audience: str) -> None:
-        self._labelled(event, mark)
-        for shown in event.credentials:
-            if shown.fingerprint in self._state.credentials:
-                self._shown.setdefault(shown.fingerprint, mark)
-        if mark.number in self._state.results:
-            self._results.setdefault(mark.number, mark)
-        if audience in self._state.unkept:
-            self._unkept.setdefault(audience, mark)
-
-    def _abandon(self, call: str) -> None:
-        if (mark := self._open.get(call)) is not None:
-            self._seen_in(lost_result(self._state, call), mark, self._state.open[call].touch.audience)
-        self._settle(call)
-
-    def _settle(self, call: str) -> None:
-        mark = self._open.pop(call, None)
-        if mark is not None:
-            self._labelled(Settled(call), mark)
-
-    def _labelled(self, event: Event, mark: Mark) -> None:
-        """Fold an event that says that something was read, and note what it raised."""
-        state = self._state
-        untrusted, confidentiality = state.untrusted, state.confidentiality
-        self._fold(event)
-        if state.untrusted and not untrusted:
-            self._read["untrusted"] = mark
-        if state.confidentiality is not confidentiality:
-            self._read["confidentiality"] = mark
-
-    def _fold(self, event: Event) -> bool:
-        """Whether the event could be folded. One that happens twice is left out, as it is after a crash."""
-        try:
-            apply(self._state, event)
-        except ValueError:
-            return False
-        return True
+        self._marks.observe(entry)
 
     # --- telling -------------------------------------------------------------------------------------
 
@@ -249,32 +210,53 @@ class Provenance:
         yield "audiences_in_window", [Cause(self._latest[name][1], f"touched {name}") for name in window]
         reached = Counter(self._destinations.values())
         yield "destinations", [Cause(mark, f"was the first to {_several(count)}") for mark, count in reached.items()]
-        yield "in_flight", [Cause(mark, "was open") for mark in self._open.values()]
+        yield "in_flight", [Cause(mark, "was open") for mark in self._marks.open.values()]
         yield "denials", [Cause(mark, "was refused") for mark in self._denied]
         yield "spread", self._spread(known.spread or 0)
-        read = {label: [Cause(mark, _READ[label])] for label, mark in self._read.items()}
-        yield "labels/untrusted", read.get("untrusted", [])
-        yield "labels/confidentiality", read.get("confidentiality", [])
+        read = {label: self._readers(label) for label in _READ}
+        yield "labels/untrusted", read["untrusted"]
+        yield "labels/confidentiality", read["confidentiality"]
         yield "labels", [cause for causes in read.values() for cause in causes]
-        yield "ungrounded", read.get("untrusted", [])
+        yield "ungrounded", read["untrusted"]
         for index, fact in enumerate(known.credentials or ()):
             yield f"credentials/{index}", list(self._credential(fact.sighting.fingerprint))
 
+    def _all_marks(self) -> Iterator[ReadingMarks]:
+        """Yield the marks of the earlier tasks, the earliest first, and those of the task."""
+        yield from reversed(self._earlier.values())
+        yield self._marks
+
+    def _readers(self, label: str) -> list[Cause]:
+        return [Cause(marks.read[label], _READ[label]) for marks in self._all_marks() if label in marks.read]
+
+    def _result(self, number: int) -> Mark | None:
+        """Return the call that showed a result. Those of earlier tasks are numbered below zero (`carried`)."""
+        if number >= 0:
+            return self._marks.results.get(number)
+        index, number = divmod(-number, STRIDE)
+        return list(self._earlier.values())[index].results.get(number)
+
     def _spread(self, width: int) -> list[Cause]:
-        """The result that went furthest, and the calls that carried it on; or those that may have carried the rest."""
-        number = next((number for number, fed in self._state.fed.items() if len(fed) == width), None)
+        """Return the result with the widest spread, and the calls that carried, or may have carried, its words."""
+        number = next((number for number, fed in self._marks.state.fed.items() if len(fed) == width), None)
         if number is not None:
-            carried = self._carried.get(number, {})
-            source = [Cause(self._results[number], "read the untrusted data")] if number in self._results else []
-            return [*source, *(Cause(mark, f"carried words of it to {name}") for name, mark in carried.items())]
+            reader = self._result(number)
+            source = [] if reader is None else [Cause(reader, "read the untrusted data")]
+            told = self._carried.get(number, {})
+            return [*source, *(Cause(mark, f"carried words of it to {name}") for name, mark in told.items())]
+        unkept = [item for marks in self._all_marks() for item in marks.unkept.items()]
         return [
-            *(Cause(mark, f"read more of {name} than is kept apart") for name, mark in self._unkept.items()),
+            *(Cause(mark, f"read more of {name} than is kept apart") for name, mark in unkept),
             *(Cause(mark, f"may have carried it to {name}") for name, mark in self._flooded.items()),
         ]
 
+    def _showed(self, fingerprint: str) -> Mark | None:
+        """Return the call whose result showed a credential first, in whichever task."""
+        return next((marks.shown[fingerprint] for marks in self._all_marks() if fingerprint in marks.shown), None)
+
     def _credential(self, fingerprint: str) -> Iterator[Cause]:
         """The call whose result showed it, and those whose results showed what that call used, and so on."""
-        if fingerprint not in self._shown:
+        if self._showed(fingerprint) is None:
             first = self._presented.get(fingerprint)
             if first is not None and first.number < self._own.number:
                 yield Cause(first, "was the first to carry it")
@@ -284,7 +266,7 @@ class Provenance:
         how = ""
         while waiting and len(named) < _CHAIN:
             one = waiting.pop(0)
-            mark = self._shown.get(one)
+            mark = self._showed(one)
             if one in named or mark is None:
                 continue
             named.add(one)
@@ -311,28 +293,9 @@ def _several(count: int) -> str:
     return "reach one destination" if count == 1 else f"reach {count} destinations"
 
 
-def _number(cause: Cause) -> int:
-    return cause.call.number
-
-
-def _reserved(entry: JsonObject) -> Reserved:
-    event = from_fields(cast("JsonObject", entry["history"]))
-    if not isinstance(event, Reserved):
-        raise ValueError("a call is no reservation")  # noqa: TRY004 - damaged input, as all others here
-    return event
-
-
-def _mark(entry: JsonObject, event: Reserved) -> Mark:
-    fields = cast("Mapping[str, Any]", entry)
-    return Mark(event.call, event.number, str(fields["time"]), str(fields["target"]["id"]), event.credentials)
-
-
-def _reading(entry: JsonObject, event: Read) -> Mark:
-    fields = cast("Mapping[str, Any]", entry)
-    source = str(fields.get("source", event.audience))
-    if event.late:
-        source = f"{source}, the late result of call {event.number},"
-    return Mark(str(fields["id"]), event.number, str(fields["time"]), source, event.used, reading=True)
+def _order(cause: Cause) -> tuple[bool, int]:
+    """Calls of earlier tasks go first."""
+    return cause.call.task is None, cause.call.number
 
 
 def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:

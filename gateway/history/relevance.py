@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.history.carried import NOTHING
 from gateway.history.state import MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED
 from gateway.model.content import Relevance
 
 if TYPE_CHECKING:
+    from gateway.history.carried import Carried
     from gateway.history.state import TaskState
     from gateway.model.target import Target
 
 
-def of_call(state: TaskState, target: Target) -> Relevance:
-    """What matters of the arguments of a call that are here already: nothing that is read later can be in them."""
-    if not state.sources <= {target.audience}:
+def of_call(state: TaskState, target: Target, carried: Carried = NOTHING) -> Relevance:
+    """Return the relevant words of arguments that have arrived: later readings cannot be in them."""
+    if not state.sources <= {target.audience} or not carried.sources <= {target.audience}:
         words = "all"
-    elif state.unkept:
+    elif state.unkept or carried.unkept:
         words = "one"
     else:
         words = "none"
-    return Relevance(words, state.trusted, told=state.untrusted)
+    trusted = state.trusted | carried.trusted if carried.trusted and words == "one" else state.trusted
+    return Relevance(words, trusted, told=state.untrusted or carried.untrusted)
 
 
 def of_result(state: TaskState, target: Target) -> bool:

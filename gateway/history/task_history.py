@@ -24,7 +24,7 @@ Status = Literal["open", "completed", "cancelled", "expired"]
 
 @dataclass(slots=True)
 class TaskHistory:
-    """`key` is what an implicit task is found by, empty for a declared one; `owner` the principal that it is bound to.
+    """`owner` is the key of the principal that the task is bound to, `parties` are those of the principal.
 
     `state` is `None` while only the store has it, and `digest` is that of what the store has; without a digest nothing
     has happened yet. `changed` is whether the
@@ -32,8 +32,8 @@ class TaskHistory:
     """
 
     task: Task
-    key: bytes
     owner: str
+    parties: tuple[str, ...]
     used: float
     state: TaskState | None = None
     ended: Literal["completed", "cancelled"] | None = None
@@ -48,9 +48,13 @@ class TaskHistory:
     """Whether a system had shown the task a credential when it was stored."""
 
     @property
+    def is_implicit(self) -> bool:
+        return self.task.kind == "implicit"
+
+    @property
     def origin(self) -> JsonObject:
-        """What the record needs to begin an implicit task again; a declared one has an entry of its own."""
-        return {"key": self.key.hex(), "opened": self.task.opened} if self.key else {}
+        """Return what the record needs to begin an implicit task again; a declared one has an entry of its own."""
+        return {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
 
     @property
     def busy(self) -> bool:
@@ -89,8 +93,8 @@ def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> R
     fields = {
         "version": dump.VERSION,
         "task": task_fields(kept.task, conceal),
-        "key": kept.key,
         "owner": kept.owner,
+        "parties": kept.parties,
         "used": kept.used,
         "ended": kept.ended,
         "open": bool(state.open),
@@ -107,8 +111,8 @@ def from_row(stored: StoredTask) -> TaskHistory:
             raise ValueError(f"a snapshot of version {read['version']}")
         return TaskHistory(
             read_task(read["task"]),
-            read["key"],
             read["owner"],
+            tuple(read["parties"]),
             read["used"],
             ended=read["ended"],
             seq=stored.seq,

@@ -75,12 +75,10 @@ def issue(
     user: str | None = None,
     groups: Sequence[str] = (),
     scopes: Sequence[str] = (),
-    task: str | None = None,
 ) -> str:
-    """A development token. `ttl` in seconds.
+    """Return a development token. `ttl` in seconds.
 
-    With a user, the token is the user's and names the agent as its actor (RFC 8693). `task` becomes the token's
-    id: calls with tokens of the same task are one task of their caller.
+    With a user, the token is the user's and names the agent as its actor (RFC 8693).
     """
     now = int(clock())
     members: dict[str, object] = {
@@ -89,7 +87,7 @@ def issue(
         "aud": audience,
         "iat": now,
         "exp": now + ttl,
-        "jti": task or secrets.token_urlsafe(16),
+        "jti": secrets.token_urlsafe(16),
     }
     if scopes:
         members["scope"] = " ".join(scopes)

@@ -17,7 +17,7 @@ from gateway.journal.storage import segment_path, segments
 from gateway.journal.verification import Fault, Place, Position, Problem, follow, lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from gateway.journal.floor import Floor
@@ -243,21 +243,21 @@ def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[Jso
     )
 
 
-def task(path: Path, task_id: str, *, key: bytes | None = None) -> Iterator[JsonObject]:
-    """The entries about one task and the outcomes of its calls, oldest first, checked as in `find`. What is kept are
-    the ids of its open calls. Raises `JournalError`."""
-    mark, chain, calls = msgspec.json.encode(task_id), None if key is None else Chain.of(key), set[str]()
+def tasks(path: Path, ids: Collection[str], *, key: bytes | None = None) -> Iterator[JsonObject]:
+    """Yield the entries about some tasks and the outcomes of their calls, oldest first, checked as in `find`. Kept are the
+    ids of open calls. Raises `JournalError`."""
+    marks, chain, calls = list(map(msgspec.json.encode, ids)), None if key is None else Chain.of(key), set[str]()
     for _, file in segments(path):
         for number, line in enumerate(raw_lines(file), 1):
-            if not line.endswith(b"\n") or not (mark in line or (calls and _ENDS.search(line))):
+            if not line.endswith(b"\n") or not (any(mark in line for mark in marks) or (calls and _ENDS.search(line))):
                 continue
             entry = _checked(line, file, number, chain)
-            if _is_of(entry, task_id, calls):
+            if _is_of(entry, ids, calls):
                 yield entry
 
 
-def _is_of(entry: JsonObject, task_id: str, calls: set[str]) -> bool:
-    """Whether an entry is about the task. `calls` are those of it that are open, and is kept so."""
+def _is_of(entry: JsonObject, ids: Collection[str], calls: set[str]) -> bool:
+    """Return whether an entry is about one of the tasks. `calls` are their open calls, which this updates."""
     if (call := opened_by(str(entry.get("kind")), entry)) is None:
         ended = closed_by(str(entry.get("kind")), entry)
         if ended is not None:
@@ -265,7 +265,7 @@ def _is_of(entry: JsonObject, task_id: str, calls: set[str]) -> bool:
             calls.discard(ended)
             return known
     named = entry.get("task")
-    if (named.get("id") if isinstance(named, dict) else named) != task_id:
+    if (named.get("id") if isinstance(named, dict) else named) not in ids:
         return False
     if call is not None:
         calls.add(call)

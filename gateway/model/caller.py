@@ -71,15 +71,21 @@ class Principal:
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
-    token_mark: str = field(init=False, repr=False, compare=False)
-    """A digest that tells the token from the principal's other tokens, without its own id: 32 hex digits."""
+    parties: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The agent and, if there is one, the user: 16 hex digits each. Principals that share one share its part of the room for
+    tasks."""
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
         digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
-        object.__setattr__(self, "token_mark", hashlib.sha256(_framed(self.token_id)).hexdigest()[:32])
+        named = [("agent", self.id), *([("user", self.user.id)] if self.user else [])]
+        object.__setattr__(self, "parties", tuple(_party(kind, self.issuer, name) for kind, name in named))
+
+
+def _party(kind: str, issuer: str, name: str) -> str:
+    return hashlib.sha256(b"".join(map(_framed, (kind, issuer, name)))).hexdigest()[:16]
 
 
 def _framed(part: str) -> bytes:

@@ -63,16 +63,14 @@ class Message(Struct, frozen=True):
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """What is sent to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
-    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id, `began` the mark of
-    the token with which that session began."""
+    """A request to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
+    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
     principal: Principal
     message: Message | None = None
     session: str | None = None
-    began: str | None = None
 
     @property
     def body(self) -> bytes | None:

@@ -56,6 +56,8 @@ class Omitted:
     """Reads of resources and prompts, and completions, which traces have none of."""
     readings: int = 0
     """What was read outside of calls, which traces have none of either; in entries."""
+    carried: int = 0
+    """Calls that were decided with what an earlier task of the caller had read too."""
 
     def remarks(self) -> Iterator[str]:
         """For people: what is missing, and what to set so that it is there the next time."""
@@ -67,6 +69,11 @@ class Omitted:
             yield f"{self.undecided} calls got no verdict, because the policy engine failed, and are left out"
         if self.others:
             yield f"{self.others} reads and completions of resources and prompts are left out, for traces have none"
+        if self.carried:
+            yield (
+                f"{self.carried} calls were decided with what an earlier task of their caller had read too, which is unknown"
+                " in a trace: there they may pass"
+            )
         if self.readings:
             yield f"{self.readings} readings outside of calls are left out, for traces have none: what they showed is unknown there"
 
@@ -140,6 +147,7 @@ class _Steps:
         expect = {"effect": fields["effect"]}
         if fields["reasons"]:
             expect["code"] = fields["reasons"][0]["code"]
+        self._omitted.carried += "carried" in fields["history"]
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
     def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:

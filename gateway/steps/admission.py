@@ -8,7 +8,7 @@ from typing import Final, Literal, cast
 from msgspec import structs
 
 from gateway.binding.ownership import Ownership
-from gateway.binding.sessions import Session, Sessions
+from gateway.binding.sessions import Sessions
 from gateway.inspection import own_token
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
@@ -45,7 +45,7 @@ async def admitted(
         return foreign(message)
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)
-    return request if session is None else structs.replace(request, session=session.id, began=session.began)
+    return request if session is None else structs.replace(request, session=session)
 
 
 def forwardable(visit: Visit, message: Message | None) -> Headers:
@@ -60,7 +60,7 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
 
 def own_session(
     sessions: Sessions, exchange: Exchange, principal: Principal, message: Message | None
-) -> Session | Refusal | None:
+) -> str | Refusal | None:
     """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
     headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
     if _is_stateless(message):

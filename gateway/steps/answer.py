@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
-from gateway.binding.sessions import Session, Sessions
+from gateway.binding.sessions import Sessions
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
@@ -156,7 +156,5 @@ def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest,
     headers = forwardable_response(reply.headers)
     if not given:
         return headers
-    # A session that goes on is of the token with which it began, whichever token its caller has by now.
-    session = Session(given[0], request.began or request.principal.token_mark)
-    sealed = sessions.seal(session, upstream=upstream, principal=request.principal)
+    sealed = sessions.seal(given[0], upstream=upstream, principal=request.principal)
     return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))

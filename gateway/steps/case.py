@@ -41,7 +41,7 @@ def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Me
     task = task_of(gateway, visit, request, message, visit.arrived)
     if isinstance(task, Refusal):
         return task
-    handles = presented(gateway.vault, request, message, call, task)
+    handles = presented(gateway.vault, request, message, call, gateway.history.readings_of(task))
     return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles)
 
 

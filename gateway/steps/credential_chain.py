@@ -6,6 +6,7 @@ sent outside the arguments (`refusal`), and what other tasks of the same caller 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,9 @@ class CredentialChain:
 
     def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> Index | None:
         """Return the index of the credentials that a task has seen (`History.seen`); `None` for none."""
+        if isinstance(seen, ChainMap):
+            # An earlier task may be shown more, or be forgotten, while this one goes on: no index of it stays right.
+            return Index(seen)
         return self._indexes.of(task.id, seen)
 
     async def refusal(self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None) -> Refusal | None:

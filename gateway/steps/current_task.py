@@ -18,7 +18,7 @@ def task_of(
     is over."""
     named = selected(message, visit.exchange.headers)
     if named is None:
-        return gateway.history.task(request.principal, request.began, now)
+        return gateway.history.task(request.principal, now)
     found: str | Task | Reason = named
     if isinstance(found, str) and is_token(found):
         found = gateway.task_tokens.task_of(found, request.principal, now)

@@ -18,7 +18,6 @@ from gateway.inspection.credentials.finding import StandIn
 from gateway.inspection.handles import Place
 from gateway.model.call import Call
 from gateway.model.decision import Decision, Reason, Refusal
-from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol import strict
 from gateway.protocol.error_codes import REFUSED
@@ -54,9 +53,11 @@ class Presented:
         return Decision("deny", (reason,), (), decision.policy)
 
 
-def presented(vault: Vault, request: UpstreamRequest, message: Message, call: Call, task: Task) -> Presented | Refusal:
-    """The handles in the arguments of a call. Refuses one that was not made in this task, and one that stands where
-    its value cannot be put."""
+def presented(
+    vault: Vault, request: UpstreamRequest, message: Message, call: Call, tasks: tuple[str, ...]
+) -> Presented | Refusal:
+    """Return the handles in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and a
+    handle in a place that cannot take its value."""
     found = handles.places(message.body, _DECIDED.get(call.action))
     if isinstance(found, handles.Misplaced):
         return _refusal(found.message, "Leave the handle alone in an argument, as it was given to you.")
@@ -64,7 +65,7 @@ def presented(vault: Vault, request: UpstreamRequest, message: Message, call: Ca
         return Presented(request)
     held: dict[str, Concealed] = {}
     for handle in (handle for place in found for handle in place.named()):
-        stands_for = vault.find(task.id, handle)
+        stands_for = next(filter(None, (vault.find(task, handle) for task in tasks)), None)
         if stands_for is None:
             return _refusal(
                 "A handle is not known in this task.", "Read again what gave it to you, and use the new one."

@@ -185,7 +185,7 @@ class Readings:
         """The task of the caller that reads. A declared one that is over reads no more, so it is the implicit one then."""
         task = task_of(self._gateway, self._visit, self._request, self._request.message, now)
         if isinstance(task, Refusal):
-            return self._gateway.history.task(self._request.principal, self._request.began, now)
+            return self._gateway.history.task(self._request.principal, now)
         return task
 
 

@@ -82,7 +82,7 @@ async def visible_ids(
     """The ids of those that policy lets this caller see."""
     principal, found = request.principal, set[str]()
     try:
-        task = gateway.history.task(principal, request.began, visit.arrived)
+        task = gateway.history.task(principal, visit.arrived)
         facts = gateway.history.facts(task, visit.arrived)
     except HistoryError as error:
         log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)

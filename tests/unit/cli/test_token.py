@@ -31,7 +31,7 @@ def test_a_command_needs_no_standard_streams():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("option", ["--agent", "--user", "--task"])
+@pytest.mark.parametrize("option", ["--agent", "--user"])
 @pytest.mark.parametrize("name", ["", "a\tb", "spiffe://corp", "x" * 3000])
 def test_a_name_that_no_gateway_takes_gets_no_token(
     status: Status, capsys: pytest.CaptureFixture[str], option: str, name: str

@@ -31,11 +31,15 @@ AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
 DECLARED = Task("declared-1", "declared", 1000.0, 10**9, "mend it", contract=Contract(frozenset({"a"})))
 
 
-def new_history(now: Callable[[], float] = lambda: 1000.0, idle: float = 600) -> History:
+def another(name: object) -> Principal:
+    """A caller of its own."""
+    return replace(AGENT, id=f"agent-{name}")
+
+
+def new_history(now: Callable[[], float] = lambda: 1000.0, idle: float = 600, lifetime: float = 10**9) -> History:
     numbers = itertools.count(next(_RUNS))
-    return History(
-        HistorySettings(idle=timedelta(seconds=idle)), clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=str
-    )
+    settings = HistorySettings(idle=timedelta(seconds=idle), lifetime=timedelta(seconds=lifetime))
+    return History(settings, clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=str)
 
 
 def stream(audience: str = "a", **more: Any) -> Source:
@@ -92,7 +96,9 @@ class Gateway:
         )
         if recorded:
             entry: dict[str, Json] = {"id": call_id, "effect": effect, "history": counted.fields}
-            self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": AGENT.key}})
+            kept = self.history.find(task.id)
+            assert kept is not None
+            self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": kept.owner}})
             if effect != "allow":
                 self.history.release(task, call_id, denied=True)
         return call_id
@@ -132,7 +138,7 @@ def busy(gateway: Gateway) -> Task:
     """A task with something of everything."""
     secret = Sighting("fp:1", "jwt")
     gateway.open(DECLARED, ResultContent((Sighting("fp:u", "jwt"),), frozenset({5})))
-    task = gateway.history.task(AGENT, "session", 1000.0)
+    task = gateway.history.task(AGENT, 1000.0)
     words = ResultContent(tokens=frozenset({10, 11}))
     gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,)), words)
     gateway.call(DECLARED, "b", CallContent({2: "d"}, (secret,), tokens=frozenset({10})))

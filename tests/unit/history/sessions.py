@@ -53,7 +53,7 @@ class Session:
     task: Task = field(init=False)
 
     def __post_init__(self) -> None:
-        self.task = self.history.task(AGENT, None, self.now)
+        self.task = self.history.task(AGENT, self.now)
 
     def write(self, kind: str, fields: JsonObject) -> None:
         entry = {"seq": len(self.entries) + 1, "time": f"T{len(self.entries) + 1}", "kind": kind, **fields}

@@ -20,7 +20,7 @@ from gateway.journal import reader
 from gateway.journal.writer import Journal
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent
-from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, busy, new_history, stream
+from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, another, busy, new_history, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def test_facts_are_the_same_when_they_are_folded_again_from_the_journal():
     after = new_history()
     rebuilt = rebuild(after, before.record.entries, Restored())
 
-    assert after.task(AGENT, "session", 1000.0) == task
+    assert after.task(AGENT, 1000.0) == task
     assert after.select(AGENT, "declared-1", 1000.0) == DECLARED
     assert all_facts(after, task) == all_facts(before.history, task)
     for name in ("declared-1", task.id):
@@ -58,7 +58,7 @@ def test_a_principal_finds_only_its_own_tasks_again():
     rebuild(after, before.record.entries, Restored())
     other = Principal("other", "https://idp.example", AuthMethod.JWT)
 
-    assert after.task(other, "session", 1000.0) != task
+    assert after.task(other, 1000.0) != task
     assert after.select(other, "declared-1", 1000.0) != DECLARED
 
 
@@ -161,7 +161,7 @@ def test_a_journal_without_entries_ends_before_the_first():
 )
 def test_a_damaged_entry_is_an_error_that_says_which(damage: dict[str, Any]):
     before = Gateway(new_history(), Record())
-    before.begin(before.history.task(AGENT, None, 1000.0))
+    before.begin(before.history.task(AGENT, 1000.0))
     entries = [before.record.entries[0], {**before.record.entries[1], **damage}]
 
     with pytest.raises(HistoryError, match=r"entry 2 of the journal") as caught:
@@ -187,7 +187,7 @@ def _reads(gateway: Gateway, task: Task, at: float) -> None:
 def test_tasks_whose_time_is_over_are_not_kept(does: Callable[[Gateway, Task, float], None]):
     before = Gateway(new_history(), Record())
     for number in range(50):
-        does(before, before.history.task(AGENT, str(number), number * 1000.0), number * 1000.0)
+        does(before, before.history.task(another(number), number * 1000.0), number * 1000.0)
     after = new_history()
 
     rebuild(after, before.record.entries, Restored())
@@ -250,7 +250,7 @@ async def test_nothing_is_forgotten_when_the_gateway_is_killed(tmp_path: Path):
     finally:
         await journal.close()
 
-    task = after.task(AGENT, "session", 1000.0)
+    task = after.task(AGENT, 1000.0)
     assert all_facts(after, task) == all_facts(expected.history, first)
 
 
@@ -258,7 +258,7 @@ def long_record(length: int) -> Iterator[JsonObject]:
     """A journal of so many events in ten tasks, with results of a few hundred words."""
     gateway = Gateway(new_history(), Record())
     words = itertools.count(2**62, 200)
-    tasks = [gateway.history.task(AGENT, str(number), 1000.0) for number in range(10)]
+    tasks = [gateway.history.task(another(number), 1000.0) for number in range(10)]
     for number in range(length // 3):
         first = next(words)
         content = CallContent({number % 50: "d"}, tokens=frozenset({first}))

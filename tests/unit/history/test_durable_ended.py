@@ -17,7 +17,7 @@ async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Pa
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
     gateway.history.attach(Store(tmp_path, KEY))
-    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    gateway.call(gateway.history.task(AGENT, 1000.0))
     writing = asyncio.create_task(
         snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
     )
@@ -34,7 +34,7 @@ async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_p
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
     gateway.history.attach(Store(tmp_path / "file" / "x", KEY))
-    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    gateway.call(gateway.history.task(AGENT, 1000.0))
     with pytest.raises(HistoryError, match="cannot be written"):
         await snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
     gateway.history.forget(10**9)
@@ -43,7 +43,7 @@ async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_p
 
 
 async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_next(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    gateway.call(gateway.history.task(AGENT, 1000.0))
     writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
     await asyncio.sleep(0)
     gateway.history.forget(10**9)
@@ -56,7 +56,7 @@ async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_
 
 
 async def test_a_task_of_a_snapshot_goes_from_the_next_also_after_a_restart(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    gateway.call(gateway.history.task(AGENT, 1000.0))
     await snapshot(gateway.history, store, gateway.record.position)
     after = new_history()
     restore(after, store)
@@ -73,7 +73,7 @@ def tasks_of(store: Store) -> tuple[StoredTask, ...]:
 
 
 async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, "s", 1000.0))
+    gateway.call(gateway.history.task(AGENT, 1000.0))
     await snapshot(gateway.history, store, gateway.record.position)
     gateway.history.forget(10**6)
 

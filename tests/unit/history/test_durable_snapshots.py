@@ -21,7 +21,18 @@ from gateway.history.task_history import TaskHistory, row
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
-from tests.unit.history.recording import AGENT, DECLARED, KEY, Gateway, Record, all_facts, busy, new_history, stream
+from tests.unit.history.recording import (
+    AGENT,
+    DECLARED,
+    KEY,
+    Gateway,
+    Record,
+    all_facts,
+    another,
+    busy,
+    new_history,
+    stream,
+)
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json
@@ -40,7 +51,7 @@ async def test_after_a_snapshot_only_the_later_entries_are_folded(store: Store, 
 
     assert (restored.journal, restored.seq, restored.problem) == ("journal-1", seq, None)
     assert rebuilt.events == 4
-    assert after.task(AGENT, "session", 1000.0) == task
+    assert after.task(AGENT, 1000.0) == task
     assert all_facts(after, task) == all_facts(gateway.history, task)
 
 
@@ -104,14 +115,14 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     """Entries before a snapshot are read again as far as they are in the same segment."""
     before = Gateway(new_history(idle=10), Record())
     before.history.attach(store)
-    old = before.history.task(AGENT, "session", 0.0)
+    old = before.history.task(AGENT, 0.0)
     before.settle(old, before.begin(old, "a", at=0.0))
     before.read(old, stream(), ResultContent(tokens=frozenset({1})), 0.0)
     kept = before.history.find(old.id)
     assert kept is not None
     kept.used = 0.0
     before.open(replace(DECLARED, id="over", opened=0.0, expires=1.0))
-    new = before.history.task(AGENT, "session", 10_000.0)
+    new = before.history.task(AGENT, 10_000.0)
     before.settle(new, before.begin(new, "b", at=10_000.0))
     await snapshot(before.history, store, before.record.position)
 
@@ -121,7 +132,7 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     assert new.id != old.id
     assert after.find(old.id) is None
     assert after.find("over") is None
-    assert after.task(AGENT, "session", 10_001.0) == new
+    assert after.task(AGENT, 10_001.0) == new
 
 
 async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Path):
@@ -150,13 +161,13 @@ async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store)
     busy(first)
     await snapshot(first.history, store, first.record.position)
     second = Gateway(new_history(), Record("journal-2"))
-    task = second.history.task(AGENT, "of the second", 1000.0)
+    task = second.history.task(another("second"), 1000.0)
     second.call(task, "b")
 
     after = new_history()
     rebuild(after, second.record.entries, restore(after, store))
 
-    assert after.task(AGENT, "of the second", 1000.0) == task
+    assert after.task(another("second"), 1000.0) == task
     assert after.facts(task, 1000.0) == second.history.facts(task, 1000.0)
 
 
@@ -230,7 +241,7 @@ async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store:
 async def test_of_the_snapshots_of_another_version_no_use_is_made(
     store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    task = gateway.history.task(AGENT, "session", 1000.0)
+    task = gateway.history.task(AGENT, 1000.0)
     gateway.call(task, "x")
     with monkeypatch.context() as older:
         older.setattr(dump, "VERSION", dump.VERSION - 1)
@@ -272,7 +283,7 @@ async def test_so_is_a_damaged_state_with_a_credential_of_which_other_tasks_must
 
 
 async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(store: Store):
-    made = row(TaskHistory(Task("t", "implicit", 0), b"k", AGENT.key, 1000.0), TaskState(), str)
+    made = row(TaskHistory(Task("t", "implicit", 0), AGENT.key, (), 1000.0), TaskState(), str)
     store.save(Checkpoint("journal-1", 5, (replace(made, state=b"of another version"),), ()))
     history = new_history()
     restore(history, store)
@@ -297,7 +308,7 @@ async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_
 
 
 async def test_calls_go_on_while_a_snapshot_is_written(store: Store, gateway: Gateway):
-    tasks = [gateway.history.task(AGENT, str(number), 1000.0) for number in range(300)]
+    tasks = [gateway.history.task(another(number), 1000.0) for number in range(300)]
     for task in tasks:
         gateway.call(task, "a")
     writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
@@ -329,14 +340,14 @@ async def test_an_unused_task_leaves_memory_and_comes_back_with_its_facts(store:
     states = [gateway.history.find(name) for name in ("declared-1", task.id)]
     assert left == 2
     assert all(kept is not None and kept.state is None for kept in states)
-    assert gateway.history.task(AGENT, "session", 10**6) == task
+    assert gateway.history.task(AGENT, 10**6) == task
     assert all_facts(gateway.history, task) == known
     gateway.call(DECLARED, "q")
     assert "q" in gateway.history.facts(DECLARED, 1000.0).audiences
 
 
 async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store, gateway: Gateway):
-    tasks = [gateway.history.task(AGENT, str(number), 1000.0 + number) for number in range(4)]
+    tasks = [gateway.history.task(another(number), 1000.0 + number) for number in range(4)]
     for task in tasks:
         gateway.call(task, "a", None, ResultContent(tokens=frozenset(range(1000))))
     held = gateway.begin(tasks[0])
@@ -400,7 +411,7 @@ async def test_what_is_written_after_the_snapshots_were_taken_away_has_all_tasks
     task = busy(gateway)
     await snapshot(gateway.history, store, gateway.record.position)
     _taken(store, old)
-    other = gateway.history.task(AGENT, "other", 1000.0)
+    other = gateway.history.task(another("other"), 1000.0)
     gateway.call(other, "w")
 
     replaced = await snapshot(gateway.history, store, gateway.record.position)
@@ -414,7 +425,7 @@ async def test_what_is_written_after_the_snapshots_were_taken_away_has_all_tasks
     rebuild(after, gateway.record.after(restored.seq), restored)
     assert restored.seq == gateway.record.seq
     assert all_facts(after, task) == all_facts(gateway.history, task)
-    assert after.task(AGENT, "other", 1000.0) == other
+    assert after.task(another("other"), 1000.0) == other
 
 
 async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read_again(store: Store, gateway: Gateway):
@@ -423,7 +434,7 @@ async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read
     await snapshot(gateway.history, store, gateway.record.position)
     assert gateway.history.shed(1000.0 + RESIDENT + 1) == 2
     _taken(store, None)
-    other = gateway.history.task(AGENT, "other", 1000.0)
+    other = gateway.history.task(another("other"), 1000.0)
     gateway.call(other, "w")
 
     assert await snapshot(gateway.history, store, gateway.record.position) is not None
@@ -435,5 +446,5 @@ async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read
     rebuild(after, gateway.record.after(restored.seq), restored)
     assert restored.seq == 0
     assert all_facts(after, task) == before
-    assert after.task(AGENT, "other", 1000.0) == other
+    assert after.task(another("other"), 1000.0) == other
     assert after.facts(other, 1000.0).calls == 1

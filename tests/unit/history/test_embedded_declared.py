@@ -9,7 +9,7 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.errors import HistoryFull, TaskExpired
 from gateway.history import History
-from gateway.history.embedded import REMEMBERED
+from gateway.history.kept_tasks import REMEMBERED
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
@@ -36,7 +36,7 @@ def test_a_declared_task_is_selected_by_its_owner(history: History, make_princip
 
 def test_a_task_of_another_is_as_unknown_as_what_never_was(history: History, make_principal: Callable[..., Principal]):
     history.open(make_principal(), _declared(), ResultContent())
-    implicit = history.task(make_principal("you"), "s", 0)
+    implicit = history.task(make_principal("you"), 0)
 
     asked = [
         answer(make_principal("you"), name, 0)
@@ -49,7 +49,7 @@ def test_a_task_of_another_is_as_unknown_as_what_never_was(history: History, mak
 
 
 def test_an_implicit_task_cannot_be_selected_by_its_id(history: History, make_principal: Callable[..., Principal]):
-    implicit = history.task(make_principal(), "s", 0)
+    implicit = history.task(make_principal(), 0)
 
     selected = history.select(make_principal(), implicit.id, 0)
 
@@ -102,7 +102,7 @@ def test_a_declared_task_is_kept_until_it_expires_however_long_it_is_unused(
     history: History, make_principal: Callable[..., Principal]
 ):
     history.open(make_principal(), _declared(expires=10**6), ResultContent())
-    history.task(make_principal("another"), "s", 10**6 - 1)
+    history.task(make_principal("another"), 10**6 - 1)
 
     assert history.select(make_principal(), "t1", 10**6 - 1) == _declared(expires=10**6)
 
@@ -140,7 +140,7 @@ def test_declared_tasks_take_the_room_of_their_owner(history: History, make_prin
     with pytest.raises(HistoryFull):
         history.open(make_principal(), _declared("t9"), ResultContent())
     with pytest.raises(HistoryFull):
-        history.task(make_principal(), "s", 0)
+        history.task(make_principal(), 0)
 
 
 def test_the_goal_is_written_down_only_as_far_as_it_may_be(clock: Clock, make_principal: Callable[..., Principal]):

@@ -74,7 +74,7 @@ def read(kept: History, task: Task, *sightings: Sighting, complete: bool = True)
 def test_what_a_result_shows_is_told_with_its_system_and_its_owner():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, None, 1000.0)
+    task = kept.task(ADA, 1000.0)
     read(kept, task, sighting("f1", 1, 2), sighting("f2"))
 
     assert told.notes == {task.id: {("f1", "crm-audience", frozenset({1, 2})), ("f2", "crm-audience", frozenset())}}
@@ -92,7 +92,7 @@ def test_what_ordinary_text_has_too_and_what_the_user_gave_is_not_told():
 
 def test_nobody_has_to_listen():
     kept = history()
-    read(kept, kept.task(ADA, None, 1000.0), sighting("f1", 1))
+    read(kept, kept.task(ADA, 1000.0), sighting("f1", 1))
     kept.forget(10**9)
     assert len(kept) == 0
 
@@ -100,7 +100,7 @@ def test_nobody_has_to_listen():
 def test_what_cannot_be_kept_or_told_apart_is_told_as_lost():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, None, 1000.0)
+    task = kept.task(ADA, 1000.0)
     read(kept, task, *(sighting(f"f{number}") for number in range(MAX_CREDENTIALS + 1)))
     assert told.lost == {task.id}
     assert len(told.notes[task.id]) == MAX_CREDENTIALS
@@ -109,7 +109,7 @@ def test_what_cannot_be_kept_or_told_apart_is_told_as_lost():
 def test_of_credentials_for_which_there_is_no_room_the_mark_is_told():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, None, 1000.0)
+    task = kept.task(ADA, 1000.0)
     marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + MAX_MARKED + 1)]
     read(kept, task, *(sighting(f"f{mark}", 65_536, mark) for mark in marks))
     assert told.lost == set()
@@ -127,7 +127,7 @@ def test_of_credentials_for_which_there_is_no_room_the_mark_is_told():
 def test_ordinary_words_beyond_those_that_are_kept_are_not_told():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, None, 1000.0)
+    task = kept.task(ADA, 1000.0)
     marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + 3)]
     read(kept, task, *(sighting(f"f{mark}", mark, ordinary=True) for mark in marks))
     assert told == Told()
@@ -137,7 +137,7 @@ def test_ordinary_words_beyond_those_that_are_kept_are_not_told():
 def test_what_is_lost_is_told_with_its_system():
     told = Told()
     kept = history(told)
-    read(kept, kept.task(ADA, None, 1000.0), complete=False)
+    read(kept, kept.task(ADA, 1000.0), complete=False)
     assert told == Told(lost={"task-1"}, owners={ADA.key})
 
 
@@ -158,7 +158,7 @@ async def _stored(folder: Path, *sightings: Sighting, complete: bool = True) -> 
     store = Store(folder, b"k" * 32)
     kept = history()
     restore(kept, store)
-    read(kept, kept.task(ADA, None, 1000.0), *sightings, complete=complete)
+    read(kept, kept.task(ADA, 1000.0), *sightings, complete=complete)
     await snapshot(kept, store, lambda: ("journal-1", 3))
     return store
 
@@ -190,7 +190,7 @@ async def test_a_state_that_leaves_memory_leaves_what_was_told(tmp_path: Path):
 
 def test_a_restart_tells_all_of_it_again_from_the_journal():
     written = history()
-    entries = read(written, written.task(ADA, None, 1000.0), sighting("f1", 1), sighting("word", 2, ordinary=True))
+    entries = read(written, written.task(ADA, 1000.0), sighting("f1", 1), sighting("word", 2, ordinary=True))
     told = Told()
     kept = history(told)
     numbered: list[JsonObject] = [

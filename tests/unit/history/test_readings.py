@@ -216,7 +216,7 @@ def test_credentials_beyond_those_that_are_kept_are_news_once():
 
 def test_what_is_remembered_of_a_call_is_what_it_was_reserved_with():
     gateway = Gateway(new_history(), Record())
-    task = gateway.history.task(AGENT, None, 1000.0)
+    task = gateway.history.task(AGENT, 1000.0)
     call_id = gateway.begin(task, "a", CallContent(sightings=(KEY,)))
 
     found = gateway.history.past_call(task, call_id, target(), Sensitivity.RESTRICTED)
@@ -236,13 +236,13 @@ def test_a_task_that_is_no_longer_kept_reads_nothing():
 @requirement("history/read-elsewhere", "history/restart")
 def test_an_implicit_task_that_has_only_read_begins_again_with_its_reading():
     before = Gateway(new_history(), Record())
-    task = before.history.task(AGENT, "session", 1000.0)
+    task = before.history.task(AGENT, 1000.0)
     before.read(task, stream(), SHOWN)
 
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    assert after.task(AGENT, "session", 1000.0) == task
+    assert after.task(AGENT, 1000.0) == task
     assert set(after.seen(task)) == {"s"}
 
 
@@ -251,7 +251,7 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
     store = Store(tmp_path, b"k" * 32)
     before = Gateway(new_history(), Record())
     before.history.attach(store)
-    task = before.history.task(AGENT, "session", 1000.0)
+    task = before.history.task(AGENT, 1000.0)
     before.read(task, stream(), ResultContent(tokens=frozenset({1})))
     seq = before.record.seq
     before.read(task, stream(), SHOWN)
@@ -294,7 +294,7 @@ def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], end
 def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: DataObject):
     before = Gateway(new_history(), Record())
     before.open()
-    tasks = (DECLARED, before.history.task(AGENT, "session", 1000.0))
+    tasks = (DECLARED, before.history.task(AGENT, 1000.0))
     opened: dict[str, list[str]] = {task.id: [] for task in tasks}
     ended: list[PastCall] = []
     for _ in range(data.draw(st.integers(1, 20))):

@@ -50,12 +50,18 @@ def test_anything_else_is_no_task(fields: object):
 
 
 def test_a_row_has_all_of_a_task():
-    kept = TaskHistory(TASK, b"key", "owner", 5.0, TaskState(), "completed", seq=7)
+    kept = TaskHistory(TASK, "owner", ("agent",), 5.0, TaskState(), "completed", seq=7)
 
     made = row(kept, TaskState(number=3), _conceal)
     again = from_row(StoredTask(made.id, made.seq, made.meta, digest_of(made.state)))
 
-    assert (again.key, again.owner, again.used, again.ended, again.seq) == (b"key", "owner", 5.0, "completed", 7)
+    assert (again.parties, again.owner, again.used, again.ended, again.seq) == (
+        ("agent",),
+        "owner",
+        5.0,
+        "completed",
+        7,
+    )
     assert (again.state, again.changed, again.digest) == (None, False, digest_of(made.state))
     assert b"hunter2" not in made.meta
 
@@ -69,7 +75,7 @@ def test_a_row_that_is_damaged_is_an_error(meta: bytes):
 @pytest.mark.parametrize("change", [{"version": 3}, {"version": None}])
 def test_a_row_whose_state_is_of_another_version_is_an_error(change: dict[str, int | None]):
     """The state is read when it is needed. The task would be refused from then on, though the journal has all of it."""
-    made = row(TaskHistory(TASK, b"key", "owner", 5.0), TaskState(), _conceal)
+    made = row(TaskHistory(TASK, "owner", ("agent",), 5.0), TaskState(), _conceal)
     meta = msgspec.msgpack.encode({**msgspec.msgpack.decode(made.meta), **change})
 
     with pytest.raises(ValueError, match="version"):
@@ -81,17 +87,17 @@ def test_a_row_whose_state_is_of_another_version_is_an_error(change: dict[str, i
     [(None, 98.9, "open"), (None, 99.0, "expired"), ("completed", 0.0, "completed"), ("cancelled", 100.0, "cancelled")],
 )
 def test_a_task_says_where_it_stands(ended: str | None, now: float, status: str):
-    assert TaskHistory(TASK, b"", "o", 0, ended=ended).status(now) == status  # type: ignore[arg-type] - one of the two
+    assert TaskHistory(TASK, "o", (), 0, ended=ended).status(now) == status  # type: ignore[arg-type] - one of the two
 
 
 def test_an_implicit_task_has_no_end_of_its_own():
-    assert TaskHistory(Task("t", "implicit", 0), b"k", "o", 0).status(10**9) == "open"
+    assert TaskHistory(Task("t", "implicit", 0), "o", (), 0).status(10**9) == "open"
 
 
 def test_a_task_weighs_what_it_keeps():
-    kept = TaskHistory(TASK, b"", "o", 0)
-    light = TaskHistory(TASK, b"", "o", 0, TaskState())
-    heavy = TaskHistory(TASK, b"", "o", 0, TaskState(trusted=set(range(100))))
+    kept = TaskHistory(TASK, "o", (), 0)
+    light = TaskHistory(TASK, "o", (), 0, TaskState())
+    heavy = TaskHistory(TASK, "o", (), 0, TaskState(trusted=set(range(100))))
 
     assert kept.weight == 0 < light.weight
     assert heavy.weight == light.weight + 100

@@ -33,11 +33,10 @@ def issue(key: ECKey, *, audience: str = MCP, ttl: float = 600, **more: Any) -> 
 
 
 async def test_a_development_token_is_its_agent(identities: "Identities", key: ECKey):
-    principal = accepted(await identities.identify(bearer(issue(key, scopes=["x", "y"], task="task-7")), "127.0.0.1"))
+    principal = accepted(await identities.identify(bearer(issue(key, scopes=["x", "y"])), "127.0.0.1"))
     assert (principal.id, principal.user, principal.method) == ("a", None, AuthMethod.DEVELOPMENT)
     assert principal.issuer == development.ISSUER
     assert principal.scopes == {"x", "y"}
-    assert principal.token_id == "task-7"
 
 
 async def test_a_development_token_for_a_user_names_the_agent_as_actor(identities: "Identities", key: ECKey):

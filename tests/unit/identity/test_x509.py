@@ -76,6 +76,7 @@ async def test_a_certificate_is_its_workload(identities: "Identities", corp: Aut
     assert principal.bound
     other = accepted(await identities.identify(mtls(corp.svid(AGENT)), "10.0.0.1"))
     assert principal.token_id != other.token_id, "each certificate is a credential of its own, as each token is"
+    assert principal.key == other.key, "a workload renews its certificate every hour, and goes on in its task"
 
 
 async def test_each_trust_domain_has_its_own_authority(identities: "Identities", partner: Authority):

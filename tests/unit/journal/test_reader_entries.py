@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import JournalError
 from gateway.journal import reader
-from gateway.journal.reader import entries, find, tail, task
+from gateway.journal.reader import entries, find, tail, tasks
 from tests.unit.journal.segments import SMALL, files, lines, rewrite
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def test_the_entries_of_a_task_and_the_outcomes_of_its_calls_are_found(
 ):
     await write_two_tasks(open_journal(segment=SMALL))
 
-    found = [(entry["kind"], entry.get("id")) for entry in task(folder, "t-1", key=KEY)]
+    found = [(entry["kind"], entry.get("id")) for entry in tasks(folder, {"t-1"}, key=KEY)]
     assert found == [
         ("call", "d-1"),
         ("observed", "d-1"),
@@ -89,7 +89,7 @@ async def test_the_entries_of_a_task_and_the_outcomes_of_its_calls_are_found(
         ("task", None),
         ("abandoned", "d-3"),
     ]
-    assert list(task(folder, "t-3")) == []
+    assert list(tasks(folder, {"t-3"})) == []
 
 
 async def test_what_was_edited_is_not_told(open_journal: Callable[..., Journal], folder: Path):
@@ -101,8 +101,8 @@ async def test_what_was_edited_is_not_told(open_journal: Callable[..., Journal],
     with pytest.raises(JournalError, match=f"line {at + 1} is not as it was written"):
         find(folder, "d-1", key=KEY)
     with pytest.raises(JournalError, match=f"line {at + 1} is not as it was written"):
-        list(task(folder, "t-1", key=KEY))
-    assert len(list(task(folder, "t-2", key=KEY))) == 4
+        list(tasks(folder, {"t-1"}, key=KEY))
+    assert len(list(tasks(folder, {"t-2"}, key=KEY))) == 4
     assert find(folder, "d-1")[0]["effect"] == "deny"
 
 

@@ -41,10 +41,12 @@ def test_another_caller_has_another_key(other: Principal):
     assert other.key != CALLER.key
 
 
-def test_tokens_are_told_apart_without_their_ids():
-    one, other = replace(CALLER, token_id="t-1"), replace(CALLER, token_id="t-2")
+def test_the_parties_are_the_agent_and_the_user():
+    agent, user = CALLER.parties
 
-    assert one.token_mark != other.token_mark
-    assert one.token_mark == replace(CALLER, token_id="t-1", id="another").token_mark
-    assert "t-1" not in one.token_mark
-    assert one.key not in repr(one)
+    assert replace(CALLER, user=None).parties == (agent,)
+    assert replace(CALLER, user=User("eve")).parties[0] == agent
+    assert replace(CALLER, id="another", delegation=()).parties[1] == user
+    assert {agent, user}.isdisjoint(replace(CALLER, issuer="https://other.example").parties)
+    assert len({agent, user, *replace(CALLER, id="ada", user=User("agent")).parties}) == 4
+    assert CALLER.key not in repr(CALLER)

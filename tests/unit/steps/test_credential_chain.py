@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 import time
+from collections import ChainMap
 from typing import Any
 
 import pytest
 
 from gateway.inspection import outside_arguments
 from gateway.model.caller import Credentials, Principal
+from gateway.model.task import Task
 from tests.requirements import requirement
 from tests.unit.harness import URL, Answer, Bench, call, message, modern, result
 
@@ -220,3 +222,18 @@ async def test_the_search_of_a_call_for_what_its_result_has_shown_goes_aside_too
     _, turns, _ = await meanwhile(there, call(path="a", note=LONG))
     assert there.gateway.credential_chain.origins.of((await caller(there)).key) is not None
     assert turns > 20
+
+
+async def test_credentials_that_an_earlier_task_is_shown_late_are_in_the_index_at_once(there: Bench):
+    """They stand before those of the task itself, so an index that only grows at its end would never have them."""
+    chain, of = there.gateway.credential_chain, there.gateway.inspector.detector.fingerprints
+    own, earlier = {of.of("zebra-own-1"): of.shingles("zebra-own-1")}, dict[str, frozenset[int]]()
+    seen, task = ChainMap(own, earlier), Task("t", "implicit", 0.0)
+    assert chain.index(task, seen)
+    earlier[of.of(KEY)] = of.shingles(KEY)
+
+    index = chain.index(task, seen)
+
+    assert index is not None
+    found = there.gateway.inspector.detector.inspect({"a": KEY}, {}, index, new=False)
+    assert [item.fingerprint for item in found.findings] == [of.of(KEY)]

@@ -155,7 +155,7 @@ async def test_a_task_that_is_ended_while_its_call_is_looked_at_makes_no_call(
     sent = len(there.upstream.sent)
     (implicit,) = gateway.history.tasks()
     task = Task("task-1", "declared", opened=gateway.clock(), expires=gateway.clock() + 100)
-    gateway.history.admit(TaskHistory(task, b"", implicit.owner, task.opened))
+    gateway.history.admit(TaskHistory(task, implicit.owner, implicit.parties, task.opened))
     looked = type(gateway.inspector).call
 
     def ending(*about: Any, **more: Any) -> Any:

@@ -1,0 +1,96 @@
+"""Readings of a caller's earlier implicit tasks that still count in the present task. Pure: no I/O, no clock, no randomness.
+
+A task ends, but the agent's context may still hold its readings: labels, words and credentials are carried on. Systems and
+destinations are not. The states are read in place, so a late answer to a call of an earlier task counts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.history.events import NO_DIGESTS
+from gateway.history.state import MAX_SAID, Known, higher
+from gateway.model.target import Sensitivity
+
+if TYPE_CHECKING:
+    from gateway.history.state import TaskState
+
+STRIDE: Final = 2**40
+"""Results of each further task are numbered so much higher than those of the latest; more calls than a task can have."""
+
+
+class Carried(Struct, frozen=True):
+    """Fields as in `TaskState`. `tokens` and `results` number results among themselves; the present task writes these
+    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart."""
+
+    untrusted: bool = False
+    confidentiality: Sensitivity = Sensitivity.PUBLIC
+    trusted: AbstractSet[int] = NO_DIGESTS
+    said: AbstractSet[int] = NO_DIGESTS
+    crowded: bool = False
+    tokens: Mapping[int, int] = msgspec.field(default_factory=dict[int, int])
+    results: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
+    sources: AbstractSet[str] = frozenset()
+    unkept: AbstractSet[str] = frozenset()
+    credentials: Mapping[str, Known] = msgspec.field(default_factory=dict[str, Known])
+    shingles: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+
+
+NOTHING: Final = Carried()
+
+
+def carried(states: Sequence[TaskState]) -> Carried:
+    """Return the readings of tasks, the latest first. One task, as is usual, costs no copy."""
+    if not states:
+        return NOTHING
+    latest = _of_one(states[0])
+    return latest if len(states) == 1 else _joined([latest, *map(_of_one, states[1:])])
+
+
+def _of_one(state: TaskState) -> Carried:
+    return Carried(
+        state.untrusted,
+        state.confidentiality,
+        state.trusted,
+        state.said.keys(),
+        len(state.said) > MAX_SAID,
+        state.tokens,
+        state.results,
+        state.sources,
+        state.unkept,
+        state.credentials,
+        state.shingles,
+    )
+
+
+def _joined(found: list[Carried]) -> Carried:
+    """Copies; an earlier task outlives the next one only while a call of it is open."""
+    tokens: dict[int, int] = {}
+    results: dict[int, str] = {}
+    credentials: dict[str, Known] = {}
+    shingles: dict[str, frozenset[int]] = {}
+    confidentiality = Sensitivity.PUBLIC
+    for index, one in enumerate(found):
+        tokens.update((token, number + index * STRIDE) for token, number in one.tokens.items())
+        results.update((number + index * STRIDE, audience) for number, audience in one.results.items())
+        credentials.update(one.credentials)
+        shingles.update(one.shingles)
+        confidentiality = higher(confidentiality, one.confidentiality)
+    return Carried(
+        any(one.untrusted for one in found),
+        confidentiality,
+        frozenset(item for one in found for item in one.trusted),
+        frozenset(item for one in found for item in one.said),
+        any(one.crowded for one in found),
+        tokens,
+        results,
+        frozenset(item for one in found for item in one.sources),
+        frozenset(item for one in found for item in one.unkept),
+        credentials,
+        shingles,
+    )

@@ -1,0 +1,137 @@
+"""An index of the kept tasks, by id and by caller, and their end.
+
+A declared task ends when it expires, and is remembered for an hour more. An implicit task ends after it was unused for the
+idle limit, unless a call of it is open. The implicit tasks of a caller follow one another. The latest is the present task
+for its lifetime; the earlier tasks are kept for their readings.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import HistoryFull
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.config import HistorySettings
+    from gateway.history.task_history import TaskHistory
+
+REMEMBERED: Final = 3600.0
+"""Seconds for which a declared task can be asked about after it has expired."""
+
+
+class KeptTasks:
+    """An index of tasks, and the room for them."""
+
+    def __init__(self, settings: HistorySettings) -> None:
+        self.idle = settings.idle.total_seconds()
+        self._lifetime = max(settings.lifetime, settings.idle).total_seconds()
+        self._limit = settings.tasks
+        self._owner_limit = settings.tasks_per_caller
+        self._all: dict[str, TaskHistory] = {}
+        self._implicit: dict[str, list[str]] = {}  # owner → its implicit tasks, in the order in which they began
+        self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
+        self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
+        self._owned: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, task_id: str) -> TaskHistory | None:
+        """Return a task by its id."""
+        return self._all.get(task_id)
+
+    def all(self) -> Sequence[TaskHistory]:
+        """Return all tasks, as they are now."""
+        return tuple(self._all.values())
+
+    def present(self, owner: str, now: float) -> TaskHistory | None:
+        """Return the implicit task of a caller for a request at `now`; `None` if the request begins a new task. Without room
+        for another the latest task goes on."""
+        ids = self._implicit.get(owner)
+        if ids is None:
+            return None
+        latest = self._all[ids[-1]]
+        is_over = now - latest.task.opened >= self._lifetime
+        return None if is_over and self._full(owner) is None else latest
+
+    def earlier(self, kept: TaskHistory) -> list[TaskHistory]:
+        """Return the implicit tasks of the caller before this one, the latest first. A declared task has none."""
+        ids = self._implicit[kept.owner] if kept.is_implicit else []
+        if not ids or ids[0] == kept.task.id:
+            return []
+        return [self._all[task_id] for task_id in reversed(ids[: ids.index(kept.task.id)])]
+
+    def add(self, kept: TaskHistory) -> None:
+        """Keep a task, whatever room there is."""
+        task = kept.task
+        self._all[task.id] = kept
+        self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
+        if kept.is_implicit:
+            ids = self._implicit.setdefault(kept.owner, [])
+            ids.append(task.id)
+            ids.sort(key=lambda task_id: self._all[task_id].task.opened)
+            self._unused[task.id] = None
+        elif task.expires is not None:
+            heappush(self._expiries, (task.expires + REMEMBERED, task.id))
+
+    def remove(self, kept: TaskHistory) -> None:
+        """Keep a task no longer."""
+        task_id, owner = kept.task.id, kept.owner
+        del self._all[task_id]
+        if kept.is_implicit:
+            self._unused.pop(task_id)
+            ids = self._implicit[owner]
+            ids.remove(task_id)
+            if not ids:
+                del self._implicit[owner]
+        self._owned[owner] -= 1
+        if not self._owned[owner]:
+            del self._owned[owner]
+
+    def use(self, kept: TaskHistory, now: float) -> None:
+        """Note that a task was used."""
+        kept.used = max(kept.used, now)
+        if kept.is_implicit:
+            self._unused.move_to_end(kept.task.id)
+
+    def over(self, now: float) -> TaskHistory | None:
+        """Return a task after its end, for the caller to remove; `None` if there is none."""
+        while self._unused:
+            kept = self._all[next(iter(self._unused))]
+            if now - kept.used <= self.idle:
+                break
+            if not kept.busy:
+                return kept
+            self.use(kept, now)
+        while self._expiries and self._expiries[0][0] <= now:
+            _, task_id = heappop(self._expiries)
+            kept = self._all[task_id]
+            if not kept.busy:
+                return kept
+            heappush(self._expiries, (now + REMEMBERED, task_id))
+        return None
+
+    def require_room(self, owner: str) -> None:
+        """Raise `HistoryFull` if there is no room for another task of the caller."""
+        full = self._full(owner)
+        if full is not None:
+            raise full
+
+    def _full(self, owner: str) -> HistoryFull | None:
+        owned = self._owned.get(owner, 0)
+        if owned >= self._owner_limit:
+            return HistoryFull(
+                f"the caller has {owned} tasks, as many as one may have",
+                "open tasks with shorter expiries, since a declared task counts until an hour after its own; or have the"
+                " operator raise history.tasks_per_caller",
+            )
+        if len(self._all) >= self._limit:
+            return HistoryFull(
+                f"the gateway keeps {len(self._all)} tasks, as many as it may",
+                "try again when some are idle, or have the operator raise history.tasks",
+            )
+        return None
