@@ -14,7 +14,7 @@ from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.errors import HistoryError
-from gateway.history import History, Store, rebuild, restore, rewind, snapshot
+from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.inspection.credentials.origins import Origins
 from gateway.journal.chain import subkey
 from gateway.journal.redaction import concealed
@@ -49,9 +49,11 @@ async def remembered(
         entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
         restored,
     )
-    end = journal.entries
-    if rewind(history, end):
-        log.error("history.journal-cut", problem="the journal ends before the snapshots of history", entries=end)
+    lost = lost_end(history, restored, rebuilt, journal.taken_up)
+    rewind(history, journal.taken_up)
+    if lost is not None:
+        log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
+        await journal.append("cut", lost)
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:

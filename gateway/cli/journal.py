@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gateway.journal.reader import Verification
+    from gateway.journal.verification import Known, Problem
     from gateway.model.wire import JsonObject
 
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
@@ -72,7 +73,10 @@ def verify(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was."""
+    """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was.
+
+    Also check that the journal goes as far as the snapshots of history in the state folder.
+    """
     from gateway.journal import keys, reader
 
     if head is not None and _HEAD.fullmatch(head) is None:
@@ -81,14 +85,36 @@ def verify(
         )
     settings = configuration(config)
     key, folder = keys.read_key(settings.state), path or settings.journal.path
+    # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
+    known, edited = (None, None) if key is None or path is not None else _known(settings.state, key)
     with _progress("Checking the journal") as advance:
-        found = reader.verify(folder, key=key, head=head, on_progress=advance)
+        found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
+    if edited is not None:
+        found = replace(found, problems=(*found.problems, edited), problem_count=found.problem_count + 1)
     if as_json:
         emit({"ok": found.ok, **asdict(found)})
     else:
         _show(found, folder)
     if not found.ok:
         raise typer.Exit(1)
+
+
+def _known(state: Path, key: bytes) -> tuple[Known | None, Problem | None]:
+    """The last entry that the snapshots of history know, or why nobody can say."""
+    from gateway.errors import HistoryError
+    from gateway.history.store import Store, StoreEdited
+    from gateway.journal.chain import subkey
+    from gateway.journal.verification import Fault, Known, Problem
+
+    store = Store(state / "history", subkey(key, "history"))
+    try:
+        stored = store.load()
+    except StoreEdited as error:
+        return None, Problem(Fault.SNAPSHOTS_EDITED, store.path.name, 0, error.message)
+    except HistoryError as error:
+        note(f"the end of the journal was compared with nothing: {error.message}")
+        return None, None
+    return (None if stored is None else Known(stored.journal, stored.known)), None
 
 
 @app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")
@@ -276,6 +302,10 @@ def _show(found: Verification, path: Path) -> None:
     rows = pairs()
     rows.add_row("journal", f"{path} ({found.journal or 'none'})")
     rows.add_row("entries", f"{found.entries} in {counted(found.segments, 'segment')}")
+    if found.known is not None:
+        rows.add_row("snapshots", f"of history, up to entry {found.known}")
+    if found.cuts:
+        rows.add_row("lost ends", styled("warn", f"{found.cuts}: see `opagate journal export --kind cut`"))
     rows.add_row("head", found.head or "none")
     rows.add_row(
         "end", "the gateway was stopped" if found.stopped else "a gateway is running, or it ended without a stop"

@@ -3,8 +3,19 @@ folds all of them into the `state`, `facts` reads that, `relevance` says what mo
 states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
 """
 
-from gateway.history.durable import Rebuilt, Restored, rebuild, restore, rewind, snapshot
+from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import History, Reservation
 from gateway.history.store import Store
 
-__all__ = ["History", "Rebuilt", "Reservation", "Restored", "Store", "rebuild", "restore", "rewind", "snapshot"]
+__all__ = [
+    "History",
+    "Rebuilt",
+    "Reservation",
+    "Restored",
+    "Store",
+    "lost_end",
+    "rebuild",
+    "restore",
+    "rewind",
+    "snapshot",
+]

@@ -90,16 +90,25 @@ def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored)
     return Rebuilt(run.journal, run.seq, run.events)
 
 
-def rewind(history: History, end: int) -> int:
-    """Have the snapshots know nothing of entries after `end`, the last of the journal. Returns how many tasks they did.
+def lost_end(history: History, restored: Restored, rebuilt: Rebuilt, end: int) -> JsonObject | None:
+    """Return the fields of a `cut` entry if the snapshots know entries after `end`, where the journal ended; else `None`.
+
+    A journal with another id has none of the known entries.
+    """
+    known = max((restored.seq, *(kept.seq for kept in history.tasks())))
+    found = end if rebuilt.journal == restored.journal else 0
+    return None if known <= found else {"journal": restored.journal, "entries": found, "known": known}
+
+
+def rewind(history: History, end: int) -> None:
+    """Have the snapshots know nothing of entries after `end`, the last of the journal that the gateway found.
 
     A journal may end before its snapshots: its last lines went with the power, or somebody cut them off. Their numbers
     are given anew, to calls that would be taken for known at the next start. What the tasks did stays.
     """
-    ahead = [kept for kept in history.tasks() if kept.seq > end]
-    for kept in ahead:
-        kept.seq, kept.changed = end, True
-    return len(ahead)
+    for kept in history.tasks():
+        if kept.seq > end:
+            kept.seq, kept.changed = end, True
 
 
 async def snapshot(history: History, store: Store, position: Callable[[], tuple[str, int]]) -> StoreReplaced | None:

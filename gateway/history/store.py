@@ -84,9 +84,18 @@ class Stored:
     seq: int
     tasks: tuple[StoredTask, ...]
 
+    @property
+    def known(self) -> int:
+        """The last entry of the journal that is in any of its tasks, or in all of them."""
+        return max((self.seq, *(task.seq for task in self.tasks)))
+
 
 class StoreReplaced(HistoryError):
     """The file is not the one that this process last wrote: it was removed, or another copy was put in its place."""
+
+
+class StoreEdited(HistoryError):
+    """The file has its form, and is not what this key wrote."""
 
 
 class Store:
@@ -206,8 +215,8 @@ class Store:
     def _broken(self, error: sqlite3.Error) -> HistoryError:
         return HistoryError(f"the snapshots {self.path} cannot be used: {error}", f"remove {self.path} and start again")
 
-    def _edited(self, what: str) -> HistoryError:
-        return HistoryError(
+    def _edited(self, what: str) -> StoreEdited:
+        return StoreEdited(
             f"the snapshots {self.path} were edited: {what}",
             f"find out who did; then remove {self.path}, and the journal is read instead",
         )

@@ -14,7 +14,7 @@ from gateway.journal import floor as floors
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import segment_path, segments
-from gateway.journal.verification import Fault, Place, Position, Problem, follow, lost
+from gateway.journal.verification import Fault, Known, Place, Position, Problem, compare_end, follow, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -33,10 +33,11 @@ _HALF_WRITTEN: Final = (0.0, 0.05, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found. `entries` counts whole lines; `head` is the link of the last one, `None` if there is none.
+    """The findings of `verify`. `entries` counts whole lines; `head` is the link of the last one, `None` if there is none.
 
     `stopped` is whether the last line is a `stop`: if it is not, a gateway is running, or crashed, or lines were cut off.
-    `problems` holds the first hundred; `problem_count` counts all.
+    `problems` holds the first hundred; `problem_count` counts all. `known` is the entry up to which another record knows
+    the journal, `None` if there was no such record. `cuts` counts the starts at which a gateway found the end missing.
     """
 
     journal: str | None
@@ -46,6 +47,8 @@ class Verification:
     stopped: bool
     problems: tuple[Problem, ...]
     problem_count: int
+    known: int | None = None
+    cuts: int = 0
 
     @property
     def ok(self) -> bool:
@@ -57,16 +60,17 @@ def verify(
     *,
     key: bytes | None,
     head: str | None = None,
+    known: Known | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Verification:
     """Check every line of the journal in a folder. Raises `JournalError` if it cannot be read.
 
     `key` is the deployment's journal key (`keys.read_key`), `head` a head that was noted earlier: the journal has to
-    hold the line that it belongs to. `on_progress` is called with bytes read and bytes in all, each MiB.
+    hold the line that it belongs to. `known` was read before this call: the journal has to go as far. `on_progress` is called with bytes read and bytes in all, each MiB.
     `pause` waits for a running gateway that is in the middle of a line.
     """
-    check = _Check(Chain.of(key), head, on_progress, pause)
+    check = _Check(Chain.of(key), head, known, on_progress, pause)
     found = segments(path)
     check.total = sum(_size(file) for _, file in found)
     check.begin(path, found[0][0] if found else 1)
@@ -82,17 +86,20 @@ class _Check:
         self,
         chain: Chain,
         head: str | None,
+        known: Known | None,
         on_progress: Callable[[int, int], None] | None,
         pause: Callable[[float], None],
     ) -> None:
         self._chain = chain
         self._head = head
+        self._known = known
         self._on_progress = on_progress
         self._pause = pause
         self._position = Position()
         self._expected = 1
         self._segments = 0
         self._entries = 0
+        self._cuts = 0
         self._count = 0
         self._problems: list[Problem] = []
         self._read = 0
@@ -137,9 +144,11 @@ class _Check:
         if self._head is not None:
             message = "no line has the expected head: the end was cut off or rewritten, it was pruned, or this is another journal"
             self._report(Problem(Fault.HEAD_MISSING, path.name, 0, message))
+        position = self._position
+        if self._known is not None and (cut := compare_end(self._known, position, path.name)) is not None:
+            self._report(cut)
         if self._on_progress is not None:
             self._on_progress(self._read, max(self.total, self._read))
-        position = self._position
         return Verification(
             journal=position.journal,
             segments=self._segments,
@@ -148,6 +157,8 @@ class _Check:
             stopped=position.kind == "stop",
             problems=tuple(self._problems),
             problem_count=self._count,
+            known=None if self._known is None else self._known.seq,
+            cuts=self._cuts,
         )
 
     def _line(self, line: bytes, place: Place) -> Fault | None:
@@ -157,6 +168,7 @@ class _Check:
         if problem is not None:
             self._report(problem)
             return problem.fault
+        self._cuts += self._position.kind == "cut"
         self._line_seen(self._position.link)
         return None
 

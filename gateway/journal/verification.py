@@ -31,6 +31,9 @@ class Fault(StrEnum):
     TORN = "torn"  # the last line has no end
     WRONG_KEY = "wrong-key"
     HEAD_MISSING = "head-missing"  # the expected head is not the link of any line
+    CUT = "cut"  # the journal ends before an entry that is known
+    OTHER_JOURNAL = "other-journal"  # the known entries are of another journal
+    SNAPSHOTS_EDITED = "snapshots-edited"  # nobody can say which entries were known
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,31 @@ class Position:
     kind: str = ""
     entry: JsonObject | None = None
     """The line, decoded; `None` when it cannot be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last entry of a journal that another record knows, such as the snapshots of history."""
+
+    journal: str
+    seq: int
+
+
+def compare_end(known: Known, position: Position, folder: str) -> Problem | None:
+    """Return what is missing at the end of a journal, from the position after its last line."""
+    if not known.seq or not known.journal:
+        return None
+    if position.journal not in {None, known.journal}:
+        message = (
+            f"the snapshots of history are of the journal {known.journal!r}, up to entry {known.seq}: this is another"
+        )
+        return Problem(Fault.OTHER_JOURNAL, folder, 0, message)
+    if position.seq is None or position.seq >= known.seq:
+        return None
+    first = position.seq + 1
+    missing = f"entry {first} is" if first == known.seq else f"entries {first} to {known.seq} are"
+    message = f"{missing} missing at the end: the snapshots of history know of them; they went with the power, or were cut off"
+    return Problem(Fault.CUT, folder, 0, message)
 
 
 def lost(position: Position) -> Position:

@@ -59,6 +59,7 @@ class Journal:
         disk: Disk,
         lock_fd: int,
         *,
+        taken_up: int,
         fingerprint_key: bytes,
         clock: Callable[[], float],
     ) -> None:
@@ -66,6 +67,8 @@ class Journal:
         self._appender = appender
         self._disk = disk
         self._lock = lock_fd
+        self.taken_up = taken_up
+        """The number of the last entry that was there when the journal was opened; 0 for a new one."""
         self._clock = clock
         self._encode = msgspec.json.Encoder(enc_hook=plain).encode
         self._queue: list[tuple[Pending, asyncio.Future[None]]] = []
@@ -100,8 +103,9 @@ class Journal:
         durable = settings.fsync != "never"
         appender = Appender(settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable)
         try:
-            _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
-            return cls(settings, appender, disk, lock_fd, fingerprint_key=subkey(key, "fingerprints"), clock=clock)
+            end = _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
+            fingerprint_key = subkey(key, "fingerprints")
+            return cls(settings, appender, disk, lock_fd, taken_up=end, fingerprint_key=fingerprint_key, clock=clock)
         except BaseException:
             appender.close()
             os.close(lock_fd)
@@ -298,10 +302,8 @@ class Journal:
             self._commit()
 
 
-def _resume(
-    appender: Appender, folder: Path, chain: Chain, disk: Disk, *, new_id: Callable[[], str], time: str
-) -> None:
-    """Take up the journal and write down what was found."""
+def _resume(appender: Appender, folder: Path, chain: Chain, disk: Disk, *, new_id: Callable[[], str], time: str) -> int:
+    """Take up the journal and write down what was found. Return the number of the last entry before that."""
     try:
         end, torn = recover(folder, chain, disk)
         if end is None:
@@ -314,6 +316,7 @@ def _resume(
             raise error
         if entries:
             appender.sync()
+        return 0 if end is None else end.seq  # noqa: TRY300 - all above may fail
     except OSError as failure:
         raise JournalError(
             f"the journal {folder} cannot be opened: {failure.strerror}",

@@ -8,8 +8,32 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import JournalError
+from gateway.history.store import Store
+from gateway.journal import keys, reader
+from gateway.journal.chain import subkey
+from gateway.journal.verification import Known
 from tests.requirements import requirement
 from tests.unit.harness import bench, call
+
+
+def verified(folder: Path) -> tuple[bool, int]:
+    """Whether the journal verifies beside the snapshots, and how many lost ends it tells of."""
+    key = keys.read_key(folder / "state")
+    assert key is not None
+    stored = Store(folder / "state/history", subkey(key, "history")).load()
+    assert stored is not None
+    found = reader.verify(folder / "state/journal", key=key, known=Known(stored.journal, stored.known))
+    return found.ok, found.cuts
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    (segment,) = (folder / "state/journal").glob("*.jsonl")
+    return segment.read_bytes().splitlines(keepends=True)
+
+
+def cut(folder: Path, keep: int) -> None:
+    (segment,) = (folder / "state/journal").glob("*.jsonl")
+    segment.write_bytes(b"".join(lines_of(folder)[:keep]))
 
 
 @requirement("history/journal-edited")
@@ -38,13 +62,61 @@ async def test_a_journal_that_lost_its_end_is_told_and_what_was_done_still_count
     async with bench(tmp_path) as there:
         for _ in range(20):
             assert (await there.ask(call(path="a"))).status == 200
-    (segment,) = (tmp_path / "state/journal").glob("*.jsonl")
-    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:8]))
+    assert verified(tmp_path) == (True, 0)
+    cut(tmp_path, keep=8)
+    assert verified(tmp_path) == (False, 0)
     capsys.readouterr()
 
     async with bench(tmp_path) as there:
         assert "history.journal-cut" in capsys.readouterr().out
         (kept,) = there.gateway.history.tasks()
         assert there.gateway.history.facts(kept.task, there.gateway.clock()).calls == 20
+        (entry,) = there.entries("cut")
+        assert (entry["entries"], entry["known"] > 40) == (8, True)
+    assert verified(tmp_path) == (True, 1)
     async with bench(tmp_path):
         assert "history.journal-cut" not in capsys.readouterr().out
+    assert verified(tmp_path) == (True, 1)
+
+
+@requirement("history/journal-edited")
+@pytest.mark.parametrize("lines", [1, 2, 3, 5])
+async def test_fewer_lines_than_a_start_writes_are_missed_too(tmp_path: Path, lines: int):
+    async with bench(tmp_path) as there:
+        for _ in range(4):
+            await there.ask(call(path="a"))
+    whole = len(lines_of(tmp_path))
+    # The last line, `stop`, is written after the last snapshot.
+    cut(tmp_path, keep=whole - 1 - lines)
+    assert verified(tmp_path) == (False, 0)
+
+    async with bench(tmp_path) as there:
+        (entry,) = there.entries("cut")
+
+    assert (entry["entries"], entry["known"]) == (whole - 1 - lines, whole - 1)
+
+
+async def test_a_journal_in_the_place_of_another_is_told(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        await there.ask(call(path="a"))
+    shutil.rmtree(tmp_path / "state/journal")
+    (tmp_path / "state/journal").mkdir(mode=0o700)
+    assert verified(tmp_path) == (False, 0)
+
+    async with bench(tmp_path) as there:
+        (entry,) = there.entries("cut")
+    assert (entry["entries"], entry["known"] > 3) == (0, True)
+    assert verified(tmp_path) == (True, 1)
+
+
+async def test_a_gateway_that_was_killed_has_a_whole_journal(tmp_path: Path):
+    """Its snapshot is older than its journal."""
+    async with bench(tmp_path) as there:
+        await there.ask(call(path="a"))
+        shutil.copytree(tmp_path / "state", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "state")
+    shutil.move(tmp_path / "killed", tmp_path / "state")
+    assert verified(tmp_path) == (True, 0)
+
+    async with bench(tmp_path) as there:
+        assert there.entries("cut") == []

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.config import JournalSettings
+from gateway.history.store import Checkpoint, Row, Store
+from gateway.journal import reader
+from gateway.journal.chain import subkey
 from gateway.journal.keys import load_key
 from gateway.journal.storage import segments
 from gateway.journal.writer import Journal
@@ -137,3 +142,70 @@ def test_a_head_that_the_journal_does_not_have_is_one_problem(
 ):
     assert opagate("verify", "--head", "f" * 64) == 1
     assert "is not as it was written: 1 problem\n" in capsys.readouterr().err
+
+
+# --- a journal beside the snapshots of history ---------------------------------------------------------
+
+
+@pytest.fixture
+def store(folder: Path, tmp_path: Path) -> Store:
+    """Snapshots that know the journal up to its last entry: one task does, the checkpoint only half of it."""
+    key = load_key(tmp_path / "state", folder)
+    whole = reader.verify(folder, key=key)
+    made = Store(tmp_path / "state/history", subkey(key, "history"))
+    rows = (Row("t1", whole.entries, b"meta", b"state"), Row("t2", 1, b"meta", b"state"))
+    made.save(Checkpoint(whole.journal or "", whole.entries // 2, rows, ()))
+    return made
+
+
+def _cut(folder: Path, lines: int) -> None:
+    *_, (_, last) = segments(folder)
+    kept = last.read_bytes().splitlines(keepends=True)
+    last.write_bytes(b"".join(kept[:-lines]))
+
+
+def test_a_journal_that_ends_before_the_snapshots_does_not_verify(
+    opagate: Status, folder: Path, store: Store, capsys: pytest.CaptureFixture[str]
+):
+    assert opagate("verify") == 0
+    assert "of history, up to entry" in capsys.readouterr().out
+    _cut(folder, 1)
+
+    assert opagate("verify", "--json") == 1
+
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], [problem["fault"] for problem in found["problems"]]) == (False, ["cut"])
+    assert found["known"] == found["entries"] + 1
+    assert opagate("verify") == 1
+    assert "missing at the end" in capsys.readouterr().out
+
+
+def test_an_archive_is_not_compared_with_the_snapshots(opagate: Status, folder: Path, store: Store):
+    _cut(folder, 1)
+
+    assert opagate("verify", "--path", "journal") == 0
+
+
+def test_snapshots_that_were_edited_do_not_verify(opagate: Status, store: Store, capsys: pytest.CaptureFixture[str]):
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("update checkpoints set seq = 1")
+
+    assert opagate("verify", "--json") == 1
+    assert [problem["fault"] for problem in json.loads(capsys.readouterr().out)["problems"]] == ["snapshots-edited"]
+
+
+def test_snapshots_that_cannot_be_read_are_told(opagate: Status, store: Store, capsys: pytest.CaptureFixture[str]):
+    store.path.write_bytes(b"no database" * 100)
+
+    assert opagate("verify") == 0
+    assert "was compared with nothing" in capsys.readouterr().err
+
+
+def test_without_snapshots_the_journal_is_checked_alone(
+    opagate: Status, store: Store, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    store.discard()
+    _cut(folder, 1)
+
+    assert opagate("verify", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["known"] is None

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Store, dump, rebuild, restore, rewind, snapshot
+from gateway.history import History, Store, dump, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import RESIDENT
 from gateway.history.state import TaskState
 from gateway.history.store import Checkpoint, Row
@@ -202,19 +202,21 @@ async def test_calls_after_a_journal_that_lost_its_end_are_not_taken_for_those_t
     second = Gateway(new_history(), Record())
     second.record.entries = first.record.entries[:4]
     restored = restore(second.history, store)
-    rebuild(second.history, second.record.after(restored.seq), restored)
-    assert rewind(second.history, second.record.seq) == 1
+    rebuilt = rebuild(second.history, second.record.after(restored.seq), restored)
+    lost = lost_end(second.history, restored, rebuilt, second.record.seq)
+    assert lost == {"journal": "journal-1", "entries": 4, "known": first.record.seq}
+    rewind(second.history, second.record.seq)
     await snapshot(second.history, store, second.record.position)
     second.call(DECLARED, "b")
 
     after = new_history()
     restored = restore(after, store)
-    rebuild(after, second.record.after(restored.seq), restored)
+    rebuilt = rebuild(after, second.record.after(restored.seq), restored)
 
     assert restored.seq == 4
     assert facts_of(after) == facts_of(second.history)
     assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
-    assert rewind(after, second.record.seq) == 0
+    assert lost_end(after, restored, rebuilt, second.record.seq) is None
 
 
 def facts_of(history: History) -> SessionFacts:
