@@ -11,11 +11,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import annotations, bundle, datafile, dialect, fixtures, shadowing, syntax
+from gateway.policy import annotations, bundle, contract, datafile, dialect, fixtures, path_check, shadowing, syntax
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded, Entrypoint, trees
 from gateway.policy.engine import Engine, is_failure, new
@@ -26,8 +26,10 @@ _PROGRAM_SECONDS: Final = 120
 STATIC: Final[dict[str, Callable[[tuple[Module, ...], Bundle], list[Problem]]]] = {
     "data beside rules": lambda modules, loaded: shadowing.problems(modules, loaded.sources),
     "both engines agree": lambda modules, _: dialect.problems(modules),
+    "paths and types": lambda modules, loaded: path_check.problems(modules, json.loads(loaded.data)),
 }
 """The static checks, by their names in `opagate policy check`."""
+_COUNT = re.compile(r"^\d+ errors? occurred:\s*")
 _TEST = re.compile(r"^(?:todo_)?test_\w+")
 _PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):\d+")
 _PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
@@ -197,7 +199,7 @@ def opa_tests(folder: Path, grants: Path | None) -> list[Test] | None:
     opa = program("opa")
     if opa is None:
         return None
-    with _merged(folder, bundle.read(folder, grants)) as merged:
+    with _merged(bundle.read(folder, grants), _tests(folder)) as merged:
         done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(merged))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
@@ -268,25 +270,41 @@ def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
 
 
 def _opa_check(folder: Path, grants: Path | None) -> Check:
-    name = "opa check"
+    """Return the findings of `opa check`: of all files, and of those that decide with the gateway's own types of the input."""
+    name, begun = "opa check", time.monotonic()
+    if program("opa") is None:
+        return _program(name, "opa")
     try:
         loaded = bundle.read(folder, grants)
     except PolicyError as error:
         return Check(name, skipped=f"it cannot be loaded: {error.message}")
-    with _merged(folder, loaded) as merged:
-        found = _program(name, "opa", "check", "--strict", "--bundle", *_schemas(folder), str(merged))
-    return replace(found, findings=tuple(item.replace(f"{merged}/", "") for item in found.findings))
+    with _merged(loaded, _tests(folder)) as everything:
+        lines = _opa_findings(everything, "--strict", *_schemas(folder))
+    deciding = tuple((file, text) for file, text in loaded.modules if not file.startswith("system/"))
+    schema = json.dumps(contract.schemas()["input.json"])
+    with _merged(replace(loaded, modules=deciding), {}) as place, NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(schema)
+        file.flush()
+        lines += _opa_findings(place, "--schema", file.name)
+    return _check(name, list(dict.fromkeys(lines)), begun)
+
+
+def _opa_findings(place: Path, *options: str) -> list[str]:
+    done = _program("opa check", "opa", "check", "--max-errors", "100000", "--bundle", *options, str(place))
+    lines = (_COUNT.sub("", line.replace(f"{place}/", "")) for line in done.findings)
+    # A schema by a name of the folder's own is not here in the second look.
+    return [line for line in lines if line and not line.endswith("undefined schema: schema.input")]
 
 
 @contextmanager
-def _merged(folder: Path, loaded: Bundle) -> Generator[Path]:
-    """Give a folder in which OPA finds the Rego files, tests included, and the very data that the embedded engine has."""
+def _merged(loaded: Bundle, tests: Mapping[str, str]) -> Generator[Path]:
+    """Give a folder in which OPA finds the Rego files, and the very data that the embedded engine has."""
     with TemporaryDirectory(prefix="opagate-policy-") as made:
         place = Path(made)
         manifest = json.dumps({"roots": loaded.roots, "rego_version": 1})
         for name, text in (
             *loaded.modules,
-            *_tests(folder).items(),
+            *tests.items(),
             ("data.json", loaded.data),
             (".manifest", manifest),
         ):

@@ -1,20 +1,17 @@
-"""Which Rego the embedded engine may be given. Pure: it reads syntax trees.
+"""Dialect of Rego that both engines read alike. Pure: it reads syntax trees.
 
-The embedded engine (regorus) finds a function that it lacks only when a rule calls it, computes another value than OPA
-for a few constructs, and cannot be interrupted. So a policy is looked through before it is put into force:
+The embedded engine (regorus) finds a missing function only when a rule calls it. It computes another value than OPA for a
+few constructs, and nothing can interrupt it. The gateway therefore checks these points before a policy is in force:
 
-- only the built-in functions of `BUILTINS` are called: those that both engines have, that give the same answer for the
-  same input (no clock, randomness, network, environment or printing), and whose cost is bounded by the size of their
-  arguments (not `numbers.range` or `net.cidr_expand`, which a caller's number can make endless);
-- every other function called is defined by the policy;
-- no chained rule bodies (`a := v if {…} {…}`): the second yields `true` here and `v` in OPA;
-- no `not` around an operand that may be undefined (`not is_array(input.x)`, `not input.x > 3`): without `x` this holds
-  here and is undefined in OPA, so a guard against a missing fact would guard nothing. `not input.x`, `not input.x == 1`
-  and `not present`, with `present if is_array(input.x)`, mean the same in both;
-- no paths of `json.remove` and `json.filter` but those that are written out, without a slash at the beginning and without
-  `~`: only OPA reads them as JSON pointers, so that what is to be removed would stay here;
-- no rule as the value of `with`: an expression that reads the same rule has no value here;
-- no import whose name a rule of the package also has, and no quoted package parts.
+- A policy calls functions of its own, and the built-in functions of `rego_functions.BUILTINS`.
+- No rule has chained bodies (`a := v if {…} {…}`): the second yields `true` here and `v` in OPA.
+- No `not` stands around an operand that may be undefined (`not is_array(input.x)`, `not input.x > 3`). Without `x` the
+  expression holds here and is undefined in OPA, so a guard against a missing fact would guard nothing. `not input.x`,
+  `not input.x == 1` and `not present`, with `present if is_array(input.x)`, mean the same in both.
+- Paths of `json.remove` and `json.filter` are written out, without a leading slash and without `~`. Only OPA reads such
+  a path as a JSON pointer; the embedded engine would remove nothing.
+- The value of `with` is no rule: an expression that reads the same rule has no value here.
+- No import shares its name with a rule of the package, and no part of a package is quoted.
 """
 
 from __future__ import annotations
@@ -24,27 +21,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from gateway.policy import syntax
+from gateway.policy.rego_functions import BARRED, BUILTINS
 from gateway.policy.syntax import Module, Problem, dotted, line, nodes
-
-BUILTINS = frozenset(
-    """
-    abs ceil floor round count sum product max min sort
-    array.concat array.reverse array.slice
-    concat contains endswith format_int indexof indexof_n lower replace split sprintf startswith substring upper
-    strings.any_prefix_match strings.any_suffix_match strings.count strings.replace_n strings.reverse
-    trim trim_left trim_prefix trim_right trim_space trim_suffix
-    regex.match regex.is_valid regex.split regex.replace regex.find_n regex.find_all_string_submatch_n
-    glob.match glob.quote_meta net.cidr_contains net.cidr_is_valid
-    bits.and bits.or bits.xor bits.negate
-    intersection union object.get object.keys object.remove object.subset object.union object.union_n object.filter
-    is_array is_boolean is_null is_number is_object is_set is_string type_name to_number
-    json.marshal json.unmarshal json.is_valid json.filter json.remove
-    base64.encode base64.decode base64.is_valid base64url.encode base64url.encode_no_pad base64url.decode
-    hex.encode hex.decode urlquery.encode urlquery.decode
-    time.parse_rfc3339_ns time.parse_duration_ns time.add_date time.clock time.date time.weekday time.diff
-    semver.compare semver.is_valid graph.reachable walk
-    """.split()  # noqa: SIM905 - a list of a hundred quoted names is harder to read
-)
 
 _PATHS = frozenset({"json.filter", "json.remove"})
 _NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in name) | {
@@ -118,14 +96,25 @@ def _call(function: dict[str, Any], module: Module, functions: set[str]) -> Iter
     name = _resolved(function, module, functions)
     if name in functions or name in BUILTINS:
         return
-    if name.startswith("data."):
-        yield _Problem(line(function), f"there is no function {name}", "define it, or mend the import")
-    else:
+    if name in BARRED:
         yield _Problem(
             line(function),
             f"the built-in function {name} may not be used in a policy",
             "have the gateway supply what it gives as input, or evaluate this policy in an OPA of your own",
         )
+    else:
+        yield _Problem(
+            line(function), _no_function(name, module, functions), "mend its name or its import, or define it"
+        )
+
+
+def _no_function(name: str, module: Module, functions: set[str]) -> str:
+    """Return a sentence about a function that there is not, with the function of the policy or of Rego that is closest."""
+    above = f"{name.rpartition('.')[0] if name.startswith('data.') else module.package}."
+    near = {known.removeprefix(above): known for known in functions if known.startswith(above)}
+    if name.startswith("data."):
+        return f"there is no function {name}{syntax.nearest(name.removeprefix(above), near)}"
+    return f"there is no function `{name}`{syntax.nearest(name, near) or syntax.nearest(name, BUILTINS)}"
 
 
 def _paths(call: dict[str, Any]) -> Iterator[_Problem]:
@@ -170,7 +159,7 @@ def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: 
 
 def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
     """The full path of a reference: imports followed, and functions of the same package by their own."""
-    name = dotted(reference) or _root(reference)
+    name = dotted(reference) or syntax.variable(syntax.split(reference)[0]) or ""
     first, _, rest = name.partition(".")
     if first in module.imports:
         return module.imports[first] + (f".{rest}" if rest else "")
@@ -240,10 +229,3 @@ def _references(operand: object, module: Module, functions: set[str]) -> Iterato
                 yield mapping
             elif not mapping.keys() & {"ArrayCompr", "SetCompr", "ObjectCompr"}:
                 stack.extend(mapping.values())
-
-
-def _root(reference: dict[str, Any]) -> str:
-    while "Var" not in reference:
-        (inner,) = reference.values()
-        reference = inner["refr"]
-    return reference["Var"]["value"]

@@ -20,6 +20,7 @@ accepted, and it costs 20 to 30 µs less.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
-from gateway.policy import dialect, shadowing, syntax, verdict
+from gateway.policy import dialect, path_check, shadowing, syntax, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
@@ -132,7 +133,8 @@ def _tree(name: str, text: str) -> str:
 
 def defects(modules: Sequence[Module], bundle: Bundle) -> list[Problem]:
     """Return every problem that the static checks find in the modules of a bundle, and in its data."""
-    return [*shadowing.problems(modules, bundle.sources), *dialect.problems(modules)]
+    shadowed = shadowing.problems(modules, bundle.sources)
+    return [*shadowed, *dialect.problems(modules), *path_check.problems(modules, json.loads(bundle.data))]
 
 
 def _load(bundle: Bundle) -> Engine:

@@ -41,6 +41,7 @@ class Module:
     rules: list[Any]
     imports: dict[str, str]
     """Name in this file → full path, such as `data.gateway.lib.hosts`."""
+    import_lines: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,18 @@ def variable(node: Node) -> str | None:
     return node["Var"]["value"] if "Var" in node else None
 
 
+def shown(reference: Node, length: int | None = None) -> str:
+    """Return a reference, or its first steps, as its author would write it."""
+    first, steps = split(reference)
+    text = variable(first) or "…"
+    for step in steps[:length]:
+        if not isinstance(step, str):
+            text += f"[{variable(step) or step.get('Number', {}).get('value', '…')}]"
+        else:
+            text += f".{step}" if _NAME.fullmatch(step) else f'["{step}"]'
+    return text
+
+
 def nodes(tree: object) -> Iterator[Node]:
     """Return every object in a tree, in order. No recursion: a policy may be nested deeper than Python's stack."""
     stack: list[object] = [tree]
@@ -163,11 +176,13 @@ def _module(item: Node) -> Module:
     if package is None:
         raise PolicyBroken(f"{file}:1: a quoted part in the package name", "use letters, digits and _ only")
     imports: dict[str, str] = {}
+    lines: dict[str, int] = {}
     for entry in ast["imports"]:
         path = dotted(entry["refr"]) or ""
         alias = _words(contents, entry["as"]) if entry.get("as") else path.rpartition(".")[2]
         imports[alias] = path
-    return Module(file, f"data.{package}", _Condenser(contents).condense(ast["rules"]), imports)
+        lines[alias] = line(entry["refr"])
+    return Module(file, f"data.{package}", _Condenser(contents).condense(ast["rules"]), imports, lines)
 
 
 def _words(contents: bytes, span: Node) -> str:

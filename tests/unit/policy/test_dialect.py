@@ -7,6 +7,7 @@ import regorus
 
 from gateway.errors import PolicyBroken
 from gateway.policy import dialect, syntax
+from gateway.policy.rego_functions import BARRED, BUILTINS
 
 
 def _new() -> Any:
@@ -45,6 +46,7 @@ own(x) if x > 1
 i2 if { some x in input.xs; data.gateway.decision.a with input as x with data.gateway.y as input.y }
 g["x"].y := 1
 h2 if { data.gateway.decision.a with input as {} with data.gateway.x as 1 }
+i if { data.gateway.decision.a with input as [1 | true][0] }
 """,
     )
 
@@ -65,7 +67,6 @@ h2 if { data.gateway.decision.a with input as {} with data.gateway.x as 1 }
         'trace("x")',
         'crypto.sha256("a")',
         "rego.metadata.rule()",
-        "not_there(1)",
     ],
 )
 @pytest.mark.parametrize(
@@ -130,6 +131,31 @@ def test_what_the_two_engines_do_not_share_is_refused(text: str, problem: str):
         _require(LIB, f"package gateway.x\n{text}\n")
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("_office_hour(input)", "there is no function `_office_hour`; did you mean `_office_hours`?"),
+        ("hosts.withn(1)", "there is no function data.gateway.lib.hosts.withn; did you mean `within`?"),
+        ("startwith(1)", "there is no function `startwith`; did you mean `startswith`?"),
+        ("regex.mach(1)", "there is no function `regex.mach`; did you mean `regex.match`?"),
+        ("zzz(1)", "there is no function `zzz`"),
+        ("time.now_ns()", "the built-in function time.now_ns may not be used in a policy"),
+    ],
+)
+def test_a_function_that_there_is_not_is_named_with_the_closest_that_there_is(call: str, said: str):
+    text = "package gateway.x\n\nimport data.gateway.lib.hosts\n\n_office_hours(call) if call.version == 1\n\n"
+
+    with pytest.raises(PolicyBroken, match=r"m1\.rego:7") as raised:
+        _require(LIB, f"{text}x if {call}\n")
+
+    assert raised.value.message == f"m1.rego:7: {said}"
+    assert raised.value.remedy
+
+
+def test_no_function_is_both_allowed_and_barred():
+    assert BUILTINS.keys() & BARRED == set()
+
+
 def test_a_quoted_package_part_is_refused():
     with pytest.raises(PolicyBroken, match=r"m0\.rego:1: a quoted part"):
         _require('package gateway["x-y"]\n\nx := 1\n')
@@ -148,7 +174,7 @@ z := json.remove(input, [])
 """)
 
 
-@pytest.mark.parametrize("name", sorted(dialect.BUILTINS))
+@pytest.mark.parametrize("name", sorted(BUILTINS))
 def test_the_engine_has_every_builtin_that_is_listed(name: str):
     assert any(_knows(name, count) for count in range(1, 5))
 

@@ -49,7 +49,7 @@ async def test_it_answers_both_questions(tree: Tree):
 
 
 async def test_undefined_is_no_answer(tree: Tree):
-    engine = _engine(tree(_decision('result := {"effect": "allow"} if input.nope')))
+    engine = _engine(tree(_decision('result := {"effect": "allow"} if input.arguments.nope')))
 
     assert await engine.evaluate("decision", AGENT) is None
 
@@ -84,11 +84,11 @@ async def test_after_a_refused_input_nothing_of_the_input_before_is_left(tree: T
 
 
 async def test_a_failed_evaluation_names_the_rule_and_quotes_nothing_of_the_call(tree: Tree):
-    rule = 'result := {"a": time.parse_rfc3339_ns(input.secret)}'
-    engine = _engine(tree(_decision('default result := {"effect": "deny"}\n\n' + rule + " if input.secret")))
+    rule = 'result := {"a": time.parse_rfc3339_ns(input.arguments.secret)}'
+    engine = _engine(tree(_decision('default result := {"effect": "deny"}\n\n' + rule + " if input.arguments.secret")))
 
     with pytest.raises(PolicyUnavailable) as raised:
-        await engine.evaluate("decision", b'{"secret": "hunter2"}')
+        await engine.evaluate("decision", b'{"arguments": {"secret": "hunter2"}}')
 
     assert "hunter2" not in f"{raised.value.message} {raised.value.remedy}"
     assert "backtrace" not in raised.value.message
@@ -96,11 +96,13 @@ async def test_a_failed_evaluation_names_the_rule_and_quotes_nothing_of_the_call
 
 
 async def test_two_values_of_one_rule_are_a_failure_and_named_by_line(tree: Tree):
-    conflict = 'result := {"a": 1} if input.x\n\nresult := {"a": 2} if input.x\n\ndefault result := {}'
+    conflict = (
+        'result := {"a": 1} if input.arguments.x\n\nresult := {"a": 2} if input.arguments.x\n\ndefault result := {}'
+    )
     engine = _engine(tree(_decision(conflict)))
 
     with pytest.raises(PolicyUnavailable, match=r"at gateway/decision/decision\.rego:\d+ on this call"):
-        await engine.evaluate("decision", b'{"x": 1}')
+        await engine.evaluate("decision", b'{"arguments": {"x": 1}}')
 
 
 async def test_an_answer_after_the_deadline_is_late(tree: Tree):

@@ -155,7 +155,7 @@ async def test_a_broken_policy_leaves_the_last_good_in_force_and_says_so(opened:
     ("rule", "problem"),
     [
         ('default result := {"effect": "allow"}', "does not follow the contract"),
-        ("result := {} if input.nope", "gave no answer"),
+        ("result := {} if input.arguments.nope", "gave no answer"),
         (
             'default result := {"version":1,"effect":"allow","reasons":[],"obligations":[],"policy":{"name":"open"}}',
             "allows a call on an empty input",
@@ -177,7 +177,7 @@ async def test_a_policy_that_answers_a_fixture_badly_is_not_put_into_force(
     assert await _effect(opened) == "allow"
 
 
-@pytest.mark.parametrize("rule", ["x := ", "default result := {}", "result := {} if input.nope"])
+@pytest.mark.parametrize("rule", ["x := ", "default result := {}", "result := {} if input.arguments.nope"])
 async def test_a_policy_that_fails_is_gone_at_once(opened: PolicyFolder, tree: Tree, rule: str):
     """What is left to the collector may be found in another thread, where an engine cannot be dropped."""
     tree({"gateway/decision/decision.rego": f"package gateway.decision\n\n{rule}\n"})
