@@ -140,7 +140,7 @@ def test_every_setting_is_documented_in_words():
 
 def settings(model: type[BaseModel] = Configuration) -> set[str]:
     """The names of all settings, those in others too."""
-    found = set(model.model_fields)
+    found = {field.alias or name for name, field in model.model_fields.items()}
     for field in model.model_fields.values():
         for below in models(field.annotation):
             found |= settings(below)
