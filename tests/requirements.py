@@ -126,6 +126,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
         "fault/rolling-restart": Requirement("docs/operations.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),
         # --- operations ---------------------------------------------------------------------------
+        "operations/probes": Requirement("docs/operations.md#start-stop-health", "/healthz, /readyz and /metrics answer at any address; under another name they reveal nothing."),
         "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),
         "operations/metrics": Requirement("docs/operations.md#start-stop-health", "/metrics tells decisions and outcomes."),
         "operations/trace": Requirement("https://www.w3.org/TR/trace-context/", "Traces are joined, passed on and exported."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,37 +13,49 @@ from gateway.journal.chain import timestamp
 from gateway.model.wire import JsonObject
 from gateway.protocol.replies import Reply
 from gateway.steps.visit import Gateway
-
-Page = Callable[[], Awaitable[Reply]]
+from gateway.transport.edge import Page, Probe
 
 _METADATA = "/.well-known/oauth-protected-resource"
 
 
-def pages(configuration: Configuration, gateway: Gateway, *, draining: Callable[[], bool]) -> Mapping[str, Page]:
-    """Path → page."""
+def probes(gateway: Gateway, *, draining: Callable[[], bool]) -> Mapping[str, Probe]:
+    """Return path → page, for the kubelet, balancers and Prometheus.
+
+    A web page of another site may read the bare answers (see `Probe`): they name no file, issuer, upstream or policy.
+    """
 
     async def healthz() -> Reply:
         return _json(200, {"status": "ok"})
 
+    def problems() -> dict[str, str]:
+        return {**not_ready(gateway), **({"gateway": "it is stopping"} if draining() else {})}
+
     async def readyz() -> Reply:
-        problems = not_ready(gateway)
-        if draining():
-            problems["gateway"] = "it is stopping"
-        body = {"ready": not problems, "problems": problems, "policy": _policy(gateway)}
-        return _json(503 if problems else 200, body)
+        found = problems()
+        body = {"ready": not found, "problems": found, "policy": _policy(gateway)}
+        return _json(503 if found else 200, body)
+
+    async def whether_ready() -> Reply:
+        ready = not problems()
+        return _json(200 if ready else 503, {"ready": ready})
 
     async def metrics() -> Reply:
         return Reply(200, ((b"content-type", CONTENT_TYPE_LATEST.encode()),), gateway.metrics.exposition())
 
+    return {
+        "/healthz": Probe(healthz, healthz),
+        "/readyz": Probe(readyz, whether_ready),
+        "/metrics": Probe(metrics, None),
+    }
+
+
+def pages(configuration: Configuration, gateway: Gateway) -> Mapping[str, Page]:
+    """Return path → page, for clients."""
+
     async def jwks() -> Reply:
         return gateway.tasks.jwks()
 
-    found: dict[str, Page] = {
-        "/healthz": healthz,
-        "/readyz": readyz,
-        "/metrics": metrics,
-        "/.well-known/jwks.json": jwks,
-    }
+    found: dict[str, Page] = {"/.well-known/jwks.json": jwks}
     for upstream in (None, *configuration.upstreams):
         path = f"{_METADATA}/mcp/{upstream}" if upstream else f"{_METADATA}/mcp"
         found[path] = _document(metadata.document(configuration, upstream) or {})

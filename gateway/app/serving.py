@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.app.assembly import assembled
-from gateway.app.pages import pages
+from gateway.app.pages import pages, probes
 from gateway.app.stopping import Stopping
 from gateway.config import Configuration
 from gateway.pipeline import handle, handle_task
@@ -61,7 +61,8 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
             mcp=partial(handle, gateway),
             tasks=partial(handle_task, gateway),
             refuse=partial(refuse_early, gateway),
-            pages=pages(configuration, gateway, draining=draining.is_set),
+            pages=pages(configuration, gateway),
+            probes=probes(gateway, draining=draining.is_set),
         ),
     )
     gateway.metrics.observe_in_flight(lambda: edge.in_flight)

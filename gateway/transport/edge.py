@@ -15,6 +15,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -44,14 +45,27 @@ class Client(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A page for the kubelet and Prometheus, which ask at an address that the configuration does not name.
+
+    `show` answers where no name of another site can have led a browser (DNS rebinding). Elsewhere `bare` answers; without
+    `bare` the edge refuses.
+    """
+
+    show: Page
+    bare: Page | None
+
+
+@dataclass(frozen=True, slots=True)
 class Handlers:
-    """What the edge calls. `refuse` records and renders a refusal that was made before a message was known. `pages` maps a
-    path to its GET handler, for everything that is not MCP."""
+    """The callables of the edge. `refuse` records and renders a refusal from before a message is known. `pages` and `probes`
+    map a path to its GET handler, for everything that is not MCP."""
 
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
     tasks: Callable[[Exchange], Awaitable[Answer]]
     refuse: Callable[[Refusal, Client], Awaitable[Answer]]
     pages: Mapping[str, Page]
+    probes: Mapping[str, Probe]
 
 
 class Edge:
@@ -92,6 +106,11 @@ class Edge:
         path: str = scope["raw_path"].decode("ascii")
         client = Client(scope["client"][0] if scope.get("client") else None, headers)
         judged = tuple([field for field in headers if field[0] in _JUDGED])
+        if (probe := self._handlers.probes.get(path)) is not None:
+            refusal = await self._serve_probe(probe, scope, judged, send)
+            if refusal is not None:
+                await send_answer(send, await self._handlers.refuse(refusal, client))
+            return
         refusal = self._foreign(judged)
         if refusal is None and path.startswith("/mcp/"):
             refusal = self._unserved(scope["method"], judged)
@@ -111,22 +130,36 @@ class Edge:
 
     def _is_foreign(self, headers: Headers) -> Refusal | None:
         hosts = values(headers, b"host")
-        if len(hosts) != 1 or hosts[0] not in self._hosts:
-            return _refusal(
-                403,
-                "request/host",
-                "The Host header does not name this gateway.",
-                "Use its public address, or list the name under allowed_hosts.",
-            )
+        return _OTHER_HOST if len(hosts) != 1 or hosts[0] not in self._hosts else self._foreign_origin(headers)
+
+    def _foreign_origin(self, headers: Headers) -> Refusal | None:
         origins = values(headers, b"origin")
         return _FOREIGN_PAGE if len(origins) > 1 or (origins and origins[0] not in self._origins) else None
+
+    async def _serve_probe(
+        self, probe: Probe, scope: Mapping[str, Any], headers: Headers, send: Send
+    ) -> Refusal | None:
+        if (refusal := self._foreign_origin(headers)) is not None:
+            return refusal
+        if scope["method"] not in {"GET", "HEAD"}:
+            return _ONLY_READ
+        hosts = values(headers, b"host")
+        # A browser always sends a Host; in HTTP/1.0 it may be left out (RFC 9112 section 3.2).
+        own = (len(hosts) == 1 and (hosts[0] in self._hosts or _is_address(hosts[0]))) or (
+            not hosts and scope["http_version"] == "1.0"
+        )
+        page = probe.show if own else probe.bare
+        if page is None:
+            return _OTHER_HOST
+        await send_answer(send, await page())
+        return None
 
     async def _serve_page(self, method: str, path: str, send: Send) -> Refusal | None:
         page = self._handlers.pages.get(path)
         if page is None:
             return _NO_TOKENS if path.startswith(_TOKEN_PATHS) else _NOTHING_HERE
         if method not in {"GET", "HEAD"}:
-            return _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
+            return _ONLY_READ
         await send_answer(send, await page())
         return None
 
@@ -184,6 +217,20 @@ def values(headers: Headers, name: bytes) -> tuple[str, ...]:
     return tuple([value.decode("latin-1").strip().lower() for key, value in headers if key == name])
 
 
+def _is_address(host: str) -> bool:
+    """Return whether a `Host` is an IP address, with or without a port. It then was no name that somebody could have led here."""
+    literal = _HOST.fullmatch(host)
+    if literal is None:
+        return False
+    try:
+        return ip_address(literal["v6"] or literal["v4"]).version == (6 if literal["v6"] else 4)
+    except ValueError:
+        return False
+
+
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?")
+
+
 def _is_plain_json(content_type: str) -> bool:
     """Whether a body of this type is JSON in UTF-8. Any other character encoding makes other text of the same bytes, and
     what looks like one may be read as one."""
@@ -230,6 +277,13 @@ _NO_TOKENS: Final = _refusal(
 )
 
 
+_OTHER_HOST: Final = _refusal(
+    403,
+    "request/host",
+    "The Host header does not name this gateway.",
+    "Use its public address, or list the name under allowed_hosts.",
+)
+_ONLY_READ: Final = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
 _FOREIGN_PAGE: Final = _refusal(
     403,
     "request/origin",

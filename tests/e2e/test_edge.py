@@ -385,3 +385,11 @@ def test_a_page_answers_head_without_a_body(gateway: GatewayProcess):
 def test_a_body_that_is_no_message_is_refused_with_its_reason(gateway: GatewayProcess, recorder: Recorder):
     assert Caller(gateway).ask(Sent(b'{"a":1,"a":2}')).codes == ["request/duplicate-key"]
     assert recorder.requests() == []
+
+
+@requirement("operations/probes")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_the_kubelet_and_prometheus_are_answered_at_the_address_of_the_pod(gateway: GatewayProcess, path: str):
+    before = len(entries(gateway.folder, "refused"))
+    assert raw(gateway, "GET", path, host="10.42.0.17:8080").status == 200
+    assert len(entries(gateway.folder, "refused")) == before

@@ -8,14 +8,34 @@ from typing import Any
 
 import pytest
 
-from gateway.app.pages import pages
+from gateway.app.pages import pages, probes
 from gateway.identity.keys import KeyStatus
+from tests.requirements import requirement
 from tests.unit.harness import Bench
 
 
 async def shown(there: Bench, path: str, *, draining: bool = False) -> tuple[int, Any]:
-    reply = await pages(there.configuration, there.gateway, draining=lambda: draining)[path]()
+    probe = probes(there.gateway, draining=lambda: draining).get(path)
+    reply = await (probe.show if probe else pages(there.configuration, there.gateway)[path])()
     return reply.status, json.loads(reply.body)
+
+
+@requirement("operations/probes")
+async def test_what_anybody_may_read_says_only_whether_it_is_ready(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    found = probes(there.gateway, draining=lambda: False)
+    alive, ready, figures = (found[path].bare for path in ("/healthz", "/readyz", "/metrics"))
+    assert alive is not None
+    assert ready is not None
+    assert figures is None
+    replies = [await alive(), await ready()]
+    monkeypatch.setattr(there.gateway.journal, "problem", lambda: f"the disk of {there.folder} is full")
+    replies.append(await ready())
+
+    assert [(reply.status, reply.body) for reply in replies] == [
+        (200, b'{"status":"ok"}'),
+        (200, b'{"ready":true}'),
+        (503, b'{"ready":false}'),
+    ]
 
 
 async def test_a_gateway_that_serves_is_alive_and_ready(there: Bench):
@@ -75,7 +95,7 @@ async def test_each_resource_has_its_metadata(there: Bench):
 
 
 async def test_metrics_are_in_the_format_of_prometheus(there: Bench):
-    reply = await pages(there.configuration, there.gateway, draining=lambda: False)["/metrics"]()
+    reply = await probes(there.gateway, draining=lambda: False)["/metrics"].show()
 
     assert dict(reply.headers)[b"content-type"].startswith(b"text/plain")
     assert b"opagate_policy_ready 1.0" in reply.body

@@ -15,7 +15,7 @@ from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
 from gateway.protocol.replies import Reply, render
 from gateway.transport import edge as edges
-from gateway.transport.edge import Edge, Handlers
+from gateway.transport.edge import Edge, Handlers, Probe
 from gateway.transport.exchange import Answer, Exchange, Presence, Stream
 from tests.requirements import requirement
 
@@ -35,6 +35,7 @@ class Client:
     sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     incoming: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue[dict[str, Any]])
     presence: Presence = field(default_factory=Presence)
+    version: str = "1.1"
 
     async def ask(self, method: str, path: str, *headers: tuple[bytes, bytes], body: bytes = b"") -> int:
         self.incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -45,6 +46,7 @@ class Client:
         scope: dict[str, Any] = {
             "type": "http",
             "method": method,
+            "http_version": self.version,
             "raw_path": path.encode(),
             "client": ("127.0.0.1", 5),
         }
@@ -105,9 +107,17 @@ async def page() -> Reply:
     return Reply(200, (), b"page")
 
 
+async def bare() -> Reply:
+    return Reply(200, (), b"bare")
+
+
 def client(recorder: Recorder | None = None, text: str = "") -> Client:
-    handlers = Handlers(mcp=recorder or Recorder(), tasks=no_tasks, refuse=refuse, pages={"/healthz": page})
-    return Client(Edge(configured(text), handlers))
+    return Client(Edge(configured(text), handlers(recorder or Recorder())))
+
+
+def handlers(mcp: Any) -> Handlers:
+    probes = {"/probe": Probe(page, bare), "/figures": Probe(page, None)}
+    return Handlers(mcp=mcp, tasks=no_tasks, refuse=refuse, pages={"/page": page}, probes=probes)
 
 
 def code_of(body: bytes) -> str:
@@ -147,7 +157,7 @@ async def test_a_foreign_host_or_origin_is_refused_before_the_pipeline(headers: 
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/tasks"), ("GET", "/tasks/t"), ("DELETE", "/tasks/t"), ("GET", "/healthz")]
+    ("method", "path"), [("POST", "/tasks"), ("GET", "/tasks/t"), ("DELETE", "/tasks/t"), ("GET", "/page")]
 )
 @pytest.mark.parametrize(
     ("headers", "code"),
@@ -224,10 +234,6 @@ async def test_a_web_page_of_another_site_reaches_nothing_without_an_origin(meth
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_own_pages_accepted_origins_and_other_programs_are_served(method: str, headers: Headers):
     assert await client().ask(method, "/mcp/files", HOST, JSON, *headers) == 200
-
-
-async def test_a_link_of_another_site_to_a_page_for_people_works():
-    assert await client().ask("GET", "/healthz", HOST, (SITE, b"cross-site")) == 200
 
 
 @pytest.mark.parametrize(
@@ -312,11 +318,11 @@ async def test_streams_are_opened_and_sessions_ended(method: str):
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
-    [("POST", "/healthz", 405, "request/http-method"), ("GET", "/nothing", 404, "request/path")],
+    [("POST", "/page", 405, "request/http-method"), ("GET", "/nothing", 404, "request/path")],
 )
 async def test_pages_are_only_read(method: str, path: str, status: int, code: str):
-    assert await client().ask("GET", "/healthz", HOST) == 200
-    assert await client().ask("HEAD", "/healthz", HOST) == 200
+    assert await client().ask("GET", "/page", HOST) == 200
+    assert await client().ask("HEAD", "/page", HOST) == 200
     there = client()
     assert await there.ask(method, path, HOST) == status
     assert code_of(there.body) == code
@@ -349,7 +355,7 @@ async def test_more_requests_at_once_than_configured_are_refused():
             await held.wait()
             return self.answer
 
-    edge = Edge(configured(), Handlers(mcp=Held(), tasks=no_tasks, refuse=refuse, pages={}))
+    edge = Edge(configured(), handlers(Held()))
     working = [asyncio.create_task(Client(edge).ask("POST", "/mcp/files", HOST, JSON)) for _ in range(2)]
     await asyncio.sleep(0)
     third = Client(edge)
@@ -427,7 +433,7 @@ async def test_a_client_that_leaves_before_its_body_is_complete_reaches_nothing(
 async def test_draining_ends_streams_that_wait_for_news_and_lets_calls_end():
     news, call = Chunks(idle=True), Chunks()
     recorder = Recorder(news)
-    edge = Edge(configured(), Handlers(mcp=recorder, tasks=no_tasks, refuse=refuse, pages={}))
+    edge = Edge(configured(), handlers(recorder))
     waiting = Client(edge)
     listening = asyncio.create_task(waiting.ask("GET", "/mcp/files", HOST))
     while not waiting.sent:
