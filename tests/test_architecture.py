@@ -99,6 +99,7 @@ PURE = (
     "gateway.policy.data_tree",
     "gateway.policy.dialect",
     "gateway.policy.document",
+    "gateway.policy.families",
     "gateway.policy.path_check",
     "gateway.policy.references",
     "gateway.policy.rego_functions",

@@ -6,7 +6,8 @@ the schema of the input (`opa check --schema`); this module finds it where there
 - a path of `input` that the schema does not have, also by way of a variable, an import, or a parameter that every call
   of a function gives a part of the input;
 - a path of `data` at which neither a rule nor a data file stands;
-- a comparison, a membership, a calculation or a call whose operand can never be of the type that it needs.
+- a comparison, a membership, a calculation or a call whose operand can never be of the type that it needs;
+- a family that the decision never asks, and a finding without a code (`families.py`).
 
 Nothing is said of a computed key, of a list's items in data, or of a value whose type is not known. A path below
 `data.gateway.grants.upstreams` may have any key, since the grants of a gateway are its own.
@@ -19,7 +20,7 @@ from operator import itemgetter
 from typing import Any
 
 from gateway.errors import PolicyBroken
-from gateway.policy import contract, value_types
+from gateway.policy import contract, families, value_types
 from gateway.policy.data_tree import DataTree
 from gateway.policy.references import Graph, Path
 from gateway.policy.rule_types import RuleTypes
@@ -39,7 +40,8 @@ def problems(modules: Sequence[Module], data: Mapping[str, Any]) -> list[Problem
     except RecursionError:
         raise PolicyBroken("a rule of the policy is nested too deeply", "split it into several rules") from None
     found = dict.fromkeys(types.found)
-    return [problem for _, _, problem in sorted(found, key=itemgetter(0, 1))]
+    told = [problem for _, _, problem in sorted(found, key=itemgetter(0, 1))]
+    return told + families.problems(graph, types)
 
 
 def _order(graph: Graph) -> list[Path]:

@@ -54,6 +54,11 @@ class RuleTypes:
             self._values[path] = self._evaluate(path, (), reports=True)
         return self._values[path]
 
+    def items_of(self, rule: Rule) -> Type:
+        """Return the type of the items in the set that one definition of a rule gives."""
+        known = self._defined(rule, (), reports=False)
+        return value_types.items(known)
+
     def result_of(self, path: Path) -> Type:
         """Return the type of a function's result for arguments of any type."""
         if path in self._under_way:

@@ -36,7 +36,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name = cast("str", request.param)
     family = copied / f"gateway/denials/{name}/{name}.rego"
     text = family.read_text("utf-8")
-    nothing = f"found(call) := data.gateway.denials.{name}.denials if call.arguments.nowhere\n"
+    sets = "findings" if "\nasks contains" in text else "denials"
+    nothing = f"found(call) := data.gateway.denials.{name}.{sets} if call.arguments.nowhere\n"
     changed = re.sub(r"(?ms)^found\(call\) := .*?^\}.*?\n(?=\n)", nothing, text, count=1)
     assert changed != text
     family.write_text(changed, "utf-8")
