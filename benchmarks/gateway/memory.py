@@ -1,4 +1,5 @@
-"""Memory of the gateway: with many open sessions, over many calls, and while a large result streams."""
+"""Memory of the gateway: with many open sessions, over many calls, while a large result streams, and at the most that
+declared tasks may cost."""
 
 from __future__ import annotations
 
@@ -9,11 +10,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.declarations import declarations
 from benchmarks.gateway.load import Load, Request, run
+
+HEAD = """\
+## Memory
+
+Resident memory of the gateway process, in MiB, and what its journal takes. The callers that declare tasks declare the largest
+ones that they may, for a day, until no caller with a task has room.
+
+| what | before | after | journal |
+|---|---:|---:|---:|"""
 
 
 def memory(folder: Path, *, quick: bool) -> str:
-    """Three figures, each resident memory of the gateway process in MiB."""
+    """Return a table of the resident memory of the gateway process."""
     sessions, calls, mib = (50, 5_000, 10) if quick else (1_000, 100_000, 100)
     with (
         targets.direct(folder / "direct") as base,
@@ -28,10 +39,15 @@ def memory(folder: Path, *, quick: bool) -> str:
             done += len(asyncio.run(run(target.request, load=Load(16), seconds=2.0)).latencies)
         after = target.resident_mib()
         peak = _stream(target, mib)
-    return (
-        f"Resident memory of the gateway: {start:.0f} MiB warm, {with_sessions:.0f} MiB with {opened:,} open sessions;"
-        f" {before:.0f} MiB before and {after:.0f} MiB after {done:,} calls; {peak - after:+.1f} MiB at most while a"
-        f" {mib} MiB result streams through."
+        declared = declarations(folder / "declarations", base.request.url, quick=quick)
+    return "\n".join(
+        [
+            HEAD,
+            f"| {opened:,} open sessions | {start:.0f} | {with_sessions:.0f} | |",
+            f"| {done:,} calls | {before:.0f} | {after:.0f} | |",
+            f"| a result of {mib} MiB streams through | {after:.0f} | {peak:.0f} | |",
+            *(cost.row() for cost in declared),
+        ]
     )
 
 

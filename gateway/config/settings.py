@@ -260,13 +260,24 @@ class HistorySettings(Settings):
         description="How long an implicit task lives at most, however much it is used; never less than `idle`.",
     )
     tasks: Count = Field(
-        default=20_000, gt=0, description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten."
+        default=20_000,
+        gt=0,
+        description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten. The last quarter is for"
+        " callers that have none.",
     )
     tasks_per_caller: Count = Field(
         default=5_000,
         gt=0,
         description="The same for the tasks of one caller. A declared one counts until an hour after its expiry, also when"
         " it was ended before.",
+    )
+
+    declarations: Size = Field(
+        default=128 * 2**20,
+        description="Memory for the contents of declared tasks. The last quarter is for callers that have declared none.",
+    )
+    declarations_per_caller: Size = Field(
+        default=16 * 2**20, description="The same for the declared tasks of one caller, as long as they count."
     )
 
     @model_validator(mode="after")

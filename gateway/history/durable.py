@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.errors import HistoryError
-from gateway.history.events import Ended, Event, Observed, Read, Released, Reserved, Settled
+from gateway.history.events import Ended, Event, Observed, Opened, Read, Released, Reserved, Settled
 from gateway.history.fields import from_fields, release_of
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
-from gateway.history.task_history import TaskHistory, from_row, read_task
+from gateway.history.task_history import TaskHistory, declared_size, from_row, read_task
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
@@ -244,7 +244,8 @@ class _Rebuild:
             if declared is None or self.seq <= self._stored:
                 return
             task = read_task(declared)
-            kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened)
+            size = declared_size(task, event) if isinstance(event, Opened) else 0
+            kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened, size=size)
             self._history.admit(kept)
         if self.seq <= kept.seq:
             return

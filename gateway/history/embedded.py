@@ -26,7 +26,7 @@ from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.history.store import digest_of
-from gateway.history.task_history import TaskHistory, row, task_fields
+from gateway.history.task_history import TaskHistory, declared_size, row, task_fields
 from gateway.model.call import PastCall
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
@@ -104,11 +104,11 @@ class History:
         Tokens, sessions and certificates make no difference: clients renew them as often as they like. Raises `HistoryFull`.
         """
         self.forget(now)
-        present = self._kept.present(principal.key, now)
+        present = self._kept.present(principal, now)
         if present is not None:
             self._kept.use(present, now)
             return present.task
-        self._kept.require_room(principal.key)
+        self._kept.require_room(principal)
         task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
         self.admit(TaskHistory(task, principal.key, principal.parties, now))
         return task
@@ -122,9 +122,10 @@ class History:
         if task.kind != "declared" or task.expires is None or self._kept.get(task.id) is not None:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
-        self._kept.require_room(principal.key)
         event = Opened(content.tokens, shown(content.sightings))
-        kept = TaskHistory(task, principal.key, principal.parties, task.opened)
+        size = declared_size(task, event)
+        self._kept.require_room(principal, size)
+        kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)
         self._apply(kept, event)
         self.admit(kept)
         described = task_fields(task, self._conceal)

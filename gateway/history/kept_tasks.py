@@ -12,12 +12,14 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import HistoryFull
+from gateway.history.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config import HistorySettings
     from gateway.history.task_history import TaskHistory
+    from gateway.model.caller import Principal
 
 REMEMBERED: Final = 3600.0
 """Seconds for which a declared task can be asked about after it has expired."""
@@ -29,13 +31,12 @@ class KeptTasks:
     def __init__(self, settings: HistorySettings) -> None:
         self.idle = settings.idle.total_seconds()
         self._lifetime = max(settings.lifetime, settings.idle).total_seconds()
-        self._limit = settings.tasks
-        self._owner_limit = settings.tasks_per_caller
+        self._places = Room(settings.tasks, settings.tasks_per_caller)
+        self._bytes = Room(settings.declarations, settings.declarations_per_caller)
         self._all: dict[str, TaskHistory] = {}
         self._implicit: dict[str, list[str]] = {}  # owner → its implicit tasks, in the order in which they began
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
-        self._owned: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -48,15 +49,15 @@ class KeptTasks:
         """Return all tasks, as they are now."""
         return tuple(self._all.values())
 
-    def present(self, owner: str, now: float) -> TaskHistory | None:
+    def present(self, principal: Principal, now: float) -> TaskHistory | None:
         """Return the implicit task of a caller for a request at `now`; `None` if the request begins a new task. Without room
         for another the latest task goes on."""
-        ids = self._implicit.get(owner)
+        ids = self._implicit.get(principal.key)
         if ids is None:
             return None
         latest = self._all[ids[-1]]
         is_over = now - latest.task.opened >= self._lifetime
-        return None if is_over and self._full(owner) is None else latest
+        return None if is_over and self._full(principal) is None else latest
 
     def earlier(self, kept: TaskHistory) -> list[TaskHistory]:
         """Return the implicit tasks of the caller before this one, the latest first. A declared task has none."""
@@ -69,7 +70,8 @@ class KeptTasks:
         """Keep a task, whatever room there is."""
         task = kept.task
         self._all[task.id] = kept
-        self._owned[kept.owner] = self._owned.get(kept.owner, 0) + 1
+        self._places.give(kept.owner, kept.parties, 1)
+        self._bytes.give(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
             ids = self._implicit.setdefault(kept.owner, [])
             ids.append(task.id)
@@ -88,9 +90,8 @@ class KeptTasks:
             ids.remove(task_id)
             if not ids:
                 del self._implicit[owner]
-        self._owned[owner] -= 1
-        if not self._owned[owner]:
-            del self._owned[owner]
+        self._places.give(owner, kept.parties, -1)
+        self._bytes.give(owner, kept.parties, -kept.size)
 
     def use(self, kept: TaskHistory, now: float) -> None:
         """Note that a task was used."""
@@ -115,23 +116,40 @@ class KeptTasks:
             heappush(self._expiries, (now + REMEMBERED, task_id))
         return None
 
-    def require_room(self, owner: str) -> None:
-        """Raise `HistoryFull` if there is no room for another task of the caller."""
-        full = self._full(owner)
+    def require_room(self, principal: Principal, size: int = 0) -> None:
+        """Raise `HistoryFull` if there is no room for another task of the caller; `size` is that of its declaration."""
+        full = self._full(principal, size)
         if full is not None:
             raise full
 
-    def _full(self, owner: str) -> HistoryFull | None:
-        owned = self._owned.get(owner, 0)
-        if owned >= self._owner_limit:
-            return HistoryFull(
-                f"the caller has {owned} tasks, as many as one may have",
-                "open tasks with shorter expiries, since a declared task counts until an hour after its own; or have the"
-                " operator raise history.tasks_per_caller",
-            )
-        if len(self._all) >= self._limit:
-            return HistoryFull(
-                f"the gateway keeps {len(self._all)} tasks, as many as it may",
-                "try again when some are idle, or have the operator raise history.tasks",
-            )
-        return None
+    def _full(self, principal: Principal, size: int = 0) -> HistoryFull | None:
+        owner, parties = principal.key, principal.parties
+        match self._places.full(owner, parties, 1):
+            case "caller":
+                return _caller_full(f"{self._places.held(owner)} tasks", "tasks_per_caller")
+            case "shared":
+                return _shared_full(f"{self._places.used:,} tasks", "tasks")
+            case None:
+                pass
+        match self._bytes.full(owner, parties, size) if size else None:
+            case "caller":
+                return _caller_full(f"declarations of {self._bytes.held(owner):,} bytes", "declarations_per_caller")
+            case "shared":
+                return _shared_full(f"declarations of {self._bytes.used:,} bytes", "declarations")
+            case None:
+                return None
+
+
+def _caller_full(held: str, setting: str) -> HistoryFull:
+    return HistoryFull(
+        f"the caller has {held}, as many as one may have",
+        "open tasks with shorter expiries, since a declared task counts until an hour after its own; or have the"
+        f" operator raise history.{setting}",
+    )
+
+
+def _shared_full(held: str, setting: str) -> HistoryFull:
+    return HistoryFull(
+        f"the gateway keeps {held}, and the rest of its room is for callers that have none",
+        f"try again when some tasks have ended, or have the operator raise history.{setting}",
+    )

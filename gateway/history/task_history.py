@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from gateway.history import dump
 from gateway.history.state import TaskState
 from gateway.history.store import Row
-from gateway.model.task import Task
+from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.history.events import Opened
     from gateway.history.store import StoredTask
 
 Status = Literal["open", "completed", "cancelled", "expired"]
@@ -46,6 +48,8 @@ class TaskHistory:
     """Whether the state had open calls when it was stored."""
     carries: bool = False
     """Whether a system had shown the task a credential when it was stored."""
+    size: int = 0
+    """Bytes of memory that the declaration takes at most; zero for an implicit task."""
 
     @property
     def is_implicit(self) -> bool:
@@ -62,11 +66,12 @@ class TaskHistory:
 
     @property
     def weight(self) -> int:
-        """Roughly how much memory the state takes, in digests."""
+        """Return roughly how much memory the state takes, in digests."""
         state = self.state
         if state is None:
             return 0
-        return len(state.tokens) + len(state.trusted) + len(state.said) + len(state.credentials) + 10
+        shingles = sum(map(len, state.shingles.values()))
+        return len(state.tokens) + len(state.trusted) + len(state.said) + len(state.credentials) + shingles + 10
 
     def status(self, now: float) -> Status:
         if self.ended is not None:
@@ -78,6 +83,29 @@ def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
     """A declared task for the record. `conceal` takes out of the goal what must not be written down."""
     recorded = task if task.goal is None else replace(task, goal=conceal(task.goal))
     return msgspec.to_builtins(recorded)
+
+
+_TEXT: Final = 112
+"""Bytes of an empty text in a collection."""
+_DIGEST: Final = 192
+"""Bytes of a digest in a set that has just grown."""
+_CREDENTIAL: Final = 1_024
+"""Bytes of a credential without its shingles."""
+
+
+def declared_size(task: Task, opened: Opened) -> int:
+    """Return the bytes of memory that a declaration takes at most, beside the bytes of any task."""
+    contract = task.contract or Contract()
+    texts = [task.goal, task.tenant, task.environment, *(contract.audiences or ()), *(contract.tools or ())]
+    texts += [*(contract.destinations or ()), *chain.from_iterable(contract.credential_flows)]
+    digests = len(opened.known) + sum(len(item.shingles) for item in opened.credentials)
+    limits = len(contract.limits) * _TEXT
+    return sum(map(_size, texts)) + digests * _DIGEST + len(opened.credentials) * _CREDENTIAL + limits
+
+
+def _size(text: str | None) -> int:
+    """Return the bytes of a text: one of its letters beyond ASCII makes all of them wide."""
+    return 0 if text is None else _TEXT + len(text) * (1 if text.isascii() else 4)
 
 
 def read_task(fields: object) -> Task:
@@ -95,6 +123,7 @@ def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> R
         "task": task_fields(kept.task, conceal),
         "owner": kept.owner,
         "parties": kept.parties,
+        "size": kept.size,
         "used": kept.used,
         "ended": kept.ended,
         "open": bool(state.open),
@@ -120,6 +149,7 @@ def from_row(stored: StoredTask) -> TaskHistory:
             stored=True,
             open_calls=read["open"],
             carries=read["carries"],
+            size=read["size"],
         )
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"no task: {error}") from error

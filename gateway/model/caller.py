@@ -72,15 +72,15 @@ class Principal:
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
     parties: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """The agent and, if there is one, the user: 16 hex digits each. Principals that share one share its part of the room for
-    tasks."""
+    """The issuer, the agent and, if there is one, the user: 16 hex digits each. Principals with a common party share its part
+    of the room for tasks."""
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
         digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
-        named = [("agent", self.id), *([("user", self.user.id)] if self.user else [])]
+        named = [("issuer", ""), ("agent", self.id), *([("user", self.user.id)] if self.user else [])]
         object.__setattr__(self, "parties", tuple(_party(kind, self.issuer, name) for kind, name in named))
 
 

@@ -21,8 +21,10 @@ from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol import strict
 
-MAX_BODY: Final = 256 * 1024
+MAX_BODY: Final = 16 * 1024
 """Bytes."""
+MAX_CREDENTIALS: Final = 16
+"""Credentials in the goal and the destinations. Each takes some 4 KB in memory."""
 MAX_GOAL: Final = 8_192
 """Characters."""
 MAX_ITEMS: Final = 256
@@ -82,6 +84,11 @@ def read(body: bytes) -> Declaration | Reason:
         return _declaration(document)
     except _Invalid as invalid:
         return _reason(str(invalid))
+
+
+def too_many_credentials() -> Reason:
+    """Return the refusal of a declaration that holds more than `MAX_CREDENTIALS`."""
+    return _reason(f"its goal and destinations hold more than {MAX_CREDENTIALS} credentials")
 
 
 class _Invalid(Exception):

@@ -22,7 +22,7 @@ from gateway.model.facts import TaskReport
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.replies import Reply, printable
-from gateway.tasks.contract import Declaration, read
+from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read, too_many_credentials
 from gateway.tasks.tokens import EXPIRED
 
 if TYPE_CHECKING:
@@ -119,7 +119,10 @@ class TaskEndpoints:
         if isinstance(declared, Reason):
             return _refused(declared)
         task = _task(self._new_id(), declared, request.now)
-        fields = self._store.open(request.principal, task, self._inspect(task.goal, task.contract))
+        content = self._inspect(task.goal, task.contract)
+        if len(content.sightings) > MAX_CREDENTIALS:
+            return _refused(too_many_credentials())
+        fields = self._store.open(request.principal, task, content)
         try:
             await self._append("task", fields)
         except BaseException:

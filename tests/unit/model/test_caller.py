@@ -41,12 +41,12 @@ def test_another_caller_has_another_key(other: Principal):
     assert other.key != CALLER.key
 
 
-def test_the_parties_are_the_agent_and_the_user():
-    agent, user = CALLER.parties
+def test_the_parties_are_the_issuer_the_agent_and_the_user():
+    issuer, agent, user = CALLER.parties
 
-    assert replace(CALLER, user=None).parties == (agent,)
-    assert replace(CALLER, user=User("eve")).parties[0] == agent
-    assert replace(CALLER, id="another", delegation=()).parties[1] == user
-    assert {agent, user}.isdisjoint(replace(CALLER, issuer="https://other.example").parties)
-    assert len({agent, user, *replace(CALLER, id="ada", user=User("agent")).parties}) == 4
+    assert replace(CALLER, user=None).parties == (issuer, agent)
+    assert replace(CALLER, user=User("eve")).parties[:2] == (issuer, agent)
+    assert replace(CALLER, id="another", delegation=()).parties[::2] == (issuer, user)
+    assert {issuer, agent, user}.isdisjoint(replace(CALLER, issuer="https://other.example").parties)
+    assert len({issuer, agent, user, *replace(CALLER, id="ada", user=User("agent")).parties}) == 5
     assert CALLER.key not in repr(CALLER)

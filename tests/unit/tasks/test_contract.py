@@ -151,7 +151,7 @@ def test_reading_never_raises(document: object):
 
 
 def test_what_is_as_long_as_it_may_be_is_taken():
-    tools = ["x" * MAX_TEXT] * MAX_ITEMS
+    tools = ["x" * MAX_TEXT] * 8 + ["y"] * (MAX_ITEMS - 8)
     declared = _read({"goal": "x" * MAX_GOAL, "contract": {"tools": tools}})
 
     assert declared == Declaration(goal="x" * MAX_GOAL, contract=Contract(tools=tuple(tools)))
