@@ -1,17 +1,18 @@
-"""The gateway's own keys: files below the state folder, made when they are missing, and for its user alone.
+"""The gateway's own keys: files below the state folder, made when they are missing.
 
-A key is made whole or not at all: its name appears when its content is on disk, and a key that is there is never
-replaced. One that is a link, that others may use, or that was put there by another user, is refused.
+A key is made whole or not at all: its name appears when its content is on disk. An existing key is never replaced. A key is refused
+if other users may read, change or swap the file (see `file_access`).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from gateway.file_access import Exposed, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,28 +71,15 @@ class KeyFile:
         _sync(folder)
 
     def _read(self) -> bytes:
-        # Without O_NONBLOCK a pipe in the place of the key would keep the gateway waiting.
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            if self.path.is_symlink():
-                self._refuse(f"{self.what} {self.path} is a symbolic link", "put the file itself there")
-            raise
+            descriptor = open_private(self.path)
+        except Exposed as exposed:
+            self._refuse(f"{self.what} {self.path} is not safe: {exposed}", exposed.remedy)
         with os.fdopen(descriptor, "rb") as file:
-            self._require_own(os.fstat(descriptor))
             key = file.read(MAX_BYTES + 1)
         if len(key) > MAX_BYTES:
             self._refuse(f"{self.what} {self.path} is too large for a key", "put it back from a copy")
         return key
-
-    def _require_own(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            self._refuse(f"{self.what} {self.path} is not a file", "put it back from a copy")
-        if status.st_mode & 0o077:
-            self._refuse(f"others may use {self.what} {self.path}", f"run: chmod 600 {self.path}")
-        # Root may look at the keys of the gateway's user; what somebody else put into a folder is nobody's key.
-        if status.st_uid not in {os.geteuid(), self.path.parent.stat().st_uid}:
-            self._refuse(f"{self.what} {self.path} belongs to another user", "find out who put it there")
 
     def _refuse(self, problem: str, remedy: str) -> NoReturn:
         raise self.failure(problem, remedy)

@@ -22,6 +22,7 @@ VOCABULARY = {
     "model",
     "errors",
     "config",
+    "file_access",
     "key_files",
     "protocol",
     "signing_keys",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import JournalError
+from gateway.file_access import Exposed, require_own_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,14 +90,16 @@ def prepare_folder(folder: Path, disk: Disk) -> None:
             folder.mkdir(mode=0o700, parents=True)
             disk.sync_folder(folder.parent)
         mode = folder.stat().st_mode
+        if stat.S_ISDIR(mode):
+            require_own_folder(folder)
+    except Exposed as exposed:
+        raise JournalError(f"the journal folder is not safe: {exposed}", exposed.remedy) from None
     except OSError as error:
         raise JournalError(
             f"the journal folder {folder} cannot be made: {error.strerror}", "set journal.path to a writable folder"
         ) from error
     if not stat.S_ISDIR(mode):
         raise JournalError(f"{folder} is not a folder", "set journal.path to a folder")
-    if mode & 0o022:
-        raise JournalError(f"others may write to the journal folder {folder}", f"run: chmod 700 {folder}")
 
 
 def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -> int:
