@@ -3,7 +3,7 @@
 # title: The decision on one call
 # description: |
 #   A call passes if a grant holds for it, nothing denies it, and no approval is wanting. A family of denials is one
-#   folder and one line in `findings` below.
+#   folder and one line in `findings` below; families of your own come by `overlay`.
 # schemas:
 #   - input: schema.input
 package gateway.decision
@@ -19,6 +19,7 @@ import data.gateway.denials.identity
 import data.gateway.denials.tool
 import data.gateway.denials.toxic_flow
 import data.gateway.obligations
+import data.gateway.overlay
 
 # METADATA
 # scope: document
@@ -45,18 +46,18 @@ default result := {
 }
 
 # Nearly every call passes here, with one look at each family.
-result := _answer("allow", [], obligations.of(input)) if {
+result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	findings == set()
 	data.gateway.grants.granted == "at once"
 	settings := data.gateway.settings
 	input.resource.properties.effect in settings.effects_without_approval
 } else := _answer("deny", _reasons(denials), []) if {
 	denials != set()
-} else := _answer("allow", [], obligations.of(input)) if {
+} else := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
-} else := _answer("ask", _reasons(data.gateway.approvals.required), obligations.of(input)) if {
+} else := _answer("ask", _reasons(data.gateway.approvals.required), overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
@@ -75,6 +76,7 @@ findings := union({
 	delegation.found(input),
 	fan_out.found(input),
 	identity.found(input),
+	overlay.found(input),
 	tool.found(input),
 	toxic_flow.found(input),
 })

@@ -14,6 +14,7 @@ import data.gateway.denials.identity
 import data.gateway.denials.tool
 import data.gateway.grants
 import data.gateway.lib.patterns
+import data.gateway.overlay
 
 # METADATA
 # scope: document
@@ -38,6 +39,7 @@ _visible(resource) if {
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
 	not tool.unlabelled_exec(resource)
+	not overlay.hides(resource)
 }
 
 _granted(resource) if {

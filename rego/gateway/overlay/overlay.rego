@@ -1,0 +1,23 @@
+# METADATA
+# scope: package
+# title: The place of an overlay
+# description: |
+#   What families of your own add to the shipped ones: nothing, as long as there are none. A gateway with
+#   `policy.overlay`, and `opagate policy build`, write this file anew, with lines for each family of the overlay. They
+#   can only add: see docs/policy/writing-policy.md.
+# schemas:
+#   - input: schema.input
+package gateway.overlay
+
+# METADATA
+# title: What the families of the overlay find
+# description: What refuses the call; and, with `approvable`, what a person has to approve.
+found(call) := set() if call >= {}
+
+# METADATA
+# title: The obligations of the shipped policy and those of the overlay
+with_own(obligations) := obligations if obligations >= []
+
+# METADATA
+# title: The overlay keeps a target out of lists
+hides(resource) if not resource
