@@ -23,6 +23,7 @@ from gateway.cli.root import app
 from gateway.config import Configuration
 from gateway.policy import annotations, bundle
 from gateway.policy.embedded import Embedded
+from gateway.policy.folders import PolicyFolders
 from gateway.policy.problems import GRANTS
 from gateway.telemetry.metrics import Metrics
 from tests.policy.conftest import cases, put
@@ -299,7 +300,9 @@ def with_the_page(tmp_path: Path) -> Path:
 
 
 def test_the_rule_that_the_page_makes_works(with_the_page: Path):
-    tests = [item for item in rego.embedded_tests(with_the_page, None) if ".tickets_test." in item.name]
+    tests = [
+        item for item in rego.embedded_tests(rego.suites(PolicyFolders(with_the_page))) if ".tickets_test." in item.name
+    ]
 
     assert [(item.name.rpartition(".")[2], item.passed, item.detail) for item in tests] == [
         ("test_an_implicit_task_closes_no_tickets", True, "")

@@ -36,6 +36,25 @@ result := {"version": 1, "visible": [resource.id | some resource in input.resour
 \t$CONDITION
 }
 """
+OVERLAY = """# METADATA
+# scope: package
+# title: Denials about tickets
+# schemas:
+#   - input: schema.input
+package overlay.tickets
+
+# METADATA
+# title: Tickets are closed in declared tasks
+# custom:
+#   code: acme/undeclared-task
+#   message: Tickets are closed in declared tasks.
+#   remedy: Open a task with POST /tasks, and call with its token.
+#   controls: [ASI02]
+denials contains {"code": "acme/undeclared-task", "facts": ["/context/task/kind"]} if {
+\tinput.resource.id == "tickets/close_ticket"
+\tnot input.context.task.kind == "declared"
+}
+"""
 
 
 def decision(condition: str) -> str:

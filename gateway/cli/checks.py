@@ -26,9 +26,9 @@ from gateway.journal import keys as journal_keys
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
-from gateway.policy import Policy, bundle
+from gateway.policy import Policy, folders
+from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.policy import shipped
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from gateway.telemetry import logs
@@ -176,13 +176,13 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
 
 def _place(section: PolicySettings, file: DataFile) -> str:
     own = section.grants if file is GRANTS else None
-    return str(own or (section.path or shipped()) / file.path)
+    return str(own or PolicyFolders.configured(section).policy / file.path)
 
 
 def _own_data(section: PolicySettings) -> Iterator[Finding]:
     """What is wrong with the policy's data. What else is wrong with the policy shows when it is loaded."""
     try:
-        loaded = bundle.read(section.path or shipped(), section.grants)
+        loaded = folders.read(PolicyFolders.configured(section))
         found = {file: data_problems(loaded, file) for file in DATA_FILES}
     except GatewayError:
         return
@@ -211,7 +211,7 @@ def _grants(settings: Configuration) -> grant_checks.Grants:
     """Return the grants of the operator; of the demo's own grants, only those for upstreams that are configured."""
     section = settings.policy
     try:
-        found = grant_checks.read(bundle.read(section.path or shipped(), section.grants).data)
+        found = grant_checks.read(folders.read(PolicyFolders.configured(section)).data)
     except GatewayError:
         return {}
     own = section.path is not None or section.grants is not None

@@ -99,12 +99,12 @@ def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) ->
 def _rules(settings: Configuration) -> dict[str, Annotation]:
     """Code → the rule's annotation, from the policy folder as it is now; none if it cannot be read."""
     from gateway.errors import PolicyError
-    from gateway.policy import annotations, bundle
-    from gateway.policy.policy import shipped
+    from gateway.policy import annotations, folders
+    from gateway.policy.folders import PolicyFolders
 
     try:
-        files = bundle.sources(settings.policy.path or shipped())
-        return {item.code: item for file, text in files.items() for item in annotations.parse(text, file)}
+        texts = folders.texts(PolicyFolders.configured(settings.policy))
+        return {item.code: item for file, text in texts.items() for item in annotations.parse(text, file)}
     except PolicyError:
         return {}
 
@@ -247,18 +247,21 @@ def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
     if "policy" not in decision:
         return
     from gateway.errors import PolicyError
-    from gateway.policy import bundle
-    from gateway.policy.policy import shipped
+    from gateway.policy import folders
+    from gateway.policy.folders import PolicyFolders
 
     name, then = decision["policy"]["name"], decision["policy"]["revision"]
     out.print()
     out.print(f"policy {revised(name, then)}", style="dim", markup=False)
     if settings.policy.engine.kind != "embedded":
         return
-    folder: Path = settings.policy.path or shipped()
+    places = PolicyFolders.configured(settings.policy)
     try:
-        now = bundle.read(folder, settings.policy.grants).revision
+        now = folders.read(places).revision
     except PolicyError:
         return
     if now != then:
-        out.print(f"{folder} has changed since (now {now}): files and lines are as they are today.", style="yellow")
+        out.print(
+            f"{places.overlay or places.policy} has changed since (now {now}): files and lines are as they are today.",
+            style="yellow",
+        )

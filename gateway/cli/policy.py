@@ -19,10 +19,12 @@ from gateway.cli.terminal import counted, emit, out, pairs, revised, show, style
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.cli.rego import Check, Test
+    from gateway.cli.rego import Check
     from gateway.config import PolicySettings
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
+    from gateway.policy.folders import PolicyFolders
+    from gateway.policy.selftest import Test
 
 app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine that will run it.", no_args_is_help=True)
 
@@ -38,10 +40,59 @@ GrantsOption = Annotated[
     Path | None, typer.Option("--grants", metavar="FILE", help="A grants file in place of the folder's own.")
 ]
 
+OverlayOption = Annotated[
+    Path | None, typer.Option("--overlay", metavar="FOLDER", help="A folder of own rules beside the policy.")
+]
+
+
+@app.command("init", epilog="Example: opagate policy init overlay")
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")]) -> None:
+    """Write an overlay, a folder of own rules beside the policy: one example, its tests and a page."""
+    from gateway.cli import overlay
+    from gateway.cli.terminal import err
+
+    for path in overlay.write(folder):
+        err.print(f"wrote {path}", style="green", markup=False)
+    out.print("\n[bold]Next[/]")
+    rows = pairs()
+    rows.add_row(f"  opagate policy test --overlay {folder}", "run its tests")
+    rows.add_row(f"  opagate policy check --overlay {folder}", "check it beside the policy")
+    rows.add_row(f"  policy: {{overlay: {folder}}}", "in gateway.yaml, to put it into force")
+    show(rows)
+
+
+@app.command("build", epilog="Example: opagate policy build built --overlay overlay")
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder, for `opa run --bundle`.")],
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    overlay: OverlayOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write policy, grants and overlay into one folder, for an OPA of your own.
+
+    Only a policy that the gateway could put into force is written.
+    """
+    from gateway.cli import rego
+    from gateway.errors import ConfigurationError
+
+    places = _folders(path, grants, overlay, config)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigurationError(f"{folder} is not empty", "name a new folder")
+        policy = loop.run(rego.build(places, folder))
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
+    out.print(f"wrote {folder}, revision {policy.revision}", markup=False)
+
 
 @app.command("check", epilog="Example: opagate policy check --path rego/")
 def check(
-    path: PathOption = None, grants: GrantsOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    overlay: OverlayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a policy as the gateway does at load; and with `opa check`, `opa fmt` and Regal, if they are here.
 
@@ -49,13 +100,14 @@ def check(
     """
     from gateway.cli import rego
 
-    folder, granted = _folder(path, grants, config)
+    places = _folders(path, grants, overlay, config)
     with out.status("Checking the policy") if out.is_terminal else nullcontext():
-        found = loop.run(rego.checks(folder, granted))
+        found = loop.run(rego.checks(places))
     if as_json:
         emit(
             {
-                "folder": str(folder),
+                "folder": str(places.policy),
+                "overlay": None if places.overlay is None else str(places.overlay),
                 "ok": not any(item.findings for item in found),
                 "checks": [
                     {"name": i.name, "state": i.state, "findings": i.findings, "skipped": i.skipped} for i in found
@@ -63,14 +115,18 @@ def check(
             }
         )
     else:
-        _show_checks(found, folder)
+        _show_checks(found, places)
     if any(item.findings for item in found):
         raise typer.Exit(1)
 
 
 @app.command("test", epilog="Example: opagate policy test --path rego/")
 def run_tests(
-    path: PathOption = None, grants: GrantsOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    overlay: OverlayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the policy's `test_*` rules in the embedded engine; and in a real OPA, if it is here.
 
@@ -80,9 +136,10 @@ def run_tests(
     """
     from gateway.cli import rego
 
-    folder, granted = _folder(path, grants, config)
-    embedded = rego.embedded_tests(folder, granted)
-    opa = rego.opa_tests(folder, granted)
+    places = _folders(path, grants, overlay, config)
+    suites = rego.suites(places)
+    embedded = rego.embedded_tests(suites)
+    opa = rego.opa_tests(suites)
     passing = None if opa is None else {item.name for item in opa if item.passed}
     wrong = [item for item in embedded if not item.passed]
     failed = [item.name for item in wrong if passing is None or item.name not in passing]
@@ -90,10 +147,13 @@ def run_tests(
     if as_json:
         emit(
             {
-                "folder": str(folder),
+                "folder": str(places.policy),
+                "overlay": None if places.overlay is None else str(places.overlay),
                 "ok": not failed,
                 "failed": failed,
-                "embedded": [{"name": i.name, "passed": i.passed, "detail": i.detail} for i in embedded],
+                "embedded": [
+                    {"name": i.name, "place": i.place, "passed": i.passed, "detail": i.detail} for i in embedded
+                ],
                 "opa": None if opa is None else [{"name": i.name, "passed": i.passed} for i in opa],
             }
         )
@@ -113,11 +173,12 @@ def evaluate(
     ] = "decision",
     path: PathOption = None,
     grants: GrantsOption = None,
+    overlay: OverlayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a policy input with the configured engine. Exit status 1 if the call is not allowed, or nothing is visible."""
-    settings = policy_settings(path, grants, config)
+    settings = policy_settings(path, grants, config, overlay)
     asked = _document(document)
     if entrypoint == "visibility":
         visible = sorted(loop.run(_visible(settings, asked)))
@@ -141,26 +202,29 @@ def evaluate(
 # --- which policy ------------------------------------------------------------------------------------
 
 
-def policy_settings(path: Path | None, grants: Path | None, config: Path | None) -> PolicySettings:
-    """The policy section of the configuration; without one, the embedded engine on the folder that ships."""
+def policy_settings(
+    path: Path | None, grants: Path | None, config: Path | None, overlay: Path | None = None
+) -> PolicySettings:
+    """Return the policy section of the configuration; without one, the embedded engine on the folder that ships."""
     from gateway.config import PolicySettings
 
     configured = PolicySettings()
     if config is not None or configuration_path(None).exists():
         configured = configuration(config).policy
     if path is not None:
-        return PolicySettings(path=path, grants=grants)
-    return configured.model_copy(update={"grants": grants}) if grants is not None else configured
+        return PolicySettings(path=path, grants=grants, overlay=overlay)
+    given = {"grants": grants, "overlay": overlay}
+    return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def _folder(path: Path | None, grants: Path | None, config: Path | None) -> tuple[Path, Path | None]:
-    from gateway.policy.policy import shipped
+def _folders(path: Path | None, grants: Path | None, overlay: Path | None, config: Path | None) -> PolicyFolders:
+    from gateway.policy.folders import PolicyFolders
 
-    settings = policy_settings(path, grants, config)
-    folder = settings.path or shipped()
-    if not folder.is_dir():
-        raise typer.BadParameter(f"there is no policy folder {folder}")
-    return folder, settings.grants
+    found = PolicyFolders.configured(policy_settings(path, grants, config, overlay))
+    for folder in (found.policy, found.overlay):
+        if folder is not None and not folder.is_dir():
+            raise typer.BadParameter(f"there is no policy folder {folder}")
+    return found
 
 
 def _document(path: Path) -> JsonObject:
@@ -217,8 +281,9 @@ async def _visible(settings: PolicySettings, document: JsonObject) -> frozenset[
 # --- for people --------------------------------------------------------------------------------------
 
 
-def _show_checks(found: Sequence[Check], folder: Path) -> None:
-    rows = table("", "check", "what", title=f"Policy {folder}")
+def _show_checks(found: Sequence[Check], places: PolicyFolders) -> None:
+    title = f"Policy {places.policy}" + (f" with {places.overlay}" if places.overlay else "")
+    rows = table("", "check", "what", title=title)
     for item in found:
         what = (
             item.skipped or counted(len(item.findings), "problem")
@@ -250,7 +315,9 @@ def _show_tests(embedded: Sequence[Test], opa: Sequence[Test] | None, failed: Se
             word = "fail" if item.name in failed else "warn"
             what = "" if item.name in failed else " (passes in OPA)"
             out.print(
-                styled(word, "FAIL" if word == "fail" else "differs"), f"{item.name}{what}: {item.detail}", markup=False
+                styled(word, "FAIL" if word == "fail" else "differs"),
+                f"{item.place}: {item.name}{what}: {item.detail}",
+                markup=False,
             )
     own = {item.name for item in embedded if not item.passed}
     for name in failed:

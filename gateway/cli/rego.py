@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,25 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, Final, Literal, cast
 
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import annotations, bundle, contract, datafile, dialect, fixtures, path_check, shadowing, syntax
+from gateway.policy import (
+    annotations,
+    bundle,
+    contract,
+    datafile,
+    dialect,
+    embedded,
+    fixtures,
+    folders,
+    overlay,
+    path_check,
+    selftest,
+    shadowing,
+)
 from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import Embedded, Entrypoint, trees
-from gateway.policy.engine import Engine, is_failure, new
+from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.folders import PolicyFolders
 from gateway.policy.problems import DATA_FILES, DataFile
+from gateway.policy.selftest import Suite, Test
 from gateway.policy.syntax import Module, Problem
 
 _PROGRAM_SECONDS: Final = 120
@@ -30,9 +44,7 @@ STATIC: Final[dict[str, Callable[[tuple[Module, ...], Bundle], list[Problem]]]] 
 }
 """The static checks, by their names in `opagate policy check`."""
 _COUNT = re.compile(r"^\d+ errors? occurred:\s*")
-_TEST = re.compile(r"^(?:todo_)?test_\w+")
-_PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):\d+")
-_PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
+LOADED: Final = "load and fixtures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +61,51 @@ class Check:
         return "skipped" if self.skipped else "fail" if self.findings else "ok"
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
-    """One `test_*` rule and what an engine made of it. `detail` is the engine's error."""
-
-    name: str
-    passed: bool
-    detail: str = ""
-
-
 # --- checks ------------------------------------------------------------------------------------------
 
 
-async def checks(folder: Path, grants: Path | None) -> Sequence[Check]:
-    """What the gateway itself checks at load, and what OPA and Regal say, if they are here."""
-    found = [await _loaded(folder, grants), *_static(folder, grants), _annotated(folder)]
-    found += [_readable(file, folder, grants) for file in DATA_FILES]
-    found += [
-        _opa_check(folder, grants),
-        _program("opa fmt", "opa", "fmt", "--list", str(folder), says="is not formatted; run `opa fmt --write`"),
-        _program("regal", "regal", "lint", *_regal_config(folder), "--format", "compact", str(folder)),
-    ]
-    return found
-
-
-async def _loaded(folder: Path, grants: Path | None) -> Check:
+async def checks(places: PolicyFolders) -> Sequence[Check]:
+    """Return the gateway's own checks at load, and those of OPA and Regal, if they are here."""
     begun = time.monotonic()
     try:
-        engine = Embedded(bundle.read(folder, grants), deadline=60.0, clock=time.monotonic)
-        await fixtures.require(_Untimed(engine))
+        policy = folders.read(places)
     except PolicyError as error:
-        return _check("load and fixtures", [f"{error.message}; {error.remedy}"], begun)
-    return _check("load and fixtures", [], begun)
+        return [_check(LOADED, [f"{error.message}; {error.remedy}"], begun), *_skipped(error), _formatted(places)]
+    found = [await _loaded(policy), *_static(policy), _annotated(places.policy)]
+    found += [_readable(file, policy) for file in DATA_FILES]
+    return [*found, _opa_check(places, policy), _formatted(places), _linted(places, policy)]
+
+
+async def build(places: PolicyFolders, folder: Path) -> Bundle:
+    """Write the policy of these folders into one folder for OPA. Raise `PolicyBroken` if a gateway would refuse the policy,
+    and `OSError`."""
+    policy = folders.read(places)
+    engine = Embedded(policy, deadline=60.0, clock=time.monotonic)
+    for file in DATA_FILES:
+        file.require(engine.problems(file), str(places.grants or places.policy / file.path))
+    await fixtures.require(_Untimed(engine))
+    folders.write(policy, folder)
+    return policy
+
+
+def _skipped(error: PolicyError) -> list[Check]:
+    names = (*STATIC, "annotations", *(file.name for file in DATA_FILES), "opa check", "regal")
+    return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in names]
+
+
+def _formatted(places: PolicyFolders) -> Check:
+    """Return the check of the form of the files that the operator writes: the overlay, if there is one."""
+    own = str(places.overlay or places.policy)
+    return _program("opa fmt", "opa", "fmt", "--list", own, says="is not formatted; run `opa fmt --write`")
+
+
+async def _loaded(policy: Bundle) -> Check:
+    begun = time.monotonic()
+    try:
+        await fixtures.require(_Untimed(Embedded(policy, deadline=60.0, clock=time.monotonic)))
+    except PolicyError as error:
+        return _check(LOADED, [f"{error.message}; {error.remedy}"], begun)
+    return _check(LOADED, [], begun)
 
 
 class _Untimed:
@@ -91,30 +116,19 @@ class _Untimed:
         return self._engine.answer(entrypoint, document)
 
 
-def _static(folder: Path, grants: Path | None) -> list[Check]:
+def _static(policy: Bundle) -> list[Check]:
     """Return every finding of the static checks, of which a load names the first."""
     begun = time.monotonic()
     try:
-        loaded = bundle.read(folder, grants)
-        modules = _modules(loaded.modules)
+        modules = embedded.parse(policy.modules)
     except PolicyError as error:
         return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in STATIC]
     found: list[Check] = []
     for name, check in STATIC.items():
-        findings = [f"{item.message}; {item.remedy}" for item in check(modules, loaded)]
+        findings = [f"{item.message}; {item.remedy}" for item in check(modules, policy)]
         found.append(_check(name, findings, begun))
         begun = time.monotonic()
     return found
-
-
-def _modules(texts: Iterable[tuple[str, str]]) -> tuple[Module, ...]:
-    """Return the syntax trees of modules. Raise `PolicyBroken`, naming file and line."""
-    try:
-        return syntax.read(trees(texts))
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        raise PolicyBroken(_explained(error), "mend the rule") from None
 
 
 def _annotated(folder: Path) -> Check:
@@ -135,20 +149,21 @@ def _annotated(folder: Path) -> Check:
     return _check("annotations", stale, begun)
 
 
-def _readable(file: DataFile, folder: Path, grants: Path | None) -> Check:
+def _readable(file: DataFile, policy: Bundle) -> Check:
     begun = time.monotonic()
     try:
-        return _check(file.name, problems(bundle.read(folder, grants), file), begun)
+        return _check(file.name, problems(policy, file), begun)
     except PolicyError as error:
         return Check(file.name, skipped=f"it cannot be loaded: {error.message}")
 
 
-def problems(loaded: Bundle, file: DataFile) -> list[str]:
-    """What the policy says is wrong with a file of its data, each in a sentence. Raises `PolicyBroken`."""
-    engine = _engine(loaded, {})
+def problems(policy: Bundle, file: DataFile) -> list[str]:
+    """Return the problems that a policy finds in a file of its data, each as a sentence. Raise `PolicyBroken`."""
+    engine = embedded.loaded(policy.modules, policy.data)
     if file.package not in engine.get_packages():
         return []
-    return file.sentences(_evaluated(engine, file.rule))
+    answer, failure = embedded.value(engine, file.rule)
+    return file.sentences(failure or answer)
 
 
 def _check(name: str, findings: Sequence[str], begun: float) -> Check:
@@ -158,48 +173,25 @@ def _check(name: str, findings: Sequence[str], begun: float) -> Check:
 # --- tests -------------------------------------------------------------------------------------------
 
 
-def embedded_tests(folder: Path, grants: Path | None) -> list[Test]:
-    """Run the `test_*` rules of the `*_test.rego` files in the embedded engine. Raises `PolicyBroken`."""
-    texts = _tests(folder)
-    loaded = bundle.read(folder, grants)
-    # Data in the place of a test, or of a rule that tests share, would make any test pass.
-    syntax.require(shadowing.problems(_modules((*loaded.modules, *texts.items())), loaded.sources))
-    engine = _engine(loaded, texts)
-    return [_tested(engine, name) for name in _test_names(engine.get_ast_as_json())]
+def suites(places: PolicyFolders) -> list[Suite]:
+    """Return the tests to run for these folders: those of the overlay, if there is one. Raise `PolicyBroken`."""
+    policy = folders.read(places)
+    return folders.suites(places, policy) or [Suite(policy)]
 
 
-def _tests(folder: Path) -> dict[str, str]:
-    """Return the texts of the files `*_test.rego`, by their names within the folder."""
-    return {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*_test.rego"))
-    }
+def embedded_tests(tests: Sequence[Suite]) -> list[Test]:
+    """Run the `test_*` rules of suites in the embedded engine. Raise `PolicyBroken`."""
+    return [test for suite in tests for test in selftest.run(suite)]
 
 
-def _tested(engine: Engine, name: str) -> Test:
-    answer = _evaluated(engine, f"data.{name}")
-    if isinstance(answer, str):
-        return Test(name, passed=False, detail="undefined" if answer == "<undefined>" else answer)
-    return Test(name, passed=answer is True, detail="" if answer is True else "it is not true")
-
-
-def _test_names(ast: str) -> Iterator[str]:
-    seen: set[str] = set()
-    for item in cast("list[Any]", json.loads(ast)):
-        if not str(item["source"]["file"]).endswith("_test.rego"):
-            continue
-        package = re.search(r"^package\s+(\S+)", item["source"]["contents"], re.MULTILINE)
-        for line in str(item["source"]["contents"]).splitlines():
-            if package and (rule := _TEST.match(line)) and (name := f"{package[1]}.{rule[0]}") not in seen:
-                seen.add(name)
-                yield name
-
-
-def opa_tests(folder: Path, grants: Path | None) -> list[Test] | None:
+def opa_tests(tests: Sequence[Suite]) -> list[Test] | None:
     """Run the same tests in a real OPA, on the same data. Return `None` if there is no OPA. Raise `PolicyBroken`."""
     opa = program("opa")
-    if opa is None:
-        return None
-    with _merged(bundle.read(folder, grants), _tests(folder)) as merged:
+    return None if opa is None else [test for suite in tests for test in _opa_tests(opa, suite)]
+
+
+def _opa_tests(opa: str, suite: Suite) -> list[Test]:
+    with _merged(suite.policy) as merged:
         done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(merged))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
@@ -210,44 +202,19 @@ def opa_tests(folder: Path, grants: Path | None) -> list[Test] | None:
     return [
         Test(
             f"{item['package'].removeprefix('data.')}.{item['name']}",
+            _place(item["location"], merged),
             passed=not (item.get("fail") or item.get("error")),
         )
         for item in results
-        if not item.get("skip")
+        if not item.get("skip") and _place(item["location"], merged).startswith(suite.below)
     ]
 
 
-# --- engines and programs ----------------------------------------------------------------------------
+def _place(location: Mapping[str, Any], merged: Path) -> str:
+    return f"{str(location.get('file', '')).removeprefix(f'{merged}/')}:{location.get('row', 0)}"
 
 
-def _engine(loaded: Bundle, further: Mapping[str, str]) -> Engine:
-    engine = new()
-    try:
-        for name, text in (*loaded.modules, *further.items()):
-            engine.add_policy(name, text)
-        engine.add_data_json(loaded.data)
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        raise PolicyBroken(_explained(error), "mend the rule") from None
-    return engine
-
-
-def _evaluated(engine: Engine, rule: str) -> object:
-    """The value of a rule; the engine's error as text, and `<undefined>` for no value."""
-    try:
-        return cast("object", json.loads(engine.eval_rule_as_json(rule)))
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        return _explained(error)
-
-
-def _explained(error: BaseException) -> str:
-    text = str(error).partition("\nStack backtrace:")[0]
-    place, problem = _PLACE.search(text), _PROBLEM.search(text)
-    where = f"{place['file']}:{place['line']}: " if place else ""
-    return where + (problem["text"] if problem else " ".join(text.split()))
+# --- programs ----------------------------------------------------------------------------------------
 
 
 def program(name: str) -> str | None:
@@ -269,20 +236,19 @@ def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
     return _check(title, lines, begun)
 
 
-def _opa_check(folder: Path, grants: Path | None) -> Check:
-    """Return the findings of `opa check`: of all files, and of those that decide with the gateway's own types of the input."""
+def _opa_check(places: PolicyFolders, policy: Bundle) -> Check:
+    """Return the findings of `opa check`: in all files, and in the deciding files with the gateway's own types of the input."""
     name, begun = "opa check", time.monotonic()
     if program("opa") is None:
         return _program(name, "opa")
-    try:
-        loaded = bundle.read(folder, grants)
-    except PolicyError as error:
-        return Check(name, skipped=f"it cannot be loaded: {error.message}")
-    with _merged(loaded, _tests(folder)) as everything:
-        lines = _opa_findings(everything, "--strict", *_schemas(folder))
-    deciding = tuple((file, text) for file, text in loaded.modules if not file.startswith("system/"))
+    with _merged(policy) as everything:
+        lines = _opa_findings(everything, "--strict", *_schemas(places.policy))
+    deciding = tuple((file, text) for file, text in policy.modules if not file.startswith("system/"))
     schema = json.dumps(contract.schemas()["input.json"])
-    with _merged(replace(loaded, modules=deciding), {}) as place, NamedTemporaryFile("w", suffix=".json") as file:
+    with (
+        _merged(replace(policy, modules=deciding, tests=())) as place,
+        NamedTemporaryFile("w", suffix=".json") as file,
+    ):
         file.write(schema)
         file.flush()
         lines += _opa_findings(place, "--schema", file.name)
@@ -296,22 +262,32 @@ def _opa_findings(place: Path, *options: str) -> list[str]:
     return [line for line in lines if line and not line.endswith("undefined schema: schema.input")]
 
 
+def _linted(places: PolicyFolders, policy: Bundle) -> Check:
+    """Return Regal's findings in the policy; in the overlay alone, if there is one."""
+    begun, regal = time.monotonic(), program("regal")
+    if regal is None:
+        return Check("regal", skipped="regal is not here; `make tools` installs it")
+    with _merged(policy) as merged:
+        done = _run(regal, "lint", *_regal_config(places.policy), "--format", "json", str(merged))
+    try:
+        violations = cast("list[dict[str, Any]]", json.loads(done.stdout)["violations"])
+    except (json.JSONDecodeError, KeyError):
+        return _check("regal", [f"regal failed: {' '.join(done.stderr.split())[:500]}"], begun)
+    below = f"{overlay.ROOT}/" if places.overlay else ""
+    findings = [
+        f"{place}: {item['title']}: {item['description']}"
+        for item in violations
+        if (place := _place(item["location"], merged)).startswith(below)
+    ]
+    return _check("regal", findings, begun)
+
+
 @contextmanager
-def _merged(loaded: Bundle, tests: Mapping[str, str]) -> Generator[Path]:
-    """Give a folder in which OPA finds the Rego files, and the very data that the embedded engine has."""
+def _merged(policy: Bundle) -> Generator[Path]:
+    """Give a folder in which OPA finds the Rego files, tests included, and the very data that the embedded engine has."""
     with TemporaryDirectory(prefix="opagate-policy-") as made:
-        place = Path(made)
-        manifest = json.dumps({"roots": loaded.roots, "rego_version": 1})
-        for name, text in (
-            *loaded.modules,
-            *tests.items(),
-            ("data.json", loaded.data),
-            (".manifest", manifest),
-        ):
-            path = place / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        yield place
+        folders.write(policy, Path(made), with_tests=True)
+        yield Path(made)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

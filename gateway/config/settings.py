@@ -82,6 +82,9 @@ class PolicySettings(Settings):
     grants: FilePath | None = Field(
         default=None, description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`."
     )
+    overlay: FilePath | None = Field(
+        default=None, description="A folder of own rules, beside the policy; `opagate policy init` writes one."
+    )
     reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
     stale_after: Duration | None = Field(
         default=None,

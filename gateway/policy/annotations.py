@@ -146,4 +146,4 @@ def _annotation(fields: Mapping[str, Any], custom: Mapping[str, Any], file: str,
 
 
 def _broken(file: str, line: int, problem: str) -> PolicyBroken:
-    return PolicyBroken(f"{file}:{line}: {problem}", "mend the annotation of that rule, then run `make generate`")
+    return PolicyBroken(f"{file}:{line}: {problem}", "mend the annotation of that rule")

@@ -1,13 +1,12 @@
-"""A policy folder → what an engine loads, read the way `opa run --bundle` reads it.
+"""A policy folder, read the way `opa run --bundle` reads it.
 
-- Every `.rego` file except `*_test.rego`.
-- Every `data.json`, `data.yaml` and `data.yml`, inserted at the path of its folder.
-- `.manifest`: `roots` (what the folder may define) and `revision`.
-- Names that begin with a dot are left out, `.manifest` excepted.
+Rego files decide, except files named `*_test.rego`, which hold tests. Files named `data.json`, `data.yaml` and `data.yml` are
+inserted at the path of their folder. `.manifest` has the roots of the folder and its revision. Other names that begin with a
+dot are left out.
 
-Which policy decided must be in the record, and a folder cannot hold its own hash. So Rego gives the policy's *name*, and
-the *revision* is the gateway's to say: the embedded engine's is `Bundle.revision`, computed here from the very bytes that
-were loaded; a server's is what the server itself reports of its bundles (see `server.py`).
+The record has to say which policy decided, and a folder cannot hold its own hash. So Rego gives the name of the policy, and
+the gateway gives the revision. For the embedded engine it is `Bundle.revision`, computed from the loaded bytes. For an OPA
+server it is the revision that the server reports (`opa_client.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -31,18 +30,22 @@ MAX_DEPTH = 32
 GRANTS = "gateway/grants/data.yaml"
 _DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml"})
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Of each file, its name, size, inode and time of its last change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A policy as an engine takes it. `modules` are names, relative to the folder, and Rego texts. `data` is the JSON document
-    of all data files, and `sources` are these files. `roots` are the paths, such as `gateway/grants`, that the policy may
-    define; `("",)` is everything."""
+    """A policy as an engine takes it. `modules` are names, relative to the folder, and Rego texts; `tests` are modules that
+    hold tests. `data` is the JSON document of all data files, and `sources` are these files. `roots` are the paths, such as
+    `gateway/grants`, that the policy may define; `("",)` is everything."""
 
     modules: tuple[tuple[str, str], ...]
     data: str
     revision: str
     roots: tuple[str, ...] = ("",)
     sources: tuple[DataSource, ...] = ()
+    tests: tuple[tuple[str, str], ...] = ()
 
 
 def read(folder: Path, grants: Path | None = None) -> Bundle:
@@ -50,38 +53,58 @@ def read(folder: Path, grants: Path | None = None) -> Bundle:
 
     Raises `PolicyBroken` naming the file, what is wrong with it, and the remedy.
     """
-    files = _files(folder)
+    files = _files(folder, "policy.path")
     if grants is not None:
         for name in _DATA_NAMES:
             files.pop(f"{PurePosixPath(GRANTS).parent}/{name}", None)
         files[GRANTS] = _content(grants, str(grants))
-    texts = {name: _text(name, content) for name, content in sorted(files.items())}
-    modules = tuple((name, text) for name, text in texts.items() if name.endswith(".rego"))
-    if not modules:
+    found = _bundle(files, {} if grants is None else {GRANTS: str(grants)})
+    if not found.modules:
         raise PolicyBroken(f"{folder} holds no Rego files", "point policy.path at a policy folder")
+    return found
+
+
+def read_below(folder: Path, root: str, setting: str) -> Bundle:
+    """Read a folder of files that belong below `root` in a policy. `setting` is the setting that names the folder.
+
+    Raise `PolicyBroken`.
+    """
+    files = {f"{root}/{name}": content for name, content in _files(folder, setting).items()}
+    if f"{root}/.manifest" in files:
+        raise PolicyBroken(f"{folder} has a .manifest, which is for whole policies", "remove it")
+    found = _bundle(files, {name: str(folder / PurePosixPath(name).relative_to(root)) for name in files})
+    return replace(found, roots=(root,))
+
+
+def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str]) -> Bundle:
+    """Return the policy in files, by their names in it. `shown` has other names for people."""
+    texts = {name: _text(shown.get(name, name), content) for name, content in sorted(files.items())}
+    modules = tuple((name, text) for name, text in texts.items() if _decides(name))
+    tests = tuple((name, text) for name, text in texts.items() if _is_test(name))
     roots, named = _manifest(texts.get(".manifest"))
     sources = tuple(
-        _source(name, text, str(grants) if grants is not None and name == GRANTS else name)
+        _source(name, text, shown.get(name, name))
         for name, text in texts.items()
         if PurePosixPath(name).name in _DATA_NAMES
     )
-    data = _merged(sources)
-    _require_roots(data, roots)
-    digest = _digest(files)
-    return Bundle(modules, json.dumps(data), f"{named}+{digest[:8]}" if named else digest[:16], roots, sources)
+    data = merged(sources)
+    require_roots(data, roots)
+    digest = _digest({name: content for name, content in files.items() if not _is_test(name)})
+    revision = f"{named}+{digest[:8]}" if named else digest[:16]
+    return Bundle(modules, json.dumps(data), revision, roots, sources, tests)
 
 
 def sources(folder: Path) -> dict[str, str]:
     """Name → text of the Rego files that decide, tests left out. Raises `PolicyBroken`."""
-    return {name: _text(name, content) for name, content in _files(folder).items() if name.endswith(".rego")}
+    files = _files(folder, "policy.path")
+    return {name: _text(name, content) for name, content in files.items() if _decides(name)}
 
 
-def fingerprint(folder: Path, grants: Path | None = None) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, size, inode and time of the last change of every file: what changes when the folder does, cheaply. The time of the
+def fingerprint(folders: Iterable[Path], files: Iterable[Path] = ()) -> Fingerprint:
+    """Name, size, inode and time of the last change of every file: what changes when the folders do, cheaply. The time of the
     last modification can be set, as tools that copy do; that of the last change is the system's."""
-    paths = list(_paths(folder, folder.resolve(), 0))
-    if grants is not None:
-        paths.append((str(grants), grants))
+    paths = [found for folder in folders for found in _paths(folder, folder.resolve(), 0)]
+    paths += [(str(file), file) for file in files]
     marks: list[tuple[str, int, int, int]] = []
     for name, path in paths:
         try:
@@ -92,7 +115,7 @@ def fingerprint(folder: Path, grants: Path | None = None) -> tuple[tuple[str, in
     return tuple(marks)
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder: Path, setting: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     size = 0
     for name, path in _paths(folder, folder.resolve(), 0):
@@ -101,7 +124,7 @@ def _files(folder: Path) -> dict[str, bytes]:
         if size > MAX_BYTES or len(files) > MAX_FILES:
             raise PolicyBroken(
                 f"{folder} is larger than {MAX_BYTES >> 20} MiB or {MAX_FILES} files",
-                "point policy.path at a folder that holds the policy alone",
+                f"point {setting} at a folder that holds the policy alone",
             )
     return files
 
@@ -116,7 +139,7 @@ def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[t
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise PolicyBroken(
-            f"the policy folder {folder} cannot be read: {error.strerror}", "point policy.path at a readable folder"
+            f"the policy folder {folder} cannot be read: {error.strerror}", "make it a folder that the gateway can read"
         ) from None
     for entry in entries:
         name = prefix + entry.name
@@ -128,7 +151,7 @@ def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[t
             raise PolicyBroken(f"{name} is a link that leaves the policy folder", "copy what it points to")
         if entry.is_dir():
             yield from _paths(path, root, depth + 1, f"{name}/")
-        elif entry.name in _DATA_NAMES or name == ".manifest" or _decides(entry.name):
+        elif entry.name in _DATA_NAMES or name == ".manifest" or entry.name.endswith(".rego"):
             yield name, path
 
 
@@ -142,7 +165,11 @@ def _target(link: Path, name: str) -> Path:
 
 
 def _decides(name: str) -> bool:
-    return name.endswith(".rego") and not name.endswith("_test.rego")
+    return name.endswith(".rego") and not _is_test(name)
+
+
+def _is_test(name: str) -> bool:
+    return name.endswith("_test.rego")
 
 
 def _content(path: Path, name: str) -> bytes:
@@ -189,7 +216,8 @@ def _source(name: str, text: str, shown: str) -> DataSource:
     return DataSource(shown, PurePosixPath(name).parent.parts, cast("dict[str, Any]", value))
 
 
-def _merged(sources: Iterable[DataSource]) -> dict[str, Any]:
+def merged(sources: Iterable[DataSource]) -> dict[str, Any]:
+    """Return the document of all data files. Raise `PolicyBroken` if two give the same place a value."""
     data: dict[str, Any] = {}
     for source in sources:
         try:
@@ -227,13 +255,14 @@ def covered(path: str, roots: tuple[str, ...]) -> bool:
     return any(root in {"", path} or path.startswith(f"{root}/") for root in roots)
 
 
-def _require_roots(data: Mapping[str, Any], roots: tuple[str, ...], prefix: str = "") -> None:
+def require_roots(data: Mapping[str, Any], roots: tuple[str, ...], prefix: str = "") -> None:
+    """Raise `PolicyBroken` for data outside of the roots."""
     for key, item in data.items():
         path = prefix + key
         if covered(path, roots):
             continue
         if isinstance(item, dict) and item and any(root.startswith(f"{path}/") for root in roots):
-            _require_roots(cast("dict[str, Any]", item), roots, f"{path}/")
+            require_roots(cast("dict[str, Any]", item), roots, f"{path}/")
         else:
             raise PolicyBroken(f"data.{path.replace('/', '.')} is outside the roots of .manifest", "add it to roots")
 

@@ -121,6 +121,16 @@ def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
         yield _tree(name, text)
 
 
+def parse(texts: Iterable[tuple[str, str]]) -> tuple[Module, ...]:
+    """Return the syntax trees of modules, in any thread, as `_fault` says. Raise `PolicyBroken`, naming file and line."""
+    try:
+        with _told():
+            return syntax.read(trees(texts))
+    except PolicyBroken as error:
+        fault = PolicyBroken(error.message, error.remedy)
+    raise fault
+
+
 def _tree(name: str, text: str) -> str:
     engine = new()
     try:
@@ -129,6 +139,27 @@ def _tree(name: str, text: str) -> str:
     finally:
         # An engine must end in the thread that made it. The traceback of a failure may outlive that, with all that is here.
         del engine
+
+
+def loaded(modules: Iterable[tuple[str, str]], data: str) -> Engine:
+    """Return an engine that has modules and data, unchecked. Raise `PolicyBroken`, naming file and line."""
+    with _told():
+        engine = new()
+        for name, text in modules:
+            engine.add_policy(name, text)
+        engine.add_data_json(data)
+    return engine
+
+
+def value(engine: Engine, rule: str) -> tuple[object, str]:
+    """Return the value of a rule, and the engine's failure in words if there is one. No value is `verdict.UNDEFINED`."""
+    try:
+        return msgspec.json.decode(engine.eval_rule_as_json(rule)), ""
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        place, problem = _explained(error)
+        return None, f"{place}: {problem}" if place else problem
 
 
 def defects(modules: Sequence[Module], bundle: Bundle) -> list[Problem]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from msgspec import structs
@@ -24,6 +23,7 @@ from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import verdict
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
@@ -231,13 +231,6 @@ class Policy:
                 self._on_event(PolicyEvent(kind, self.status(), error))
 
 
-def shipped() -> Path:
-    """The policy folder that comes with opagate: in a wheel, inside the package; else the repository's `rego/`."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_rego"
-    return installed if installed.is_dir() else package.parent / "rego"
-
-
 def _stale_after(settings: PolicySettings) -> float:
     return math.inf if settings.stale_after is None else settings.stale_after.total_seconds()
 
@@ -246,8 +239,7 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
         return PolicyFolder(
-            settings.path or shipped(),
-            settings.grants,
+            PolicyFolders.configured(settings),
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
         )
@@ -255,5 +247,11 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
         raise PolicyBroken(
             "policy.grants cannot be given to an OPA that loads its own data",
             "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
+        )
+    if settings.overlay is not None:
+        raise PolicyBroken(
+            "policy.overlay cannot be given to an OPA that loads its own rules",
+            "run `opagate policy build FOLDER` to write policy and overlay into one folder, have OPA load that, and leave"
+            " policy.overlay out",
         )
     return RemotePolicy(OpaClient(engine), stale_after=_stale_after(settings), monotonic=monotonic)

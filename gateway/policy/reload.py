@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy import bundle, fixtures
-from gateway.policy.bundle import Bundle
+from gateway.policy import fixtures, folders
+from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.folders import PolicyFolders
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 
+_Read = TypeVar("_Read")
 _FAILED: Final = "the gateway failed while loading the policy; report this as a defect; the log has its place"
-
-Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 class PolicyFolder:
@@ -30,9 +29,8 @@ class PolicyFolder:
 
     kind: Literal["embedded", "opa"] = "embedded"
 
-    def __init__(self, folder: Path, grants: Path | None, *, deadline: float, monotonic: Callable[[], float]) -> None:
-        self._folder = folder
-        self._grants = grants
+    def __init__(self, place: PolicyFolders, *, deadline: float, monotonic: Callable[[], float]) -> None:
+        self._folders = place
         self._deadline = deadline
         self._monotonic = monotonic
         self._engine: Embedded | None = None
@@ -69,7 +67,7 @@ class PolicyFolder:
 
     async def _looked(self) -> bool:
         begun = self._monotonic()
-        seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
+        seen = await _in_a_thread(folders.fingerprint, self._folders)
         still, self._seen = seen == self._seen, seen
         if seen == self._loaded:
             self.problem = self._flaw
@@ -105,12 +103,12 @@ class PolicyFolder:
         self._engine = None
 
     async def _read(self) -> tuple[Fingerprint, Bundle]:
-        seen = await asyncio.to_thread(bundle.fingerprint, self._folder, self._grants)
-        return seen, await asyncio.to_thread(bundle.read, self._folder, self._grants)
+        seen = await _in_a_thread(folders.fingerprint, self._folders)
+        return seen, await _in_a_thread(folders.read, self._folders)
 
     def _place(self, file: DataFile) -> str:
-        own = self._grants if file is GRANTS else None
-        return str(own or self._folder / file.path)
+        own = self._folders.grants if file is GRANTS else None
+        return str(own or self._folders.policy / file.path)
 
     async def _replace(self, engine: Embedded) -> None:
         try:
@@ -122,6 +120,25 @@ class PolicyFolder:
         except PolicyError as error:
             raise PolicyBroken(f"the policy fails on a fixture: {error.message}", error.remedy) from None
         self._engine, self.name = engine, name
+
+
+async def _in_a_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:
+    """Return the result of reading in a thread. Raise `PolicyBroken`.
+
+    The exception is made anew here. A thread keeps its exceptions for a moment, with all frames of their tracebacks. An
+    engine in a frame would end in the wrong thread.
+    """
+
+    def outcome() -> _Read | PolicyBroken:
+        try:
+            return read(places)
+        except PolicyBroken as error:
+            return error
+
+    found = await asyncio.to_thread(outcome)
+    if isinstance(found, PolicyBroken):
+        raise PolicyBroken(found.message, found.remedy)
+    return found
 
 
 def _told(error: PolicyError) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import rego
+from gateway.policy.folders import PolicyFolders
 from tests.policy.conftest import ROOT
 
 
@@ -95,7 +96,7 @@ def test_a_malformed_grant_is_found(grant: str, problem: str, broken: Path, opa_
 
 
 def test_the_tests_of_the_shipped_policy_pass_in_the_embedded_engine_too():
-    found = rego.embedded_tests(ROOT / "rego", None)
+    found = rego.embedded_tests(rego.suites(PolicyFolders(ROOT / "rego")))
 
     assert [f"{test.name}: {test.detail}" for test in found if not test.passed] == []
     assert len(found) > 200

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 from tests.gateway_process import free_port
 from tests.interaction.cli.conftest import Done, Opagate
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from tests.interaction.cli.conftest import Opagate
+from tests.interaction.cli.conftest import ROOT, Opagate
 
 
 def _policy(folder: Path, *, test: str) -> None:
@@ -94,3 +95,66 @@ def test_data_in_the_place_of_a_test_make_no_test_pass(opagate: Opagate, tmp_pat
 
     assert done.status != 0
     assert "data.json: it gives data.gateway.decision_test.test_wrong, and so does a rule" in done.err
+
+
+def test_an_overlay_that_init_writes_passes_its_tests_and_every_check(opagate: Opagate):
+    made = opagate("policy", "init", "own")
+    tested = opagate("policy", "test", "--overlay", "own", "--json")
+    checked = opagate("policy", "check", "--overlay", "own", "--json")
+
+    assert (made.status, tested.status, checked.status) == (0, 0, 0), checked.out
+    assert len(tested.json["embedded"]) == 4
+    assert all(item["name"].startswith("overlay.reports_test.") for item in tested.json["embedded"])
+    assert tested.json["opa"] is None or len(tested.json["opa"]) == 4
+    assert opagate("policy", "init", "own").status == 2
+
+
+def test_a_call_is_evaluated_with_an_overlay(opagate: Opagate, tmp_path: Path):
+    call = {"resource": {"id": "files/write_file"}, "context": {"task": {"kind": "implicit"}}}
+    opagate("policy", "init", "own")
+    (tmp_path / "gateway.yaml").write_text("policy: {overlay: own}\nupstreams: {}\n", "utf-8")
+
+    without, given = (
+        {reason["code"]: reason for reason in done.json["reasons"]}
+        for done in (
+            opagate("policy", "eval", "--path", str(ROOT / "rego"), "--json", stdin=json.dumps(call)),
+            opagate("policy", "eval", "--json", stdin=json.dumps(call)),
+        )
+    )
+
+    assert given.keys() - without.keys() == {"acme-reports/undeclared-task"}
+    assert (
+        given["acme-reports/undeclared-task"]["remedy"] == "Declare a task with POST /tasks, and call with its token."
+    )
+
+
+def test_an_overlay_that_could_change_the_policy_is_found(opagate: Opagate, tmp_path: Path):
+    opagate("policy", "init", "own")
+    rule = tmp_path / "own/reports/reports.rego"
+    rule.write_text(
+        rule.read_text("utf-8").replace("package overlay.reports", "package gateway.denials.budget"), "utf-8"
+    )
+    (tmp_path / "gateway.yaml").write_text("policy: {overlay: own}\nupstreams: {}\n", "utf-8")
+
+    for command in (("policy", "check"), ("check",)):
+        done = opagate(*command, "--json")
+        assert done.status == 1
+        assert "overlay/reports/reports.rego: gateway.denials.budget is no package of an overlay" in done.out
+
+
+def test_policy_and_overlay_are_built_for_an_opa(opagate: Opagate, tmp_path: Path):
+    opagate("policy", "init", "own")
+    built = opagate("policy", "build", "built", "--overlay", "own")
+    manifest = json.loads((tmp_path / "built/.manifest").read_text("utf-8"))
+
+    assert built.status == 0
+    assert manifest["roots"] == ["gateway", "system/log", "overlay"]
+    assert f"revision {manifest['revision']}" in built.out
+    assert not list((tmp_path / "built").rglob("*_test.rego"))
+    checks = opagate("policy", "check", "--path", "built", "--json").json["checks"]
+    assert {item["name"] for item in checks if item["findings"]} <= {"regal"}, "which has no settings there"
+    assert opagate("policy", "build", "built").status == 2
+
+    (tmp_path / "own/reports/reports.rego").write_text("package overlay.reports\n\ndeny := 1\n", "utf-8")
+    assert opagate("policy", "build", "other", "--overlay", "own").status == 2
+    assert not (tmp_path / "other").exists()

@@ -24,8 +24,9 @@ from gateway.errors import PolicyError
 from gateway.model.decision import Decision
 from gateway.policy import bundle, document, fixtures
 from gateway.policy.embedded import Embedded
+from gateway.policy.folders import shipped
 from gateway.policy.opa_client import OpaClient
-from gateway.policy.policy import Policy, shipped
+from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS
 from tests.requirements import requirement
 

@@ -10,7 +10,7 @@ import yaml
 from gateway import config
 from gateway.cli import rego, template
 from gateway.policy import bundle
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 from gateway.policy.problems import GRANTS
 
 IMPORTED = {

@@ -76,7 +76,7 @@ def test_a_grants_file_takes_the_place_of_the_folders_own(tree: Tree, tmp_path: 
 
     assert json.loads(found.data)["gateway"]["grants"] == {"agents": ["me"]}
     assert found.revision != without.revision
-    assert bundle.fingerprint(folder, grants)[-1][0] == str(grants)
+    assert bundle.fingerprint([folder], [grants])[-1][0] == str(grants)
 
 
 def test_a_problem_in_the_grants_file_names_that_file(tree: Tree, tmp_path: Path):
@@ -88,9 +88,10 @@ def test_a_problem_in_the_grants_file_names_that_file(tree: Tree, tmp_path: Path
 
 
 def test_a_missing_grants_file_is_named(tree: Tree, tmp_path: Path):
-    for read in (bundle.read, bundle.fingerprint):
-        with pytest.raises(PolicyBroken, match="nowhere"):
-            read(tree({}), tmp_path / "nowhere.yaml")
+    with pytest.raises(PolicyBroken, match="nowhere"):
+        bundle.read(tree({}), tmp_path / "nowhere.yaml")
+    with pytest.raises(PolicyBroken, match="nowhere"):
+        bundle.fingerprint([tree({})], [tmp_path / "nowhere.yaml"])
 
 
 def test_a_link_out_of_the_folder_is_refused(tree: Tree, tmp_path: Path):
@@ -108,7 +109,7 @@ def test_a_linked_folder_outside_is_refused(tree: Tree, tmp_path: Path):
     (folder / "more").symlink_to(tmp_path / "outside")
 
     with pytest.raises(PolicyBroken, match="more is a link that leaves"):
-        bundle.fingerprint(folder)
+        bundle.fingerprint([folder])
 
 
 def test_links_within_the_folder_are_followed_as_kubernetes_mounts_them(tree: Tree):
@@ -199,13 +200,13 @@ def test_a_file_that_goes_between_two_looks_is_named(tree: Tree):
     (folder / "gone.rego").symlink_to("missing.rego")
 
     with pytest.raises(PolicyBroken, match=r"gone\.rego cannot be read"):
-        bundle.fingerprint(folder)
+        bundle.fingerprint([folder])
 
 
 def test_a_changed_file_changes_the_fingerprint(tree: Tree):
-    before = bundle.fingerprint(tree({}))
+    before = bundle.fingerprint([tree({})])
 
-    assert bundle.fingerprint(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})) != before
+    assert bundle.fingerprint([tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})]) != before
 
 
 def longer(path: Path) -> None:
@@ -226,22 +227,22 @@ def rewritten(path: Path) -> None:
 def test_a_change_that_keeps_the_time_of_a_file_changes_the_fingerprint(tree: Tree, change: Callable[[Path], None]):
     folder = tree({})
     path = folder / "gateway/grants/data.yaml"
-    before, status = bundle.fingerprint(folder), path.stat()
+    before, status = bundle.fingerprint([folder]), path.stat()
     change(path)
     while path.stat().st_ctime_ns == status.st_ctime_ns:  # the file system's clock may tick once in some milliseconds
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    assert bundle.fingerprint(folder) != before
+    assert bundle.fingerprint([folder]) != before
 
 
 def test_a_change_that_keeps_the_size_of_a_file_changes_the_fingerprint(tree: Tree):
     folder = tree({})
     path = folder / "gateway/grants/data.yaml"
-    before, status = bundle.fingerprint(folder), path.stat()
+    before, status = bundle.fingerprint([folder]), path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
 
-    assert bundle.fingerprint(folder) != before
+    assert bundle.fingerprint([folder]) != before
 
 
 def test_a_file_that_cannot_be_opened_is_named(tree: Tree, monkeypatch: pytest.MonkeyPatch):

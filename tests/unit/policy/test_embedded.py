@@ -15,7 +15,7 @@ import pytest
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle, embedded
 from gateway.policy.embedded import Embedded
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 
 FIGURES = logging.getLogger("figures")
 Tree = Callable[[dict[str, str]], Path]

@@ -11,7 +11,7 @@ SCRIPT = """
 from pathlib import Path
 from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 
 engine = Embedded(bundle.read(shipped()), deadline=60.0, clock=float)
 print(Path("/proc/self/smaps_rollup").read_text())

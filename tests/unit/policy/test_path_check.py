@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, path_check, syntax
 from gateway.policy.embedded import trees
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 from tests.policy.variants import AROUND, DATA, FUNCTIONS, FUNCTIONS_RIGHT, MINE, PACKAGE, RIGHT, WRONG, denial
 
 

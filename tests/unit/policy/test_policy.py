@@ -20,7 +20,7 @@ from gateway.errors import (
     PolicyUndefined,
 )
 from gateway.model.decision import Decision, PolicyRevision
-from gateway.policy import policy as policies
+from gateway.policy import folders
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
@@ -431,12 +431,21 @@ def test_grants_for_an_opa_of_ones_own_are_refused(tmp_path: Path):
     assert "gateway/grants/data.yaml" in raised.value.remedy
 
 
+def test_an_overlay_for_an_opa_of_ones_own_is_refused_with_the_way_to_have_it_there(tmp_path: Path):
+    engine = OpaEngine(kind="opa", url="unix:///run/opa.sock")
+
+    with pytest.raises(PolicyBroken, match=r"policy\.overlay") as raised:
+        Policy.build(PolicySettings(engine=engine, overlay=tmp_path), supported=frozenset(), clock=lambda: 0.0)
+
+    assert "opagate policy build" in raised.value.remedy
+
+
 def test_the_shipped_folder_is_the_installed_one_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(policies, "__file__", str(tmp_path / "gateway/policy/policy.py"))
-    assert policies.shipped() == tmp_path / "rego"
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "gateway/policy/folders.py"))
+    assert folders.shipped() == tmp_path / "rego"
 
     (tmp_path / "gateway/_rego").mkdir(parents=True)
-    assert policies.shipped() == tmp_path / "gateway/_rego"
+    assert folders.shipped() == tmp_path / "gateway/_rego"
 
 
 async def test_a_decision_on_nothing_is_a_denial(tree: Tree):

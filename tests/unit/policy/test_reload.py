@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
-from gateway.policy import bundle, embedded
-from gateway.policy.policy import shipped
+from gateway.policy import bundle, embedded, folders
+from gateway.policy.folders import PolicyFolders, shipped
 from gateway.policy.reload import PolicyFolder
 from tests.unit.clock import Clock
 
@@ -41,13 +41,13 @@ def _engines() -> int:
 
 @pytest.fixture
 async def opened(tree: Tree) -> PolicyFolder:
-    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+    folder = PolicyFolder(PolicyFolders(tree({})), deadline=60.0, monotonic=lambda: 0.0)
     await folder.open()
     return folder
 
 
 async def test_before_it_is_opened_nothing_is_answered(tree: Tree):
-    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=lambda: 0.0)
+    folder = PolicyFolder(PolicyFolders(tree({})), deadline=60.0, monotonic=lambda: 0.0)
 
     assert not folder.ready
     assert folder.revision == ""
@@ -121,13 +121,13 @@ async def test_a_copy_under_way_is_not_taken_for_a_policy(opened: PolicyFolder, 
 async def test_a_change_while_reading_waits_for_the_next_look(
     opened: PolicyFolder, tree: Tree, monkeypatch: pytest.MonkeyPatch
 ):
-    opened._seen = bundle.fingerprint(tree(EMPTY_GRANTS))
+    opened._seen = folders.fingerprint(PolicyFolders(tree(EMPTY_GRANTS)))
     marks = iter([opened._seen, (("other", 0, 0, 0),)])
 
     def fingerprint(*_: object) -> object:
         return next(marks)
 
-    monkeypatch.setattr(bundle, "fingerprint", fingerprint)
+    monkeypatch.setattr(folders, "fingerprint", fingerprint)
 
     assert not await opened.look()
     assert await _effect(opened) == "allow"
@@ -192,7 +192,7 @@ async def test_a_policy_that_fails_is_gone_at_once(opened: PolicyFolder, tree: T
 
 async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
     folder = PolicyFolder(
-        tree({"gateway/grants/problems/problems.rego": PROBLEMS}), None, deadline=60.0, monotonic=lambda: 0.0
+        PolicyFolders(tree({"gateway/grants/problems/problems.rego": PROBLEMS})), deadline=60.0, monotonic=lambda: 0.0
     )
     await folder.open()
     tree({"gateway/grants/data.yaml": "upstreams: {agents: [spiffe://corp/agent/other, xb, xa]}\n"})
@@ -209,7 +209,7 @@ async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     name = "gateway/problems/problems.rego"
     limits = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
     folder = tree({name: (shipped() / name).read_text("utf-8"), "gateway/settings/data.yaml": limits})
-    opened = PolicyFolder(folder, None, deadline=60.0, monotonic=lambda: 0.0)
+    opened = PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0)
     await opened.open()
     tree({"gateway/settings/data.yaml": limits.replace("spread: {soft: 1, hard: 2}", "spread: {soft: null, hard: 2}")})
     await opened.look()
@@ -226,7 +226,7 @@ async def test_grants_with_problems_in_a_file_of_their_own_are_refused_at_the_st
     folder = tree({"gateway/grants/problems/problems.rego": PROBLEMS})
 
     with pytest.raises(PolicyBroken, match=r"^/.*mine\.yaml: upstream 'files', grant 1: no agent") as raised:
-        await PolicyFolder(folder, mine, deadline=60.0, monotonic=lambda: 0.0).open()
+        await PolicyFolder(PolicyFolders(folder, mine), deadline=60.0, monotonic=lambda: 0.0).open()
     assert raised.value.remedy
 
 
@@ -235,11 +235,11 @@ async def test_a_policy_that_cannot_say_what_is_wrong_with_its_grants_is_refused
     folder = tree({"gateway/grants/problems/problems.rego": f"package gateway.grants.problems\n\n{rule}\n"})
 
     with pytest.raises(PolicyBroken):
-        await PolicyFolder(folder, None, deadline=60.0, monotonic=lambda: 0.0).open()
+        await PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0).open()
 
 
 async def test_a_broken_policy_cannot_be_opened(tree: Tree):
-    folder = PolicyFolder(tree(BROKEN), None, deadline=60.0, monotonic=lambda: 0.0)
+    folder = PolicyFolder(PolicyFolders(tree(BROKEN)), deadline=60.0, monotonic=lambda: 0.0)
 
     with pytest.raises(PolicyBroken):
         await folder.open()
@@ -290,7 +290,7 @@ async def test_a_broken_policy_is_still_broken_when_its_folder_has_come_back(ope
 async def watched(tree: Tree) -> tuple[PolicyFolder, Clock]:
     """An opened folder, and the clock by which it is looked at."""
     clock = Clock(100.0)
-    folder = PolicyFolder(tree({}), None, deadline=60.0, monotonic=clock)
+    folder = PolicyFolder(PolicyFolders(tree({})), deadline=60.0, monotonic=clock)
     await folder.open()
     clock.now = 200.0
     return folder, clock
@@ -368,7 +368,7 @@ async def test_a_folder_that_came_back_with_what_was_broken_is_no_more_current(
 
 async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):
     ticks = iter(range(0, 1000, 10))
-    folder = PolicyFolder(tree({}), None, deadline=1.0, monotonic=lambda: float(next(ticks)))
+    folder = PolicyFolder(PolicyFolders(tree({})), deadline=1.0, monotonic=lambda: float(next(ticks)))
     await folder.open()
 
     with pytest.raises(PolicyLate):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
 from gateway.policy.contract import Session
-from gateway.policy.policy import shipped
+from gateway.policy.folders import shipped
 from gateway.tasks.contract import DEFAULT_EXPIRY, LIMITS, MAX_BODY, MAX_GOAL, MAX_ITEMS, MAX_TEXT, Declaration, read
 
 WHOLE: dict[str, Any] = {

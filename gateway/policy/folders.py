@@ -1,0 +1,97 @@
+"""The folders and files that a policy comes from, read as one bundle: the policy, the operator's grants and the overlay."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import PolicySettings
+from gateway.errors import PolicyBroken
+from gateway.policy import bundle, embedded, overlay
+from gateway.policy.bundle import Bundle, Fingerprint
+from gateway.policy.selftest import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFolders:
+    """The folders of a policy. `grants` is a file in the place of the folder's own; `overlay` is a folder of own rules."""
+
+    policy: Path
+    grants: Path | None = None
+    overlay: Path | None = None
+
+    @classmethod
+    def configured(cls, settings: PolicySettings) -> PolicyFolders:
+        """Return the configured folders. Without `policy.path` the policy is the shipped policy."""
+        return cls(settings.path or shipped(), settings.grants, settings.overlay)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Return whether the policy, without the overlay, comes with opagate."""
+        return self.policy.resolve() == shipped().resolve()
+
+
+def shipped() -> Path:
+    """Return the policy folder that comes with opagate: in a wheel, inside the package; else the repository's `rego/`."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_rego"
+    return installed if installed.is_dir() else package.parent / "rego"
+
+
+def read(folders: PolicyFolders) -> Bundle:
+    """Return the policy in force for these folders. Raise `PolicyBroken`."""
+    policy = bundle.read(folders.policy, folders.grants)
+    if folders.overlay is None:
+        return policy
+    own = bundle.read_below(folders.overlay, overlay.ROOT, "policy.overlay")
+    if not own.modules:
+        raise PolicyBroken(
+            f"{folders.overlay} holds no Rego files",
+            "point policy.overlay at a folder of own rules, or leave it out; `opagate policy init` writes one",
+        )
+    return overlay.merge(policy, own, embedded.parse(own.modules))
+
+
+def texts(folders: PolicyFolders) -> dict[str, str]:
+    """Return the Rego files that decide, by their names in the policy. Raise `PolicyBroken` for a file that is no text."""
+    found = bundle.sources(folders.policy)
+    if folders.overlay is not None:
+        found |= bundle.read_below(folders.overlay, overlay.ROOT, "policy.overlay").modules
+    return found
+
+
+def fingerprint(folders: PolicyFolders) -> Fingerprint:
+    """Return what changes when a file of the policy does. Raise `PolicyBroken`."""
+    places = (folders.policy, folders.overlay)
+    return bundle.fingerprint(
+        [place for place in places if place is not None], () if folders.grants is None else (folders.grants,)
+    )
+
+
+def suites(folders: PolicyFolders, policy: Bundle) -> list[Suite]:
+    """Return the tests of a policy that was read from these folders. Raise `PolicyBroken`.
+
+    The tests of an own policy run without the overlay; the tests of an overlay run on both together.
+    """
+    found: list[Suite] = []
+    if not folders.is_shipped:
+        found.append(Suite(bundle.read(folders.policy, folders.grants) if folders.overlay else policy))
+    if folders.overlay is not None:
+        found.append(Suite(policy, f"{overlay.ROOT}/"))
+    return found
+
+
+def write(policy: Bundle, folder: Path, *, with_tests: bool = False) -> None:
+    """Write a policy as a folder that OPA can load: the Rego files, and all data as one. Raise `OSError`."""
+    manifest = json.dumps({"roots": policy.roots, "revision": policy.revision, "rego_version": 1}, indent=2)
+    files = (
+        *policy.modules,
+        *(policy.tests if with_tests else ()),
+        ("data.json", policy.data),
+        (".manifest", manifest),
+    )
+    for name, text in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

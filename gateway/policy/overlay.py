@@ -1,0 +1,137 @@
+"""Own rules beside a policy that stays as it was released. Pure.
+
+An overlay can only add (`overlay_rules.py`). Its files stand below `overlay/` in the merged policy, so none of them, and none
+of its data, takes the place of another. Its codes are of families that neither the policy nor the gateway has, so that no
+reason passes for another. One module of the policy is written anew: the place of an overlay, which the decision, the
+obligations and the lists ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from gateway.errors import PolicyBroken
+from gateway.policy import annotations, bundle, syntax
+from gateway.policy.bundle import Bundle
+from gateway.policy.overlay_rules import HIDES, ROOT, Family, families, problems
+from gateway.policy.shadowing import DataSource
+from gateway.policy.syntax import Module
+
+SLOT: Final = "gateway/overlay/overlay.rego"
+"""The module of the policy that is written anew."""
+OWN_FAMILIES: Final = frozenset(
+    """
+    approval credential-chain history identity journal limit policy request session task upstream
+    """.split()  # noqa: SIM905 - as in dialect.py
+)
+"""Families of the codes that the gateway gives itself."""
+
+_REASONS: Final = ("gateway", "reasons")
+_USE: Final = "overlay.found(input)"
+_TAKEN: Final = ("gateway", "system")
+"""Folders of a policy that an overlay cannot have: their data would be out of force below `overlay/`."""
+
+
+def merge(policy: Bundle, own: Bundle, modules: Sequence[Module]) -> Bundle:
+    """Return the policy with an overlay: its files `own` and their syntax trees `modules`. Raise `PolicyBroken`."""
+    _require_place(policy)
+    _require_own_folders(own)
+    syntax.require(problems(modules))
+    reasons = _reasons(policy, own)
+    slot = _slot(families(modules))
+    sources = (*policy.sources, *own.sources, reasons)
+    roots = policy.roots if bundle.covered(ROOT, policy.roots) else (*policy.roots, ROOT)
+    data = bundle.merged(sources)
+    bundle.require_roots(data, roots)
+    return replace(
+        policy,
+        modules=(*((name, slot if name == SLOT else text) for name, text in policy.modules), *own.modules),
+        data=json.dumps(data),
+        revision=f"{policy.revision}+{hashlib.sha256(own.revision.encode()).hexdigest()[:8]}",
+        roots=roots,
+        sources=sources,
+        tests=(*policy.tests, *own.tests),
+    )
+
+
+def _require_place(policy: Bundle) -> None:
+    texts = dict(policy.modules)
+    if SLOT not in texts or not any(_USE in text for name, text in texts.items() if name != SLOT):
+        raise PolicyBroken(
+            f"the policy has no place for an overlay: it has no {SLOT}, or does not ask {_USE}",
+            "leave policy.path out, or take both over from the policy that comes with opagate",
+        )
+    taken = [name for name in texts if name.startswith(f"{ROOT}/")]
+    taken += [
+        source.name for source in policy.sources if source.at[:1] == (ROOT,) or (ROOT in source.value and not source.at)
+    ]
+    if taken:
+        raise PolicyBroken(f"{taken[0]} stands where an overlay does", f"move it out of the folder {ROOT}")
+
+
+def _require_own_folders(own: Bundle) -> None:
+    places = [(name, tuple(name.split("/")[1:-1])) for name, _ in own.modules]
+    places += [(source.name, source.at[1:]) for source in own.sources]
+    for name, place in places:
+        if place[:1] and place[0] in _TAKEN:
+            raise PolicyBroken(
+                f"{name} stands in the folder {place[0]}, and an overlay changes none of the policy's rules and data",
+                "give each family a folder with its name; for grants, use policy.grants; for other settings, a copy of the"
+                " policy as policy.path",
+            )
+
+
+def _reasons(policy: Bundle, own: Bundle) -> DataSource:
+    """Return the table of reasons of an overlay, from the METADATA of its rules. Raise `PolicyBroken`."""
+    table = annotations.table(dict(own.modules))
+    reserved = OWN_FAMILIES | {code.partition("/")[0] for code in _known(policy)}
+    for name, text in own.modules:
+        for item in annotations.parse(text, name):
+            if item.family in reserved:
+                raise PolicyBroken(
+                    f"{name}:{item.line}: the family of the code {item.code!r} is opagate's own",
+                    "choose another, with the name of your organisation in it, such as acme-tickets/undeclared-task",
+                )
+    return DataSource("the METADATA of the overlay", _REASONS, table)
+
+
+def _known(policy: Bundle) -> Iterator[str]:
+    value: Any = json.loads(policy.data)
+    for part in _REASONS:
+        value = cast("Mapping[str, Any]", value).get(part, {}) if isinstance(value, dict) else {}
+    yield from cast("Mapping[str, Any]", value)
+
+
+def _slot(found: Sequence[Family]) -> str:
+    """Return the module that the policy asks, with lines for each family."""
+    findings = [f"\t{family.path}.denials," for family in found if "denials" in family.rules]
+    findings += [
+        f'\t{{object.union(ask, {{"approvable": true}}) | some ask in {family.path}.asks}},'
+        for family in found
+        if "asks" in family.rules
+    ]
+    obligations = [f"\t{family.path}.obligations," for family in found if "obligations" in family.rules]
+    hiding = [f"hides(resource) if {family.path}.{HIDES}(resource)" for family in found if HIDES in family.rules]
+    return "\n".join(
+        [
+            "# Written by opagate, from the families of an overlay.",
+            "package gateway.overlay",
+            "",
+            "found(call) := union({",
+            "\tset(),",
+            *findings,
+            "}) if call >= {}",
+            "",
+            "with_own(obligations) := array.concat(obligations, sort(union({",
+            "\tset(),",
+            *obligations,
+            "}))) if obligations >= []",
+            "",
+            *(hiding or ["hides(resource) if not resource"]),
+            "",
+        ]
+    )

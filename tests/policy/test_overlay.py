@@ -1,0 +1,214 @@
+"""An overlay can only add, whatever its rules say: on both engines, for every fixture."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import PolicyBroken, PolicyError
+from gateway.policy import folders, syntax
+from gateway.policy.embedded import Embedded, parse
+from gateway.policy.folders import PolicyFolders, shipped
+from tests import tiny_policy
+from tests.policy.conftest import FAILED, Case, Engines, Opa, cases, connected
+from tests.policy.test_fixtures import ANYTHING
+
+CASES = [case for case in cases() if case.policy == "shipped"]
+ANYTHING_SAID: Final = """package overlay.anything
+
+denials contains finding if some finding in input.arguments.own.denials
+
+asks contains finding if some finding in input.arguments.own.asks
+
+obligations contains obligation if some obligation in input.arguments.own.obligations
+
+hides(resource) if resource.id in input.arguments.own.hidden
+"""
+"""A family that says whatever the input gives it."""
+SILENT: Final[dict[str, Any]] = {"denials": [], "asks": [], "obligations": [], "hidden": []}
+_RANKS: Final = ("allow", "ask", "deny", "failed")
+
+CODES = st.sampled_from(["budget/calls", "tool/not-granted", "approval/grant", "acme/x", "policy/undefined", "", "x"])
+FINDINGS = st.lists(
+    ANYTHING
+    | st.fixed_dictionaries(
+        {"code": CODES | ANYTHING, "facts": st.lists(st.sampled_from(["/a", "/session/calls"]), max_size=2) | ANYTHING},
+        optional={"approvable": ANYTHING, "message": ANYTHING, "effect": st.just("allow")},
+    ),
+    max_size=3,
+)
+OBLIGATIONS = st.lists(
+    ANYTHING
+    | st.fixed_dictionaries(
+        {
+            "id": st.sampled_from(["limit", "label", "conceal_credentials", "redact"]) | ANYTHING,
+            "properties": st.sampled_from([{}, {"max_bytes": 10**9}, {"confidentiality": "public"}]) | ANYTHING,
+        }
+    ),
+    max_size=2,
+)
+OWN = st.fixed_dictionaries(
+    {
+        "denials": FINDINGS,
+        "asks": FINDINGS,
+        "obligations": OBLIGATIONS,
+        "hidden": st.lists(st.sampled_from(["files/read_file", "mail/send_message"]), max_size=2),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> PolicyFolders:
+    own = tiny_policy.write(tmp_path_factory.mktemp("own"), {"anything/anything.rego": ANYTHING_SAID})
+    return PolicyFolders(shipped(), None, own)
+
+
+@pytest.fixture(scope="module")
+def with_overlay(places: PolicyFolders) -> Embedded:
+    return Embedded(folders.read(places), deadline=5.0, clock=time.monotonic)
+
+
+@pytest.fixture(scope="module")
+def opa(places: PolicyFolders, opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opa]:
+    """A real OPA with the folder that `opagate policy build` writes."""
+    folder = tmp_path_factory.mktemp("built")
+    folders.write(folders.read(places), folder)
+    address = tmp_path_factory.mktemp("socket") / "opa.sock"
+    command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", folder]
+    process = subprocess.Popen(command)
+    connection = connected(address)
+    yield Opa(connection)
+    connection.close()
+    process.kill()
+    process.wait()
+
+
+def _saying(case: Case, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the input of a case with words for the overlay among the arguments, the one place that may hold anything."""
+    arguments = case.input.get("arguments")
+    return {
+        **copy.deepcopy(case.input),
+        "arguments": {**(arguments if isinstance(arguments, dict) else {}), "own": own},
+    }
+
+
+def _answer(engine: Embedded, case: Case, document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", engine.answer(case.entrypoint, json.dumps(document).encode()))
+    except PolicyError:
+        return FAILED
+
+
+def _require_no_less(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """An answer with the overlay refuses all that the answer without it does, for the same reasons, and shows no more."""
+    if FAILED in (before, after):
+        assert after == FAILED
+    elif "visible" in before:
+        assert set(after["visible"]) <= set(before["visible"])
+    else:
+        assert _RANKS.index(after["effect"]) >= _RANKS.index(before["effect"])
+        if before["effect"] == after["effect"]:
+            assert _texts(before) <= _texts(after)
+        if after["effect"] != "deny":
+            assert all(item in after["obligations"] for item in before["obligations"])
+
+
+def _texts(answer: dict[str, Any]) -> set[str]:
+    return {json.dumps([reason["code"], reason["message"], reason["remedy"]]) for reason in answer["reasons"]}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_silent_overlay_changes_no_decision(case: Case, embedded: dict[str, Engines], with_overlay: Embedded):
+    without = embedded["shipped"].embedded
+
+    for document in (case.input, _saying(case, SILENT)):
+        assert _answer(with_overlay, case, document) == _answer(without, case, document)
+
+
+_SETTINGS = settings(
+    max_examples=1000,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@_SETTINGS
+@given(case=st.sampled_from(CASES), own=OWN)
+def test_an_overlay_takes_nothing_away(
+    embedded: dict[str, Engines], with_overlay: Embedded, case: Case, own: dict[str, Any]
+):
+    document = _saying(case, own)
+    before = _answer(embedded["shipped"].embedded, case, document)
+
+    _require_no_less(before, _answer(with_overlay, case, document))
+
+
+@pytest.mark.opa
+@settings(_SETTINGS, max_examples=300)
+@given(case=st.sampled_from(CASES), own=OWN)
+def test_an_overlay_takes_nothing_away_in_opa(
+    embedded: dict[str, Engines], with_overlay: Embedded, opa: Opa, case: Case, own: dict[str, Any]
+):
+    document = _saying(case, own)
+    before = _answer(embedded["shipped"].embedded, case, document)
+    after = cast("dict[str, Any]", opa.evaluate(case.entrypoint, json.dumps(document).encode()))
+
+    _require_no_less(before, after)
+    if FAILED not in (after, embedded_after := _answer(with_overlay, case, document)):
+        assert after == embedded_after
+
+
+def test_what_an_overlay_adds_is_there(with_overlay: Embedded):
+    case = next(case for case in CASES if case.name == "allow: the agent reads a file")
+    finding = {"code": "acme/x", "facts": ["/a"]}
+    limit = {"id": "limit", "properties": {"max_bytes": 1}}
+
+    def answer(**own: object) -> dict[str, Any]:
+        return _answer(with_overlay, case, _saying(case, {**SILENT, **own}))
+
+    assert answer()["effect"] == "allow"
+    assert answer(denials=[finding])["effect"] == "deny"
+    assert answer(denials=[finding])["reasons"][0]["code"] == "acme/x"
+    assert answer(asks=[finding])["effect"] == "ask"
+    assert limit in answer(obligations=[limit])["obligations"]
+
+    listed = next(case for case in CASES if case.entrypoint == "visibility" and case.expected["visible"])
+    first = listed.expected["visible"][0]
+    hidden = _answer(with_overlay, listed, _saying(listed, {**SILENT, "hidden": [first]}))
+    assert hidden["visible"] == [name for name in listed.expected["visible"] if name != first]
+
+
+RULES = sorted(
+    {
+        ".".join(rule.path)
+        for module in parse(folders.read(PolicyFolders(shipped())).modules)
+        for rule in syntax.rules(module)
+    }
+)
+"""Every rule of the shipped policy."""
+MAY_BE_READ = ("data.gateway.lib.", "data.gateway.settings")
+
+
+def test_no_rule_of_the_policy_is_extended_or_read(tmp_path: Path):
+    """Each rule of the shipped tree: a rule of the same package is refused, and so is one that reads it."""
+    denial = 'denials contains {"code": "acme/x", "facts": []} if '
+    for path in RULES:
+        package, _, name = path.removeprefix("data.").rpartition(".")
+        attacks = [f"package {package}\n\n{name} := 1\n", f"package {package}\n\n{name} contains 1\n"]
+        attacks += [] if path.startswith(MAY_BE_READ) else [f"package overlay.x\n\n{denial}data.{package}.{name}\n"]
+        for attack in attacks:
+            own = tiny_policy.write(tmp_path / "own", {"x/x.rego": attack})
+            with pytest.raises(PolicyBroken, match=r"is no package of an overlay|an overlay may not read"):
+                folders.read(PolicyFolders(shipped(), None, own))
+
+    assert len(RULES) > 200
