@@ -101,6 +101,7 @@ PURE = (
     "gateway.policy.dialect",
     "gateway.policy.document",
     "gateway.policy.families",
+    "gateway.policy.findings",
     "gateway.policy.path_check",
     "gateway.policy.references",
     "gateway.policy.rego_functions",

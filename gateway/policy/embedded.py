@@ -24,14 +24,14 @@ import json
 import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
-from gateway.policy import dialect, path_check, shadowing, syntax, verdict
+from gateway.policy import dialect, findings, path_check, shadowing, syntax, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
@@ -98,13 +98,24 @@ class Embedded:
             raise PolicyUnavailable("the policy engine was used from another thread", "report this as a defect")
         if len(document) > MAX_INPUT:
             raise PolicyInput(f"the policy input is larger than {MAX_INPUT >> 20} MiB", "send smaller arguments")
-        return _decoded(self._run(_RULES[entrypoint], document))
+        return _decoded(self._run(_RULES[entrypoint], document), _RULES[entrypoint].removeprefix("data."))
 
     def problems(self, file: DataFile) -> list[str]:
         """What the policy says is wrong with this data, each in a sentence. Raises a `PolicyError` if it cannot say."""
         if file.package not in self._pristine.get_packages():
             return []
         return file.sentences(msgspec.json.decode(self._run(file.rule, b"{}")))
+
+    def malformed_rule(self, document: bytes) -> str | None:
+        """Return the rule of a family that gives a finding without a code on this input."""
+        return findings.find_malformed(self._findings(document))
+
+    def _findings(self, document: bytes) -> Iterator[tuple[str, object]]:
+        for package in sorted(self._pristine.get_packages()):
+            if package.startswith(tuple(f"{place}." for place in findings.PLACES)):
+                for name in findings.SETS:
+                    with suppress(PolicyUnavailable):  # the package has no such rule
+                        yield f"{package}.{name}", msgspec.json.decode(self._run(f"{package}.{name}", document))
 
     def _run(self, rule: str, document: bytes) -> str:
         try:
@@ -236,7 +247,7 @@ def _require_roots(engine: Engine, bundle: Bundle) -> None:
             raise PolicyBroken(f"the package {package} is outside the roots of .manifest", "add it to roots")
 
 
-def _decoded(text: str) -> object:
+def _decoded(text: str, rule: str) -> object:
     try:
         answer: object = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -244,7 +255,9 @@ def _decoded(text: str) -> object:
     if answer == verdict.UNDEFINED:
         return None
     if not isinstance(answer, dict):
-        raise PolicyMalformed("the policy's answer is not an object", "make `result` follow rego/schemas/result.json")
+        raise PolicyMalformed(
+            f"the value of `{rule}` is not an object", "make `result` follow rego/schemas/result.json"
+        )
     return answer  # pyright: ignore[reportUnknownVariableType] - the caller reads it strictly
 
 

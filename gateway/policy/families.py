@@ -7,23 +7,19 @@ gateway refuses the call as `policy/malformed` and its caller does not learn why
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gateway.policy import comparisons, syntax, value_types
+from gateway.policy.findings import CODE, SETS
 from gateway.policy.references import Graph, Path
 from gateway.policy.rule_types import RuleTypes
 from gateway.policy.syntax import Node, Problem, Rule
 from gateway.policy.value_types import TEXT, Object, Place, Type
 
-SETS: Final = ("denials", "asks")
-"""The rules of a family that the decision asks."""
-
 _DECISION: Final = ("data", "gateway", "decision", "result")
 _ENTRYPOINTS: Final = (_DECISION, ("data", "gateway", "visibility", "result"))
 _FAMILIES: Final = ("data", "gateway", "denials")
-_CODE: Final = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)+")
 _APPROVALS: Final = ("data", "gateway", "approvals", "required")
 _LISTS: Final[Type] = value_types.of_kinds(frozenset({"array", "set"}))
 
@@ -83,7 +79,7 @@ def _of_finding(rule: Rule, types: RuleTypes) -> Iterator[Problem]:
         if flaw is not None:
             yield Problem(f"{rule.place}: {flaw[0]} of `{name}` {flaw[1]}", _FORM)
     code = _written_code(rule.node)
-    if code is not None and _CODE.fullmatch(code) is None:
+    if code is not None and CODE.fullmatch(code) is None:
         yield Problem(f'{rule.place}: the code "{code}" of a finding is not of the form `family/name`', _FORM)
 
 

@@ -24,7 +24,7 @@ from gateway.http1 import address
 from gateway.http1.client import Client
 from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
-from gateway.policy import bundle_age
+from gateway.policy import bundle_age, findings
 from gateway.policy.bundle_age import Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.problems import DataFile
@@ -64,6 +64,16 @@ class OpaClient:
                 f"OPA has no answer at gateway/{entrypoint}/result", "load the policy into OPA, with a `default` result"
             )
         return answer["result"]
+
+    async def malformed_rule(self, document: bytes) -> str | None:
+        """Return the rule of a family that gives a finding without a code on this input. Raise a `PolicyError`."""
+        values: list[tuple[str, object]] = []
+        for place in findings.PLACES:
+            target = f"/v1/{place.replace('.', '/')}".encode()
+            status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}")
+            _require_ok(status, body)
+            values += findings.of_families(place, _object(body).get("result"))
+        return findings.find_malformed(values)
 
     async def problems(self, file: DataFile) -> list[str]:
         """What OPA's policy says is wrong with this data, each in a sentence. Raises a `PolicyError`."""

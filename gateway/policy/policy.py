@@ -81,6 +81,10 @@ class Source(Protocol):
     async def open(self) -> None: ...
     async def look(self) -> bool: ...
     async def evaluate(self, entrypoint: Entrypoint, document: bytes, /) -> object: ...
+    async def malformed_rule(self, document: bytes, /) -> str | None:
+        """Return the rule of a family that gives a finding without a code on this input."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -154,7 +158,8 @@ class Policy:
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
         try:
-            return self._named(verdict.read(await self._answer("decision", document), self._supported))
+            decision = verdict.read(await self._answer("decision", document), self._supported)
+            return self._named(await self._blame(decision, document))
         except PolicyError as error:
             return self._named(verdict.refused(error.code, error.message, error.remedy))
         except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
@@ -174,6 +179,15 @@ class Policy:
     def status(self) -> PolicyStatus:
         source = self._source
         return PolicyStatus(source.ready, source.name, source.revision, source.kind, self._problem(), self._since)
+
+    async def _blame(self, decision: Decision, document: JsonObject) -> Decision:
+        """Return a decision; if it is malformed, with the rule that gave a finding without a code."""
+        if not decision.undecided or decision.reasons[0].code != "policy/malformed":
+            return decision
+        try:
+            return verdict.blame(decision, await self._source.malformed_rule(documents.encode(document)))
+        except PolicyError:
+            return decision
 
     async def _answer(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self._is_stale():

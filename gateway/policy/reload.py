@@ -99,6 +99,10 @@ class PolicyFolder:
             raise PolicyUnavailable("no policy is loaded", "wait until the gateway is ready")
         return await self._engine.evaluate(entrypoint, document)
 
+    async def malformed_rule(self, document: bytes) -> str | None:
+        """Return the rule of a family that gives a finding without a code, `None` if no family does."""
+        return None if self._engine is None else self._engine.malformed_rule(document)
+
     async def aclose(self) -> None:
         self._engine = None
 

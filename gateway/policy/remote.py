@@ -85,5 +85,9 @@ class RemotePolicy:
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         return await self._server.evaluate(entrypoint, document)
 
+    async def malformed_rule(self, document: bytes) -> str | None:
+        """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""
+        return await self._server.malformed_rule(document)
+
     async def aclose(self) -> None:
         await self._server.aclose()

@@ -46,6 +46,9 @@ FAILURES: Final = {
 
 _MISSING: Final = "the policy has no rule `gateway.decision.result`, or that rule has no value; give it a `default`"
 _SHAPE: Final = "make `gateway.decision.result` follow rego/schemas/result.json; `opagate policy check` shows where"
+_FINDING: Final = (
+    'give each finding a code of the form "family/name"; `opagate policy check` finds those that are written out'
+)
 _UNSUPPORTED: Final = "remove the obligation from the policy, or run a gateway that can carry it out"
 
 
@@ -57,7 +60,9 @@ def read(answer: object, supported: frozenset[str]) -> Decision:
     try:
         result = _result(answer)
     except msgspec.ValidationError as error:
-        return refused("policy/malformed", f"the policy's answer does not follow the contract: {error}", _SHAPE)
+        return refused(
+            "policy/malformed", f"the value of `gateway.decision.result` does not follow the contract: {error}", _SHAPE
+        )
     policy = PolicyRevision(result.policy.name, result.policy.revision)
     problem = _obligation_problem(result, supported)
     if problem is not None:
@@ -68,6 +73,13 @@ def read(answer: object, supported: frozenset[str]) -> Decision:
         obligations=tuple(map(_obligation, result.obligations)),
         policy=policy,
     )
+
+
+def blame(malformed: Decision, rule: str | None) -> Decision:
+    """Return the refusal for a malformed answer, with the rule that gave a finding without a code, if one did."""
+    if rule is None:
+        return malformed
+    return refused("policy/malformed", f"the rule `{rule}` gives a finding without a code", _FINDING, malformed.policy)
 
 
 def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:

@@ -28,6 +28,7 @@ from gateway.policy.folders import shipped
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS
+from tests import tiny_policy
 from tests.requirements import requirement
 
 pytestmark = pytest.mark.opa
@@ -286,6 +287,20 @@ async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path
             "upstream 'files', grant 1: one of tools, resources and prompts is needed",
             "upstream 'files', grant 1: there is no field \"tolls\"",
         ]
+    await server.aclose()
+
+
+async def test_opa_says_which_rule_gives_a_finding_without_a_code(socket: Path, start: Start, policy: Path):
+    family = "package gateway.denials.tickets\n\ndenials contains finding if finding := input.arguments.finding\n"
+    tiny_policy.write(policy, {"gateway/denials/tickets/tickets.rego": family, "gateway/denials/data.json": '{"x": 1}'})
+    start(f"unix://{socket}", "--bundle", policy)
+    server = OpaClient(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
+
+    async with _started(f"unix://{socket}"):
+        good = await server.malformed_rule(b'{"arguments": {"finding": {"code": "tickets/x"}}}')
+        bad = await server.malformed_rule(b'{"arguments": {"finding": {"facts": []}}}')
+
+    assert (good, bad) == (None, "data.gateway.denials.tickets.denials")
     await server.aclose()
 
 

@@ -49,6 +49,9 @@ class _Engine:
             raise self._answer
         return self._answer
 
+    async def malformed_rule(self, _document: bytes, /) -> str | None:
+        return None
+
     async def aclose(self) -> None: ...
 
 

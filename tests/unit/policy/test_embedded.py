@@ -62,6 +62,39 @@ async def test_anything_but_an_object_is_malformed(tree: Tree, value: str):
         await engine.evaluate("decision", AGENT)
 
 
+FAMILY = """package gateway.denials.tickets
+
+denials contains finding if some finding in input.arguments.findings
+
+asks contains finding if some finding in input.arguments.asks
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ('{"findings": [{"code": "a/b"}], "asks": [{"code": "a/b"}]}', None),
+        ('{"findings": [{"code": "a/b"}, {"facts": []}]}', "denials"),
+        ('{"findings": ["a/b"]}', "denials"),
+        ('{"asks": [{"code": 7}]}', "asks"),
+        ('{"asks": [{"code": "b"}]}', "asks"),
+    ],
+)
+def test_the_rule_that_gives_a_finding_without_a_code_is_known(tree: Tree, arguments: str, rule: str | None):
+    findings = "union({data.gateway.denials.tickets.denials, data.gateway.denials.tickets.asks})"
+    family = {"gateway/denials/tickets/tickets.rego": FAMILY, "gateway/denials/other/other.rego": LIMITED}
+    engine = _engine(
+        tree(_decision(f'result := {{"findings": {findings}, "more": data.gateway.denials.other.denials}}') | family)
+    )
+
+    found = engine.malformed_rule(f'{{"arguments": {arguments}}}'.encode())
+
+    assert found == (rule and f"data.gateway.denials.tickets.{rule}")
+
+
+LIMITED = 'package gateway.denials.other\n\ndenials contains {"code": "other/x"} if input.session.calls > 3\n'
+
+
 async def test_the_text_that_means_undefined_is_no_answer_either(tree: Tree):
     engine = _engine(tree(_decision('result := "<undefined>"')))
 

@@ -50,6 +50,7 @@ class _Source:
         self.current = 0.0
         self.looks: list[Any] = []
         self.closed = False
+        self.blamed: str | BaseException | None = None
         self.asked: list[tuple[str, bytes]] = []
 
     async def open(self) -> None:
@@ -67,6 +68,11 @@ class _Source:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+    async def malformed_rule(self, document: bytes) -> str | None:
+        if isinstance(self.blamed, BaseException):
+            raise self.blamed
+        return self.blamed
 
     async def aclose(self) -> None:
         self.closed = True
@@ -98,6 +104,30 @@ async def test_the_revision_that_the_engine_holds_is_the_one_recorded(held: str,
     decision = await _policy(_Source(revision=held)).decide({})
 
     assert decision.policy == PolicyRevision("said", revision)
+
+
+MALFORMED = {**ALLOWED, "effect": "deny"}
+
+
+async def test_a_malformed_answer_names_the_rule_that_gave_a_finding_without_a_code():
+    source = _Source(MALFORMED)
+    plain = await _policy(source).decide({})
+    source.blamed = "data.gateway.denials.tickets.denials"
+
+    blamed = await _policy(source).decide({})
+
+    assert _only(plain) == _only(blamed) == "policy/malformed"
+    assert "`gateway.decision.result` does not follow the contract" in plain.reasons[0].message
+    assert blamed.reasons[0].message == "the rule `data.gateway.denials.tickets.denials` gives a finding without a code"
+    assert blamed.undecided
+    assert blamed.policy == plain.policy
+
+
+async def test_a_malformed_answer_stays_one_if_nobody_can_say_which_rule_it_was():
+    source = _Source(MALFORMED)
+    source.blamed = PolicyLate("late", "wait")
+
+    assert _only(await _policy(source).decide({})) == "policy/malformed"
 
 
 async def test_a_policy_that_says_its_name_is_called_by_it():
