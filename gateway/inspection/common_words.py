@@ -84,3 +84,60 @@ COMMON: Final = frozenset(
     yourselves application/json text/plain text/html charset=utf-8 utf-8
     """.split()
 )
+
+NAMING: Final = frozenset(
+    """
+    accept access action active add admin agent alert alias all alpha an and anonymous any api app apply approx apr
+    april archive are args array as asia asset async at audit aug august aura auth auto avg aws azure back backend
+    backup bar base bash batch baz beta big billing bit blob block board body bool bot box branch browser bucket bug
+    build bulk button by byte bytes cache cafe call campaign canary cart case catalog cell cent center chain change
+    channel char chart chat check checkbox checkout child chrome class claude cli client clock clone close cloud
+    cluster cmdline cms code color column command comment commit common composer compute config connect console
+    contact control cookie copy core corp count country coupon course cpu cpython create credit crm cron crypto
+    cryptography css csv curl current cursor custom cycle daily dart dashboard data date day days deb debian debug
+    dec deepcopy delay delete demo deny deploy desk desktop dev device dict diff digest dir direct discount disk
+    display division django dns docker docs doctor dollar domain done double down draft drive drop dropbox dry east
+    edge edit editor effect elastic element email ember empty enable end energy engine entity entry env equal error
+    europe even event every example exceed exceeds except exclude exe exec exit expect expects expiry export extra
+    fallback family fargate fast feature feb feed fetch file filter final finance find fire firefox first fix fixed
+    flag fleet flow fluent folder foo for force fork form free fri friday from frontend full func gate gateway gcp
+    gecko gem generic get gift git github gitlab glob global gmail go gold google grafana grants graph green grid
+    group groupby growth guard guest gui guide hand handle handler hard hash head header health help helpful hidden
+    hold home hook host hot hotel hour hr html http https httpx hub hybrid iam icon icons id ide idea if image import in
+    inbox inc index info infra init inline insert inspect install int intent inventory invoice io ios ip ipad iphone
+    ipv is iso issue it item items jan java jira job jobs join jpeg jpg js json jul july jun june jwt kafka kernel
+    key keys keyword keywords kind kit kube kubernetes kwargs lab label lake lambda landing lang laptop large last
+    latency latest launch layer lead leaf ledger left legacy length level lib libs license light limit line link
+    linkedin lint linter linux list live load local lock log login logout logs loop low lua luxury mac macintosh
+    macos mail mailbox main make manage map mar march mark market master match math max maxsize may mcp mcpserver
+    media member memory menu merge meta method metric middle migration min mini minute mirror mobile mode model
+    modelcontextprotocol module mon monday mongo monitor month monthly move mozilla multi music my mysql name nan
+    native nested net new next nginx nightly nlp no node none north not note notes nov npm num number nvidia oauth
+    object ocr oct odd of off offer office offline offsets okta old on one online only opagate open ops option or
+    oracle order orders org origin other our out outbox owner oxford pack package page pages parent park parse part
+    partner parts pass patch path pay pdf people perl pg phase photo php ping pipe pixel place plain plan play
+    player plugin png pod podcast point pointer policy pool port portal ports post postgres power pre preset press
+    pretty preview price print pro prod profile program project promo prompt proto proxy public publish pull push
+    put py pyproject pytest python quality quarter query queue quick quote rabbit rails ram random range rate raw
+    react read reader ready real recent record red redis reduce ref refresh reg regex region reload remove render
+    rental reply repo repos reserve reset resize resolve rest result retail retro retry return revenue review right
+    robot robots role roles room root route row rpc rss ruby rule run runner runtime rust saas safari safe sale
+    sales salesforce sample sandbox sap sat save scale scan scheduler scope script sdk sea search sec second secret
+    select selector self sem send sensor sentry seo sep sept series server servers sessions set setting setup sh sha
+    share sheet shell shop short show shutdown side sigma sign simple single site size skill skip slack slot slowly
+    small sms smtp snapshot social soft sonar sort source south space spark spec speech split sport sprint sql squad
+    src ssh ssl stable stack staff stage staging star start stat state static stats status std stdin stdlib stdout
+    step stock stop storage store stream strict strong student studio style sub subclass submit subpath subtype
+    suffix suite sum sun sunday super supplier survey svc svg swift switch sydney symbol symlink sync sys system
+    table tag tail tar target task tax team tech temp tenant term terraform test tests text textbox textwrap that
+    the theme third this thread three throws thu thumb ticket tickets tier time tiny title tls tmp to today todo
+    token tokens tool tools top topic total touch trace track trade trail train transit translate tree trial trigger
+    true tsx tue twitter two type typed types ubuntu udp ui uint undo union unique unit unset unwrap up update uri
+    url urlsafe us usa usage usd use user users utc utf util utils uuid value values var vault vendor vercel verify
+    video view virtual visit vite vm volume vote vpc vpn vs vscode vue wait wallet warehouse warn warning watch
+    watcher we weather web webhook website wed week weekly west widget width widths wiki win window windows wire
+    with wizard wood word words work worker world wrapper write www xcode xml yaml yarn year yes you your zero zip
+    zone zulu
+    """.split()
+)
+"""Short words that names of tools, files, services and settings are made of, and those that join words, in lower case."""

@@ -20,7 +20,8 @@ from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import NAMES, Strength, ordinary, placeholder, plausible, strength
+from gateway.inspection.credentials.named import NAMES, Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -111,7 +112,7 @@ def _is_ordinary(hit: Hit) -> bool:
     """Whether other text may have the same value in it. What has a form of its own is in no other."""
     if hit.kind == "code":
         return len(hit.value) < _LONG_CODE
-    return hit.kind in {"named", "userinfo", "header"} and ordinary(hit.value)
+    return hit.kind in {"named", "userinfo", "header"} and is_ordinary(hit.value)
 
 
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")

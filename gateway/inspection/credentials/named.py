@@ -7,7 +7,6 @@ its value is a credential only if the value could be one: not a placeholder, a r
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 from gateway.text_cache import short_text_cache
@@ -199,11 +198,6 @@ _WORDS: Final = frozenset(
 )
 _IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")
 _LONGEST: Final = 4_096
-_LONG_NUMBER: Final = 12
-"""Digits of a number that is no date, count or time in seconds."""
-_SHORT_WORD: Final = 10
-_FEW_TURNS: Final = 3
-"""Changes between letters and digits that a name with its version may have."""
 _HEAD: Final = 128
 """Characters whose kinds are counted: what a value is shows at its beginning."""
 
@@ -239,16 +233,6 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     if not structured:
         return mixed and not spaced
     return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4)
-
-
-def ordinary(value: str) -> bool:
-    """Whether text that is about something else may well have this value in it: a word, a date, a short number. What is
-    none mixes letters and digits again and again, or is a long number."""
-    plain = "".join(char for char in value if char.isalnum())
-    if plain.isdigit():
-        return len(plain) < _LONG_NUMBER
-    turns = sum(one.isdigit() != other.isdigit() for one, other in pairwise(plain[:_HEAD]))
-    return len(plain) < _SHORT_WORD or turns < _FEW_TURNS
 
 
 def placeholder(value: str) -> bool:
