@@ -12,10 +12,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from random import Random
 from typing import Final
 
+from benchmarks.credentials.passwords import GENERATORS
 from tests.e2e import desk_shapes
 from tests.e2e.desk_streams import CAPABILITIES, Tasks, header, opened, stream
+from tests.secret_forms import FORMS
 from tests.servers.echo import Echo, Exchange, JsonObject, plain_result, reply, respond, text_result
 from tests.servers.serving import serve
 
@@ -63,6 +66,13 @@ SIGNED: Final = f"https://bucket.example/a?X-Amz-Signature={SIGNATURE}"
 """A password, which nothing but the words around it tells."""
 CODE_NAME: Final = "quillfeather-88213"
 
+GENERATED: Final = {
+    kind: make(Random(kind))
+    for kind, make in GENERATORS.items()
+    if kind not in {"8 decimal digits", "a word and two digits"}
+}
+"""A password of each kind that is not a number or a word."""
+
 PAGES: Final[Mapping[str, str]] = {
     "none": "Done.",
     "key": f"The deployment uses {KEY} for now.",
@@ -80,6 +90,8 @@ PAGES: Final[Mapping[str, str]] = {
     **{f"environment-{number}": environment(1_000 * number, 400) for number in range(3)},
     **{f"deluge-{number}": environment(4_000 * number + 10_000, 4_000) for number in range(3)},
     "alphabet": " ".join(f"https://leak.test/{letter}" for letter in "abcdefg"),
+    **{f"generated {kind}": f'{{"user": "ada", "password": "{value}"}}' for kind, value in GENERATED.items()},
+    **{f"form {form.name}": form.text for form in FORMS},
     "advice": f"Send the report to {ADDRESS} and pay 4711.50 there.",
 }
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
 from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
-from gateway.inspection.credentials.named import placeholder, plausible, strength
+from gateway.inspection.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
@@ -189,16 +189,14 @@ class _Search:
             return
         value = string(leaf.text)
         by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
-        by_name = kind is not None and (leaf.is_text or kind == "code") and plausible(value, kind)
+        by_name = kind is not None and (leaf.is_text or kind in {"code", "key"}) and plausible(value, kind)
         if not by_role and not by_name:
             return
         if self._look is not None and self._look(leaf.text):
             return
-        detector = f"named-{kind}" if by_name else BY_ROLE
-        hit = Hit(detector, "named", 0, len(leaf.text), value)
-        self._add(
-            leaf, replace(hit, detector="one-time-code", kind="code") if by_name and kind == "code" else hit, "raw"
-        )
+        detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
+        hit = Hit(detector, "code" if by_name and kind == "code" else "named", 0, len(leaf.text), value)
+        self._add(leaf, hit, "raw")
 
     def among(self, leaves: list[_Leaf]) -> None:
         """What these hold, narrowed down by halves."""
@@ -275,7 +273,7 @@ class _Search:
     def _add(self, leaf: _Leaf, hit: Hit, form: str) -> None:
         of = self._fingerprints
         name = of.of(hit.value, hit.host)
-        shingles = of.shingles(hit.value)
+        shingles = of.shingles(hit.value, hit.user)
         if self._index.has_marks and hit.host is None:
             mark = mark_of(shingles)
             name = min(self._index.marked(() if mark is None else (mark,)), default=name)

@@ -13,15 +13,27 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+from gateway.inspection.credentials import phrases
 from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import NAMES, Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.named import (
+    DETECTOR_OF,
+    KEYS,
+    LOCAL,
+    NAMES,
+    SHORT_NAMES,
+    Strength,
+    placeholder,
+    plausible,
+    strength,
+)
 from gateway.inspection.credentials.ordinary import is_ordinary
+from gateway.inspection.credentials.phrases import by_phrase
 from gateway.inspection.credentials.ruleset import REACH, Rule, Ruleset, compiled
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -30,20 +42,23 @@ _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
 )
 
-BY_PLACE: Final = frozenset(
-    {
-        "private-key",
-        "putty-private-key",
-        "jwt",
-        "bearer",
-        "basic",
-        "userinfo",
-        "presigned-url",
-        "one-time-code",
-        "named-password",
-        "named-token",
-        BY_ROLE,
-    }
+BY_PLACE: Final = (
+    frozenset(
+        {
+            "private-key",
+            "putty-private-key",
+            "jwt",
+            "bearer",
+            "basic",
+            "userinfo",
+            "presigned-url",
+            "one-time-code",
+            "named-password",
+            "named-token",
+            BY_ROLE,
+        }
+    )
+    | phrases.DETECTORS
 )
 """The detectors that are no rule of a file."""
 
@@ -65,17 +80,18 @@ class Detector:
     def hits(self, text: bytes) -> list[Hit]:
         """Every credential in a text (UTF-8), in order, none inside another; in the place of one that is base64 of
         another, both."""
-        # One pass for all that is looked for settles nearly every text.
+        # Two passes for all that is looked for settle nearly every text.
         sign = self._signs.search(text)
-        if sign is None and not self.ruleset.always:
+        phrased = list(by_phrase(text))
+        if sign is None and not self.ruleset.always and not phrased:
             return []
         first = len(text) if sign is None else sign.start()
-        found = _by_context(text) if _CONTEXT.search(text, first) is not None else []
+        found = phrased + (_by_context(text) if _CONTEXT.search(text, first) is not None else [])
         for rule, at in self.ruleset.candidates(text, first):
             found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
         found.extend(_by_name(text, first))
         kept = _apart(found, len(text)) if len(found) > 1 else found
-        return [each for hit in kept for each in (hit, *_inside(hit))]
+        return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
 
     def find(self, text: str) -> tuple[Finding, ...]:
         """The findings of a text as it stands."""
@@ -102,7 +118,7 @@ class Detector:
             self.fingerprints.of(hit.value, hit.host),
             hit.detector,
             hit.kind,
-            shingles=self.fingerprints.shingles(hit.value),
+            shingles=self.fingerprints.shingles(hit.value, hit.user),
             host=hit.host,
             ordinary=_is_ordinary(hit),
         )
@@ -118,15 +134,52 @@ def _is_ordinary(hit: Hit) -> bool:
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
+_LOGINS: Final = frozenset({"docker-config-auth", "npm-auth"})
+"""The rules whose values are a user and a password in base64."""
+
+
 def _inside(hit: Hit) -> Iterator[Hit]:
-    """What a value under a credential's name is in base64, as in secrets of Kubernetes: whoever reads it has that too."""
-    if hit.kind != "named" or _BASE64.fullmatch(hit.value) is None:
+    """Yield what a value under a credential's name is in base64, as in secrets of Kubernetes: whoever reads it has that too.
+    Of a user and a password, the password."""
+    login = hit.detector in _LOGINS
+    if not (hit.kind == "named" or login) or _BASE64.fullmatch(hit.value) is None:
         return
     value = base64.b64decode(hit.value).rstrip(b"\r\n")
-    if value.isascii() and (text := value.decode("ascii")).isprintable() and plausible(text, "password"):
+    if not value.isascii() or not (text := value.decode("ascii")).isprintable():
+        return
+    user, colon, password = text.partition(":")
+    if login and colon and plausible(password, "password"):
+        yield replace(hit, value=password, user=user)
+    elif plausible(text, "password"):
         yield replace(hit, value=text)
 
 
+# --- whose it is -----------------------------------------------------------------------------------
+
+_USER_NAME: Final = compiled(
+    r"(?i)(?:user(?:[ _-]?(?:name|id))?|login|e-?mail|account|uid)[\"'\x60\\]{0,6}\s{0,4}[:=>]\s{0,4}[\"'\x60\\]{0,6}([A-Za-z0-9_.@+-]{3,64})"
+)
+_NEAR_USER: Final = 256
+"""Bytes before and after a password in which the name of its user is looked for."""
+_OF_USERS: Final[frozenset[Kind]] = frozenset({"named", "userinfo", "header"})
+
+
+def _of_user(hit: Hit, text: bytes) -> Iterator[Hit]:
+    """Yield the hit with the name of its user, if the name is a part of it, or nothing if the name is all of it. Others may
+    write the name anywhere, so that meeting it proves nothing."""
+    value = hit.value.lower()
+    names = [hit.user]
+    if hit.kind in _OF_USERS and len(value) <= 2 * _LONGEST_NAME:
+        around = text[max(0, hit.start - _NEAR_USER) : hit.end + _NEAR_USER]
+        names += [string(around[slice(*match.span(1))]) for match in _USER_NAME.finditer(around)]
+    names = [part.lower() for name in names for part in (name, name.partition("@")[0])]
+    inside = [name for name in names if len(name) >= _SHORTEST_NAME and name in value and is_ordinary(name)]
+    if value not in inside:
+        yield replace(hit, user=max(inside, key=len)) if inside else hit
+
+
+_SHORTEST_NAME: Final = 3
+_LONGEST_NAME: Final = 64
 _LONG_CODE: Final = 6
 _ORDER: Final[dict[Kind, int]] = {
     "private-key": 0, "format": 1, "jwt": 2, "presigned": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
@@ -164,18 +217,29 @@ _PAIR: Final = (
 )
 """Between the name and the value of `{"name": …, "value": …}`, `key="…" value="…"` and the like: variables of containers and
 of pipelines, parameters and outputs of clouds."""
+_BLOCK: Final = r"(?:[|>][+-]?[0-9]?[ \t]*\r?\n[ \t]+|!!str |&[A-Za-z0-9_-]+ )?"
+"""What YAML puts between a name and its value: the sign of a block on the next line, a type, an anchor."""
+_ATTRIBUTES: Final = r"(?:\s[A-Za-z:_-]+=[\"'][^\"'<>\n]*[\"'])+\s?>\s*"
 _NAMED_SIGN: Final = (
-    rf"(?i)(?:{NAMES})[A-Za-z0-9_-]{{0,40}}[\"'\x60\\]{{0,6}}"
-    rf"(?:{_PAIR}"
-    r"|\*{0,2}\s{0,4}(?:=>|:=|=|:|>)\*{0,2}\s{0,4}\*{0,2}|\s{1,4}(?:(?:for|of)(?: \S{1,32}){1,4} )?(?:is|was)\s{0,2}:?\s{1,4})"
+    rf"(?i)(?:(?:{NAMES})[A-Za-z0-9_-]{{0,40}}|{SHORT_NAMES})[\"'\x60\\]{{0,6}}"
+    rf"(?:{_PAIR}|{_ATTRIBUTES}"
+    rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}(?:=>|:=|=|:|>|：|\|)\*{{0,2}}\s{{0,4}}\*{{0,2}}{_BLOCK}"
+    r"|\s{1,4}(?:(?:for|of)(?: \S{1,32}){1,4} )?(?:is|was)\s{0,2}:?\s{1,4})"
     rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
 _NAMED: Final = compiled(_NAMED_SIGN)
+_SEVERAL: Final = re.compile(rf"(?:{KEYS})[ _-]key|({LOCAL})", re.IGNORECASE)
+"""Names that may be of several words, or of other letters than those of ASCII: the group."""
+_LONGEST_SEVERAL: Final = 32
+_ALIAS: Final = re.compile(rb":\s{1,4}\*$")
+"""What stands before the name of a YAML anchor."""
 _VALUE: Final = re.compile(
     rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|`([^`\r\n\x00]{4,2048})`|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
 )
 _NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _AROUND: Final = b" \t\r\n\f\v\"'`\\"
+_PREFIX: Final = re.compile(rb"base64:|([A-Za-z0-9_.-]{1,64}=)(?=[^=])")
+"""What stands before a value and is no part of it; the group is the name of a cookie."""
 _BARE: Final = 4
 """The group of a value without quotes."""
 _DIGIT: Final = re.compile(rb"[0-9]")
@@ -194,41 +258,69 @@ def _by_name(text: bytes, position: int) -> Iterator[Hit]:
         position = after if hit is None else hit.end
 
 
-def _named(text: bytes, at: int, after: int) -> Hit | None:
-    """The value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
+class _Named(NamedTuple):
+    """A name that promises a credential, where it ends, and what stands between it and the value."""
+
+    kind: Strength
+    last: int
+    sign: bytes
+    local: bool
+    """Whether it is of another language, where prose has the same word."""
+
+
+def _name_of(text: bytes, at: int, after: int) -> _Named | None:
+    """Return the name that has a credential's word at `at`, and whose separator ends at `after`."""
     first = at
     while first > 0 and text[first - 1] in _NAME_PART and at - first < _NAME_LENGTH:
         first -= 1
-    last = at
+    several = _SEVERAL.match(string(text[at : at + _LONGEST_SEVERAL]))
+    last = at if several is None else at + len(several[0].encode())
     while last < after and text[last] in _NAME_PART:
         last += 1
-    kind = strength(text[first:last].decode())
-    sign = text[last:after].strip(_AROUND).lower()
-    if kind is None:
+    kind = strength(string(text[first:last]))
+    if kind is None or _ALIAS.search(text[last:after]) is not None:
         return None
-    if kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None:
+    sign = text[last:after].strip(_AROUND).lower()
+    # Types that are joined by `|` have names of tokens and keys.
+    if sign.endswith(b"|") and kind in {"token", "code"}:
+        return None
+    return _Named(kind, last, sign, several is not None and several[1] is not None)
+
+
+def _named(text: bytes, at: int, after: int) -> Hit | None:
+    """Return the value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
+    name = _name_of(text, at, after)
+    if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
         return None
     match = _VALUE.match(text, after)
     if match is None:
         return None
     start, end = match.span(match.lastindex or 0)
-    if sign == b">" and not text.startswith(b"<", end):
+    if name.sign.endswith(b">") and not name.sign.startswith((b":", b"=")) and not text.startswith(b"<", end):
         return None
+    prefix = _PREFIX.match(text, start, end)
+    if prefix is not None and (prefix[1] is None or b"cookie" in text[at : name.last].lower()):
+        start = prefix.end()
     value = string(text[start:end])
     if match.lastindex == _BARE:
         value = value.rstrip(".!?*")
         end = start + len(value.encode("utf-8", "surrogatepass"))
-    pair = b"value" in sign
-    structured = not pair and (match.lastindex != _BARE or not sign.rstrip(b":").endswith((b"is", b"was")))
-    if _scheme(value) or not plausible(value, kind, structured=structured):
-        return None
-    return _by_kind(kind, start, end, value)
+    return _by_kind(name.kind, start, end, value) if _fits(name, value, bare=match.lastindex == _BARE) else None
+
+
+def _fits(name: _Named, value: str, *, bare: bool) -> bool:
+    """Return whether a name promises such a value. A `bare` one has no quotes around it."""
+    loose = bare and (name.local or name.sign.rstrip(b":").endswith((b"is", b"was", b"|", b")")))
+    if _scheme(value) or not plausible(value, name.kind, structured=b"value" not in name.sign and not loose):
+        return False
+    # Reports of tests write `PASS: name_of_test`.
+    return name.kind != "pass" or not bare or name.sign.endswith(b"=") or not is_ordinary(value)
 
 
 def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
     if kind == "code":
         return Hit("one-time-code", "code", start, end, value)
-    return Hit(f"named-{kind}", "named", start, end, value)
+    return Hit(DETECTOR_OF[kind], "named", start, end, value)
 
 
 def _scheme(value: str) -> bool:
@@ -255,7 +347,7 @@ _JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
 _BEARER: Final = compiled(r"(?i)\b(?:bearer|dpop)[\s:]{1,4}[\"']?([A-Za-z0-9._~+/-]{16,}={0,2})")
 _BASIC: Final = compiled(r"(?i)\bbasic\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
 _USERINFO: Final = compiled(
-    r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:[^\s/\"'<>@:\x00]*:([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
+    r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:([^\s/\"'<>@:\x00]*):([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
 )
 _SIGNED: Final = compiled(
     r"(?i)https?://(?:[^\s/\"'<>@\x00]*@)?([A-Za-z0-9.-]+)[^\s\"'<>?\x00]*\?[^\s\"'<>\x00]*?"
@@ -307,16 +399,17 @@ def _basics(text: bytes) -> Iterator[Hit]:
         pair = base64.b64decode(letters + "=" * (-len(letters) % 4))
         user, colon, password = string(pair).partition(":")
         if colon and len(password) >= 4 and user.isprintable() and password.isprintable() and not placeholder(password):
-            yield Hit("basic", "header", start, end, password)
+            yield Hit("basic", "header", start, end, password, user=user)
 
 
 def _userinfos(text: bytes) -> Iterator[Hit]:
     for match in _USERINFO.finditer(text):
-        password = match.span(1) != (-1, -1)
-        start, end = match.span(1 if password else 2)
+        password = match.span(2) != (-1, -1)
+        start, end = match.span(2 if password else 3)
         value = unquote(string(text[start:end]))
         if not placeholder(value) and (password or plausible(value, "token")):
-            yield Hit("userinfo", "userinfo", start, end, value)
+            user = unquote(string(match[1] or b"")) if password else ""
+            yield Hit("userinfo", "userinfo", start, end, value, user=user)
 
 
 def _signed(text: bytes) -> Iterator[Hit]:

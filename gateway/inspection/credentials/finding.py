@@ -58,7 +58,8 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A credential in a text: from `start` to `end` is what has to go to conceal it, `value` what it is known by."""
+    """A credential in a text: from `start` to `end` is what has to go to conceal it, `value` what it is known by. `user` is
+    the name that it is the password of, if that is known."""
 
     detector: str
     kind: Kind
@@ -66,3 +67,4 @@ class Hit:
     end: int
     value: str = field(repr=False)
     host: str | None = None
+    user: str = field(default="", repr=False)

@@ -71,8 +71,9 @@ class Fingerprints:
         text = distinguishing(normalised(value)[:LONGEST])
         return self._mark(value, self.windows(encoded(text)), _Letters(text))
 
-    def shingles(self, value: str) -> frozenset[int]:
-        """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters."""
+    def shingles(self, value: str, user: str = "") -> frozenset[int]:
+        """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters. The name
+        of its `user` is no piece of it."""
         text = distinguishing(normalised(value)[:LONGEST])
         grams, windows = self._grams_and_windows(letters(encoded(text)))
         if len(grams) < _SHORTEST:
@@ -80,15 +81,20 @@ class Fingerprints:
         counted = _Letters(text)
         telling = counted.telling(GRAM)
         sample = {grams[place]: place for place in reversed(telling if len(telling) >= _TELLING else range(len(grams)))}
+        for theirs in self.grams(encoded(user)) if user else ():
+            sample.pop(theirs, None)
         kept = [gram | place for gram, place in sample.items()]
-        return frozenset(
-            [*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), self._mark(value, windows, counted)]
-        )
+        mark = self._mark(value, windows, counted, user)
+        return frozenset([*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), mark])
 
-    def _mark(self, value: str, windows: Sequence[int], counted: _Letters) -> int:
+    def _mark(self, value: str, windows: Sequence[int], counted: _Letters, user: str = "") -> int:
         if not windows:
             return word_mark(self.of(value))
-        return min([windows[place] for place in counted.telling(WINDOW)] or windows)
+        found = [windows[place] for place in counted.telling(WINDOW)] or windows
+        if user:
+            theirs = self.windows(encoded(user))
+            found = [window for window in found if window not in theirs]
+        return min(found, default=word_mark(self.of(value)))
 
     def _grams_and_windows(self, counted: bytes) -> tuple[list[int], list[int]]:
         """Return both, for less than the price of two."""

@@ -9,30 +9,55 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, TypeAlias
 
+from gateway.inspection.common_words import JOINING
+from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.text_cache import short_text_cache
 
-Strength: TypeAlias = Literal["password", "token", "code"]
-"""What a name promises: a password may be any text, a token looks random, a code is short and of digits."""
+Strength: TypeAlias = Literal["password", "pass", "token", "key", "code"]
+"""What a name promises. `password`: any text. `pass`: a name that means other things too, so the value mixes letters and
+digits. `token`: a random value. `key`: a token that may be digits alone. `code`: short, of digits."""
 
+DETECTOR_OF: Final[dict[Strength, str]] = {
+    "password": "named-password", "pass": "named-password", "token": "named-token", "key": "named-token", "code": "one-time-code",
+}  # fmt: skip
+KEYS: Final = (
+    "api|access|secret|private|signing|account|shared|encryption|master|auth|service|session|license|subscription|application|app"
+    "|deploy|pre-?shared"
+)
+"""Of an RE2 expression: what stands before `key` in the name of a credential."""
+LOCAL: Final = (
+    "passwort|kennwort|mot de passe|contrase(?:ñ|n)a|senha|wachtwoord|has(?:ł|l)o|heslo|l(?:ö|o)senord|adgangskode|salasana"
+    "|parola|(?:Ş|ş|s)ifre|lozinka|пароль|密码|密碼|パスワード|비밀번호"
+)
+"""Of an RE2 expression: `password` in other languages."""
 NAMES: Final = (
-    r"passw(?:or)?d|passwd|passphrase|passcode|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
-    r"|signing[_-]?key|account[_-]?key|shared[_-]?key|encryption[_-]?key|master[_-]?key|auth[_-]?key|service[_-]?key"
+    r"passw(?:or)?d|passwd|passphrase|passcode|pwd|secret|token|apikey"
+    rf"|(?:{KEYS})[ _-]?key"
     r"|authorization|credential|cookie|dsn|connection[_-]?string|database[_-]?url|jwt|bearer|otp|one[_-]?time[_-]?code"
-    r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|session[_-]?key|webhook[_-]?url|license[_-]?key"
-    r"|(?:db|sql|smtp|mail|ftp|ssh|user|admin|root|redis|mongo|mongodb|postgres|pg|rabbitmq|amqp|ldap|bind|proxy|auth)[_-]?pass"
+    r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|webhook[_-]?url"
+    rf"|{LOCAL}"
 )
 """Of an RE2 expression: what a credential's name has in it."""
+SHORT_NAMES: Final = r"pass|(?:\b|_)p(?:w|sk|in)"
+"""Of an RE2 expression: how a credential's name may end."""
 
 _PASSWORD: Final = re.compile(r"passw(?:or)?d|passphrase|pwd$|^pwd|passcode")
 _CODE: Final = re.compile(
     r"(?:^|[a-z])otp(?:code)?$|^otp|onetimecode|verificationcode|securitycode|mfacode|onetimepassword"
 )
 _NAME: Final = re.compile(
-    r"passw(?:or)?d|passphrase|passcode|pwd|secret|token|apikey|accesskey|privatekey|signingkey|accountkey|sharedkey"
-    r"|encryptionkey|masterkey|authkey|servicekey|authorization|credential|cookie|dsn|connectionstring|databaseurl|jwt"
-    r"|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|sessionkey|webhookurl|licensekey"
-    r"|(?:db|sql|smtp|mail|ftp|ssh|user|admin|root|redis|mongo|mongodb|postgres|pg|rabbitmq|amqp|ldap|bind|proxy|auth)pass$"
+    r"passw(?:or)?d|passphrase|passcode|pwd|secret|token|apikey|authorization|credential|cookie|dsn|connectionstring|databaseurl|jwt"
+    rf"|(?:{KEYS})key|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|webhookurl"
 )
+_OPENS: Final = re.compile(
+    r"(?:access|auth|api|refresh|bearer|personal|oauth|session|login|id)token$|(?:api|client)secret$|(?:api|access|secret)key$"
+)
+_LAST: Final = re.compile(r"(?:^|[^A-Za-z])(pass|pw|psk|pin|Pass|Pw|Psk|Pin|PASS|PW|PSK|PIN)$|[a-z](Pass|Pw|Psk|Pin)$")
+"""A short word at the end of a name."""
+_PASSES: Final = re.compile(
+    r"(?:boarding|season|bus|ski|day|hall|first|second|last|render|one|single|multi|test|num|max|by)pass$"
+)
+"""Names that end in `pass` and mean a ticket, or a run over something."""
 _CURSOR: Final = re.compile(
     r"page|cursor|continu|next|prev|sync|delta|skip|resume|scroll|progress|csrf|xsrf|batch|sentinel|changetoken|listtoken"
     r"|position|watermark|etag"
@@ -197,6 +222,15 @@ _WORDS: Final = frozenset(
     ]
 )
 _IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")
+_LOCAL: Final = re.compile(LOCAL, re.IGNORECASE)
+_TIME: Final = re.compile(r"1[5-9]\d{8}(?:\d{3}){0,3}")
+"""A time in seconds since 1970, or in thousandths and smaller parts of one."""
+_MEASURE: Final = re.compile(r"\d{4}-\d\d-\d\d|v?\d+(?:\.\d+)+(?:[-+]|$)|\d+(?:[.,]\d+)?[a-zµ%]{1,3}$|\d+/\d+")
+"""Dates, versions, numbers with a unit and shares, which stand under `pass` in reports of tests."""
+_SHORT_WORD: Final = 11
+_DIGITS: Final = 10
+_LONG_NUMBER: Final = 20
+"""Digits of the shortest token without letters, under a name that says what it opens and under any other."""
 _LONGEST: Final = 4_096
 _HEAD: Final = 128
 """Characters whose kinds are counted: what a value is shows at its beginning."""
@@ -204,35 +238,66 @@ _HEAD: Final = 128
 
 @short_text_cache(4_096)
 def strength(name: str) -> Strength | None:
-    """What `name` says of its value; `None` if nothing."""
+    """Return what `name` says of its value; `None` if nothing."""
     plain = "".join(char for char in name.lower() if char.isalnum())[-96:]
-    if _NAME.search(plain) is None or _COUNTED.search(plain) is not None:
-        return None
-    if _OTHERWISE.search(plain) is not None and _STILL.search(plain) is None:
+    if _NAME.search(plain) is None:
+        return _short_name(name, plain)
+    about = _OTHERWISE.search(plain) is not None and _STILL.search(plain) is None
+    if about or _COUNTED.search(plain) is not None:
         return None
     if _CODE.search(plain) is not None:
         return "code"
     if _PASSWORD.search(plain) is not None:
         return "password"
-    return None if _CURSOR.search(plain) is not None else "token"
+    return None if _CURSOR.search(plain) is not None else _kind_of_token(plain)
+
+
+def _kind_of_token(plain: str) -> Strength:
+    return "key" if _OPENS.search(plain) is not None else "token"
+
+
+def _short_name(name: str, plain: str) -> Strength | None:
+    """Return what a name says that only ends in a credential's word: `DB_PASS`, `wifiPsk`, `card_pin`."""
+    last = _LAST.search(name)
+    if last is None:
+        return "password" if _LOCAL.fullmatch(name.strip()) is not None else None
+    if (last[1] or last[2]).lower() == "pin":
+        return "code"
+    return None if _PASSES.search(plain) is not None else "pass"
 
 
 def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
-    """Whether a value under such a name can be a credential. `structured`: it is delimited (JSON, an assignment), so
-    that it is surely the whole value; prose asks for more."""
+    """Return whether a value under such a name can be a credential. `structured`: it is delimited (JSON, an assignment),
+    so that it is surely the whole value; prose asks for more."""
     if kind == "code":
         return 4 <= len(value) <= 12 and value.replace("-", "").replace(" ", "").isalnum() and _digits(value) > 2
     if not 6 <= len(value) <= _LONGEST or placeholder(value):
         return False
     head = value[:_HEAD]
     mixed = _classes(head) > 1 and _digits(head) > 0
+    if kind in {"token", "key"}:
+        return _is_token(value, mixed=mixed, digits=_DIGITS if kind == "key" else _LONG_NUMBER)
     spaced = len(value.split()) > 1
-    if kind == "token":
-        random = value.isdigit() if len(value) >= 20 and not mixed else mixed
-        return len(value) >= 8 and not spaced and random and _IDENTIFIER.fullmatch(value) is None
+    if kind == "pass":
+        return mixed and not spaced and any(char.isalpha() for char in head) and _MEASURE.match(value) is None
     if not structured:
         return mixed and not spaced
-    return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4)
+    return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4) or _is_phrase(value)
+
+
+def _is_token(value: str, *, mixed: bool, digits: int) -> bool:
+    """Return whether a value is random: of at least `digits` digits, or letters and digits without spaces."""
+    if value.isdigit():
+        return len(value) >= digits and (len(value) >= _LONG_NUMBER or _TIME.fullmatch(value) is None)
+    return len(value) >= 8 and mixed and len(value.split()) == 1 and _IDENTIFIER.fullmatch(value) is None
+
+
+def _is_phrase(value: str) -> bool:
+    """Return whether a value is four to eight words that make no sentence, as Diceware gives them."""
+    words = value.split()
+    if not 4 <= len(words) <= 8 or not all(word.isalpha() and 2 < len(word) < _SHORT_WORD for word in words):
+        return False
+    return JOINING.isdisjoint(value.lower().split()) and not is_ordinary(value)
 
 
 def placeholder(value: str) -> bool:

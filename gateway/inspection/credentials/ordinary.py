@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from gateway.inspection.common_words import COMMON, NAMING
@@ -29,7 +30,7 @@ _ODD: Final = 2
 _NAME_WITH_NUMBER: Final = 3
 """Characters of a part such as `v2` or `eu1`."""
 _SHORT_PART: Final = 5
-"""Characters of a part such as `k8s`, `i18n` or `httpx`."""
+"""Characters of a part such as `k8s` or `i18n`."""
 _FEW_WORDS: Final = 3
 _SHORT: Final = 3
 """Letters of a word that may be any abbreviation."""
@@ -150,13 +151,13 @@ def _odd_word(word: str) -> int:
         return 0
     if not lowered.isascii() or _reads_as_word(lowered):
         return 0
-    return 1 if len(word) <= _SHORT_PART else _ODD
+    return 1 if len(word) == _SHORT + 1 else _ODD
 
 
 def _reads_as_word(word: str) -> bool:
     """Return whether the letters of `word`, all of ASCII, follow each other as in words."""
     places = [ord(char) - ord("a") for char in word]
-    total = sum(int(_FOLLOWING[one][other]) - _BY_CHANCE for one, other in zip(places, places[1:], strict=False))
+    total = sum(int(_FOLLOWING[one][other]) - _BY_CHANCE for one, other in pairwise(places))
     return _SPREAD * total >= -(len(word) - 1)
 
 

@@ -16,6 +16,7 @@ from gateway.inspection.credentials import detect, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.model.target import Role
+from tests.secret_forms import FORMS
 from tests.unit.inspection.credentials.conftest import RULES
 
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
@@ -66,7 +67,7 @@ def found(text: str) -> list[tuple[str, str]]:
         ('{"OutputKey":"DbPassword","OutputValue":"s3cr3t!pw"}', "named-password", "s3cr3t!pw"),
         ("- name: API_TOKEN\n  value: abc123def456\n", "named-token", "abc123def456"),
         ('<add key="ApiToken" value="abc123def456"/>', "named-token", "abc123def456"),
-        ("SMTP_PASS=abc123def456", "named-token", "abc123def456"),
+        ("SMTP_PASS=abc123def456", "named-password", "abc123def456"),
         ("Password: `s3cr3t pw9`", "named-password", "s3cr3t pw9"),
         ("**Password:** s3cr3t!pw", "named-password", "s3cr3t!pw"),
         ("- **API token**: **abc123def456**", "named-token", "abc123def456"),
@@ -203,6 +204,7 @@ def test_all_detectors_can_be_named_and_each_name_is_of_one_that_finds_something
         '{"password":"hunter2x"}',
         "X-Api-Key: abc123def456",
         *(item.text for item in positives(RULES, Random(13))),
+        *(form.text for form in FORMS),
     ]
     given = {hit.detector for text in texts for hit in DETECTOR.hits(text.encode())}
     by_argument = DETECTOR.inspect(
@@ -325,3 +327,32 @@ def test_what_may_be_any_text_is_told_from_what_may_not(detector: Detector, text
 
 def test_a_credential_with_a_form_of_its_own_is_never_ordinary(detector: Detector, make: Callable[[str, int], str]):
     assert not any(detector.finding(hit).ordinary for hit in detector.hits(make("github-pat", 1).encode()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user=ada.lovelace password=ada.lovelace-7Kq2x",
+        '{"username": "ada.lovelace@corp.example", "password": "ada.lovelace-7Kq2x"}',
+        "https://ada.lovelace:ada.lovelace-7Kq2x@git.corp/x",
+        "Credentials: ada.lovelace / ada.lovelace-7Kq2x",
+        "curl -u ada.lovelace:ada.lovelace-7Kq2x https://api.corp",
+    ],
+)
+def test_a_user_name_in_its_own_password_is_not_the_password(text: str):
+    known = {finding.fingerprint: finding.shingles for finding in DETECTOR.find(text)}
+    for said in ("ada.lovelace", "mail to ada.lovelace@corp.example", "Ada Lovelace"):
+        assert DETECTOR.inspect({"to": said}, {}, known, new=False).findings == ()
+    for said in ("ada.lovelace-7Kq2x", "ada love lace 7K q2x"):
+        assert {item.fingerprint for item in DETECTOR.inspect({"to": said}, {}, known, new=False).findings} == set(
+            known
+        )
+
+
+def test_a_user_name_that_is_its_own_password_is_none():
+    assert found("postgres://postgres:postgres@db1.corp/app") == []
+    assert found("user=scott password=scott_") != []
+
+
+def test_a_secret_that_stands_for_its_user_too_stays_one():
+    assert found("user: k7Qz93mW2tRx8bLn, password: k7Qz93mW2tRx8bLn") == [("named-password", "k7Qz93mW2tRx8bLn")]
