@@ -1,6 +1,7 @@
 """`python -m benchmarks.credentials`: recall, false alarms and milliseconds a text of 4 KB, beside other detectors.
 
-One corpus, generated from a seed: every rule's value in six contexts, and sixteen kinds of texts without a credential.
+One corpus, generated from a seed: every rule's value in six contexts, sixteen kinds of texts without a credential, and
+passwords of twenty generators.
 `--write` puts the table into docs/credentials.md. About three minutes, most of them the peers'.
 """
 
@@ -18,6 +19,7 @@ from random import Random
 from statistics import median
 
 from benchmarks.credentials.corpus import BENIGN, CONTEXTS, Positive, negatives, positives, prose
+from benchmarks.credentials.passwords import GENERATORS, rates
 from benchmarks.credentials.peers import PEERS, run
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
@@ -27,6 +29,7 @@ from gateway.inspection.credentials.stream import Scanner
 PAGE = Path(__file__).resolve().parents[2] / "docs/credentials.md"
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 SEED = 20_261_125
+EACH_PASSWORD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def main() -> None:
             found, ms = answer
             rows.append(Row(f"{peer.package.replace('==', ' ')} ({peer.how})", found, median(ms[:20]), median(ms[20:])))
     large = _large(detector, random)
-    report = _report(rows, good, bad, notes, large)
+    report = f"{_report(rows, good, bad, notes, large)}\n\n{_passwords(detector)}"
     print(report)
     if options.write:
         page = PAGE.read_text("utf-8")
@@ -114,6 +117,22 @@ def _large(detector: Detector, random: Random) -> str:
         f"{speed:.0f} MB/s. False alarms among {1_000 * len(BENIGN):,} texts without a credential, in every decoding: "
         f"{sum(alarms.values())} ({kinds})."
     )
+
+
+def _passwords(detector: Detector) -> str:
+    """Return the table of generated passwords: how many are found, and how many of these are known again elsewhere."""
+    lines = [
+        (
+            f"Passwords of {len(GENERATORS)} generators, {EACH_PASSWORD:,} of each. *Elsewhere*: of those found in JSON, known again from a "
+            "new task or token of the same caller, and in headers."
+        ),
+        "",
+        '| generator | found in `"password": …` | found in `the password is …` | known again elsewhere |',
+        "|---|---|---|---|",
+    ]
+    for name, shares in rates(detector, Random(SEED), EACH_PASSWORD).items():
+        lines.append(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return "\n".join(lines)
 
 
 def _report(rows: list[Row], good: list[Positive], bad: list[tuple[str, str]], notes: list[str], large: str) -> str:

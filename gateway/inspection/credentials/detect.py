@@ -74,7 +74,7 @@ class Detector:
     def __init__(self, ruleset: Ruleset, fingerprints: Fingerprints) -> None:
         self.ruleset: Final = ruleset
         self.fingerprints: Final = fingerprints
-        signs = [_NAMED_SIGN, *_SIGNS] if ruleset.signs is None else [ruleset.signs, _NAMED_SIGN, *_SIGNS]
+        signs = [_NAMED_SIGN] if ruleset.signs is None else [ruleset.signs, _NAMED_SIGN]
         self._signs = compiled(_any_of(signs), groups=False)
 
     def hits(self, text: bytes) -> list[Hit]:
@@ -82,14 +82,15 @@ class Detector:
         another, both."""
         # Two passes for all that is looked for settle nearly every text.
         sign = self._signs.search(text)
-        phrased = list(by_phrase(text))
-        if sign is None and not self.ruleset.always and not phrased:
+        around = _CONTEXT.search(text)
+        if sign is None and around is None and not self.ruleset.always:
             return []
-        first = len(text) if sign is None else sign.start()
-        found = phrased + (_by_context(text) if _CONTEXT.search(text, first) is not None else [])
-        for rule, at in self.ruleset.candidates(text, first):
-            found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
-        found.extend(_by_name(text, first))
+        found = [] if around is None else [*_by_context(text), *by_phrase(text)]
+        if sign is not None or self.ruleset.always:
+            first = len(text) if sign is None else sign.start()
+            for rule, at in self.ruleset.candidates(text, first):
+                found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
+            found.extend(_by_name(text, first))
         kept = _apart(found, len(text)) if len(found) > 1 else found
         return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
 
@@ -246,6 +247,8 @@ _DIGIT: Final = re.compile(rb"[0-9]")
 _NEAR: Final = 140
 """Bytes in which the first digit of a random value is."""
 _NAME_LENGTH: Final = 96
+_BRIEF: Final = 4
+_LEAST: Final = 8
 
 
 def _by_name(text: bytes, position: int) -> Iterator[Hit]:
@@ -266,6 +269,8 @@ class _Named(NamedTuple):
     sign: bytes
     local: bool
     """Whether it is of another language, where prose has the same word."""
+    least: int
+    """Characters of the shortest value. Two letters and a mark stand before anything in decoded noise."""
 
 
 def _name_of(text: bytes, at: int, after: int) -> _Named | None:
@@ -284,7 +289,8 @@ def _name_of(text: bytes, at: int, after: int) -> _Named | None:
     # Types that are joined by `|` have names of tokens and keys.
     if sign.endswith(b"|") and kind in {"token", "code"}:
         return None
-    return _Named(kind, last, sign, several is not None and several[1] is not None)
+    least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
+    return _Named(kind, last, sign, several is not None and several[1] is not None, least)
 
 
 def _named(text: bytes, at: int, after: int) -> Hit | None:
@@ -311,6 +317,8 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
 def _fits(name: _Named, value: str, *, bare: bool) -> bool:
     """Return whether a name promises such a value. A `bare` one has no quotes around it."""
     loose = bare and (name.local or name.sign.rstrip(b":").endswith((b"is", b"was", b"|", b")")))
+    if len(value) < name.least or (name.local and bare and not any(char.isdigit() for char in value)):
+        return False
     if _scheme(value) or not plausible(value, name.kind, structured=b"value" not in name.sign and not loose):
         return False
     # Reports of tests write `PASS: name_of_test`.
@@ -464,4 +472,4 @@ def _any_of(expressions: Iterable[str]) -> str:
     return "|".join(f"(?:{expression})" for expression in expressions)
 
 
-_CONTEXT: Final = compiled(_any_of(_SIGNS), groups=False)
+_CONTEXT: Final = compiled(_any_of([*_SIGNS, *phrases.SIGNS]), groups=False)

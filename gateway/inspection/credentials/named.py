@@ -281,7 +281,7 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     if kind == "pass":
         return mixed and not spaced and any(char.isalpha() for char in head) and _MEASURE.match(value) is None
     if not structured:
-        return mixed and not spaced
+        return not spaced and (mixed or value.isdigit() or not is_ordinary(value))
     return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4) or _is_phrase(value)
 
 

@@ -41,7 +41,7 @@ def _password(value: str) -> bool:
 
 def _mixed(value: str) -> bool:
     """Return whether a word can be a password where a password stands: it mixes letters with digits or marks."""
-    return plausible(value, "password", structured=False)
+    return plausible(value, "password", structured=False) and any(char.isdigit() for char in value)
 
 
 def _generated(value: str) -> bool:
@@ -103,6 +103,7 @@ _OPENS: Final = (
 )
 _PARAMETER: Final = r"[?&#](?:t|k|c|key|code|ticket|auth|otp|l)="
 _SAYS: Final = r"(?:(?:\s[a-z']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS_SIGN: Final = r"(?:(?:\s[a-z']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
 _KEPT: Final = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
 _WHOSE: Final = r"\sis\s(?:your|the|my|our)\s(?:new\s|temporary\s|initial\s)?"
 _FOR: Final = r"\s(?:as|for)\s(?:the\s|your\s|its\s|a\s)?"
@@ -149,7 +150,7 @@ PHRASES: Final = (
     _phrase("sql-password", "identified", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _mixed),
     _phrase("sql-password", "password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _mixed),
     _phrase("named-password", "with us the temporary initial default new its", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _generated),
-    _phrase("named-password", "be to is t es ->", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
+    _phrase("named-password", "be to is t es ->", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
     _phrase("named-password", "pass secret token key", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _generated),
     _phrase("named-password", "env set", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _mixed),
     _phrase("named-password", "as for", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _generated),
@@ -163,7 +164,8 @@ PHRASES: Final = (
 )  # fmt: skip
 
 DETECTORS: Final = frozenset(phrase.detector for phrase in PHRASES)
-_SIGN: Final = compiled("|".join(dict.fromkeys(phrase.sign for phrase in PHRASES)), groups=False)
+SIGNS: Final = tuple(dict.fromkeys(phrase.sign for phrase in PHRASES))
+_SIGN: Final = compiled("|".join(SIGNS), groups=False)
 
 
 _KINDS: Final[dict[str, Kind]] = {"one-time-code": "code", "login-pair": "userinfo"}

@@ -107,9 +107,8 @@ LOOKS = {
 def test_whatever_an_expression_finds_has_a_sign(look: str, data: st.DataObject):
     text = data.draw(st.from_regex(LOOKS[look].pattern.replace("{1000,}", "{40,}"))).encode("utf-8", "surrogatepass")
     if LOOKS[look].search(text) is not None:
-        sign = DETECTOR._signs.search(b"~ " + text)
-        assert sign is not None
-        assert look == "named" or detect._CONTEXT.search(b"~ " + text, sign.start()) is not None
+        signs = DETECTOR._signs if look == "named" else detect._CONTEXT
+        assert signs.search(b"~ " + text) is not None
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ def test_implausible_passwords(value: str):
 
 def test_prose_asks_for_more():
     assert plausible("hunter2x", "password", structured=False)
+    assert plausible("xkqzvbtwpr", "password", structured=False)
+    assert plausible("48213377", "password", structured=False)
     assert not plausible("lettersonly", "password", structured=False)
+    assert not plausible("required", "password", structured=False)
     assert not plausible("correct horse 9", "password", structured=False)
 
 
