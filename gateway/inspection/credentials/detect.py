@@ -140,8 +140,8 @@ _LOGINS: Final = frozenset({"docker-config-auth", "npm-auth"})
 
 
 def _inside(hit: Hit) -> Iterator[Hit]:
-    """Yield what a value under a credential's name is in base64, as in secrets of Kubernetes: whoever reads it has that too.
-    Of a user and a password, the password."""
+    """Yield the decoded value of base64 under a credential's name, as in secrets of Kubernetes. Of a user and a password,
+    yield the password."""
     login = hit.detector in _LOGINS
     if not (hit.kind == "named" or login) or _BASE64.fullmatch(hit.value) is None:
         return
@@ -166,8 +166,8 @@ _OF_USERS: Final[frozenset[Kind]] = frozenset({"named", "userinfo", "header"})
 
 
 def _of_user(hit: Hit, text: bytes) -> Iterator[Hit]:
-    """Yield the hit with the name of its user, if the name is a part of it, or nothing if the name is all of it. Others may
-    write the name anywhere, so that meeting it proves nothing."""
+    """Yield the hit with the name of its user, if the name is a part of the password. Yield nothing if the name is all of
+    the password. Other text may have the name anywhere."""
     value = hit.value.lower()
     names = [hit.user]
     if hit.kind in _OF_USERS and len(value) <= 2 * _LONGEST_NAME:
@@ -262,7 +262,7 @@ def _by_name(text: bytes, position: int) -> Iterator[Hit]:
 
 
 class _Named(NamedTuple):
-    """A name that promises a credential, where it ends, and what stands between it and the value."""
+    """The name of a credential, the place of its end, and the separator before the value."""
 
     kind: Strength
     last: int

@@ -58,8 +58,8 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A credential in a text: from `start` to `end` is what has to go to conceal it, `value` what it is known by. `user` is
-    the name that it is the password of, if that is known."""
+    """A credential in a text. Concealing removes the text from `start` to `end`; `value` gives the fingerprint. `user` is
+    the name of the user of a password, if the text has it."""
 
     detector: str
     kind: Kind

@@ -1,7 +1,7 @@
-"""Finds credentials by the sentences, commands, statements and links that give them. Pure.
+"""Finds credentials in sentences, commands, statements and links. Pure.
 
-Each phrase has a sign, which one pass over a text looks for, and an expression that is tried only where the sign is. The
-last group of an expression is the credential; a group before it is the name of its user.
+Each phrase has a sign and an expression. One pass over a text looks for all signs. Only a text with a sign is searched
+by the expressions. The last group of an expression is the credential; a group before it is the name of its user.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Accepts = Callable[[str], bool]
 
 
 class Phrase(NamedTuple):
-    """One way to give a credential. `sign` is an RE2 expression for a short part of it; of `words`, if there are any, each
-    lowered text that has it has one."""
+    """A form of giving a credential. `sign` is an RE2 expression for a short part of it. Each lowered text with the sign has
+    one of `words`, if there are any."""
 
     detector: str
     words: tuple[bytes, ...]
