@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 from gateway.inspection.common_words import COMMON, NAMING
+from gateway.text_cache import short_text_cache
 
 _LONGEST_VALUE: Final = 64
 _LONGEST_WORD: Final = 18
@@ -144,7 +144,7 @@ def _odd_case(run: str, humps: list[str]) -> int:
     return _ODD * (stray + choppy) + brief + (len(first) < _SHORT and first.isupper())
 
 
-@lru_cache(maxsize=4_096)
+@short_text_cache(4_096)
 def _odd_word(word: str) -> int:
     lowered = word.lower()
     if lowered in _KNOWN or len(word) <= _SHORT:
