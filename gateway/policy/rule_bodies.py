@@ -65,12 +65,13 @@ class Types(Protocol):
 
 
 class Body:
-    """One look through a rule of a module. Without `reports` it tells no problems, and no calls."""
+    """One look through a rule of a module. It reports problems if `reports`, and calls of functions if `is_run`."""
 
-    def __init__(self, types: Types, module: Module, *, reports: bool) -> None:
+    def __init__(self, types: Types, module: Module, *, reports: bool, is_run: bool = False) -> None:
         self._types = types
         self._module = module
         self._reports = reports
+        self._is_run = is_run
         self._replaced: frozenset[str] = frozenset()
         """`input` or `data`, inside of a statement whose `with` replaces a part of it."""
 
@@ -154,8 +155,9 @@ class Body:
             if name != "_":
                 environment[name] = value
         elif "Array" in pattern:
-            for item in pattern["Array"]["items"]:
-                self.bind(item, Value(value_types.items(value.type), value.firm), environment)
+            written = pattern["Array"]["items"]
+            for item, known in zip(written, value_types.parts(value.type, len(written)), strict=True):
+                self.bind(item, Value(known, value.firm), environment)
         elif "Object" in pattern:
             for _, _, item in pattern["Object"]["fields"]:
                 self.bind(item, UNKNOWN, environment)
@@ -175,8 +177,9 @@ class Body:
 
     def _collected(self, node: Node, inner: Node, environment: Environment) -> Value:
         items = [self.value(item, environment) for item in inner["items"]]
-        kind = "array" if "Array" in node else "set"
-        return Value((Collection(kind, _common(items)),))
+        if "Set" in node:
+            return Value((Collection("set", _common(items)),))
+        return Value((Collection("array", _common(items), tuple(item.type if item.firm else None for item in items)),))
 
     def _mapping(self, _: Node, inner: Node, environment: Environment) -> Value:
         fields: dict[str, Type] = {}
@@ -295,7 +298,7 @@ class Body:
         return Value(value_types.of_kinds(BUILTINS[name].result))
 
     def _own_call(self, path: Path, operands: Sequence[Operand]) -> Value:
-        if self._reports:
+        if self._is_run:
             self._types.is_called(path, [operand.value for operand in operands])
         return UNKNOWN if "data" in self._replaced else Value(self._types.result_of(path))
 

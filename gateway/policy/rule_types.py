@@ -42,7 +42,8 @@ class RuleTypes:
     def check(self, path: Path) -> None:
         """Look through the definitions of a rule. A function is looked through after the rules that call it."""
         if self._is_function(path):
-            self._evaluate(path, self._parameters(path), reports=True)
+            # A call in a function that no rule calls is never made.
+            self._evaluate(path, self._parameters(path), reports=True, is_run=path in self._calls)
         else:
             self.of(path)
 
@@ -51,7 +52,7 @@ class RuleTypes:
         if self._is_function(path) or path in self._under_way:
             return None
         if path not in self._values:
-            self._values[path] = self._evaluate(path, (), reports=True)
+            self._values[path] = self._evaluate(path, (), reports=True, is_run=True)
         return self._values[path]
 
     def items_of(self, rule: Rule) -> Type:
@@ -102,16 +103,18 @@ class RuleTypes:
             for index in range(self.arity(path))
         ]
 
-    def _evaluate(self, path: Path, parameters: Sequence[Value], *, reports: bool) -> Type:
+    def _evaluate(self, path: Path, parameters: Sequence[Value], *, reports: bool, is_run: bool = False) -> Type:
         self._under_way.add(path)
         try:
-            return value_types.union(self._defined(rule, parameters, reports=reports) for rule in self.tree.rules(path))
+            return value_types.union(
+                self._defined(rule, parameters, reports=reports, is_run=is_run) for rule in self.tree.rules(path)
+            )
         finally:
             self._under_way.discard(path)
 
-    def _defined(self, rule: Rule, parameters: Sequence[Value], *, reports: bool) -> Type:
+    def _defined(self, rule: Rule, parameters: Sequence[Value], *, reports: bool, is_run: bool = False) -> Type:
         """Return the type of what one definition of a rule gives."""
-        body = Body(self, rule.module, reports=reports)
+        body = Body(self, rule.module, reports=reports, is_run=is_run)
         environment: dict[str, Value] = {}
         for index, pattern in enumerate(_arguments(rule)):
             body.bind(pattern, parameters[index] if index < len(parameters) else UNKNOWN, environment)

@@ -36,10 +36,11 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """An array or a set, and the type of its items."""
+    """An array or a set, and the type of its items. `parts` are the types of each item of an array of known length."""
 
     kind: str
     items: Type = None
+    parts: tuple[Type, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,14 @@ def _items(item: Alternative) -> Type:
     if isinstance(item, Object):
         return union([*item.fields.values(), *([] if item.closed else [item.rest])])
     return None
+
+
+def parts(value: Type, count: int) -> tuple[Type, ...]:
+    """Return the types of the items of an array with this many items."""
+    known = [item.parts for item in value or () if isinstance(item, Collection) and item.parts is not None]
+    if value is None or len(known) < len(value) or any(len(item) != count for item in known):
+        return (items(value),) * count
+    return tuple(union(item[index] for item in known) for index in range(count))
 
 
 def from_schema(schema: Mapping[str, Any], name: str) -> Type:

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.policy.conftest import ROOT
-from tests.policy.variants import AROUND, DATA, FUNCTIONS_RIGHT, MINE, OPA_IS_SILENT, PACKAGE, RIGHT, WRONG, denial
+from tests.policy.variants import (
+    AROUND,
+    DATA,
+    FUNCTIONS_RIGHT,
+    MINE,
+    OPA_IS_SILENT,
+    PACKAGE,
+    RIGHT,
+    RIGHT_TOO,
+    WRONG,
+    denial,
+)
 
 pytestmark = pytest.mark.opa
 
@@ -26,6 +37,11 @@ def opas_verdict(text: str, folder: Path, opa: Path) -> list[str]:
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_rule_passes_in_opa(name: str, tmp_path: Path, opa_path: Path):
     assert opas_verdict(denial(RIGHT[name]), tmp_path, opa_path) == []
+
+
+@pytest.mark.parametrize("body", RIGHT_TOO)
+def test_one_more_right_rule_passes_in_opa(body: str, tmp_path: Path, opa_path: Path):
+    assert opas_verdict(denial(body), tmp_path, opa_path) == []
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -204,6 +204,30 @@ async def test_grants_with_problems_are_not_put_into_force(tree: Tree):
     assert await _effect(folder) == "allow"
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gateway/decision/data.json": '{"result": {"effect": "allow"}}'}, "and so does a rule"),
+        ({"gateway/more/more.rego": "package gateway.more\n\nx if input.subjct.id\n"}, "did you mean `subject`?"),
+        (
+            {"gateway/denials/x/x.rego": 'package gateway.denials.x\n\ndenials contains {"code": "x/y"}\n'},
+            "the decision never asks `data.gateway.denials.x.denials`",
+        ),
+    ],
+)
+async def test_a_policy_with_a_mistake_that_nothing_shows_leaves_the_last_good_in_force(
+    opened: PolicyFolder, tree: Tree, change: dict[str, str], said: str
+):
+    before = opened.revision
+    tree(EMPTY_GRANTS | change)
+    await opened.look()
+
+    assert not await opened.look()
+    assert said in str(opened.problem)
+    assert opened.revision == before
+    assert await _effect(opened) == "allow"
+
+
 async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     """The shipped rules about limits, beside a decision that asks for none."""
     name = "gateway/problems/problems.rego"
