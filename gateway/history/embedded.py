@@ -113,6 +113,11 @@ class History:
         self.admit(TaskHistory(task, principal.key, principal.parties, now))
         return task
 
+    def require_room(self, principal: Principal, now: float) -> None:
+        """Raise `HistoryFull` if the caller cannot open another task, however small."""
+        self.forget(now)
+        self._kept.require_room(principal)
+
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
         """Keep a declared task. `content` is of its goal and its contract's destinations.
 

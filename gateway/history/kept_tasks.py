@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.history.task_history import TaskHistory
     from gateway.model.caller import Principal
 
+MAX_IMPLICIT: Final = 4
+"""Implicit tasks of a caller at once. Earlier ones are many only while calls of each are open; then the latest goes on."""
 REMEMBERED: Final = 3600.0
 """Seconds for which a declared task can be asked about after it has expired."""
 
@@ -51,12 +53,12 @@ class KeptTasks:
 
     def present(self, principal: Principal, now: float) -> TaskHistory | None:
         """Return the implicit task of a caller for a request at `now`; `None` if the request begins a new task. Without room
-        for another the latest task goes on."""
+        for another, or with many that cannot end, the latest task goes on."""
         ids = self._implicit.get(principal.key)
         if ids is None:
             return None
         latest = self._all[ids[-1]]
-        is_over = now - latest.task.opened >= self._lifetime
+        is_over = now - latest.task.opened >= self._lifetime and len(ids) < MAX_IMPLICIT
         return None if is_over and self._full(principal) is None else latest
 
     def earlier(self, kept: TaskHistory) -> list[TaskHistory]:

@@ -68,6 +68,7 @@ class Refused(Reply):
 class TaskStore(Protocol):
     """Where tasks are kept: `history.History`."""
 
+    def require_room(self, principal: Principal, now: float) -> None: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
     def end(self, task: Task, how: End) -> JsonObject: ...
@@ -118,6 +119,7 @@ class TaskEndpoints:
         declared = read(request.body)
         if isinstance(declared, Reason):
             return _refused(declared)
+        self._store.require_room(request.principal, request.now)
         task = _task(self._new_id(), declared, request.now)
         content = self._inspect(task.goal, task.contract)
         if len(content.sightings) > MAX_CREDENTIALS:

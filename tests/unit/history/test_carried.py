@@ -12,6 +12,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.history import History, Restored, Store, rebuild, restore, snapshot
+from gateway.history.kept_tasks import MAX_IMPLICIT
 from gateway.history.state import MAX_SAID
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -365,6 +366,19 @@ def test_a_call_that_is_open_over_two_ends_is_carried_on_beside_the_task_between
     assert facts.credentials[0].origin_audience == "a"
     assert facts.labels is not None
     assert facts.labels.confidentiality is Sensitivity.RESTRICTED
+
+
+def test_calls_that_never_end_make_no_endless_row_of_tasks(caller: Caller):
+    """The readings of each would be looked through at every call."""
+    tasks: list[Task] = []
+    for number in range(20):
+        caller.at(number * LIFETIME)
+        tasks.append(caller.task)
+        caller.begin(f"system-{number}")
+
+    assert len({task.id for task in tasks}) == MAX_IMPLICIT
+    assert len(caller.history.readings_of(tasks[-1])) == MAX_IMPLICIT
+    assert len(caller.history.facts(tasks[-1], 20 * LIFETIME).audiences) == 20 - MAX_IMPLICIT + 1
 
 
 def test_a_declared_task_begins_with_nothing_read(caller: Caller):

@@ -138,6 +138,24 @@ async def test_a_handle_of_another_task_is_not_known(concealed: Bench):
     assert (await concealed.ask(call(q=handle))).status == 200
 
 
+@requirement("conceal/handles", "history/implicit")
+async def test_a_handle_of_the_implicit_task_before_is_put_back_for_its_own_system_and_no_other(
+    concealed: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """An agent that never pauses still has it in its context when its task has had its time."""
+    handle = await handle_of(concealed)
+    (first,) = concealed.gateway.history.tasks()
+    first.task = replace(first.task, opened=first.task.opened - 10 * 3600)
+
+    assert (await concealed.ask(call(q=handle))).status == 200
+    assert VALUE.encode() in (concealed.upstream.sent[-1].body or b"")
+    used = {entry["task"]["id"] for entry in concealed.entries("call")}
+    assert len(used) == 2
+    target = concealed.gateway.catalogue.target("files", "tool", "read_file")
+    always(monkeypatch, concealed, replace(target, audience="https://elsewhere.example"))
+    assert (await concealed.ask(call(q=handle))).codes == ["credential-chain/presentation"]
+
+
 @requirement("conceal/handles")
 async def test_what_was_put_back_does_not_come_back(there: Bench, monkeypatch: pytest.MonkeyPatch):
     """Not even where it does not look like a credential, in an answer that was not to be concealed."""

@@ -279,3 +279,32 @@ def test_the_keys_are_published(desk: Desk):
     assert reply.status == 200
     assert json.loads(reply.body) == desk.tokens.jwks()
     assert dict(reply.headers)[b"cache-control"] == b"max-age=300"
+
+
+async def test_without_room_a_declaration_is_not_even_searched(desk: Desk, me: Principal, you: Principal):
+    """The search takes milliseconds, and whoever is refused may ask again without end."""
+    for _ in range(3):
+        assert (await desk.ask(me, "POST", "/tasks", BODY))[0] == 201
+
+    status, answer = await desk.ask(me, "POST", "/tasks", BODY)
+
+    assert (status, answer["error"]["code"]) == (503, "history/full")
+    assert len(desk.inspected) == len(desk.written) == 3
+    assert (await desk.ask(you, "POST", "/tasks", BODY))[0] == 201
+
+
+async def test_a_declaration_with_many_credentials_is_refused(
+    desk: Desk, me: Principal, monkeypatch: pytest.MonkeyPatch
+):
+    def inspect(count: int) -> None:
+        found = tuple(Sighting(f"fp:{number}", "jwt") for number in range(count))
+        monkeypatch.setattr(desk.endpoints, "_inspect", lambda _goal, _contract: ResultContent(found))  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
+
+    inspect(17)
+    status, answer = await desk.ask(me, "POST", "/tasks", BODY)
+    inspect(16)
+
+    assert (status, answer["error"]["code"]) == (400, "task/invalid")
+    assert "more than 16 credentials" in answer["error"]["message"]
+    assert len(desk.history) == 0
+    assert (await desk.ask(me, "POST", "/tasks", BODY))[0] == 201
