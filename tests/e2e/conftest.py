@@ -127,7 +127,7 @@ def roomy_policy(folder: Path) -> Path:
     chain = tree / "gateway/denials/credential_chain/credential_chain.rego"
     before, rule, after = chain.read_text("utf-8").partition("# title: A person decides on a new credential\n")
     assert rule
-    after = after.replace('properties.effect == "mint"', 'properties.effect == "never"', 1)
+    after = after.replace('properties.effect == "mint"', 'properties.effect == "mint"\n\tfalse', 1)
     chain.write_text(before + rule + after, "utf-8")
     return tree
 
