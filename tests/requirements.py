@@ -127,6 +127,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
         "fault/rolling-restart": Requirement("docs/operations.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),
         # --- operations ---------------------------------------------------------------------------
+        "operations/keys": Requirement("docs/operations.md#keys", "Keys are separate and can be given; one that is given or that a journal needs is never made anew."),
         "operations/mounted-keys": Requirement("docs/operations.md#keys", "Keys that the kubelet mounts and an fsGroup folder are accepted where nobody else can write."),
         "operations/probes": Requirement("docs/operations.md#start-stop-health", "/healthz, /readyz and /metrics answer at any address; under another name they reveal nothing."),
         "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),

@@ -24,9 +24,11 @@ VOCABULARY = {
     "config",
     "file_access",
     "key_files",
+    "keys",
     "protocol",
     "signing_keys",
     "strict_yaml",
+    "subkeys",
     "text_cache",
 }
 """What every part may import."""
@@ -126,6 +128,7 @@ PURE = (
     "gateway.replay.secrets",
     "gateway.replay.trace",
     "gateway.strict_yaml",
+    "gateway.subkeys",
     "gateway.tasks.contract",
     "gateway.tasks.selection",
     "gateway.tasks.tokens",

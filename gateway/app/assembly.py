@@ -24,19 +24,19 @@ from gateway.config import Configuration
 from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.origins import Origins
-from gateway.journal.chain import subkey
 from gateway.journal.entry import start_entry
-from gateway.journal.keys import load_key
-from gateway.journal.storage import lock
+from gateway.journal.storage import has_begun, lock
 from gateway.journal.writer import Journal
+from gateway.keys import Keys
+from gateway.keys import load as load_keys
 from gateway.model.content import ResultContent
 from gateway.model.task import Contract
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
+from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
-from gateway.tasks.keys import load_key as load_task_key
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
@@ -53,8 +53,8 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         tracing = _tracing(stack, configuration)
-        key = load_key(configuration.state, configuration.journal.path)
-        journal, recorder = _record(stack, configuration, key, metrics, clock)
+        keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
+        journal, recorder = _record(stack, configuration, keys, metrics, clock)
         policy = await _policy(stack, configuration, recorder, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
         identities = await _identities(stack, configuration, clock)
@@ -64,13 +64,13 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         ownership, unanswered = Ownership(clock), Ownership(clock)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         history = memory.history(configuration, origins, vault, clock)
-        write_down = await memory.remembered(configuration, history, journal, key=key, clock=clock)
+        write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock)
         stack.push_async_callback(write_down)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))
-        tokens = TaskTokens(load_task_key(configuration.state), base_url=configuration.base_url)
-        inspector = content.inspector(configuration, key, metrics)
+        tokens = TaskTokens(keys.tokens, base_url=configuration.base_url)
+        inspector = content.inspector(configuration, keys.fingerprints, metrics)
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -79,7 +79,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             journal=journal,
             flood=flood,
             upstreams=upstreams,
-            sessions=Sessions(subkey(key, "sessions")),
+            sessions=Sessions(subkey(keys.sessions, "sessions")),
             ownership=ownership,
             conversations=Conversations(),
             unanswered=unanswered,
@@ -109,11 +109,11 @@ def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
 
 
 def _record(
-    stack: AsyncExitStack, configuration: Configuration, key: bytes, metrics: Metrics, clock: Callable[[], float]
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, metrics: Metrics, clock: Callable[[], float]
 ) -> tuple[Journal, EventRecorder]:
     """The journal, and what is written into it beside requests."""
     stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
-    journal = Journal.open(configuration.journal, key=key, clock=clock)
+    journal = Journal.open(configuration.journal, key=keys.chain, fingerprints=keys.fingerprints, clock=clock)
     stack.push_async_callback(journal.close)
     metrics.open_calls.set_function(lambda: journal.open_calls)
     recorder = EventRecorder(journal, metrics)

@@ -13,7 +13,6 @@ from gateway.inspection.credentials.detect import Detector, detectors
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions, unknown
-from gateway.journal.chain import subkey
 from gateway.journal.redaction import Spots, recorded
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
@@ -21,6 +20,7 @@ from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Target
 from gateway.model.wire import JsonObject
+from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger("gateway")

@@ -16,10 +16,10 @@ from gateway.config import Configuration
 from gateway.errors import HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.inspection.credentials.origins import Origins
-from gateway.journal.chain import subkey
 from gateway.journal.redaction import concealed
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
+from gateway.keys import Keys
 
 log = structlog.get_logger("gateway")
 
@@ -34,19 +34,19 @@ def history(configuration: Configuration, origins: Origins, vault: Vault, clock:
 
 
 async def remembered(
-    configuration: Configuration, history: History, journal: Journal, *, key: bytes, clock: Callable[[], float]
+    configuration: Configuration, history: History, journal: Journal, *, keys: Keys, clock: Callable[[], float]
 ) -> Callable[[], Awaitable[None]]:
     """Restore history from the snapshot and the journal of the gateway before this one. Returns what writes a new snapshot.
 
     Raises `JournalError` for a journal that is not as it was written: a task would seem to have done less than it did.
     """
-    store = Store(configuration.state / "history", subkey(key, "history"))
+    store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
     rebuilt = rebuild(
         history,
-        entries(configuration.journal.path, key=key, journal=restored.journal, after=restored.seq),
+        entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=restored.seq),
         restored,
     )
     lost = lost_end(history, restored, rebuilt, journal.taken_up)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cryptography import x509
 
-from gateway import config
+from gateway import config, keys
 from gateway.cli import catalogue, grant_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
@@ -22,7 +22,6 @@ from gateway.identity.identities import Identities
 from gateway.inspection import suppressions
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import detectors
-from gateway.journal import keys as journal_keys
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
@@ -31,6 +30,7 @@ from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+from gateway.subkeys import key_id
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
@@ -355,7 +355,7 @@ def _labelled(tool: Target, settings: Configuration) -> bool:
 def _journal(settings: Configuration) -> Iterator[Finding]:
     folder = settings.journal.path
     try:
-        key = journal_keys.read_key(settings.state)
+        found = keys.read(settings, begun=storage.has_begun(folder))
         if not folder.exists():
             yield _creatable(folder)
             return
@@ -375,16 +375,14 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     except GatewayError as error:
         yield _failed("journal", error)
         return
-    yield _continued(folder, key, settings.state, len(segments))
+    yield _continued(folder, found, len(segments))
 
 
-def _continued(folder: Path, key: bytes | None, state: Path, segments: int) -> Finding:
-    """Whether a gateway could go on with a journal that is there."""
-    if key is None and segments:
-        return _failed("journal", journal_keys.lost(state, folder))
+def _continued(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> Finding:
+    """Return whether a gateway could go on with a journal that is there."""
     try:
-        if key is not None:
-            recovery.require_end(folder, Chain.of(key))
+        if segments:
+            recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))
     except GatewayError as error:
         return _failed("journal", error)
     return Finding("ok", "journal", f"{folder}: {counted(segments, 'segment')}, writable")

@@ -33,10 +33,11 @@ def explain(
 ) -> None:
     """Tell a recorded decision: who asked for what, which rule answered, on which facts, which earlier calls made them,
     and what would make it pass."""
-    from gateway.journal import keys, reader
+    from gateway import keys
+    from gateway.journal import reader
 
     settings = configuration(config)
-    key = keys.read_key(settings.state)
+    key = keys.read_chain(settings)
     entries = [cast("dict[str, Any]", entry) for entry in reader.find(settings.journal.path, decision_id, key=key)]
     decision = next((entry for entry in entries if entry["kind"] in {"call", "refused"}), None)
     if decision is None:

@@ -37,6 +37,7 @@ from gateway.errors import JournalError
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from gateway.config import Configuration
     from gateway.journal.reader import Verification
     from gateway.journal.verification import Known, Problem
     from gateway.model.wire import JsonObject
@@ -77,16 +78,17 @@ def verify(
 
     Also check that the journal goes as far as the snapshots of history in the state folder.
     """
-    from gateway.journal import keys, reader
+    from gateway import keys
+    from gateway.journal import reader
 
     if head is not None and _HEAD.fullmatch(head) is None:
         raise typer.BadParameter(
             f"{head!r} is no head; write all 64 digits of one that `opagate journal verify` printed"
         )
     settings = configuration(config)
-    key, folder = keys.read_key(settings.state), path or settings.journal.path
+    key, folder = keys.read_chain(settings), path or settings.journal.path
     # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
-    known, edited = (None, None) if key is None or path is not None else _known(settings.state, key)
+    known, edited = (None, None) if key is None or path is not None else _known(settings)
     with _progress("Checking the journal") as advance:
         found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
     if edited is not None:
@@ -99,14 +101,18 @@ def verify(
         raise typer.Exit(1)
 
 
-def _known(state: Path, key: bytes) -> tuple[Known | None, Problem | None]:
-    """The last entry that the snapshots of history know, or why nobody can say."""
+def _known(settings: Configuration) -> tuple[Known | None, Problem | None]:
+    """Return the last entry in the snapshots of history, or the problem with the snapshots."""
+    from gateway import keys
     from gateway.errors import HistoryError
     from gateway.history.store import Store, StoreEdited
-    from gateway.journal.chain import subkey
     from gateway.journal.verification import Fault, Known, Problem
 
-    store = Store(state / "history", subkey(key, "history"))
+    key = keys.read_snapshots(settings)
+    if key is None:
+        note("the end of the journal was compared with nothing: the key of fingerprints is not there")
+        return None, None
+    store = Store(settings.state / "history", key)
     try:
         stored = store.load()
     except StoreEdited as error:
@@ -245,7 +251,8 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Let the oldest segments go. What stays can be verified as before. May run beside the gateway."""
-    from gateway.journal import keys, retention
+    from gateway import keys
+    from gateway.journal import retention
     from gateway.journal.chain import timestamp
 
     now = time.time()
@@ -255,7 +262,7 @@ def prune(
     if archive is None and not yes:
         raise typer.BadParameter("the entries would be gone for good; name an --archive folder, or add --yes")
     settings = configuration(config)
-    key = keys.read_key(settings.state)
+    key = keys.read_chain(settings)
     if key is None:
         raise JournalError(f"there is no journal key in {settings.state}", "name the gateway's configuration")
     done = retention.prune(

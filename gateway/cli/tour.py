@@ -17,12 +17,12 @@ import httpx2
 from mcp import MCPError
 from rich.text import Text
 
-from gateway import app
+from gateway import app, keys
 from gateway.cli import trial
 from gateway.cli.terminal import line, out, plain, styled
 from gateway.demo import agent
 from gateway.errors import UpstreamUnreachable
-from gateway.journal import keys, reader
+from gateway.journal import reader
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -55,7 +55,7 @@ async def run(*, port: int | None, state: Path | None, form: Form) -> bool:
         async with trial.serving(port=port or trial.free_port(), state=state or Path(folder)) as configuration:
             async with _up(configuration):
                 await _walk(configuration, tally, form)
-            record = reader.verify(configuration.journal.path, key=keys.read_key(configuration.state))
+            record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
         _finish(tally, record, form)
         return tally.unexpected == 0 and record.ok
 

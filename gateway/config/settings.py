@@ -335,6 +335,21 @@ class Limits(Settings):
     drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after that.")
 
 
+class KeySettings(Settings):
+    """Files of the gateway's keys. A key that is given here is never made; the others are, below `state`."""
+
+    chain: FilePath | None = Field(
+        default=None, description="Links the journal. Each gateway has its own; by default `<state>/journal-key`."
+    )
+    sessions: FilePath | None = Field(default=None, description="Seals session ids; by default `<state>/sessions-key`.")
+    fingerprints: FilePath | None = Field(
+        default=None, description="Digests arguments, words and credentials; by default `<state>/fingerprints-key`."
+    )
+    tokens: FilePath | None = Field(
+        default=None, description="Signs task tokens: P-256 in PEM; by default `<state>/gateway-key.pem`."
+    )
+
+
 class Telemetry(Settings):
     """Logs and traces. Metrics are at `/metrics`."""
 
@@ -357,6 +372,7 @@ class Configuration(Settings):
     allowed_origins: tuple[Origin, ...] = Field(default=(), description="Further accepted `Origin` values.")
     tls: TlsSettings | None = Field(default=None, description="HTTPS.")
     state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
+    keys: KeySettings = Field(default=KeySettings(), description="The gateway's keys, each for one purpose.")
     identity: tuple[Identity, ...] = Field(
         default=(), description="Who may call: whoever one of these identifies. Without any, nobody."
     )

@@ -28,6 +28,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
+from gateway.subkeys import key_id, subkey
+
 GENESIS: Final = "0" * 64
 """The `prev` of the first line of a journal."""
 MAX_LINE: Final = 2**20
@@ -38,11 +40,6 @@ RESERVED: Final = frozenset({"seq", "time", "kind", "prev", "check"})
 _CHECK: Final = b',"check":"'
 _CHECK_LENGTH: Final = 32
 _TAIL_LENGTH: Final = len(_CHECK) + _CHECK_LENGTH + len(b'"}')
-
-
-def subkey(key: bytes, purpose: str) -> bytes:
-    """A key for one purpose, so that what is published under one says nothing about the other."""
-    return hmac.digest(key, b"opagate journal " + purpose.encode(), "sha256")
 
 
 class _Hash(Protocol):
@@ -76,8 +73,8 @@ class Chain:
 
     @property
     def key_id(self) -> str | None:
-        """Tells keys apart without saying anything about them."""
-        return None if self.key is None else hmac.digest(self.key, b"id", "sha256").hex()[:16]
+        """The name of the key in a heading."""
+        return None if self.key is None else key_id(self.key)
 
     def link(self, line: bytes) -> str:
         """64 hex digits over a whole line without its newline."""

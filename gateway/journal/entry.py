@@ -2,7 +2,7 @@
 
 | kind | when | fields |
 |---|---|---|
-| `segment` | first line of each file | segment, journal, chain, key, open |
+| `segment` | first line of each file | segment, journal, chain, key, fingerprints, open |
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |

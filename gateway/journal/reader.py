@@ -66,7 +66,7 @@ def verify(
 ) -> Verification:
     """Check every line of the journal in a folder. Raises `JournalError` if it cannot be read.
 
-    `key` is the deployment's journal key (`keys.read_key`), `head` a head that was noted earlier: the journal has to
+    `key` is the deployment's journal key (`keys.read_chain`), `head` a head that was noted earlier: the journal has to
     hold the line that it belongs to. `known` was read before this call: the journal has to go as far. `on_progress` is called with bytes read and bytes in all, each MiB.
     `pause` waits for a running gateway that is in the middle of a line.
     """
@@ -239,10 +239,9 @@ def first_of(path: Path) -> JsonObject:
 
 
 def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[JsonObject, ...]:
-    """The entries about one decision, oldest first; none if it is not in the journal.
+    """Return the entries about one decision, oldest first; no entry for an unknown decision.
 
-    With the deployment's journal key (`keys.read_key`) each of them is checked. Raises `JournalError`, also for one that
-    is not as it was written.
+    With the deployment's journal key (`keys.read_chain`) each entry is checked. Raises `JournalError`, also for an edited entry.
     """
     mark, chain = msgspec.json.encode(decision_id), None if key is None else Chain.of(key)
     return tuple(

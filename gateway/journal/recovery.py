@@ -44,15 +44,18 @@ class End:
     unsettled: tuple[str, ...]
 
 
-def recover(folder: Path, chain: Chain, disk: Disk) -> tuple[End | None, tuple[Torn, ...]]:
-    """The end of the journal in a folder, `None` if it has no line yet, and what had to be moved aside.
+def recover(
+    folder: Path, chain: Chain, disk: Disk, fingerprints: str | None = None
+) -> tuple[End | None, tuple[Torn, ...]]:
+    """Return the end of the journal in a folder, `None` for a journal without a line, and the parts that were moved aside.
 
-    Raises `JournalError` if the last segment is not one that this key wrote, and `OSError`.
+    Raises `JournalError` if another key wrote the last segment or made the digests in it, and `OSError`. `fingerprints` is the id of
+    the key of digests; without it that is not looked at.
     """
     torn: list[Torn] = []
     for number, path in reversed(segments(folder)):
         with path.open("rb") as file:
-            end, rest = _scan(file, chain, Place(path.name, number, 1), path)
+            end, rest = _scan(file, chain, Place(path.name, number, 1), path, fingerprints)
         if rest:
             torn.append(Torn(rest, set_aside(path, rest, disk).name))
             _cut(path, end.size if end else 0, disk)
@@ -63,11 +66,11 @@ def recover(folder: Path, chain: Chain, disk: Disk) -> tuple[End | None, tuple[T
     return None, tuple(torn)
 
 
-def require_end(folder: Path, chain: Chain) -> None:
+def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> None:
     """As `recover`, with nothing changed. Raises `JournalError` and `OSError`."""
     for number, path in segments(folder)[-1:]:
         with path.open("rb") as file:
-            _scan(file, chain, Place(path.name, number, 1), path)
+            _scan(file, chain, Place(path.name, number, 1), path, fingerprints)
 
 
 def damaged(path: Path, line: int, message: str) -> JournalError:
@@ -78,7 +81,7 @@ def damaged(path: Path, line: int, message: str) -> JournalError:
     )
 
 
-def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End | None, bytes]:
+def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path, fingerprints: str | None) -> tuple[End | None, bytes]:
     """Follow a segment from its heading to its last whole line; also the bytes after that."""
     position, size, line_number = lost(Position()), 0, 0
     unsettled: dict[str, None] = {}
@@ -87,6 +90,8 @@ def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End |
         position, problem = follow(chain, position, line[:-1], Place(place.segment, place.number, line_number))
         if problem is not None:
             raise damaged(path, line_number, problem.message)
+        if line_number == 1 and fingerprints is not None:
+            _require_fingerprints(position, path, fingerprints)
         size += len(line)
         _settle(position, unsettled)
     rest = line + file.read()
@@ -109,6 +114,15 @@ def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path) -> tuple[End |
         ),
         rest,
     )
+
+
+def _require_fingerprints(heading: Position, path: Path, fingerprints: str) -> None:
+    """Refuse a journal with digests under another key: no task would know its credentials and words again."""
+    if (heading.entry or {}).get("fingerprints") != fingerprints:
+        raise JournalError(
+            f"the digests in {path} were made with another key of fingerprints",
+            "put that key back; to go on without, move the journal folder away and delete the state's history folder",
+        )
 
 
 def _settle(position: Position, unsettled: dict[str, None]) -> None:

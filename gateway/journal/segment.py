@@ -39,14 +39,18 @@ class Pending(NamedTuple):
 
 
 class Appender:
-    """Adds lines to the last segment. `durable` is whether a finished segment is synced before the next begins."""
+    """Adds lines to the last segment. `durable`: a finished segment is synced before the next begins. `fingerprints` names the
+    key of the digests in the entries."""
 
-    def __init__(self, folder: Path, chain: Chain, disk: Disk, *, limit: int, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, chain: Chain, disk: Disk, *, limit: int, durable: bool, fingerprints: str = ""
+    ) -> None:
         self._folder = folder
         self._chain = chain
         self._disk = disk
         self._limit = limit
         self._durable = durable
+        self._fingerprints = fingerprints
         self._fd: int | None = None
         self._kept: Kept | None = None
         self._lines = 0
@@ -196,6 +200,7 @@ class Appender:
                 "journal": self._journal,
                 "chain": self._chain.name,
                 "key": self._chain.key_id,
+                "fingerprints": self._fingerprints,
                 "open": list(self.open),
             }
         )

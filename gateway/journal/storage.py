@@ -45,6 +45,11 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def has_begun(folder: Path) -> bool:
+    """Return whether there is a journal in a folder. Raises `JournalError`."""
+    return folder.exists() and bool(segments(folder))
+
+
 class InUse(JournalError):
     """Another gateway uses the folder."""
 

@@ -1,6 +1,6 @@
 """The journal that the gateway writes.
 
-    journal = Journal.open(settings.journal, key=keys.load_key(settings.state, settings.journal.path), clock=time.time)
+    journal = Journal.open(settings.journal, key=keys.chain, fingerprints=keys.fingerprints, clock=time.time)
     await journal.append("call", entry.call_entry(...))
     await journal.close()
 
@@ -24,13 +24,14 @@ import msgspec
 import structlog
 
 from gateway.errors import JournalError
-from gateway.journal.chain import RESERVED, Chain, subkey, timestamp
+from gateway.journal.chain import RESERVED, Chain, timestamp
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.outage import Outage, abandoned
 from gateway.journal.recovery import Torn, recover
 from gateway.journal.redaction import plain
 from gateway.journal.segment import Appender, Pending
 from gateway.journal.storage import Disk, lock, prepare_folder
+from gateway.subkeys import key_id, subkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,11 +89,14 @@ class Journal:
         settings: JournalSettings,
         *,
         key: bytes,
+        fingerprints: bytes,
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
         disk: Disk | None = None,
     ) -> Journal:
         """Lock the journal and go on after its last whole line, or begin one. Raises `JournalError`.
+
+        `key` is that of the chain; `fingerprints` is that of all digests in the entries, and a journal has one.
 
         What a crash left is moved aside and noted (`recovered`), and calls without an outcome are given one
         (`abandoned`), before anything else is written.
@@ -101,10 +105,13 @@ class Journal:
         prepare_folder(settings.path, disk)
         lock_fd = lock(settings.path)
         durable = settings.fsync != "never"
-        appender = Appender(settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable)
+        named = key_id(fingerprints)
+        appender = Appender(
+            settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable, fingerprints=named
+        )
         try:
-            end = _resume(appender, settings.path, Chain.of(key), disk, new_id=new_id, time=timestamp(clock()))
-            fingerprint_key = subkey(key, "fingerprints")
+            end = _resume(appender, settings.path, Chain.of(key), disk, named, new_id=new_id, time=timestamp(clock()))
+            fingerprint_key = subkey(fingerprints, "fingerprints")
             return cls(settings, appender, disk, lock_fd, taken_up=end, fingerprint_key=fingerprint_key, clock=clock)
         except BaseException:
             appender.close()
@@ -302,10 +309,19 @@ class Journal:
             self._commit()
 
 
-def _resume(appender: Appender, folder: Path, chain: Chain, disk: Disk, *, new_id: Callable[[], str], time: str) -> int:
+def _resume(
+    appender: Appender,
+    folder: Path,
+    chain: Chain,
+    disk: Disk,
+    fingerprints: str,
+    *,
+    new_id: Callable[[], str],
+    time: str,
+) -> int:
     """Take up the journal and write down what was found. Return the number of the last entry before that."""
     try:
-        end, torn = recover(folder, chain, disk)
+        end, torn = recover(folder, chain, disk, fingerprints)
         if end is None:
             appender.begin(new_id(), time)
         else:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway.identity import development
-from gateway.journal.keys import read_key
 from gateway.journal.reader import Verification, verify
 from tests.gateway_process import GatewayProcess
 
@@ -174,7 +173,7 @@ def entries(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 def verified(folder: Path) -> Verification:
     """The journal, checked with the deployment's key."""
-    return verify(folder / "state/journal", key=read_key(folder / "state"))
+    return verify(folder / "state/journal", key=(folder / "state/journal-key").read_bytes())
 
 
 def until(holds: Callable[[], object], within: float = 30) -> None:

@@ -29,7 +29,7 @@ async def call(journal, numbers):
 async def main():
     path, fsync, segment = sys.argv[1:]
     settings = JournalSettings.model_validate({"path": Path(path), "fsync": fsync, "segment": int(segment)})
-    journal = Journal.open(settings, key=b"k" * 32, clock=time.time)
+    journal = Journal.open(settings, key=b"k" * 32, fingerprints=b"k" * 32, clock=time.time)
     print("open", flush=True)
     numbers = itertools.count()
     await asyncio.gather(*[call(journal, numbers) for _ in range(8)])

@@ -23,7 +23,7 @@ KEY = b"k" * 32
 
 
 def opened(folder: Path) -> Journal:
-    return Journal.open(JournalSettings(path=folder), key=KEY, clock=time.time)
+    return Journal.open(JournalSettings(path=folder), key=KEY, fingerprints=KEY, clock=time.time)
 
 
 def killed_under_load(command: list[str], folder: Path, fsync: str, lines: int) -> set[str]:

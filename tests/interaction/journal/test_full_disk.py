@@ -45,7 +45,7 @@ def file_size_limit(size: int) -> Generator[None]:
 
 def opened(folder: Path, fsync: str, segment: int) -> Journal:
     settings = JournalSettings.model_validate({"path": folder, "fsync": fsync, "segment": segment})
-    return Journal.open(settings, key=KEY, clock=time.time)
+    return Journal.open(settings, key=KEY, fingerprints=KEY, clock=time.time)
 
 
 async def fill(journal: Journal) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config, keys
 from gateway.errors import JournalError
 from gateway.history.store import Store
-from gateway.journal import keys, reader
-from gateway.journal.chain import subkey
+from gateway.journal import reader
 from gateway.journal.verification import Known
 from tests.requirements import requirement
 from tests.unit.harness import bench, call
@@ -18,9 +18,11 @@ from tests.unit.harness import bench, call
 
 def verified(folder: Path) -> tuple[bool, int]:
     """Whether the journal verifies beside the snapshots, and how many lost ends it tells of."""
-    key = keys.read_key(folder / "state")
+    configuration = config.parse("state: state", base=folder)
+    key, snapshots = keys.read_chain(configuration), keys.read_snapshots(configuration)
     assert key is not None
-    stored = Store(folder / "state/history", subkey(key, "history")).load()
+    assert snapshots is not None
+    stored = Store(folder / "state/history", snapshots).load()
     assert stored is not None
     found = reader.verify(folder / "state/journal", key=key, known=Known(stored.journal, stored.known))
     return found.ok, found.cuts

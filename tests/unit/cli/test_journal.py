@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config, keys
 from gateway.config import JournalSettings
 from gateway.history.store import Checkpoint, Row, Store
 from gateway.journal import reader
-from gateway.journal.chain import subkey
-from gateway.journal.keys import load_key
 from gateway.journal.storage import segments
 from gateway.journal.writer import Journal
+from gateway.keys import Keys
 from tests.unit.cli.conftest import Status
 
 DAY = 86_400.0
@@ -30,17 +30,23 @@ def opagate(status: Status, tmp_path: Path) -> Status:
     return lambda *words: status("journal", *words, "--config", "gateway.yaml")
 
 
+def loaded(folder: Path, *, begun: bool) -> Keys:
+    return keys.load(config.parse("journal: {path: journal}", base=folder), begun=begun)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A journal of entries from ten days ago until now, in many segments."""
     settings = JournalSettings.model_validate({"path": tmp_path / "journal", "fsync": "never", "segment": 900})
+    made = loaded(tmp_path, begun=False)
     now = time.time()
     hours = iter(range(1000))
 
     async def written() -> None:
         journal = Journal.open(
             settings,
-            key=load_key(tmp_path / "state", tmp_path / "journal"),
+            key=made.chain,
+            fingerprints=made.fingerprints,
             clock=lambda: now - 10 * DAY + next(hours) * 3600,
         )
         for number in range(230):
@@ -150,9 +156,9 @@ def test_a_head_that_the_journal_does_not_have_is_one_problem(
 @pytest.fixture
 def store(folder: Path, tmp_path: Path) -> Store:
     """Snapshots that know the journal up to its last entry: one task does, the checkpoint only half of it."""
-    key = load_key(tmp_path / "state", folder)
-    whole = reader.verify(folder, key=key)
-    made = Store(tmp_path / "state/history", subkey(key, "history"))
+    found = loaded(tmp_path, begun=True)
+    whole = reader.verify(folder, key=found.chain)
+    made = Store(tmp_path / "state/history", found.snapshots)
     rows = (Row("t1", whole.entries, b"meta", b"state"), Row("t2", 1, b"meta", b"state"))
     made.save(Checkpoint(whole.journal or "", whole.entries // 2, rows, ()))
     return made

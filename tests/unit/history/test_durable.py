@@ -211,7 +211,7 @@ class Written(Record):
             self.pending.append((kind, fields))
 
 async def main(folder):
-    journal = Journal.open(JournalSettings(path=folder, fsync="never"), key=b"k" * 32, clock=time.time)
+    journal = Journal.open(JournalSettings(path=folder, fsync="never"), key=b"k" * 32, fingerprints=b"k" * 32, clock=time.time)
     record = Written.__new__(Written)
     record.name, record.pending, record.entries = "live", [], []
     gateway = Gateway(new_history(), record)
@@ -241,7 +241,7 @@ async def test_nothing_is_forgotten_when_the_gateway_is_killed(tmp_path: Path):
     first = busy(expected)
     expected.settle(DECLARED, expected.begin(DECLARED, "open", CallContent({99: "d"})))
 
-    journal = Journal.open(JournalSettings(path=folder), key=KEY, clock=time.time)
+    journal = Journal.open(JournalSettings(path=folder), key=KEY, fingerprints=KEY, clock=time.time)
     after = new_history()
     try:
         rebuilt = rebuild(after, reader.entries(folder), Restored())

@@ -39,10 +39,18 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_journal(folder: Path, clock: Callable[[], float]) -> Callable[..., Journal]:
     def opened(
-        *, fsync: str = "never", segment: int = 2**20, key: bytes = KEY, disk: Disk | None = None, path: Path = folder
+        *,
+        fsync: str = "never",
+        segment: int = 2**20,
+        key: bytes = KEY,
+        fingerprints: bytes = KEY,
+        disk: Disk | None = None,
+        path: Path = folder,
     ) -> Journal:
         settings = JournalSettings.model_validate({"path": path, "fsync": fsync, "segment": segment})
-        return Journal.open(settings, key=key, clock=clock, new_id=lambda: "journal-1", disk=disk)
+        return Journal.open(
+            settings, key=key, fingerprints=fingerprints, clock=clock, new_id=lambda: "journal-1", disk=disk
+        )
 
     return opened
 

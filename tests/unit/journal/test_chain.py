@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.journal.chain import GENESIS, Chain, subkey, timestamp
+from gateway.journal.chain import GENESIS, Chain, timestamp
+from gateway.subkeys import subkey
 
 KEY = b"k" * 32
 

@@ -6,8 +6,9 @@ import pytest
 
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE, Chain
-from gateway.journal.recovery import recover
+from gateway.journal.recovery import recover, require_end
 from gateway.journal.storage import Disk
+from gateway.subkeys import key_id
 from tests.unit.journal.disks import WatchedDisk
 from tests.unit.journal.segments import SMALL, add, files
 
@@ -145,6 +146,26 @@ async def test_another_key_is_refused(write_journal: Callable[..., Awaitable[str
 
     with pytest.raises(JournalError, match="written with another key"):
         recover(folder, Chain.of(b"o" * 32), Disk())
+
+
+@pytest.mark.parametrize("segment", [2**20, SMALL])
+async def test_another_key_of_fingerprints_is_refused_before_anything_is_changed(
+    open_journal: Callable[..., Journal], write_journal: Callable[..., Awaitable[str]], folder: Path, segment: int
+):
+    """No task would know its credentials again."""
+    await write_journal(12, segment=segment)
+    last = files(folder)[-1]
+    with last.open("ab") as file:
+        file.write(b"torn")
+    before = [path.read_bytes() for path in files(folder)]
+
+    for attempt in (lambda: open_journal(fingerprints=b"o" * 32), lambda: require_end(folder, CHAIN, "other")):
+        with pytest.raises(JournalError, match=f"the digests in {last} were made with another key") as caught:
+            attempt()
+        assert "put that key back" in caught.value.remedy
+    assert [path.read_bytes() for path in files(folder)] == before
+    require_end(folder, CHAIN, key_id(KEY))
+    await open_journal().close()
 
 
 async def test_calls_without_an_outcome_are_found_over_segments(open_journal: Callable[..., Journal], folder: Path):

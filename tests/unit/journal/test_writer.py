@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import JournalError
-from gateway.journal.chain import subkey
 from gateway.journal.reader import entries, verify
+from gateway.subkeys import subkey
 from tests.unit.journal.segments import add
 
 if TYPE_CHECKING:
