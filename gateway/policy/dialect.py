@@ -11,6 +11,7 @@ few constructs, and nothing can interrupt it. The gateway therefore checks these
 - Paths of `json.remove` and `json.filter` are written out, without a leading slash and without `~`. Only OPA reads such
   a path as a JSON pointer; the embedded engine would remove nothing.
 - The value of `with` is no rule: an expression that reads the same rule has no value here.
+- No variable is called `input` or `data`, which OPA refuses.
 - No import shares its name with a rule of the package, and no part of a package is quoted.
 """
 
@@ -71,6 +72,7 @@ def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[
         yield _Problem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
     for rule in module.rules:
         yield from _chained(rule)
+        yield from _hidden_documents(rule)
     for node in nodes(module.rules):
         if "fcn" in node:
             yield from _call(node["fcn"], module, functions)
@@ -79,6 +81,30 @@ def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[
         elif "with_mods" in node:
             for modifier in cast("list[Any]", node["with_mods"]):
                 yield from _with(modifier, module, names, functions)
+
+
+def _hidden_documents(rule: dict[str, Any]) -> Iterator[_Problem]:
+    """Return the places at which a name of the rule's own hides `input` or `data`, which OPA refuses."""
+    for node in nodes(rule):
+        bound: list[Any] = list(node.get("args") or ()) if "refr" in node else []
+        if "AssignExpr" in node and node["AssignExpr"]["op"] == "ColEq":
+            bound.append(node["AssignExpr"]["lhs"])
+        bound += [{"Var": {"value": name, "span": node.get("span")}} for name in node.get("vars", ()) or ()]
+        if "domain" in node:
+            bound += [{"Var": {"value": node[key], "span": node.get("span")}} for key in ("key", "value")]
+        for pattern in bound:
+            for name in _names(pattern):
+                yield _Problem(line(rule), f"`{name}` is the name of a variable here", "give the variable another name")
+
+
+def _names(pattern: dict[str, Any]) -> Iterator[str]:
+    """Return `input` and `data` where a pattern gives them as names; a computed key of a mapping may read them."""
+    name = syntax.variable(pattern)
+    if name in {"input", "data"}:
+        yield name
+    items = pattern.get("Array", {}).get("items", [])
+    for part in (*items, *(value for _, _, value in pattern.get("Object", {}).get("fields", []))):
+        yield from _names(part)
 
 
 def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:

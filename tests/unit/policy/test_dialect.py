@@ -47,6 +47,7 @@ i2 if { some x in input.xs; data.gateway.decision.a with input as x with data.ga
 g["x"].y := 1
 h2 if { data.gateway.decision.a with input as {} with data.gateway.x as 1 }
 i if { data.gateway.decision.a with input as [1 | true][0] }
+j := k if { {input.key: k} := input.arguments }
 """,
     )
 
@@ -99,6 +100,11 @@ def test_a_builtin_that_is_not_listed_is_refused_wherever_it_is_called(call: str
         ),
         ("x if data.gateway.lib.nowhere.f(1)", "there is no function"),
         ("x if { true } { false }", "second body"),
+        ("f(input) := input.x", "`input` is the name of a variable"),
+        ('f({"a": data}) := data', "`data` is the name of a variable"),
+        ("x if { [data, _] := [1, 2]; data == 1 }", "`data` is the name of a variable"),
+        ("x if { every data in [1] { data == 1 } }", "`data` is the name of a variable"),
+        ("x := [1 | some data; data = 1]", "`data` is the name of a variable"),
         ("f(x) := 1 if { x } { false }", "second body"),
         ("import data.gateway.lib.hosts as x\nx := 1", "both imported and a rule"),
         ("import data.gateway.lib.hosts as http\ny := http.flat(1)", "built-in namespace"),
