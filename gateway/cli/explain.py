@@ -156,7 +156,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     client = cast("dict[str, Any]", decision.get("client") or {})
     yield "from", f"{client.get('ip') or 'this machine'}, {_named(client.get('name'))}"
     if "task" in decision:
-        yield "task", _task(decision)
+        yield "task", task(decision)
     target = cast("dict[str, Any] | None", decision.get("target"))
     if target:
         yield "target", f"{target['type']} of {target['upstream']}: {target['effect']} on {target['audience']}"
@@ -171,7 +171,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         yield "answer", f"{counted(count, 'name')} or error codes that only the gateway uses taken out"
 
 
-def _task(decision: Mapping[str, Any]) -> str:
+def task(decision: Mapping[str, Any]) -> str:
     """Return the task, with the earlier tasks that it knows the readings of."""
     history = cast("Mapping[str, list[str]]", decision.get("history") or {})
     carried = history.get("carried")

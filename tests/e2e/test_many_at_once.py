@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,19 @@ def crowded(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Gener
         yield found
 
 
-async def at_once(who: Agent, calls: list[tuple[str, str, dict[str, Any]]]) -> list[Back]:
-    """All of them, on as many connections."""
+async def at_once(
+    who: Agent, calls: list[tuple[str, str, dict[str, Any]]], renewed: Callable[[], dict[str, str]] = dict
+) -> list[Back]:
+    """Make all calls, on as many connections. `renewed` gives the headers of each call in the place of the agent's."""
     begun = asyncio.Event()
     limits = httpx2.Limits(max_connections=len(calls))
     async with httpx2.AsyncClient(headers={**JSON, **who.headers}, limits=limits, timeout=120) as http:
 
         async def one(system: str, tool: str, arguments: dict[str, Any]) -> Back:
             sent = call(tool, **arguments)
+            headers = {**sent.headers, **renewed()}
             await begun.wait()
-            answer = await http.post(who.gateway.mcp(system), content=sent.body, headers=sent.headers)
+            answer = await http.post(who.gateway.mcp(system), content=sent.body, headers=headers)
             assert answer.status_code == 200, answer.content
             result = json.loads(answer.content)["result"]
             decision = result.get("_meta", {}).get("io.opagate/decision")
@@ -91,6 +94,25 @@ async def test_a_thousand_calls_reach_no_more_systems_than_a_task_may(crowded: G
     assert codes <= {"fan-out/audiences", "fan-out/burst", "budget/denials", "approval/unavailable"}
     done = task.tasks(f"/{task.task}", "GET")[1]["done"]
     assert (done["calls"], done["denials"], done["in_flight"]) == (len(passed), len(refused), 0)
+
+
+@requirement("history/fan-out", "history/implicit", "invariant/9")
+async def test_a_thousand_calls_with_a_token_each_reach_no_more_systems_than_one_token(
+    crowded: GatewayProcess, systems: Servers
+):
+    def renewed() -> dict[str, str]:
+        return dict(agent(crowded, systems, "renewing").headers)
+
+    ada = agent(crowded, systems, "renewing")
+    systems.take()
+    backs = await at_once(ada, [(SEVEN[number % len(SEVEN)], "read", {}) for number in range(CALLS)], renewed)
+    passed = [back for back in backs if back.effect == "allow"]
+
+    assert arrived(systems) == Counter(back.system for back in passed)
+    assert 1 <= len({back.system for back in passed}) <= 3
+    codes = {code for back in backs for code in back.codes}
+    assert "fan-out/audiences" in codes
+    assert codes <= {"fan-out/audiences", "fan-out/burst", "budget/denials", "approval/unavailable"}
 
 
 @requirement("history/fan-out", "invariant/9")

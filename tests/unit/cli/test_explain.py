@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.explain import outcome, sent
+from gateway.cli.explain import outcome, sent, task
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,10 @@ def test_an_outcome_says_what_was_concealed():
     assert outcome({}, settled) == "completed after 2.5 ms, 10 bytes, HTTP 200"
     assert "; 1 handle put back; 0 credentials" in outcome({}, {**settled, "put_back": 1, "concealed": 0})
     assert outcome({}, {**settled, "concealed": 2}).endswith("; 2 credentials concealed")
+
+
+def test_the_tasks_whose_readings_counted_are_named():
+    entry: dict[str, Any] = {"task": {"id": "task-2", "kind": "implicit"}, "history": {"carried": ["task-1", "task-0"]}}
+
+    assert task(entry) == "task-2 (implicit), and all that task-1 and task-0 had read"
+    assert task({**entry, "history": {}}) == task({**entry, "history": None}) == "task-2 (implicit)"

@@ -128,6 +128,15 @@ def test_a_damaged_entry_of_the_task_before_is_a_sentence(session: Session):
         session.explain(last, [{**session.entries[0], "history": {"event": "settled", "call": "c1"}}])
 
 
+def test_other_entries_of_the_task_before_say_nothing(session: Session):
+    session.call(target("a"), result=showing("s"))
+    before = go_on(session)
+    session.write("task", {"task": before, "event": "endorsed"})
+    last = session.begin(target("b"), holding("s"))
+
+    assert told(session, last, "credentials/0") == [(before, "c1", "showed the credential in its result")]
+
+
 def test_entries_of_all_tasks_are_asked_for(session: Session):
     session.call(target("a"))
     before = go_on(session)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -112,6 +113,19 @@ async def test_no_secret_is_in_a_journal_that_records_in_full_nor_in_its_traces(
     assert nested["arguments"]["nested"] == [{"Authorization": f"Bearer {place}"}]
     assert len(many["arguments"]["to"]) == 25
     assert trace["upstreams"]["files"]["tools"]["read_file"]["roles"] == {"/to": "destination", "/body": "content"}
+
+
+async def test_calls_that_rest_on_what_an_earlier_task_had_read_are_counted_and_said(tmp_path: Path):
+    async with bench(tmp_path, more=FULL, labels=LABELS) as there:
+        await there.ask(call())
+        (first,) = there.gateway.history.tasks()
+        first.task = replace(first.task, opened=first.task.opened - 10 * 3600)
+        await there.ask(call())
+        await there.ask(call())
+        _, omitted = exported(tmp_path)
+
+    assert omitted.carried == 2
+    assert [remark for remark in omitted.remarks() if remark.startswith("2 calls were decided with")]
 
 
 async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):

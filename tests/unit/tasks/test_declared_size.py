@@ -27,7 +27,7 @@ from gateway.tasks.contract import MAX_BODY, MAX_CREDENTIALS, Declaration, read
 
 FIGURES = logging.getLogger("figures")
 COUNT: Final = 20
-BESIDE: Final = 3_072
+BESIDE: Final = 4_096
 """Bytes of any task."""
 KEY: Final = b"k" * 32
 INSPECTOR: Final = Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
