@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from gateway.model.caller import AuthMethod, Principal
-from gateway.model.target import Target
+from gateway.model.target import Pin, Target
 
 log = structlog.get_logger("gateway.visibility")
 
 TOLD_OF_GRANTS: Final = frozenset({AuthMethod.DEVELOPMENT, AuthMethod.ANONYMOUS})
 """Callers that are told about grants, since they are on the operator's machine. Others learn nothing of hidden tools."""
 _MOST_TOLD: Final = 4_096
+
+
+def usable(tools: Iterable[Target]) -> tuple[Target, ...]:
+    """Return the tools whose definitions may be used: the catalogue itself hides all others."""
+    return tuple(tool for tool in tools if tool.pin in {Pin.MATCH, Pin.UNPINNED})
 
 
 class HiddenTools:

@@ -15,7 +15,7 @@ from gateway.model.wire import UpstreamRequest
 from gateway.policy import document
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.listing import Listing
-from gateway.steps.hidden_tools import TOLD_OF_GRANTS, explain_hidden_tools
+from gateway.steps.hidden_tools import TOLD_OF_GRANTS, explain_hidden_tools, usable
 from gateway.steps.visit import Gateway, Visit
 from gateway.upstream.pins import MAX_LISTED
 
@@ -52,8 +52,8 @@ async def visible_names(
     names = [item.name for item in page.items if item.name not in large]
     targets = {name: gateway.catalogue.target(upstream, kind, name) for name in names}
     ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
-    if kind == "tool" and targets and not ids:
-        gateway.hidden_tools.note(principal, upstream, len(targets))
+    if kind == "tool" and not ids and (tools := usable(targets.values())):
+        gateway.hidden_tools.note(principal, upstream, len(tools))
     return frozenset(name for name, target in targets.items() if target.id in ids)
 
 
@@ -71,7 +71,7 @@ async def notice_for_caller(gateway: Gateway, visit: Visit, request: UpstreamReq
     if principal.method not in TOLD_OF_GRANTS:
         return None
     await gateway.catalogue.ensure(upstream)
-    tools = gateway.catalogue.tools(upstream)
+    tools = usable(gateway.catalogue.tools(upstream))
     hidden = bool(tools) and not await visible_ids(gateway, visit, request, tools)
     return explain_hidden_tools(principal, upstream, tools) if hidden else None
 
