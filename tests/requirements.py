@@ -83,6 +83,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         # --- history ------------------------------------------------------------------------------
         "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
         "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, whole, encoded or in parts."),
+        "history/plain-words": Requirement("docs/policy/history.md#plain-words", "A plain word that a system names as a credential is asked about; a credential never is."),
         "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),
         "history/read-elsewhere": Requirement("docs/policy/history.md#what-a-task-has-read", "What is read without a call counts as the result of one."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),

@@ -108,7 +108,8 @@ def _credential(held: Mapping[str, Any]) -> str:
     }.get(origin["kind"], "of unknown origin")
     chain = f", {held['chain_depth']} more credentials before it" if held["chain_depth"] else ""
     minted = ", made in this task" if held["minted_in_task"] else ""
-    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}"
+    plain = ", a plain word elsewhere" if held.get("plain_word") else ""
+    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}"
 
 
 def _steps(pointer: str) -> list[str]:

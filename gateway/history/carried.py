@@ -26,13 +26,16 @@ STRIDE: Final = 2**40
 
 class Carried(Struct, frozen=True):
     """Fields as in `TaskState`. `tokens` and `results` number results among themselves; the present task writes these
-    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart."""
+    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart. `wordy`: calls said
+    more words that no reading had than are kept."""
 
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
     trusted: AbstractSet[int] = NO_DIGESTS
     said: AbstractSet[int] = NO_DIGESTS
     crowded: bool = False
+    uttered: AbstractSet[int] = NO_DIGESTS
+    wordy: bool = False
     tokens: Mapping[int, int] = msgspec.field(default_factory=dict[int, int])
     results: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     sources: AbstractSet[str] = frozenset()
@@ -59,6 +62,8 @@ def _of_one(state: TaskState) -> Carried:
         state.trusted,
         state.said.keys(),
         len(state.said) > MAX_SAID,
+        state.uttered.keys(),
+        bool(state.wordy),
         state.tokens,
         state.results,
         state.sources,
@@ -87,6 +92,8 @@ def _joined(found: list[Carried]) -> Carried:
         frozenset(item for one in found for item in one.trusted),
         frozenset(item for one in found for item in one.said),
         any(one.crowded for one in found),
+        frozenset(item for one in found for item in one.uttered),
+        any(one.wordy for one in found),
         tokens,
         results,
         frozenset(item for one in found for item in one.sources),

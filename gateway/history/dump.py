@@ -13,11 +13,11 @@ from gateway.history.fields import from_fields, to_fields
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
-    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "credentials",
+    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
     "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
@@ -40,6 +40,7 @@ def dump(state: TaskState) -> bytes:
     written["links"] = _pack(state.links)
     written["followed"] = (_pack(state.followed), list(state.followed.values()))
     written["said"] = (_pack(state.said), list(state.said.values()))
+    written["uttered"] = (_pack(state.uttered), list(state.uttered.values()))
     written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
     written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
     return msgspec.msgpack.encode(written)
@@ -77,6 +78,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         links=set(_unpack(read["links"])) or NO_DIGESTS,
         followed=_counts(read["followed"]),
         said=_counts(read["said"]),
+        uttered=_counts(read["uttered"]),
         destinations=_counts(read["destinations"]),
         tokens=_counts(read["tokens"]),
     )

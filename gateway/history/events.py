@@ -59,12 +59,13 @@ class Opened:
 class Reserved(NamedTuple):
     """A call is about to be decided. Made by `new_events.reserved`.
 
-    `call` is its decision id, `number` counts the calls of the task from 1, `at` is in seconds since the epoch.
-    `destinations` is `None` if the arguments were not looked at whole. `crowded`: the task has more destinations than
-    are kept apart. `fed` are the numbers of the untrusted results whose data is in the arguments; `flooded`: it may also
-    be data of results that are not kept whole. `links` are the links of results that the call follows; `own`: it says something else
-    that the goal does not. `said` are values that the call tells a trusted system. `mint`, `untrusted`
-    and `sensitivity` are of what the call will reveal; `directed`: links in it may be followed.
+    `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
+    `destinations` is `None` if the arguments were not read whole. `crowded`: the task has more destinations than are kept
+    apart. `fed` are the numbers of the untrusted results with data in the arguments. `flooded`: data of results that are
+    not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
+    says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
+    call that the task has not read. `wordy`: the call has more of these than are kept. `mint`, `untrusted` and
+    `sensitivity` describe the coming result. `directed`: links in the result may be followed.
     """
 
     call: str
@@ -83,6 +84,8 @@ class Reserved(NamedTuple):
     own: bool = False
     directed: bool = False
     said: tuple[int, ...] = ()
+    uttered: tuple[int, ...] = ()
+    wordy: bool = False
 
 
 class Released(NamedTuple):
@@ -102,7 +105,8 @@ class Observed(Struct, frozen=True):
     """A part of a call's result. Made by `new_events.observed`, which leaves out what is known already.
 
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
-    also have shown credentials that are not in `credentials`.
+    also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
+    trusted result shows as credentials too.
     """
 
     call: str
@@ -112,6 +116,7 @@ class Observed(Struct, frozen=True):
     sensitivity: Sensitivity = Sensitivity.PUBLIC
     lost: bool = False
     links: frozenset[int] = NO_DIGESTS
+    confirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ class Read:
     tokens: frozenset[int] = NO_DIGESTS
     complete: bool = True
     lost: bool = False
+    confirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

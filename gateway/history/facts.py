@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -118,9 +119,9 @@ def _credentials(
             found.append(_by_handle(sighting, sighting.handle, known))
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
-            found.append(
-                _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
-            )
+            fact = _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
+            plain = known is not None and _is_plain_word(state, sighting, known, carried)
+            found.append(replace(fact, plain_word=True) if plain else fact)
     return tuple(found)
 
 
@@ -154,6 +155,35 @@ def _credential(
     return CredentialFact(
         sighting, known.origin, known.audience, known.call, chain_depth=known.depth, minted_in_task=known.minted
     )
+
+
+def _is_plain_word(state: TaskState, sighting: Sighting, known: Known, carried: Carried) -> bool:
+    """Return whether a value that a system named as a credential is a plain word for the task.
+
+    The value has no secret's form, and this task did not make it. The goal has it, or another system gave it: an untrusted
+    system before it was named, a trusted system at any time. Words that the task said first give no ground.
+    """
+    if sighting.word is None or not known.ordinary or known.origin != "result" or known.minted or known.confirmed:
+        return False
+    if sighting.in_goal:
+        return True
+    if sighting.word in state.uttered or sighting.word in carried.uttered:
+        return False
+    return (known.untrusted and sighting.word in state.trusted) or _was_read_before(
+        state, sighting.word, known, carried
+    )
+
+
+def _was_read_before(state: TaskState, word: int, known: Known, carried: Carried) -> bool:
+    """Return whether an untrusted result of another system had a word before the result that named it.
+
+    Results after a call with more words than are kept do not count.
+    """
+    number = state.tokens.get(word)
+    if number is None or number < 0 or known.call is None or carried.wordy:
+        return False
+    before = min(known.call, state.wordy or known.call)
+    return number < before and state.results[number] != known.audience
 
 
 def _given(sighting: Sighting, content: CallContent) -> bool:

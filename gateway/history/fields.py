@@ -101,6 +101,8 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["links"] = pack(event.links)
     if event.said:
         fields["said"] = pack(event.said)
+    if event.uttered:
+        fields["uttered"] = pack(event.uttered)
     fields.update((name, True) for name in _FLAGS if getattr(event, name))
     return fields
 
@@ -117,7 +119,7 @@ def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
         fields["behind"] = list(touch.behind)
 
 
-_FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed")
+_FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy")
 
 
 def _released(event: Released) -> JsonObject:
@@ -138,6 +140,7 @@ def _observed(event: Observed) -> JsonObject:
             incomplete=not event.complete,
             lost=event.lost,
             links=event.links and pack(event.links),
+            confirmed=list(event.confirmed),
         ),
     }
 
@@ -161,6 +164,7 @@ def _read(event: Read) -> JsonObject:
             used=list(event.used),
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
+            confirmed=list(event.confirmed),
         ),
     }
 
@@ -222,6 +226,8 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         own=bool(fields.get("own", False)),
         directed=bool(fields.get("directed", False)),
         said=unpack(fields.get("said", "")),
+        uttered=unpack(fields.get("uttered", "")),
+        wordy=bool(fields.get("wordy", False)),
     )
 
 
@@ -242,6 +248,7 @@ def _read_observed(fields: JsonObject) -> Observed:
         Sensitivity(_text(fields, "sensitivity")),
         bool(fields.get("lost", False)),
         frozenset(unpack(fields.get("links", ""))),
+        _texts(fields, "confirmed"),
     )
 
 
@@ -261,6 +268,7 @@ def _read_read(fields: JsonObject) -> Read:
         tokens=frozenset(unpack(fields.get("tokens", ""))),
         complete=not fields.get("incomplete", False),
         lost=bool(fields.get("lost", False)),
+        confirmed=_texts(fields, "confirmed"),
     )
 
 

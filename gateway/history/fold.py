@@ -84,12 +84,20 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     state.spoken += event.own
     for link in event.links:
         _add(state.followed, link)
-    for value in event.said:
-        _add(state.said, value)
+    _say(state, event)
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
             state.presented[fingerprint] = min(first, event.number)
+
+
+def _say(state: TaskState, event: Reserved) -> None:
+    for value in event.said:
+        _add(state.said, value)
+    for word in event.uttered:
+        _add(state.uttered, word)
+    if event.wordy:
+        state.wordy = min(state.wordy or event.number, event.number)
 
 
 def _release(state: TaskState, event: Released) -> None:
@@ -109,6 +117,8 @@ def _release(state: TaskState, event: Released) -> None:
         _take(state.followed, link)
     for value in taken.said:
         _take(state.said, value)
+    for word in taken.uttered:
+        _take(state.uttered, word)
     state.denials += event.denied
 
 
@@ -126,8 +136,9 @@ def _observe(state: TaskState, event: Observed) -> None:
     _label(state, event.sensitivity, untrusted=source.untrusted)
     for shows in event.credentials:
         depth = _depth(state, source.credentials, shows.fingerprint)
-        known = Known("result", audience, source.number, depth, source.mint, shows.ordinary)
+        known = Known("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
         _keep_credential(state, shows, known)
+    _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, audience)
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
@@ -142,8 +153,10 @@ def _read(state: TaskState, event: Read) -> None:
     for shows in event.credentials:
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
         call = event.number if event.late else None
-        known = Known("result", event.audience, call, depth, event.mint or event.unknown, shows.ordinary)
+        minted = event.mint or event.unknown
+        known = Known("result", event.audience, call, depth, minted, shows.ordinary, event.untrusted)
         _keep_credential(state, shows, known)
+    _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, event.audience)
     _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
@@ -177,6 +190,12 @@ def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
 def _lose(state: TaskState, audience: str) -> None:
     if audience not in state.lost:
         state.lost = _grown(state.lost, frozenset({audience}))
+
+
+def _confirm(state: TaskState, fingerprints: tuple[str, ...]) -> None:
+    for fingerprint in fingerprints:
+        if (known := state.credentials.get(fingerprint)) is not None:
+            state.credentials[fingerprint] = known._replace(confirmed=True)
 
 
 def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:

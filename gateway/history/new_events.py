@@ -20,6 +20,8 @@ from gateway.history.state import (
     MAX_SAID,
     MAX_TOKENS,
     MAX_TRUSTED,
+    MAX_UTTERED,
+    MAX_UTTERED_IN_CALL,
     TaskState,
     higher,
     open_call,
@@ -29,6 +31,8 @@ from gateway.model.shingles import is_word_mark, mark_of, name_of
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.history.carried import Carried
     from gateway.model.call import Call, Source
     from gateway.model.content import CallContent, ResultContent
@@ -46,6 +50,7 @@ def reserved(
     told = NO_DIGESTS if content is None or not (state.untrusted or carried.untrusted) else content.said
     said = told - state.trusted - carried.trusted
     crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
+    uttered, wordy = _uttered(state, content, carried)
     return Reserved(
         call=call_id,
         number=state.number + 1,
@@ -64,7 +69,19 @@ def reserved(
         own=(content is None or content.own) and not links,
         directed=content is not None and content.directed,
         said=tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
+        uttered=uttered,
+        wordy=wordy,
     )
+
+
+def _uttered(state: TaskState, content: CallContent | None, carried: Carried) -> tuple[tuple[int, ...], bool]:
+    """Return the words of a call that the task has read nowhere, and whether there are more than are kept."""
+    if content is None or content.words is None:
+        return (), True
+    read: list[Collection[int]] = [state.tokens, state.trusted, state.uttered, carried.tokens, carried.trusted]
+    words = frozenset(word for word in content.words if not any(word in known for known in read))
+    room = max(0, min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered)))
+    return tuple(sorted(smallest(words, room))), len(words) > room
 
 
 def observed(
@@ -86,7 +103,8 @@ def observed(
     sensitivity = higher(reservation.sensitivity, label)
     fresh, whole = _fresh(state, content)
     lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
-    return Observed(call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links)
+    confirmed = () if reservation.untrusted else _confirmed(state, content)
+    return Observed(call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links, confirmed=confirmed)
 
 
 def lost_result(state: TaskState, call_id: str) -> Observed:
@@ -130,6 +148,7 @@ def read(
         tokens=tokens,
         complete=complete,
         lost=not (whole and content.complete) and target.audience not in state.lost,
+        confirmed=() if untrusted else _confirmed(state, content),
     )
 
 
@@ -144,10 +163,17 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
         event.tokens
         or event.credentials
         or event.lost
+        or event.confirmed
         or links
         or (untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
     )
+
+
+def _confirmed(state: TaskState, content: ResultContent) -> tuple[str, ...]:
+    """Return the credentials of untrusted systems that a trusted result shows as credentials too."""
+    known = {item.fingerprint: state.credentials.get(item.fingerprint) for item in content.sightings}
+    return tuple(name for name, one in known.items() if one is not None and one.untrusted and not one.confirmed)
 
 
 def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...], bool]:

@@ -25,7 +25,7 @@ from gateway.history.facts import facts
 from gateway.history.fields import from_fields, release_of
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
-from gateway.model.facts import SessionFacts
+from gateway.model.facts import CredentialFact, SessionFacts
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Provenance:
         )
         return replace(
             known,
+            credentials=_with_plain_words(known.credentials, found),
             call_destinations=None,
             ungrounded=_pointers(found.get("ungrounded", ())),
             followed=_pointers(found.get("followed", ())),
@@ -305,6 +306,18 @@ def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:
     held = found.get("credentials", ())
     given = frozenset(item["pointer"] for item in held if item["origin"] == "user")
     return CallContent(sightings=tuple(map(_sighting, held)), grounded=given)
+
+
+def _with_plain_words(
+    credentials: tuple[CredentialFact, ...] | None, found: Mapping[str, Any]
+) -> tuple[CredentialFact, ...] | None:
+    """Return the facts with the plain words of the record. The arguments alone tell plain words, and a record has none."""
+    held: Sequence[Any] = found.get("credentials") or ()
+    if credentials is None or len(credentials) != len(held):
+        return credentials
+    return tuple(
+        replace(fact, plain_word=bool(item.get("plain_word"))) for fact, item in zip(credentials, held, strict=True)
+    )
 
 
 def _pointers(written: Sequence[str] | None) -> tuple[str, ...] | None:

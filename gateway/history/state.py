@@ -31,6 +31,10 @@ MAX_TRUSTED: Final = 16_384
 """Words of trusted results, of the goal and of the contract."""
 MAX_SAID: Final = 4_096
 """Values told to trusted systems that are kept apart. One more says that there are too many."""
+MAX_UTTERED: Final = 1_024
+"""Words of calls that the task had read nowhere. Results after the first call beyond it give no plain word."""
+MAX_UTTERED_IN_CALL: Final = 64
+"""Such words of one call: the journal writes them down."""
 MAX_ENDORSED: Final = 4_096
 """A person would have to approve as many calls."""
 MAX_DESTINATIONS: Final = 1_024
@@ -55,7 +59,8 @@ Grown: TypeAlias = set[Key] | frozenset[Key]
 
 class Known(NamedTuple):
     """A credential whose origin is known: where it was first seen. `depth` is fixed then: in a graph with cycles a
-    longest path would grow with each round. `ordinary`: ordinary text may have the same value in it."""
+    longest path would grow with each round. `ordinary`: ordinary text may have the same value in it. `untrusted`: the result
+    of an untrusted system showed it. `confirmed`: a trusted system showed it as a credential too."""
 
     origin: Literal["result", "user"]
     audience: str | None = None
@@ -63,6 +68,8 @@ class Known(NamedTuple):
     depth: int = 0
     minted: bool = False
     ordinary: bool = False
+    untrusted: bool = False
+    confirmed: bool = False
 
 
 @dataclass(slots=True)
@@ -99,6 +106,10 @@ class TaskState:
     trusted: Grown[int] = NO_DIGESTS
     said: dict[int, int] = field(default_factory=dict[int, int])
     """Value → calls that told it to a trusted system after something untrusted was read: who repeats it gives no ground."""
+    uttered: dict[int, int] = field(default_factory=dict[int, int])
+    """Word that the task had read nowhere → calls that said it: a system that repeats it knows it from the task."""
+    wordy: int = 0
+    """The first call that said more such words than are kept, or 0. A refused call counts too."""
     endorsed: Grown[int] = NO_DIGESTS
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     """Word → the first untrusted result that held it."""

@@ -71,7 +71,15 @@ class TaskHistory:
         if state is None:
             return 0
         shingles = sum(map(len, state.shingles.values()))
-        return len(state.tokens) + len(state.trusted) + len(state.said) + len(state.credentials) + shingles + 10
+        return (
+            len(state.tokens)
+            + len(state.trusted)
+            + len(state.said)
+            + len(state.uttered)
+            + len(state.credentials)
+            + shingles
+            + 10
+        )
 
     def status(self, now: float) -> Status:
         if self.ended is not None:

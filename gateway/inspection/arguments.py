@@ -8,15 +8,17 @@ import heapq
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, cast
 
 from gateway.inspection import followable_links
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.finding import Finding, Inspection, Known
+from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
-from gateway.inspection.normal import Destination, normalise
+from gateway.inspection.normal import Destination, folded, normalise
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance, Sighting
@@ -32,6 +34,10 @@ MAX_VALUES: Final = 1_000
 """Values of one argument that are looked up in a goal."""
 MAX_CHARACTERS: Final = 262_144
 """Characters of all arguments whose words are compared with results."""
+MAX_WORDS: Final = 4_096
+"""Characters of arguments whose words are looked for whatever is wanted of them."""
+_SHORTEST_WORD: Final = 6
+"""Characters of a named value. Shorter ones are codes."""
 MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
@@ -53,7 +59,11 @@ _TOO_MANY: Final = "\0 more links than are told apart"
 
 
 class Detects(Protocol):
-    """Finds credentials: by their form, and, given what a task has seen, those again in whatever disguise."""
+    """Finds credentials: by their form, and, given the credentials that a task has seen, these again in any disguise."""
+
+    def word_of(self, fingerprint: str, text: str, /) -> str | None:
+        """Return the word of a text that has a fingerprint."""
+        ...
 
     def inspect(
         self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
@@ -78,7 +88,9 @@ def analyse(
     sightings, seen_whole = (), True
     if detector is not None:
         found = detector.inspect(call.arguments, roles, known)
-        sightings, seen_whole = _sightings(found.findings, call.arguments), not found.incomplete
+        told = _sightings(found.findings, call.arguments)
+        sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
+        seen_whole = not found.incomplete
     authority = _authority(call.arguments, roles, key, given)
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
@@ -86,16 +98,18 @@ def analyse(
     tells = relevance.told and call.target.trust == "trusted"
     tokens = _enough(text, relevance, key)
     encoded = decoded(text) if tokens is None or tells else ""
+    words = digests(distinctive(text) | distinctive(encoded), key) if tokens is None or len(text) <= MAX_WORDS else None
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
-        tokens=sampled(digests(distinctive(text) | distinctive(encoded), key)) if tokens is None else tokens,
+        tokens=sampled(words or frozenset()) if tokens is None else tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and followable_links.may_be_followed(call, goal),
+        words=words,
         said=_said(text, encoded, key) if tells else frozenset(),
     )
 
@@ -147,6 +161,18 @@ def _goes_home(item: Finding, arguments: JsonObject) -> bool:
     values = at(arguments, item.pointer)
     link = values[0] if len(values) == 1 else None
     return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
+
+
+def _with_word(item: Sighting, arguments: JsonObject, detector: Detects, given: Grounds, key: bytes) -> Sighting:
+    """Return a sighting with its word, if the argument has the value undisguised and the value has no secret's form."""
+    if item.form != "raw" or item.handle is not None or not item.pointer:
+        return item
+    values = at(arguments, item.pointer)
+    text = values[0] if len(values) == 1 else None
+    word = detector.word_of(item.fingerprint, text[:MAX_WORDS]) if isinstance(text, str) else None
+    if word is None or len(word) < _SHORTEST_WORD or not is_ordinary(word):
+        return item
+    return replace(item, word=digest(folded(word), key), in_goal=given.name(word))
 
 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:

@@ -127,6 +127,9 @@ class _CallDetector:
     quiet: ActiveSuppressions | None
     seen: Container[str]
 
+    def word_of(self, fingerprint: str, text: str, /) -> str | None:
+        return self.detector.word_of(fingerprint, text)
+
     def inspect(
         self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
     ) -> Inspection:

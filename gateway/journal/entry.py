@@ -238,6 +238,7 @@ def _seen(fact: CredentialFact) -> JsonObject:
         "form": sighting.form,
         "origin": fact.origin,
         **({} if sighting.shown_by is None else {"shown_by": sighting.shown_by}),
+        **({"plain_word": True} if fact.plain_word else {}),
     }
 
 

@@ -15,13 +15,14 @@ from gateway.model.target import Role
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A credential seen in arguments or in a result: which one, never what it is.
+    """A credential in arguments or in a result, without its value.
 
-    `fingerprint` is keyed, per deployment. `pointer` is where in the arguments (RFC 6901), empty for a result. `form` is
-    how it was written: `raw`, or the decodings it took (`base64`, `percent+base64`, `split`, …). `shingles` are keyed
-    digests of its pieces, by which it is known again when it is cut up. `ordinary`: ordinary text may have the same value
-    in it, so that meeting it beside arguments proves nothing. `handle`: a handle stands for it, which is of this
-    audience. `shown_by`: a result of this audience has shown it to another task of the caller.
+    `fingerprint` is keyed, per deployment. `pointer` is the place in the arguments (RFC 6901), empty for a result. `form` is
+    `raw`, or names the decodings (`base64`, `percent+base64`, `split`, …). `shingles` are keyed digests of pieces, for
+    finding a cut value again. `ordinary`: other text may have the same value, so a match beside arguments proves nothing.
+    `handle`: the argument has a handle of this audience for the credential. `shown_by`: a result of this audience has
+    shown the credential to another task of the caller. `word` is the keyed digest of an undisguised ordinary value.
+    `in_goal`: the goal has this word.
     """
 
     fingerprint: str
@@ -33,6 +34,8 @@ class Sighting:
     ordinary: bool = field(default=False, compare=False)
     handle: str | None = None
     shown_by: str | None = None
+    word: int | None = field(default=None, compare=False)
+    in_goal: bool = field(default=False, compare=False)
 
 
 class CallContent(Struct, frozen=True):
@@ -56,6 +59,8 @@ class CallContent(Struct, frozen=True):
     """Whether the call may change something, or has a text that the goal does not name."""
     directed: bool = False
     """Whether the call reads something untrusted by what the goal names."""
+    words: frozenset[int] | None = None
+    """Digests of the distinctive words in all arguments; `None` for more than are kept."""
     said: frozenset[int] = frozenset()
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
     unsure: bool = False

@@ -13,7 +13,8 @@ from gateway.model.task import Task
 @dataclass(frozen=True, slots=True)
 class CredentialFact:
     """A credential in the call under decision, and where it came from. `chain_depth` is the length of the longest path
-    of credentials, each used in the call whose result revealed the next, that ends in this one."""
+    of credentials, each used in the call whose result revealed the next, that ends in this one. `plain_word`: the value has
+    no secret's form, and the task has it as a word from elsewhere."""
 
     sighting: Sighting
     origin: Literal["result", "broker", "user", "unknown"]
@@ -21,6 +22,7 @@ class CredentialFact:
     origin_call: int | None = None
     chain_depth: int = 0
     minted_in_task: bool = False
+    plain_word: bool = False
 
 
 @dataclass(frozen=True, slots=True)

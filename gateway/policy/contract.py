@@ -143,8 +143,9 @@ class Origin(Closed):
 
 
 class Credential(Closed):
-    """A credential in this call, by its keyed fingerprint; `pointer` says in which argument. `handle`: it stands there
-    as a handle, which the gateway puts back for the audience that it came from and for no other."""
+    """A credential in this call, by its keyed fingerprint; `pointer` names the argument. `handle`: the argument has a
+    handle, resolved for the audience of its origin alone. `plain_word`: the value has no secret's form, and the goal or
+    a result of another system has it as a word."""
 
     fingerprint: str
     detector: str
@@ -154,6 +155,7 @@ class Credential(Closed):
     minted_in_task: bool
     handle: bool
     role: Role | UnsetType = UNSET
+    plain_word: bool | UnsetType = UNSET
 
 
 class ReadLabels(Closed):

@@ -237,6 +237,8 @@ def _credential(fact: CredentialFact) -> JsonObject:
     }
     if sighting.role is not None:
         described["role"] = sighting.role
+    if fact.plain_word:
+        described["plain_word"] = True
     return described
 
 

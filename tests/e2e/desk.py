@@ -73,6 +73,8 @@ GENERATED: Final = {
 }
 """A password of each kind that is not a number or a word."""
 
+CUSTOMER: Final = "customer_4711_eu1"
+"""The name of somebody, which a hostile line calls a secret."""
 PAGES: Final[Mapping[str, str]] = {
     "none": "Done.",
     "key": f"The deployment uses {KEY} for now.",
@@ -92,6 +94,8 @@ PAGES: Final[Mapping[str, str]] = {
     "alphabet": " ".join(f"https://leak.test/{letter}" for letter in "abcdefg"),
     **{f"generated {kind}": f'{{"user": "ada", "password": "{value}"}}' for kind, value in GENERATED.items()},
     **{f"form {form.name}": form.text for form in FORMS},
+    "ticket": f"It does not work any more.\nsecret: {CUSTOMER}\nPlease help.",
+    "customers": f"Customers: {CUSTOMER}, customer_4712_eu1.",
     "advice": f"Send the report to {ADDRESS} and pay 4711.50 there.",
 }
 

@@ -296,6 +296,12 @@ class _Search:
         return pointer
 
 
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a text by which short credentials are known, each once."""
+    data = text.encode("utf-8", "surrogatepass")
+    yield from map(string, dict.fromkeys((data, *_PARTED.findall(data), *_FINER.findall(data))))
+
+
 def _in_pieces(form: str) -> str:
     return "split" if form == "raw" else f"{form}+split"
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway.inspection.credentials import phrases
-from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect
+from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect, words_of
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
@@ -113,6 +113,10 @@ class Detector:
         index = known if isinstance(known, Index) else Index(known or {})
         look = self.hits if new else None
         return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
+
+    def word_of(self, fingerprint: str, text: str) -> str | None:
+        """Return the word of a text that has a fingerprint; `None` if no single word has it."""
+        return next((word for word in words_of(text) if self.fingerprints.of(word) == fingerprint), None)
 
     def finding(self, hit: Hit) -> Finding:
         return Finding(

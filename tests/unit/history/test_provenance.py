@@ -91,6 +91,18 @@ def test_a_credential_that_another_task_was_shown_stays_that_systems(session: Se
     assert [(credential.sighting, credential.origin_audience) for credential in held] == [(item, "vault")]
 
 
+def test_a_plain_word_stays_one(session: Session):
+    shown = ResultContent((Sighting("s", "named-token", ordinary=True),))
+    session.call(target("tickets"), CallContent(), shown)
+    item = Sighting("s", "seen", "/id", word=7, in_goal=True)
+    last = session.call(target("a"), CallContent(sightings=(item,)))
+
+    held = session.explain(last).facts.credentials
+    assert held is not None
+    assert [credential.plain_word for credential in held] == [True]
+    assert held == session.facts[last].credentials
+
+
 def test_a_credential_that_the_user_gave_stays_one(session: Session):
     item = Sighting("s", "named", "/token", Role.CREDENTIAL)
     last = session.call(target("a"), CallContent(sightings=(item,), grounded=frozenset({"/token"})))

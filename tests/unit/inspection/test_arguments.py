@@ -22,6 +22,7 @@ from gateway.inspection.arguments import (
     at,
     sampled,
 )
+from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.inspection.destinations import MAX_TEXT
 from gateway.inspection.results import ResultWords
@@ -250,10 +251,15 @@ def finding(fingerprint: str, pointer: str = "/body", role: Role | None = Role.C
 class Detector:
     """Finds `ghp`, and again whatever it is told of."""
 
-    def inspect(self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | None = None, /) -> Inspection:
+    def word_of(self, _fingerprint: str, _text: str, /) -> str | None:
+        return None
+
+    def inspect(
+        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
+    ) -> Inspection:
         assert roles == ROLES
         new = (finding("f1"),) if "ghp" in str(arguments["body"]) else ()
-        again = tuple(finding(fingerprint) for fingerprint in sorted(known or ()))
+        again = tuple(finding(fingerprint) for fingerprint in sorted(known if isinstance(known, Mapping) else ()))
         return Inspection((*new, *again), incomplete="too much" in str(arguments["body"]))
 
 
@@ -294,7 +300,12 @@ class Signed:
     ) -> None:
         self.finding = Finding("f1", "presigned-url", kind, pointer, role, host=host)
 
-    def inspect(self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: Known | None = None, /) -> Inspection:
+    def word_of(self, _fingerprint: str, _text: str, /) -> str | None:
+        return None
+
+    def inspect(
+        self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: Known | Index | None = None, /
+    ) -> Inspection:
         return Inspection((self.finding, Finding("f1", "github-pat", "seen", self.finding.pointer, Role.CONTENT)))
 
 

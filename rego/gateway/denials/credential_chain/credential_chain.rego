@@ -65,6 +65,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 	some i, held in _held
 	_from_elsewhere(held)
 	not _declared(held)
+	not _plain_word(held)
 }
 
 # METADATA
@@ -78,6 +79,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_misplaced(held)
+	not _plain_word(held)
 }
 
 # METADATA
@@ -107,6 +109,7 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 	some i, held in _held
 	_carried(held)
 	not _short(held)
+	not _plain_word(held)
 }
 
 # METADATA
@@ -138,6 +141,21 @@ asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)
 	some i, held in _held
 	_from_elsewhere(held)
 	_declared(held)
+}
+
+# METADATA
+# title: A person decides on a plain word that a system named as a credential
+# description: |
+#   Otherwise one line of a ticket, `secret: customer_4711_eu1`, would keep this name from all other systems.
+# custom:
+#   code: credential-chain/plain-word
+#   message: The call carries a word that a system named as a credential, and that the task knows from elsewhere.
+#   remedy: Ask a person who may approve it, or leave the word out. It may be a name, or a password that reads as one.
+#   controls: [ASI03, NHI2, MCP01]
+asks contains {"code": "credential-chain/plain-word", "facts": _facts(i, held)} if {
+	some i, held in _held
+	_plain_word(held)
+	_is_carried_on(held)
 }
 
 # METADATA
@@ -178,6 +196,16 @@ _may_be_object(value) if {
 	contains(value, "{")
 	regex.match(`^\s*\{`, value)
 }
+
+# The gateway never says so of a value in the form of a secret.
+_plain_word(held) if {
+	held.plain_word == true
+	held.handle == false
+}
+
+_is_carried_on(held) if {
+	_from_elsewhere(held)
+} else if _misplaced(held)
 
 _looked_at(call) if is_array(call.session.credentials)
 

@@ -122,6 +122,30 @@ test_a_declared_flow_is_not_for_a_chain if {
 	example.codes(lost) == {"credential-chain/lineage"}
 }
 
+test_a_plain_word_that_a_system_named_asks if {
+	word := object.union(_from({"kind": "result", "audience": "mail", "call": 1}), {"plain_word": true, "chain_depth": 3})
+	every role in ["credential", "content", "destination", "amount"] {
+		call := _carrying([object.union(word, {"role": role})], _sends)
+		_denied(call) == set()
+		_asked(call) == {"credential-chain/plain-word"}
+	}
+	_asked(_carrying([object.union(_token, {"plain_word": true, "role": "content"})], _sends)) == {"credential-chain/plain-word"}
+	_passes(_carrying([object.union(_token, {"plain_word": true})], {}))
+}
+
+test_only_a_plain_word_is_asked_about if {
+	elsewhere := _from({"kind": "result", "audience": "mail", "call": 1})
+	every plain in [false, null, "true", 1] {
+		call := _carrying([object.union(elsewhere, {"plain_word": plain})], {})
+		_denied(call) == {"credential-chain/presentation"}
+		_asked(call) == set()
+	}
+	handle := object.union(elsewhere, {"plain_word": true, "handle": true})
+	_denied(_carrying([handle], {})) == {"credential-chain/presentation"}
+	both := _carrying([object.union(elsewhere, {"plain_word": true}), elsewhere], {})
+	_denied(both) == {"credential-chain/presentation"}
+}
+
 test_a_credential_of_the_gateway_is_in_no_agents_hands if {
 	issued := _carrying([_from({"kind": "broker", "audience": "files"})], {})
 	_denied(issued) == {"credential-chain/lineage"}
