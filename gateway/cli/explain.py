@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from gateway.cli import recorded_grants
 from gateway.cli.facts import Facts, facts_of
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import counted, emit, out, pairs, plain, revised, sentence, show, styled
+from gateway.cli.reasons import Rules, described, rules_of
+from gateway.cli.reasons import rows as reason_rows
+from gateway.cli.terminal import counted, emit, note, out, pairs, plain, revised, sentence, show, styled
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.history.provenance import Cause, Explanation
-    from gateway.policy.annotations import Annotation
+    from gateway.model.wire import JsonObject
 
 _CAUSES: Final = 20
 """Of the calls that made a fact, so many are shown."""
@@ -28,11 +31,17 @@ def explain(
     decision_id: Annotated[
         str, typer.Argument(metavar="DECISION_ID", help="As a refusal names it, and as the journal does.")
     ],
+    policy_input: Annotated[
+        bool, typer.Option("--input", help="Print the policy input of the decision, for `opagate policy eval`.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell a recorded decision: who asked for what, which rule answered, on which facts, which earlier calls made them,
-    and what would make it pass."""
+    """Tell a recorded decision: the caller, the rules that answered, their facts, and the earlier calls behind the facts.
+
+    For a call, also name the grants that hold or come nearest. The policy of today judges them; conditions on arguments
+    need `journal.arguments: full`.
+    """
     from gateway import keys
     from gateway.journal import reader
 
@@ -47,6 +56,9 @@ def explain(
         )
         raise typer.Exit(1)
     explanation = _explained(decision, settings.journal.path, key)
+    if policy_input:
+        _print_input(settings, decision, explanation)
+        return
     settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
     try:
         if reserved := sum(entry["count"] for entry in entries if entry["kind"] == "reserved"):
@@ -65,15 +77,22 @@ def _tell(
     *,
     as_json: bool,
 ) -> None:
-    facts, rules = facts_of(decision, explanation), _rules(settings)
+    from gateway.cli import near_grants
+
+    facts, rules = facts_of(decision, explanation), rules_of(settings)
     reasons = [_reason(item, rules, facts) for item in decision.get("reasons") or ()]
+    where = near_grants.places(settings.policy)
+    fits = None if explanation is None else recorded_grants.fits(settings, decision, explanation)
     if as_json:
         missing = None if explanation is None else explanation.missing
-        emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing})
+        grants = None if fits is None else near_grants.as_json(fits, where)
+        emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing, "grants": grants})
         return
     _show(decision, settled)
     for reason in reasons:
         _show_reason(reason, facts)
+    if explanation is not None:
+        near_grants.show_grants(fits, where, decision["target"]["id"])
     if explanation is not None and explanation.missing:
         out.print()
         out.print(
@@ -81,6 +100,19 @@ def _tell(
             style="yellow",
         )
     _show_policy(decision, settings)
+
+
+def _print_input(settings: Configuration, decision: JsonObject, explanation: Explanation | None) -> None:
+    from gateway.replay.asking import inspector_of
+    from gateway.replay.rebuilt import rebuild_input
+
+    if explanation is None:
+        sentence("policy was not asked about this request, so there is no input", "see the reasons without --input")
+        raise typer.Exit(1)
+    rebuilt = rebuild_input(decision, explanation, inspector_of(settings.inspection))
+    for remark in rebuilt.missing:
+        note(remark)
+    emit(rebuilt.document)
 
 
 def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Explanation | None:
@@ -97,35 +129,14 @@ def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) ->
     return provenance.explanation()
 
 
-def _rules(settings: Configuration) -> dict[str, Annotation]:
-    """Code → the rule's annotation, from the policy folder as it is now; none if it cannot be read."""
-    from gateway.errors import PolicyError
-    from gateway.policy import annotations, folders
-    from gateway.policy.folders import PolicyFolders
-
-    try:
-        texts = folders.texts(PolicyFolders.configured(settings.policy))
-        return {item.code: item for file, text in texts.items() for item in annotations.parse(text, file)}
-    except PolicyError:
-        return {}
-
-
-def _reason(recorded: Mapping[str, Any], rules: Mapping[str, Annotation], facts: Facts) -> dict[str, Any]:
-    from gateway.policy import verdict
-
-    code = str(recorded["code"])
-    rule = rules.get(code)
+def _reason(recorded: Mapping[str, Any], rules: Rules, facts: Facts) -> dict[str, Any]:
+    pointers = recorded.get("facts") or ()
+    known = {pointer: facts.value(pointer) for pointer in pointers}
     return {
-        "code": code,
-        "title": rule.title if rule else verdict.FAILURES.get(code),
-        "message": recorded.get("message"),
-        "remedy": rule.remedy if rule else None,
-        "controls": list(rule.controls) if rule else [],
-        "rule": {"file": rule.file, "line": rule.line} if rule else None,
-        "facts": {pointer: facts.value(pointer) for pointer in recorded.get("facts") or ()},
+        **described(str(recorded["code"]), recorded.get("message"), rules, known),
         "made_by": {
             pointer: [{**asdict(cause.call), "how": cause.how} for cause in causes]
-            for pointer in recorded.get("facts") or ()
+            for pointer in pointers
             if (causes := facts.causes(pointer))
         },
     }
@@ -216,13 +227,8 @@ def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
     out.print()
     out.print(styled("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
     rows = pairs()
-    rows.add_row("why", plain(str(reason["message"] or "")))
-    if reason["remedy"]:
-        rows.add_row("remedy", plain(str(reason["remedy"])))
-    if reason["rule"]:
-        rows.add_row("rule", f"{reason['rule']['file']}:{reason['rule']['line']}")
-    if reason["controls"]:
-        rows.add_row("controls", ", ".join(reason["controls"]))
+    for label, text in reason_rows(reason):
+        rows.add_row(label, plain(text))
     for pointer in reason["facts"]:
         rows.add_row("fact", plain(f"{pointer} = {facts.words(pointer)}"))
         for label, text in _made(facts.causes(pointer), str(facts.known["id"])):

@@ -98,6 +98,11 @@ def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
     return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
 
 
+def pointed(document: JsonObject, pointer: str) -> object:
+    """Return the value at a JSON pointer into a policy input; `None` if there is none."""
+    return _at(cast("Any", document), tuple(_steps(pointer)))
+
+
 def _credential(held: Mapping[str, Any]) -> str:
     """`origin` is where it came from as far as the task knows."""
     origin = held["origin"]

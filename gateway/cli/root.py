@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import add, catalogue, check, explain, init, journal, policy, replay, serve, token, up
+from gateway.cli import add, can, catalogue, check, explain, init, journal, policy, replay, serve, token, up
 from gateway.cli.help import Program
 from gateway.cli.running import run
 
@@ -35,6 +35,9 @@ app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
+app.command("can", rich_help_panel=_OPERATE, epilog='Example: opagate can triage github/comment \'{"ticket": "T-1"}\'')(
+    can.can
+)
 app.command("replay", rich_help_panel=_OPERATE, epilog="Example: opagate replay sessions.jsonl --against rego-next/")(
     replay.replay
 )

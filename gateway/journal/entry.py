@@ -28,6 +28,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from gateway.journal.redaction import concealed
+from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,9 +185,20 @@ def _principal(principal: Principal) -> JsonObject:
         "method": principal.method.value,
         "user": None if principal.user is None else principal.user.id,
         "delegation": [actor.id for actor in principal.delegation[:_ACTORS]],
+        **_proof(principal),
         "token_id": concealed(principal.token_id),
         **_rights(principal),
     }
+
+
+def _proof(principal: Principal) -> JsonObject:
+    """Return whether the credential was bound to the caller, and who vouched for each actor: each only where it says more."""
+    proof: dict[str, Json] = {}
+    if principal.bound and principal.method is not AuthMethod.SPIFFE_X509:
+        proof["bound"] = True
+    if principal.delegation:
+        proof["delegation_issuers"] = [actor.issuer for actor in principal.delegation[:_ACTORS]]
+    return proof
 
 
 def _rights(principal: Principal) -> JsonObject:

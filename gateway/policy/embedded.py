@@ -37,7 +37,8 @@ from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
 from gateway.policy.syntax import Module, Problem
 
-Entrypoint = Literal["decision", "visibility"]
+Entrypoint = Literal["decision", "visibility", "explanation"]
+"""The questions. A policy may lack the last one, which no call asks."""
 
 MAX_INPUT: Final = 8 * 2**20
 """Bytes of one policy input. Twice the default limit of a request."""
@@ -45,7 +46,9 @@ MAX_INPUT: Final = 8 * 2**20
 _RULES: Final[dict[Entrypoint, str]] = {
     "decision": "data.gateway.decision.result",
     "visibility": "data.gateway.visibility.result",
+    "explanation": "data.gateway.explanation.result",
 }
+_AT_LOAD: Final[tuple[Entrypoint, ...]] = ("decision", "visibility")
 _PLACE = re.compile(r"--> (?P<file>.+?):(?P<line>\d+):(?P<column>\d+)")
 _PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
 
@@ -98,7 +101,10 @@ class Embedded:
             raise PolicyUnavailable("the policy engine was used from another thread", "report this as a defect")
         if len(document) > MAX_INPUT:
             raise PolicyInput(f"the policy input is larger than {MAX_INPUT >> 20} MiB", "send smaller arguments")
-        return _decoded(self._run(_RULES[entrypoint], document), _RULES[entrypoint].removeprefix("data."))
+        rule = _RULES[entrypoint]
+        if entrypoint not in _AT_LOAD and rule.removesuffix(".result") not in self._pristine.get_packages():
+            return None
+        return _decoded(self._run(rule, document), rule.removeprefix("data."))
 
     def problems(self, file: DataFile) -> list[str]:
         """What the policy says is wrong with this data, each in a sentence. Raises a `PolicyError` if it cannot say."""
@@ -220,8 +226,8 @@ class _Steps:
             # An evaluation on an empty input compiles all rules, and finds unsafe variables, recursion and conflicts
             # that parsing does not. Clones share what was compiled; of an engine that was not, each compiles its own.
             self.engine.set_input_json("{}")
-            for rule in _RULES.values():
-                self.engine.eval_rule_as_json(rule)
+            for entrypoint in _AT_LOAD:
+                self.engine.eval_rule_as_json(_RULES[entrypoint])
                 yield
 
 

@@ -21,9 +21,10 @@ from gateway.errors import PolicyBroken, PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import verdict
+from gateway.policy import grant_fits, verdict
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.folders import PolicyFolders
+from gateway.policy.grant_fits import Fit
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
@@ -175,6 +176,13 @@ class Policy:
         except Exception as error:  # noqa: BLE001 - a defect here must hide everything, and be seen
             self._tell("failed", error)
             return frozenset()
+
+    async def fits(self, document: JsonObject) -> tuple[Fit, ...] | None:
+        """Return how far each grant holds for a call; `None` if the policy does not say. For people, never for a call."""
+        try:
+            return grant_fits.read(await self._answer("explanation", document))
+        except PolicyError:
+            return None
 
     def status(self) -> PolicyStatus:
         source = self._source

@@ -12,9 +12,8 @@ from typing import Final, Literal, cast
 
 from gateway.history import relevance
 from gateway.history.events import Opened, Released, Settled, shown
-from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed, reserved
+from gateway.history.new_events import changes_nothing, observed
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.inspection import other_tasks
@@ -23,15 +22,14 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
-from gateway.model.call import Call, Context
+from gateway.model.call import Call
 from gateway.model.content import ResultContent
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
-from gateway.policy import document
+from gateway.replay.asking import KEY, ask
 from gateway.replay.trace import BEGINNING, Expectation, Step, Trace
 from gateway.steps.observation import label
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 Assume = Literal["refused", "forwarded"]
 """What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the
@@ -39,8 +37,6 @@ same, so that later steps show every rule that would have held."""
 
 Decide = Callable[[JsonObject], Awaitable[Decision]]
 
-KEY: Final = b"opagate replay: nothing that it digests is kept"
-"""Of the digests and fingerprints of a replay, so that two runs have the same output."""
 _OWNER: Final = "replay"
 """Whose task each trace is."""
 
@@ -103,11 +99,7 @@ class _Run:
         )
         if (shown := self._origins.of(_OWNER)) is not None:
             content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
-        apply(state, reserved(state, call_id, call, content, now))
-        depth = depth_of(trace.principal, call.target)
-        known = facts(state, now, call=call_id, content=content, depth=depth)
-        context = Context(now, f"{number:032x}", None, None, trace.task, SUPPORTED_OBLIGATIONS)
-        asked = document.decision(trace.principal, call, context, known)
+        asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
         decision = await decide(asked)
         if decision.allowed or self._assume == "forwarded":
             self._answer(call_id, call, step.result, label(decision))

@@ -318,23 +318,30 @@ class Definitions:
 
     def _target(self, name: str) -> Target:
         seen, pin = self._seen.get(name), self._state(name)
-        settings = self._settings
-        place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-        if self.subject == "instructions":
-            return Target("resource", self.name, "", *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
-        if self.subject == "prompt":
-            return Target("prompt", self.name, name, *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
-        return Target(
-            "tool",
-            self.name,
-            name,
-            *place,
-            labels=labels.labels_for(name, settings.tools),
-            pin=pin,
-            annotations=_annotations(seen.document) if isinstance(seen, Definition) else {},
-            schema=seen.document.get("inputSchema") if isinstance(seen, Definition) else None,
-            aggregates=settings.aggregates,
-        )
+        definition = seen if isinstance(seen, Definition) else None
+        return target_of(self.name, self._settings, self.subject, name, pin=pin, definition=definition)
+
+
+def target_of(
+    upstream: str, settings: Upstream, subject: Subject, name: str, *, pin: Pin, definition: Definition | None
+) -> Target:
+    """Return the target that `subject` and `name` mean, with its labels and the given state of its definition."""
+    place = (settings.audience, settings.tenant, settings.environment, settings.trust)
+    if subject == "instructions":
+        return Target("resource", upstream, "", *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
+    if subject == "prompt":
+        return Target("prompt", upstream, name, *place, labels=_READ, pin=pin, aggregates=settings.aggregates)
+    return Target(
+        "tool",
+        upstream,
+        name,
+        *place,
+        labels=labels.labels_for(name, settings.tools),
+        pin=pin,
+        annotations={} if definition is None else _annotations(definition.document),
+        schema=None if definition is None else definition.document.get("inputSchema"),
+        aggregates=settings.aggregates,
+    )
 
 
 def _annotations(document: JsonObject) -> JsonObject:

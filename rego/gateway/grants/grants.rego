@@ -133,13 +133,16 @@ _rest_holds(grant, rest) if {
 _restrictions_hold(rest, resource) if {
 	subject := input.subject
 	every field, value in rest {
-		_restriction_holds(field, value, subject.properties, resource.properties)
+		restriction_holds(field, value, subject.properties, resource.properties)
 	}
 }
 
-# One function and not one for each field: the embedded engine would try them all. What `when` and `arguments` say is
-# looked at with the arguments; here only that they can be read.
-_restriction_holds(field, value, subject, resource) if {
+# One function and not one for each field: the embedded engine would try them all.
+
+# METADATA
+# title: One restriction of a grant holds for the caller and the target
+# description: Conditions on arguments are judged elsewhere; here `when` and `arguments` only have to be readable.
+restriction_holds(field, value, subject, resource) if {
 	field == "when"
 	is_object(value)
 } else if {

@@ -68,3 +68,40 @@ def test_a_journal_that_was_edited_is_a_sentence(opagate: Opagate, refused: dict
     shorter = opagate("explain", decision)
     assert shorter.status == 0
     assert "Earlier calls of the task that are not in this journal: 1" in shorter.out
+
+
+def test_the_grant_and_the_condition_that_failed_are_named_with_their_lines(
+    opagate: Opagate, refused: dict[str, str], tmp_path: Path
+):
+    """The journal of the tour keeps digests of arguments alone."""
+    done = opagate("explain", refused["tool/arguments"])
+    found = opagate("explain", refused["tool/arguments"], "--json").json
+
+    (grant,) = [grant for grant in found["grants"] if grant["failed"]]
+    (part,) = grant["failed"]
+    file, _, line = part["place"].rpartition(":")
+    field, pointer = part["part"].split()
+    assert field == "when"
+    assert f"{pointer}: " in Path(file).read_text("utf-8").splitlines()[int(line) - 1]
+    assert f"{grant['id']} does not hold" in done.out
+    assert "the call has a value that the journal does" in done.out
+
+    ungranted = opagate("explain", refused["tool/not-granted"]).out
+    assert "No grant names tickets/export_customers. The nearest:" in ungranted
+
+
+def test_the_policy_input_of_a_decision_can_be_decided_again(opagate: Opagate, tour: Done, tmp_path: Path):
+    configuration = (tmp_path / "state/up.yaml").read_text("utf-8")
+    (tmp_path / "state/up.yaml").write_text(
+        configuration.replace("journal:\n", "journal:\n  arguments: full\n"), "utf-8"
+    )
+    steps: list[dict[str, Any]] = [json.loads(line) for line in tour.out.splitlines()][:-1]
+    decision = next(step["decision"] for step in steps if step["codes"] == ["tool/not-granted"])
+
+    done = opagate("explain", decision, "--input")
+
+    assert done.status == 0
+    assert done.json["resource"]["id"] == "tickets/export_customers"
+    assert "arguments are left out" in done.err
+    again = opagate("policy", "eval", "-", "--json", stdin=json.dumps({**done.json, "arguments": {}}))
+    assert "tool/not-granted" in {reason["code"] for reason in again.json["reasons"]}

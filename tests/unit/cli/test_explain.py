@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway import config, keys
 from gateway.cli.explain import outcome, sent, task
+from gateway.journal.writer import Journal
+from tests.unit.cli.conftest import Status
 
 
 @pytest.mark.parametrize(
@@ -39,3 +44,25 @@ def test_the_tasks_whose_readings_counted_are_named():
 
     assert task(entry) == "task-2 (implicit), and all that task-1 and task-0 had read"
     assert task({**entry, "history": {}}) == task({**entry, "history": None}) == "task-2 (implicit)"
+
+
+def test_a_request_that_policy_never_saw_has_no_policy_input(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "gateway.yaml").write_text("journal: {path: journal}\n", "utf-8")
+    configuration = config.load(tmp_path / "gateway.yaml")
+    held = keys.load(configuration, begun=False)
+
+    async def written() -> None:
+        journal = Journal.open(
+            configuration.journal, key=held.chain, fingerprints=held.fingerprints, clock=lambda: 1_800_000_000.0
+        )
+        reasons: Any = [{"code": "identity/missing", "message": "No token.", "facts": []}]
+        await journal.append("refused", {"id": "a" * 24, "reasons": reasons, "client": {}, "principal": None})
+        await journal.close()
+
+    asyncio.run(written())
+
+    assert status("explain", "a" * 24, "--input") == 1
+    assert "policy was not asked about this request" in capsys.readouterr().err
+    assert status("explain", "a" * 24) == 0

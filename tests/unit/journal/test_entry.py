@@ -84,6 +84,7 @@ def test_a_call_says_who_what_for_which_task_and_under_which_policy():
             "method": "spiffe-jwt",
             "user": "jer",
             "delegation": ["planner"],
+            "delegation_issuers": ["https://idp.example"],
             "token_id": "jti-1",
         },
         "task": {"id": "task-1", "kind": "implicit"},
@@ -309,3 +310,12 @@ def test_a_caller_without_a_user_has_none():
     fields = refused_entry("d", refusal, trace_id="t", client_ip=None, principal=principal)
 
     assert json.loads(json.dumps(fields))["principal"]["user"] is None
+
+
+def test_a_caller_with_a_bound_token_is_recorded_so():
+    bound = call_fields(caller=replace(PRINCIPAL, bound=True))["principal"]
+    certified = call_fields(caller=replace(PRINCIPAL, bound=True, method=AuthMethod.SPIFFE_X509))["principal"]
+
+    assert bound["bound"] is True
+    assert "bound" not in certified
+    assert "bound" not in call_fields()["principal"]

@@ -57,6 +57,19 @@ holds(condition, arguments, pointer) if {
 }
 
 # METADATA
+# title: The tests of a condition that do not hold for the argument that its pointer names
+# description: For explanations. A condition that holds has none.
+failures(condition, arguments, pointer) := {} if {
+	holds(condition, arguments, pointer)
+} else := {name: expected |
+	some name, expected in condition
+	name != "optional"
+	not holds({name: expected}, arguments, pointer)
+} if {
+	is_object(condition)
+} else := {"": condition}
+
+# METADATA
 # title: The tests that a condition may name
 names := {
 	"one_of", "equals", "matches", "under", "host_in",

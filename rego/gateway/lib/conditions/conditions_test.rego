@@ -147,3 +147,15 @@ test_all_conditions_and_all_names if {
 	not conditions.hold({}, [])
 	not conditions.hold({"arguments": ["x"]}, ["x"])
 }
+
+test_the_tests_that_do_not_hold if {
+	conditions.failures({"one_of": ["a"], "matches": "[a-z]"}, {"x": "a"}, "/x") == {}
+	conditions.failures({"one_of": ["a"], "matches": "[a-z]"}, {"x": "b"}, "/x") == {"one_of": ["a"]}
+	conditions.failures({"one_of": ["a"], "matches": "[a-z]"}, {"x": "1"}, "/x") == {"one_of": ["a"], "matches": "[a-z]"}
+	conditions.failures({"min": 1, "max": 3, "optional": true}, {"x": 4}, "/x") == {"max": 3}
+	conditions.failures({"min": 1, "optional": true}, {}, "/x") == {}
+	conditions.failures({"min": 1}, {}, "/x") == {"min": 1}
+	conditions.failures({"absent": true}, {"x": 1}, "/x") == {"absent": true}
+	conditions.failures({"nope": 1}, {"x": 1}, "/x") == {"nope": 1}
+	conditions.failures("a", {"x": 1}, "/x") == {"": "a"}
+}

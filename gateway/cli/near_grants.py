@@ -1,0 +1,144 @@
+"""Grants beside a call, for people and programs, with their places and the parts that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.cli.terminal import out, pairs, plain, show, styled
+from gateway.policy import grant_fits, grant_places
+from gateway.policy.grant_places import GrantPlace, Places
+
+if TYPE_CHECKING:
+    from gateway.config import PolicySettings
+    from gateway.policy.grant_fits import Fit, Part
+
+_LONGEST: Final = 200
+"""Characters of one value that are shown."""
+
+
+def places(settings: PolicySettings) -> Places:
+    """Return where the grants of the configured policy stand; nothing if an OPA holds them, or they cannot be read."""
+    from gateway.errors import PolicyError
+    from gateway.policy import bundle
+    from gateway.policy.folders import PolicyFolders
+
+    if settings.engine.kind == "opa":
+        return {}
+    folders = PolicyFolders.configured(settings)
+    found: dict[tuple[str, str | int], GrantPlace] = {}
+    try:
+        # An overlay has no grants.
+        for source in bundle.read(folders.policy, folders.grants).sources:
+            inside = folders.policy / source.name
+            file = inside if inside.is_file() else Path(source.name)
+            found.update(grant_places.read(file.read_text("utf-8"), str(file), source.at))
+    except (PolicyError, OSError, UnicodeDecodeError):
+        return {}
+    return found
+
+
+def chosen(fits: Sequence[Fit]) -> tuple[Fit, ...]:
+    """Return the grants that hold; without one, the nearest grants."""
+    return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
+
+
+def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:
+    """Return the grants for programs, each with its file and line and those of its parts."""
+    return [
+        {
+            "upstream": fit.upstream,
+            "id": fit.id,
+            "place": _place(fit, where),
+            "holds": fit.holds,
+            "approval": fit.approval is True,
+            "failed": [_part(part, fit, where) for part in fit.failed],
+            "undecided": [_part(part, fit, where) for part in fit.open],
+        }
+        for fit in fits
+    ]
+
+
+def _part(part: Part, fit: Fit, where: Places) -> dict[str, Any]:
+    place = _found(fit, where)
+    return {
+        "part": part.name,
+        "wanted": part.wanted,
+        "found": part.found,
+        "problem": part.problem or None,
+        "place": None if place is None else place.of(part.name),
+    }
+
+
+def _found(fit: Fit, where: Places) -> GrantPlace | None:
+    by_id = where.get((fit.upstream, fit.id)) if fit.id else None
+    return by_id or where.get((fit.upstream, fit.index))
+
+
+def _place(fit: Fit, where: Places) -> str | None:
+    place = _found(fit, where)
+    return None if place is None else f"{place.file}:{place.line}"
+
+
+# --- for people --------------------------------------------------------------------------------------
+
+
+def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
+    """Print the grants that `chosen` gave for a call to `target`; `None` if nothing tells."""
+    out.print()
+    if fits is None:
+        out.print("Neither the policy nor the record tells which grants are near.", style="yellow")
+        return
+    if not fits:
+        out.print(plain(f"No grant is for the upstream of {target}, and none for all upstreams."), style="bold")
+        return
+    if not any(fit.names_target for fit in fits):
+        out.print(plain(f"No grant names {target}. The nearest:"), style="bold")
+    for fit in fits:
+        _show_grant(fit, where)
+
+
+def _show_grant(fit: Fit, where: Places) -> None:
+    word = "holds" if fit.holds else "does not hold" if fit.failed else "holds if its conditions do"
+    style = "ok" if fit.holds else "refused" if fit.failed else "warn"
+    name = fit.id or f"grant {fit.index + 1} of {fit.upstream}"
+    out.print(styled(style, "grant"), plain(name), styled(style, word), style="bold")
+    rows = pairs()
+    rows.add_row("place", plain(_place(fit, where) or f"in OPA: upstream {fit.upstream}, grant {fit.index + 1}"))
+    for label, text in _rows(fit, where):
+        rows.add_row(label, plain(text))
+    show(rows)
+
+
+def _rows(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
+    if fit.approval is True:
+        yield "approval", "a person approves each call"
+    place = _found(fit, where)
+    for part in fit.failed:
+        at = "" if place is None else f"  ({place.of(part.name)})"
+        yield part.name, part.problem or f"{_wanted(part)}; the call has {_call_has(part)}{at}"
+    for part in fit.open:
+        yield part.name, f"{_wanted(part)}; the arguments are not known here"
+
+
+def _wanted(part: Part) -> str:
+    wanted: object = part.wanted
+    if part.pointer and isinstance(wanted, Mapping):
+        tests = cast("Mapping[str, object]", wanted)
+        return ", ".join(f"{test} {_short(value)}" for test, value in tests.items())
+    return f"wanted {_short(part.wanted)}"
+
+
+def _call_has(part: Part) -> str:
+    if not part.pointer:
+        return _short(part.found)
+    if part.found is None:
+        return "a value that the journal does not keep"
+    return "no such argument" if part.found == grant_fits.MISSING else _short(part.found[0])
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

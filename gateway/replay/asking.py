@@ -1,0 +1,59 @@
+"""The question that a call puts to policy, built outside of a running gateway.
+
+The inspection, the facts and the policy input are those of a live call. Only the wire is missing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.config import InspectionSettings
+from gateway.history.facts import depth_of, facts
+from gateway.history.fold import apply
+from gateway.history.new_events import reserved
+from gateway.history.state import TaskState
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.inspector import Inspector
+from gateway.inspection.suppressions import Suppression, Suppressions
+from gateway.model.call import Call, Context
+from gateway.model.caller import Principal
+from gateway.model.content import CallContent
+from gateway.model.task import Task
+from gateway.model.wire import JsonObject
+from gateway.policy import document
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+
+KEY: Final = b"opagate replay: nothing that it digests is kept"
+"""Of the digests and fingerprints of a question, so that two runs have the same output."""
+
+
+def inspector_of(settings: InspectionSettings) -> Inspector:
+    """Return an inspector with the configured rules and suppressions. Raises `ConfigurationError` for unreadable rules."""
+    rules = [
+        Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in settings.suppressions
+    ]
+    detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
+    return Inspector(KEY, detector, Suppressions(rules))
+
+
+def ask(
+    principal: Principal,
+    call: Call,
+    task: Task,
+    content: CallContent,
+    state: TaskState,
+    *,
+    number: int,
+    now: float,
+) -> JsonObject:
+    """Return the policy input for one call, and count the call in the state of its task.
+
+    `number` is the place of the call among those of the task; `now` is in seconds since the epoch.
+    """
+    call_id = str(number)
+    apply(state, reserved(state, call_id, call, content, now))
+    known = facts(state, now, call=call_id, content=content, depth=depth_of(principal, call.target))
+    context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS)
+    return document.decision(principal, call, context, known)

@@ -1,0 +1,121 @@
+"""The policy input of a recorded decision, built again from the journal. Pure.
+
+The journal keeps less than policy saw: `Rebuilt.missing` names what is left out. Nothing is made up in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from gateway.errors import JournalError
+from gateway.history.task_history import read_task
+from gateway.model.call import ActionName, Call, Context
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
+from gateway.model.task import Task
+from gateway.policy import document
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+
+if TYPE_CHECKING:
+    from gateway.history.provenance import Explanation
+    from gateway.inspection.inspector import Inspector
+    from gateway.model.facts import SessionFacts
+    from gateway.model.wire import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A policy input, and sentences about the parts that the record does not have."""
+
+    document: JsonObject
+    missing: tuple[str, ...]
+
+
+def rebuild_input(decision: JsonObject, explanation: Explanation, inspector: Inspector) -> Rebuilt:
+    """Return the policy input of a `call` entry. `explanation` is from the provenance of its task.
+
+    `inspector` finds the destinations in arguments that were kept whole. Raises `JournalError` for an entry that lacks what an entry of this release has.
+    """
+    entry = cast("Mapping[str, Any]", decision)
+    kept = "value" in entry["arguments"]
+    try:
+        call = Call(cast("ActionName", entry["action"]), _target(entry["target"]), entry["arguments"].get("value", {}))
+        context = _context(entry, explanation)
+        facts = _with_destinations(explanation, call, context.task, inspector) if kept else explanation.facts
+        asked = document.decision(_principal(entry["principal"]), call, context, facts)
+        missing = tuple(_missing(entry, explanation, facts))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JournalError(
+            f"entry {entry.get('seq')} of the journal has not what its policy input needs: {error}",
+            "run `opagate journal verify`; a journal of an older opagate may lack it",
+        ) from error
+    if not kept:
+        asked = {name: member for name, member in asked.items() if name != "arguments"}
+    return Rebuilt(asked, missing)
+
+
+def _with_destinations(explanation: Explanation, call: Call, task: Task, inspector: Inspector) -> SessionFacts:
+    """The facts with the destinations of the call, if as many are found as were counted then."""
+    found = inspector.call(call, task, {}).destinations.values()
+    names = tuple(sorted(set(found)))
+    known = names if len(names) == explanation.destinations else None
+    return replace(explanation.facts, call_destinations=known)
+
+
+def _missing(entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts) -> Iterator[str]:
+    if "value" not in entry["arguments"]:
+        yield "arguments are left out: the journal keeps them only with `journal.arguments: full`"
+    if facts.call_destinations is None:
+        yield "session.call_destinations is left out: the journal keeps digests of destinations"
+    if explanation.missing:
+        yield f"session counts {explanation.missing} earlier calls too few: they are not in this journal"
+    if entry["target"]["type"] == "tool":
+        yield "resource.properties.annotations is empty: the journal does not keep the words of an upstream"
+    yield "texts that look like credentials stand as marks, as in the journal"
+
+
+def _principal(recorded: Mapping[str, Any]) -> Principal:
+    issuers = recorded.get("delegation_issuers") or [None] * len(recorded["delegation"])
+    method = AuthMethod(recorded["method"])
+    user = recorded["user"]
+    return Principal(
+        recorded["id"],
+        recorded["issuer"],
+        method,
+        scopes=frozenset(recorded.get("scopes", ())),
+        user=None if user is None else User(user, tuple(recorded.get("groups", ()))),
+        delegation=tuple(Actor(actor, issuer) for actor, issuer in zip(recorded["delegation"], issuers, strict=True)),
+        bound=recorded.get("bound", method is AuthMethod.SPIFFE_X509),
+    )
+
+
+def _target(recorded: Mapping[str, Any]) -> Target:
+    labels = Labels(
+        Effect(recorded["effect"]),
+        recorded["egress"],
+        Sensitivity(recorded["sensitivity"]),
+        {pointer: Role(role) for pointer, role in recorded["roles"].items()},
+    )
+    behind = recorded.get("aggregates")
+    return Target(
+        recorded["type"],
+        recorded["upstream"],
+        recorded["id"].removeprefix(f"{recorded['upstream']}/"),
+        recorded["audience"],
+        recorded["tenant"],
+        recorded["environment"],
+        recorded["trust"],
+        labels,
+        None if recorded["pin"] is None else Pin(recorded["pin"]),
+        None if behind is None else tuple(behind),
+    )
+
+
+def _context(entry: Mapping[str, Any], explanation: Explanation) -> Context:
+    client, history = entry["client"], entry["history"]
+    named = entry["task"]
+    declared = explanation.declared
+    task = read_task(declared) if declared else Task(named["id"], named["kind"], history.get("opened", history["at"]))
+    return Context(history["at"], entry["trace_id"], client["ip"], client["name"], task, SUPPORTED_OBLIGATIONS)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+from gateway.cli.caller import Named, verified
+from gateway.errors import ConfigurationError
+from gateway.identity import anonymous, development
+from gateway.model.caller import Actor, AuthMethod, Principal, User
+
+JWT = "{kind: jwt, issuer: 'https://idp.example', groups_claim: roles}"
+SPIFFE = "{kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json'}"
+X509 = "{kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json', x509: true}"
+DEVELOPMENT, ANONYMOUS = "{kind: development}", "{kind: anonymous}"
+
+
+def settings(*identities: str) -> config.Configuration:
+    tls = "tls: {certificate: a, key: b, client_ca: c}\n" if X509 in identities else ""
+    return config.parse(f"{tls}identity: [{', '.join(identities)}]\n", base=Path("/tmp"))
+
+
+def test_a_development_caller_is_what_its_token_would_make_it():
+    made = verified(settings(DEVELOPMENT), Named("triage", user="ana", groups=("ops",), scopes=("a", "b")))
+
+    assert made == Principal(
+        "triage",
+        development.ISSUER,
+        AuthMethod.DEVELOPMENT,
+        frozenset({"a", "b"}),
+        User("ana", ("ops",)),
+        (Actor("triage", None),),
+        token_id="none",
+    )
+    assert verified(settings(DEVELOPMENT), Named("triage")).user is None
+
+
+def test_a_caller_of_an_issuer_is_the_client_of_its_user():
+    made = verified(settings(JWT), Named("triage", user="ana", groups=("ops",), bound=True))
+
+    assert (made.id, made.issuer, made.method, made.bound) == ("triage", "https://idp.example", AuthMethod.JWT, True)
+    assert (made.user, made.delegation) == (User("ana", ("ops",)), ())
+
+
+def test_what_an_issuer_demands_of_every_token_is_there():
+    demanding = "{kind: jwt, issuer: 'https://idp.example', required_scopes: [mcp], require_bound: true}"
+    made = verified(settings(demanding), Named("triage", scopes=("x",)))
+
+    assert (made.scopes, made.bound) == ({"mcp", "x"}, True)
+
+
+@pytest.mark.parametrize(("identity", "method", "bound"), [(SPIFFE, "spiffe-jwt", False), (X509, "spiffe-x509", True)])
+def test_a_workload_is_verified_by_its_trust_domain(identity: str, method: str, *, bound: bool):
+    made = verified(settings(JWT, DEVELOPMENT, identity), Named("spiffe://corp/a"))
+
+    assert (made.issuer, made.method, made.bound) == ("spiffe://corp", method, bound)
+
+
+def test_the_first_identity_that_fits_is_taken_and_anonymous_last():
+    assert verified(settings(ANONYMOUS, DEVELOPMENT), Named("dev")).issuer == development.ISSUER
+    assert verified(settings(ANONYMOUS), Named("dev")).method is AuthMethod.ANONYMOUS
+    assert verified(settings(JWT, DEVELOPMENT), Named("a")).issuer == "https://idp.example"
+    assert verified(settings(JWT, DEVELOPMENT), Named("a", development.ISSUER)).issuer == development.ISSUER
+    assert verified(settings(ANONYMOUS, DEVELOPMENT), Named("dev", anonymous.ISSUER)).method is AuthMethod.ANONYMOUS
+
+
+@pytest.mark.parametrize(
+    ("identities", "named"),
+    [
+        ([], Named("a")),
+        ([ANONYMOUS], Named("other")),
+        ([ANONYMOUS], Named("dev", user="ana")),
+        ([ANONYMOUS], Named("dev", scopes=("a",))),
+        ([SPIFFE], Named("a")),
+        ([SPIFFE], Named("spiffe://other/a")),
+        ([SPIFFE], Named("spiffe://corp/a", user="ana")),
+        ([DEVELOPMENT], Named("a", "https://idp.example")),
+        ([DEVELOPMENT], Named("")),
+        ([DEVELOPMENT], Named("spiffe://corp/../a")),
+        ([DEVELOPMENT], Named("a\nb")),
+        ([DEVELOPMENT], Named("a", scopes=('"',))),
+    ],
+)
+def test_a_caller_that_no_identity_would_verify_is_refused(identities: list[str], named: Named):
+    with pytest.raises(ConfigurationError, match="no identity of the configuration would verify") as refused:
+        verified(settings(*identities), named)
+
+    assert "--issuer" in refused.value.remedy
