@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast, get_args
@@ -327,7 +326,7 @@ def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Pat
 
 
 def test_no_other_fixture_is_decided_otherwise_with_the_rule_that_the_page_makes(with_the_page: Path):
-    engine = Embedded(bundle.read(with_the_page), deadline=5.0, clock=time.monotonic)
+    engine = Embedded(bundle.read(with_the_page), deadline=5.0)
     shipped = [case for case in cases() if case.policy == "shipped" and case.entrypoint == "decision"]
     answers = {case.name: cast("Any", engine.answer("decision", json.dumps(case.input).encode())) for case in shipped}
 
@@ -361,5 +360,5 @@ def _said(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:
-    engine = Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
+    engine = Embedded(bundle.read(folder), deadline=5.0)
     return cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode()))

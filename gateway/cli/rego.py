@@ -80,7 +80,7 @@ async def build(places: PolicyFolders, folder: Path) -> Bundle:
     """Write the policy of these folders into one folder for OPA. Raise `PolicyBroken` if a gateway would refuse the policy,
     and `OSError`."""
     policy = folders.read(places)
-    engine = Embedded(policy, deadline=60.0, clock=time.monotonic)
+    engine = Embedded(policy, deadline=60.0)
     for file in DATA_FILES:
         file.require(engine.problems(file), str(places.grants or places.policy / file.path))
     await fixtures.require(_Untimed(engine))
@@ -102,7 +102,7 @@ def _formatted(places: PolicyFolders) -> Check:
 async def _loaded(policy: Bundle) -> Check:
     begun = time.monotonic()
     try:
-        await fixtures.require(_Untimed(Embedded(policy, deadline=60.0, clock=time.monotonic)))
+        await fixtures.require(_Untimed(Embedded(policy, deadline=60.0)))
     except PolicyError as error:
         return _check(LOADED, [f"{error.message}; {error.remedy}"], begun)
     return _check(LOADED, [], begun)

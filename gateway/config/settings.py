@@ -38,7 +38,9 @@ class EmbeddedEngine(Settings):
     """Rego evaluated inside the gateway."""
 
     kind: Literal["embedded"] = "embedded"
-    deadline: Duration = Field(default=timedelta(milliseconds=250), description="A later answer is a refusal.")
+    deadline: Duration = Field(
+        default=timedelta(milliseconds=250), description="Processor time of one decision; a longer one is refused."
+    )
 
 
 class OpaEngine(Settings):

@@ -23,6 +23,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
@@ -54,43 +55,51 @@ _PROBLEM = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
 
 
 class Embedded:
-    """One loaded policy. It belongs to the thread that made it, and is replaced, never changed.
+    """One loaded policy. The thread of an instance alone uses it. A changed policy is another instance.
 
-    `clock` is monotonic, in seconds; `deadline` is in seconds.
+    `deadline` is in seconds of `thread_time`, the processor time of the thread. An evaluation waits for nothing, so further time
+    belongs to other work of the machine.
     """
 
     def __init__(
-        self, bundle: Bundle, *, deadline: float, clock: Callable[[], float], loaded: _Steps | None = None
+        self,
+        bundle: Bundle,
+        *,
+        deadline: float,
+        thread_time: Callable[[], float] = time.thread_time,
+        loaded: _Steps | None = None,
     ) -> None:
         """Raises `PolicyBroken`, naming file and line, if the policy cannot be loaded."""
         self.revision = bundle.revision
         self._deadline = deadline
-        self._clock = clock
+        self._thread_time = thread_time
         self._thread = threading.get_ident()
         self._pristine = _load(bundle) if loaded is None else loaded.engine
         self._engine = self._pristine.clone()
 
     @classmethod
-    async def gradually(cls, bundle: Bundle, *, deadline: float, clock: Callable[[], float]) -> Embedded:
+    async def gradually(
+        cls, bundle: Bundle, *, deadline: float, thread_time: Callable[[], float] = time.thread_time
+    ) -> Embedded:
         """The same while the event loop goes on: what may be done in any thread is done in another, the rest in steps."""
         if (fault := await asyncio.to_thread(_fault, bundle)) is not None:
             raise fault
         steps = _Steps(bundle)
         for _ in steps:
             await asyncio.sleep(0)
-        return cls(bundle, deadline=deadline, clock=clock, loaded=steps)
+        return cls(bundle, deadline=deadline, thread_time=thread_time, loaded=steps)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         """The engine's answer to one input, decoded: an object, or `None` for undefined.
 
         Raises `PolicyInput`, `PolicyUnavailable`, `PolicyMalformed` or `PolicyLate`.
         """
-        begun = self._clock()
+        begun = self._thread_time()
         answer = self.answer(entrypoint, document)
-        took = self._clock() - begun
+        took = self._thread_time() - begun
         if took > self._deadline:
             raise PolicyLate(
-                f"the policy took {took * 1000:.0f} ms, longer than its {self._deadline * 1000:.0f} ms",
+                f"the policy took {took * 1000:.0f} ms of processor time, longer than its {self._deadline * 1000:.0f} ms",
                 "simplify the rules, send smaller arguments, or raise policy.engine.deadline",
             )
         return answer

@@ -10,6 +10,7 @@ by the policy before.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
@@ -25,13 +26,21 @@ _FAILED: Final = "the gateway failed while loading the policy; report this as a 
 
 
 class PolicyFolder:
-    """The embedded engine on a folder. `deadline` in seconds; `monotonic` times evaluations and looks."""
+    """The embedded engine on a folder. `deadline` is in seconds of `thread_time`, and `monotonic` times looks."""
 
     kind: Literal["embedded", "opa"] = "embedded"
 
-    def __init__(self, place: PolicyFolders, *, deadline: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        place: PolicyFolders,
+        *,
+        deadline: float,
+        monotonic: Callable[[], float],
+        thread_time: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._folders = place
         self._deadline = deadline
+        self._thread_time = thread_time
         self._monotonic = monotonic
         self._engine: Embedded | None = None
         self._loaded: Fingerprint = ()
@@ -54,7 +63,7 @@ class PolicyFolder:
         """Load for the first time. Raises `PolicyBroken`."""
         seen, found = await self._read()
         # Nobody waits yet, and what a thread takes for it is memory that it would keep.
-        await self._replace(Embedded(found, deadline=self._deadline, clock=self._monotonic))
+        await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time))
         self._loaded = self._seen = seen
 
     async def look(self) -> bool:
@@ -89,7 +98,7 @@ class PolicyFolder:
     async def _try(self, found: Bundle) -> None:
         """Put a policy into force, or remember what is wrong with it. Raises `PolicyError`."""
         try:
-            await self._replace(await Embedded.gradually(found, deadline=self._deadline, clock=self._monotonic))
+            await self._replace(await Embedded.gradually(found, deadline=self._deadline, thread_time=self._thread_time))
         except PolicyError as error:
             self._flaw = _told(error)
             raise

@@ -184,7 +184,7 @@ def engines(
 
 
 def _embedded(folder: Path) -> Embedded:
-    return Embedded(bundle.read(folder), deadline=5.0, clock=time.monotonic)
+    return Embedded(bundle.read(folder), deadline=5.0)
 
 
 def connected(address: Path) -> UnixConnection:

@@ -10,7 +10,6 @@ import copy
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def careful(policies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
                 taken |= {glance} if count else set()
             path.write_text(text, encoding="utf-8")
         assert taken == GLANCES.keys()
-        found[name] = Embedded(bundle.read(copied), deadline=5.0, clock=time.monotonic)
+        found[name] = Embedded(bundle.read(copied), deadline=5.0)
     return found
 
 

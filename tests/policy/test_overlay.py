@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -74,7 +73,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> PolicyFolders:
 
 @pytest.fixture(scope="module")
 def with_overlay(places: PolicyFolders) -> Embedded:
-    return Embedded(folders.read(places), deadline=5.0, clock=time.monotonic)
+    return Embedded(folders.read(places), deadline=5.0)
 
 
 @pytest.fixture(scope="module")

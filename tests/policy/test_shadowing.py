@@ -127,4 +127,4 @@ def test_the_shipped_policy_is_not_loaded_with_such_data(name: str, at: tuple[st
     shadowed = Bundle(LOADED.modules, json.dumps(data), "x", LOADED.roots, (*LOADED.sources, source))
 
     with pytest.raises(PolicyBroken, match=rf"^{name}: it gives data\.gateway\..*, and so does a rule \(gateway/"):
-        Embedded(shadowed, deadline=1.0, clock=lambda: 0.0)
+        Embedded(shadowed, deadline=1.0)

@@ -347,7 +347,7 @@ async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: 
     if not (folder / "gateway/decision").is_dir():
         pytest.skip(f"there is no policy in {folder}")
     start(f"unix://{socket}", "--bundle", folder)
-    embedded = Embedded(bundle.read(folder), deadline=60.0, clock=time.monotonic)
+    embedded = Embedded(bundle.read(folder), deadline=60.0)
 
     async with _started(f"unix://{socket}") as asked:
         assert asked.status().ready, asked.status().problem

@@ -26,7 +26,7 @@ STRANGER = b'{"subject": {"id": "spiffe://corp/agent/other"}}'
 
 def _engine(folder: Path, *, deadline: float = 60.0, ticks: tuple[float, ...] = ()) -> Embedded:
     times = iter(ticks)
-    return Embedded(bundle.read(folder), deadline=deadline, clock=lambda: next(times, 0.0))
+    return Embedded(bundle.read(folder), deadline=deadline, thread_time=lambda: next(times, 0.0))
 
 
 def _decision(result: str) -> dict[str, str]:
@@ -142,8 +142,31 @@ async def test_an_answer_after_the_deadline_is_late(tree: Tree):
     engine = _engine(tree({}), deadline=0.25, ticks=(10.0, 10.25, 20.0, 20.3))
 
     assert await _effect(engine, AGENT) == "allow"
-    with pytest.raises(PolicyLate, match="took 300 ms, longer than its 250 ms"):
+    with pytest.raises(PolicyLate, match="took 300 ms of processor time, longer than its 250 ms"):
         await engine.evaluate("decision", AGENT)
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(0.0, False), (0.3, True)])
+async def test_only_the_work_of_the_engine_counts_and_not_the_wait_for_a_processor(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, seconds: float, *, late: bool
+):
+    """A machine that is busy with something else makes no call late."""
+    engine = Embedded(bundle.read(tree({})), deadline=0.25)
+    run = engine._run
+
+    def slow(rule: str, document: bytes) -> str:
+        threading.Event().wait(0.3)
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+        return run(rule, document)
+
+    monkeypatch.setattr(engine, "_run", slow)
+    if late:
+        with pytest.raises(PolicyLate, match="of processor time"):
+            await engine.evaluate("decision", AGENT)
+    else:
+        assert await _effect(engine, AGENT) == "allow"
 
 
 async def test_an_input_beyond_the_bound_is_refused_before_the_engine_sees_it(
@@ -300,13 +323,13 @@ async def test_the_answer_is_the_same_document_whatever_was_asked_before(tree: T
 
 async def test_what_is_loaded_gradually_is_what_is_loaded_at_once(tree: Tree):
     folder = tree({})
-    gradual = await Embedded.gradually(bundle.read(folder), deadline=60.0, clock=lambda: 0.0)
+    gradual = await Embedded.gradually(bundle.read(folder), deadline=60.0)
 
     assert gradual.revision == _engine(folder).revision
     assert [await _effect(gradual, document) for document in (AGENT, STRANGER)] == ["allow", "deny"]
     for broken in (_decision("result := "), _decision("result := x"), _decision('result := http.send({"url": "x"})')):
         with pytest.raises(PolicyBroken, match=r"decision\.rego:\d") as raised:
-            await Embedded.gradually(bundle.read(tree(broken)), deadline=60.0, clock=lambda: 0.0)
+            await Embedded.gradually(bundle.read(tree(broken)), deadline=60.0)
         assert raised.value.remedy
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -391,8 +392,10 @@ async def test_a_folder_that_came_back_with_what_was_broken_is_no_more_current(
 
 
 async def test_fixtures_are_not_about_time_but_calls_are(tree: Tree):
-    ticks = iter(range(0, 1000, 10))
-    folder = PolicyFolder(PolicyFolders(tree({})), deadline=1.0, monotonic=lambda: float(next(ticks)))
+    ticks = itertools.count(0, 10)
+    folder = PolicyFolder(
+        PolicyFolders(tree({})), deadline=1.0, monotonic=lambda: 0.0, thread_time=lambda: float(next(ticks))
+    )
     await folder.open()
 
     with pytest.raises(PolicyLate):

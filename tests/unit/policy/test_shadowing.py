@@ -153,7 +153,7 @@ def test_a_policy_folder_with_data_in_the_place_of_a_rule_is_not_loaded(tree: Tr
     (folder / name).write_text(text, encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=r"so does a rule \(gateway/grants/grants\.rego:3\)") as raised:
-        Embedded(bundle.read(folder), deadline=1.0, clock=lambda: 0.0)
+        Embedded(bundle.read(folder), deadline=1.0)
 
     assert raised.value.message.startswith(f"{name}: it gives data.gateway.grants.granted, ")
     assert "data may not take the place of a rule" in raised.value.remedy
@@ -164,7 +164,7 @@ def test_a_grants_file_of_ones_own_is_named(tree: Tree, tmp_path: Path):
     grants.write_text("upstreams: {}\ngranted: at once\n", encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=f"^{grants}: it gives data.gateway.grants.granted"):
-        Embedded(bundle.read(tree(GRANTED | ALLOWS), grants), deadline=1.0, clock=lambda: 0.0)
+        Embedded(bundle.read(tree(GRANTED | ALLOWS), grants), deadline=1.0)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_grants_file_of_ones_own_is_named(tree: Tree, tmp_path: Path):
 )
 def test_a_grants_file_has_upstreams_at_its_top_and_nothing_else(tree: Tree, text: str, problem: str):
     with pytest.raises(PolicyBroken, match="grants file") as raised:
-        Embedded(bundle.read(tree({"gateway/grants/data.yaml": text})), deadline=1.0, clock=lambda: 0.0)
+        Embedded(bundle.read(tree({"gateway/grants/data.yaml": text})), deadline=1.0)
 
     assert raised.value.message.endswith(problem)
 
