@@ -189,13 +189,13 @@ class _Search:
             return
         value = string(leaf.text)
         by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
-        by_name = kind is not None and (leaf.is_text or kind in {"code", "key"}) and plausible(value, kind)
+        by_name = kind is not None and (leaf.is_text or kind in {"code", "key", "pin"}) and plausible(value, kind)
         if not by_role and not by_name:
             return
         if self._look is not None and self._look(leaf.text):
             return
         detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
-        hit = Hit(detector, "code" if by_name and kind == "code" else "named", 0, len(leaf.text), value)
+        hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
         self._add(leaf, hit, "raw")
 
     def among(self, leaves: list[_Leaf]) -> None:

@@ -291,7 +291,7 @@ def _name_of(text: bytes, at: int, after: int) -> _Named | None:
         return None
     sign = text[last:after].strip(_AROUND).lower()
     # Types that are joined by `|` have names of tokens and keys.
-    if sign.endswith(b"|") and kind in {"token", "code"}:
+    if sign.endswith(b"|") and kind in {"token", "code", "pin"}:
         return None
     least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
     return _Named(kind, last, sign, several is not None and several[1] is not None, least)
@@ -330,9 +330,7 @@ def _fits(name: _Named, value: str, *, bare: bool) -> bool:
 
 
 def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
-    if kind == "code":
-        return Hit("one-time-code", "code", start, end, value)
-    return Hit(DETECTOR_OF[kind], "named", start, end, value)
+    return Hit(DETECTOR_OF[kind], "code" if kind in {"code", "pin"} else "named", start, end, value)
 
 
 def _scheme(value: str) -> bool:

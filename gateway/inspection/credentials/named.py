@@ -13,12 +13,13 @@ from gateway.inspection.common_words import JOINING
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.text_cache import short_text_cache
 
-Strength: TypeAlias = Literal["password", "pass", "token", "key", "code"]
+Strength: TypeAlias = Literal["password", "pass", "token", "key", "code", "pin"]
 """What a name promises. `password`: any text. `pass`: a name that means other things too, so the value mixes letters and
-digits. `token`: a random value. `key`: a token that may be digits alone. `code`: short, of digits."""
+digits. `token`: a random value. `key`: a token that may be digits alone. `code`: short, of digits. `pin`: of digits alone."""
 
 DETECTOR_OF: Final[dict[Strength, str]] = {
     "password": "named-password", "pass": "named-password", "token": "named-token", "key": "named-token", "code": "one-time-code",
+    "pin": "one-time-code",
 }  # fmt: skip
 KEYS: Final = (
     "api|access|secret|private|signing|account|shared|encryption|master|auth|service|session|license|subscription|application|app"
@@ -262,15 +263,15 @@ def _short_name(name: str, plain: str) -> Strength | None:
     if last is None:
         return "password" if _LOCAL.fullmatch(name.strip()) is not None else None
     if (last[1] or last[2]).lower() == "pin":
-        return "code"
+        return "pin"
     return None if _PASSES.search(plain) is not None else "pass"
 
 
 def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     """Return whether a value under such a name can be a credential. `structured`: it is delimited (JSON, an assignment),
     so that it is surely the whole value; prose asks for more."""
-    if kind == "code":
-        return 4 <= len(value) <= 12 and value.replace("-", "").replace(" ", "").isalnum() and _digits(value) > 2
+    if kind in {"code", "pin"}:
+        return 4 <= len(value) <= 12 and _is_code(value, digits_alone=kind == "pin")
     if not 6 <= len(value) <= _LONGEST or placeholder(value):
         return False
     head = value[:_HEAD]
@@ -283,6 +284,12 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     if not structured:
         return not spaced and (mixed or value.isdigit() or not is_ordinary(value))
     return not spaced or (mixed and len(value) <= 64 and value.count(" ") < 4) or _is_phrase(value)
+
+
+def _is_code(value: str, *, digits_alone: bool) -> bool:
+    if digits_alone:
+        return value.isdigit()
+    return value.replace("-", "").replace(" ", "").isalnum() and _digits(value) > 2
 
 
 def _is_token(value: str, *, mixed: bool, digits: int) -> bool:

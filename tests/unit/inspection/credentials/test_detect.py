@@ -269,6 +269,13 @@ def test_no_repr_shows_a_value(make: Callable[[str, int], str]):
         "--token ",
         "sig=",
         "x://y:z@",
+        "mysql ",
+        "login: a ",
+        "log in as a:",
+        "password: |\n  ",
+        "the password of a is ",
+        "https://a.example/login/",
+        "Login: ada:hK7mQ2xv-Zp4T ",
     ],
 )
 def test_hostile_text_takes_time_in_proportion(unit: str):

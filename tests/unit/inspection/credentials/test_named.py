@@ -26,7 +26,7 @@ from gateway.inspection.credentials.named import Strength, placeholder, plausibl
         ("pass", "pass"),
         ("become_pass", "pass"),
         ("wifiPsk", "pass"),
-        ("card_pin", "code"),
+        ("card_pin", "pin"),
         ("API key", "key"),
         ("Passwort", "password"),
         ("mot de passe", "password"),
@@ -159,3 +159,11 @@ def test_values_are_no_placeholders(value: str):
 
 def test_a_long_value_with_such_a_word_in_it_is_none():
     assert not placeholder("a1B2" + "example" + "q9W8e7R6t5Y4u3I2o1P0" * 8)
+
+
+def test_a_pin_is_of_digits_alone():
+    assert plausible("4821", "pin")
+    assert plausible("482133774821", "pin")
+    assert not plausible("17", "pin")
+    assert not plausible("A1B2C3", "pin")
+    assert not plausible("4821337748213", "pin")

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.phrases import PHRASES, Phrase
+from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.credentials.stream import Scanner
 from tests.secret_forms import FORMS, SecretForm
 from tests.unit.inspection.credentials.conftest import RULES
@@ -30,6 +32,15 @@ def test_a_credential_is_found_in_each_form(form: SecretForm):
 @pytest.mark.parametrize("form", FORMS, ids=NAMES)
 def test_a_text_of_the_same_shape_holds_none(form: SecretForm):
     assert shown(form.benign) == frozenset()
+
+
+@pytest.mark.parametrize("phrase", PHRASES, ids=[phrase.sign for phrase in PHRASES])
+def test_whatever_a_phrase_finds_has_its_sign_and_one_of_its_words(phrase: Phrase):
+    sign = compiled(phrase.sign)
+    found = [form.text.encode() for form in FORMS if phrase.expression.search(form.text.encode()) is not None]
+    for text in found:
+        assert sign.search(text) is not None
+        assert not phrase.words or any(word in text.lower() for word in phrase.words)
 
 
 def test_there_are_enough_forms():
