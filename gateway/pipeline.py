@@ -26,6 +26,7 @@ from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
 from gateway.steps.case import gather
 from gateway.steps.deciding import decide, denied
+from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
 from gateway.steps.refusing import failure, note_refusal, refuse
 from gateway.steps.relay import Relay, until_ended
@@ -151,9 +152,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if isinstance(request, Refusal):
         return request
     refused = (
-        await gateway.credential_chain.refusal(
-            request, gateway.catalogue.audience(upstream), trace=visit.trace.traceparent
-        )
+        await refuse_exposure(gateway, visit, request)
         or sessionless.refusal(gateway.conversations, upstream, request)
         or await subscriptions.refusal(gateway, visit, request)
     )

@@ -53,11 +53,11 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
 
 def arguments_record(
     configuration: Configuration, journal: Journal, spots: Spots
-) -> Callable[[Call, SessionFacts], JsonObject]:
+) -> Callable[[Call, SessionFacts, bool], JsonObject]:
     mode, key = configuration.journal.arguments, journal.fingerprint_key
 
-    def record(call: Call, facts: SessionFacts) -> JsonObject:
-        return recorded(call.arguments, mode, key=key, spots=spots, held=_held(facts))
+    def record(call: Call, facts: SessionFacts, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
+        return recorded(call.arguments, mode, key=key, spots=spots, held=None if has_pieces else _held(facts))
 
     return record
 

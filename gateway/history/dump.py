@@ -41,6 +41,9 @@ def dump(state: TaskState) -> bytes:
     written["followed"] = (_pack(state.followed), list(state.followed.values()))
     written["said"] = (_pack(state.said), list(state.said.values()))
     written["uttered"] = (_pack(state.uttered), list(state.uttered.values()))
+    written["exposed"] = [
+        (audience, _pack(counts), list(counts.values())) for audience, counts in state.exposed.items()
+    ]
     written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
     written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
     return msgspec.msgpack.encode(written)
@@ -79,6 +82,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         followed=_counts(read["followed"]),
         said=_counts(read["said"]),
         uttered=_counts(read["uttered"]),
+        exposed={audience: _counts(pair) for audience, *pair in read["exposed"]},
         destinations=_counts(read["destinations"]),
         tokens=_counts(read["tokens"]),
     )

@@ -202,6 +202,13 @@ class _Rebuild:
         if (released := release_of(entry, event.call)) is not None:
             self._fold(kept, released, event.at)
 
+    def exposed(self, entry: JsonObject) -> None:
+        event, at = from_fields(entry), cast("float", entry["at"])
+        self._history.forget(at)
+        kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, at)
+        if kept is not None and self.seq > kept.seq:
+            self._fold(kept, event, at)
+
     def observed(self, entry: JsonObject) -> None:
         event = from_fields(entry)
         if isinstance(event, Read):
@@ -284,6 +291,7 @@ _Taker = Callable[[_Rebuild, JsonObject], None]
 _TAKERS: Final[dict[str, _Taker]] = {
     "segment": _Rebuild.segment,
     "call": _Rebuild.call,
+    "exposed": _Rebuild.exposed,
     "observed": _Rebuild.observed,
     "settled": _Rebuild.settled,
     "abandoned": _Rebuild.abandoned,

@@ -18,6 +18,7 @@ from gateway.errors import HistoryError, TaskExpired
 from gateway.history import dump, relevance
 from gateway.history.carried import carried
 from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
+from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
 from gateway.history.fold import apply
@@ -88,6 +89,7 @@ class History:
         self._conceal = conceal
         self._on_end = on_end
         self._origins = Teller(origins)
+        self.exposures: Final = Exposures()
         self._store: Store | None = None
         self._kept = KeptTasks(settings)
         self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
@@ -188,9 +190,10 @@ class History:
         if kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
         state, before = self.state(kept), self._carried(kept)
+        if content is not None and content.pieces:
+            content = self.exposures.complete(kept, state, call.target, content, before)
         event = reserved(state, call_id, call, content, now, carried=before)
-        apply(state, event)
-        kept.changed = True
+        self._apply(kept, event)
         self._kept.use(kept, now)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
         return Reservation(known, {**kept.origin, **self._carries(kept), **to_fields(event)})
@@ -319,6 +322,7 @@ class History:
         if kept.carries:
             state = self.state(kept)
             self._origins.tell(kept.owner, kept.task.id, state, state.credentials)
+            self.exposures.note(kept.owner, kept.task.id, state.exposed)
 
     def fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
@@ -413,6 +417,7 @@ class History:
         state = self.state(kept)
         apply(state, event)
         kept.changed = True
+        self.exposures.follow(kept.owner, kept.task.id, state, event)
         if isinstance(event, Observed | Read) and (event.credentials or event.lost):
             names = (shows.fingerprint for shows in event.credentials)
             self._origins.tell(kept.owner, kept.task.id, state, names)
@@ -445,6 +450,7 @@ class History:
         self._kept.remove(kept)
         self._lost.discard(kept.task.id)
         self._origins.drop(kept)
+        self.exposures.drop(kept.owner, kept.task.id)
         self._on_end(kept.task.id)
         if kept.stored:
             self._gone.add(kept.task.id)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.model.call import Call
     from gateway.model.content import Sighting
+    from gateway.model.target import Target
 
 NO_DIGESTS: frozenset[int] = frozenset()
 
@@ -57,15 +58,16 @@ class Opened:
 
 
 class Reserved(NamedTuple):
-    """A call is about to be decided. Made by `new_events.reserved`.
+    """A call that is about to be decided. Made by `new_events.reserved`.
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
     `destinations` is `None` if the arguments were not read whole. `crowded`: the task has more destinations than are kept
     apart. `fed` are the numbers of the untrusted results with data in the arguments. `flooded`: data of results that are
     not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
     says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
-    call that the task has not read. `wordy`: the call has more of these than are kept. `mint`, `untrusted` and
-    `sensitivity` describe the coming result. `directed`: links in the result may be followed.
+    call that the task has not read. `wordy`: the call has more of these than are kept. `exposed` are grams of foreign
+    credentials in the call. `mint`, `untrusted` and `sensitivity` describe the coming result. `directed`: links in the
+    result may be followed.
     """
 
     call: str
@@ -86,6 +88,14 @@ class Reserved(NamedTuple):
     said: tuple[int, ...] = ()
     uttered: tuple[int, ...] = ()
     wordy: bool = False
+    exposed: tuple[int, ...] = ()
+
+
+class Exposed(NamedTuple):
+    """A message without a decision, or the part of a call beside its arguments, carries grams of foreign credentials."""
+
+    touch: Touch
+    exposed: tuple[int, ...]
 
 
 class Released(NamedTuple):
@@ -161,7 +171,7 @@ class Ended:
     how: Literal["completed", "cancelled"]
 
 
-Event: TypeAlias = Opened | Reserved | Released | Settled | Observed | Read | Endorsed | Ended
+Event: TypeAlias = Opened | Reserved | Exposed | Released | Settled | Observed | Read | Endorsed | Ended
 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
@@ -171,7 +181,11 @@ def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
 
 
 def touch(call: Call) -> Touch:
-    """What a call counts as. Anything but a read may change something."""
-    target = call.target
+    """Return the systems that a call touches."""
+    return touch_of(call.target)
+
+
+def touch_of(target: Target) -> Touch:
+    """Return the systems that a call of this target touches. Anything but a read may change something."""
     behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
     return Touch(target.audience, target.labels.effect is not Effect.READ, target.tenant, target.environment, behind)

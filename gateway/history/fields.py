@@ -15,6 +15,7 @@ from gateway.history.events import (
     Ended,
     Endorsed,
     Event,
+    Exposed,
     Observed,
     Opened,
     Read,
@@ -103,6 +104,8 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["said"] = pack(event.said)
     if event.uttered:
         fields["uttered"] = pack(event.uttered)
+    if event.exposed:
+        fields["exposed"] = pack(event.exposed)
     fields.update((name, True) for name in _FLAGS if getattr(event, name))
     return fields
 
@@ -120,6 +123,12 @@ def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
 
 
 _FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy")
+
+
+def _exposed(event: Exposed) -> JsonObject:
+    fields: dict[str, Json] = {"exposed": pack(event.exposed)}
+    _write_touch(fields, event.touch)
+    return fields
 
 
 def _released(event: Released) -> JsonObject:
@@ -207,13 +216,7 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         call=_text(fields, "call"),
         number=_whole(fields["number"]),
         at=_number(fields["at"]),
-        touch=Touch(
-            _text(fields, "audience"),
-            bool(fields.get("write", False)),
-            _optional(fields, "tenant"),
-            _optional(fields, "environment"),
-            _texts(fields, "behind"),
-        ),
+        touch=_read_touch(fields),
         mint=bool(fields.get("mint", False)),
         untrusted=not fields.get("trusted", False),
         sensitivity=Sensitivity(_text(fields, "sensitivity")),
@@ -228,6 +231,21 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         said=unpack(fields.get("said", "")),
         uttered=unpack(fields.get("uttered", "")),
         wordy=bool(fields.get("wordy", False)),
+        exposed=unpack(fields.get("exposed", "")),
+    )
+
+
+def _read_exposed(fields: JsonObject) -> Exposed:
+    return Exposed(_read_touch(fields), unpack(fields["exposed"]))
+
+
+def _read_touch(fields: JsonObject) -> Touch:
+    return Touch(
+        _text(fields, "audience"),
+        bool(fields.get("write", False)),
+        _optional(fields, "tenant"),
+        _optional(fields, "environment"),
+        _texts(fields, "behind"),
     )
 
 
@@ -329,6 +347,7 @@ def _number(value: Json) -> float:
 _READERS: Final[Mapping[str, Callable[[JsonObject], Event]]] = {
     "opened": _read_opened,
     "reserved": _read_reserved,
+    "exposed": _read_exposed,
     "released": _read_released,
     "settled": _read_settled,
     "observed": _read_observed,
@@ -348,6 +367,7 @@ _WRITERS: Final = dict(
     (
         _writer(Opened, "opened", _opened),
         _writer(Reserved, "reserved", _reserved),
+        _writer(Exposed, "exposed", _exposed),
         _writer(Released, "released", _released),
         _writer(Settled, "settled", _settled),
         _writer(Observed, "observed", _observed),

@@ -10,6 +10,7 @@ from gateway.history.events import (
     Ended,
     Endorsed,
     Event,
+    Exposed,
     Observed,
     Opened,
     Read,
@@ -17,6 +18,7 @@ from gateway.history.events import (
     Reserved,
     Settled,
     Shown,
+    Touch,
 )
 from gateway.history.state import (
     ENDLESS,
@@ -42,6 +44,8 @@ def apply(state: TaskState, event: Event) -> TaskState:
     match event:
         case Reserved():
             _reserve(state, event)
+        case Exposed():
+            _expose(state, event.touch, event.exposed)
         case Observed():
             _observe(state, event)
         case Read():
@@ -51,10 +55,7 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Released():
             _release(state, event)
         case Opened():
-            for shows in event.credentials:
-                _keep_credential(state, shows, Known("user"))
-            known = smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
-            state.trusted = _grown(state.trusted, known)
+            _open(state, event)
         case Endorsed():
             state.approvals += 1
             values = smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
@@ -62,6 +63,13 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Ended():
             state.ended = event.how
     return state
+
+
+def _open(state: TaskState, event: Opened) -> None:
+    for shows in event.credentials:
+        _keep_credential(state, shows, Known("user"))
+    known = smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+    state.trusted = _grown(state.trusted, known)
 
 
 def _reserve(state: TaskState, event: Reserved) -> None:
@@ -85,6 +93,7 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     for link in event.links:
         _add(state.followed, link)
     _say(state, event)
+    _expose(state, event.touch, event.exposed)
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
@@ -119,7 +128,20 @@ def _release(state: TaskState, event: Released) -> None:
         _take(state.said, value)
     for word in taken.uttered:
         _take(state.uttered, word)
+    for system in taken.touch.reached if taken.exposed else ():
+        counts = state.exposed[system]
+        for digest in taken.exposed:
+            _take(counts, digest)
+        if not counts:
+            del state.exposed[system]
     state.denials += event.denied
+
+
+def _expose(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
+    for system in touch.reached if grams else ():
+        counts = state.exposed.setdefault(system, {})
+        for digest in grams:
+            _add(counts, digest)
 
 
 def _settle(state: TaskState, event: Settled) -> None:

@@ -71,6 +71,7 @@ def reserved(
         said=tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
         uttered=uttered,
         wordy=wordy,
+        exposed=() if content is None else content.exposed,
     )
 
 

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gateway.errors import HistoryError
 from gateway.history.carried import STRIDE, carried
 from gateway.history.events import Read, Reserved, Touch
+from gateway.history.exposure import FORM
 from gateway.history.facts import facts
 from gateway.history.fields import from_fields, release_of
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.shingles import gram
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Provenance:
         self._readings: set[int] = set()  # numbers that no call has
         self._presented: dict[str, Mark] = {}
         self._carried: dict[int, dict[str, Mark]] = {}  # result → audience → the first call that carried its words
+        self._parts: list[tuple[frozenset[int], Mark]] = []  # grams of credentials, and the call that carried them
         self._flooded: dict[str, Mark] = {}
         self._denied: list[Mark] = []
 
@@ -183,6 +186,8 @@ class Provenance:
             self._carried.setdefault(number, {}).setdefault(touch.audience, mark)
         if event.flooded:
             self._flooded.setdefault(touch.audience, mark)
+        if event.exposed and event.call != self._own.call and {*touch.reached} & {*self._own.touch.reached}:
+            self._parts.append((frozenset(event.exposed), mark))
 
     def _touch(self, touch: Touch, mark: Mark) -> None:
         named = [("tenants", touch.tenant), ("environments", touch.environment)]
@@ -220,7 +225,8 @@ class Provenance:
         yield "labels", [cause for causes in read.values() for cause in causes]
         yield "ungrounded", read["untrusted"]
         for index, fact in enumerate(known.credentials or ()):
-            yield f"credentials/{index}", list(self._credential(fact.sighting.fingerprint))
+            parts = self._carried_parts(fact.sighting) if fact.sighting.form == FORM else ()
+            yield f"credentials/{index}", [*self._credential(fact.sighting.fingerprint), *parts]
 
     def _all_marks(self) -> Iterator[ReadingMarks]:
         """Yield the marks of the earlier tasks, the earliest first, and those of the task."""
@@ -254,6 +260,14 @@ class Provenance:
     def _showed(self, fingerprint: str) -> Mark | None:
         """Return the call whose result showed a credential first, in whichever task."""
         return next((marks.shown[fingerprint] for marks in self._all_marks() if fingerprint in marks.shown), None)
+
+    def _carried_parts(self, sighting: Sighting) -> Iterator[Cause]:
+        """Yield the earlier calls that carried parts of a credential to the same system."""
+        shingles = (marks.state.shingles.get(sighting.fingerprint, ()) for marks in self._all_marks())
+        grams = {gram(shingle) for found in shingles for shingle in found}
+        for exposed, mark in self._parts:
+            if exposed & grams:
+                yield Cause(mark, "carried a part of the credential there")
 
     def _credential(self, fingerprint: str) -> Iterator[Cause]:
         """The call whose result showed it, and those whose results showed what that call used, and so on."""

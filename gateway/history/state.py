@@ -45,6 +45,8 @@ MAX_CREDENTIALS: Final = 1_024
 """Each takes up to 7 KB in memory, with 64 shingles, and 700 bytes in the journal."""
 MAX_MARKED: Final = 8_192
 """Credentials beyond these, of which the marks are kept: each takes 250 bytes, and 25 in the journal."""
+MAX_EXPOSED: Final = 4_096
+"""Grams that a task has carried to other systems than their own: of some hundred credentials nearly half."""
 MAX_LINKS: Final = 6
 """Links that a task may be pointed at before none of them is followed any more. Which of them are read, each once, in which
 order and with which of two schemes, is one of 75,973 ways: 16 bits, less than a code of six digits."""
@@ -100,6 +102,8 @@ class TaskState:
     """Known credential → digests of its parts."""
     lost: Grown[str] = frozenset()
     """Audiences that have shown credentials which are not kept."""
+    exposed: dict[str, dict[int, int]] = field(default_factory=dict[str, dict[int, int]])
+    """Audience → gram of another system's credential → calls that carried it there."""
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
 
@@ -138,6 +142,12 @@ class TaskState:
 
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
+
+    @property
+    def concerns_caller(self) -> bool:
+        """Return whether other tasks of the caller are affected: a system has shown a credential, or got a piece of one."""
+        shown = any(known.audience is not None for known in self.credentials.values())
+        return shown or bool(self.lost or self.exposed)
 
 
 def open_call(state: TaskState, call: str) -> Reserved:

@@ -135,7 +135,7 @@ def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> R
         "used": kept.used,
         "ended": kept.ended,
         "open": bool(state.open),
-        "carries": bool(state.lost) or any(known.audience is not None for known in state.credentials.values()),
+        "carries": state.concerns_caller,
     }
     return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(fields), dump.dump(state))
 

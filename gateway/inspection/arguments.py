@@ -85,12 +85,13 @@ def analyse(
     matters of the words."""
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations)
-    sightings, seen_whole = (), True
+    sightings, seen_whole, pieces = (), True, ()
     if detector is not None:
         found = detector.inspect(call.arguments, roles, known)
         told = _sightings(found.findings, call.arguments)
         sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
         seen_whole = not found.incomplete
+        pieces = found.pieces
     authority = _authority(call.arguments, roles, key, given)
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
@@ -111,6 +112,7 @@ def analyse(
         directed=named is True and followable_links.may_be_followed(call, goal),
         words=words,
         said=_said(text, encoded, key) if tells else frozenset(),
+        pieces=pieces,
     )
 
 

@@ -38,7 +38,10 @@ def completed(content: CallContent, call: Call, shown: Shown, task: str, detecto
     more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
     sightings = (replace(item, shown_by=shown.of_another(audience, item.fingerprint)) for item in (*here, *more))
     kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
-    return structs.replace(content, sightings=kept, complete=content.complete and not found.incomplete)
+    theirs = (piece._replace(shown_by=shown.of_another(audience, piece.fingerprint)) for piece in found.pieces)
+    pieces = (*content.pieces, *(piece for piece in theirs if piece.shown_by is not None))
+    whole = content.complete and not found.incomplete
+    return structs.replace(content, sightings=kept, complete=whole, pieces=pieces)
 
 
 def _may_hold_lost(content: CallContent, call: Call, shown: Shown) -> bool:

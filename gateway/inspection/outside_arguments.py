@@ -17,7 +17,7 @@ from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Shown
 from gateway.inspection.uncommon_words import has_uncommon
-from gateway.model.content import Sighting
+from gateway.model.content import Piece, Sighting
 from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
@@ -37,15 +37,16 @@ class Sent:
     given: Collection[str] = ()
 
 
-def problem(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | None:
-    """What is wrong with sending this to `audience`, if anything."""
+def examine(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | tuple[Piece, ...]:
+    """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
     found = detector.inspect({"": texts}, {}, shown.index, new=False)
     if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
         return "foreign"
-    if found.incomplete:
+    if found.incomplete or (shown.has_lost_beside(audience) and _has_uncommon(texts)):
         return "unsearched"
-    return "unsearched" if shown.has_lost_beside(audience) and _has_uncommon(texts) else None
+    theirs = (piece._replace(shown_by=shown.of_another(audience, piece.fingerprint)) for piece in found.pieces)
+    return tuple(piece for piece in theirs if piece.shown_by is not None)
 
 
 def _has_uncommon(texts: list[Json]) -> bool:

@@ -5,6 +5,7 @@
 | `segment` | first line of each file | segment, journal, chain, key, fingerprints, open |
 | `start` | the gateway begins | version, listen, policy |
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
+| `exposed` | before a message carries a piece of another system's credential beside arguments | id, task, owner, at, audience, digests |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms, history |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |

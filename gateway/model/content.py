@@ -38,6 +38,16 @@ class Sighting:
     in_goal: bool = field(default=False, compare=False)
 
 
+class Piece(NamedTuple):
+    """A part of a known credential in a call: its fingerprint, all its shingles, and the grams that are here. `shown_by` is a
+    system that has shown it to another task of the caller, if the called system has not."""
+
+    fingerprint: str
+    shingles: frozenset[int]
+    grams: frozenset[int]
+    shown_by: str | None = None
+
+
 class CallContent(Struct, frozen=True):
     """What the arguments of a call hold, as history keeps it: keyed digests in the place of values."""
 
@@ -65,6 +75,10 @@ class CallContent(Struct, frozen=True):
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
     unsure: bool = False
     """Whether the arguments may hold a credential of another system that could not be kept."""
+    pieces: tuple[Piece, ...] = ()
+    """Parts of credentials that are not here whole."""
+    exposed: tuple[int, ...] = ()
+    """The grams of foreign credentials that the call would carry to its system, in ascending order."""
 
 
 class Relevance(NamedTuple):

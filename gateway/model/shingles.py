@@ -9,9 +9,11 @@ has 24.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
+GRAM: Final = 6
+"""Letters and digits of a gram."""
 IN_WINDOW: Final = 0xFFFF
 IN_WORD: Final = 0xFFFE
 _PLACE: Final = 0xFFFF
@@ -22,6 +24,11 @@ _NAME_DIGITS: Final = 16
 def gram(shingle: int) -> int:
     """Return the digest in a shingle."""
     return shingle & _GRAM
+
+
+def place_of(shingle: int) -> int:
+    """Return the place in a shingle."""
+    return shingle & _PLACE
 
 
 def is_mark(shingle: int) -> bool:
@@ -57,3 +64,20 @@ def name_of(mark: int) -> str:
 def mark_named(name: str) -> int | None:
     """Return the mark in the name of a credential; `None` if the credential has a fingerprint."""
     return int(name, 16) if len(name) == _NAME_DIGITS else None
+
+
+def is_exposed(shingles: Collection[int], grams: Iterable[int]) -> bool:
+    """Return whether whoever has these grams has more than half of the letters of a value. `shingles` are those of the value."""
+    known = grams_of(shingles)
+    found = frozenset(grams)
+    have = _letters([shingle & _PLACE for shingle in known if gram(shingle) in found])
+    return 2 * have > _letters([shingle & _PLACE for shingle in known])
+
+
+def _letters(places: list[int]) -> int:
+    """Return how many letters there are in the runs at these places."""
+    count, end = 0, 0
+    for place in sorted(places):
+        count += place + GRAM - max(place, end)
+        end = place + GRAM
+    return count

@@ -12,6 +12,7 @@ from typing import Final, Literal, cast
 
 from gateway.history import relevance
 from gateway.history.events import Opened, Released, Settled, shown
+from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
 from gateway.history.origins import Teller
@@ -88,6 +89,9 @@ class _Run:
         self._inspector = inspector
         self._origins = Origins()
         self._teller = Teller(self._origins)
+        self._exposures = Exposures()
+        self.task = trace.task
+        self.owner = _OWNER
         given = inspector.declared(trace.task.goal, trace.task.contract)
         self._state = apply(TaskState(), Opened(given.tokens, shown(given.sightings)))
 
@@ -99,6 +103,7 @@ class _Run:
         )
         if (shown := self._origins.of(_OWNER)) is not None:
             content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
+        content = self._exposures.complete(self, state, call.target, content)
         asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
         decision = await decide(asked)
         if decision.allowed or self._assume == "forwarded":

@@ -1,7 +1,7 @@
-"""Keeps a credential that one system has shown from reaching another, where policy alone could not see it.
+"""Keeps credentials of one system from another, where policy alone could not see them.
 
-Policy decides on the arguments of a call with what the call's own task was shown. Here are the two other places: what is
-sent outside the arguments (`refusal`), and what other tasks of the same caller were shown (`with_other_tasks`).
+Policy decides on the arguments of a call, with the credentials that the call's own task was shown. Two other places are here:
+outside the arguments (`beside_arguments`), and the other tasks of the same caller (`with_other_tasks`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.credentials.recent import RecentIndexes
 from gateway.model.call import Call
-from gateway.model.content import CallContent, ResultContent
+from gateway.model.content import CallContent, Piece, ResultContent
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
@@ -42,6 +42,9 @@ UNSEARCHED: Final = Reason(
 )
 
 
+FOREIGN: Final = Refusal(400, OUTSIDE, REFUSED)
+
+
 class CredentialChain:
     """Knows by `origins` which systems have shown credentials to which tasks."""
 
@@ -58,20 +61,23 @@ class CredentialChain:
             return Index(seen)
         return self._indexes.of(task.id, seen)
 
-    async def refusal(self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None) -> Refusal | None:
-        """Refuse a request to the system `audience` with a credential of another system outside its arguments.
+    async def beside_arguments(
+        self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None
+    ) -> Refusal | tuple[Piece, ...]:
+        """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
+        the pieces of such credentials there.
 
         `trace` is the `traceparent` that the gateway itself made. For a caller whose tasks were shown no credential, as is
         usual, this costs one look-up.
         """
         shown = self.origins.of(request.principal.key)
         if shown is None:
-            return None
-        look = partial(outside_arguments.problem, _sent(request, trace), shown, audience, self._detector)
-        problem = await self._worker.run(_size(request), look)
-        if problem is None:
-            return None
-        return Refusal(400, OUTSIDE if problem == "foreign" else UNSEARCHED, REFUSED)
+            return ()
+        look = partial(outside_arguments.examine, _sent(request, trace), shown, audience, self._detector)
+        found = await self._worker.run(_size(request), look)
+        if isinstance(found, tuple):
+            return found
+        return FOREIGN if found == "foreign" else Refusal(400, UNSEARCHED, REFUSED)
 
     async def with_other_tasks(
         self, owner: str, task: Task, call: Call, content: CallContent, *, size: int

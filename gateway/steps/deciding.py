@@ -44,7 +44,9 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
         seconds = gateway.monotonic() - asked
-        record = await gateway.worker.run(len(case.message.body), partial(gateway.record, call, counted.facts))
+        record = await gateway.worker.run(
+            len(case.message.body), partial(gateway.record, call, counted.facts, "exposed" in counted.fields)
+        )
         entry = call_entry(
             visit.id,
             principal,

@@ -66,8 +66,8 @@ class Gateway:
     monotonic: Callable[[], float]
     """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""
     new_id: Callable[[], str]
-    record: Callable[[Call, SessionFacts], JsonObject]
-    """A call's arguments in the form in which the journal keeps them."""
+    record: Callable[[Call, SessionFacts, bool], JsonObject]
+    """Makes the record of a call's arguments; true says that pieces of credentials are among them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector

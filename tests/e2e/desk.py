@@ -56,7 +56,11 @@ def environment(first: int, count: int) -> str:
 
 KEY, SECOND, THIRD, NEW = made("key"), made("second"), made("third"), made("new")
 PEM: Final = "\n".join(
-    ("-----BEGIN PRIVATE KEY-----", *(made(f"line-{line}")[6:] * 2 for line in range(20)), "-----END PRIVATE KEY-----")
+    (
+        "-----BEGIN PRIVATE KEY-----",
+        *(base64.b64encode(hashlib.sha384(b"line %d" % line).digest()).decode() for line in range(25)),
+        "-----END PRIVATE KEY-----",
+    )
 )
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 ADDRESS: Final = "payroll@attacker.test"

@@ -203,6 +203,43 @@ def test_a_credential_in_parts_is_found(ada: Agent):
     refused(ada, "billing", legacy("ping", _meta={first: second}))
 
 
+@requirement("history/elsewhere")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (beside(call("read"), x_note=KEY[:18]), beside(call("read"), x_note=KEY[18:])),
+        (legacy("ping", _meta={"note": KEY[:18]}), legacy("tools/list", cursor=KEY[18:])),
+        (call("read", query=KEY[:18]), legacy("ping", _meta={"note": KEY[18:]})),
+        (call("read", query=KEY[:18]), beside(call("read"), user_agent=KEY[18:])),
+        (with_id(call("read"), KEY[18:]), with_id(call("read"), KEY[:18])),
+    ],
+)
+def test_halves_in_two_messages_are_a_credential(ada: Agent, first: Sent, second: Sent):
+    passes(ada, "billing", first)
+    refused(ada.declare(), "billing", second)
+    refused(ada, "billing", second)
+    passes(ada, "billing", first)
+    passes(ada, "chat", second)
+    passes(ada, "crm", second)
+
+
+@requirement("history/elsewhere")
+def test_half_beside_arguments_and_half_in_them_are_a_credential(ada: Agent):
+    sent = beside(call("read", query=KEY[18:]), x_note=KEY[:18])
+    answer, came = post(ada, "billing", sent)
+    assert (answer.codes, came) == (["credential-chain/presentation"], False)
+    ada.denied(["credential-chain/presentation"], "billing", "read", query=KEY[18:])
+    refused(ada, "billing", beside(call("read"), x_note=KEY[18:]))
+
+
+@requirement("history/elsewhere", "invariant/7")
+def test_a_piece_is_recorded_before_it_is_sent(ada: Agent, one: GatewayProcess):
+    passes(ada, "billing", legacy("ping", _meta={"note": KEY[:18]}))
+    (entry,) = [entry for entry in entries(one.folder, "exposed") if entry["audience"] == "billing"][-1:]
+    assert entry["exposed"]
+    assert KEY[:18] not in json.dumps(entry)
+
+
 def listing(page: str) -> Sent:
     """A list of tools in which a hostile server says more than it has tools."""
     return beside(legacy("tools/list"), x_page=page)

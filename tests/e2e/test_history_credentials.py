@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.desk import KEY, NEW, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made, password
+from tests.e2e.desk import KEY, NEW, PEM, SECOND, SIGNATURE, SIGNED, THIRD, WORD, made, password
+from tests.e2e.running import leave, mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent, with_sdk
 from tests.e2e.wire import entries
-from tests.gateway_process import GatewayProcess
+from tests.gateway_process import GatewayProcess, free_port, open_policy
 from tests.requirements import requirement
 
 
@@ -165,6 +168,94 @@ def test_a_credential_in_parts_is_not_shown_to_another(ada: Agent):
     ada.denied(both, "billing", "write", **dict.fromkeys([KEY[at : at + 6] for at in range(0, len(KEY), 6)], True))
     ada.denied(both, "billing", "write", first=KEY[:15], second=DISGUISES["base64"](KEY[15:]))
     ada.denied(both, "billing", "write", octets=[f"{letter:02x}" for letter in KEY.encode()])
+
+
+def cut(text: str, size: int) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+THERE = ["credential-chain/presentation"]
+
+
+@requirement("history/credentials")
+@pytest.mark.parametrize(("page", "value", "half"), [("key", KEY, 18), ("word", WORD, 9)])
+@pytest.mark.parametrize("form", [form for form in DISGUISES if form not in {"Basic", "userinfo"}])
+def test_two_halves_in_two_calls_are_a_credential(ada: Agent, page: str, value: str, half: int, form: str):
+    ada.passes("crm", "read", page=page)
+    ada.passes("billing", "read", query=DISGUISES[form](value[:half]))
+    ada.denied(THERE, "billing", "read", query=DISGUISES[form](value[half:]))
+    ada.denied([*THERE, "credential-chain/egress"], "billing", "write", note=value[half:])
+    ada.passes("billing", "read", query=value[:half])
+    ada.passes("crm", "read", query=value[half:])
+    ada.passes("chat", "read", query=value[half:])
+    ada.denied(THERE, "chat", "read", query=value[:half])
+
+
+@requirement("history/credentials")
+def test_halves_add_up_over_all_tasks_and_tokens_of_the_caller(one: GatewayProcess, systems: Servers):
+    ada, again, bert = (agent(one, systems, name) for name in ("halved", "halved", "not-halved"))
+    ada.passes("crm", "read", page="word")
+    ada.passes("billing", "read", query=f"first {WORD[:9]}")
+    for task in (again, again.declare(), ada.declare(goal=f"Say {WORD[9:]}"), ada.session("billing")):
+        task.denied(THERE, "billing", "read", query=f"and then {WORD[9:]}")
+    bert.passes("billing", "read", query=f"and then {WORD[9:]}")
+
+
+@requirement("history/credentials")
+@pytest.mark.parametrize("size", [8, 10, 13])
+def test_pieces_add_up_to_half(ada: Agent, size: int):
+    ada.passes("crm", "read", page="key")
+    sent = 0
+    for piece in cut(KEY, size):
+        answer = ada.call("billing", "read", query=f"note this: {piece}")
+        if "isError" in answer.json["result"]:
+            assert "credential-chain/presentation" in answer.codes
+            break
+        sent += len(piece)
+    assert sent <= len(KEY) / 2 + size
+
+
+@requirement("history/credentials")
+def test_a_key_line_by_line_stops_at_half(ada: Agent):
+    ada.passes("crm", "read", page="pem")
+    lines = PEM.splitlines()[1:-1]
+    answers = [ada.call("billing", "read", query=line) for line in lines]
+    refused = [answer for answer in answers if "isError" in answer.json["result"]]
+    assert len(refused) >= len(lines) * 0.4
+    assert all(answer.codes == THERE for answer in refused)
+
+
+@requirement("history/credentials")
+def test_pieces_of_what_goes_through_an_aggregator_count_for_the_systems_behind(roomy: Agent):
+    roomy.passes("chat", "read", page="word")
+    roomy.passes("hub", "read", query=WORD[:9])
+    roomy.denied(THERE, "billing", "read", query=WORD[9:])
+
+
+@requirement("history/credentials", "invariant/8")
+def test_no_piece_of_a_credential_is_written_down(ada: Agent, one: GatewayProcess):
+    ada.passes("crm", "read", page="word")
+    ada.passes("billing", "read", query=WORD[:9])
+    ada.denied(THERE, "billing", "read", query=WORD[9:])
+    first, second = entries(one.folder, "call")[-2:]
+    assert first["history"]["exposed"]
+    assert not any(piece in str(entry) for piece in (WORD[:9], WORD[9:]) for entry in (first, second))
+
+
+@requirement("history/credentials", "history/restart")
+@pytest.mark.parametrize("snapshots", [True, False])
+def test_pieces_add_up_after_the_gateway_was_killed(systems: Servers, tmp_path: Path, *, snapshots: bool):
+    config, port = systems.config(open_policy(tmp_path)), free_port()
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        before = agent(gateway, systems, "ada")
+        before.passes("crm", "read", page="word")
+        before.passes("billing", "read", query=WORD[:9])
+    leave(tmp_path, config, port, snapshots=snapshots)
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        after = replace(before, gateway=gateway)
+        after.denied(THERE, "billing", "read", query=WORD[9:])
+        after.declare().denied(THERE, "billing", "read", query=WORD[9:])
+        after.passes("chat", "read", query=WORD[9:])
 
 
 @requirement("history/credentials")

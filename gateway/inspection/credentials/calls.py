@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
+from gateway.inspection.credentials.between import without_fillers
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
-from gateway.inspection.credentials.fingerprint import GRAM, Fingerprints, covered, letters
+from gateway.inspection.credentials.fingerprint import Fingerprints, covered, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
 from gateway.inspection.credentials.named import DETECTOR_OF, placeholder, plausible, strength
-from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
+from gateway.inspection.credentials.pieces import pieces_of
+from gateway.model.content import Piece
+from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
@@ -27,6 +31,8 @@ MAX_FINDINGS: Final = 256
 MAX_WORDS: Final = 20_000
 """Words of one call whose fingerprints are compared with those of short credentials."""
 
+MAX_NEAR: Final = 256
+"""Credentials whose pieces are looked for in one text."""
 MAX_PIECES: Final = 24
 """Arguments, and names of members, of which each is tried as the continuation of each other."""
 _PIECE: Final = 64
@@ -54,7 +60,7 @@ class Index:
 
     def __init__(self, known: Known) -> None:
         self._samples: dict[str, tuple[int, ...]] = {}
-        self._by_gram: dict[int, list[str]] = {}
+        self._by_gram: dict[int, str | tuple[str, ...]] = {}
         self._windows: dict[int, str] = {}
         self._words: dict[int, str] = {}
         for name, shingles in known.items():
@@ -83,8 +89,9 @@ class Index:
         sample = grams_of(shingles)
         if sample:
             self._samples[name] = sample
-            for shingle in sample:
-                self._by_gram.setdefault(gram(shingle), []).append(name)
+            for digest in map(gram, sample):
+                others = self._names(digest)
+                self._by_gram[digest] = (*others, name) if others else name
             return
         mark = _own_mark(name)
         (self._words if is_word_mark(mark) else self._windows)[mark] = name
@@ -97,10 +104,16 @@ class Index:
             (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
             return
         for digest in map(gram, sample):
-            names = self._by_gram[digest]
-            names.remove(name)
-            if not names:
+            left = tuple(other for other in self._names(digest) if other != name)
+            if left:
+                self._by_gram[digest] = left
+            else:
                 del self._by_gram[digest]
+
+    def _names(self, digest: int) -> tuple[str, ...]:
+        """Return the credentials with a gram: nearly always one, so that lists would waste memory."""
+        found = self._by_gram.get(digest, ())
+        return (found,) if isinstance(found, str) else found
 
     def met(self, grams: Iterable[int]) -> set[int]:
         """Return the grams of a text that occur in any known credential."""
@@ -108,8 +121,13 @@ class Index:
 
     def made_of(self, met: set[int]) -> set[str]:
         """Return the names of the credentials that these grams make."""
-        names = {name for digest in met for name in tuple(self._by_gram.get(digest, ()))}
+        names = {name for digest in met for name in self._names(digest)}
         return {name for name in names if covered(self._samples.get(name, ()), met)}
+
+    def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
+        """Return the credentials that have any of these grams, each with all its shingles."""
+        names = dict.fromkeys(name for digest in met for name in self._names(digest))
+        return {name: self._samples.get(name, ()) for name in names}
 
     def marked(self, marks: Iterable[int]) -> set[str]:
         """Return the names of the credentials that are known by one of these marks alone."""
@@ -153,7 +171,7 @@ def inspect(
             search.by_place(leaf)
     search.among(leaves)
     search.together(leaves)
-    return Inspection(tuple(search.found.values()), search.incomplete or not complete)
+    return Inspection(tuple(search.found.values()), search.incomplete or not complete, search.pieces())
 
 
 class _Search:
@@ -165,6 +183,7 @@ class _Search:
         self._words = MAX_WORDS
         self._full = False
         self._met: set[int] = set()
+        self._pieces: dict[str, set[int]] = {}
         self.found: dict[tuple[str, str], Finding] = {}
 
     @property
@@ -200,7 +219,7 @@ class _Search:
 
     def among(self, leaves: list[_Leaf]) -> None:
         """What these hold, narrowed down by halves."""
-        readings = forms(_joined(leaves), self._budget).readings
+        readings = forms(_joined(leaves), self._budget, rare=bool(self._index)).readings
         known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
         hits = self._look is not None and any(self._look(reading.text) for reading in readings)
         if not (known or hits):
@@ -224,13 +243,14 @@ class _Search:
         if not self._index:
             return
         texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
-        pieces = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
-        met = self._met | self._index.met(self._fingerprints.grams(_meetings(pieces)))
+        parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
+        self._meet(_meetings(parts))
+        self._meet(without_fillers(b"\0".join(parts)))
         for glued in (_glued(texts), _glued(members)):
             for reading in self._encoded(glued):
-                met |= self._index.met(self._fingerprints.grams(reading.text))
+                self._meet(reading.text)
         alone = {finding.fingerprint for finding in self.found.values()}
-        for name in sorted(self._index.made_of(met) - alone):
+        for name in sorted(self._index.made_of(self._met) - alone):
             self._keep(Finding(name, "seen", "seen", form="split"))
 
     def _encoded(self, glued: bytes) -> tuple[Form, ...]:
@@ -252,12 +272,36 @@ class _Search:
     def _known(self, text: bytes) -> set[str]:
         if not self._index:
             return set()
-        met = self._index.met(self._fingerprints.grams(text))
-        self._met |= met
+        met = self._meet(text)
         found = self._index.made_of(met)
         if self._index.has_windows:
             found |= self._index.marked(self._fingerprints.windows(text))
         return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
+
+    def _meet(self, text: bytes) -> set[int]:
+        """Return the grams of a text that occur in any known credential, and note those of pieces."""
+        grams = self._fingerprints.grams(text)
+        met = self._index.met(grams)
+        if not met:
+            return met
+        self._met |= met
+        near, counted = self._index.near(met), letters(text)
+        if len(near) > MAX_NEAR:
+            self._full = True
+        for name in islice(near, MAX_NEAR):
+            if here := pieces_of(counted, grams, near[name]):
+                self._pieces.setdefault(name, set()).update(here)
+        return met
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Return the pieces of credentials that were not found whole."""
+        whole = {finding.fingerprint for finding in self.found.values()}
+        near = self._index.near(self._met)
+        return tuple(
+            Piece(name, frozenset(near[name]), frozenset(grams))
+            for name, grams in self._pieces.items()
+            if name not in whole and name in near
+        )
 
     def _whole(self, text: bytes) -> set[str]:
         """The fingerprints of the words of a text, also of those that decode to one."""

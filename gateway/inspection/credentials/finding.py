@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from gateway.model.content import Piece
 from gateway.model.target import Role
 
 Kind: TypeAlias = Literal["format", "named", "private-key", "jwt", "header", "userinfo", "code", "presigned", "seen"]
@@ -50,10 +51,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All that was found. `incomplete`: there was more than the limits let anyone look at, so absence proves nothing."""
+    """The result of a search. An incomplete search reached a limit, so that absence proves nothing. `pieces` are of known
+    credentials in part."""
 
     findings: tuple[Finding, ...] = ()
     incomplete: bool = False
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

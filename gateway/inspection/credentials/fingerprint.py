@@ -20,12 +20,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from gateway.model.shingles import IN_WINDOW, gram, word_mark
+from gateway.model.shingles import GRAM, IN_WINDOW, gram, word_mark
 
 LONGEST: Final = 2_048
 """Characters of a value that count. Of a longer one (a PEM block, a large JWT) the beginning is its name."""
-GRAM: Final = 6
-"""Letters and digits of a shingle."""
 WINDOW: Final = 12
 """Letters and digits of which a mark is made. A shorter value is marked as a whole word."""
 SAMPLE: Final = 64
@@ -35,14 +33,16 @@ _FEWEST: Final = 6
 _SHORTEST: Final = 3
 """Runs of the shortest value that is known in pieces: in a shorter one they may be chance."""
 _TELLING: Final = 5
-"""Runs outside of words below which all runs of a value are kept."""
+"""Runs by which a value is known, at least."""
+_LONG: Final = 128
+"""Runs of a value in which words do not matter."""
 
 _BLOCK: Final = 16
 _DIGITS: Final = 24
 _NOT_ALNUM: Final = bytes(code for code in range(256) if not chr(code).isascii() or not chr(code).isalnum())
 _QUOTES: Final = " \t\r\n\f\v\0\"'`“”‘’«»"
-_WORD_LIKE: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
-"""Runs of letters as words have them."""
+_WORD_LIKE: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}|(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])")
+"""Runs of letters as words have them, and years."""
 
 
 class Fingerprints:
@@ -80,7 +80,7 @@ class Fingerprints:
             return frozenset({word_mark(self.of(value))})
         counted = _Letters(text)
         telling = counted.telling(GRAM)
-        sample = {grams[place]: place for place in reversed(telling if len(telling) >= _TELLING else range(len(grams)))}
+        sample = {grams[place]: place for place in reversed(telling)}
         for theirs in self.grams(encoded(user)) if user else ():
             sample.pop(theirs, None)
         kept = [gram | place for gram, place in sample.items()]
@@ -90,7 +90,7 @@ class Fingerprints:
     def _mark(self, value: str, windows: Sequence[int], counted: _Letters, user: str = "") -> int:
         if not windows:
             return word_mark(self.of(value))
-        found = [windows[place] for place in counted.telling(WINDOW)] or windows
+        found = [windows[place] for place in counted.telling(WINDOW)]
         if user:
             theirs = self.windows(encoded(user))
             found = [window for window in found if window not in theirs]
@@ -152,28 +152,44 @@ def covered(sample: Collection[int], grams: Iterable[int]) -> bool:
 
 
 class _Letters:
-    """The letters and digits of a value: which of them stand in words, and where words end."""
+    """The letters and digits of a value: which of them stand outside of words, and where words end."""
 
-    __slots__ = ("_ends", "_inside")
+    __slots__ = ("_ends", "_outside")
 
     def __init__(self, text: str) -> None:
-        inside, ends = bytearray(len(text)), bytearray(len(text))
+        outside, ends = bytearray(b"\1" * len(text)), bytearray(len(text))
         for match in _WORD_LIKE.finditer(text):
             start, end = match.span()
-            inside[start:end] = b"\1" * (end - start)
+            outside[start:end] = bytes(end - start)
             ends[end - 1] = 1
         counted = [char.isascii() and char.isalnum() for char in text]
-        self._inside = bytes(compress(inside, counted))
+        self._outside = bytes(compress(outside, counted))
         self._ends = bytes(compress(ends, counted))
 
-    def telling(self, size: int) -> list[int]:
-        """Return the places of runs of letters that reach beyond the words of the value, since other text has its words too.
-        Of a value without anything else, return the runs that reach from one word into the next."""
-        inside, ends = self._inside, self._ends
-        count = len(inside) - size + 1
-        if outside := [place for place in range(count) if inside.find(0, place, place + size) >= 0]:
-            return outside
-        return [place for place in range(count) if ends.find(1, place, place + size - 1) >= 0]
+    def telling(self, size: int) -> Sequence[int]:
+        """Return the places of the runs by which a value is known, and not the words in it, since other text has its words
+        too.
+
+        Runs count that have most letters outside of words, if all of these letters are in such runs. Of a row of words,
+        those count that reach from one word into the next. Of a long value, or one of few words, all runs count.
+        """
+        places = range(len(self._outside) - size + 1)
+        if len(places) > _LONG or 3 * sum(self._outside) > 2 * len(self._outside):
+            return places
+        letters = [sum(self._outside[place : place + size]) for place in places]
+        for most in range(size, 0, -1):
+            found = [place for place in places if letters[place] >= most]
+            if len(found) >= _TELLING and self._has_all_outside(found, size):
+                return found
+        across = [place for place in places if self._ends.find(1, place, place + size - 1) >= 0]
+        return across if len(across) >= _TELLING else places
+
+    def _has_all_outside(self, places: Sequence[int], size: int) -> bool:
+        """Return whether nine of ten letters outside of words are in the runs at these places."""
+        left = bytearray(self._outside)
+        for place in places:
+            left[place : place + size] = bytes(size)
+        return 10 * sum(left) <= sum(self._outside)
 
 
 def normalised(value: str) -> str:
@@ -186,21 +202,41 @@ def normalised(value: str) -> str:
 
 
 def shown(text: str) -> str:
-    """NFKC, without format and control characters other than tab and line ends."""
-    plain = unicodedata.normalize("NFKC", text)
-    return "".join(char for char in plain if char in "\t\n\r" or unicodedata.category(char) not in _HIDDEN)
+    """Return the text in NFKC, without characters that do not show: format and control characters other than tab and
+    line ends, variation selectors and fillers."""
+    return _without(unicodedata.normalize("NFKC", text), _HIDDEN)
+
+
+def bare(text: str) -> str:
+    """Return the text in NFKD as `shown`, and without marks above, below and over its letters."""
+    return _without(unicodedata.normalize("NFKD", text), _HIDDEN_OR_MARK)
+
+
+def _without(text: str, categories: frozenset[str]) -> str:
+    plain = text.translate(_FILLERS)
+    return "".join(char for char in plain if char in "\t\n\r" or unicodedata.category(char) not in categories)
 
 
 _HIDDEN: Final = frozenset({"Cf", "Cc"})
+_HIDDEN_OR_MARK: Final = _HIDDEN | {"Mn", "Me"}
+_FILLERS: Final = dict.fromkeys(
+    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
+)
+"""Characters without a look that are no format characters: variation selectors, the joiner and fillers of Hangul, Khmer
+and Braille."""
 
 
 def distinguishing(value: str) -> str:
-    """The part of a value that no other has: of a JWT its signature, whose head and claims are much like another's."""
+    """Return the part by which a value differs from others. Of a JWT that is the signature. Of an address, a connection
+    string or a token with identifiers, those are the random parts."""
     if value.startswith("eyJ") and value.count(".") == 2:
         signature = value.rpartition(".")[2]
         return signature if len(signature) >= _SIGNATURE else value
-    return value
+    return "".join(part for part in _PART.findall(value) if _ODD.search(part) is not None) or value
 
 
 _SIGNATURE: Final = 16
 """Characters of a signature, at least."""
+_PART: Final = re.compile(r"[A-Za-z0-9]{12,}")
+_ODD: Final = re.compile(r"[A-Za-z][0-9]|[0-9][A-Za-z]|[a-z][A-Z]")
+"""Where letters and digits, or small and capital letters, meet in a random part."""

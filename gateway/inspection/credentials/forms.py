@@ -1,8 +1,10 @@
-"""Undoes what hides a credential: up to two rounds of percent, base64, base64url, hex, JSON and `\\x` escapes, and
-compatibility forms with characters that do not show. Pure; the work is bounded, and says so when it stopped short.
+"""Undoes encodings that hide a credential, up to two rounds of them. Pure; the work is bounded.
 
-Base64 and hex are looked for in every run of their letters, also across white space and separators, and at every
-alignment, so that letters put before them hide nothing. Of what a run gives only what reads as text is kept.
+The encodings are percent, base64, base64url, hex, JSON and `\\x` escapes, compatibility forms and characters that do not
+show. `decoders` has those of mail, and base85.
+
+Base64 and hex are decoded in every run of their letters, across white space and separators, at every alignment. So letters
+before a run hide nothing. Only text is kept of the result.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from gateway.inspection.credentials.fingerprint import shown
+from gateway.inspection.credentials.decoders import base85, quoted_printable, uuencoded
+from gateway.inspection.credentials.fingerprint import bare
 from gateway.inspection.credentials.ruleset import compiled
 
 ROUNDS: Final = 2
@@ -84,8 +87,9 @@ class Budget:
         return True
 
 
-def forms(text: bytes, budget: Budget | None = None) -> Forms:
-    """`text` itself and every other reading of it. Never raises."""
+def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Forms:
+    """Return `text` itself and every other reading of it; without `rare`, those of common encodings. Never raises."""
+    decodings = (*_DECODINGS, *_RARE) if rare else _DECODINGS
     allowed = budget or Budget(len(text))
     found = [Form(text, "raw")]
     seen = {text}
@@ -94,7 +98,7 @@ def forms(text: bytes, budget: Budget | None = None) -> Forms:
         latest = [
             Form(decoded, name if form.name == "raw" else f"{form.name}+{name}")
             for form in latest
-            for name, decode in _DECODINGS
+            for name, decode in decodings
             for decoded in decode(form.text)
             if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded))
         ]
@@ -118,14 +122,22 @@ def _escapes(text: bytes) -> Iterator[bytes]:
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
 """The copies of ASCII that do not show, in which a text is hidden from people and not from models."""
 _UNTAGGED: Final = {0xE0000 + code: code for code in range(0x20, 0x7F)}
+_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
+"""Variation selectors, of which there are as many as bytes, so that a row of them behind a letter is a hidden text."""
 
 
 def _compatible(text: bytes) -> Iterator[bytes]:
     if not text.isascii():
         written = string(text)
-        yield shown(written).encode("utf-8", "surrogatepass")
+        yield bare(written).encode("utf-8", "surrogatepass")
+        if rows := [_selected(row) for row in _SELECTORS.findall(written)]:
+            yield b"\n".join(rows)
         if hidden := "".join(_TAGS.findall(written)):
             yield hidden.translate(_UNTAGGED).encode()
+
+
+def _selected(row: str) -> bytes:
+    return bytes(ord(char) - (0xFE00 if ord(char) < 0xFE10 else 0xE0100 - 16) for char in row)
 
 
 def string(text: bytes) -> str:
@@ -204,6 +216,12 @@ _DECODINGS: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = 
     ("base64", _base64),
     ("hex", _hex),
 )
+_RARE: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
+    ("quoted-printable", quoted_printable),
+    ("uuencode", uuencoded),
+    ("base85", base85),
+)
+"""Costly, and of use to hide a credential that somebody looks for."""
 
 
 def _readable(parts: list[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """The credentials that systems have shown to the tasks of a caller, to be found again where no policy looks.
 
-Kept for all tasks of a caller together, for as long as history keeps the tasks. A credential takes some 4 KB. Where there
+Kept for all tasks of a caller together, for as long as history keeps the tasks. A credential takes up to 7 KB. Where there
 are too many, its mark takes 0.4 KB: it is known again as a whole, and not in pieces. Beyond that the credentials of
 its system are `lost`, and nothing uncommon is known to be harmless. Pure; bounded.
 """
@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from typing import Final
 
 from gateway.inspection.credentials.calls import Index
 from gateway.model.shingles import grams_of, mark_named, mark_of, name_of
 
 MAX_OF_CALLER: Final = 4_096
-MAX_OF_ALL: Final = 65_536
-"""Credentials that are kept: some 300 MB."""
+MAX_OF_ALL: Final = 32_768
+"""Credentials that are kept: some 150 MB, or 250 MB if all of them are long."""
 MAX_MARKS_OF_CALLER: Final = 16_384
 MAX_MARKS_OF_ALL: Final = 262_144
 """Credentials of which the marks are kept: some 100 MB."""
-SAMPLE: Final = 16
-"""Shingles of each, the smallest: as they are keyed, nobody can choose which."""
 FEWEST: Final = 5
 """Shingles below which a credential is looked for as a whole word: fewer than ten letters may be chance."""
 
@@ -161,4 +158,4 @@ class Origins:
 
 def _sample(shingles: Collection[int]) -> tuple[int, ...]:
     grams = grams_of(shingles)
-    return () if len(grams) < FEWEST else tuple(nsmallest(SAMPLE, grams))
+    return () if len(grams) < FEWEST else grams

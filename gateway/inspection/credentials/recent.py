@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from itertools import islice
 from typing import Final
 
 from gateway.inspection.credentials.calls import Index
@@ -18,23 +17,23 @@ class RecentIndexes:
     """Indexes of the credentials that tasks have seen, by task."""
 
     def __init__(self, most: int = MAX_CREDENTIALS) -> None:
-        self._indexes: OrderedDict[str, tuple[Index, int]] = OrderedDict()
+        self._indexes: OrderedDict[str, tuple[Index, frozenset[str]]] = OrderedDict()
         self._most = most
         self._size = 0
 
     def of(self, task: str, seen: Mapping[str, frozenset[int]]) -> Index | None:
-        """Return the index of the credentials that a task has seen; `None` for none. `seen` has them in their order."""
+        """Return the index of the credentials that a task has seen; `None` for none."""
         if not seen:
             return None
-        index, count = self._indexes.pop(task, (None, 0))
-        if index is None or count > len(seen):
-            self._size -= count
-            index, count = Index({}), 0
-        for name, shingles in islice(seen.items(), count, None):
-            index.add(name, shingles)
-        self._indexes[task] = index, len(seen)
-        self._size += len(seen) - count
+        index, known = self._indexes.pop(task, (None, frozenset[str]()))
+        index, names = index or Index({}), frozenset(seen)
+        for name in names - known:
+            index.add(name, seen[name])
+        for name in known - names:
+            index.remove(name)
+        self._indexes[task] = index, names
+        self._size += len(names) - len(known)
         while self._size > self._most and len(self._indexes) > 1:
             _, (_, left) = self._indexes.popitem(last=False)
-            self._size -= left
+            self._size -= len(left)
         return index

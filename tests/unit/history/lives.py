@@ -39,6 +39,7 @@ CONTENTS = st.builds(
     own=st.booleans(),
     directed=st.booleans(),
     said=DIGEST_SETS,
+    exposed=DIGEST_SETS.map(lambda digests: tuple(sorted(digests))),
 )
 MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
 RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE, DIGEST_SETS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import HistoryError
 from gateway.history.provenance import DENIALS, Provenance
-from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.content import CallContent, Piece, ResultContent, Sighting
 from gateway.model.target import Effect, Role, Sensitivity
 from gateway.model.task import Contract, Task
 from tests.requirements import requirement
@@ -254,6 +254,25 @@ def test_a_credential_names_the_call_whose_result_showed_it_and_what_led_there(s
         ("c3", "showed the credential in its result"),
     ]
     assert session.causes(last, "credentials/1") == [("c2", "showed the credential in its result")]
+
+
+@requirement("explain/causes")
+def test_a_credential_in_pieces_names_the_calls_that_carried_them(session: Session):
+    shingles = frozenset(number << 16 | number - 1 for number in range(1, 16))
+    session.call(target("vault"), result=ResultContent((Sighting("first", "jwt", shingles=shingles),)))
+
+    def carrying(first: int, last: int) -> CallContent:
+        grams = frozenset(number << 16 for number in range(first + 1, last - 4))
+        return CallContent(pieces=(Piece("first", shingles, grams),))
+
+    session.call(target("mail"), carrying(0, 9))
+    session.call(target("chat"), carrying(0, 9))
+    last = session.deny(target("mail"), carrying(9, 20))
+
+    assert session.causes(last, "credentials/0") == [
+        ("c1", "showed the credential in its result"),
+        ("c2", "carried a part of the credential there"),
+    ]
 
 
 @requirement("explain/causes", "history/read-elsewhere")

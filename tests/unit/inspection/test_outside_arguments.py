@@ -16,7 +16,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins, Shown
 from gateway.inspection.outside_arguments import Sent
-from gateway.model.content import Sighting
+from gateway.model.content import Piece, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
 from gateway.protocol.classify import classify
@@ -56,8 +56,12 @@ def completion(headers: Headers = (), **changes: Any) -> Sent:
     return Sent(headers, request("completion/complete", **COMPLETION | changes))
 
 
+def _problem(found: str | tuple[Piece, ...]) -> str | None:
+    return found if isinstance(found, str) else None
+
+
 def problem(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
-    return outside_arguments.problem(sent, known or shown(KEY), audience, DETECTOR)
+    return _problem(outside_arguments.examine(sent, known or shown(KEY), audience, DETECTOR))
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,33 @@ async def test_credentials_are_known_again_by_where_they_came_from():
     }
 
 
+def origins(outcome: StepOutcome) -> list[Any]:
+    held: Any = outcome.facts["credentials"]
+    return [item["origin"] for item in held]
+
+
+async def test_halves_in_two_steps_are_a_credential_again():
+    halves = [call("mail/send", {"to": f"a {{{{secret:password:half{half}}}}}"}) for half in (1, 2, 1)]
+    seen = await run(
+        trace(call("fs/read", {}, result="password: {{secret:password}}"), *halves, upstreams=SITES), unless("none")
+    )
+    from_files = {"kind": "result", "audience": "files", "call": 1}
+    assert [origins(outcome) for outcome in seen] == [[], [], [from_files], [from_files]]
+
+
+async def test_a_credential_after_a_flood_is_known_again():
+    flood = "\n".join(f"SERVICE_{number}_PASSWORD={{{{secret:password-{number}}}}}" for number in range(1_100))
+    seen = await run(
+        trace(
+            call("fs/read", {}, result=flood),
+            call("fs/look", {}, result="password: {{secret:password}}"),
+            call("mail/send", {"to": "a {{secret:password}}"}),
+            upstreams=SITES,
+        )
+    )
+    assert [origin["audience"] for origin in origins(seen[-1])] == ["files"]
+
+
 async def test_a_credential_of_a_refused_step_was_never_seen():
     steps = (call("fs/look", result="token: {{secret:github}}"), call("mail/send", {"note": "{{secret:github}}"}))
     kinds: list[str] = []

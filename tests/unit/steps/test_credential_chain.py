@@ -184,14 +184,14 @@ async def meanwhile(there: Bench, body: bytes) -> tuple[Answer, int, float]:
 @requirement("history/elsewhere")
 async def test_others_are_answered_while_a_large_message_is_searched(there: Bench, monkeypatch: pytest.MonkeyPatch):
     await shown(there, "crm")
-    answered, problem = threading.Event(), outside_arguments.problem
+    answered, problem = threading.Event(), outside_arguments.examine
 
     def waiting(*args: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             assert answered.wait(30)
         return problem(*args)
 
-    monkeypatch.setattr(outside_arguments, "problem", waiting)
+    monkeypatch.setattr(outside_arguments, "examine", waiting)
     large = asyncio.create_task(there.ask(message("ping", _meta={"a": LONG, "b": KEY})))
     await asyncio.sleep(0)
     assert (await there.ask(message("ping"))).status == 200

@@ -259,12 +259,6 @@ def test_a_piece_of_a_short_one_is_not_the_whole(arguments: dict[str, Json]):
     assert seen(arguments, SHORT) == []
 
 
-def test_pieces_among_many_arguments_cost_no_more():
-    many: dict[str, Json] = {f"x{number}": f"hello {number}" for number in range(calls.MAX_PIECES)}
-
-    assert seen({"c": PASSWORD[12:], "a": PASSWORD[:6], **many, "b": PASSWORD[6:12]}, SHORT) == []
-
-
 def test_harmless_arguments_beside_one_another_are_no_pieces():
     """1,060 calls of six texts, with 200 passwords known that nobody would guess. docs/credentials.md publishes it."""
     chance, texts = Random(5), [text for _, text in negatives(Random(3), 400)]

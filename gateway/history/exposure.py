@@ -1,0 +1,164 @@
+"""Pieces of credentials that calls carried to other systems than their own. Pure: no I/O, no clock, no randomness.
+
+    content = exposures.complete(kept, state, target, content)         # before the call is reserved
+    exposures.follow(owner, task, state, event)                        # after an event of the task was folded
+    exposures.drop(owner, task)                                        # when the task is no longer kept
+
+A call that carries less than half of a credential passes. What it carried counts for each later call to the same system, of
+all tasks of the caller that are kept. Kept are grams, which are keyed digests. A piece that cannot be counted stands for
+the whole credential, so that nothing uncounted is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import structs
+
+from gateway.errors import TaskExpired
+from gateway.history.carried import NOTHING, Carried
+from gateway.history.events import Exposed, Released, Reserved, touch_of
+from gateway.history.fields import to_fields
+from gateway.history.state import MAX_EXPOSED, TaskState
+from gateway.model.content import CallContent, Piece, Sighting
+from gateway.model.shingles import gram, is_exposed
+
+if TYPE_CHECKING:
+    from gateway.history.embedded import History
+    from gateway.history.events import Event, Touch
+    from gateway.model.target import Target
+    from gateway.model.task import Task
+    from gateway.model.wire import JsonObject
+
+MAX_OF_CALLER: Final = 16_384
+MAX_OF_ALL: Final = 262_144
+"""Grams in all tasks that are kept: some 30 MB."""
+FORM: Final = "pieces"
+"""The form of a credential of which earlier calls carried the rest."""
+
+
+class Owned(Protocol):
+    """A task and the principal that it is bound to."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def owner(self) -> str: ...
+
+
+_Counts = Mapping[str, Mapping[int, int]]
+"""Audience → gram → calls."""
+
+
+class Exposures:
+    """The grams that each task has carried to each system, caller by caller."""
+
+    def __init__(self, *, of_caller: int = MAX_OF_CALLER, of_all: int = MAX_OF_ALL) -> None:
+        self._callers: dict[str, dict[str, _Counts]] = {}
+        self._sizes: dict[str, int] = {}
+        self._of_caller = of_caller
+        self._of_all = of_all
+        self._size = 0
+
+    def note(self, owner: str, task: str, exposed: _Counts) -> None:
+        """Take in what a task has carried so far."""
+        size = sum(map(len, exposed.values()))
+        if not size:
+            self.drop(owner, task)
+            return
+        self._callers.setdefault(owner, {})[task] = exposed
+        self._size += size - self._sizes.get(task, 0)
+        self._sizes[task] = size
+
+    def follow(self, owner: str, task: str, state: TaskState, event: Event) -> None:
+        """Take in an event of a task that was folded."""
+        if isinstance(event, Reserved | Released | Exposed):
+            self.note(owner, task, state.exposed)
+
+    def drop(self, owner: str, task: str) -> None:
+        """Forget what a task has carried."""
+        of_caller = self._callers.get(owner, {})
+        if of_caller.pop(task, None) is not None:
+            self._size -= self._sizes.pop(task)
+            if not of_caller:
+                del self._callers[owner]
+
+    def complete(
+        self, kept: Owned, state: TaskState, target: Target, content: CallContent, earlier: Carried = NOTHING
+    ) -> CallContent:
+        """Return the content with the credentials of other systems that it completes, and with the grams to be counted.
+        `earlier` has the readings of earlier tasks."""
+        touch, owner, task = touch_of(target), kept.owner, kept.task.id
+        pieces = [piece for piece in content.pieces if _is_foreign(piece, state, earlier, touch.audience)]
+        if not pieces:
+            return content
+        others = [exposed for name, exposed in self._callers.get(owner, {}).items() if name != task]
+        room = self._room(owner, state)
+        counted: set[int] = set()
+        found: list[Sighting] = []
+        for piece in pieces:
+            fresh = _fresh(piece, state, touch) - counted
+            if len(fresh) > room or _completes(piece, [state.exposed, *others], touch):
+                found.append(Sighting(piece.fingerprint, "seen", form=FORM, shown_by=piece.shown_by))
+            if len(fresh) <= room:
+                room -= len(fresh)
+                counted |= piece.grams
+        return structs.replace(content, sightings=(*content.sightings, *found), exposed=tuple(sorted(counted)))
+
+    def _room(self, owner: str, state: TaskState) -> int:
+        """Return how many more grams there is room for."""
+        of_task = MAX_EXPOSED - sum(map(len, state.exposed.values()))
+        of_caller = self._of_caller - sum(self._sizes[task] for task in self._callers.get(owner, {}))
+        return max(0, min(of_task, of_caller, self._of_all - self._size))
+
+
+def expose(
+    history: History, task: Task, target: Target, pieces: tuple[Piece, ...], *, request: str, now: float
+) -> JsonObject | None:
+    """Count the pieces of credentials in a message without a decision, or beside the arguments of a call.
+
+    `request` is its id. Returns the fields of an `exposed` entry, to be written before the message is sent. `None` if a
+    system would have half of a credential: then the message must not be sent. Raises `TaskExpired`.
+    """
+    kept = history.find(task.id)
+    if kept is None:
+        raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
+    content = CallContent(pieces=pieces)
+    found = history.exposures.complete(kept, history.state(kept), target, content)
+    if found.sightings:
+        return None
+    event = Exposed(touch_of(target), found.exposed)
+    history.fold(kept, event, now)
+    fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
+    return {**fields, **to_fields(event)}
+
+
+def _is_foreign(piece: Piece, state: TaskState, earlier: Carried, audience: str) -> bool:
+    """Return whether the credential is one of another system than this. Of a word that other text has too, pieces mean
+    nothing."""
+    if piece.shown_by is not None:
+        return True
+    known = earlier.credentials.get(piece.fingerprint) or state.credentials.get(piece.fingerprint)
+    return known is not None and known.audience not in {None, audience} and not known.ordinary
+
+
+def _fresh(piece: Piece, state: TaskState, touch: Touch) -> frozenset[int]:
+    """Return the grams of the piece that the task has not carried to each of the systems."""
+    return frozenset(
+        digest for digest in piece.grams if any(digest not in state.exposed.get(name, ()) for name in touch.reached)
+    )
+
+
+def _completes(piece: Piece, exposed: list[_Counts], touch: Touch) -> bool:
+    """Return whether a system would have half of the credential with this piece."""
+    return any(is_exposed(piece.shingles, _at(piece, exposed, name)) for name in touch.reached)
+
+
+def _at(piece: Piece, exposed: list[_Counts], audience: str) -> Iterator[int]:
+    """Yield the grams of a credential that a system would have."""
+    sent = [counts[audience] for counts in exposed if audience in counts]
+    for shingle in piece.shingles:
+        digest = gram(shingle)
+        if digest in piece.grams or any(digest in counts for counts in sent):
+            yield digest
