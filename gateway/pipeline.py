@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Final, TypeVar
 
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -28,6 +27,7 @@ from gateway.steps.case import gather
 from gateway.steps.deciding import decide, denied
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
+from gateway.steps.places import Place, waits_for_news
 from gateway.steps.refusing import failure, note_refusal, refuse
 from gateway.steps.relay import Relay, until_ended
 from gateway.steps.visit import Gateway, Visit
@@ -58,16 +58,16 @@ async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
 
 
 async def for_caller(
-    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal], Awaitable[Answer]]
+    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, Place], Awaitable[Answer]]
 ) -> Answer | Reply:
-    """Identify the caller, and do `work` for it, if it has no more requests at once than one caller may have."""
+    """Identify the caller, and do `work` for it if the caller has a place left."""
     principal = await identify(gateway, visit)
     if isinstance(principal, Refusal):
         return await refuse(gateway, visit, principal)
-    caller = _caller(visit, principal)
-    if not gateway.callers.admit(caller):
-        return await refuse(gateway, visit, _TOO_MANY, principal)
-    return await until_ended(work(gateway, visit, principal), partial(gateway.callers.leave, caller))
+    place = gateway.places.enter(_caller(visit, principal))
+    if isinstance(place, Refusal):
+        return await refuse(gateway, visit, place, principal)
+    return await until_ended(work(gateway, visit, principal, place), place.leave)
 
 
 def _caller(visit: Visit, principal: Principal) -> str:
@@ -76,22 +76,15 @@ def _caller(visit: Visit, principal: Principal) -> str:
     return visit.exchange.client_ip or "" if anonymous else principal.key
 
 
-_TOO_MANY: Final = Refusal(
-    429,
-    Reason(
-        "limit/in-flight-per-caller",
-        "As many requests of this caller are being worked on as of one caller may be.",
-        "Wait for some of them to end, or close streams that are not needed.",
-    ),
-    REFUSED,
-)
-
-
-async def answer(gateway: Gateway, visit: Visit, principal: Principal) -> Reply | Relay:
-    """The answer to one request of a known caller: the upstream's, or a refusal. Failures become refusals here alone."""
+async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Place) -> Reply | Relay:
+    """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
     message = await read(visit.exchange)
     if isinstance(message, Refusal):
         return await refuse(gateway, visit, message, principal)
+    if waits_for_news(visit.exchange.method, message):
+        if (refusal := place.become_stream()) is not None:
+            return await refuse(gateway, visit, refusal, principal, message)
+        visit.exchange.become_stream()
     try:
         outcome = await serve(gateway, visit, principal, message)
     except GatewayError as error:
@@ -101,8 +94,8 @@ async def answer(gateway: Gateway, visit: Visit, principal: Principal) -> Reply 
     return outcome
 
 
-async def answer_task(gateway: Gateway, visit: Visit, principal: Principal) -> Reply:
-    """The answer to one request to `/tasks` of a known caller."""
+async def answer_task(gateway: Gateway, visit: Visit, principal: Principal, _place: Place) -> Reply:
+    """Answer one request to `/tasks` of a known caller."""
     exchange = visit.exchange
     body = await exchange.body() if exchange.method == "POST" else b""
     if isinstance(body, Refusal):

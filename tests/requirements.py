@@ -140,6 +140,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "strangers/body": Requirement("docs/operations.md#strangers", "A body that is late gets 408."),
         "strangers/connections": Requirement("docs/operations.md#strangers", "One address holds so many connections open, and no more."),
         "strangers/told": Requirement("docs/operations.md#strangers", "Of refused strangers so many a minute are told, the rest is counted."),
+        "operations/streams": Requirement("docs/operations.md#strangers", "Streams that wait for news have bounds of their own, and take no place of a call."),
         "operations/in-flight": Requirement("docs/operations.md#strangers", "More requests at once than configured get 503."),
     }
 )  # fmt: skip

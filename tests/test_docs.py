@@ -159,6 +159,7 @@ def test_every_metric_is_documented_with_its_labels():
     rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)
     metrics = Metrics()
     metrics.observe_in_flight(lambda: 0)
+    metrics.observe_streams(lambda: 0)
     there = {
         family.name.removeprefix("opagate_") + ("_total" if family.type == "counter" else "")
         for family in metrics.registry.collect()

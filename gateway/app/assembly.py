@@ -34,13 +34,13 @@ from gateway.model.task import Contract
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
+from gateway.steps.places import Places
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
-from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
@@ -86,7 +86,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             vault=vault,
             metrics=metrics,
             tracing=tracing,
-            callers=ConcurrencyLimit(configuration.limits.in_flight_per_caller),
+            places=_places(configuration),
             clock=clock,
             monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(12),
@@ -100,6 +100,11 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
         )
+
+
+def _places(configuration: Configuration) -> Places:
+    limits = configuration.limits
+    return Places(limits.in_flight_per_caller, limits.streams_per_caller, limits.streams)
 
 
 def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:

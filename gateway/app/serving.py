@@ -66,15 +66,21 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         ),
     )
     gateway.metrics.observe_in_flight(lambda: edge.in_flight)
+    gateway.metrics.observe_streams(lambda: edge.streams)
     gateway.policy.on_change(edge.announce_changed_lists)
     gateway.catalogue.on_pinned(edge.announce_changed_lists)
 
     def stop() -> None:
         draining.set()
-        log.info("draining", in_flight=edge.in_flight, delay=configuration.limits.drain_delay.total_seconds())
+        log.info(
+            "draining",
+            in_flight=edge.in_flight,
+            streams=edge.streams,
+            delay=configuration.limits.drain_delay.total_seconds(),
+        )
 
     def drain() -> None:
-        log.info("closed", in_flight=edge.in_flight)
+        log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
         edge.drain()
 
     def ready() -> None:

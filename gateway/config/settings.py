@@ -324,10 +324,12 @@ class Limits(Settings):
     )
     connect: Duration = Field(default=timedelta(seconds=5), description="For reaching an upstream.")
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
-    in_flight: Count = Field(default=1000, gt=0, description="Requests at once; beyond it: 503.")
-    in_flight_per_caller: Count = Field(
-        default=250, gt=0, description="The same for one caller, open streams included; beyond it: 429."
+    in_flight: Count = Field(default=1000, gt=0, description="Requests at once, without `streams`; beyond it: 503.")
+    in_flight_per_caller: Count = Field(default=250, gt=0, description="The same for one caller; beyond it: 429.")
+    streams: Count = Field(
+        default=1000, gt=0, description="Open streams that wait for news (GET, `subscriptions/listen`); beyond it: 503."
     )
+    streams_per_caller: Count = Field(default=250, gt=0, description="The same for one caller; beyond it: 429.")
     keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")
     drain_delay: Delay = Field(
         default=timedelta(0),

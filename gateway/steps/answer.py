@@ -23,6 +23,7 @@ from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamReques
 from gateway.protocol import sse
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
 from gateway.steps.changed_lists import changed_lists
+from gateway.steps.places import waits_for_news
 from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
@@ -54,7 +55,7 @@ def relay(
 ) -> Relay:
     """An upstream's answer, made ready for this caller."""
     upstream, principal, message = visit.exchange.upstream, request.principal, request.message
-    idle = message is None or message.method == "subscriptions/listen"
+    idle = waits_for_news(visit.exchange.method, message)
     names = ReservedNames(gateway.worker, partial(gateway.metrics.reserved, upstream))
     answers = Answers(
         message,

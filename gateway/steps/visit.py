@@ -25,11 +25,11 @@ from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
+from gateway.steps.places import Places
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Trace, Tracing
-from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.exchange import Exchange
 from gateway.upstream.catalogue import Catalogue
 from gateway.worker_thread import WorkerThread
@@ -60,8 +60,7 @@ class Gateway:
     vault: Vault
     metrics: Metrics
     tracing: Tracing
-    callers: ConcurrencyLimit
-    """How many requests of each caller are being worked on."""
+    places: Places
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""

@@ -85,8 +85,12 @@ class Metrics:
         self._reserved.labels(upstream).inc(count)
 
     def observe_in_flight(self, read: Callable[[], int]) -> None:
-        """Report `read()` as the number of requests now being served."""
-        self.registry.register(_InFlight(read))
+        """Report `read()` as the number of requests in progress."""
+        self.registry.register(_Gauge("opagate_in_flight", "Requests being served now, without streams.", read))
+
+    def observe_streams(self, read: Callable[[], int]) -> None:
+        """Report `read()` as the number of open streams that wait for news."""
+        self.registry.register(_Gauge("opagate_streams", "Open streams that wait for news.", read))
 
     def observe_servers(self, read: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
         """Report `read()` as what is true of the processes of each stdio upstream now."""
@@ -97,12 +101,16 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class _InFlight(Collector):
-    def __init__(self, read: Callable[[], int]) -> None:
+class _Gauge(Collector):
+    """A number that is read when it is asked for."""
+
+    def __init__(self, name: str, says: str, read: Callable[[], int]) -> None:
+        self._name = name
+        self._says = says
         self._read = read
 
     def collect(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily("opagate_in_flight", "Requests being served now.", value=self._read())]
+        return [GaugeMetricFamily(self._name, self._says, value=self._read())]
 
 
 _SERVERS = {

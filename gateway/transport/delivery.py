@@ -48,10 +48,21 @@ class Delivery:
         self._listeners = Listeners()
         self._draining = False
         self._working: set[asyncio.Task[Any]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
 
     @property
     def in_flight(self) -> int:
-        return len(self._working)
+        """Exchanges in progress, without streams that wait for news."""
+        return len(self._working) - len(self._streams)
+
+    @property
+    def streams(self) -> int:
+        """Streams that wait for news."""
+        return len(self._streams)
+
+    def become_stream(self) -> None:
+        """Count the exchange of the running task as a stream from now on."""
+        self._streams.add(cast("asyncio.Task[Any]", asyncio.current_task()))
 
     def drain(self) -> None:
         self._draining = True
@@ -99,6 +110,7 @@ class Delivery:
         finally:
             presence.unwatch()
             self._working.discard(worker)
+            self._streams.discard(worker)
 
     async def _send_stream(self, stream: Stream, send: Send) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())

@@ -83,8 +83,13 @@ class Edge:
 
     @property
     def in_flight(self) -> int:
-        """Requests to MCP endpoints that are being worked on now, open streams included."""
+        """Requests to MCP endpoints in progress, without streams that wait for news."""
         return self._delivery.in_flight
+
+    @property
+    def streams(self) -> int:
+        """Open streams that wait for news."""
+        return self._delivery.streams
 
     async def ended(self, within: float) -> None:
         """Returns when nothing is being worked on any more, or after `within` seconds."""
@@ -173,6 +178,7 @@ class Edge:
             certificates=scope.get("opagate.certificates", ()),
             path=path,
             body=partial(read_body, client.headers, receive, self._request_bytes),
+            become_stream=self._delivery.become_stream,
         )
 
     def _unserved(self, method: str, headers: Headers) -> Refusal | None:

@@ -15,12 +15,16 @@ async def _no_body() -> bytes:
     return b""
 
 
-class Exchange(Struct, frozen=True):
-    """One HTTP request to an MCP endpoint or to `/tasks`, checked for what HTTP alone can show, its body not yet read.
+def _do_nothing() -> None:
+    """Do nothing."""
 
-    `url` is the address as the client used it, without query. `certificates` are the client's own, and those that
-    vouch for it, as TLS has verified them, DER. `body` reads the request's body once, or gives the refusal for one that
-    is too large or too slow.
+
+class Exchange(Struct, frozen=True):
+    """A request to an MCP endpoint or to `/tasks`, checked as far as HTTP alone goes, before its body is read.
+
+    `url` is the address that the client used, without query. `certificates` are DER, verified by TLS: the client's own first, then its
+    authorities. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the
+    request waits for news from now on.
     """
 
     method: str
@@ -31,6 +35,7 @@ class Exchange(Struct, frozen=True):
     certificates: tuple[bytes, ...] = ()
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
+    become_stream: Callable[[], None] = _do_nothing
 
 
 class Presence:

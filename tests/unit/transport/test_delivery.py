@@ -394,3 +394,22 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
     run(main())
 
     assert order == ["/first", "settled", "/second", "settled"]
+
+
+async def test_a_stream_that_waits_for_news_is_counted_apart_from_requests():
+    found, release, wire = fresh(), asyncio.Event(), Wire()
+
+    async def handle(_exchange: Exchange) -> Stream:
+        assert (found.in_flight, found.streams) == (1, 0)
+        found.become_stream()
+        return Stream(b"a", release, idle=True)
+
+    conversing = asyncio.create_task(
+        found.converse(Exchange("GET", "files", "http://x/mcp/files", ()), handle, Presence(), wire.send)
+    )
+    await wire.begun.wait()
+    assert (found.in_flight, found.streams) == (0, 1)
+    release.set()
+    await conversing
+
+    assert (found.in_flight, found.streams) == (0, 0)

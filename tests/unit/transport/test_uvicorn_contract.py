@@ -58,7 +58,7 @@ def test_each_name_that_a_class_takes_from_uvicorn_is_there(name: str):
     assert used(name) - given == set()
 
 
-def test_the_protocol_is_made_as_the_server_makes_it():
+async def test_the_protocol_is_made_as_the_server_makes_it():
     made = httptools_impl.HttpToolsProtocol(
         config=uvicorn.Config(app=lambda: None, lifespan="off"), server_state=ServerState(), app_state={}
     )
@@ -70,4 +70,5 @@ def test_the_protocol_is_made_as_the_server_makes_it():
 def test_a_cycle_has_what_the_server_asks_of_it():
     parameters = inspect.signature(httptools_impl.RequestResponseCycle).parameters
 
-    assert {"scope", "transport", "flow", "message_event"} <= set(parameters)
+    assert {"scope", "transport", "flow", "message_event", "keep_alive"} <= set(parameters)
+    assert "self.response_started" in inspect.getsource(httptools_impl.RequestResponseCycle)
