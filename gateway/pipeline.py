@@ -27,6 +27,7 @@ from gateway.steps.case import gather
 from gateway.steps.deciding import decide, denied
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
+from gateway.steps.known_credentials import with_safe_trace
 from gateway.steps.places import Place, waits_for_news
 from gateway.steps.refusing import failure, note_refusal, refuse
 from gateway.steps.relay import Relay, until_ended
@@ -42,12 +43,7 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     known = exchange.upstream if exchange.upstream in gateway.upstreams else None
     trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{known or '-'}")
     visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace, known)
-    try:
-        return await for_caller(gateway, visit, answer)
-    except BaseException:
-        # The client left, or the gateway has a defect, which the edge tells of.
-        trace.end({"opagate.decision.id": visit.id, "opagate.outcome": "cancelled"}, failed=True)
-        raise
+    return await for_caller(gateway, visit, answer)
 
 
 async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
@@ -61,13 +57,19 @@ async def for_caller(
     gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, Place], Awaitable[Answer]]
 ) -> Answer | Reply:
     """Identify the caller, and do `work` for it if the caller has a place left."""
-    principal = await identify(gateway, visit)
-    if isinstance(principal, Refusal):
-        return await refuse(gateway, visit, principal)
-    place = gateway.places.enter(_caller(visit, principal))
-    if isinstance(place, Refusal):
-        return await refuse(gateway, visit, place, principal)
-    return await until_ended(work(gateway, visit, principal, place), place.leave)
+    try:
+        principal = await identify(gateway, visit)
+        if isinstance(principal, Refusal):
+            return await refuse(gateway, visit, principal)
+        visit = with_safe_trace(gateway, visit, principal)
+        place = gateway.places.enter(_caller(visit, principal))
+        if isinstance(place, Refusal):
+            return await refuse(gateway, visit, place, principal)
+        return await until_ended(work(gateway, visit, principal, place), place.leave)
+    except BaseException:
+        # The client left, or the gateway has a defect, which the edge tells of.
+        visit.trace.end({"opagate.decision.id": visit.id, "opagate.outcome": "cancelled"}, failed=True)
+        raise
 
 
 def _caller(visit: Visit, principal: Principal) -> str:

@@ -24,13 +24,12 @@ from gateway.config import Configuration
 from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.origins import Origins
+from gateway.inspection.inspector import Inspector
 from gateway.journal.entry import start_entry
 from gateway.journal.storage import has_begun, lock
 from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
-from gateway.model.content import ResultContent
-from gateway.model.task import Contract
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
@@ -44,6 +43,7 @@ from gateway.telemetry.tracing import Tracing
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
+from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
 
 
@@ -58,19 +58,20 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         policy = await _policy(stack, configuration, recorder, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
         identities = await _identities(stack, configuration, clock)
-        upstreams = _upstreams(stack, configuration, metrics, clock)
+        origins, vault = Origins(), Vault(secrets.token_urlsafe)
+        inspector = content.inspector(configuration, keys.fingerprints, metrics)
+        conceal = content.stderr_concealer(configuration, inspector, origins)
+        upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         catalogue = await _catalogue(stack, configuration, upstreams, recorder, clock)
         flood = events.flood(stack, configuration, recorder, clock)
         ownership, unanswered = Ownership(clock), Ownership(clock)
-        origins, vault = Origins(), Vault(secrets.token_urlsafe)
-        history = memory.history(configuration, origins, vault, clock)
+        history = memory.history(configuration, origins, inspector.detector, vault, clock)
         write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock)
         stack.push_async_callback(write_down)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))
         tokens = TaskTokens(keys.tokens, base_url=configuration.base_url)
-        inspector = content.inspector(configuration, keys.fingerprints, metrics)
         yield Gateway(
             identities=identities,
             catalogue=catalogue,
@@ -91,7 +92,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(12),
             record=content.arguments_record(configuration, journal, inspector.spots),
-            tasks=_tasks(history, tokens, journal, inspector.declared),
+            tasks=_tasks(history, tokens, journal, inspector, origins),
             task_tokens=tokens,
             inspector=inspector,
             worker=worker,
@@ -171,9 +172,13 @@ async def _catalogue(
 
 
 def _upstreams(
-    stack: AsyncExitStack, configuration: Configuration, metrics: Metrics, clock: Callable[[], float]
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    conceal: Callable[[str], Conceal],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    found = upstream_transports(configuration, clock)
+    found = upstream_transports(configuration, clock, conceal)
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
     metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
     for transport in found.values():
@@ -185,21 +190,34 @@ def _tasks(
     history: History,
     tokens: TaskTokens,
     journal: Journal,
-    inspect: Callable[[str | None, Contract | None], ResultContent],
+    inspector: Inspector,
+    origins: Origins,
 ) -> TaskEndpoints:
     return TaskEndpoints(
-        history, tokens, inspect=inspect, append=journal.append, new_id=lambda: f"task-{secrets.token_hex(12)}"
+        history,
+        tokens,
+        inspect=inspector.declared,
+        holds_credential=partial(content.holds_credential, inspector.detector, origins),
+        append=journal.append,
+        new_id=lambda: f"task-{secrets.token_hex(12)}",
     )
 
 
 def upstream_transports(
-    configuration: Configuration, clock: Callable[[], float]
+    configuration: Configuration,
+    clock: Callable[[], float],
+    conceal: Callable[[str], Conceal] = lambda _upstream: shown_as_is,
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    """The way to each upstream. Nothing is connected or started before the first request; close each with `aclose`."""
+    """Return the way to each upstream. Nothing is connected or started before the first request; close each with `aclose`.
+
+    `conceal` gives, for the name of a stdio upstream, the concealment of what its processes write to standard error.
+    """
     limits = configuration.limits
     return {
         name: HttpUpstream(name, settings, limits)
         if settings.url
-        else StdioUpstream(name, settings, limits, clock=clock, new_id=lambda: secrets.token_urlsafe(18))
+        else StdioUpstream(
+            name, settings, limits, clock=clock, new_id=lambda: secrets.token_urlsafe(18), conceal=conceal(name)
+        )
         for name, settings in configuration.upstreams.items()
     }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import structlog
 
 from gateway.config import Configuration
 from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector, detectors
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.known_spots import KnownSpots
+from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions, unknown
-from gateway.journal.redaction import Spots, recorded
+from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, recorded, together
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
 from gateway.model.call import Call
@@ -22,6 +26,7 @@ from gateway.model.target import Target
 from gateway.model.wire import JsonObject
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.stdio.stderr import LONGEST_LINE
 
 log = structlog.get_logger("gateway")
 
@@ -51,13 +56,52 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
     )
 
 
+def stderr_concealer(
+    configuration: Configuration, inspector: Inspector, origins: Origins
+) -> Callable[[str], Callable[[str, str], str]]:
+    """Return, by the name of a stdio upstream, the concealment of a line that a process of a caller wrote to standard error.
+
+    A credential is concealed by its form, if it is in the environment of the process, or if systems have shown it to the
+    caller.
+    """
+
+    def of_upstream(upstream: str) -> Callable[[str, str], str]:
+        of = inspector.detector.fingerprints
+        values = [value.get_secret_value() for value in configuration.upstreams[upstream].env.values()]
+        own = Index({of.of(value): of.shingles(value) for value in values if len(value) >= _SHORTEST_SECRET})
+
+        def conceal(owner: str, line: str) -> str:
+            shown = origins.of(owner)
+            known = KnownSpots(inspector.detector, (own,) if shown is None else (own, shown.index))
+            return concealed_with(together(inspector.spots, known), line, _LONGEST_LINE)
+
+        return conceal
+
+    return of_upstream
+
+
+_SHORTEST_SECRET: Final = 4
+"""Characters of a value of an environment that may be a secret."""
+_LONGEST_LINE: Final = 2 * LONGEST_LINE
+"""Characters of a line with marks in the place of credentials, before it is cut."""
+
+
+def holds_credential(detector: Detector, origins: Origins, owner: str, text: str) -> bool:
+    """Return whether a text holds a credential: by its form, or as one that a system has shown to the caller `owner`."""
+    if detector.hits(text.encode("utf-8", "surrogatepass")):
+        return True
+    shown = origins.of(owner)
+    return shown is not None and KnownSpots(detector, (shown.index,)).holds_any([text])
+
+
 def arguments_record(
     configuration: Configuration, journal: Journal, spots: Spots
-) -> Callable[[Call, SessionFacts, bool], JsonObject]:
+) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
     mode, key = configuration.journal.arguments, journal.fingerprint_key
 
-    def record(call: Call, facts: SessionFacts, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
-        return recorded(call.arguments, mode, key=key, spots=spots, held=None if has_pieces else _held(facts))
+    def record(call: Call, facts: SessionFacts, known: KnownCredentials | None, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
+        held = None if has_pieces else _held(facts)
+        return recorded(call.arguments, mode, key=key, spots=spots, known=known, held=held)
 
     return record
 

@@ -15,8 +15,12 @@ from gateway.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.errors import HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history.task_history import TaskHistory
+from gateway.inspection.credentials.calls import Index
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import Origins
-from gateway.journal.redaction import concealed
+from gateway.journal.redaction import concealed_with
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.keys import Keys
@@ -28,9 +32,20 @@ _GOAL_LENGTH: Final = 8192
 """Characters of a task's goal that the journal keeps, without what looks like a credential."""
 
 
-def history(configuration: Configuration, origins: Origins, vault: Vault, clock: Callable[[], float]) -> History:
-    hide = partial(concealed, limit=_GOAL_LENGTH)
-    return History(configuration.history, clock=clock, conceal=hide, origins=origins, on_end=vault.drop)
+def history(
+    configuration: Configuration, origins: Origins, detector: Detector, vault: Vault, clock: Callable[[], float]
+) -> History:
+    conceal = partial(_conceal_goal, origins, detector)
+    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=vault.drop)
+
+
+def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHistory) -> str:
+    """Return a goal without credentials: by their form, and those that the task or another of its caller knows."""
+    shown = origins.of(kept.owner)
+    indexes = [] if shown is None else [shown.index]
+    if kept.state is not None and kept.state.shingles:
+        indexes.append(Index(kept.state.shingles))
+    return concealed_with(KnownSpots(detector, indexes), goal, _GOAL_LENGTH)
 
 
 async def remembered(

@@ -69,9 +69,8 @@ class Reservation(Struct, frozen=True):
 class History:
     """Tasks and their states, as many as the settings allow in all and for one principal.
 
-    `conceal` takes out of a goal what must not be written down; by default nothing of goals is written. `origins` is
-    told which credentials systems have shown to the tasks that are kept, `on_end` of each task that was ended or is no
-    longer kept.
+    `conceal` takes the credentials out of a task's goal before it is written; by default no goal is written. `origins` hears
+    which credentials systems have shown to the kept tasks. `on_end` hears of each task that has ended or is forgotten.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class History:
         *,
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
-        conceal: Callable[[str], str] = lambda _goal: "",
+        conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "",
         origins: Origins | None = None,
         on_end: Callable[[str], None] = lambda _task_id: None,
     ) -> None:
@@ -120,6 +119,11 @@ class History:
         self.forget(now)
         self._kept.require_room(principal)
 
+    def present(self, principal: Principal, now: float) -> Task | None:
+        """Return the present implicit task of a caller, if there is one."""
+        present = self._kept.present(principal, now)
+        return None if present is None else present.task
+
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
         """Keep a declared task. `content` is of its goal and its contract's destinations.
 
@@ -135,7 +139,7 @@ class History:
         kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)
         self._apply(kept, event)
         self.admit(kept)
-        described = task_fields(task, self._conceal)
+        described = task_fields(task, partial(self._conceal_goal, kept))
         return {
             "task": task.id,
             "owner": kept.owner,
@@ -405,9 +409,12 @@ class History:
 
     def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
         kept.seq, kept.changed = position(), False
-        fresh = row(kept, self.state(kept), self._conceal)
+        fresh = row(kept, self.state(kept), partial(self._conceal_goal, kept))
         kept.digest = digest_of(fresh.state)
         return fresh
+
+    def _conceal_goal(self, kept: TaskHistory, goal: str) -> str:
+        return self._conceal(goal, kept)
 
     def _fold(self, task: Task, event: Event) -> None:
         kept = self._known(task) if not isinstance(event, Released | Settled | Observed) else self._open(task)

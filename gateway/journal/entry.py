@@ -28,8 +28,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from gateway.journal.redaction import concealed
+from gateway.journal.redaction import Conceal, concealed
 from gateway.model.caller import AuthMethod
+from gateway.model.target import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
     from gateway.model.facts import CredentialFact, SessionFacts
-    from gateway.model.target import Pin, Target
+    from gateway.model.target import Target
     from gateway.model.task import Task
     from gateway.model.wire import Json, JsonObject, Message
 
@@ -65,6 +66,7 @@ def call_entry(
     context: Context,
     arguments_record: JsonObject,
     facts: SessionFacts,
+    conceal: Conceal = concealed,
 ) -> JsonObject:
     """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`; of the
     `facts` is kept what the events of history do not say. `undecided` is there if policy gave no valid verdict: then
@@ -73,16 +75,16 @@ def call_entry(
         "id": decision_id,
         "effect": decision.effect,
         **({"undecided": True} if decision.undecided else {}),
-        "reasons": _reasons(decision.reasons),
+        "reasons": _reasons(decision.reasons, conceal),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
         "principal": _principal(principal),
         "task": {"id": task.id, "kind": task.kind},
         "action": call.action,
-        "target": _target(call.target),
+        "target": _target(call.target, conceal),
         "arguments": arguments_record,
-        **_found(facts),
-        "client": _client(context.client_ip, context.client_name),
+        **_found(facts, conceal),
+        "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,
     }
 
@@ -129,15 +131,17 @@ def refused_entry(
     client_ip: str | None,
     principal: Principal | None = None,
     message: Message | None = None,
+    conceal: Conceal = concealed,
 ) -> JsonObject:
     """Fields of a `refused`: a request that policy never saw. `principal` and `message` as far as they became known."""
-    fields: dict[str, Json] = {"id": decision_id, "status": refusal.status, "reasons": _reasons((refusal.reason,))}
+    reasons = _reasons((refusal.reason,), conceal)
+    fields: dict[str, Json] = {"id": decision_id, "status": refusal.status, "reasons": reasons}
     if principal is not None:
         fields["principal"] = _principal(principal)
     if message is not None:
-        fields["method"] = None if message.method is None else concealed(message.method)
-        fields["name"] = None if message.name is None else concealed(message.name)
-    fields["client"] = _client(client_ip, message.client_name if message else None)
+        fields["method"] = None if message.method is None else conceal(message.method)
+        fields["name"] = None if message.name is None else conceal(message.name)
+    fields["client"] = _client(client_ip, message.client_name if message else None, conceal)
     fields["trace_id"] = trace_id
     return fields
 
@@ -209,9 +213,15 @@ def _rights(principal: Principal) -> JsonObject:
     return {name: held for name, held in rights.items() if held}
 
 
-def _target(target: Target) -> JsonObject:
+def _target(target: Target, conceal: Conceal) -> JsonObject:
+    """Return the record of a target.
+
+    A listed name of a tool or prompt is no secret. A hostile server could call such a name a password, and must not take it
+    out of the record.
+    """
+    listed = target.pin not in {None, Pin.UNKNOWN}
     return {
-        "id": concealed(target.id),
+        "id": concealed(target.id) if listed else conceal(target.id),
         "type": target.type,
         "upstream": target.upstream,
         "audience": target.audience,
@@ -227,26 +237,26 @@ def _target(target: Target) -> JsonObject:
     }
 
 
-def _found(facts: SessionFacts) -> JsonObject:
+def _found(facts: SessionFacts, conceal: Conceal) -> JsonObject:
     """What the arguments hold, as far as it concerns a rule: which credentials and where, and which values came from
     nobody who may give them. What is not known is `null`, what there is not is left out."""
     found: dict[str, Json] = {}
     if facts.credentials is None:
         found["credentials"] = None
     elif facts.credentials:
-        found["credentials"] = [_seen(fact) for fact in facts.credentials[:_SIGHTINGS]]
+        found["credentials"] = [_seen(fact, conceal) for fact in facts.credentials[:_SIGHTINGS]]
     for name, pointers in (("ungrounded", facts.ungrounded), ("followed", facts.followed)):
         if pointers != ():
-            found[name] = None if pointers is None else [concealed(pointer) for pointer in pointers]
+            found[name] = None if pointers is None else [conceal(pointer) for pointer in pointers]
     return {"found": found} if found else {}
 
 
-def _seen(fact: CredentialFact) -> JsonObject:
+def _seen(fact: CredentialFact, conceal: Conceal) -> JsonObject:
     sighting = fact.sighting
     return {
         "fingerprint": sighting.fingerprint,
         "detector": sighting.detector,
-        "pointer": concealed(sighting.pointer),
+        "pointer": conceal(sighting.pointer),
         "role": None if sighting.role is None else sighting.role.value,
         "form": sighting.form,
         "origin": fact.origin,
@@ -255,16 +265,16 @@ def _seen(fact: CredentialFact) -> JsonObject:
     }
 
 
-def _reasons(reasons: Sequence[Reason]) -> list[Json]:
+def _reasons(reasons: Sequence[Reason], conceal: Conceal) -> list[Json]:
     return [
         {
             "code": reason.code,
-            "message": concealed(reason.message),
-            "facts": [concealed(pointer) for pointer in reason.facts[:_ACTORS]],
+            "message": conceal(reason.message),
+            "facts": [conceal(pointer) for pointer in reason.facts[:_ACTORS]],
         }
         for reason in reasons
     ]
 
 
-def _client(ip: str | None, name: str | None) -> JsonObject:
-    return {"ip": ip, "name": None if name is None else concealed(name, 64)}
+def _client(ip: str | None, name: str | None, conceal: Conceal) -> JsonObject:
+    return {"ip": ip, "name": None if name is None else conceal(name, 64)}

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -63,8 +63,10 @@ _SHAPES: Final = re.compile(
 )
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}){12,}")
-_CONCEALED: Final = "[concealed]"
-_MARK: Final = re.compile(r"fp:[a-z0-9-]{1,64}:[0-9a-f]{24}")
+CONCEALED: Final = "[concealed]"
+SEARCHED: Final = 16 * 2**10
+"""Characters of one text that are searched for known credentials. A longer text is not recorded where there are some."""
+_MARK: Final = re.compile(r"fp:[a-z0-9-]{1,64}:(?:[0-9a-f]{24}|[0-9a-f]{16})(?![0-9a-f])")
 _SCHEME: Final = re.compile(r"(?i:bearer|basic|token|dpop)[ ]+|")
 _ASSIGNED: Final = re.compile(
     r"(?i:token|secret|passw(?:or)?d|pwd|passphrase|(?:api|access|account)[_-]?key|authorization)"
@@ -74,6 +76,27 @@ _ASSIGNED: Final = re.compile(
 Spots: TypeAlias = Callable[[str], Sequence[tuple[int, int, str]]]
 """Finds credentials in a text: begin, end and `rule:fingerprint` of each, in order, none inside another. With the
 fingerprint that history has of it (24 hex digits), the same credential is the same mark in arguments and in results."""
+
+
+class Conceal(Protocol):
+    """Concealment of one text, of which at most `limit` characters are recorded."""
+
+    def __call__(self, text: str, limit: int = 256, /) -> str: ...
+
+
+class Build(Protocol):
+    """The making of an entry, whose texts from outside go through `conceal`."""
+
+    def __call__(self, *, conceal: Conceal) -> JsonObject: ...
+
+
+class KnownCredentials(Protocol):
+    """The known credentials of a task and its caller, as `Spots`: they are found in a text in any form."""
+
+    def __call__(self, text: str, /) -> Sequence[tuple[int, int, str]]: ...
+    def holds_any(self, value: Json, /) -> bool:
+        """Return whether a value may hold one, in a text or a name in it, or in several together."""
+        ...
 
 
 def _no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
@@ -91,13 +114,16 @@ def recorded(
     *,
     key: bytes,
     spots: Spots = _no_spots,
+    known: KnownCredentials | None = None,
     held: Mapping[str, Sequence[str]] | None = MappingProxyType({}),
 ) -> JsonObject:
-    """The record of a call's arguments. `key` is the fingerprint key (`Journal.fingerprint_key`).
+    """Return the record of a call's arguments.
 
-    `held` has the credentials that the task knows and that no form tells: `rule:fingerprint` by the pointer of the text
-    that holds them. Where several texts hold one together (the pointer is empty), or when nobody knows (`None`), only a
-    digest is recorded.
+    `key` is the fingerprint key (`Journal.fingerprint_key`). `spots` finds credentials by their form. `known` are the known
+    credentials of the task and its caller, if there are any. Neither values nor names with one of them are recorded.
+
+    `held` maps the pointer of a text to the known credentials in it, as `rule:fingerprint`. Credentials in several texts
+    together have an empty pointer. With such a credential, or if `held` is `None`, only a digest is recorded.
 
     `{"mode", "digest", "bytes", "names"}`, and for `full` also `"value"`. The digest is over the arguments as compact
     JSON with sorted names. Arguments beyond `FULL_LIMIT` are recorded as a digest in any case.
@@ -109,17 +135,53 @@ def recorded(
         "mode": "digest",
         "digest": _digest(key, canonical),
         "bytes": len(canonical),
-        "names": [_safe_name(name, key) for name in sorted(arguments)[:_NAMES]],
+        "names": _names(sorted(arguments)[:_NAMES], key, known),
     }
     if mode == "full" and len(canonical) <= FULL_LIMIT and held is not None and "" not in held:
-        record["mode"] = "full"
-        record["value"] = _redacted(arguments, _Ink(key, spots, held), "", 0)
+        value, whole = _without(arguments, _Ink(key, spots, held), known)
+        if whole:
+            record |= {"mode": "full", "value": value}
     return record
 
 
-def redacted(value: Json, *, key: bytes, spots: Spots = _no_spots) -> Json:
-    """A value without anything that is a credential by name or by form, or that `spots` finds."""
-    return _redacted(value, _Ink(key, spots, {}), "", 0)
+def _names(names: Sequence[str], key: bytes, known: KnownCredentials | None) -> list[Json]:
+    if known is None or not known.holds_any(list(names)):
+        return [_safe_name(name, key) for name in names]
+    ink = _Ink(key, known, {})
+    shown: list[Json] = [
+        _safe_name(name, key) if name == _marked(name, known) else _safe_key(name, ink) for name in names
+    ]
+    return [fingerprint(key, name) for name in names] if known.holds_any(shown) else shown
+
+
+def _without(value: Json, ink: _Ink, known: KnownCredentials | None) -> tuple[Json, bool]:
+    """Return a value without credentials, and whether that is so: several texts may hold a known one together."""
+    if known is None or not known.holds_any(value):
+        return _redacted(value, ink, "", 0), True
+    shown = _redacted(value, ink._replace(spots=together(ink.spots, known)), "", 0)
+    return shown, not known.holds_any(shown)
+
+
+def together(first: Spots, second: Spots) -> Spots:
+    """Return the spots of both. Of two that overlap the longer one stays."""
+
+    def spots(text: str) -> Sequence[tuple[int, int, str]]:
+        kept: list[tuple[int, int, str]] = []
+        for spot in sorted((*first(text), *second(text)), key=lambda spot: (spot[0] - spot[1], spot[0])):
+            if all(spot[1] <= other[0] or other[1] <= spot[0] for other in kept):
+                kept.append(spot)
+        return sorted(kept)
+
+    return spots
+
+
+def redacted(value: Json, *, key: bytes, spots: Spots = _no_spots, known: KnownCredentials | None = None) -> Json:
+    """Return a value without credentials: by their name or form, by `spots`, and by `known`.
+
+    Returns `None` if several texts hold a known credential together.
+    """
+    shown, whole = _without(value, _Ink(key, spots, {}), known)
+    return shown if whole else None
 
 
 # Names of tools and clients come again and again, and each look at one costs several microseconds.
@@ -128,8 +190,49 @@ def concealed(text: str, limit: int = 256) -> str:
     """A caller's words, safe to record: nothing with the form of a credential, no lone surrogate, not too long."""
     shown = text[: limit * 4]
     if _hides_credential(shown):
-        return _CONCEALED
-    return _encodable(_SHAPES.sub(_CONCEALED, shown))[:limit]
+        return CONCEALED
+    return _encodable(_SHAPES.sub(CONCEALED, shown))[:limit]
+
+
+def conceal_known(build: Build, known: KnownCredentials | None) -> JsonObject:
+    """Return the entry that `build` makes, with a mark in the place of each known credential.
+
+    `build` first runs with the concealment of forms alone, and nearly always only then. Credentials in several texts together
+    take all of these texts with them.
+    """
+    if known is None:
+        return build(conceal=concealed)
+    texts: list[Json] = []
+    shown: list[Json] = []
+
+    def note(text: str, limit: int = 256, /) -> str:
+        if len(text) > SEARCHED:
+            return CONCEALED
+        texts.append(text)
+        return concealed(text, limit)
+
+    def mark(text: str, limit: int = 256, /) -> str:
+        marked = concealed_with(known, text, limit) if len(text) <= SEARCHED else CONCEALED
+        shown.append(marked)
+        return marked
+
+    fields = build(conceal=note)
+    if not known.holds_any(texts):
+        return fields
+    fields = build(conceal=mark)
+    return build(conceal=_withhold) if known.holds_any(shown) else fields
+
+
+def concealed_with(spots: Spots, text: str, limit: int = 256) -> str:
+    """Return a text as `concealed` does, with a mark in the place of each credential that `spots` finds."""
+    marked = _marked(text, spots)
+    if _hides_credential(marked):
+        return CONCEALED
+    return _encodable(_SHAPES.sub(lambda match: _over(match[0]) or CONCEALED, marked))[:limit]
+
+
+def _withhold(_text: str, _limit: int = 256, /) -> str:
+    return CONCEALED
 
 
 class _Ink(NamedTuple):
@@ -149,13 +252,16 @@ def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
         return fingerprint(ink.key, _canonical(value).decode())
     if isinstance(value, Mapping):
         return {
-            _safe_key(name, ink.key): _whole(name, item, ink)
+            _safe_key(name, ink): _whole(name, item, ink)
             if _names_credential(name)
             else _redacted(item, ink, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}", depth + 1)
             for name, item in value.items()
         }
     if isinstance(value, Sequence):
         return [_redacted(item, ink, f"{pointer}/{number}", depth + 1) for number, item in enumerate(value)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        found = ink.spots(repr(value))
+        return f"fp:{found[0][2]}" if found else value
     return value
 
 
@@ -176,7 +282,7 @@ def _redacted_text(text: str, ink: _Ink) -> str:
     marked = _marked(text, ink.spots)
     if _hides_credential(marked):
         return fingerprint(ink.key, text)
-    return _encodable(_SHAPES.sub(lambda match: _over(match[0], ink.key), marked))
+    return _encodable(_SHAPES.sub(lambda match: _over(match[0]) or fingerprint(ink.key, match[0]), marked))
 
 
 def _marked(text: str, spots: Spots) -> str:
@@ -188,25 +294,29 @@ def _marked(text: str, spots: Spots) -> str:
     return "".join((*parts, text[at:])) if parts else text
 
 
-def _over(text: str, key: bytes) -> str:
-    """What stands in the place of a text with a credential's form: the mark in it, if it has one, with the name before
-    it; nothing else of it."""
+def _over(text: str) -> str | None:
+    """Return the mark in a text with a credential's form, with the name before it; `None` for a text without a mark."""
     mark = _MARK.search(text)
     if mark is None:
-        return fingerprint(key, text)
+        return None
     name = text[: mark.start()]
     return f"{name if _ASSIGNED.fullmatch(name) else ''}{mark[0]}"
 
 
-def _safe_key(name: str, key: bytes) -> str:
-    return fingerprint(key, name) if _SHAPES.search(name) or _hides_credential(name) else _encodable(name)
+def _safe_key(name: str, ink: _Ink) -> str:
+    return _without_form(_marked(name, ink.spots), ink.key)
+
+
+def _without_form(name: str, key: bytes) -> str:
+    hides = _SHAPES.search(_MARK.sub("", name)) or _hides_credential(name)
+    return fingerprint(key, name) if hides else _encodable(name)
 
 
 # The arguments of a tool have the same names in each call.
 @short_text_cache(4_096)
 def _safe_name(name: str, key: bytes) -> str:
     """Argument names are the caller's too: what does not look like a name is not recorded as one."""
-    return _safe_key(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
+    return _without_form(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.journal.redaction import FULL_LIMIT, Spots, redacted
+from gateway.journal.redaction import FULL_LIMIT, KnownCredentials, Spots, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +44,14 @@ class ResultRecord:
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
 
-    def value(self) -> Json:
-        """The `result` of the answer, redacted; `None` if it is not kept, or if there is none."""
+    def value(self, known: KnownCredentials | None = None) -> Json:
+        """Return the `result` of the answer, redacted; `None` if it is not kept, cannot be redacted, or if there is none.
+        `known` are the credentials that the task or its caller knows."""
         if self._spots is None:
             return None
         for message in self._messages():
             if "result" in message:
-                return redacted(message["result"], key=self._key, spots=self._spots)
+                return redacted(message["result"], key=self._key, spots=self._spots, known=known)
         return None
 
     def _messages(self) -> Iterator[dict[str, Json]]:

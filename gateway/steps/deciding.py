@@ -9,12 +9,14 @@ from msgspec import structs
 
 from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
+from gateway.journal.redaction import conceal_known
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
 from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
+from gateway.steps.known_credentials import known_to
 from gateway.steps.recording import append_or_log
 from gateway.steps.shielding import shielded, shielded_result
 from gateway.steps.visit import Gateway, Visit
@@ -44,10 +46,12 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
         decision = name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
         seconds = gateway.monotonic() - asked
+        known = known_to(gateway, principal.key, task, content.sightings)
         record = await gateway.worker.run(
-            len(case.message.body), partial(gateway.record, call, counted.facts, "exposed" in counted.fields)
+            len(case.message.body), partial(gateway.record, call, counted.facts, known, "exposed" in counted.fields)
         )
-        entry = call_entry(
+        build = partial(
+            call_entry,
             visit.id,
             principal,
             call,
@@ -57,6 +61,7 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
             arguments_record=record,
             facts=counted.facts,
         )
+        entry = conceal_known(build, known)
         await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)

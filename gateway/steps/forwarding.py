@@ -22,6 +22,7 @@ from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
 from gateway.steps.concealing import Concealing, concealing, demanded
 from gateway.steps.current_task import task_of
+from gateway.steps.known_credentials import known_to
 from gateway.steps.observation import Observation, label
 from gateway.steps.readings import Readings, unanswered
 from gateway.steps.recording import append_or_log
@@ -105,7 +106,8 @@ async def settled(
     while the answer was on its way."""
     history = read()
     gateway.history.settle(case.task, visit.id)
-    content = None if kept is None else await gateway.worker.run(kept.held, kept.value)
+    known = None if kept is None or not kept.held else known_to(gateway, case.request.principal.key, case.task)
+    content = None if kept is None else await gateway.worker.run(kept.held, partial(kept.value, known))
     concealed = None if rewriter is None else rewriter.count
     entry = settled_entry(
         visit.id,

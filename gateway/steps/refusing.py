@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import structlog
 
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.journal.entry import refused_entry
+from gateway.journal.redaction import conceal_known
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
 from gateway.protocol.replies import Reply, render
+from gateway.steps.known_credentials import known_to_request, reworded
 from gateway.steps.recording import append_or_log
 from gateway.steps.shielding import shielded
 from gateway.steps.visit import Gateway, Visit
@@ -32,8 +36,9 @@ async def refuse(
     message: Message | None = None,
 ) -> Reply:
     """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
-    await note_refusal(gateway, visit, refusal, principal, message)
-    return render(refusal, message, decision_id=visit.id, style=gateway.style)
+    known = await note_refusal(gateway, visit, refusal, principal, message)
+    told, shown = reworded(refusal, message, known)
+    return render(told, shown, decision_id=visit.id, style=gateway.style)
 
 
 async def note_refusal(
@@ -42,11 +47,16 @@ async def note_refusal(
     refusal: Refusal,
     principal: Principal | None = None,
     message: Message | None = None,
-) -> None:
-    """Record a refusal, count it and log it. That of a decision is recorded and counted already."""
+) -> KnownSpots | None:
+    """Record a refusal, count it and log it. The refusal of a decision is recorded and counted already.
+
+    Returns the known credentials of the caller.
+    """
+    known = None if principal is None else known_to_request(gateway, visit, principal, message)
     if refusal.decision is None:
         gateway.metrics.refused(refusal.reason.code)
-        entry = refused_entry(
+        build = partial(
+            refused_entry,
             visit.id,
             refusal,
             trace_id=visit.trace.trace_id,
@@ -54,10 +64,12 @@ async def note_refusal(
             principal=principal,
             message=message,
         )
+        entry = conceal_known(build, known)
         await record_refusal(gateway, entry, refusal, known=principal is not None, upstream=visit.upstream)
     else:
         _log_refusal(visit.id, refusal, visit.upstream)
     visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
+    return known
 
 
 async def refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Reply:

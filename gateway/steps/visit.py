@@ -16,6 +16,7 @@ from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
+from gateway.journal.redaction import KnownCredentials
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
 from gateway.model.call import Call, Context
@@ -65,7 +66,7 @@ class Gateway:
     monotonic: Callable[[], float]
     """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""
     new_id: Callable[[], str]
-    record: Callable[[Call, SessionFacts, bool], JsonObject]
+    record: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
     """Makes the record of a call's arguments; true says that pieces of credentials are among them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens

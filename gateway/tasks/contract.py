@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal, TypeVar
 
 from gateway.model.decision import Reason
@@ -71,6 +72,14 @@ class Declaration:
     tenant: str | None = None
     environment: str | None = None
     expires_in: int = DEFAULT_EXPIRY
+
+    def names(self) -> Iterator[str]:
+        """Yield all texts but the goal: names of systems, tools, destinations and places."""
+        yield from (name for name in (self.tenant, self.environment) if name is not None)
+        if self.contract is not None:
+            for named in (self.contract.audiences, self.contract.tools, self.contract.destinations):
+                yield from sorted(named or ())
+            yield from chain.from_iterable(self.contract.credential_flows)
 
 
 def read(body: bytes) -> Declaration | Reason:

@@ -44,6 +44,12 @@ _STATUS: Final = {
     "task/expired": 410,
 }
 _NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")
+_CREDENTIAL: Final = Reason(
+    "task/invalid",
+    "The task was not opened: its contract, tenant or environment holds a credential.",
+    "Name systems, tools and destinations without it.",
+)
+"""These texts are in force as they stand, and kept so: none of them can be concealed."""
 _METHOD: Final = Reason("task/method", "This page is not asked in this way.", "Use the method that Allow names.")
 
 
@@ -75,7 +81,8 @@ class TaskStore(Protocol):
 
 
 class TaskEndpoints:
-    """`inspect` says what a goal and the destinations of a contract hold. `append` writes to the journal."""
+    """`inspect` says what a goal and the destinations of a contract hold. `holds_credential` tells whether a text holds a
+    credential, by its form or as the caller with this `Principal.key` knows it. `append` writes to the journal."""
 
     def __init__(
         self,
@@ -83,12 +90,14 @@ class TaskEndpoints:
         tokens: TaskTokens,
         *,
         inspect: Callable[[str | None, Contract | None], ResultContent],
+        holds_credential: Callable[[str, str], bool],
         append: Callable[[str, JsonObject], Awaitable[None]],
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._inspect = inspect
+        self._holds_credential = holds_credential
         self._append = append
         self._new_id = new_id
 
@@ -119,6 +128,8 @@ class TaskEndpoints:
         declared = read(request.body)
         if isinstance(declared, Reason):
             return _refused(declared)
+        if self._holds_credential(request.principal.key, "\n".join(declared.names())):
+            return _refused(_CREDENTIAL)
         self._store.require_room(request.principal, request.now)
         task = _task(self._new_id(), declared, request.now)
         content = self._inspect(task.goal, task.contract)

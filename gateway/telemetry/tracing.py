@@ -26,6 +26,7 @@ _NO_SPAN: Final = b"0" * 16
 class Trace(Struct, frozen=True):
     """One request's place in a trace. `traceparent` is what goes to the upstream, `None` for none."""
 
+    name: str
     trace_id: str
     traceparent: bytes | None
     recording: Recording | None = None
@@ -55,9 +56,9 @@ class Tracing:
         sent = next((value for key, value in headers if key == b"traceparent"), None)
         parent = _parse(sent)
         if self._spans is None:
-            return Trace(parent[0].decode() if parent else secrets.token_hex(16), sent if parent else None)
+            return Trace(name, parent[0].decode() if parent else secrets.token_hex(16), sent if parent else None)
         recording = self._spans.start(parent, name)
-        return Trace(recording.trace_id, recording.traceparent, recording)
+        return Trace(name, recording.trace_id, recording.traceparent, recording)
 
     def stop(self) -> None:
         """Send what is still to be sent."""

@@ -6,18 +6,16 @@ import http.client
 import json
 import secrets
 import ssl
-import threading
 import time
 from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.e2e import certificates
+from tests.e2e.collector import collecting
 from tests.e2e.conftest import policy
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, Sent, call, caller, entries, legacy, metric, page, until
@@ -286,50 +284,17 @@ def test_a_trace_passes_on_as_it_came_without_a_collector(gateway: GatewayProces
     assert entries(gateway.folder, "call")[-1]["trace_id"] == PARENT.split("-")[1]
 
 
-class Collector(ThreadingHTTPServer):
-    """A small OTLP/HTTP collector."""
-
-    def __init__(self) -> None:
-        self.received: list[ExportTraceServiceRequest] = []
-        super().__init__(("127.0.0.1", 0), _Collecting)
-
-    @property
-    def spans(self) -> list[Any]:
-        scopes = [scope for got in self.received for resource in got.resource_spans for scope in resource.scope_spans]
-        return [span for scope in scopes for span in scope.spans]
-
-
-class _Collecting(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        assert isinstance(self.server, Collector)
-        self.server.received.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Silent."""
-
-
 @requirement("operations/trace")
 def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
-    collector = Collector()
-    thread = threading.Thread(target=collector.serve_forever)
-    thread.start()
-    try:
-        otlp = f"telemetry: {{otlp: 'http://127.0.0.1:{collector.server_port}/v1/traces'}}\n"
-        with running_gateway(open_config(policy(tmp_path), {"echo": echo_server.mcp}) + otlp, tmp_path) as gateway:
+    with collecting() as collector:
+        setup = f"{open_config(policy(tmp_path), {'echo': echo_server.mcp})}telemetry: {{{collector.setting}}}\n"
+        with running_gateway(setup, tmp_path) as gateway:
             recorder.take()
             Caller(gateway).ask(call("echo"), headers={"traceparent": PARENT})
             Caller(gateway).ask(legacy("nonsense"), headers={"traceparent": PARENT})
             Caller(gateway, "a-secret-in-the-path").ask(call("echo"))
-    finally:
-        collector.shutdown()
-        collector.server_close()
-        thread.join()
     allowed, refused, lost = collector.spans
     passed = [
         dict(record["headers"])["traceparent"] for record in recorder.requests() if "tools/call" in record["body"]

@@ -206,7 +206,9 @@ async def bench(
     )
     configuration = config.parse(text, base=folder)
 
-    def transports(_configuration: config.Configuration, _clock: Callable[[], float]) -> dict[str, Upstream]:
+    def transports(
+        _configuration: config.Configuration, _clock: Callable[[], float], _conceal: object
+    ) -> dict[str, Upstream]:
         return {"files": port}
 
     with pytest.MonkeyPatch.context() as patch:

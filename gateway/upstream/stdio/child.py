@@ -51,6 +51,7 @@ class Child(asyncio.SubprocessProtocol):
         *,
         secrets: Sequence[str],
         clock: Callable[[], float],
+        conceal: Callable[[str], str] = str,
         gone: Callable[[Child], None],
         max_line: int = MAX_LINE,
         throttle: Throttle | None = None,
@@ -70,7 +71,7 @@ class Child(asyncio.SubprocessProtocol):
         self._turn_began = float("-inf")
         self._turn_used = 0
         self._resting = False
-        self._stderr = StderrLines(secrets)
+        self._stderr = StderrLines(secrets, conceal)
         self._transport: asyncio.SubprocessTransport
         self._writing = asyncio.Lock()
         self._writable = asyncio.Event()

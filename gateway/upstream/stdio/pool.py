@@ -18,6 +18,7 @@ import structlog
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.model.wire import Kind, Message, RequestId, UpstreamReply
 from gateway.protocol.error_codes import METHOD_NOT_FOUND
+from gateway.protocol.methods import TABLE
 from gateway.upstream.stdio import replies, wire
 from gateway.upstream.stdio.child import Child, is_power_of_two
 from gateway.upstream.stdio.stream import Backlog, EventStream
@@ -198,7 +199,9 @@ class Worker:
     def _note(self, what: str, method: str | None) -> None:
         self._dropped += 1
         if is_power_of_two(self._dropped):
-            log.warning(what, upstream=self._upstream, method=method, so_far=self._dropped)
+            # The upstream's own words could be anything.
+            known = method if method in TABLE else None
+            log.warning(what, upstream=self._upstream, method=known, so_far=self._dropped)
 
 
 class Pool:

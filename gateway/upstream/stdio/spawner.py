@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -26,11 +27,26 @@ INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 """All that a server sees of the gateway's environment: the gateway's own secrets are in the rest."""
 
 
+Conceal: TypeAlias = Callable[[str, str], str]
+"""Given a `Principal.key`, and a line that a process of that principal wrote to its standard error: the line without
+credentials."""
+
+
+def shown_as_is(_principal: str, line: str) -> str:
+    return line
+
+
 class Spawner:
     """`principal` is a `Principal.key` throughout."""
 
     def __init__(
-        self, name: str, settings: Upstream, *, clock: Callable[[], float], environ: Mapping[str, str] | None = None
+        self,
+        name: str,
+        settings: Upstream,
+        *,
+        clock: Callable[[], float],
+        environ: Mapping[str, str] | None = None,
+        conceal: Conceal = shown_as_is,
     ) -> None:
         self._name = name
         self._command = settings.command or ()
@@ -40,6 +56,7 @@ class Spawner:
         outer = os.environ if environ is None else environ
         self._env = {key: outer[key] for key in INHERITED if key in outer}
         self._env |= {key: value.get_secret_value() for key, value in settings.env.items()}
+        self._conceal = conceal
         self._backoffs: dict[str, Backoff] = {}
         self._children: dict[Child, str] = {}
         self._stops: set[asyncio.Task[None]] = set()
@@ -70,7 +87,14 @@ class Spawner:
         Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
         """
         self._refuse(principal)
-        child = Child(self._name, secrets=self._secrets, clock=self._clock, gone=self._gone, throttle=self._throttle)
+        child = Child(
+            self._name,
+            secrets=self._secrets,
+            clock=self._clock,
+            conceal=partial(self._conceal, principal),
+            gone=self._gone,
+            throttle=self._throttle,
+        )
         self._children[child] = principal
         starting = asyncio.ensure_future(spawn(self._command, child, env=self._env, cwd=self._cwd))
         try:

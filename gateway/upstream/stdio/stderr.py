@@ -1,28 +1,39 @@
 """A child's standard error, made fit for the log. Pure: the time comes in as an argument.
 
-Whatever a server writes there is not to be trusted: it can be endless, hold terminal sequences, forge log lines, or
-tell the secrets of its environment.
+A server's words are not to be trusted. They can be endless, hold terminal sequences or forge log lines. They can tell secrets
+of the server's environment and of its callers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 LONGEST_LINE: Final = 2048
 """Bytes of a line that are logged."""
 LINES_PER_SECOND: Final = 50
+LONGEST_SECRET: Final = 512
+"""Bytes of a secret that is found whole where a line is cut."""
 SHORTEST_SECRET: Final = 4
 """A shorter value is too common in ordinary text to be blotted out."""
 
 
-class StderrLines:
-    """Feeds on chunks, gives lines for the log."""
+_KEY_BEGINS: Final = (b"-----BEGIN", b"PRIVATE KEY")
+_KEY_ENDS: Final = b"-----END"
+_KEY_LINES: Final = 256
+"""Lines of a private key, after which its end is no longer waited for."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+
+class StderrLines:
+    """Splitter of chunks into lines for the log. `conceal` takes credentials out of a line; it is called before the line is
+    cut, and before terminal sequences are escaped."""
+
+    def __init__(self, secrets: Sequence[str], conceal: Callable[[str], str] = str) -> None:
         pieces = {piece for secret in secrets for piece in secret.splitlines() if len(piece) >= SHORTEST_SECRET}
         self._secrets = sorted((piece.encode() for piece in pieces), key=len, reverse=True)
-        self._margin = len(self._secrets[0]) if self._secrets else 0
+        self._margin = max(LONGEST_SECRET, len(self._secrets[0]) if self._secrets else 0)
+        self._conceal = conceal
+        self._of_key = 0
         self._line = bytearray()
         self._cut = False
         self._second = float("-inf")
@@ -62,11 +73,23 @@ class StderrLines:
     def _take(self) -> str:
         """The line with secrets blotted out. A cut line loses its end, where half a secret could stand."""
         line = bytes(self._line)
+        if self._is_key(line):
+            return "[private key]"
         for secret in self._secrets:
             line = line.replace(secret, b"[secret]")
+        text = self._conceal(line.decode("utf-8", "replace"))
         if self._cut:
-            line = line[: len(line) - self._margin]
-        return _printable(line.decode("utf-8", "replace")) + (" [cut]" if self._cut else "")
+            text = text[: max(0, len(text) - self._margin)]
+        return _printable(text) + (" [cut]" if self._cut else "")
+
+    def _is_key(self, line: bytes) -> bool:
+        """Return whether a line belongs to a private key, which no single line tells."""
+        if all(mark in line for mark in _KEY_BEGINS):
+            self._of_key = _KEY_LINES
+        if not self._of_key:
+            return False
+        self._of_key = 0 if _KEY_ENDS in line else self._of_key - 1
+        return True
 
     def _allowed(self, now: float) -> bool:
         if now - self._second >= 1.0:

@@ -20,7 +20,7 @@ from gateway.protocol.headers import value_of
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.pool import Pool
 from gateway.upstream.stdio.session import Session
-from gateway.upstream.stdio.spawner import Spawner
+from gateway.upstream.stdio.spawner import Conceal, Spawner, shown_as_is
 
 SESSION_IDLE: Final = 30 * 60.0
 """Seconds after which a session without a connected client ends. Most clients never send DELETE."""
@@ -50,7 +50,8 @@ class Status:
 class StdioUpstream:
     """One configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
-    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed.
+    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials out of
+    what a process writes to its standard error, before it is logged.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class StdioUpstream:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         environ: Mapping[str, str] | None = None,
+        conceal: Conceal = shown_as_is,
     ) -> None:
         self._name = name
         self._first_byte = limits.first_byte.total_seconds()
         self._clock = clock
         self._new_id = new_id
-        self._spawner = Spawner(name, settings, clock=clock, environ=environ)
+        self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal)
         self._sessions: dict[str, Session] = {}
         self._pools: dict[str, Pool] = {}
         self._reaper: asyncio.Task[None] | None = None

@@ -45,7 +45,9 @@ class Session:
     """A task at a gateway: history, and the journal as the pipeline writes it."""
 
     history: History = field(
-        default_factory=lambda: History(HistorySettings(idle=timedelta(days=1)), clock=lambda: 0.0, conceal=str)
+        default_factory=lambda: History(
+            HistorySettings(idle=timedelta(days=1)), clock=lambda: 0.0, conceal=lambda goal, _kept: goal
+        )
     )
     entries: list[JsonObject] = field(default_factory=list[Any])
     facts: dict[str, SessionFacts] = field(default_factory=dict[str, SessionFacts])

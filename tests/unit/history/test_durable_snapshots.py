@@ -378,7 +378,7 @@ async def test_a_state_that_is_damaged_on_disk_is_an_error_and_not_a_fresh_start
 
 
 async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Store):
-    history = History(HistorySettings(), clock=lambda: 0.0, conceal=lambda goal: "…")
+    history = History(HistorySettings(), clock=lambda: 0.0, conceal=lambda _goal, _kept: "…")
     history.attach(store)
     history.open(AGENT, DECLARED, ResultContent())
     await snapshot(history, store, lambda: ("j", 1))

@@ -144,7 +144,7 @@ def test_declared_tasks_take_the_room_of_their_owner(history: History, make_prin
 
 
 def test_the_goal_is_written_down_only_as_far_as_it_may_be(clock: Clock, make_principal: Callable[..., Principal]):
-    said = History(HistorySettings(), clock=clock, conceal=lambda goal: goal.upper())
+    said = History(HistorySettings(), clock=clock, conceal=lambda goal, _kept: goal.upper())
     unsaid = History(HistorySettings(), clock=clock)
 
     assert said.open(make_principal(), _declared(), ResultContent())["declared"]["goal"] == "MEND IT"  # type: ignore[index,call-overload] - an object

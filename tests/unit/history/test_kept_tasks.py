@@ -26,7 +26,7 @@ NUMBERS = itertools.count()
 
 def of(tasks: int = 16, per_caller: int = 16, **more: Any) -> History:
     settings = HistorySettings(tasks=tasks, tasks_per_caller=per_caller, lifetime=timedelta(seconds=LIFETIME), **more)
-    return History(settings, clock=lambda: 0.0, conceal=str)
+    return History(settings, clock=lambda: 0.0, conceal=lambda goal, _kept: goal)
 
 
 def declaring(size: int = 0, expires: float = 100.0) -> Task:

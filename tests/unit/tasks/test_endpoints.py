@@ -45,15 +45,25 @@ class Desk:
     """The endpoints, and what is behind them."""
 
     def __init__(self, key: ECKey) -> None:
-        self.history = History(HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=str)
+        self.history = History(
+            HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=lambda goal, _kept: goal
+        )
         self.tokens = TaskTokens(key, base_url="https://gateway.example")
         self.written: list[tuple[str, JsonObject]] = []
         self.broken = False
         self.inspected: list[tuple[str | None, Contract | None]] = []
         self.count = 0
         self.endpoints = TaskEndpoints(
-            self.history, self.tokens, inspect=self._inspect, append=self._append, new_id=self._new_id
+            self.history,
+            self.tokens,
+            inspect=self._inspect,
+            holds_credential=self._holds_credential,
+            append=self._append,
+            new_id=self._new_id,
         )
+
+    def _holds_credential(self, owner: str, text: str) -> bool:
+        return f"secret of {owner}" in text
 
     def _inspect(self, goal: str | None, contract: Contract | None) -> ResultContent:
         self.inspected.append((goal, contract))
@@ -266,11 +276,37 @@ async def test_a_task_that_is_forgotten_while_it_is_written_down_is_not_confirme
         await original(kind, fields)
         desk.history.forget(10**9)
 
-    endpoints = TaskEndpoints(desk.history, desk.tokens, inspect=desk._inspect, append=slow, new_id=desk._new_id)
+    endpoints = TaskEndpoints(
+        desk.history,
+        desk.tokens,
+        inspect=desk._inspect,
+        holds_credential=desk._holds_credential,
+        append=slow,
+        new_id=desk._new_id,
+    )
     request = TaskRequest("POST", "/tasks", b"", me, 1000.0)
 
     assert (await endpoints.handle(request)).status == 404
     assert (await endpoints.handle(replace(request, path="/tasks/task-1", method="GET"))).status == 404
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"tenant": "SECRET"},
+        {"environment": "x SECRET"},
+        *({"contract": {name: ["a", "SECRET"]}} for name in ("audiences", "tools", "destinations")),
+        {"contract": {"credential_flows": [{"from": "a", "to": "SECRET"}]}},
+    ],
+)
+async def test_a_task_with_a_credential_in_its_contract_is_not_opened(
+    desk: Desk, me: Principal, you: Principal, declared: dict[str, Any]
+):
+    """A contract is kept as it stands. A goal is concealed where it is written."""
+    for caller, status in ((me, 400), (you, 201)):
+        body = json.loads(json.dumps(declared).replace("SECRET", f"secret of {me.key}"))
+        assert (await desk.ask(caller, "POST", "/tasks", body))[0] == status
+    assert (await desk.ask(me, "POST", "/tasks", {"goal": f"secret of {me.key}"}))[0] == 201
 
 
 def test_the_keys_are_published(desk: Desk):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE, StderrLines
+from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE, LONGEST_SECRET, StderrLines
 
 
 def test_lines_come_out_whole_and_what_is_left_at_the_end():
@@ -76,7 +76,7 @@ def test_nor_does_one_of_a_line_that_comes_in_pieces_of_which_little_is_held(siz
     held = len(lines._line)
     (line,) = lines.feed(b"\n", 0.0)
 
-    assert held <= LONGEST_LINE + len(secret)
+    assert held <= LONGEST_LINE + LONGEST_SECRET
     assert not any(digit in line for digit in secret)
     assert line.endswith(" [cut]")
 
