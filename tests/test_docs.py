@@ -261,7 +261,9 @@ def test_the_python_of_the_pages_compiles():
 
 def test_a_rule_that_a_page_shows_stands_where_the_page_says():
     page = (ROOT / "docs/operations.md").read_text("utf-8")
-    shown = re.findall(r"^ {4}([a-z-]+/[a-z-]+) .*\n(?:(?! {4}[a-z-]+/).*\n)*? {4}rule +(gateway/\S+):(\d+)$", page, re.MULTILINE)
+    shown = re.findall(
+        r"^ {4}([a-z-]+/[a-z-]+) .*\n(?:(?! {4}[a-z-]+/).*\n)*? {4}rule +(gateway/\S+):(\d+)$", page, re.MULTILINE
+    )
     wrong = {code: line for code, file, line in shown if code not in _annotation(ROOT / "rego" / file, int(line))}
 
     assert [code for code, *_ in shown] == ["credential-chain/presentation", "fan-out/destinations"]
