@@ -67,7 +67,7 @@ class Gateway:
     """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""
     new_id: Callable[[], str]
     record: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
-    """Makes the record of a call's arguments; true says that pieces of credentials are among them."""
+    """Makes the record of a call's arguments without known credentials; true says that pieces of credentials are among them."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
