@@ -53,8 +53,11 @@ def can(
 ) -> None:
     """Tell what would be decided on a call, and why: the reasons, the grants that hold, and the parts that are missing.
 
-    The call would be the first of a task that nobody declared. No gateway runs for this, no upstream is asked, and
-    secrets of upstreams may be missing. Exit status 1 if the call would not be allowed.
+    The call counts as the first of an undeclared task.
+
+    The command starts no gateway, asks no upstream, and needs no secrets of upstreams.
+
+    Exit status 1 if the call would not be allowed.
     """
     from gateway.cli.caller import Named, verified
 

@@ -39,8 +39,9 @@ def explain(
 ) -> None:
     """Tell a recorded decision: the caller, the rules that answered, their facts, and the earlier calls behind the facts.
 
-    For a call, also name the grants that hold or come nearest. The policy of today judges them; conditions on arguments
-    need `journal.arguments: full`.
+    For a call, also name the grants that hold or come nearest, as today's policy judges them.
+
+    Conditions on arguments need `journal.arguments: full`.
     """
     from gateway import keys
     from gateway.journal import reader
