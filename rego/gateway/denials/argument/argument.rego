@@ -22,6 +22,11 @@ found(call) := set() if {
 	every pointer, role in call.resource.properties.roles {
 		_quiet(role, pointer, call.arguments)
 	}
+
+	# History spells the destinations of the arguments; the rules below look at both.
+	every destination in call.session.call_destinations {
+		_quiet_destination(destination)
+	}
 } else := data.gateway.denials.argument.denials
 
 # METADATA
@@ -115,15 +120,19 @@ _quiet_at(role, arguments, key) if {
 	regex.match(`^[./]?([A-Za-z0-9_ -][./]?)*$`, text)
 } else if {
 	role == "destination"
+	every text in _listed(arguments[key]) {
+		_quiet_destination(text)
+	}
+}
+
+_quiet_destination(text) if {
 	settings := data.gateway.settings
 	_ = settings.internal_networks.v4[0]
 	_ = settings.internal_networks.v6[0]
+	is_string(text)
+	host := _plain_host(text)
 	names := settings.internal_names
-	every text in _listed(arguments[key]) {
-		is_string(text)
-		host := _plain_host(text)
-		not strings.any_suffix_match(host, names)
-	}
+	not strings.any_suffix_match(host, names)
 }
 
 _listed(value) := [value] if {

@@ -200,3 +200,12 @@ test_every_argument_is_looked_at if {
 	found := _denials(example.changed({"/resource/properties/roles": roles, "/arguments": plain}))
 	found == set()
 }
+
+test_an_inner_destination_is_refused_without_an_argument_of_its_role if {
+	call := example.changed({
+		"/resource/properties/roles": {},
+		"/session/call_destinations": ["docs.example", "http://127.0.0.1/"],
+	})
+	found := _denials(call)
+	example.codes(found) == {"argument/internal-address"}
+}
