@@ -27,6 +27,10 @@ GARBAGE = 100_000
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
+# The workers of pytest-xdist have a terminal's size, to which commands would lay out their tables.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
+
 
 def pytest_configure() -> None:
     """Collect garbage between tests, in the main thread. An embedded engine must not be dropped in another one, and the

@@ -25,7 +25,8 @@ UNSEARCHED: Final = "unsearched"
 """Stands for the rule and fingerprint where a text was too much to be searched."""
 
 _WORD: Final = re.compile(r"[^\s\"'`]+")
-_PART: Final = re.compile(r"[^=:,;&?/<>(){}\[\]|@#%!.\\~]+")
+# The padding of base64 belongs to its part.
+_PART: Final = re.compile(r"[^=:,;&?/<>(){}\[\]|@#%!.\\~]+(?:={1,2}(?=[,;&<>(){}\[\]|]|\Z))?")
 
 
 class KnownSpots:

@@ -305,9 +305,9 @@ async def test_a_large_result_is_made_ready_for_the_record_beside_the_event_loop
     threads: list[str] = []
     value = ResultRecord.value
 
-    def watched(record: ResultRecord) -> Any:
+    def watched(record: ResultRecord, *known: Any) -> Any:
         threads.append(threading.current_thread().name.partition("_")[0])
-        return value(record)
+        return value(record, *known)
 
     monkeypatch.setattr(ResultRecord, "value", watched)
     async with bench(tmp_path, more="journal: {results: full}\n") as there:

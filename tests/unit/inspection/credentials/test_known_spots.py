@@ -47,7 +47,7 @@ def marked(text: str, *values: str) -> str:
         (f"read-{WORD}-all", "#"),
         (f"a {WORD[:10]} {WORD[10:]} b", "#"),
         (" ".join(WORD), "#"),
-        (f"k={quote(WORD)}&b={base64.b64encode(WORD.encode()).decode()}", "k=#&b=#=="),
+        (f"k={quote(WORD)}&b={base64.b64encode(WORD.encode()).decode()}", "k=#&b=#"),
         ("nothing of note", "nothing of note"),
         ("", ""),
     ],
