@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
 from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
@@ -45,12 +46,14 @@ def main() -> None:
         print(text)
         resources = memory(Path(folder) / "memory", quick=options.quick)
         print(resources)
+        shared = fairness(Path(folder) / "fairness", quick=options.quick)
+        print(shared)
         os.sched_setaffinity(0, {targets.TARGET_CORE})
         past = history(Path(folder) / "history", quick=options.quick)
         print(past)
     if not options.quick:
         DOCS.mkdir(exist_ok=True)
-        (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{resources}\n\n{past}\n")
+        (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{shared}\n\n{resources}\n\n{past}\n")
         (DOCS / "latency.svg").write_text(picture(measured, Load(1)))
 
 

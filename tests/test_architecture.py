@@ -18,6 +18,7 @@ PACKAGE = ROOT / "gateway"
 
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
 VOCABULARY = {
+    "loop_turns",
     "worker_thread",
     "model",
     "errors",

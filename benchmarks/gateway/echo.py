@@ -1,12 +1,14 @@
 """A lean MCP echo server in raw ASGI, both eras, that keeps nothing: what the targets stand in front of.
 
-`python -m benchmarks.gateway.echo PORT`. Tools: `echo {text}`, and `big {mib}`, a text of that many MiB that is
-streamed as it is made.
+`python -m benchmarks.gateway.echo PORT`. Tools: `echo {text}`; `big {mib}`, a text of that many MiB that is
+streamed as it is made; and `page {kib}`, that many KiB of words.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
+from itertools import islice, product
 from typing import Any
 from uuid import uuid4
 
@@ -19,13 +21,21 @@ TOOLS = [
         "description": name,
         "inputSchema": {"type": "object", "properties": {argument: {"type": kind}}},
     }
-    for name, argument, kind in (("echo", "text", "string"), ("big", "mib", "integer"))
+    for name, argument, kind in (("echo", "text", "string"), ("big", "mib", "integer"), ("page", "kib", "integer"))
 ]
 SERVER = {"name": "echo", "version": "1"}
 CACHING: dict[str, Any] = {"ttlMs": 0, "cacheScope": "public"}
 JSON = [(b"content-type", b"application/json")]
 EVENTS = [(b"content-type", b"text/event-stream")]
 CHUNK = b"x" * 65536
+SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti")
+
+
+@cache
+def words(kib: int) -> str:
+    """Return a text of that many KiB, of words that never come again."""
+    made = islice(map("".join, product(SYLLABLES, repeat=6)), kib * 80)
+    return " ".join(made)[: kib * 1024]
 
 
 def result(method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +54,9 @@ def result(method: str, params: dict[str, Any]) -> dict[str, Any]:
     if method == "tools/list":
         return complete | {"tools": TOOLS} | (CACHING if stateless else {})
     if method == "tools/call":
-        return complete | {"content": [{"type": "text", "text": params["arguments"]["text"]}]}
+        arguments = params["arguments"]
+        text = words(arguments["kib"]) if params["name"] == "page" else arguments["text"]
+        return complete | {"content": [{"type": "text", "text": text}]}
     return complete
 
 

@@ -33,9 +33,9 @@ upstreams:
   echo:
     - id: benchmark
       description: The benchmark's agent calls the echo tool.
-      agents: ["bench"]
+      agents: [bench, "large-*"]
       issuers: ["urn:opagate:development"]
-      tools: [echo, big]
+      tools: [echo, big, page]
 """
 
 
@@ -225,13 +225,14 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     ):
         origin = f"http://127.0.0.1:{port}"
         until_ready(origin)
-        request = stateless_call(f"{origin}/mcp/echo", _token(folder, origin))
+        request = stateless_call(f"{origin}/mcp/echo", token(folder, origin))
         yield Target(f"opagate ({engine})", request, (running.pid, *opa_pids))
 
 
-def _token(folder: Path, origin: str) -> str:
+def token(folder: Path, origin: str, agent: str = "bench") -> str:
+    """Return a development token of the gateway whose state is in `folder`."""
     key = development.load_key(folder / "state")
-    return development.issue(key, agent="bench", audience=f"{origin}/mcp", ttl=7200, clock=time.time)
+    return development.issue(key, agent=agent, audience=f"{origin}/mcp", ttl=7200, clock=time.time)
 
 
 @contextmanager

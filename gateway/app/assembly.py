@@ -30,6 +30,7 @@ from gateway.journal.storage import has_begun, lock
 from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
+from gateway.loop_turns import LoopTurns
 from gateway.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
@@ -96,6 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             task_tokens=tokens,
             inspector=inspector,
             worker=worker,
+            turns=LoopTurns(),
             hidden_tools=HiddenTools(),
             credential_chain=CredentialChain(origins, inspector.detector, worker),
             result_record=content.result_record(configuration, journal, inspector.spots),

@@ -7,12 +7,12 @@ their way to the client are inspected, and rewritten on demand.
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from gateway.errors import UpstreamBroken
+from gateway.loop_turns import Turn, next_turn
 from gateway.protocol import sse
 
 HOLD: Final = 256 * 2**10
@@ -139,7 +139,7 @@ class Unchecked:
 class _Messages(ABC):
     """Messages of up to `hold` bytes are held until they are whole; `unseen`: larger ones pass."""
 
-    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_names", "_unseen")
+    __slots__ = ("_check", "_checking", "_downstream", "_filter", "_last_words", "_names", "_turn", "_unseen")
 
     def __init__(
         self,
@@ -152,7 +152,9 @@ class _Messages(ABC):
         rewriter: Rewriter | None = None,
         observer: Observer | None = None,
         check: Callable[[], StreamCheck] = Unchecked,
+        turn: Turn = next_turn,
     ) -> None:
+        self._turn = turn
         self._filter = filter_message
         self._unseen = unseen
         self._last_words = last_words
@@ -228,7 +230,7 @@ class EventMessages(_Messages):
         passed: list[bytes] = []
         for start in range(0, len(chunk), _AT_ONCE):
             passed.append(await self._fed(chunk[start : start + _AT_ONCE]))
-            await asyncio.sleep(0)
+            await self._turn()
         return b"".join(passed)
 
     async def _fed(self, chunk: bytes) -> bytes:

@@ -17,6 +17,7 @@ from gateway.inspection.envelope import Envelope, EventEnvelope
 from gateway.inspection.messages import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
 from gateway.inspection.reserved_names import ReservedNames
 from gateway.journal.entry import reserved_entry
+from gateway.loop_turns import Turn
 from gateway.model.call import PastCall
 from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
@@ -73,7 +74,9 @@ def relay(
         headers=_answer_headers(gateway.sessions, upstream, request, reply),
         on_end=partial(_end, gateway, visit, names, settlement.settle),
         on_broken=partial(_broken_off, visit, reply, answers),
-        transform=settlement.observe(_transform(answers, names, reply, settlement)),
+        transform=settlement.observe(
+            _transform(answers, names, reply, settlement, partial(gateway.turns.take, principal.key))
+        ),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         on_sent=settlement.read,
@@ -111,7 +114,9 @@ def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest
         conversations.ask(upstream, request.principal.key, identifier, question)
 
 
-def _transform(answers: Answers, names: ReservedNames, reply: UpstreamReply, settlement: Settlement) -> Transform:
+def _transform(
+    answers: Answers, names: ReservedNames, reply: UpstreamReply, settlement: Settlement, turn: Turn
+) -> Transform:
     unseen = answers.may_pass_unseen
     rewriter, observer = settlement.rewriter, settlement.observer
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
@@ -129,6 +134,7 @@ def _transform(answers: Answers, names: ReservedNames, reply: UpstreamReply, set
         names=names,
         rewriter=rewriter,
         observer=observer,
+        turn=turn,
         check=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),
     )
 

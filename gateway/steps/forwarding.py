@@ -154,6 +154,7 @@ def observation(
         fold,
         partial(gateway.journal.append, "observed"),
         tuple if rewriter is None else rewriter.sightings,
+        partial(gateway.turns.take, case.request.principal.key),
     )
 
 

@@ -7,13 +7,13 @@ cannot have made use of them before. What needs no decision is looked at by `rea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.messages import JsonMessages
 from gateway.inspection.results import ResultInspector, together
+from gateway.loop_turns import Turn, next_turn
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
@@ -43,14 +43,16 @@ def label(decision: Decision) -> Sensitivity:
     return max(named, key=ranks.index, default=Sensitivity.PUBLIC)
 
 
-async def found(inspector: ResultInspector, data: bytes, *, last: bool = False) -> ResultContent | None:
-    """What more of a result holds. Between the pieces of it others come in."""
+async def found(
+    inspector: ResultInspector, data: bytes, *, last: bool = False, turn: Turn = next_turn
+) -> ResultContent | None:
+    """Return what more of a result holds; `None` for nothing. Each piece after the first waits for a turn."""
     parts: list[ResultContent | None] = []
     done = 0
     while len(data) - done > _PIECE:
         parts.append(inspector.feed(data[done : done + _PIECE]))
         done += _PIECE
-        await asyncio.sleep(0)
+        await turn()
     rest = data[done:] if done else data
     parts.append(inspector.finish(rest) if last else inspector.feed(rest))
     return together(parts)
@@ -61,7 +63,7 @@ class Observation:
     says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
     to the task, also if it was recognised only there."""
 
-    __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_unread", "_waiting")
+    __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_turn", "_unread", "_waiting")
 
     def __init__(
         self,
@@ -69,7 +71,9 @@ class Observation:
         fold: Fold,
         record: Record,
         concealed: Callable[[], tuple[Sighting, ...]] = tuple,
+        turn: Turn = next_turn,
     ) -> None:
+        self._turn = turn
         self._inspector = inspector
         self._fold = fold
         self._record = record
@@ -86,7 +90,7 @@ class Observation:
 
     async def feed(self, chunk: bytes) -> bytes:
         if self._inner is None:
-            await self._look(await found(self._inspector, chunk))
+            await self._look(await found(self._inspector, chunk, turn=self._turn))
             return chunk
         out = await self._inner.feed(chunk)
         seen = self._waiting + chunk if self._waiting else chunk
@@ -94,7 +98,7 @@ class Observation:
             self._waiting = seen
             return out
         self._waiting = b""
-        await self._look(await found(self._inspector, seen))
+        await self._look(await found(self._inspector, seen, turn=self._turn))
         return await self._passed(out)
 
     async def finish(self) -> bytes:
@@ -103,7 +107,7 @@ class Observation:
             self._unread = rest
             content = self._inspector.finish_credentials(rest)
         else:
-            content = await found(self._inspector, rest, last=True)
+            content = await found(self._inspector, rest, last=True, turn=self._turn)
         if rest or content is not None:
             await self._look(content)
         return await self._passed(await self._inner.finish()) if self._inner is not None else b""

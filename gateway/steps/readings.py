@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from gateway.errors import HistoryError, JournalError, UpstreamBroken
@@ -44,7 +45,7 @@ class Readings:
     asked: what has a handle is known to the task, also if it was recognised only there. Raises `UpstreamBroken` for what
     cannot be recorded."""
 
-    __slots__ = ("_asked", "_concealed", "_gateway", "_last", "_open", "_request", "_upstream", "_visit")
+    __slots__ = ("_asked", "_concealed", "_gateway", "_last", "_open", "_request", "_turn", "_upstream", "_visit")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Readings:
         self._visit = visit
         self._request = request
         self._concealed = concealed
+        self._turn = partial(gateway.turns.take, request.principal.key)
         self._upstream = visit.exchange.upstream
         self._asked = request.message.method if request.message is not None else None
         self._open: _Reading | None = None
@@ -70,7 +72,7 @@ class Readings:
         self._note_tasks(told, reading.source.past_call)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
-        content = await found(reading.inspector, whole, last=True)
+        content = await found(reading.inspector, whole, last=True, turn=self._turn)
         if content is not None or told.reading:
             await self._take(reading, content or _NOTHING)
 
@@ -81,7 +83,7 @@ class Readings:
             self._open = self._last = reading = self._begun(told)
             if told.reading:
                 await self._take(reading, _NOTHING)
-        content = await found(reading.inspector, chunk)
+        content = await found(reading.inspector, chunk, turn=self._turn)
         if content is not None:
             await self._take(reading, content)
 

@@ -3,7 +3,6 @@ server says of itself, if it is pinned."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -90,7 +89,7 @@ async def visible_ids(
     context = visit.context(request.message, task)
     for first in range(0, len(targets), _ASKED_AT_ONCE):
         if first:
-            await asyncio.sleep(0)
+            await gateway.turns.take(principal.key)
         portion = targets[first : first + _ASKED_AT_ONCE]
         question = document.visibility(principal, portion, context, facts)
         found |= await gateway.policy.visible(question, frozenset(target.id for target in portion))

@@ -19,6 +19,7 @@ from gateway.journal.flood import Flood
 from gateway.journal.redaction import KnownCredentials
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
+from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call, Context
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
@@ -72,6 +73,7 @@ class Gateway:
     task_tokens: TaskTokens
     inspector: Inspector
     worker: WorkerThread
+    turns: LoopTurns
     hidden_tools: HiddenTools
     credential_chain: CredentialChain
     result_record: Callable[[], ResultRecord | None]
