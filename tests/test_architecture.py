@@ -111,6 +111,7 @@ PURE = (
     "gateway.policy.document",
     "gateway.policy.families",
     "gateway.policy.findings",
+    "gateway.policy.opa_contents",
     "gateway.policy.path_check",
     "gateway.policy.references",
     "gateway.policy.rego_functions",

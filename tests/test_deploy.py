@@ -138,6 +138,15 @@ def test_opa_and_the_gateway_meet_at_one_socket_as_one_user():
     assert "opa:/run/opa" in COMPOSE["services"]["gateway"]["volumes"]
 
 
+def test_opa_and_the_gateway_have_the_same_policy_folder():
+    opa, gateway = COMPOSE["services"]["opa"], COMPOSE["services"]["gateway"]
+    mount = f"./rego:{DEPLOYED.policy.path}:ro"
+
+    assert mount in opa["volumes"]
+    assert mount in gateway["volumes"]
+    assert opa["command"][-3:] == ["--bundle", "--watch", str(DEPLOYED.policy.path)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_upstream_is_a_service_alone_with_the_gateway_on_a_network_that_leads_nowhere(name: str):
     service, gateway = COMPOSE["services"][name], COMPOSE["services"]["gateway"]

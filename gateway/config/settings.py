@@ -79,7 +79,9 @@ class PolicySettings(Settings):
         default=EmbeddedEngine(), description="`embedded`, or a real OPA."
     )
     path: FilePath | None = Field(
-        default=None, description="The policy folder; by default the one that ships with opagate."
+        default=None,
+        description="The policy folder; by default the one that ships with opagate. With an OPA: the folder that OPA is to"
+        " hold.",
     )
     grants: FilePath | None = Field(
         default=None, description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`."

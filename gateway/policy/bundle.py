@@ -47,6 +47,10 @@ class Bundle:
     sources: tuple[DataSource, ...] = ()
     tests: tuple[tuple[str, str], ...] = ()
 
+    def decoded_data(self) -> dict[str, Any]:
+        """Return the document of all data files."""
+        return cast("dict[str, Any]", json.loads(self.data))
+
 
 def read(folder: Path, grants: Path | None = None) -> Bundle:
     """Read a policy folder; `grants` is a YAML file in place of its `gateway/grants/data.yaml`.

@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -24,13 +24,19 @@ from gateway.http1 import address
 from gateway.http1.client import Client
 from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
-from gateway.policy import bundle_age, findings
+from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.opa_contents import PUSHED, HeldModule, Path, Pushed
 from gateway.policy.problems import DataFile
 
 MAX_ANSWER: Final = 4 * 2**20
 """Bytes of one answer. A list of 10,000 tool names is a tenth of it."""
+
+MAX_CONTENTS: Final = 128 * 2**20
+"""Bytes of OPA's list of policies, with their syntax trees: 2 MB for the shipped policy."""
+CONTENTS_SECONDS: Final = 30.0
+"""Time for an answer about OPA's contents. No call waits for it."""
 
 _CONNECTIONS: Final = 64
 _START: Final = "start OPA, or mend policy.engine.url"
@@ -88,15 +94,31 @@ class OpaClient:
             raise PolicyUnavailable(f"OPA is not ready (status {status})", "see OPA's log for the bundle that fails")
 
     async def held(self) -> Held:
-        """What OPA says that it has in force."""
-        status, body = await self._ask(b"GET", b"/v1/data/gateway/policy?provenance=true")
+        """Return what OPA reports as in force: its bundles, and the last push. Raise a `PolicyError`."""
+        status, body = await self._ask(b"GET", b"/v1/data/%b?provenance=true" % "/".join(PUSHED).encode())
         _require_ok(status, body)
+        answer = _object(body)
         try:
-            reported = msgspec.convert(_object(body).get("provenance"), _Provenance)
+            reported = msgspec.convert(answer.get("provenance"), _Provenance)
+            pushed = msgspec.convert(answer.get("result", {}), Pushed)
         except msgspec.ValidationError:
             raise PolicyMalformed("OPA does not say which bundles it has", "use OPA 1.20.2 or newer") from None
         revisions = sorted(bundle.revision for bundle in reported.bundles.values() if bundle.revision)
-        return Held("+".join(revisions) or reported.revision, frozenset(reported.bundles))
+        revision = "+".join(revisions) or pushed.revision or reported.revision
+        return Held(revision, frozenset(reported.bundles), pushed)
+
+    async def modules(self) -> tuple[HeldModule, ...]:
+        """Return every module that OPA holds. Raise a `PolicyError`."""
+        status, body = await self._ask(b"GET", b"/v1/policies", within=CONTENTS_SECONDS, limit=MAX_CONTENTS)
+        _require_ok(status, body)
+        return await asyncio.to_thread(opa_contents.read_modules, body)
+
+    async def value(self, path: Path) -> object:
+        """Return the value at a path below `data`, `verdict.UNDEFINED` if there is none. Raise a `PolicyError`."""
+        target = "/v1/data/" + "/".join(quote(part, safe="") for part in path)
+        status, body = await self._ask(b"GET", target.encode(), within=CONTENTS_SECONDS, limit=MAX_CONTENTS)
+        _require_ok(status, body)
+        return _object(body).get("result", verdict.UNDEFINED)
 
     async def report(self) -> Report:
         """What OPA says of the bundles that it fetches. Raises a `PolicyError`."""
@@ -113,17 +135,29 @@ class OpaClient:
             await self._client.aclose()
             self._client = None
 
-    async def _ask(self, method: bytes, target: bytes, body: bytes | None = None) -> tuple[int, bytes]:
-        deadline = asyncio.get_running_loop().time() + self._deadline
+    async def _ask(
+        self,
+        method: bytes,
+        target: bytes,
+        body: bytes | None = None,
+        *,
+        within: float | None = None,
+        limit: int | None = None,
+    ) -> tuple[int, bytes]:
+        """Return the status and the body of an answer. `within` is in seconds, `limit` in bytes of the body. Without them the
+        bounds of a question hold.
+        """
+        seconds = self._deadline if within is None else within
+        deadline = asyncio.get_running_loop().time() + seconds
         try:
             await self._places.take(deadline)
             try:
-                return await self._exchange(method, self._base + target, body, deadline)
+                return await self._exchange(method, self._base + target, body, deadline, limit or MAX_ANSWER)
             finally:
                 self._places.leave()
         except (AnswerTimeout, ConnectTimeout):
             raise PolicyLate(
-                f"OPA did not answer within {self._deadline * 1000:.0f} ms",
+                f"OPA did not answer within {seconds * 1000:.0f} ms",
                 "look at OPA's load, or raise policy.engine.deadline",
             ) from None
         except Malformed:
@@ -131,7 +165,9 @@ class OpaClient:
         except ExchangeError as error:
             raise PolicyUnavailable(f"OPA cannot be reached: {error}", _START) from None
 
-    async def _exchange(self, method: bytes, target: bytes, body: bytes | None, deadline: float) -> tuple[int, bytes]:
+    async def _exchange(
+        self, method: bytes, target: bytes, body: bytes | None, deadline: float, limit: int
+    ) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()
         if self._client is None:
             self._client = Client(self._address, connect=self._deadline, tls=self._tls)
@@ -141,7 +177,7 @@ class OpaClient:
         )
         timer = loop.call_at(deadline, response.close, AnswerTimeout("no whole answer in time"))
         try:
-            content = await _bounded(response)
+            content = await _bounded(response, limit)
             if response.status == 200 and body is not None:
                 _require_json(response)
             return response.status, content
@@ -192,10 +228,11 @@ def _late(waiter: asyncio.Future[None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The revision of the bundles together, empty if none of them has one; and their names."""
+    """The revision of the bundles together, else of the last push, empty without one; the names of the bundles; the push."""
 
     revision: str
     bundles: frozenset[str]
+    pushed: Pushed = field(default_factory=Pushed)
 
 
 class _BundleRevision(msgspec.Struct):
@@ -225,14 +262,14 @@ def _tls(settings: OpaEngine) -> ssl.SSLContext:
         ) from None
 
 
-async def _bounded(response: Response) -> bytes:
+async def _bounded(response: Response, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in response:
         pieces.append(piece)
         size += len(piece)
-        if size > MAX_ANSWER:
-            raise PolicyMalformed(f"OPA's answer is larger than {MAX_ANSWER >> 20} MiB", _CONTRACT)
+        if size > limit:
+            raise PolicyMalformed(f"OPA's answer is larger than {limit >> 20} MiB", _CONTRACT)
     return b"".join(pieces)
 
 

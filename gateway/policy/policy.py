@@ -17,11 +17,12 @@ from typing import Final, Literal, Protocol
 from msgspec import structs
 
 from gateway.config import EmbeddedEngine, PolicySettings
-from gateway.errors import PolicyBroken, PolicyError, PolicyStale
+from gateway.errors import PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import grant_fits, verdict
+from gateway.policy.agreement import Agreement
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
@@ -34,6 +35,9 @@ _STALE: Final = (
     "the policy is stale: for longer than policy.stale_after a newer one was kept out, or nobody could tell if there is one",
     "have an operator look at /readyz or the log, which say why",
 )
+
+_GRACE_LOOKS: Final = 3
+"""Looks for which an OPA may still be loading a changed folder."""
 
 EventKind = Literal["loaded", "problem", "stale", "mended", "failed"]
 
@@ -265,15 +269,9 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
         )
-    if settings.grants is not None:
-        raise PolicyBroken(
-            "policy.grants cannot be given to an OPA that loads its own data",
-            "put the grants into OPA's bundle, at gateway/grants/data.yaml, and leave policy.grants out",
-        )
-    if settings.overlay is not None:
-        raise PolicyBroken(
-            "policy.overlay cannot be given to an OPA that loads its own rules",
-            "run `opagate policy build FOLDER` to write policy and overlay into one folder, have OPA load that, and leave"
-            " policy.overlay out",
-        )
-    return RemotePolicy(OpaClient(engine), stale_after=_stale_after(settings), monotonic=monotonic)
+    server = OpaClient(engine)
+    agreement = None
+    if settings.path or settings.grants or settings.overlay:
+        grace = _GRACE_LOOKS * settings.reload.total_seconds()
+        agreement = Agreement(server, PolicyFolders.configured(settings), grace=grace, monotonic=monotonic)
+    return RemotePolicy(server, stale_after=_stale_after(settings), monotonic=monotonic, agreement=agreement)

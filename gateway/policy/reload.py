@@ -76,7 +76,7 @@ class PolicyFolder:
 
     async def _looked(self) -> bool:
         begun = self._monotonic()
-        seen = await _in_a_thread(folders.fingerprint, self._folders)
+        seen = await read_in_thread(folders.fingerprint, self._folders)
         still, self._seen = seen == self._seen, seen
         if seen == self._loaded:
             self.problem = self._flaw
@@ -116,8 +116,8 @@ class PolicyFolder:
         self._engine = None
 
     async def _read(self) -> tuple[Fingerprint, Bundle]:
-        seen = await _in_a_thread(folders.fingerprint, self._folders)
-        return seen, await _in_a_thread(folders.read, self._folders)
+        seen = await read_in_thread(folders.fingerprint, self._folders)
+        return seen, await read_in_thread(folders.read, self._folders)
 
     def _place(self, file: DataFile) -> str:
         own = self._folders.grants if file is GRANTS else None
@@ -135,7 +135,7 @@ class PolicyFolder:
         self._engine, self.name = engine, name
 
 
-async def _in_a_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:
+async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:
     """Return the result of reading in a thread. Raise `PolicyBroken`.
 
     The exception is made anew here. A thread keeps its exceptions for a moment, with all frames of their tracebacks. An

@@ -1,7 +1,8 @@
-"""A policy that an OPA of one's own holds: whether it is ready, which one it is, and whether its answers will do.
+"""The policy that an OPA holds: whether it is ready, its revision, and whether its answers follow the contract.
 
-OPA loads and reloads by itself. So nothing here keeps a last good policy: if what OPA holds answers a fixture badly, the
-gateway is not ready and says why, and each call is refused on its own answer.
+OPA loads and reloads by itself, so this module keeps no last good policy. If OPA's policy answers a fixture badly, the gateway
+is not ready and says why, and each call is refused on its own answer. Where a policy is configured, calls are refused until
+OPA has held it once (`agreement.py`).
 """
 
 from __future__ import annotations
@@ -10,19 +11,30 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from gateway.errors import PolicyError
+from gateway.errors import PolicyError, PolicyUnavailable
 from gateway.policy import fixtures
+from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
 from gateway.policy.embedded import Entrypoint
-from gateway.policy.opa_client import OpaClient
+from gateway.policy.opa_client import Held, OpaClient
 
 
 class RemotePolicy:
+    """A policy in an OPA. Without an `agreement` the gateway takes any policy that OPA holds."""
+
     kind: Literal["embedded", "opa"] = "opa"
 
-    def __init__(self, server: OpaClient, *, stale_after: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        server: OpaClient,
+        *,
+        stale_after: float,
+        monotonic: Callable[[], float],
+        agreement: Agreement | None = None,
+    ) -> None:
         """`stale_after` in seconds; if it is infinite, OPA is not asked how old its bundles are."""
         self._server = server
+        self._agreement = agreement
         self._stale_after = stale_after
         self._monotonic = monotonic
         self._ages = BundleAges()
@@ -41,8 +53,9 @@ class RemotePolicy:
 
     @property
     def problem(self) -> str | None:
-        if self._flaw or self._doubt or self._monotonic() - self.current <= self._stale_after:
-            return self._flaw or self._doubt
+        differs = self._agreement.problem if self._agreement is not None else None
+        if self._flaw or differs or self._doubt or self._monotonic() - self.current <= self._stale_after:
+            return self._flaw or differs or self._doubt
         return (
             f"OPA has not had its bundle {self._oldest!r} anew for longer than policy.stale_after, or could not use what"
             " came; see OPA's log, and mend the bundle or the service that has it"
@@ -55,9 +68,8 @@ class RemotePolicy:
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
         try:
-            await self._server.require_ready()
-            held = await self._server.held()
-            changed = await self._try(held.revision)
+            held = await self._held()
+            changed = await self._try(await self._revision(held))
         except PolicyError as error:
             self._flaw = f"{error.message}; {error.remedy}"
             return False
@@ -65,8 +77,31 @@ class RemotePolicy:
             await self._look_at_ages(held.bundles)
         return changed
 
+    async def _held(self) -> Held:
+        try:
+            await self._server.require_ready()
+            return await self._server.held()
+        except PolicyError:
+            if self._agreement is not None:
+                self._agreement.forget()
+            raise
+
+    async def _revision(self, held: Held) -> str:
+        """Return the revision of the policy in OPA. Raise a `PolicyError` during a push, and before the first agreement."""
+        if held.pushed.pushing:
+            raise PolicyUnavailable(
+                f"a push of revision {held.pushed.pushing} to OPA has not ended",
+                "run `opagate policy push` again if it lasts",
+            )
+        if self._agreement is None:
+            return held.revision
+        await self._agreement.look(held)
+        if not self._agreement.is_reached:
+            raise PolicyUnavailable(self._agreement.problem or "", "calls are refused until OPA holds it")
+        return self._agreement.revision
+
     async def _try(self, revision: str) -> bool:
-        """Whether it is another than before. Raises `PolicyError` for one that answers badly."""
+        """Return whether another policy came into force. Raise a `PolicyError` for a policy that answers badly."""
         if self.ready and revision == self._tried:
             return False
         self.name = await fixtures.require(self._server)
@@ -83,6 +118,9 @@ class RemotePolicy:
             self._doubt = f"{error.message}; {error.remedy}; after policy.stale_after of that, calls are refused"
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+        """Return OPA's answer to one input. Raise a `PolicyError`, always so before the first agreement."""
+        if self._agreement is not None and not self._agreement.is_reached:
+            raise PolicyUnavailable("OPA does not hold the configured policy", "see /readyz or the log, which say why")
         return await self._server.evaluate(entrypoint, document)
 
     async def malformed_rule(self, document: bytes) -> str | None:

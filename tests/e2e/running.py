@@ -139,6 +139,7 @@ class Opa:
     policy: Path
     folder: Path
     configuration: str = ""
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -154,7 +155,7 @@ class Opa:
             source = ["--config-file", self.folder / "opa.yaml"]
         with (self.folder / "opa.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--log-level=error", "--optimize-store-for-read-speed", *source],
+                [*command, "--log-level=error", "--optimize-store-for-read-speed", *self.options, *source],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

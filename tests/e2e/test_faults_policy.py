@@ -154,8 +154,10 @@ def with_fake(
     fake_opa: ServerProcess, echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("with-fake")
-    engine = f"{{kind: opa, url: '{fake_opa.origin}', deadline: 1s}}"
-    with running_gateway(config(echo_server, policy(folder), engine=engine), folder) as gateway:
+    engine, tree = f"{{kind: opa, url: '{fake_opa.origin}', deadline: 1s}}", policy(folder)
+    # No policy is configured: the gateway takes the policy of this OPA as it is.
+    settings = config(echo_server, tree, engine=engine).replace(f", path: '{tree}'", "")
+    with running_gateway(settings, folder) as gateway:
         yield gateway
 
 

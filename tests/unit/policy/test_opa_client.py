@@ -7,14 +7,12 @@ import json
 import math
 import ssl
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
@@ -22,6 +20,7 @@ from gateway.http1.failures import AnswerTimeout
 from gateway.policy import opa_client as servers
 from gateway.policy.bundle_age import Labels, Report
 from gateway.policy.opa_client import Held, OpaClient
+from gateway.policy.opa_contents import Pushed
 from gateway.policy.problems import GRANTS
 from gateway.policy.remote import RemotePolicy
 from gateway.steps.shielding import shielded_result
@@ -29,81 +28,7 @@ from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
 from tests.unit.http1.peer import serving
 from tests.unit.identity.tokens import Authority
-
-
-class Peer:
-    """What was asked, how often somebody connected, and whether a connection has ended."""
-
-    def __init__(self) -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.left = asyncio.Event()
-        self.asked = asyncio.Event()
-
-
-@asynccontextmanager
-async def _peer(path: Path, *answers: bytes | None) -> AsyncGenerator[Peer]:
-    """A server on a Unix socket that gives these answers, one a request. `None` closes without one; after the last,
-    it is silent. An answer that ends in nothing but a header block without a length is ended by closing."""
-    peer = Peer()
-    left = list(answers)
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer.connections += 1
-        writers.append(writer)
-        while request := await _request(reader):
-            peer.requests.append(request)
-            peer.asked.set()
-            answer = left.pop(0) if left else b""
-            if answer is None:
-                break
-            writer.write(answer)
-            if b"connection: close" in answer:
-                break
-        peer.left.set()
-        writer.close()
-
-    listening = await asyncio.start_unix_server(serve, path)
-    try:
-        yield peer
-    finally:
-        listening.close()
-        for writer in writers:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-        await listening.wait_closed()
-
-
-async def _request(reader: asyncio.StreamReader) -> bytes:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return b""
-    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
-    return head + await reader.readexactly(length)
-
-
-def _http(body: bytes, *, status: str = "200 OK", kind: str = "application/json", extra: str = "") -> bytes:
-    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
-    return head.encode() + body
-
-
-def _result(value: object) -> bytes:
-    return _http(json.dumps({"result": value}).encode(), kind="Application/JSON; charset=utf-8")
-
-
-@asynccontextmanager
-async def _client(path: Path, *, deadline: float = 5.0, token: str | None = None) -> AsyncGenerator[OpaClient]:
-    settings = OpaEngine(kind="opa", url=f"unix://{path}", deadline=timedelta(seconds=deadline))
-    if token is not None:
-        settings = settings.model_copy(update={"token": SecretStr(token)})
-    client = OpaClient(settings)
-    try:
-        yield client
-    finally:
-        await client.aclose()
+from tests.unit.policy.opa_peer import Peer, client_of, http, peer_answering, request_of, result
 
 
 @pytest.fixture
@@ -112,7 +37,10 @@ def socket(tmp_path: Path) -> Path:
 
 
 async def test_the_document_is_sent_as_it_is_and_the_result_comes_back(socket: Path):
-    async with _peer(socket, _result({"a": 1}), _result([])) as peer, _client(socket, token="s3cret") as client:
+    async with (
+        peer_answering(socket, result({"a": 1}), result([])) as peer,
+        client_of(socket, token="s3cret") as client,
+    ):
         assert await client.evaluate("decision", b'{"x":1}') == {"a": 1}
         assert await client.evaluate("visibility", b"{}") == []
 
@@ -126,7 +54,7 @@ async def test_the_document_is_sent_as_it_is_and_the_result_comes_back(socket: P
 
 
 async def test_without_a_token_there_is_no_authorization(socket: Path):
-    async with _peer(socket, _result(1)) as peer, _client(socket) as client:
+    async with peer_answering(socket, result(1)) as peer, client_of(socket) as client:
         await client.evaluate("decision", b"{}")
 
     assert b"authorization" not in peer.requests[0].lower()
@@ -134,29 +62,29 @@ async def test_without_a_token_there_is_no_authorization(socket: Path):
 
 @pytest.mark.parametrize("body", [b"{}", b'{"decision_id": "x", "provenance": {}}'])
 async def test_a_success_without_a_result_is_undefined(socket: Path, body: bytes):
-    async with _peer(socket, _http(body)), _client(socket) as client:
+    async with peer_answering(socket, http(body)), client_of(socket) as client:
         with pytest.raises(PolicyUndefined, match="no answer at gateway/decision/result"):
             await client.evaluate("decision", b"{}")
 
 
 async def test_a_result_of_null_is_passed_on_for_strict_reading(socket: Path):
-    async with _peer(socket, _result(None)), _client(socket) as client:
+    async with peer_answering(socket, result(None)), client_of(socket) as client:
         assert await client.evaluate("decision", b"{}") is None
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        _http(b"[1]"),
-        _http(b'"allow"'),
-        _http(b'{"result": tru'),
-        _http(b""),
-        _http(b'{"result": "\xff"}'),
-        _http(b"[" * 100_000),
-        _http(b'{"result": true}', kind="text/html"),
-        _http(b'{"result": true}', kind="application/jsonp"),
-        _http(b'{"result": true}', extra="content-encoding: gzip\r\n"),
-        _http(b'{"result": true}', extra="content-type: text/html\r\n"),
+        http(b"[1]"),
+        http(b'"allow"'),
+        http(b'{"result": tru'),
+        http(b""),
+        http(b'{"result": "\xff"}'),
+        http(b"[" * 100_000),
+        http(b'{"result": true}', kind="text/html"),
+        http(b'{"result": true}', kind="application/jsonp"),
+        http(b'{"result": true}', extra="content-encoding: gzip\r\n"),
+        http(b'{"result": true}', extra="content-type: text/html\r\n"),
         b'HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{"result": true}',
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: nonsense\r\n\r\n{}",
@@ -165,7 +93,7 @@ async def test_a_result_of_null_is_passed_on_for_strict_reading(socket: Path):
     ],
 )
 async def test_rubbish_is_malformed(socket: Path, answer: bytes):
-    async with _peer(socket, answer), _client(socket) as client:
+    async with peer_answering(socket, answer), client_of(socket) as client:
         with pytest.raises(PolicyMalformed):
             await client.evaluate("decision", b"{}")
 
@@ -189,8 +117,8 @@ async def test_rubbish_is_malformed(socket: Path, answer: bytes):
     ],
 )
 async def test_any_other_status_is_unavailable_and_quotes_nothing(socket: Path, status: str, body: bytes, told: str):
-    answer = _http(body, status=status) if body else f"HTTP/1.1 {status}\r\n\r\n".encode()
-    async with _peer(socket, answer), _client(socket) as client:
+    answer = http(body, status=status) if body else f"HTTP/1.1 {status}\r\n\r\n".encode()
+    async with peer_answering(socket, answer), client_of(socket) as client:
         with pytest.raises(PolicyUnavailable) as raised:
             await client.evaluate("decision", b"{}")
 
@@ -199,8 +127,8 @@ async def test_any_other_status_is_unavailable_and_quotes_nothing(socket: Path, 
 
 
 async def test_a_redirect_is_not_followed(socket: Path):
-    answer = _http(b"", status="307 Temporary Redirect", extra="location: /v1/data/yes\r\n")
-    async with _peer(socket, answer, _result({"effect": "allow"})) as peer, _client(socket) as client:
+    answer = http(b"", status="307 Temporary Redirect", extra="location: /v1/data/yes\r\n")
+    async with peer_answering(socket, answer, result({"effect": "allow"})) as peer, client_of(socket) as client:
         with pytest.raises(PolicyUnavailable, match="307"):
             await client.evaluate("decision", b"{}")
 
@@ -216,7 +144,7 @@ async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(
     monkeypatch.setattr(servers, "MAX_ANSWER", 1000)
     content = b"7d0\r\n" + b" " * 2000 if "chunked" in length else b" " * 2000
     answer = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n".encode() + content
-    async with _peer(socket, answer) as peer, _client(socket) as client:
+    async with peer_answering(socket, answer) as peer, client_of(socket) as client:
         with pytest.raises(PolicyMalformed, match="larger than"):
             await client.evaluate("decision", b"{}")
         async with asyncio.timeout(2):
@@ -225,7 +153,7 @@ async def test_an_answer_beyond_the_bound_is_not_read_to_its_end(
 
 async def test_an_answer_that_breaks_off_is_unavailable(socket: Path):
     cut = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx: connection: close\r\ncontent-length: 50\r\n\r\n{"
-    async with _peer(socket, cut), _client(socket) as client:
+    async with peer_answering(socket, cut), client_of(socket) as client:
         with pytest.raises(PolicyUnavailable, match="cannot be reached"):
             await client.evaluate("decision", b"{}")
 
@@ -234,7 +162,7 @@ async def test_an_answer_that_breaks_off_is_unavailable(socket: Path):
     "answer", [b"", b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"]
 )
 async def test_silence_before_or_within_an_answer_is_late(socket: Path, answer: bytes):
-    async with _peer(socket, answer), _client(socket, deadline=0.05) as client:
+    async with peer_answering(socket, answer), client_of(socket, deadline=0.05) as client:
         with pytest.raises(PolicyLate, match="within 50 ms"):
             await client.evaluate("decision", b"{}")
 
@@ -242,13 +170,13 @@ async def test_silence_before_or_within_an_answer_is_late(socket: Path, answer: 
 DRIP = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
 
 
-@pytest.mark.parametrize("before", [(), (_result(1),)])
+@pytest.mark.parametrize("before", [(), (result(1),)])
 @pytest.mark.parametrize("answer", [b"", DRIP])
 async def test_a_question_that_goes_on_in_another_task_than_it_began_in_has_the_same_deadline(
     socket: Path, before: tuple[bytes, ...], answer: bytes
 ):
     """So does one over a connection that must first be made, and one over a kept connection."""
-    async with _peer(socket, *before, answer, _result(2)), _client(socket, deadline=0.2) as client:
+    async with peer_answering(socket, *before, answer, result(2)), client_of(socket, deadline=0.2) as client:
         for _ in before:
             assert await shielded_result(client.evaluate("decision", b"{}")) == (1, None)
         with pytest.raises(PolicyLate, match="within 200 ms"):
@@ -263,7 +191,7 @@ async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Pat
         made.append(work.__qualname__)
         return asyncio.Task(work, loop=loop, **more)
 
-    async with _peer(socket, _result(1), _result(2)), _client(socket) as client:
+    async with peer_answering(socket, result(1), result(2)), client_of(socket) as client:
         remote = RemotePolicy(client, stale_after=math.inf, monotonic=time.monotonic)
         assert await remote.evaluate("decision", b"{}") == 1
         asyncio.get_running_loop().set_task_factory(note)
@@ -274,7 +202,7 @@ async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Pat
 
 async def test_a_question_without_room_waits_its_turn_until_the_deadline(socket: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(servers, "_CONNECTIONS", 1)
-    async with _peer(socket, b"", _result(2), _result(3)) as peer, _client(socket, deadline=0.2) as client:
+    async with peer_answering(socket, b"", result(2), result(3)) as peer, client_of(socket, deadline=0.2) as client:
         first, second = (asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(2))
         await peer.asked.wait()
         await asyncio.wait([first, second])
@@ -287,7 +215,7 @@ async def test_a_question_without_room_waits_its_turn_until_the_deadline(socket:
 
 async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(socket: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(servers, "_CONNECTIONS", 1)
-    async with _peer(socket, b"", _result(2)) as peer, _client(socket) as client:
+    async with peer_answering(socket, b"", result(2)) as peer, client_of(socket) as client:
         first, second, third = (asyncio.ensure_future(client.evaluate("decision", b"{}")) for _ in range(3))
         await peer.asked.wait()
         second.cancel()
@@ -325,7 +253,7 @@ async def test_room_that_was_given_to_a_question_which_is_gone_goes_to_the_next(
 
 
 async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Path):
-    async with _peer(socket, _result(1), None, _result(2)) as peer, _client(socket) as client:
+    async with peer_answering(socket, result(1), None, result(2)) as peer, client_of(socket) as client:
         assert await client.evaluate("decision", b"{}") == 1
         assert await client.evaluate("decision", b"{}") == 2
 
@@ -333,7 +261,7 @@ async def test_a_kept_connection_that_was_closed_is_opened_again_once(socket: Pa
 
 
 async def test_a_server_that_keeps_closing_is_asked_twice_and_no_more(socket: Path):
-    async with _peer(socket, _result(1), None, None, _result(2)) as peer, _client(socket) as client:
+    async with peer_answering(socket, result(1), None, None, result(2)) as peer, client_of(socket) as client:
         await client.evaluate("decision", b"{}")
         with pytest.raises(PolicyUnavailable, match="cannot be reached"):
             await client.evaluate("decision", b"{}")
@@ -350,8 +278,8 @@ async def test_a_path_in_the_address_comes_before_opas_own():
     peer = Peer()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer.requests.append(await _request(reader))
-        writer.write(_result(1))
+        peer.requests.append(await request_of(reader))
+        writer.write(result(1))
         writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -372,7 +300,7 @@ async def test_an_opa_over_tls_is_one_that_the_configured_authorities_vouch_for(
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     theirs.load_cert_chain(pair.certificate, pair.key)
     ca = written(authority, tmp_path, "ca")
-    async with serving(_result(1), tls=theirs) as peer:
+    async with serving(result(1), tls=theirs) as peer:
         for authorities, told in ((ca, None), (None, "cannot be reached")):
             client = OpaClient(OpaEngine(kind="opa", url=peer.url, ca=authorities, deadline=timedelta(seconds=20)))
             with nullcontext() if told is None else pytest.raises(PolicyUnavailable, match=told):
@@ -381,7 +309,7 @@ async def test_an_opa_over_tls_is_one_that_the_configured_authorities_vouch_for(
 
 
 async def test_no_server_is_unavailable(socket: Path):
-    async with _client(socket) as client:
+    async with client_of(socket) as client:
         with pytest.raises(PolicyUnavailable) as raised:
             await client.evaluate("decision", b"{}")
 
@@ -390,8 +318,8 @@ async def test_no_server_is_unavailable(socket: Path):
 
 
 async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
-    failing = _http(b"{}", status="500 Internal Server Error")
-    async with _peer(socket, _http(b"{}"), failing) as peer, _client(socket) as client:
+    failing = http(b"{}", status="500 Internal Server Error")
+    async with peer_answering(socket, http(b"{}"), failing) as peer, client_of(socket) as client:
         await client.require_ready()
         with pytest.raises(PolicyUnavailable, match="not ready"):
             await client.require_ready()
@@ -409,34 +337,46 @@ async def test_readiness_is_opas_word_on_bundles_and_plugins(socket: Path):
         ({"provenance": {"version": "1", "bundles": {"b": {"revision": "2"}, "a": {}}}}, "2"),
         ({"provenance": {"version": "1", "revision": "old"}}, "old"),
         ({"provenance": {"version": "1"}}, ""),
+        ({"provenance": {"version": "1", "bundles": {"b": {"revision": "2"}}}, "result": {"revision": "p"}}, "2"),
+        ({"provenance": {"version": "1"}, "result": {"revision": "p", "more": 1}}, "p"),
     ],
 )
-async def test_the_revision_is_that_of_the_bundles(socket: Path, body: Any, revision: str):
-    async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
+async def test_the_revision_is_that_of_the_bundles_else_of_the_last_push(socket: Path, body: Any, revision: str):
+    async with peer_answering(socket, http(json.dumps(body).encode())), client_of(socket) as client:
         held = await client.held()
 
-    assert held == Held(revision, frozenset(body["provenance"].get("bundles", ())))
+    pushed = Pushed(body.get("result", {}).get("revision", ""))
+    assert held == Held(revision, frozenset(body["provenance"].get("bundles", ())), pushed)
 
 
-@pytest.mark.parametrize("body", [{}, {"provenance": []}, {"provenance": {"bundles": {"a": {"revision": 1}}}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"provenance": []},
+        {"provenance": {"bundles": {"a": {"revision": 1}}}},
+        {"provenance": {}, "result": {"revision": 1}},
+        {"provenance": {}, "result": []},
+    ],
+)
 async def test_a_revision_that_is_not_told_is_malformed(socket: Path, body: object):
-    async with _peer(socket, _http(json.dumps(body).encode())), _client(socket) as client:
+    async with peer_answering(socket, http(json.dumps(body).encode())), client_of(socket) as client:
         with pytest.raises(PolicyMalformed, match="which bundles"):
             await client.held()
 
 
 async def test_what_opa_reports_of_its_bundles_is_read(socket: Path):
-    async with _peer(socket, _result({"labels": {"id": "x"}})) as peer, _client(socket) as client:
+    async with peer_answering(socket, result({"labels": {"id": "x"}})) as peer, client_of(socket) as client:
         assert await client.report() == Report(Labels("x"))
 
     assert peer.requests[0].startswith(b"GET /v1/status ")
 
 
 async def test_an_opa_that_reports_no_status_is_told_what_to_do(socket: Path):
-    answer = _http(
+    answer = http(
         b'{"code": "internal_error", "message": "status plugin not enabled"}', status="500 Internal Server Error"
     )
-    async with _peer(socket, answer), _client(socket) as client:
+    async with peer_answering(socket, answer), client_of(socket) as client:
         with pytest.raises(PolicyUnavailable, match=r"how old its bundles are \(status 500\)") as raised:
             await client.report()
 
@@ -444,9 +384,12 @@ async def test_an_opa_that_reports_no_status_is_told_what_to_do(socket: Path):
 
 
 async def test_problems_of_data_are_what_the_policy_says_and_no_answer_is_not_none(socket: Path):
-    failed = _http(b'{"code": "internal_error"}', status="500 Internal Server Error")
+    failed = http(b'{"code": "internal_error"}', status="500 Internal Server Error")
     problem = {"upstream": "mail", "index": 0, "problem": "it is broken"}
-    async with _peer(socket, _result([problem]), _http(b"{}"), failed, failed) as peer, _client(socket) as client:
+    async with (
+        peer_answering(socket, result([problem]), http(b"{}"), failed, failed) as peer,
+        client_of(socket) as client,
+    ):
         assert await client.problems(GRANTS) == ["upstream 'mail', grant 1: it is broken"]
         assert await client.problems(GRANTS) == []
         with pytest.raises(PolicyUnavailable, match="status 500, internal_error"):
@@ -468,13 +411,13 @@ def test_authorities_that_cannot_be_read_are_named(tmp_path: Path, content: str 
 
 
 async def test_a_client_can_be_closed_twice(socket: Path):
-    async with _peer(socket, _result(1)), _client(socket) as client:
+    async with peer_answering(socket, result(1)), client_of(socket) as client:
         await client.evaluate("decision", b"{}")
         await client.aclose()
 
 
 async def test_a_client_that_is_closed_leaves_no_connection(socket: Path):
-    async with _peer(socket, _result(1)) as peer, _client(socket) as client:
+    async with peer_answering(socket, result(1)) as peer, client_of(socket) as client:
         await client.evaluate("decision", b"{}")
         await client.aclose()
         async with asyncio.timeout(2):
@@ -482,7 +425,7 @@ async def test_a_client_that_is_closed_leaves_no_connection(socket: Path):
 
 
 async def test_what_the_caller_cancels_is_cancelled(socket: Path):
-    async with _peer(socket) as peer, _client(socket, deadline=60) as client:
+    async with peer_answering(socket) as peer, client_of(socket, deadline=60) as client:
         asking = asyncio.ensure_future(client.evaluate("decision", b"{}"))
         await peer.asked.wait()
         asking.cancel()

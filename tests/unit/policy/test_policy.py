@@ -448,24 +448,6 @@ async def test_an_opa_that_is_not_there_is_a_denial_and_not_ready(tmp_path: Path
     await policy.stop()
 
 
-def test_grants_for_an_opa_of_ones_own_are_refused(tmp_path: Path):
-    engine = OpaEngine(kind="opa", url="unix:///run/opa.sock")
-
-    with pytest.raises(PolicyBroken, match=r"policy\.grants") as raised:
-        Policy.build(PolicySettings(engine=engine, grants=tmp_path), supported=frozenset(), clock=lambda: 0.0)
-
-    assert "gateway/grants/data.yaml" in raised.value.remedy
-
-
-def test_an_overlay_for_an_opa_of_ones_own_is_refused_with_the_way_to_have_it_there(tmp_path: Path):
-    engine = OpaEngine(kind="opa", url="unix:///run/opa.sock")
-
-    with pytest.raises(PolicyBroken, match=r"policy\.overlay") as raised:
-        Policy.build(PolicySettings(engine=engine, overlay=tmp_path), supported=frozenset(), clock=lambda: 0.0)
-
-    assert "opagate policy build" in raised.value.remedy
-
-
 def test_the_shipped_folder_is_the_installed_one_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(folders, "__file__", str(tmp_path / "gateway/policy/folders.py"))
     assert folders.shipped() == tmp_path / "rego"
