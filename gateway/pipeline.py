@@ -29,13 +29,12 @@ from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
 from gateway.steps.known_credentials import with_safe_trace
 from gateway.steps.places import Place, waits_for_news
-from gateway.steps.refusing import failure, note_refusal, refuse
+from gateway.steps.refusing import failure, refuse
 from gateway.steps.relay import Relay, until_ended
 from gateway.steps.visit import Gateway, Visit
-from gateway.tasks.endpoints import Refused, TaskRequest
 from gateway.transport.exchange import Exchange
 
-Answer = TypeVar("Answer", bound=Reply | Relay)
+Answer = TypeVar("Answer", bound="Reply | Relay | None")
 
 
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
@@ -46,17 +45,10 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     return await for_caller(gateway, visit, answer)
 
 
-async def handle_task(gateway: Gateway, exchange: Exchange) -> Reply:
-    """Take one request to `/tasks` all the way."""
-    trace = gateway.tracing.start(exchange.headers, "tasks")
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace)
-    return await for_caller(gateway, visit, answer_task)
-
-
 async def for_caller(
     gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, Place], Awaitable[Answer]]
 ) -> Answer | Reply:
-    """Identify the caller, and do `work` for it if the caller has a place left."""
+    """Identify the caller, and do `work` for it if the caller has a place left. `work` returns `None` if it has sent its answer."""
     try:
         principal = await identify(gateway, visit)
         if isinstance(principal, Refusal):
@@ -94,20 +86,6 @@ async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Pl
     if isinstance(outcome, Refusal):
         return await refuse(gateway, visit, outcome, principal, message)
     return outcome
-
-
-async def answer_task(gateway: Gateway, visit: Visit, principal: Principal, _place: Place) -> Reply:
-    """Answer one request to `/tasks` of a known caller."""
-    exchange = visit.exchange
-    body = await exchange.body() if exchange.method == "POST" else b""
-    if isinstance(body, Refusal):
-        return await refuse(gateway, visit, body, principal)
-    reply = await gateway.tasks.handle(TaskRequest(exchange.method, exchange.path, body, principal, visit.arrived))
-    if isinstance(reply, Refused):
-        await note_refusal(gateway, visit, Refusal(reply.status, reply.reason, REFUSED), principal)
-    else:
-        visit.trace.end({"opagate.decision.id": visit.id}, failed=False)
-    return reply
 
 
 async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:

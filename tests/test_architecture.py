@@ -33,7 +33,7 @@ VOCABULARY = {
     "text_cache",
 }
 """What every part may import."""
-CONDUCTORS = {"app", "pipeline", "replay", "steps"}
+CONDUCTORS = {"app", "pages", "pipeline", "replay", "steps"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -218,6 +218,31 @@ def test_only_the_conductors_and_the_commands_import_phases():
     importing = {part for part, imported in parts().items() if imported & PHASES}
 
     assert importing - PHASES <= CONDUCTORS | {"cli", "demo"}
+
+
+def test_only_the_composition_root_imports_the_pages():
+    assert {part for part, imported in parts().items() if "pages" in imported} - {"pages"} == {"app"}
+
+
+def importers(package: str) -> set[str]:
+    """Return the modules that import a package of another project."""
+    return {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        if name.partition(".")[0] == package
+    }
+
+
+def test_starlette_serves_pages_and_nothing_on_the_way_of_a_call():
+    assert {Path(module).parts[0] for module in importers("starlette")} == {"pages", "demo"}
 
 
 def test_nothing_that_serves_calls_imports_the_commands_or_the_demo():

@@ -14,10 +14,10 @@ from typing import Final
 import structlog
 
 from gateway.app.assembly import assembled
-from gateway.app.pages import pages, probes
 from gateway.app.stopping import Stopping
 from gateway.config import Configuration
-from gateway.pipeline import handle, handle_task
+from gateway.pages import PROBES, build_pages
+from gateway.pipeline import handle
 from gateway.steps.refusing import refuse_early
 from gateway.steps.visit import Gateway
 from gateway.transport.edge import Edge, Handlers
@@ -55,16 +55,7 @@ async def run(configuration: Configuration, *, on_ready: Callable[[], None] = la
 async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Callable[[], None]) -> None:
     """Listen, until told to stop; then let the calls in flight end."""
     draining = asyncio.Event()
-    edge = Edge(
-        configuration,
-        Handlers(
-            mcp=partial(handle, gateway),
-            tasks=partial(handle_task, gateway),
-            refuse=partial(refuse_early, gateway),
-            pages=pages(configuration, gateway),
-            probes=probes(gateway, draining=draining.is_set),
-        ),
-    )
+    edge = build_edge(configuration, gateway, draining.is_set)
     gateway.metrics.observe_in_flight(lambda: edge.in_flight)
     gateway.metrics.observe_streams(lambda: edge.streams)
     gateway.policy.on_change(edge.announce_changed_lists)
@@ -92,6 +83,17 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
+
+
+def build_edge(configuration: Configuration, gateway: Gateway, is_draining: Callable[[], bool]) -> Edge:
+    """Return the HTTP edge, with MCP and all pages behind it."""
+    handlers = Handlers(
+        mcp=partial(handle, gateway),
+        pages=build_pages(configuration, gateway, is_draining=is_draining),
+        probes=PROBES,
+        refuse=partial(refuse_early, gateway),
+    )
+    return Edge(configuration, handlers)
 
 
 def _settle_memory() -> None:

@@ -1,12 +1,11 @@
-"""`POST /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/complete`, `POST /tasks/{id}/cancel`, and the key of their tokens.
+"""The answers of `/tasks` to verified callers, and the keys of the tokens of tasks. `gateway.pages.tasks` has the routes.
 
-The edge has verified the caller. A task of another caller is as unknown as one that never was. What is answered with
-success is in the journal; a task that could not be written there is ended at once.
+A task of another caller is as unknown as a task that never was. An answer of success is in the journal before it is
+given. A task that the journal cannot take is ended at once.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
-from gateway.errors import GatewayError
 from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
 End = Literal["completed", "cancelled"]
 
-_ID: Final = r"[A-Za-z0-9_-]{1,64}"
-_ONE: Final = re.compile(rf"/tasks/({_ID})")
-_END: Final = re.compile(rf"/tasks/({_ID})/(complete|cancel)")
-_ENDS: Final[dict[str, End]] = {"complete": "completed", "cancel": "cancelled"}
 _STATUS: Final = {
     "task/invalid": 400,
     "task/not-found": 404,
@@ -43,25 +37,12 @@ _STATUS: Final = {
     "task/ended": 409,
     "task/expired": 410,
 }
-_NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")
 _CREDENTIAL: Final = Reason(
     "task/invalid",
     "The task was not opened: its contract, tenant or environment holds a credential.",
     "Name systems, tools and destinations without it.",
 )
 """These texts are in force as they stand, and kept so: none of them can be concealed."""
-_METHOD: Final = Reason("task/method", "This page is not asked in this way.", "Use the method that Allow names.")
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRequest:
-    """A request to one of the pages. `path` is without query; `now` is in seconds since the epoch."""
-
-    method: str
-    path: str
-    body: bytes
-    principal: Principal
-    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,69 +82,58 @@ class TaskEndpoints:
         self._append = append
         self._new_id = new_id
 
-    async def handle(self, request: TaskRequest) -> Reply:
-        """Answer one request. Never raises for anything that a caller did, or for a journal that cannot be written."""
-        try:
-            return await self._handle(request)
-        except GatewayError as error:
-            message = f"{error.message[:1].upper()}{error.message[1:]}."
-            return _refused(Reason(error.code, message, error.remedy), 503)
-
     def jwks(self) -> Reply:
         """The keys of what the gateway signs, for `/.well-known/jwks.json`."""
         return _json(200, self._tokens.jwks(), (b"cache-control", b"max-age=300"))
 
-    async def _handle(self, request: TaskRequest) -> Reply:
-        if request.path == "/tasks":
-            return await self._open(request) if request.method == "POST" else _not_allowed(b"POST")
-        if match := _ONE.fullmatch(request.path):
-            return self._report(request, match[1]) if request.method == "GET" else _not_allowed(b"GET")
-        if match := _END.fullmatch(request.path):
-            if request.method != "POST":
-                return _not_allowed(b"POST")
-            return await self._end(request, match[1], _ENDS[match[2]])
-        return _refused(_NO_PAGE)
+    async def open(self, principal: Principal, body: bytes, now: float) -> Reply:
+        """Open the task that a body declares. `now` is in seconds since the epoch, here and below.
 
-    async def _open(self, request: TaskRequest) -> Reply:
-        declared = read(request.body)
+        Raises `GatewayError` if there is no room, or if the journal cannot be written.
+        """
+        declared = read(body)
         if isinstance(declared, Reason):
-            return _refused(declared)
-        if self._holds_credential(request.principal.key, "\n".join(declared.names())):
-            return _refused(_CREDENTIAL)
-        self._store.require_room(request.principal, request.now)
-        task = _task(self._new_id(), declared, request.now)
+            return refuse_task(declared)
+        if self._holds_credential(principal.key, "\n".join(declared.names())):
+            return refuse_task(_CREDENTIAL)
+        self._store.require_room(principal, now)
+        task = _task(self._new_id(), declared, now)
         content = self._inspect(task.goal, task.contract)
         if len(content.sightings) > MAX_CREDENTIALS:
-            return _refused(too_many_credentials())
-        fields = self._store.open(request.principal, task, content)
+            return refuse_task(too_many_credentials())
+        fields = self._store.open(principal, task, content)
         try:
             await self._append("task", fields)
         except BaseException:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
             self._store.end(task, "cancelled")
             raise
-        report = self._store.report(request.principal, task.id, request.now)
+        report = self._store.report(principal, task.id, now)
         if isinstance(report, Reason):
-            return _refused(report)
-        token = self._tokens.issue(request.principal, task, request.now)
+            return refuse_task(report)
+        token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
         return _json(201, {**_described(report), "token": token}, location)
 
-    def _report(self, request: TaskRequest, task_id: str) -> Reply:
-        report = self._store.report(request.principal, task_id, request.now)
-        return _refused(report) if isinstance(report, Reason) else _json(200, _described(report))
+    def report(self, principal: Principal, task_id: str, now: float) -> Reply:
+        """Describe a task to its owner."""
+        report = self._store.report(principal, task_id, now)
+        return refuse_task(report) if isinstance(report, Reason) else _json(200, _described(report))
 
-    async def _end(self, request: TaskRequest, task_id: str, how: End) -> Reply:
-        """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again."""
-        report = self._store.report(request.principal, task_id, request.now)
+    async def end(self, principal: Principal, task_id: str, how: End, now: float) -> Reply:
+        """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again.
+
+        Raises `GatewayError` if the journal cannot be written.
+        """
+        report = self._store.report(principal, task_id, now)
         if isinstance(report, Reason):
-            return _refused(report)
+            return refuse_task(report)
         if report.status == "expired":
-            return _refused(EXPIRED)
+            return refuse_task(EXPIRED)
         if report.status not in {"open", how}:
-            return _refused(Reason("task/ended", f"This task is {report.status} already.", "Leave it at that."))
+            return refuse_task(Reason("task/ended", f"This task is {report.status} already.", "Leave it at that."))
         await self._append("task", self._store.end(report.task, how))
-        return self._report(request, task_id)
+        return self.report(principal, task_id, now)
 
 
 def _task(task_id: str, declared: Declaration, now: float) -> Task:
@@ -229,11 +199,8 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 
-def _not_allowed(allowed: bytes) -> Refused:
-    return _refused(_METHOD, None, (b"allow", allowed))
-
-
-def _refused(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Refused:
+def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Refused:
+    """Return the answer that refuses a request. The status is the reason's own unless given."""
     shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
     reply = _json(status or _STATUS[reason.code], {"error": shown}, *headers)
     return Refused(reply.status, reply.headers, reply.body, reason)

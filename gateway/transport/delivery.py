@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -86,17 +87,20 @@ class Delivery:
         send: Send,
     ) -> None:
         """Answer one exchange; stop working on it when the client leaves."""
+        await self.attend(presence, exchange.method, partial(self._answer, exchange, handle, send))
+
+    async def attend(
+        self, presence: Presence, method: str, work: Callable[[], Awaitable[None]], *, counted: bool = True
+    ) -> None:
+        """Work for a client until it leaves. `counted`: the work is an exchange in progress, and a drain waits for its end."""
         if presence.gone:
             return
         worker = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._working.add(worker)
+        if counted:
+            self._working.add(worker)
         presence.watch(worker.cancel)
         try:
-            answer = await handle(exchange)
-            if hasattr(answer, "body"):
-                await send_answer(send, cast("Answer", answer))
-            else:
-                await self._send_stream(cast("Stream", answer), send)
+            await work()
         except asyncio.CancelledError:
             if not presence.gone:
                 raise
@@ -105,12 +109,21 @@ class Delivery:
         except Exception:
             # A defect of the gateway. Nothing more is sent: the server closes the connection, or answers 500 if
             # nothing was sent yet. It is told here because the server's own log would hold a traceback.
-            log.exception("defect", method=exchange.method)
+            log.exception("defect", method=method)
             raise
         finally:
             presence.unwatch()
             self._working.discard(worker)
             self._streams.discard(worker)
+
+    async def _answer(
+        self, exchange: Exchange, handle: Callable[[Exchange], Awaitable[Answer | Stream]], send: Send
+    ) -> None:
+        answer = await handle(exchange)
+        if hasattr(answer, "body"):
+            await send_answer(send, cast("Answer", answer))
+        else:
+            await self._send_stream(cast("Stream", answer), send)
 
     async def _send_stream(self, stream: Stream, send: Send) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())

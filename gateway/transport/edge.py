@@ -1,10 +1,10 @@
-"""The ASGI application: routes, and what HTTP alone can refuse.
+"""The ASGI application: MCP endpoints, the pages beside them, and the refusals for which HTTP alone is enough.
 
 Before anything is parsed or anyone is asked, the edge refuses:
 
 - a wrong `Host` or `Origin` (DNS rebinding; MCP 2026-07-28 streamable HTTP, "Security & Endpoint");
 - a request of another web site without an `Origin` (W3C Fetch Metadata, section 2.1);
-- an unknown path or method;
+- a method that MCP does not have;
 - a body that is no JSON, is compressed, or is too large;
 - more requests at once than configured.
 """
@@ -12,7 +12,7 @@ Before anything is parsed or anyone is asked, the edge refuses:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import ip_address
@@ -25,10 +25,11 @@ from gateway.config import Configuration
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Headers
 from gateway.protocol.error_codes import INVALID_REQUEST
-from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_answer
+from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_whole
 from gateway.transport.exchange import Answer, Exchange, Stream
 
-Page = Callable[[], Awaitable[Answer]]
+Pages = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+"""An ASGI application."""
 
 _JUDGED: Final = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding"})
 """The headers that are looked at here."""
@@ -45,27 +46,23 @@ class Client(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """A page for the kubelet and Prometheus, which ask at an address that the configuration does not name.
+class Handlers:
+    """The callables of the edge.
 
-    `show` answers where no name of another site can have led a browser (DNS rebinding). Elsewhere `bare` answers; without
-    `bare` the edge refuses.
+    `mcp` answers requests below `/mcp/`, and the ASGI application `pages` all others. Its scope has the raw path, the
+    `Exchange` as `opagate.exchange`, and as `opagate.own_host` whether the `Host` names this gateway or is an IP address.
+
+    `probes` are the pages for the kubelet and Prometheus, which ask at an address that the configuration does not name. A
+    browser may have been led there under a name of another site (DNS rebinding). True: the page has a short answer for
+    it. False: the edge refuses.
+
+    `refuse` records and renders a refusal from before a message is known.
     """
 
-    show: Page
-    bare: Page | None
-
-
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """The callables of the edge. `refuse` records and renders a refusal from before a message is known. `pages` and `probes`
-    map a path to its GET handler, for everything that is not MCP."""
-
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
-    tasks: Callable[[Exchange], Awaitable[Answer]]
+    pages: Pages
+    probes: Mapping[str, bool]
     refuse: Callable[[Refusal, Client], Awaitable[Answer]]
-    pages: Mapping[str, Page]
-    probes: Mapping[str, Probe]
 
 
 class Edge:
@@ -111,27 +108,38 @@ class Edge:
         path: str = scope["raw_path"].decode("ascii")
         client = Client(scope["client"][0] if scope.get("client") else None, headers)
         judged = tuple([field for field in headers if field[0] in _JUDGED])
-        if (probe := self._handlers.probes.get(path)) is not None:
-            refusal = await self._serve_probe(probe, scope, judged, send)
-            if refusal is not None:
-                await send_answer(send, await self._handlers.refuse(refusal, client))
-            return
-        refusal = self._foreign(judged)
-        if refusal is None and path.startswith("/mcp/"):
-            refusal = self._unserved(scope["method"], judged)
+        if path.startswith("/mcp/"):
+            refusal = self._foreign(judged) or self._unserved(scope["method"], judged)
             if refusal is None:
                 exchange = self._exchange(scope, client, path, receive)
                 await self._delivery.converse(exchange, self._handlers.mcp, scope["opagate.presence"], send)
-        elif refusal is None and (path == "/tasks" or path.startswith("/tasks/")):
-            # Only a task that is opened has a body.
-            refusal = self._unserved(scope["method"] if path == "/tasks" else "GET", judged)
-            if refusal is None:
-                exchange = self._exchange(scope, client, path, receive)
-                await self._delivery.converse(exchange, self._handlers.tasks, scope["opagate.presence"], send)
-        elif refusal is None:
-            refusal = await self._serve_page(scope["method"], path, send)
+        else:
+            refusal = await self._serve_page(scope, client, judged, receive, send)
         if refusal is not None:
-            await send_answer(send, await self._handlers.refuse(refusal, client))
+            answer = await self._handlers.refuse(refusal, client)
+            allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
+            await send_whole(send, answer.status, (*answer.headers, *allowed), answer.body)
+
+    async def _serve_page(
+        self, scope: Mapping[str, Any], client: Client, judged: Headers, receive: Receive, send: Send
+    ) -> Refusal | None:
+        """Have the pages answer, unless the edge refuses."""
+        path: str = scope["raw_path"].decode("ascii")
+        short, for_callers = self._handlers.probes.get(path), path == "/tasks" or path.startswith("/tasks/")
+        own_host = short is None or self._is_own_host(judged, scope["http_version"])
+        if short is not None:
+            refusal = self._foreign_origin(judged) or (None if own_host or short else _OTHER_HOST)
+        else:
+            refusal = self._foreign(judged)
+            if for_callers and refusal is None:
+                refusal = self._unserved_caller(scope["method"], path, judged)
+        if refusal is not None:
+            return refusal
+        exchange = self._exchange(scope, client, path, receive)
+        inner = {**scope, "path": path, "opagate.exchange": exchange, "opagate.own_host": own_host}
+        show = partial(self._handlers.pages, inner, receive, send)
+        await self._delivery.attend(scope["opagate.presence"], exchange.method, show, counted=for_callers)
+        return None
 
     def _is_foreign(self, headers: Headers) -> Refusal | None:
         hosts = values(headers, b"host")
@@ -141,32 +149,13 @@ class Edge:
         origins = values(headers, b"origin")
         return _FOREIGN_PAGE if len(origins) > 1 or (origins and origins[0] not in self._origins) else None
 
-    async def _serve_probe(
-        self, probe: Probe, scope: Mapping[str, Any], headers: Headers, send: Send
-    ) -> Refusal | None:
-        if (refusal := self._foreign_origin(headers)) is not None:
-            return refusal
-        if scope["method"] not in {"GET", "HEAD"}:
-            return _ONLY_READ
+    def _is_own_host(self, headers: Headers, version: str) -> bool:
+        """Return whether no name of another site can have led a browser here."""
         hosts = values(headers, b"host")
         # A browser always sends a Host; in HTTP/1.0 it may be left out (RFC 9112 section 3.2).
-        own = (len(hosts) == 1 and (hosts[0] in self._hosts or _is_address(hosts[0]))) or (
-            not hosts and scope["http_version"] == "1.0"
+        return (len(hosts) == 1 and (hosts[0] in self._hosts or _is_address(hosts[0]))) or (
+            not hosts and version == "1.0"
         )
-        page = probe.show if own else probe.bare
-        if page is None:
-            return _OTHER_HOST
-        await send_answer(send, await page())
-        return None
-
-    async def _serve_page(self, method: str, path: str, send: Send) -> Refusal | None:
-        page = self._handlers.pages.get(path)
-        if page is None:
-            return _NO_TOKENS if path.startswith(_TOKEN_PATHS) else _NOTHING_HERE
-        if method not in {"GET", "HEAD"}:
-            return _ONLY_READ
-        await send_answer(send, await page())
-        return None
 
     def _exchange(self, scope: Mapping[str, Any], client: Client, path: str, receive: Receive) -> Exchange:
         return Exchange(
@@ -182,15 +171,22 @@ class Edge:
         )
 
     def _unserved(self, method: str, headers: Headers) -> Refusal | None:
+        """Return the refusal of a request to MCP that HTTP alone is enough for."""
         if _is_cross_site(headers):
             return _FOREIGN_PAGE
         if method not in {"POST", "GET", "DELETE"}:
-            return _refusal(405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE.")
-        if self._delivery.in_flight >= self._in_flight_limit:
-            return _refusal(
-                503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly."
-            )
-        return _unreadable(headers) if method == "POST" else None
+            return _NO_METHOD_OF_MCP
+        return self._full() or (_unreadable(headers) if method == "POST" else None)
+
+    def _unserved_caller(self, method: str, path: str, headers: Headers) -> Refusal | None:
+        """Return the refusal of a request to a page for known callers. Anybody may follow a link to other pages."""
+        if _is_cross_site(headers):
+            return _FOREIGN_PAGE
+        # Only a task that is opened has a body.
+        return self._full() or (_unreadable(headers) if method == "POST" and path == "/tasks" else None)
+
+    def _full(self) -> Refusal | None:
+        return _FULL if self._delivery.in_flight >= self._in_flight_limit else None
 
 
 def _is_cross_site(headers: Headers) -> bool:
@@ -266,30 +262,17 @@ def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
     return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
 
 
-_TOKEN_PATHS: Final = (
-    "/register",
-    "/authorize",
-    "/token",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration",
+_FULL: Final = _refusal(503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly.")
+_MCP_METHODS: Final[Headers] = ((b"allow", b"DELETE, GET, POST"),)
+_NO_METHOD_OF_MCP: Final = _refusal(
+    405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE."
 )
-"""Where clients look for an authorization server that they take the gateway for."""
-_NOTHING_HERE: Final = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
-_NO_TOKENS: Final = _refusal(
-    404,
-    "request/path",
-    "This gateway issues no tokens and registers no clients.",
-    "Ask the authorization server that /.well-known/oauth-protected-resource names.",
-)
-
-
 _OTHER_HOST: Final = _refusal(
     403,
     "request/host",
     "The Host header does not name this gateway.",
     "Use its public address, or list the name under allowed_hosts.",
 )
-_ONLY_READ: Final = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
 _FOREIGN_PAGE: Final = _refusal(
     403,
     "request/origin",

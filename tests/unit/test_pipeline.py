@@ -11,10 +11,10 @@ from gateway.errors import IdentityUnavailable
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline import _unknown_upstream, handle_task
-from gateway.transport.exchange import Exchange
+from gateway.pipeline import _unknown_upstream
 from tests.requirements import requirement
-from tests.unit.harness import URL, Bench, Held, bench, call, read_out
+from tests.unit.harness import Bench, Held, bench, call
+from tests.unit.pages.asking import ask_page
 
 
 async def test_an_allowed_call_is_recorded_forwarded_and_settled(there: Bench):
@@ -61,25 +61,6 @@ async def test_a_body_that_could_not_be_read_is_refused_for_its_own_reason(there
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/too-large"]
 
 
-async def test_a_task_whose_declaration_could_not_be_read_is_refused_for_that_and_not_opened(there: Bench):
-    async def read() -> Refusal:
-        return Refusal(413, Reason("request/too-large", "Too large."), -32600)
-
-    answer = await read_out(await handle_task(there.gateway, Exchange("POST", "", URL, (), "127.0.0.1", body=read)))
-
-    assert (answer.status, answer.codes) == (413, ["request/too-large"])
-    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["request/too-large"]
-    assert there.entries("task") == []
-
-
-async def test_a_request_to_tasks_that_has_ended_is_not_counted(tmp_path: Path):
-    async with bench(tmp_path, more="limits: {in_flight_per_caller: 1}\n") as there:
-        for _ in range(2):
-            exchange = Exchange("GET", "", f"{URL}/tasks/none", (), "127.0.0.1", path="/tasks/none")
-            assert (await handle_task(there.gateway, exchange)).status == 404
-        assert (await there.ask(call())).status == 200
-
-
 async def test_an_upstream_that_is_not_configured_is_unknown_and_its_name_is_not_repeated(
     there: Bench, capsys: pytest.CaptureFixture[str]
 ):
@@ -123,7 +104,7 @@ async def test_one_caller_has_so_many_requests_at_once_and_takes_none_from_anoth
         first = asyncio.create_task(there.ask(call()))
         await upstream.arrived.wait()
         second = await there.ask(call())
-        task = await handle_task(there.gateway, Exchange("POST", "", URL, (), "127.0.0.1"))
+        task = await ask_page(there, "POST", "/tasks")
         upstream.proceed.set()
         other = await there.ask(call(), client_ip="127.0.0.2")
 

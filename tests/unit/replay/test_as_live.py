@@ -12,11 +12,10 @@ from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
 from gateway.model.decision import Decision, Obligation
 from gateway.model.wire import JsonObject
-from gateway.pipeline import handle_task
 from gateway.replay.engine import replay
-from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import URL, Bench, Upstream, bench, call, result
+from tests.unit.harness import Bench, Upstream, bench, call, result
+from tests.unit.pages.asking import ask_page
 from tests.unit.replay.conftest import call as step
 from tests.unit.replay.conftest import deciding, decision, trace
 
@@ -61,13 +60,7 @@ async def live(there: Bench) -> list[JsonObject]:
 
     there.gateway.policy.decide = decide  # type: ignore[method-assign] - what policy says is given here
 
-    async def body() -> bytes:
-        return json.dumps(TASK).encode()
-
-    exchange = Exchange(
-        "POST", "", URL, ((b"content-type", b"application/json"),), "127.0.0.1", path="/tasks", body=body
-    )
-    opened = await handle_task(there.gateway, exchange)
+    opened = await ask_page(there, "POST", "/tasks", body=json.dumps(TASK).encode())
     assert opened.status == 201, opened.body
     for tool, arguments, answer in CALLS:
         there.upstream.script = lambda request, answer=answer: result(request, written(answer))

@@ -13,15 +13,14 @@ from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
-from gateway.pipeline import handle_task
 from gateway.policy import verdict
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read
 from gateway.replay.recorded import Omitted, write_task
 from gateway.replay.report import wanted
-from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
-from tests.unit.harness import Bench, bench, call, message, read_out, result
+from tests.unit.harness import Bench, bench, call, message, result
+from tests.unit.pages.asking import ask_page
 from tests.unit.policy.failing import failing_policy
 
 LABELS = "{effect: read, egress: false, sensitivity: internal, roles: {/to: destination, /body: content}}"
@@ -200,12 +199,9 @@ BRACED = (
 async def opened(there: Bench, goal: str, destinations: list[str]) -> bytes:
     """Declare a task. Returns its token."""
 
-    async def body() -> bytes:
-        return json.dumps({"goal": goal, "contract": {"destinations": destinations}}).encode()
-
-    exchange = Exchange("POST", "", "http://127.0.0.1:8080/tasks", (), "127.0.0.1", body=body, path="/tasks")
-    token: str = (await read_out(await handle_task(there.gateway, exchange))).json["token"]
-    return token.encode()
+    declaration = {"goal": goal, "contract": {"destinations": destinations}}
+    opened = await ask_page(there, "POST", "/tasks", body=json.dumps(declaration).encode())
+    return opened.json["token"].encode()
 
 
 @requirement("replay/export")

@@ -1,52 +1,51 @@
-"""The pages beside MCP, of a gateway whose parts are real."""
+"""Health, readiness and metrics of a gateway whose parts are real."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.app.pages import pages, probes
 from gateway.identity.keys import KeyStatus
 from tests.requirements import requirement
 from tests.unit.harness import Bench
+from tests.unit.pages.asking import ask_page
 
 
-async def shown(there: Bench, path: str, *, draining: bool = False) -> tuple[int, Any]:
-    probe = probes(there.gateway, draining=lambda: draining).get(path)
-    reply = await (probe.show if probe else pages(there.configuration, there.gateway)[path])()
-    return reply.status, json.loads(reply.body)
+async def shown(there: Bench, path: str, **more: Any) -> tuple[int, Any]:
+    answer = await ask_page(there, "GET", path, **more)
+    return answer.status, answer.json
 
 
 @requirement("operations/probes")
-async def test_what_anybody_may_read_says_only_whether_it_is_ready(there: Bench, monkeypatch: pytest.MonkeyPatch):
-    found = probes(there.gateway, draining=lambda: False)
-    alive, ready, figures = (found[path].bare for path in ("/healthz", "/readyz", "/metrics"))
-    assert alive is not None
-    assert ready is not None
-    assert figures is None
-    replies = [await alive(), await ready()]
+async def test_under_another_name_a_probe_says_only_whether_it_is_ready(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    """A web page of another site can have a name of its own lead here, and read the answers."""
+    asked = [await ask_page(there, "GET", path, host=b"evil.example") for path in ("/healthz", "/readyz")]
     monkeypatch.setattr(there.gateway.journal, "problem", lambda: f"the disk of {there.folder} is full")
-    replies.append(await ready())
+    asked.append(await ask_page(there, "GET", "/readyz", host=b"evil.example"))
 
-    assert [(reply.status, reply.body) for reply in replies] == [
+    assert [(answer.status, answer.body) for answer in asked] == [
         (200, b'{"status":"ok"}'),
         (200, b'{"ready":true}'),
         (503, b'{"ready":false}'),
     ]
+    refused = await ask_page(there, "GET", "/metrics", host=b"evil.example")
+    assert (refused.status, refused.codes) == (403, ["request/host"])
 
 
 async def test_a_gateway_that_serves_is_alive_and_ready(there: Bench):
     assert await shown(there, "/healthz") == (200, {"status": "ok"})
-    status, body = await shown(there, "/readyz")
-    assert (status, body["ready"], body["problems"], body["policy"]["engine"]) == (200, True, {}, "embedded")
-    assert body["policy"]["since"].endswith("Z")
+    for host in (b"127.0.0.1:8080", b"10.1.2.3:8080"):
+        status, body = await shown(there, "/readyz", host=host)
+        assert (status, body["ready"], body["problems"], body["policy"]["engine"]) == (200, True, {}, "embedded")
+        assert body["policy"]["since"].endswith("Z")
 
 
 async def test_a_gateway_that_stops_is_not_ready(there: Bench):
-    assert (await shown(there, "/readyz", draining=True))[1]["problems"] == {"gateway": "it is stopping"}
+    status, body = await shown(there, "/readyz", is_draining=True)
+
+    assert (status, body["problems"]) == (503, {"gateway": "it is stopping"})
 
 
 @pytest.mark.parametrize(
@@ -87,15 +86,8 @@ async def test_an_issuer_without_keys_is_named(there: Bench, monkeypatch: pytest
     }
 
 
-async def test_each_resource_has_its_metadata(there: Bench):
-    base = "/.well-known/oauth-protected-resource"
-    for path, resource in ((f"{base}/mcp", "/mcp"), (base, "/mcp"), (f"{base}/mcp/files", "/mcp/files")):
-        status, body = await shown(there, path)
-        assert (status, body["resource"]) == (200, f"http://127.0.0.1:8080{resource}")
-
-
 async def test_metrics_are_in_the_format_of_prometheus(there: Bench):
-    reply = await probes(there.gateway, draining=lambda: False)["/metrics"].show()
+    answer = await ask_page(there, "GET", "/metrics")
 
-    assert dict(reply.headers)[b"content-type"].startswith(b"text/plain")
-    assert b"opagate_policy_ready 1.0" in reply.body
+    assert dict(answer.headers)[b"content-type"].startswith(b"text/plain")
+    assert b"opagate_policy_ready 1.0" in answer.body

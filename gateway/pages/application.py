@@ -1,0 +1,76 @@
+"""The Starlette application of all pages, and the refusals of paths and methods that it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.model.decision import Reason, Refusal
+from gateway.pages.documents import document_routes
+from gateway.pages.probes import probe_routes
+from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
+from gateway.pages.tasks import task_routes
+from gateway.protocol.error_codes import INVALID_REQUEST
+from gateway.steps.refusing import refuse_early
+from gateway.transport.edge import Client
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.steps.visit import Gateway
+
+_TOKEN_PATHS: Final = (
+    "/register",
+    "/authorize",
+    "/token",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+)
+"""The paths at which clients look for an authorization server that they take the gateway for."""
+
+
+def build_pages(configuration: Configuration, gateway: Gateway, *, is_draining: Callable[[], bool]) -> Starlette:
+    """Return the application of all pages."""
+    routes = [
+        *probe_routes(gateway, is_draining),
+        *task_routes(gateway),
+        *document_routes(configuration, gateway),
+    ]
+    handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}
+    pages = Starlette(routes=routes, exception_handlers=handlers)
+    # The target of a redirection would have the host that the caller named.
+    pages.router.redirect_slashes = False
+    return pages
+
+
+async def _refuse_path(gateway: Gateway, request: Request, _error: Exception) -> Response:
+    is_token_path = request.scope["path"].startswith(_TOKEN_PATHS)
+    return await _refuse(gateway, request, _NO_TOKENS if is_token_path else _NOTHING_HERE)
+
+
+async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -> Response:
+    return await _refuse(gateway, request, _ONLY_READ, allowed_methods(error))
+
+
+async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers: tuple[bytes, bytes]) -> Response:
+    """Record the refusal of a request whose caller is unknown, and answer with it."""
+    exchange = exchange_of(request)
+    return ReplyResponse(await refuse_early(gateway, refusal, Client(exchange.client_ip, exchange.headers)), *headers)
+
+
+def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
+    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
+
+
+_NOTHING_HERE: Final = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
+_NO_TOKENS: Final = _refusal(
+    404,
+    "request/path",
+    "This gateway issues no tokens and registers no clients.",
+    "Ask the authorization server that /.well-known/oauth-protected-resource names.",
+)
+_ONLY_READ: Final = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")

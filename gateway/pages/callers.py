@@ -1,0 +1,83 @@
+"""Pages for known callers: identity comes before the rest of the path, the method and the body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from gateway.model.caller import Principal
+from gateway.model.decision import Refusal
+from gateway.pages.responses import ReplyResponse
+from gateway.pipeline import for_caller
+from gateway.steps.refusing import note_refusal, refuse
+from gateway.steps.visit import Gateway, Visit
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gateway.steps.places import Place
+
+_KNOWN: Final = "opagate.known_caller"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCaller:
+    """A verified caller, and the circumstances of its request. A page calls `refuse`, `note_refusal` or `end` once."""
+
+    gateway: Gateway
+    visit: Visit
+    principal: Principal
+
+    @property
+    def arrived(self) -> float:
+        """Seconds since the epoch."""
+        return self.visit.arrived
+
+    async def read_body(self) -> bytes | Refusal:
+        """Return the body, or the refusal of a large or slow one. Raises `ClientGone`."""
+        return await self.visit.exchange.body()
+
+    async def refuse(self, refusal: Refusal) -> Response:
+        """Record a refusal, and return it in the form of MCP."""
+        return ReplyResponse(await refuse(self.gateway, self.visit, refusal, self.principal))
+
+    async def note_refusal(self, refusal: Refusal) -> None:
+        """Record a refusal that the page words by itself."""
+        await note_refusal(self.gateway, self.visit, refusal, self.principal)
+
+    def end(self) -> None:
+        """End the trace of a request that succeeded."""
+        self.visit.trace.end({"opagate.decision.id": self.visit.id}, failed=False)
+
+
+def known_caller(request: Request) -> KnownCaller:
+    """Return the caller of a page behind `KnownCallers`."""
+    return request.scope[_KNOWN]
+
+
+class KnownCallers:
+    """An ASGI application that verifies the caller, and then lets the application of the pages answer.
+
+    `name` is the name of the pages in traces.
+    """
+
+    def __init__(self, pages: ASGIApp, gateway: Gateway, name: str) -> None:
+        self._pages = pages
+        self._gateway = gateway
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway, exchange = self._gateway, scope["opagate.exchange"]
+        trace = gateway.tracing.start(exchange.headers, self._name)
+
+        async def answer(gateway: Gateway, visit: Visit, principal: Principal, _place: Place) -> None:
+            scope[_KNOWN] = KnownCaller(gateway, visit, principal)
+            await self._pages(scope, receive, send)
+
+        visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace)
+        refused = await for_caller(gateway, visit, answer)
+        if refused is not None:
+            await ReplyResponse(refused)(scope, receive, send)

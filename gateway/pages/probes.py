@@ -1,0 +1,67 @@
+"""Health, readiness and metrics, for the kubelet, balancers and Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.journal.chain import timestamp
+from gateway.pages.responses import ReplyResponse, json_response
+from gateway.protocol.replies import Reply
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.model.wire import JsonObject
+    from gateway.steps.visit import Gateway
+
+PROBES: Final[Mapping[str, bool]] = MappingProxyType({"/healthz": True, "/readyz": True, "/metrics": False})
+"""Path of each probe → whether it has a short answer that a web page of another site may read (see `Handlers.probes`).
+A short answer names no file, issuer, upstream or policy."""
+
+
+def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Route]:
+    """Return a route for each of `PROBES`."""
+
+    async def show_health(_request: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def show_readiness(request: Request) -> Response:
+        problems = {**list_problems(gateway), **({"gateway": "it is stopping"} if is_draining() else {})}
+        body: JsonObject = {"ready": not problems}
+        if request.scope["opagate.own_host"]:
+            body |= {"problems": problems, "policy": _describe_policy(gateway)}
+        return json_response(body, status=503 if problems else 200)
+
+    async def show_metrics(_request: Request) -> Response:
+        kind = (b"content-type", CONTENT_TYPE_LATEST.encode())
+        return ReplyResponse(Reply(200, (kind,), gateway.metrics.exposition()))
+
+    return [Route(path, show) for path, show in zip(PROBES, (show_health, show_readiness, show_metrics), strict=True)]
+
+
+def list_problems(gateway: Gateway) -> dict[str, str]:
+    """Return the problems that keep the gateway from serving: part → sentence for people."""
+    problems: dict[str, str] = {}
+    policy = gateway.policy.status()
+    if policy.problem is not None:
+        problems["policy"] = policy.problem
+    elif not policy.ready:
+        problems["policy"] = "no policy is in force"
+    if (problem := gateway.journal.problem()) is not None:
+        problems["journal"] = problem
+    for issuer in gateway.identities.status():
+        if not issuer.ready:
+            problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"
+    return problems
+
+
+def _describe_policy(gateway: Gateway) -> JsonObject:
+    status = gateway.policy.status()
+    since = timestamp(status.since) if status.since else None
+    return {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}

@@ -1,0 +1,84 @@
+"""`POST /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/complete` and `POST /tasks/{id}/cancel`, for known callers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from gateway.errors import GatewayError
+from gateway.model.decision import Reason, Refusal
+from gateway.pages.callers import KnownCallers, known_caller
+from gateway.pages.responses import ReplyResponse, allowed_methods
+from gateway.protocol.error_codes import REFUSED
+from gateway.steps.refusing import sentence
+from gateway.tasks.endpoints import End, Refused, refuse_task
+
+if TYPE_CHECKING:
+    from gateway.protocol.replies import Reply
+    from gateway.steps.visit import Gateway
+    from gateway.tasks.endpoints import TaskEndpoints
+
+_NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")
+_METHOD: Final = Reason("task/method", "This page is not asked in this way.", "Use the method that Allow names.")
+
+
+def task_routes(gateway: Gateway) -> list[Route]:
+    """Return the routes to the pages of tasks. The caller is verified before anything else is looked at."""
+    handlers = {404: _refuse_path, 405: _refuse_method, GatewayError: _refuse_failure}
+    pages = ExceptionMiddleware(Router(_inner_routes(gateway.tasks), redirect_slashes=False), handlers)
+    verified = KnownCallers(pages, gateway, "tasks")
+    return [Route("/tasks", verified), Route("/tasks/{rest:path}", verified)]
+
+
+def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
+    async def open_task(request: Request) -> Response:
+        caller = known_caller(request)
+        body = await caller.read_body()
+        if isinstance(body, Refusal):
+            return await caller.refuse(body)
+        return await _answer(request, await tasks.open(caller.principal, body, caller.arrived))
+
+    async def show_task(request: Request) -> Response:
+        caller = known_caller(request)
+        return await _answer(request, tasks.report(caller.principal, request.path_params["id"], caller.arrived))
+
+    async def end_task(how: End, request: Request) -> Response:
+        caller = known_caller(request)
+        return await _answer(request, await tasks.end(caller.principal, request.path_params["id"], how, caller.arrived))
+
+    return [
+        Route("/tasks", open_task, methods=["POST"]),
+        Route("/tasks/{id}", show_task),
+        Route("/tasks/{id}/complete", partial(end_task, "completed"), methods=["POST"]),
+        Route("/tasks/{id}/cancel", partial(end_task, "cancelled"), methods=["POST"]),
+    ]
+
+
+async def _answer(request: Request, reply: Reply) -> Response:
+    """Record a refusal, or the end of a request that succeeded."""
+    caller = known_caller(request)
+    if isinstance(reply, Refused):
+        await caller.note_refusal(Refusal(reply.status, reply.reason, REFUSED))
+    else:
+        caller.end()
+    return ReplyResponse(reply)
+
+
+async def _refuse_path(request: Request, _error: Exception) -> Response:
+    return await _answer(request, refuse_task(_NO_PAGE))
+
+
+async def _refuse_method(request: Request, error: Exception) -> Response:
+    return await _answer(request, refuse_task(_METHOD, None, allowed_methods(error)))
+
+
+async def _refuse_failure(request: Request, error: Exception) -> Response:
+    """Refuse a request that failed outside of the gateway: the journal cannot be written, or there is no more room."""
+    failure = cast("GatewayError", error)
+    reason = Reason(failure.code, sentence(failure.message), failure.remedy)
+    return await _answer(request, refuse_task(reason, 503))
