@@ -121,7 +121,7 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     transport = gateway.upstreams.get(upstream)
     if transport is None:
         return _unknown_upstream(upstream, gateway.upstreams, principal)
-    request = await admitted(gateway, visit, principal, message)
+    request = admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
     refused = (

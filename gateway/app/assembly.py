@@ -23,6 +23,7 @@ from gateway.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.history import History
 from gateway.identity.identities import Identities
+from gateway.inspection.caller_tokens import CallerTokens
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.entry import start_entry
@@ -100,6 +101,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             turns=LoopTurns(),
             hidden_tools=HiddenTools(),
             credential_chain=CredentialChain(origins, inspector.detector, worker),
+            caller_tokens=CallerTokens(inspector.detector.fingerprints),
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
         )

@@ -115,11 +115,11 @@ class Exposures:
 
 def expose(
     history: History, task: Task, target: Target, pieces: tuple[Piece, ...], *, request: str, now: float
-) -> JsonObject | None:
+) -> JsonObject | frozenset[str]:
     """Count the pieces of credentials in a message without a decision, or beside the arguments of a call.
 
-    `request` is its id. Returns the fields of an `exposed` entry, to be written before the message is sent. `None` if a
-    system would have half of a credential: then the message must not be sent. Raises `TaskExpired`.
+    `request` is its id. Returns the fields of an `exposed` entry, to be written before the message is sent. If a system
+    would have half of a credential, returns the fingerprint: the message must not be sent. Raises `TaskExpired`.
     """
     kept = history.find(task.id)
     if kept is None:
@@ -127,7 +127,7 @@ def expose(
     content = CallContent(pieces=pieces)
     found = history.exposures.complete(kept, history.state(kept), target, content)
     if found.sightings:
-        return None
+        return frozenset(item.fingerprint for item in found.sightings)
     event = Exposed(touch_of(target), found.exposed)
     history.fold(kept, event, now)
     fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}

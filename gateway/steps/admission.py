@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, Literal, cast
 
 from msgspec import structs
 
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
-from gateway.inspection import own_token
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
@@ -23,21 +21,12 @@ _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})
 
 
-async def admitted(
+def admitted(
     gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
 ) -> UpstreamRequest | Refusal:
     """The request as it would travel on, if all that it names is its caller's own."""
     exchange = visit.exchange
     headers = forwardable(visit, message)
-    body = message.body if message else b""
-    look = partial(own_token.is_carried, values_of(exchange.headers, b"authorization"), headers, body)
-    if await gateway.worker.run(len(body), look):
-        return _refusal(
-            400,
-            "request/own-token",
-            "The call carries the token with which it is made.",
-            "Keep your token in the Authorization header; it is for this gateway alone.",
-        )
     session = own_session(gateway.sessions, exchange, principal, message)
     if isinstance(session, Refusal):
         return session

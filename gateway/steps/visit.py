@@ -14,6 +14,7 @@ from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.history import History
 from gateway.identity.identities import Identities
+from gateway.inspection.caller_tokens import CallerTokens
 from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
 from gateway.journal.redaction import KnownCredentials
@@ -76,6 +77,7 @@ class Gateway:
     turns: LoopTurns
     hidden_tools: HiddenTools
     credential_chain: CredentialChain
+    caller_tokens: CallerTokens
     result_record: Callable[[], ResultRecord | None]
     """What is kept of a result, if anything is."""
     style: Literal["result", "protocol"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from gateway.inspection.credentials.base64_text import groups
 from gateway.inspection.credentials.decoders import base85, quoted_printable, uuencoded
 from gateway.inspection.credentials.fingerprint import bare
 from gateway.inspection.credentials.ruleset import compiled
@@ -47,6 +48,13 @@ _HEX_MARKS: Final = re.compile(rb"0[xX](?=[0-9A-Fa-f]{2})|\\x(?=[0-9A-Fa-f]{2})|
 _MARKED: Final = r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}"
 _HEX_MARKED: Final = compiled(_MARKED)
 _HEX_SIGN: Final = compiled(rf"{_HEX}|{_MARKED}")
+LONG_HIDDEN: Final = compiled(
+    rf"{groups(5)}|{_HEX_CHARACTER}{{12}}|{_MARKED.removesuffix('{5}')}{{15}}"
+    r"|[\x{e0020}-\x{e007e}]{8}|[\x{fe00}-\x{fe0f}\x{e0100}-\x{e01ef}]{8}",
+    groups=False,
+)
+"""Matches in what decodes to some fifteen bytes of text: base64, hex, and rows of characters without a look. Ordinary text
+hardly ever has it."""
 _BACKSLASH: Final = ord("\\")
 """As a number: to look for `bytes` in bytes costs thirty times as much, since CPython first tries whether they are one."""
 _PERCENT_SIGN: Final = ord("%")

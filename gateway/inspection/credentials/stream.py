@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import re
-import string
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from gateway.inspection.credentials.base64_text import eight_bytes
 from gateway.inspection.credentials.finding import Finding, Hit
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import unescaped
@@ -39,27 +39,7 @@ _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _READABLE: Final = compiled(r"[\t\n\r\x20-\x7e]{8,}")
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_ALPHABET: Final = (*string.ascii_uppercase, *string.ascii_lowercase, *string.digits, r"+\-", "/_")
-"""The letters of six bits each, in both alphabets (RFC 4648 sections 4 and 5)."""
-
-
-def _letters(accepted: Callable[[int], bool]) -> str:
-    """The letters whose six bits may be so, as a class of an expression."""
-    return f"[{''.join(letter for bits, letter in enumerate(_ALPHABET) if accepted(bits))}]"
-
-
-def _readable_base64() -> str:
-    """Matches in whatever decodes to eight readable bytes. Of four letters the first has the upper six bits of a byte,
-    the second the upper four of the next one, the third the upper two of the last."""
-    first = _letters(lambda bits: 8 <= bits < 32 or bits in {2, 3})
-    second = _letters(lambda bits: bits & 15 in {0, 2, 3, 4, 5, 6, 7})
-    third = _letters(lambda bits: bits & 3 < 2)
-    four = f"{first}{second}{third}{_letters(lambda _: True)}"
-    after_one, after_two = four[len(first) :], four[len(first) + len(second) :]
-    return f"{four}{four}{first}{second}|{after_one}{four}{first}{second}{third}|{after_two}{four}{four}{first}"
-
-
-_WRAPPED: Final = compiled(_readable_base64())
+_WRAPPED: Final = compiled(eight_bytes())
 _CUT_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
 _ESCAPES: Final = re.compile(
     rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from gateway.inspection import own_token
-from gateway.model.caller import Credentials, Principal
-from gateway.model.decision import Refusal
-from gateway.model.wire import Headers
 from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY
 from tests.requirements import requirement
-from tests.unit.harness import URL, Answer, Bench, call, message, modern, result
+from tests.unit.harness import Answer, Bench, call, message, modern, result
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 TASKS = "io.modelcontextprotocol/tasks"
@@ -117,38 +111,6 @@ async def test_ones_own_task_is_the_servers_to_answer_for(there: Bench, meta: di
 def error(answer: Answer) -> tuple[int, int]:
     """The status, and the code of JSON-RPC."""
     return answer.status, answer.json["error"]["code"]
-
-
-async def test_the_callers_own_token_does_not_travel_inside_a_call(there: Bench, monkeypatch: pytest.MonkeyPatch):
-    principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
-
-    async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
-        return principal
-
-    monkeypatch.setattr(there.gateway.identities, "identify", identify)
-    answer = await there.ask(
-        call(text="a.b.0123456789abcdefghij"), (b"authorization", b"Bearer a.b.0123456789abcdefghij")
-    )
-
-    assert answer.codes == ["request/own-token"]
-    assert there.upstream.sent == []
-
-
-async def test_a_long_call_is_looked_through_for_the_token_beside_the_event_loop(
-    there: Bench, monkeypatch: pytest.MonkeyPatch
-):
-    """A body of 7 MB in percent signs takes a third of a second, in which others would wait."""
-    look, threads = own_token.is_carried, list[str]()
-
-    def looked(authorization: Iterable[str], headers: Headers, body: bytes) -> bool:
-        threads.append(threading.current_thread().name.partition("_")[0])
-        return look(authorization, headers, body)
-
-    monkeypatch.setattr(own_token, "is_carried", looked)
-    for length in (10, 100_000):
-        assert (await there.ask(call(path="%61" * length))).status == 200
-
-    assert threads == ["MainThread", "worker"]
 
 
 async def test_a_trace_is_joined_and_passed_on(there: Bench):
