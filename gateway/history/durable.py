@@ -283,8 +283,8 @@ class _Rebuild:
 
 
 def _parties(fields: JsonObject) -> tuple[str, ...]:
-    """Return the parties of a task. An older release wrote none."""
-    return tuple(cast("Iterable[str]", fields.get("parties", ())))
+    """Return the parties of a task."""
+    return tuple(cast("Iterable[str]", fields["parties"]))
 
 
 _Taker = Callable[[_Rebuild, JsonObject], None]

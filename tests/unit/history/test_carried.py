@@ -447,25 +447,3 @@ def test_the_record_of_a_decision_names_the_tasks_that_it_rests_on_too():
     calls: list[Any] = [entry["history"] for entry in gateway.record.entries if entry["kind"] == "call"]
 
     assert [entry.get("carried") for entry in calls] == [None, [first.id]]
-
-
-def test_the_tasks_of_an_older_release_are_carried_on():
-    """They have keys of their tokens, and no parties."""
-    record = Record()
-    before = Gateway(new_history(), record)
-    for audience in "ab":
-        task = before.history.task(AGENT, 1000.0)
-        before.call(task, audience, None, words(ord(audience)))
-        before.history.find(task.id)
-        before = Gateway(new_history(), record)
-    entries: list[Any] = [dict(entry) for entry in record.entries]
-    for entry in entries:
-        if "history" in entry:
-            entry["history"] = {**entry["history"], "key": "00" * 16}
-            entry["history"].pop("parties", None)
-    after = new_history()
-
-    rebuild(after, entries, Restored())
-
-    task = after.task(AGENT, 1000.0)
-    assert len(after.readings_of(task)) == 2

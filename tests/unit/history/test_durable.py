@@ -157,6 +157,7 @@ def test_a_journal_without_entries_ends_before_the_first():
         {"task": None},
         {"principal": {}},
         {"effect": None, "history": {"event": "reserved", "key": "zz"}},
+        {"history": {"opened": 1000.0}},
     ],
 )
 def test_a_damaged_entry_is_an_error_that_says_which(damage: dict[str, Any]):

@@ -111,15 +111,6 @@ def test_an_amount_is_shared_as_places_are():
     assert room.full(principal("d").key, principal("d").parties, 1) == "shared"
 
 
-def test_a_caller_of_an_older_release_has_no_parties(room: Room):
-    """Its tasks count, and belong to no party."""
-    room.give("owner", (), 3)
-
-    assert room.held("owner") == 3
-    room.give("owner", (), -3)
-    assert room.used == 0
-
-
 def test_whatever_is_taken_and_given_back_the_sums_agree():
     random, room = Random(7), Room(200, 50)
     held: list[tuple[Principal, int]] = []
