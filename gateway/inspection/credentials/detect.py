@@ -28,6 +28,8 @@ from gateway.inspection.credentials.named import (
     NAMES,
     SHORT_NAMES,
     Strength,
+    after_references,
+    is_generated,
     placeholder,
     plausible,
     strength,
@@ -302,10 +304,13 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
     name = _name_of(text, at, after)
     if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
         return None
-    match = _VALUE.match(text, after)
+    begin = after_references(text, after)
+    match = _VALUE.match(text, begin)
     if match is None:
         return None
     start, end = match.span(match.lastindex or 0)
+    if begin > after and not is_generated(string(text[start:end])):
+        return None
     if name.sign.endswith(b">") and not name.sign.startswith((b":", b"=")) and not text.startswith(b"<", end):
         return None
     prefix = _PREFIX.match(text, start, end)
@@ -354,7 +359,9 @@ _JWT: Final = compiled(
     r"|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{1000,}))"
 )
 _JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
-_BEARER: Final = compiled(r"(?i)\b(?:bearer|dpop)[\s:]{1,4}[\"']?([A-Za-z0-9._~+/-]{16,}={0,2})")
+_BRACED: Final = r"\$?\{\{?[^{}\n]*\}\}?"
+"""A reference that stands before the rest of a token."""
+_BEARER: Final = compiled(rf"(?i)\b(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?([A-Za-z0-9._~+/-]{{16,}}={{0,2}})")
 _BASIC: Final = compiled(r"(?i)\bbasic\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
 _USERINFO: Final = compiled(
     r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:([^\s/\"'<>@:\x00]*):([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
@@ -416,8 +423,9 @@ def _userinfos(text: bytes) -> Iterator[Hit]:
     for match in _USERINFO.finditer(text):
         password = match.span(2) != (-1, -1)
         start, end = match.span(2 if password else 3)
-        value = unquote(string(text[start:end]))
-        if not placeholder(value) and (password or plausible(value, "token")):
+        written = string(text[start:end])
+        value = unquote(written)
+        if not placeholder(value) and not placeholder(written) and (password or plausible(value, "token")):
             user = unquote(string(match[1] or b"")) if password else ""
             yield Hit("userinfo", "userinfo", start, end, value, user=user)
 
@@ -461,7 +469,7 @@ _SIGNS: Final = (
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY",
     r"Private-Lines: [0-9]",
     r"eyJ[A-Za-z0-9_-]{8}",
-    r"(?i)(?:bearer|dpop)[\s:]{1,4}[\"']?[A-Za-z0-9._~+/-]{16}",
+    rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}",
     r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}",
     r"://[^\s/\"'<>@\x00]{3,}@",
     r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}",

@@ -86,11 +86,23 @@ _PLACEHOLDER: Final = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE: Final = re.compile(
-    r"[$%@#]?[{(<\[]|\$[A-Za-z_]|%[A-Za-z_]+%|process\.env|import\.meta|os\.(?:environ|getenv)|env[.:(\[]|ENV\[|getenv|secrets?\.|vars?\."
+    r"process\.env|import\.meta|os\.(?:environ|getenv)|env[.:(\[]|ENV\[|getenv|secrets?\.|vars?\."
     r"|config\.|settings\.|self\.|this\.|data\.|local\.|module\.|params?\.|args?\.|options?\.|ctx\.|request\.|req\.|arn:aws|projects/[^/]+/secrets"
-    r"|vault:|op://|file:|ref:|ssm:|sm://|cred://|secretsmanager|!|/(?:run|etc|var|home|usr|opt|mnt|secrets|tmp|app)/|~/|\./|\.\./|[A-Za-z]:\\"
+    r"|vault:|op://|file:|ref:|ssm:|sm://|cred://|secretsmanager|/(?:run|etc|var|home|usr|opt|mnt|secrets|tmp|app)/|~/|\./|\.\./|[A-Za-z]:\\"
     r"|https?://|data:|urn:|[A-Za-z_][\w.]*\(|&[a-z_]|\*[a-z_]+$",
 )
+_TEMPLATE: Final = re.compile(r"[$%@#]?[{(<\[]|\$[A-Za-z_]|%[A-Za-z_]\w*%|@[A-Za-z.]+\(|!")
+"""How a reference to another value begins, where templates, shells and workflows fill one in."""
+_FILLED_IN: Final = (
+    r"\$\{\{[^{}\r\n]{0,200}\}\}|[$#@]?\{\{[^{}\r\n]{0,200}\}\}|\{%[^{}\r\n]{0,200}%\}|[$#@]?\{[^{}\r\n]{0,200}\}|<%[^<>\r\n]{0,200}%>"
+    r"|\[\[[^\[\]\r\n]{0,200}\]\]|(?:\$|@[A-Za-z.]{1,40})\([^()\r\n]{0,200}\)|<[A-Za-z][A-Za-z0-9 ._-]{0,60}>|%[A-Za-z_][A-Za-z0-9_]{0,60}%"
+    r"|\$(?:env:)?(?:[A-Z_][A-Z0-9_]{0,60}|[a-z_][a-z0-9_]{0,60}|[a-z]{1,20}(?:[A-Z][a-z]{1,20}){1,6})(?![A-Za-z0-9])"
+    r"|![A-Za-z:]{1,40}(?![^\s])"
+)
+_REFERENCES: Final = re.compile(_FILLED_IN)
+_LEADING_REFERENCES: Final = re.compile(rf"(?:{_FILLED_IN})+".encode())
+_GIVEN: Final = re.compile(r"['\"]([^'\"]*)['\"]|:?[-=+?]([^{}]*)\}")
+"""A value inside a reference: a text in quotes, or the default of a shell's variable."""
 _WORDS: Final = frozenset(
     [
         "string",
@@ -228,6 +240,9 @@ _TIME: Final = re.compile(r"1[5-9]\d{8}(?:\d{3}){0,3}")
 """A time in seconds since 1970, or in thousandths and smaller parts of one."""
 _MEASURE: Final = re.compile(r"\d{4}-\d\d-\d\d|v?\d+(?:\.\d+)+(?:[-+]|$)|\d+(?:[.,]\d+)?[a-zµ%]{1,3}$|\d+/\d+")
 """Dates, versions, numbers with a unit and shares, which stand under `pass` in reports of tests."""
+_PARTED: Final = re.compile(r"[\s\"'`{}()<>\[\],;=]+")
+_UNREADABLE: Final = dict.fromkeys(map(ord, "\ufffd%"), " ")
+_SHORTEST_GENERATED: Final = 8
 _SHORT_WORD: Final = 11
 _DIGITS: Final = 10
 _LONG_NUMBER: Final = 20
@@ -272,8 +287,15 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     so that it is surely the whole value; prose asks for more."""
     if kind in {"code", "pin"}:
         return 4 <= len(value) <= 12 and _is_code(value, digits_alone=kind == "pin")
-    if not 6 <= len(value) <= _LONGEST or placeholder(value):
+    if not 6 <= len(value) <= _LONGEST:
         return False
+    if _holds_generated_beside_reference(value):
+        return True
+    return not placeholder(value) and _is_kind(value, kind, structured=structured)
+
+
+def _is_kind(value: str, kind: Strength, *, structured: bool) -> bool:
+    """Return whether a value that is no placeholder can be of a kind other than a code."""
     head = value[:_HEAD]
     mixed = _classes(head) > 1 and _digits(head) > 0
     if kind in {"token", "key"}:
@@ -308,12 +330,46 @@ def _is_phrase(value: str) -> bool:
 
 
 def placeholder(value: str) -> bool:
-    """Whether a value stands for one: a reference, an instruction to the reader, or filling."""
+    """Return whether a value stands for another: a reference, an instruction to the reader, or filling.
+
+    A reference with a generated value beside it, or in it as a default, is none.
+    """
+    if _TEMPLATE.match(value) is not None:
+        return not _holds_generated(_REFERENCES.sub(_given, value))
     if _REFERENCE.match(value) is not None or value.lower() in _WORDS:
         return True
+    if "\ufffd" in value:
+        # `%DB_PASSWORD%` is read as percent encoding, too.
+        return not _holds_generated(value.translate(_UNREADABLE))
     if len(value) <= 128 and _PLACEHOLDER.search(value) is not None:
         return True
     return not _varied(value)
+
+
+def after_references(text: bytes, at: int) -> int:
+    """Return the place in a text after the references that stand at `at`; `at` if there are none."""
+    match = _LEADING_REFERENCES.match(text, at)
+    return at if match is None else match.end()
+
+
+def is_generated(value: str) -> bool:
+    """Return whether a value can be nothing but a generated credential: it mixes letters and digits as no name does."""
+    return len(value) >= _SHORTEST_GENERATED and _digits(value) > 0 and not value.isdigit() and not is_ordinary(value)
+
+
+def _holds_generated_beside_reference(value: str) -> bool:
+    rest, count = _REFERENCES.subn(_given, value)
+    return count > 0 and _holds_generated(rest)
+
+
+def _given(reference: re.Match[str]) -> str:
+    return " ".join([" ", *(quoted or default for quoted, default in _GIVEN.findall(reference[0])), " "])
+
+
+def _holds_generated(text: str) -> bool:
+    return any(
+        is_generated(word) and _PLACEHOLDER.search(word) is None and _varied(word) for word in _PARTED.split(text)
+    )
 
 
 def _varied(value: str) -> bool:

@@ -157,6 +157,42 @@ def test_values_are_no_placeholders(value: str):
     assert not placeholder(value)
 
 
+REFERENCES = [
+    "${{ secrets.X }}", "${{secrets.NPM_TOKEN_V2}}", "${{ github.ref == 'x' && secrets.PROD_KEY1 || secrets.TEST_KEY1 }}", "${VAR}", "${VAR_1}",
+    "${DB_PASSWORD:-}", "${DB_PASSWORD:-postgres}", "${DB_PASSWORD:?must be set}", "$VAR", "$DB_PASS1", "$dbPassword", "$env:GITHUB_TOKEN1",
+    "$(cat /run/secrets/db_password1)", "{{ var }}", "{{ vault_db_password2 }}", "{{ .Values.auth.password }}", "{{ lookup('env', 'DB_PASS1') }}",
+    "<your-token>", "<YOUR_API_KEY_1>", "%DB_PASS1%", "#{Octopus.Password1}", "[[ .Secret1 ]]", "<%= ENV['TOKEN1'] %>", "!Ref DBPassword1",
+    "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/x1)", "{{resolve:secretsmanager:MySecret:SecretString:password1}}",
+]  # fmt: skip
+"""References of workflows, shells, templates and clouds."""
+GENERATED = "k7Qz93mW2tRx8bLn"
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_a_reference_is_no_credential_and_hides_none_beside_it(reference: str):
+    assert placeholder(reference)
+    assert not any(plausible(reference, kind) for kind in ("password", "pass", "token", "key"))
+    for value in (
+        f"{reference}{GENERATED}",
+        f"{reference}-{GENERATED}",
+        f"{GENERATED}{reference}",
+        f"{reference}_{GENERATED}_",
+    ):
+        assert all(plausible(value, kind) for kind in ("password", "pass", "token", "key")), value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"${{DB_PASSWORD:-{GENERATED}}}", f"${{X={GENERATED}}}", f"${{{{ secrets.X || '{GENERATED}' }}}}", f'{{{{ x | default("{GENERATED}") }}}}',
+        f"${GENERATED}", f"!{GENERATED}", f"[{GENERATED}", f"<b>{GENERATED}</b>",
+    ],
+)  # fmt: skip
+def test_a_generated_value_in_a_reference_or_behind_its_first_mark_is_a_credential(value: str):
+    assert plausible(value, "password")
+    assert not placeholder(value)
+
+
 def test_a_long_value_with_such_a_word_in_it_is_none():
     assert not placeholder("a1B2" + "example" + "q9W8e7R6t5Y4u3I2o1P0" * 8)
 
