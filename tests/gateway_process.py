@@ -143,9 +143,12 @@ def _wait_until_ready(gateway: GatewayProcess, port: int, within: float) -> None
 
 
 def open_policy(folder: Path) -> Path:
-    """A copy of the project's policy with one grant, for everybody and everything. Its denials stay in force."""
+    """Return a copy of the project's policy with one grant, for all callers and targets. Its denials stay in force.
+
+    The tests of the policy are left out: a gateway would run all of them at each start.
+    """
     policy = folder / "policy"
-    shutil.copytree(ROOT / "rego", policy)
+    shutil.copytree(ROOT / "rego", policy, ignore=shutil.ignore_patterns("*_test.rego"))
     (policy / "gateway/grants/data.yaml").write_text(ANYONE_ANYTHING, "utf-8")
     return policy
 

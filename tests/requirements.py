@@ -117,6 +117,9 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/obligation": Requirement(_FAULTS, "An obligation that is unknown or cannot be met is a refusal."),
         "fault/limit": Requirement(_FAULTS, "An answer beyond its limit is cut and recorded."),
         "fault/reload": Requirement(_FAULTS, "A policy that breaks leaves the last good one in force, and says so."),
+        "fault/slow-policy": Requirement(
+            _FAULTS, "A policy is tried in a process: calls go on, and the process ends with the gateway."
+        ),
         "fault/stale": Requirement("docs/operations.md#a-policy-that-gets-old", "With stale_after, a policy kept out for longer refuses all, and shows nothing."),
         "fault/stale-bundle": Requirement("docs/operations.md#a-policy-that-gets-old", "The same of an OPA that cannot fetch its bundle, or cannot use it."),
         "fault/start": Requirement(_FAULTS, "Without a policy the gateway does not listen."),

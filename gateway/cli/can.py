@@ -163,7 +163,7 @@ async def _decided(settings: Configuration, asked: JsonObject, call: Call) -> tu
     if section.engine.kind == "embedded":
         patient = section.engine.model_copy(update={"deadline": timedelta(seconds=_PATIENCE)})
         section = section.model_copy(update={"engine": patient})
-    policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
     await policy.start()
     try:
         decision = name_assumed_labels(await policy.decide(asked), call.target)

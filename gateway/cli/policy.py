@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
     from gateway.policy.folders import PolicyFolders
-    from gateway.policy.selftest import Test
+    from gateway.policy.selftest import PolicyTest
 
 app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine that will run it.", no_args_is_help=True)
 
@@ -80,7 +80,7 @@ def build(
     try:
         if folder.exists() and any(folder.iterdir()):
             raise ConfigurationError(f"{folder} is not empty", "name a new folder")
-        policy = loop.run(rego.build(places, folder))
+        policy = loop.run(rego.build(places, folder, _limit(path, grants, config)))
     except OSError as error:
         raise ConfigurationError(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
     out.print(f"wrote {folder}, revision {policy.revision}", markup=False)
@@ -102,7 +102,7 @@ def check(
 
     places = _folders(path, grants, overlay, config)
     with out.status("Checking the policy") if out.is_terminal else nullcontext():
-        found = loop.run(rego.checks(places))
+        found = loop.run(rego.checks(places, _limit(path, grants, config)))
     if as_json:
         emit(
             {
@@ -227,6 +227,11 @@ def _folders(path: Path | None, grants: Path | None, overlay: Path | None, confi
     return found
 
 
+def _limit(path: Path | None, grants: Path | None, config: Path | None) -> float:
+    """Return the processor time in seconds that an answer may take: half of the deadline."""
+    return policy_settings(path, grants, config).engine.deadline.total_seconds() / 2
+
+
 def _document(path: Path) -> JsonObject:
     """Raises `PolicyInput`."""
     from gateway.errors import PolicyInput
@@ -255,7 +260,7 @@ async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
     from gateway.policy import Policy
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
-    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
     await policy.start()
     try:
         return await policy.decide(document)
@@ -270,7 +275,7 @@ async def _visible(settings: PolicySettings, document: JsonObject) -> frozenset[
     asked = frozenset(
         str(item.get("id")) for item in (resources if isinstance(resources, list) else []) if isinstance(item, dict)
     )
-    policy = Policy.build(settings, supported=frozenset(), clock=time.time)
+    policy = Policy.build(settings, supported=frozenset(), clock=time.time, is_for_calls=False)
     await policy.start()
     try:
         return await policy.visible(document, asked)
@@ -299,7 +304,7 @@ def _show_checks(found: Sequence[Check], places: PolicyFolders) -> None:
                 out.print(f"  {finding}", markup=False)
 
 
-def _show_tests(embedded: Sequence[Test], opa: Sequence[Test] | None, failed: Sequence[str]) -> None:
+def _show_tests(embedded: Sequence[PolicyTest], opa: Sequence[PolicyTest] | None, failed: Sequence[str]) -> None:
     rows = table("engine", "passed", "failed")
     for name, tests in (("embedded", embedded), ("opa", opa or ())):
         if name == "opa" and opa is None:

@@ -22,19 +22,19 @@ from gateway.policy import (
     datafile,
     dialect,
     embedded,
-    fixtures,
     folders,
     overlay,
     path_check,
     selftest,
     shadowing,
+    trial,
 )
 from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.folders import PolicyFolders
-from gateway.policy.problems import DATA_FILES, DataFile
-from gateway.policy.selftest import Suite, Test
+from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
+from gateway.policy.selftest import PolicyTest, Suite
 from gateway.policy.syntax import Module, Problem
+from gateway.policy.trial import Trial
 
 _PROGRAM_SECONDS: Final = 120
 STATIC: Final[dict[str, Callable[[tuple[Module, ...], Bundle], list[Problem]]]] = {
@@ -45,6 +45,7 @@ STATIC: Final[dict[str, Callable[[tuple[Module, ...], Bundle], list[Problem]]]] 
 """The static checks, by their names in `opagate policy check`."""
 _COUNT = re.compile(r"^\d+ errors? occurred:\s*")
 LOADED: Final = "load and fixtures"
+SPEED: Final = "speed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +65,39 @@ class Check:
 # --- checks ------------------------------------------------------------------------------------------
 
 
-async def checks(places: PolicyFolders) -> Sequence[Check]:
-    """Return the gateway's own checks at load, and those of OPA and Regal, if they are here."""
+async def checks(places: PolicyFolders, limit: float) -> Sequence[Check]:
+    """Return the checks of a gateway at load, and the checks of OPA and Regal where there are such programs.
+
+    `limit` is the processor time of one answer, in seconds.
+    """
     begun = time.monotonic()
     try:
         policy = folders.read(places)
     except PolicyError as error:
         return [_check(LOADED, [f"{error.message}; {error.remedy}"], begun), *_skipped(error), _formatted(places)]
-    found = [await _loaded(policy), *_static(policy), _annotated(places.policy)]
+    loaded = await _tried(LOADED, policy, None)
+    found = [
+        loaded,
+        await _tried(SPEED, policy, limit) if loaded.state == "ok" else Check(SPEED, skipped="it is not loaded"),
+    ]
+    found += [*_static(policy), _annotated(places.policy)]
     found += [_readable(file, policy) for file in DATA_FILES]
     return [*found, _opa_check(places, policy), _formatted(places), _linted(places, policy)]
 
 
-async def build(places: PolicyFolders, folder: Path) -> Bundle:
+async def build(places: PolicyFolders, folder: Path, limit: float) -> Bundle:
     """Write the policy of these folders into one folder for OPA. Raise `PolicyBroken` if a gateway would refuse the policy,
     and `OSError`."""
-    policy = folders.read(places)
-    engine = Embedded(policy, deadline=60.0)
-    for file in DATA_FILES:
-        file.require(engine.problems(file), str(places.grants or places.policy / file.path))
-    await fixtures.require(_Untimed(engine))
+    policy, tests = folders.read_with_suites(places)
+    names = {file.name: str(places.policy / file.path) for file in DATA_FILES}
+    names |= {GRANTS.name: str(places.grants)} if places.grants else {}
+    await trial.require(Trial(policy, tests, limit, names))
     folders.write(policy, folder)
     return policy
 
 
 def _skipped(error: PolicyError) -> list[Check]:
-    names = (*STATIC, "annotations", *(file.name for file in DATA_FILES), "opa check", "regal")
+    names = (SPEED, *STATIC, "annotations", *(file.name for file in DATA_FILES), "opa check", "regal")
     return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in names]
 
 
@@ -99,21 +107,13 @@ def _formatted(places: PolicyFolders) -> Check:
     return _program("opa fmt", "opa", "fmt", "--list", own, says="is not formatted; run `opa fmt --write`")
 
 
-async def _loaded(policy: Bundle) -> Check:
+async def _tried(name: str, policy: Bundle, limit: float | None) -> Check:
     begun = time.monotonic()
     try:
-        await fixtures.require(_Untimed(Embedded(policy, deadline=60.0)))
+        await trial.require(Trial(policy, limit=limit))
     except PolicyError as error:
-        return _check(LOADED, [f"{error.message}; {error.remedy}"], begun)
-    return _check(LOADED, [], begun)
-
-
-class _Untimed:
-    def __init__(self, engine: Embedded) -> None:
-        self._engine = engine
-
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        return self._engine.answer(entrypoint, document)
+        return _check(name, [f"{error.message}; {error.remedy}"], begun)
+    return _check(name, [], begun)
 
 
 def _static(policy: Bundle) -> list[Check]:
@@ -173,24 +173,24 @@ def _check(name: str, findings: Sequence[str], begun: float) -> Check:
 # --- tests -------------------------------------------------------------------------------------------
 
 
-def suites(places: PolicyFolders) -> list[Suite]:
+def suites(places: PolicyFolders) -> Sequence[Suite]:
     """Return the tests to run for these folders: those of the overlay, if there is one. Raise `PolicyBroken`."""
-    policy = folders.read(places)
-    return folders.suites(places, policy) or [Suite(policy)]
+    policy, found = folders.read_with_suites(places)
+    return found or (Suite(policy),)
 
 
-def embedded_tests(tests: Sequence[Suite]) -> list[Test]:
+def embedded_tests(tests: Sequence[Suite]) -> list[PolicyTest]:
     """Run the `test_*` rules of suites in the embedded engine. Raise `PolicyBroken`."""
     return [test for suite in tests for test in selftest.run(suite)]
 
 
-def opa_tests(tests: Sequence[Suite]) -> list[Test] | None:
+def opa_tests(tests: Sequence[Suite]) -> list[PolicyTest] | None:
     """Run the same tests in a real OPA, on the same data. Return `None` if there is no OPA. Raise `PolicyBroken`."""
     opa = program("opa")
     return None if opa is None else [test for suite in tests for test in _opa_tests(opa, suite)]
 
 
-def _opa_tests(opa: str, suite: Suite) -> list[Test]:
+def _opa_tests(opa: str, suite: Suite) -> list[PolicyTest]:
     with _merged(suite.policy) as merged:
         done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(merged))
     try:
@@ -200,7 +200,7 @@ def _opa_tests(opa: str, suite: Suite) -> list[Test]:
     if not results and done.returncode not in {0, 2}:
         raise PolicyBroken(f"opa test failed: {' '.join(done.stderr.split())[:500]}", "mend what it names")
     return [
-        Test(
+        PolicyTest(
             f"{item['package'].removeprefix('data.')}.{item['name']}",
             _place(item["location"], merged),
             passed=not (item.get("fail") or item.get("error")),

@@ -159,7 +159,7 @@ async def _started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     still = chosen.model_copy(update={"reload": timedelta(days=3650), "stale_after": None})
-    policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+    policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
     await policy.start()
     stack.push_async_callback(policy.stop)
     return policy

@@ -89,6 +89,10 @@ class PolicySettings(Settings):
     overlay: FilePath | None = Field(
         default=None, description="A folder of own rules, beside the policy; `opagate policy init` writes one."
     )
+    require_tests: bool = Field(
+        default=True,
+        description="Whether the tests of a folder of your own, or of an overlay, must pass before it is put into force.",
+    )
     reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
     stale_after: Duration | None = Field(
         default=None,

@@ -79,10 +79,18 @@ class Embedded:
 
     @classmethod
     async def gradually(
-        cls, bundle: Bundle, *, deadline: float, thread_time: Callable[[], float] = time.thread_time
+        cls,
+        bundle: Bundle,
+        *,
+        deadline: float,
+        thread_time: Callable[[], float] = time.thread_time,
+        is_checked: bool = False,
     ) -> Embedded:
-        """The same while the event loop goes on: what may be done in any thread is done in another, the rest in steps."""
-        if (fault := await asyncio.to_thread(_fault, bundle)) is not None:
+        """Load a policy in steps, between which the event loop goes on. A thread makes the checks, unless they were made.
+
+        Raise `PolicyBroken`.
+        """
+        if not is_checked and (fault := await asyncio.to_thread(_fault, bundle)) is not None:
             raise fault
         steps = _Steps(bundle)
         for _ in steps:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.config import PolicySettings
 from gateway.errors import PolicyBroken
-from gateway.policy import bundle, embedded, overlay
+from gateway.policy import bundle, embedded, overlay, parse_cost
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.selftest import Suite
 
@@ -27,6 +27,11 @@ class PolicyFolders:
         return cls(settings.path or shipped(), settings.grants, settings.overlay)
 
     @property
+    def are_shipped(self) -> bool:
+        """Return whether all files come with opagate."""
+        return self.is_shipped and self.grants is None and self.overlay is None
+
+    @property
     def is_shipped(self) -> bool:
         """Return whether the policy, without the overlay, comes with opagate."""
         return self.policy.resolve() == shipped().resolve()
@@ -41,16 +46,38 @@ def shipped() -> Path:
 
 def read(folders: PolicyFolders) -> Bundle:
     """Return the policy in force for these folders. Raise `PolicyBroken`."""
+    return read_with_suites(folders)[0]
+
+
+def read_with_suites(folders: PolicyFolders) -> tuple[Bundle, tuple[Suite, ...]]:
+    """Return the policy in force for these folders, and its tests as the same reading found them. Raise `PolicyBroken`.
+
+    The tests of an own policy run without the overlay; the tests of an overlay run on both together.
+    """
     policy = bundle.read(folders.policy, folders.grants)
+    own = () if folders.is_shipped else (Suite(policy),)
+    if own:
+        _require_parsable(policy)
     if folders.overlay is None:
-        return policy
-    own = bundle.read_below(folders.overlay, overlay.ROOT, "policy.overlay")
+        return policy, own
+    merged = _with_overlay(policy, folders.overlay)
+    return merged, (*own, Suite(merged, f"{overlay.ROOT}/"))
+
+
+def _with_overlay(policy: Bundle, folder: Path) -> Bundle:
+    own = bundle.read_below(folder, overlay.ROOT, "policy.overlay")
     if not own.modules:
         raise PolicyBroken(
-            f"{folders.overlay} holds no Rego files",
+            f"{folder} holds no Rego files",
             "point policy.overlay at a folder of own rules, or leave it out; `opagate policy init` writes one",
         )
+    _require_parsable(own)
     return overlay.merge(policy, own, embedded.parse(own.modules))
+
+
+def _require_parsable(policy: Bundle) -> None:
+    parse_cost.require(policy.modules, parse_cost.MAX_RULES)
+    parse_cost.require(policy.tests, parse_cost.MAX_TESTS)
 
 
 def texts(folders: PolicyFolders) -> dict[str, str]:
@@ -67,19 +94,6 @@ def fingerprint(folders: PolicyFolders) -> Fingerprint:
     return bundle.fingerprint(
         [place for place in places if place is not None], () if folders.grants is None else (folders.grants,)
     )
-
-
-def suites(folders: PolicyFolders, policy: Bundle) -> list[Suite]:
-    """Return the tests of a policy that was read from these folders. Raise `PolicyBroken`.
-
-    The tests of an own policy run without the overlay; the tests of an overlay run on both together.
-    """
-    found: list[Suite] = []
-    if not folders.is_shipped:
-        found.append(Suite(bundle.read(folders.policy, folders.grants) if folders.overlay else policy))
-    if folders.overlay is not None:
-        found.append(Suite(policy, f"{overlay.ROOT}/"))
-    return found
 
 
 def write(policy: Bundle, folder: Path, *, with_tests: bool = False) -> None:

@@ -21,7 +21,7 @@ from gateway.errors import PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import grant_fits, verdict
+from gateway.policy import grant_fits, trial, verdict
 from gateway.policy.agreement import Agreement
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.folders import PolicyFolders
@@ -129,10 +129,14 @@ class Policy:
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
         on_event: Callable[[PolicyEvent], None] | None = None,
+        is_for_calls: bool = True,
     ) -> Policy:
-        """Raises `PolicyBroken` for settings that contradict each other. Nothing is loaded before `start`."""
+        """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
+
+        A policy that serves no calls (`is_for_calls`) is neither timed nor tested.
+        """
         return cls(
-            _source(settings, monotonic),
+            _source(settings, monotonic, is_for_calls=is_for_calls),
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),
@@ -261,13 +265,16 @@ def _stale_after(settings: PolicySettings) -> float:
     return math.inf if settings.stale_after is None else settings.stale_after.total_seconds()
 
 
-def _source(settings: PolicySettings, monotonic: Callable[[], float]) -> Source:
+def _source(settings: PolicySettings, monotonic: Callable[[], float], *, is_for_calls: bool) -> Source:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
+        folders = PolicyFolders.configured(settings)
         return PolicyFolder(
-            PolicyFolders.configured(settings),
+            folders,
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
+            trial=trial.require if is_for_calls and not folders.are_shipped else None,
+            require_tests=settings.require_tests,
         )
     server = OpaClient(engine)
     agreement = None

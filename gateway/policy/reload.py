@@ -1,17 +1,18 @@
-"""A policy folder kept in force: looked at, compiled, tried, and swapped whole, or left as it was.
+"""A policy folder kept in force: looked at, tried, compiled, and swapped whole, or left as it was.
 
-A changed folder is loaded once it has been still for one look, so that a copy under way is not taken for a policy. What
-cannot be loaded, has data that cannot be read in full, or answers a fixture badly is told as the `problem`; the last
-good policy stays in force, and `current` stays when that was last the newest. Reading is done in a thread. Compiling is
-not: an engine belongs to the thread that made it. It is done on the event loop in steps, between which calls are decided
-by the policy before.
+A changed folder is loaded once it has been still for one look: a copy under way is no policy. A policy stays out if it cannot
+be loaded or read in full, is too slow, or fails a fixture or a test. Then `problem` says why, the last good policy stays in
+force, and `current` keeps the time at which that policy was last the newest.
+
+Files are read in a thread, and the policy is tried in a process (`trial.py`). It is compiled on the event loop, in steps
+between which the policy before decides calls: an engine belongs to the thread that made it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
@@ -20,13 +21,16 @@ from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
+from gateway.policy.selftest import Suite
+from gateway.policy.trial import Trial
 
 _Read = TypeVar("_Read")
+_Suites = tuple[Suite, ...]
 _FAILED: Final = "the gateway failed while loading the policy; report this as a defect; the log has its place"
 
 
 class PolicyFolder:
-    """The embedded engine on a folder. `deadline` is in seconds of `thread_time`, and `monotonic` times looks."""
+    """The embedded engine on the folders of a policy. `deadline` is in seconds of `thread_time`, and `monotonic` times looks."""
 
     kind: Literal["embedded", "opa"] = "embedded"
 
@@ -37,14 +41,22 @@ class PolicyFolder:
         deadline: float,
         monotonic: Callable[[], float],
         thread_time: Callable[[], float] = time.thread_time,
+        trial: Callable[[Trial], Awaitable[None]] | None = None,
+        require_tests: bool = True,
     ) -> None:
+        """Take the folders, and what tries a policy. `trial` raises `PolicyBroken`; without a trial the policy is checked here,
+        and its speed and tests are not looked at."""
         self._folders = place
         self._deadline = deadline
         self._thread_time = thread_time
         self._monotonic = monotonic
+        self._trial = trial
+        self._require_tests = require_tests
         self._engine: Embedded | None = None
         self._loaded: Fingerprint = ()
         self._seen: Fingerprint = ()
+        self._tests = 0
+        """The hash of the tests that the policy in force has passed."""
         self._flaw: str | None = None
         """What is wrong with the policy that the folder had last; a problem of looking is over when one can look."""
         self.name = ""
@@ -60,11 +72,15 @@ class PolicyFolder:
         return self._engine.revision if self._engine else ""
 
     async def open(self) -> None:
-        """Load for the first time. Raises `PolicyBroken`."""
-        seen, found = await self._read()
-        # Nobody waits yet, and what a thread takes for it is memory that it would keep.
-        await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time))
+        """Load for the first time. Raise `PolicyError`."""
+        seen, found, suites = await self._read()
+        if self._trial is None:
+            # Nothing waits yet. A thread would keep the memory that the checks take.
+            await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time))
+        else:
+            await self._replace(await self._tried(found, suites))
         self._loaded = self._seen = seen
+        self._tests = hash(found.tests)
 
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
@@ -85,23 +101,43 @@ class PolicyFolder:
             return False
         if not still:
             return False
-        seen, found = await self._read()
+        seen, found, suites = await self._read()
         if seen != self._seen:
             return False
         self._loaded, self._flaw = seen, _FAILED
         changed = found.revision != self.revision
-        if changed:
-            await self._try(found)
+        await self._try(found, suites)
         self.problem, self._flaw, self.current = None, None, begun
         return changed
 
-    async def _try(self, found: Bundle) -> None:
-        """Put a policy into force, or remember what is wrong with it. Raises `PolicyError`."""
+    async def _try(self, found: Bundle, suites: _Suites) -> None:
+        """Put a changed policy into force, or remember what is wrong with it or with changed tests. Raise `PolicyError`."""
         try:
-            await self._replace(await Embedded.gradually(found, deadline=self._deadline, thread_time=self._thread_time))
+            if found.revision != self.revision:
+                await self._replace(await self._tried(found, suites))
+            elif self._require_tests and hash(found.tests) != self._tests:
+                await self._require_trial(found, suites)
+        except PolicyUnavailable:
+            self._loaded = ()  # the next look tries again
+            raise
         except PolicyError as error:
             self._flaw = _told(error)
             raise
+        self._tests = hash(found.tests)
+
+    async def _tried(self, found: Bundle, suites: _Suites) -> Embedded:
+        """Return an engine with a policy that has been tried. Raise `PolicyError`."""
+        await self._require_trial(found, suites)
+        is_checked = self._trial is not None
+        return await Embedded.gradually(
+            found, deadline=self._deadline, thread_time=self._thread_time, is_checked=is_checked
+        )
+
+    async def _require_trial(self, found: Bundle, suites: _Suites) -> None:
+        if self._trial is None:
+            return
+        places = {file.name: self._place(file) for file in DATA_FILES}
+        await self._trial(Trial(found, suites if self._require_tests else (), self._deadline / 2, places))
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         if self._engine is None:
@@ -115,9 +151,9 @@ class PolicyFolder:
     async def aclose(self) -> None:
         self._engine = None
 
-    async def _read(self) -> tuple[Fingerprint, Bundle]:
+    async def _read(self) -> tuple[Fingerprint, Bundle, _Suites]:
         seen = await read_in_thread(folders.fingerprint, self._folders)
-        return seen, await read_in_thread(folders.read, self._folders)
+        return seen, *await read_in_thread(folders.read_with_suites, self._folders)
 
     def _place(self, file: DataFile) -> str:
         own = self._folders.grants if file is GRANTS else None
@@ -125,8 +161,9 @@ class PolicyFolder:
 
     async def _replace(self, engine: Embedded) -> None:
         try:
-            for file in DATA_FILES:
-                file.require(engine.problems(file), self._place(file))
+            if self._trial is None:
+                for file in DATA_FILES:
+                    file.require(engine.problems(file), self._place(file))
             name = await fixtures.require(_Patient(engine))
         except PolicyBroken:
             raise
@@ -138,8 +175,8 @@ class PolicyFolder:
 async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:
     """Return the result of reading in a thread. Raise `PolicyBroken`.
 
-    The exception is made anew here. A thread keeps its exceptions for a moment, with all frames of their tracebacks. An
-    engine in a frame would end in the wrong thread.
+    A thread keeps its work for a moment, and the frames of its exceptions; an engine in them would end in the wrong thread. So
+    the work knows the folders alone, and the exception is made anew here.
     """
 
     def outcome() -> _Read | PolicyBroken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.policy import embedded, shadowing, syntax, verdict
@@ -19,7 +19,7 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PolicyTest:
     """One `test_*` rule and its outcome. `place` is its file and line; `detail` says why it did not pass."""
 
     name: str
@@ -28,8 +28,11 @@ class Test:
     detail: str = ""
 
 
-def run(suite: Suite) -> Iterator[Test]:
-    """Run tests, each on its own, in order of their files. Raise `PolicyBroken` if the policy or a test cannot be read."""
+def run(suite: Suite, starting: Callable[[str, str], object] = lambda _name, _place: None) -> Iterator[PolicyTest]:
+    """Run tests, each on its own, in order of their files. Raise `PolicyBroken` if the policy or a test cannot be read.
+
+    `starting` is called with the name and the place of each test before it runs.
+    """
     policy = suite.policy
     modules = embedded.parse((*policy.modules, *policy.tests))
     # Data in the place of a test, or of a rule that tests share, would make any test pass.
@@ -41,12 +44,13 @@ def run(suite: Suite) -> Iterator[Test]:
     for rule in found:
         if rule.path[-1].startswith("test_") and rule.path not in seen:
             seen.add(rule.path)
+            starting(".".join(rule.path[1:]), rule.place)
             yield _run(engine, ".".join(rule.path), rule.place)
 
 
-def _run(engine: Engine, rule: str, place: str) -> Test:
+def _run(engine: Engine, rule: str, place: str) -> PolicyTest:
     name = rule.removeprefix("data.")
     answer, failure = embedded.value(engine, rule)
     if failure or answer == verdict.UNDEFINED:
-        return Test(name, place, passed=False, detail=failure or "it has no value")
-    return Test(name, place, passed=answer is True, detail="" if answer is True else "it is not true")
+        return PolicyTest(name, place, passed=False, detail=failure or "it has no value")
+    return PolicyTest(name, place, passed=answer is True, detail="" if answer is True else "it is not true")

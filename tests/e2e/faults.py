@@ -7,6 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
+from tests import tiny_policy
 from tests.e2e.wire import JSON, Answer, Caller, Sent, page
 from tests.gateway_process import GatewayProcess, open_config
 from tests.servers.echo import Recorder
@@ -20,6 +21,32 @@ def config(echo: ServerProcess, tree: Path, more: str = "", engine: str = "{kind
         base.replace("policy: {engine: {kind: embedded, deadline: 5s},", f"policy: {{reload: 50ms, engine: {engine},")
         + more
     )
+
+
+SLOW = """package overlay.slow
+
+# METADATA
+# title: Slow
+# custom: {code: acme/slow, message: Slow., remedy: None., controls: []}
+denials contains {"code": "acme/slow", "facts": []} if {
+	CONDITION
+	_takes_half_a_second
+}
+
+hides(_) if {
+	CONDITION
+	_takes_half_a_second
+}
+
+_takes_half_a_second if count({[i, j, k] | some i, _ in _many; some j, _ in _many; some k, _ in _many}) == 0
+
+_many := split("LETTERS", "")
+""".replace("LETTERS", "x" * 60)
+
+
+def slow_overlay(folder: Path, condition: str) -> Path:
+    """Write an overlay that is slow where this condition holds, which no trial can know, and return its folder."""
+    return tiny_policy.write(folder / "slow", {"slow/slow.rego": SLOW.replace("CONDITION", condition)})
 
 
 def refused(answer: Answer, code: str, recorder: Recorder) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +16,7 @@ import pytest
 
 from tests import tiny_policy
 from tests.e2e.conftest import policy
-from tests.e2e.faults import config, problems, refused, vanishing
+from tests.e2e.faults import config, problems, refused, slow_overlay, vanishing
 from tests.e2e.running import BundleServer, Opa, leave, mortal_gateway
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
@@ -300,10 +302,100 @@ def test_an_answer_beyond_the_time_that_policy_allows_is_cut(by_text: GatewayPro
 
 @requirement("fault/late", "invariant/10")
 def test_an_engine_that_is_late_refuses(echo_server: ServerProcess, recorder: Recorder, tmp_path: Path):
-    engine = "{kind: embedded, deadline: 0.001ms}"
-    with running_gateway(config(echo_server, policy(tmp_path), engine=engine), tmp_path) as gateway:
+    """No trial can know every argument, so a rule may be slow on one call and pass the trial."""
+    overlay = slow_overlay(tmp_path, 'input.arguments.text == "slow"')
+    settings = config(
+        echo_server, policy(tmp_path), engine=f"{{kind: embedded, deadline: 100ms}}, overlay: '{overlay}'"
+    )
+    with running_gateway(settings, tmp_path) as gateway:
+        assert Caller(gateway).call("echo", text="quick").text == "quick"
         recorder.take()
-        refused(Caller(gateway).call("echo"), "policy/late", recorder)
+        refused(Caller(gateway).call("echo", text="slow"), "policy/late", recorder)
+
+
+@requirement("fault/slow-policy")
+def test_a_deadline_that_the_policy_cannot_keep_keeps_the_gateway_from_starting(
+    echo_server: ServerProcess, tmp_path: Path
+):
+    settings = config(echo_server, policy(tmp_path), engine="{kind: embedded, deadline: 0.001ms}")
+
+    with pytest.raises(AssertionError, match="ended with 2"), running_gateway(settings, tmp_path):
+        pass
+    printed = (tmp_path / "gateway.log").read_text("utf-8")
+    assert "ms of processor time" in " ".join(printed.split())
+    assert "Traceback" not in printed
+
+
+ENDLESS_TEST = """package endless_test
+
+test_endless if count({[i, j, k, l] |
+	some i in numbers.range(1, 1000)
+	some j in numbers.range(1, 1000)
+	some k in numbers.range(1, 1000)
+	some l in numbers.range(1, 1000)
+	i + j + k + l < 0
+}) == 1
+"""
+
+
+def trials(gateway: int) -> list[int]:
+    """Return the processes in which a gateway tries a policy."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{gateway}/task").iterdir():
+        for child in (thread / "children").read_text("utf-8").split():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if b"trial_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found
+
+
+def is_over(process: int) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{process}/status").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@requirement("fault/slow-policy")
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway(
+    echo_server: ServerProcess, tmp_path: Path, end: signal.Signals
+):
+    tree = policy(tmp_path)
+    with mortal_gateway(config(echo_server, tree), tmp_path) as gateway:
+        (tree / "endless_test.rego").write_text(ENDLESS_TEST, "utf-8")
+        until(lambda: trials(gateway.process.pid))
+        (trial,) = trials(gateway.process.pid)
+
+        assert [Caller(gateway).call("echo", text=f"{number}").text for number in range(20)] == [*map(str, range(20))]
+        assert trials(gateway.process.pid) == [trial]
+        gateway.process.send_signal(end)
+
+        assert gateway.process.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
+        until(lambda: is_over(trial))
+        assert "Traceback" not in gateway.printed()
+
+
+@requirement("fault/slow-policy")
+def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: ServerProcess, tmp_path: Path):
+    tree = policy(tmp_path)
+    (tree / "endless_test.rego").write_text(ENDLESS_TEST, "utf-8")
+    (tmp_path / "gateway.yaml").write_text(f"listen: 127.0.0.1:{free_port()}\n{config(echo_server, tree)}", "utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "gateway.yaml")],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as starting:
+        until(lambda: trials(starting.pid))
+        (trial,) = trials(starting.pid)
+
+        starting.send_signal(signal.SIGTERM)
+        printed, _ = starting.communicate(timeout=20)
+
+    assert b"Traceback" not in printed
+    assert starting.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+    until(lambda: is_over(trial))
 
 
 @requirement("fault/reload")

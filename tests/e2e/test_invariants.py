@@ -17,6 +17,7 @@ import pytest
 
 from tests import tiny_policy
 from tests.e2e.conftest import GRANTS, policy
+from tests.e2e.faults import slow_overlay
 from tests.e2e.systems import Agent, agent
 from tests.e2e.wire import META, Caller, Sent, call, caller, entries, legacy, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, open_config, running_gateway
@@ -445,7 +446,9 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
 def test_invariant_10_when_what_decides_is_slow_the_answer_is_no(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
-    setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}).replace("deadline: 5s", "deadline: 0.001ms")
+    overlay = slow_overlay(tmp_path, 'input.subject.properties.issuer == "urn:opagate:anonymous"')
+    setup = open_config(policy(tmp_path), {"echo": echo_server.mcp})
+    setup = setup.replace("deadline: 5s}", f"deadline: 100ms}}, overlay: '{overlay}'")
     with running_gateway(setup, tmp_path) as gateway:
         recorder.take()
         answers = [Caller(gateway).call("echo") for _ in range(20)]

@@ -430,7 +430,9 @@ async def test_a_broken_policy_stops_the_start(tree: Tree):
 
 async def test_a_late_embedded_engine_is_refused(tree: Tree):
     engine = EmbeddedEngine(deadline=timedelta(microseconds=1))
-    policy = Policy.build(PolicySettings(path=tree({}), engine=engine), supported=frozenset(), clock=lambda: 0.0)
+    policy = Policy.build(
+        PolicySettings(path=tree({}), engine=engine), supported=frozenset(), clock=lambda: 0.0, is_for_calls=False
+    )
     await policy.start()
 
     assert _only(await policy.decide(AGENT)) == "policy/late"

@@ -29,15 +29,18 @@ found contains {"upstream": "", "index": 0, "problem": "upstreams is missing, or
 	not _mapping
 }
 
-found contains {"upstream": upstream, "index": i, "problem": sprintf("the id %q is given twice", [grant.id])} if {
+found contains {"upstream": place[0], "index": place[1], "problem": sprintf("the id %q is given twice", [id])} if {
+	some id, places in _places
+	count(places) > 1
+	some place in places
+}
+
+# Where each id stands, so that no grant has to be compared with each other.
+_places[id] contains [upstream, i] if {
 	some upstream, list in data.gateway.grants.upstreams
 	is_array(list)
 	some i, grant in list
-	some other_upstream, other_list in data.gateway.grants.upstreams
-	is_array(other_list)
-	some j, other in other_list
-	[upstream, i] != [other_upstream, j]
-	grant.id == other.id
+	id := grant.id
 }
 
 # METADATA

@@ -1,0 +1,114 @@
+"""A policy is tried in a process of its own before it is put into force.
+
+The engine cannot be interrupted and holds the event loop, so a slow rule or test would hold up every call. The process has its
+own loop, a lower priority, and bounds on its processor time and memory. On Linux it ends with the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from gateway.errors import PolicyBroken, PolicyUnavailable
+from gateway.policy.bundle import Bundle
+from gateway.policy.selftest import Suite
+
+_PATIENCE: Final = 600
+"""Seconds until a trial that gets no processor time is given up."""
+_INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A policy to be tried. `limit` is the processor time in seconds that one answer may take; `None` is no limit. `places`
+    has the name of a data file for people, by `DataFile.name`; the policy judges the data files named there."""
+
+    policy: Bundle
+    suites: tuple[Suite, ...] = ()
+    limit: float | None = None
+    places: dict[str, str] = field(default_factory=dict[str, str])
+    seconds: int = 60
+    """Processor time of the whole trial."""
+    memory: int = 2 * 2**30
+    """Bytes that the process may take."""
+
+
+async def require(trial: Trial) -> None:
+    """Try a policy in a process. Raise `PolicyBroken` for a policy that cannot be put into force, and `PolicyUnavailable` if it
+    could not be tried."""
+    process = await _started()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            written, _ = await process.communicate(msgspec.json.encode(trial))
+    except TimeoutError:
+        raise PolicyUnavailable(f"the policy was not tried within {_PATIENCE} s", "free some processor time") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    _require_good(trial, _lines(written), process.returncode or 0)
+
+
+async def _started() -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "gateway.policy.trial_process",
+            env=_environment(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise PolicyUnavailable(
+            f"the process that tries a policy cannot be started: {error.strerror}",
+            "allow the gateway one more process, and 100 MB of memory for it",
+        ) from None
+
+
+def _environment() -> dict[str, str]:
+    """Return what the process needs to find this code. The environment of the gateway holds secrets."""
+    own = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**own, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+
+def _lines(written: bytes) -> list[dict[str, Any]]:
+    """Return the lines that the process wrote; its end may have cut the last."""
+    found: list[dict[str, Any]] = []
+    for line in written.splitlines():
+        with suppress(msgspec.DecodeError):
+            found.append(cast("dict[str, Any]", msgspec.json.decode(line)))
+    return found
+
+
+def _require_good(trial: Trial, lines: list[dict[str, Any]], status: int) -> None:
+    last = lines[-1] if lines else {}
+    if last.get("good") is True:
+        return
+    if "problem" in last:
+        raise PolicyBroken(str(last["problem"]), str(last["remedy"]))
+    place = str(last.get("at", "before it began"))
+    if status == -signal.SIGXCPU:
+        raise PolicyBroken(
+            f"the policy took more than {trial.seconds} s of processor time to be tried, and was at {place}",
+            "simplify the rule or the test there",
+        )
+    if status == -signal.SIGABRT:
+        raise PolicyBroken(
+            f"the policy took more than {trial.memory >> 20} MiB of memory to be tried, and was at {place}",
+            "simplify the rule or the test there, or make the data smaller",
+        )
+    raise PolicyBroken(
+        f"the process that tried the policy ended with status {status}, and was at {place}",
+        "look at the rule or the test there; a process that is killed may have lacked memory; save a file to try again",
+    )

@@ -1,0 +1,171 @@
+"""Probes reach the grant that they are for, whichever caller, target and arguments it asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway.policy import bundle, document, embedded, probes
+from gateway.policy.engine import Engine
+from gateway.policy.folders import shipped
+from gateway.policy.probes import Grant, Probe
+
+USUAL: dict[str, Any] = {"id": "g", "agents": ["spiffe://corp/agent/*"], "issuers": ["https://idp.example"]}
+TOOL: dict[str, Any] = {**USUAL, "tools": ["send_*"]}
+GRANTS: list[dict[str, Any]] = [
+    TOOL,
+    {**TOOL, "approval": True},
+    {**TOOL, "effects": ["write"]},
+    {**TOOL, "effects": ["mint", "read"]},
+    {**TOOL, "sensitivity": "restricted"},
+    {**TOOL, "sensitivity": "public"},
+    {**TOOL, "users": ["*@corp.example"], "groups": ["sre", "staff"], "scopes": ["mail.send", "mail.read"]},
+    {**TOOL, "auth_methods": ["spiffe-x509"]},
+    {**TOOL, "environments": ["production"], "tenants": ["acme"]},
+    {**USUAL, "resources": ["file:///notes/*"]},
+    {**USUAL, "prompts": ["summary"]},
+    {**USUAL, "agents": ["*"], "issuers": ["*"], "tools": ["*"]},
+    {**TOOL, "arguments": ["to", "cc"], "when": {"/to": {"present": True}}},
+    {**TOOL, "when": {"/to": {"matches": r"[A-Za-z0-9._+-]+@corp\.example", "max_items": 5}}},
+    {**TOOL, "when": {"/to": {"matches": "[a-z]{3}"}, "/cc": {"matches": "[0-9]+", "optional": True}}},
+    {**TOOL, "when": {"/a/b": {"one_of": ["x", "y"]}, "/a/c": {"equals": {"d": 1}}, "/~1e": {"equals": None}}},
+    {**TOOL, "when": {"/path": {"under": "reports"}, "/url": {"host_in": ["*.corp.example"]}}},
+    {**TOOL, "when": {"/n": {"min": 3, "max": 9}, "/m": {"max": 4}, "/force": {"absent": True}}},
+]  # fmt: skip
+
+
+def _engine(grants: Mapping[str, Any]) -> Engine:
+    policy = bundle.read(shipped())
+    data = json.loads(policy.data)
+    data["gateway"]["grants"]["upstreams"] = grants
+    return embedded.loaded(policy.modules, json.dumps(data))
+
+
+def _is_granted(engine: Engine, probe: Probe) -> bool:
+    engine.set_input_json(document.encode(probe.input).decode())
+    return embedded.value(engine, "data.gateway.grants.granted")[0] in {"at once", "after approval"}
+
+
+@pytest.mark.parametrize("fields", GRANTS, ids=str)
+@pytest.mark.parametrize("upstream", ["mail", "*"])
+def test_the_first_call_for_a_grant_is_granted(fields: dict[str, Any], upstream: str):
+    engine = _engine({upstream: [fields]})
+    calls = [
+        item
+        for item in probes.probes({upstream: [Grant(upstream, 0, fields)]})
+        if item.grants and item.entrypoint == "decision"
+    ]
+
+    assert _is_granted(engine, calls[0])
+
+
+@pytest.mark.parametrize("pointer", ["/to", "/a/b/c"])
+def test_another_call_holds_for_no_expression(pointer: str):
+    fields = {**TOOL, "when": {pointer: {"matches": "[a-z]{3}"}}}
+    engine = _engine({"mail": [fields]})
+    calls = [
+        item
+        for item in probes.probes({"mail": [Grant("mail", 0, fields)]})
+        if item.words == "tools/call of mail/send_x"
+    ]
+
+    assert [_is_granted(engine, call) for call in calls] == [True, False]
+
+
+def test_every_name_of_a_grant_is_called_and_listed():
+    fields = {**USUAL, "tools": ["a", "b*"], "resources": ["c"], "prompts": ["d"]}
+    found = list(probes.probes({"mail": [Grant("mail", 0, fields)]}))
+
+    assert [item.words for item in found if item.entrypoint == "decision" and item.grants] == [
+        "tools/call of mail/a",
+        "tools/call of mail/bx",
+        "resources/read of mail/c",
+        "prompts/get of mail/d",
+    ]
+    (listed,) = [item for item in found if item.entrypoint == "visibility"]
+    assert len(listed.input["resources"]) == 4  # pyright: ignore[reportArgumentType]
+
+
+def test_grants_with_more_conditions_come_first_and_upstreams_take_turns():
+    def grant(upstream: str, index: int, conditions: int) -> Grant:
+        when = {f"/{number}": {"present": True} for number in range(conditions)}
+        return Grant(upstream, index, {**USUAL, "tools": [f"t{conditions}"], "when": when})
+
+    found = probes.probes({"a": [grant("a", 0, 1), grant("a", 1, 2)], "b": [grant("b", 0, 4)], "*": []})
+    words = list(dict.fromkeys(item.words for item in found))
+
+    assert words == [
+        "tools/call with many long arguments",
+        "tools/call of b/t4",
+        "tools/call of a/t2",
+        "a list of b",
+        "a list of a",
+        "tools/call of a/t1",
+    ]
+
+
+def test_a_probe_names_the_grants_of_its_upstream_and_of_all():
+    near, far = Grant("mail", 0, TOOL), Grant("*", 0, TOOL)
+    found = [item for item in probes.probes({"mail": [near], "*": [far]}) if item.words == "tools/call of mail/send_x"]
+
+    assert found[0].grants == (near, far)
+    assert str(near) == "'mail', grant 1 (g)"
+
+
+NO_GRANTS: list[Any] = [
+    None,
+    {},
+    {"gateway": {"grants": {"upstreams": []}}},
+    {"gateway": {"grants": {"upstreams": {"a": 1, "b": [1, None, []], "c": {}}}}},
+]
+
+
+@pytest.mark.parametrize("data", NO_GRANTS, ids=str)
+def test_data_that_are_no_grants_ask_nothing_of_them(data: object):
+    assert [item for item in probes.probes(probes.grants_in(data)) if item.grants] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tools": "x", "agents": 3},
+        {"tools": ["a"], "when": []},
+        {
+            "tools": ["a"],
+            "when": {"/a": 1, "b": {}, "": {"matches": 1}, "/a/b": {"max_items": "x"}, "/c": {"matches": "("}},
+        },
+        {"tools": ["a", 1], "effects": ["fly"], "sensitivity": {}, "auth_methods": ["x"], "approval": 1},
+        {
+            "tools": ["a"],
+            "when": {"/a": {"one_of": []}, "/b": {"host_in": [1]}, "/c": {"equals": None}, "/d": {"min": True}},
+        },
+    ],
+    ids=str,
+)
+def test_a_grant_that_cannot_be_read_is_no_obstacle(fields: dict[str, Any]):
+    for probe in probes.probes({"mail": [Grant("mail", 0, fields)]}):
+        assert document.encode(probe.input)
+
+
+def test_the_shipped_grants_are_all_reached():
+    data = json.loads(bundle.read(shipped()).data)
+    engine = _engine(data["gateway"]["grants"]["upstreams"])
+    grants = probes.grants_in(data)
+    reached = {
+        grant.fields["id"]
+        for upstream, listed in grants.items()
+        for grant in listed
+        if any(_is_granted(engine, item) for item in probes.probes({upstream: [grant]}) if item.grants)
+    }
+
+    assert reached == {grant.fields["id"] for listed in grants.values() for grant in listed}
+
+
+def test_expressions_are_those_of_matches():
+    fields = {"when": {"/a": {"matches": "x"}, "/b": {"under": "y"}, "/c": {"matches": 1}}}
+
+    assert list(probes.expressions(Grant("mail", 0, fields))) == [("/a", "x")]
