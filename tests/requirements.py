@@ -46,7 +46,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "mcp/no-session": Requirement(f"{_HTTP}#backward-compatibility", "The stateless era ignores session headers."),
         "mcp/pagination": Requirement(f"{_NEW}/server/utilities/pagination", "Cursors are kept, also of emptied pages."),
         "mcp/caching": Requirement(f"{_NEW}/server/utilities/caching", "A filtered list is private."),
-        "mcp/list-filter": Requirement("docs/policy/writing-policy.md#2-the-line", "Lists show what policy shows, replayed ones too."),
+        "mcp/list-filter": Requirement("docs/policy/shipped-policy.md#2-the-line", "Lists show what policy shows, replayed ones too."),
         "mcp/subscriptions": Requirement(f"{_NEW}/basic/patterns/subscriptions", "News arrives; the acknowledgement is first."),
         "mcp/keep-alive": Requirement(f"{_HTTP}#receiving-messages", "An idle stream gets comments between its events."),
         "mcp/server-requests": Requirement(f"{_NEW}/client/elicitation, sampling and roots", "Sampling, elicitation and roots work on both wires."),

@@ -278,8 +278,8 @@ def _annotation(file: Path, line: int) -> str:
 
 @pytest.fixture
 def with_the_page(tmp_path: Path) -> Path:
-    """The shipped policy and the family that docs/policy/writing-policy.md makes."""
-    page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
+    """The shipped policy and the family that docs/policy/shipped-policy.md makes."""
+    page = (ROOT / "docs/policy/shipped-policy.md").read_text("utf-8")
     blocks = [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in _INDENTED.findall(page)]
     rule = next(block for block in blocks if "package gateway.denials.tickets\n" in block)
     test = next(block for block in blocks if "package gateway.denials.tickets_test\n" in block)
@@ -348,7 +348,7 @@ def test_make_policy_has_nothing_against_the_rule_that_the_page_makes(
 
 
 def test_the_fixture_that_the_page_makes_holds(with_the_page: Path):
-    page = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
+    page = (ROOT / "docs/policy/shipped-policy.md").read_text("utf-8")
     block = next(block for block in _INDENTED.findall(page) if "expect:" in block)
     fixture = yaml.safe_load(block)[0]
     call = yaml.safe_load((ROOT / "tests/policy/fixtures/bases.yaml").read_text("utf-8"))["read"]

@@ -308,7 +308,7 @@ def _show_tests(embedded: Sequence[PolicyTest], opa: Sequence[PolicyTest] | None
     rows = table("engine", "passed", "failed")
     for name, tests in (("embedded", embedded), ("opa", opa or ())):
         if name == "opa" and opa is None:
-            rows.add_row("opa", "", styled("skipped", "not here; `make tools` installs it"))
+            rows.add_row("opa", "", styled("skipped", "not on the PATH"))
             continue
         passed = sum(item.passed for item in tests)
         rows.add_row(
@@ -329,7 +329,7 @@ def _show_tests(embedded: Sequence[PolicyTest], opa: Sequence[PolicyTest] | None
         if name not in own:
             out.print(styled("fail", "FAIL"), f"{name}: in OPA", markup=False)
     if opa is None and own:
-        out.print("Where the engines differ, OPA is right: `make tools`, or put opa on the path, and test again.")
+        out.print("Where the engines differ, OPA is right: put opa on the PATH, and test again.")
     if not embedded:
         out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
 

@@ -226,7 +226,7 @@ def program(name: str) -> str | None:
 def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
     found, begun = program(name), time.monotonic()
     if found is None:
-        return Check(title, skipped=f"{name} is not here; `make tools` installs it")
+        return Check(title, skipped=f"{name} is not on the PATH")
     done = _run(found, *arguments)
     lines = [f"{line} {says}".strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if done.returncode == 0 and not says:
@@ -266,7 +266,7 @@ def _linted(places: PolicyFolders, policy: Bundle) -> Check:
     """Return Regal's findings in the policy; in the overlay alone, if there is one."""
     begun, regal = time.monotonic(), program("regal")
     if regal is None:
-        return Check("regal", skipped="regal is not here; `make tools` installs it")
+        return Check("regal", skipped="regal is not on the PATH")
     with _merged(policy) as merged:
         done = _run(regal, "lint", *_regal_config(places.policy), "--format", "json", str(merged))
     try:
