@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+RUN: list[str] = PROJECT["project"]["dependencies"]
+OPA: list[str] = PROJECT["project"]["optional-dependencies"]["opa"]
+TEST: list[str] = PROJECT["dependency-groups"]["test"]
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -23,8 +26,9 @@ def names(requirements: list[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "declared"),
     [
-        ("run.txt", PROJECT["project"]["dependencies"]),
-        ("test.txt", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"]),
+        ("run.txt", RUN),
+        ("opa.txt", RUN + OPA),
+        ("test.txt", RUN + OPA + TEST),
         ("lint.txt", PROJECT["dependency-groups"]["lint"]),
         ("build.txt", PROJECT["dependency-groups"]["build"]),
     ],
@@ -52,11 +56,11 @@ def imported(*folders: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "declared", "elsewhere"),
     [
-        (("gateway",), PROJECT["project"]["dependencies"], set[str]()),
+        (("gateway",), RUN + OPA, set[str]()),
         # The benchmark on AgentDojo installs that by itself.
         (
             ("tests", "benchmarks"),
-            PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"],
+            RUN + OPA + TEST,
             {"agentdojo"},
         ),
     ],
@@ -71,6 +75,34 @@ def test_what_is_imported_is_declared(folders: tuple[str, ...], declared: list[s
     }
 
     assert undeclared == {}
+
+
+def test_a_plain_install_and_one_with_an_extra_have_the_same_releases():
+    locked = {
+        file: set(
+            re.findall(
+                r"^([A-Za-z0-9._-]+(?:\[\S+\])?==\S+)", (ROOT / "requirements" / file).read_text("utf-8"), re.MULTILINE
+            )
+        )
+        for file in ("run.txt", "opa.txt", "test.txt")
+    }
+
+    assert locked["run.txt"] < locked["opa.txt"] < locked["test.txt"]
+
+
+def test_only_the_commands_that_administer_an_opa_import_their_extra():
+    """A plain install has neither."""
+    library = {"opa_client", "requests", "urllib3"}
+    importing = {
+        path.name
+        for path in (ROOT / "gateway").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        if name.partition(".")[0] in library
+    }
+
+    assert importing == {"opa_admin.py"}
 
 
 @pytest.mark.parametrize("target", ["run", "test", "lint"])

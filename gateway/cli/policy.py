@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import msgspec
 import typer
 
-from gateway.cli import loop
+from gateway.cli import loop, opa_commands
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
+from gateway.cli.policy_options import GrantsOption, OverlayOption, PathOption
 from gateway.cli.terminal import counted, emit, out, pairs, revised, show, styled, table
 
 if TYPE_CHECKING:
@@ -26,23 +27,10 @@ if TYPE_CHECKING:
     from gateway.policy.folders import PolicyFolders
     from gateway.policy.selftest import PolicyTest
 
-app = typer.Typer(help="Rego: check it, test it, evaluate it with the engine that will run it.", no_args_is_help=True)
-
-PathOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--path",
-        metavar="FOLDER",
-        help="A policy folder. Without it: the configured one, or the one that ships with opagate.",
-    ),
-]
-GrantsOption = Annotated[
-    Path | None, typer.Option("--grants", metavar="FILE", help="A grants file in place of the folder's own.")
-]
-
-OverlayOption = Annotated[
-    Path | None, typer.Option("--overlay", metavar="FOLDER", help="A folder of own rules beside the policy.")
-]
+app = typer.Typer(
+    help="Rego: check it, test it, evaluate it with the engine that will run it, push it to an OPA.",
+    no_args_is_help=True,
+)
 
 
 @app.command("init", epilog="Example: opagate policy init overlay")
@@ -197,6 +185,11 @@ def evaluate(
         _show_decision(decision)
     if not decision.allowed:
         raise typer.Exit(1)
+
+
+app.command("push", epilog="Example: opagate policy push --config gateway.yaml")(opa_commands.push)
+app.command("status", epilog="Example: opagate policy status --json")(opa_commands.status)
+app.command("diff", epilog="Example: opagate policy diff --config gateway.yaml")(opa_commands.diff)
 
 
 # --- which policy ------------------------------------------------------------------------------------

@@ -88,11 +88,20 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[Check]:
 async def build(places: PolicyFolders, folder: Path, limit: float) -> Bundle:
     """Write the policy of these folders into one folder for OPA. Raise `PolicyBroken` if a gateway would refuse the policy,
     and `OSError`."""
+    policy = await loadable(places, limit)
+    folders.write(policy, folder)
+    return policy
+
+
+async def loadable(places: PolicyFolders, limit: float) -> Bundle:
+    """Return the policy of these folders. Raise `PolicyBroken` for a policy that a gateway would refuse.
+
+    `limit` is the processor time of one answer, in seconds.
+    """
     policy, tests = folders.read_with_suites(places)
     names = {file.name: str(places.policy / file.path) for file in DATA_FILES}
     names |= {GRANTS.name: str(places.grants)} if places.grants else {}
     await trial.require(Trial(policy, tests, limit, names))
-    folders.write(policy, folder)
     return policy
 
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption
-from gateway.cli.policy import GrantsOption, PathOption, policy_settings
+from gateway.cli.policy import policy_settings
+from gateway.cli.policy_options import GrantsOption, PathOption
 from gateway.cli.terminal import err, line, out, plain, show, styled, table
 
 if TYPE_CHECKING:

@@ -84,10 +84,14 @@ class PolicySettings(Settings):
         " hold.",
     )
     grants: FilePath | None = Field(
-        default=None, description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`."
+        default=None,
+        description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`. `opagate policy push` brings it"
+        " to an OPA.",
     )
     overlay: FilePath | None = Field(
-        default=None, description="A folder of own rules, beside the policy; `opagate policy init` writes one."
+        default=None,
+        description="A folder of own rules, beside the policy; `opagate policy init` writes one, `opagate policy push` brings it to"
+        " an OPA.",
     )
     require_tests: bool = Field(
         default=True,

@@ -7,22 +7,23 @@ away. A list of OPA's policies has 2 MB, therefore no other look reads it.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
-from gateway.errors import PolicyBroken
-from gateway.policy import embedded, folders, opa_contents
+from gateway.errors import PolicyBroken, PolicyError
+from gateway.policy import folders, opa_contents, trial
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Difference, HeldModule
 from gateway.policy.reload import read_in_thread
+from gateway.policy.trial import Trial
 
 _LONGEST_PAUSE: Final = 60.0
 """Seconds between two comparisons while nothing changes and OPA holds another policy."""
+_TRIAL_SECONDS: Final = 10
+"""Processor time for the embedded engine to say what is wrong with a policy."""
 
 
 class Agreement:
@@ -100,12 +101,9 @@ class Agreement:
             self.revision = f"opa+{opa_contents.digest(within)}"
 
     async def _difference(self, policy: Bundle, modules: Sequence[HeldModule]) -> Difference:
-        found = opa_contents.compare_modules(policy, modules)
-        data: list[str] = []
-        for path, value in opa_contents.pieces(policy.decoded_data(), modules).items():
-            if not opa_contents.is_same(await self._server.value(path), value):
-                data.append("/".join(path))
-        return replace(found, data=tuple(data))
+        paths = opa_contents.pieces(policy.decoded_data(), modules)
+        found = {path: await self._server.value(path) for path in paths}
+        return opa_contents.compare(policy, modules, found)
 
     async def _explain(self, policy: Bundle, difference: Difference, held: Held) -> str:
         reason = difference.sentence() if difference else f"the last push was of revision {held.pushed.revision}"
@@ -120,6 +118,11 @@ class Agreement:
         return f"OPA has not taken the configured policy from {self._folders.policy}: {reason}; {remedy}"
 
     async def _fault_of(self, policy: Bundle) -> str:
+        """Return why the embedded engine refuses a policy, empty if it does not. A process of its own tries the policy."""
         if self._fault is None or self._fault[0] is not policy:
-            self._fault = policy, await asyncio.to_thread(embedded.load_fault, policy)
+            try:
+                await trial.require(Trial(policy, seconds=_TRIAL_SECONDS))
+                self._fault = policy, ""
+            except PolicyError as error:
+                self._fault = policy, error.message
         return self._fault[1]

@@ -196,20 +196,6 @@ def value(engine: Engine, rule: str) -> tuple[object, str]:
         return None, f"{place}: {problem}" if place else problem
 
 
-def load_fault(bundle: Bundle) -> str:
-    """Return why the engine itself cannot compile a policy, with file and line; empty if it can.
-
-    The static checks are left out: an OPA may take a policy that they refuse. The engine begins and ends in the thread of the
-    call.
-    """
-    try:
-        engine = loaded(bundle.modules, bundle.data)
-    except PolicyBroken as error:
-        return error.message
-    engine.set_input_json("{}")
-    return next((fault for name in _AT_LOAD if (fault := value(engine, _RULES[name])[1])), "")
-
-
 def defects(modules: Sequence[Module], bundle: Bundle) -> list[Problem]:
     """Return every problem that the static checks find in the modules of a bundle, and in its data."""
     shadowed = shadowing.problems(modules, bundle.sources)

@@ -23,7 +23,13 @@ Path: TypeAlias = tuple[str, ...]
 PUSHED: Final[Path] = ("opagate", "pushed")
 """The path of the document that `opagate policy push` writes last."""
 
+PREFIX: Final = "opagate/"
+"""The beginning of the ids of modules that a push has put into OPA."""
+
 _PACKAGE = re.compile(r"^package[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
+
+
+_NOTHING: Final = object()
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -147,13 +153,19 @@ def modules_within(held: Iterable[HeldModule], roots: tuple[str, ...]) -> list[H
     ]
 
 
-def compare_modules(policy: Bundle, held: Sequence[HeldModule]) -> Difference:
-    """Return the modules that differ. OPA may have the tests of the policy too."""
+def compare(policy: Bundle, held: Sequence[HeldModule], found: Mapping[Path, object]) -> Difference:
+    """Return the differences of an OPA from a policy. OPA may have the tests of the policy too.
+
+    `held` are the modules in OPA, `found` the values in OPA at the paths of `pieces`.
+    """
     texts = {module.text for module in held}
     known = {text for _, text in (*policy.modules, *policy.tests)}
     foreign = (module.id for module in modules_within(held, owned_roots(policy)) if module.text not in known)
+    wanted = pieces(policy.decoded_data(), held)
     return Difference(
-        missing=tuple(name for name, text in policy.modules if text not in texts), foreign=tuple(sorted(foreign))
+        missing=tuple(name for name, text in policy.modules if text not in texts),
+        foreign=tuple(sorted(foreign)),
+        data=tuple("/".join(path) for path, value in wanted.items() if not is_same(found.get(path, _NOTHING), value)),
     )
 
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.opa_admin import OpaAdmin
+from gateway.cli.opa_push import push
 from gateway.config import OpaEngine, PolicySettings
 from gateway.model.decision import Decision
 from gateway.policy import PolicyEvent, bundle
+from gateway.policy.folders import PolicyFolders, read
 from gateway.policy.policy import Policy
 from tests import tiny_policy
 
@@ -193,6 +196,58 @@ async def test_data_in_opa_are_compared_with_those_of_the_folder(url: str, start
         await watched.until(lambda: "data.gateway.limits" in str(watched.policy.status().problem))
         tiny_policy.write(own, {"gateway/limits/data.json": '{"calls": 10, "rate": 1}'})
         await watched.until_well()
+
+
+def _pushed(url: str, folders: PolicyFolders, name: str) -> str:
+    """Push a policy from these folders; return its revision."""
+    policy = read(folders)
+    admin = OpaAdmin(OpaEngine(kind="opa", url=url))
+    push(admin, policy, name=name, at="")
+    admin.close()
+    return policy.revision
+
+
+async def test_grants_of_the_configuration_reach_opa_by_a_push(url: str, start: Start, policy: Path, tmp_path: Path):
+    grants = tmp_path / "grants.yaml"
+    grants.write_text("upstreams: {agents: [friend]}\n", "utf-8")
+    agent = "input.subject.id in data.gateway.grants.upstreams.agents"
+    tiny_policy.write(policy, {DECISION: tiny_policy.decision(agent), "gateway/grants/data.yaml": "upstreams: {}\n"})
+    places = PolicyFolders(policy, grants)
+    opa = start(url)
+    async with _watched(url, policy, grants=grants) as watched:
+        await watched.until(lambda: "opagate policy push" in str(watched.policy.status().problem))
+        assert not watched.policy.status().ready
+        assert (await watched.decide("friend")).reasons[0].code == "policy/unavailable"
+
+        first = await asyncio.to_thread(_pushed, url, places, "one")
+        await watched.until_well()
+        decision = await watched.decide("friend")
+        assert (decision.allowed, decision.policy.revision) == (True, first)
+
+        grants.write_text("upstreams: {agents: [other]}\n", "utf-8")
+        await watched.until(lambda: "run `opagate policy push`" in str(watched.policy.status().problem))
+        assert (await watched.decide("friend")).policy.revision == first
+        second = await asyncio.to_thread(_pushed, url, places, "two")
+        await watched.until(lambda: watched.revision == second)
+        await watched.until_well()
+        assert not (await watched.decide("friend")).allowed
+        assert (await watched.decide("other")).allowed
+
+        # An OPA that was restarted has forgotten the push.
+        opa.kill()
+        await watched.until(lambda: not watched.policy.status().ready)
+        start(url)
+        await watched.until(
+            lambda: (
+                "OPA has not taken" in str(watched.policy.status().problem)
+                or "no answer" in str(watched.policy.status().problem)
+            )
+        )
+        assert not (await watched.decide("other")).allowed
+        await asyncio.to_thread(_pushed, url, places, "three")
+        await watched.until_well()
+        assert (await watched.decide("other")).allowed
+        assert [e.status.revision for e in watched.events if e.kind == "loaded"] == [first, second]
 
 
 def _files(folder: Path) -> dict[str, str]:

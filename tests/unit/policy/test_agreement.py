@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from gateway.errors import PolicyUnavailable
+from gateway.policy import agreement as agreement_module
 from gateway.policy import bundle, verdict
 from gateway.policy.agreement import Agreement
 from gateway.policy.folders import PolicyFolders
@@ -195,3 +199,26 @@ async def test_an_opa_that_goes_while_it_is_compared_is_compared_again(tree: Tre
     await agreement.look(BUNDLED)
 
     assert agreement.is_reached
+
+
+async def test_a_policy_that_never_ends_holds_up_no_call_while_its_fault_is_looked_for(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(agreement_module, "_TRIAL_SECONDS", 1)
+    folder = tree({"gateway/numbers/data.json": json.dumps({"all": list(range(20_000))})})
+    _, agreement, clock = _agreement(folder)
+    await agreement.look(BUNDLED)
+    endless = "count([1 | some x in data.gateway.numbers.all; some y in data.gateway.numbers.all; x == y]) > 0"
+    tree({"gateway/decision/decision.rego": tiny_policy.decision(endless)})
+    clock.now += 6
+    await agreement.look(BUNDLED)
+    clock.now += 6
+
+    looking = asyncio.ensure_future(agreement.look(BUNDLED))
+    longest, last = 0.0, time.monotonic()
+    while not looking.done():
+        await asyncio.sleep(0)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+
+    assert "took more than 1 s of processor time" in str(agreement.problem)
+    assert longest < 0.5

@@ -56,8 +56,10 @@ def test_modules_are_compared_by_their_texts_whatever_their_ids(tree: Tree):
     policy = bundle.read(tree({"gateway/decision/decision_test.rego": "package gateway.decision_test\n"}))
     held = [_held(f"/somewhere/{name}", text) for name, text in (*policy.modules, *policy.tests)]
 
-    assert not opa_contents.compare_modules(policy, held)
-    assert opa_contents.compare_modules(policy, held[1:]).missing == ("gateway/decision/decision.rego",)
+    found = opa_contents.pieces(policy.decoded_data(), held)
+    assert not opa_contents.compare(policy, held, found)
+    assert opa_contents.compare(policy, held[1:], found).missing == ("gateway/decision/decision.rego",)
+    assert opa_contents.compare(policy, held, {}).data == ("gateway",)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_a_module_in_a_package_of_the_policy_is_foreign_also_by_its_rules(
     policy = bundle.read(tree({}))
     held = [_held(name, text) for name, text in policy.modules]
 
-    assert opa_contents.compare_modules(policy, [*held, module]).foreign == (("x",) if is_foreign else ())
+    assert opa_contents.compare(policy, [*held, module], {}).foreign == (("x",) if is_foreign else ())
 
 
 def test_data_are_taken_apart_where_opa_has_rules_below():
