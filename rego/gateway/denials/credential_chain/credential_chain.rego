@@ -8,6 +8,7 @@
 #   - input: schema.input
 package gateway.denials.credential_chain
 
+import data.gateway.lib.letters
 import data.gateway.lib.patterns
 import data.gateway.lib.pointers
 import data.gateway.lib.reach
@@ -249,7 +250,7 @@ _short(held) if {
 
 _logs_in if {
 	not input.resource.properties.effect == "read"
-	name := lower(input.resource.properties.tool)
+	name := letters.lowered(input.resource.properties.tool)
 	settings := data.gateway.settings
 	patterns.any_matches(settings.logins.tools, name)
 } else if {
@@ -258,18 +259,16 @@ _logs_in if {
 }
 
 # Servers that are tolerant read `UserName` and `user-name` as `user_name`, and logins may be in an object of their own.
-_says_whom(name) if _folded(name) in _login_names
+_says_whom(name) if letters.folded(name) in _login_names
 
-_login_names contains _folded(name) if {
+_login_names contains letters.folded(name) if {
 	settings := data.gateway.settings
 	some name in settings.logins.arguments
 }
 
-_folded(name) := replace(replace(lower(name), "_", ""), "-", "")
-
 _own_name(call, value) if {
 	is_string(value)
-	lower(value) == lower(call.subject.properties.user.id)
+	letters.lowered(value) == letters.lowered(call.subject.properties.user.id)
 }
 
 _facts(i, held) := [concat("", ["/arguments", held.pointer]), _index(i)] if {

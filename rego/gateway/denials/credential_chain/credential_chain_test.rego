@@ -242,11 +242,17 @@ test_a_login_as_somebody_else_asks if {
 	_asked(_login("login", {"as": " {\"user\": \"root\"}"})) == {"credential-chain/identity-switch"}
 	not credential_chain.clear(_login("login", {"as": " {\"user\": \"root\"}"}))
 	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
-	every name in ["userId", "user-id", "USER_ID"] {
+	every name in ["userId", "user-id", "USER_ID", "user\u0130d", "USER_\u0130D"] {
 		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
 	}
 	nobody := json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user", "value": null}])
 	_asked(nobody) == {"credential-chain/identity-switch"}
+}
+
+test_a_login_with_another_letter_is_one_as_somebody_else if {
+	every user in ["al\u0130ce", "ali\u0307ce", "al\u0131ce"] {
+		_asked(_login("login", {"user": user})) == {"credential-chain/identity-switch"}
+	}
 }
 
 test_a_login_as_oneself_passes if {
@@ -255,6 +261,8 @@ test_a_login_as_oneself_passes if {
 	_passes(_login("create_contact", {"email": "bob@example.com"}))
 	_passes(_login("login", {"site": "x", "as": {"user": "alice"}, "log": [{"user": "bob"}]}))
 	_passes(json.patch(_login("login", {"user": "alice"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "Alice"}]))
+	sigma := json.patch(_login("login", {"user": "\u039f\u03a3"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "\u03bf\u03c3"}])
+	_passes(sigma)
 	reads := json.patch(_login("login", {"user": "bob"}), [{"op": "replace", "path": "/resource/properties/effect", "value": "read"}])
 	credential_chain.clear(reads)
 	_passes(reads)
