@@ -81,7 +81,11 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency and across restarts."),
         "invariant/10": Requirement("SECURITY.md", "When what decides is broken, slow or stale, the answer is no."),
         # --- history ------------------------------------------------------------------------------
-        "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
+        "directory/grounds": Requirement("docs/policy/directory.md", "Destinations of the operator's directory have a source."),
+    "directory/parts": Requirement("docs/policy/directory.md", "The parts of one given name have a source together."),
+    "directory/files": Requirement("docs/policy/directory.md", "CSV, LDIF and SCIM exports are read at the start."),
+    "directory/trusted": Requirement("docs/policy/directory.md", "Confidential data may go to known places with an approval."),
+    "history/fan-out": Requirement("docs/policy/history.md#limits", "A task reaches no further than its limits."),
         "history/credentials": Requirement("docs/policy/history.md#credentials", "A credential is not carried on, whole, encoded or in parts."),
         "history/plain-words": Requirement("docs/policy/history.md#plain-words", "A plain word that a system names as a credential is asked about; a credential never is."),
         "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),

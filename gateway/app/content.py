@@ -15,6 +15,7 @@ from gateway.inspection.credentials.detect import Detector, detectors
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import Origins
+from gateway.inspection.directory_files import load
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions, unknown
 from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, recorded, together
@@ -33,7 +34,10 @@ log = structlog.get_logger("gateway")
 
 def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Inspector:
     detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
-    return Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics))
+    directory = load(configuration.directory.entries, configuration.directory.files)
+    if directory:
+        log.info("directory.loaded", entries=len(directory))
+    return Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics), directory)
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:

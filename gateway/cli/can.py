@@ -144,7 +144,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     from gateway.model.task import Task
     from gateway.replay.asking import ask, inspector_of
 
-    inspector = inspector_of(settings.inspection)
+    inspector = inspector_of(settings)
     task, state = Task("asked", "implicit", when), apply(TaskState(), Opened())
     quiet = inspector.suppressions.of(call.target, when)
     relevant = relevance.of_call(state, call.target)

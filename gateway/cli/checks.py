@@ -19,7 +19,7 @@ from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
-from gateway.inspection import suppressions
+from gateway.inspection import directory_files, suppressions
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import detectors
 from gateway.journal import recovery, storage
@@ -73,7 +73,7 @@ async def run(path: Path) -> list[Finding]:
     found += [*_listen(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    found += [*_inspection(settings), *_lock(settings)]
+    found += [*_inspection(settings), *_directory(settings), *_lock(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
         found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
@@ -233,6 +233,18 @@ def _inspection(settings: Configuration) -> Iterator[Finding]:
     if section.rules:
         yield Finding("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
     yield from _suppressions(settings, names)
+
+
+def _directory(settings: Configuration) -> Iterator[Finding]:
+    section = settings.directory
+    if not section.entries and not section.files:
+        return
+    try:
+        found = directory_files.load(section.entries, section.files)
+    except GatewayError as error:
+        yield _failed("directory", error)
+        return
+    yield Finding("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
 
 
 def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Finding]:

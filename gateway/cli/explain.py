@@ -110,7 +110,7 @@ def _print_input(settings: Configuration, decision: JsonObject, explanation: Exp
     if explanation is None:
         sentence("policy was not asked about this request, so there is no input", "see the reasons without --input")
         raise typer.Exit(1)
-    rebuilt = rebuild_input(decision, explanation, inspector_of(settings.inspection))
+    rebuilt = rebuild_input(decision, explanation, inspector_of(settings))
     for remark in rebuilt.missing:
         note(remark)
     emit(rebuilt.document)

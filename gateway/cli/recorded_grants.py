@@ -24,7 +24,7 @@ def fits(settings: Configuration, decision: JsonObject, explanation: Explanation
     from gateway.replay.rebuilt import rebuild_input
 
     try:
-        asked = rebuild_input(decision, explanation, inspector_of(settings.inspection)).document
+        asked = rebuild_input(decision, explanation, inspector_of(settings)).document
         found = loop.run(_asked(settings, asked))
     except (JournalError, PolicyError):
         return None

@@ -262,6 +262,18 @@ class InspectionSettings(Settings):
     )
 
 
+class DirectorySettings(Settings):
+    """The people, accounts, hosts and repositories that the operator knows: calls may name them without a question."""
+
+    entries: tuple[Text, ...] = Field(
+        default=(),
+        description="Destinations, such as `Ann <ann@corp.example>` or `acme/site`, and patterns with one `*`.",
+    )
+    files: tuple[FilePath, ...] = Field(
+        default=(), description="Exports of people and accounts: `.csv`, `.ldif`, or `.json` (SCIM), read at the start."
+    )
+
+
 class HistorySettings(Settings):
     """What a task has done so far."""
 
@@ -398,6 +410,7 @@ class Configuration(Settings):
     inspection: InspectionSettings = Field(
         default=InspectionSettings(), description="What is looked for in calls and results."
     )
+    directory: DirectorySettings = Field(default=DirectorySettings(), description="Whom and what the operator knows.")
     history: HistorySettings = Field(default=HistorySettings(), description="What tasks have done.")
     journal: JournalSettings = Field(default=JournalSettings(), description="The record.")
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")

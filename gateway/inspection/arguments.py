@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations, permutations
 from typing import Final, Protocol, cast
 
 from gateway.inspection import followable_links
@@ -16,6 +17,7 @@ from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.finding import Finding, Inspection, Known
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
+from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, folded, normalise
@@ -49,6 +51,10 @@ MAX_LOOKED_UP: Final = 32
 _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
 """The name of a parameter. Any other may be a text that somebody chose."""
 
+_LONGEST_PART: Final = 256
+"""Characters of one part of a name that stands in two arguments."""
+_PARTED: Final = 6
+"""Arguments that are tried as parts of one name, each with each."""
 _AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
 MAX_SAID: Final = 65_536
 """Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
@@ -79,12 +85,15 @@ def analyse(
     detector: Detects | None = None,
     known: Known | Index | None = None,
     relevance: Relevance = EVERYTHING,
+    directory: Directory = EMPTY,
 ) -> CallContent:
-    """What `call` holds. `key` is the deployment's, for all digests; `goal` and `contract` are those of its task;
-    `known` is what `detector` is told of the credentials that the task has seen, or `None` for nothing; `relevance` is what
-    matters of the words."""
+    """Return the content of `call`.
+
+    All digests have the deployment's `key`. `goal` and `contract` are of the task. `known` has the credentials that the
+    task has seen, or `None` for none. `relevance` says which words matter. `directory` is the operator's.
+    """
     roles = call.target.labels.roles
-    given = grounds(goal, None if contract is None else contract.destinations)
+    given = grounds(goal, None if contract is None else contract.destinations, directory)
     sightings, seen_whole, pieces = (), True, ()
     if detector is not None:
         found = detector.inspect(call.arguments, roles, known)
@@ -105,6 +114,7 @@ def analyse(
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
+        known_destinations=frozenset(authority.known),
         tokens=sampled(words or frozenset()) if tokens is None else tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
@@ -247,6 +257,7 @@ class _Authority:
         self.destinations: dict[int, str] = {}
         self.digests: dict[str, frozenset[int]] = {}
         self.grounded: set[str] = set()
+        self.known: set[str] = set()
         self.complete = True
 
     def add(self, pointer: str, role: Role, values: list[Json]) -> None:
@@ -255,6 +266,7 @@ class _Authority:
             found = self._listed(values)
             words, given = {destination.word.lower() for destination in found}, self._given.reach
             held = all(map(given, found))
+            self.known.update(destination.value for destination in found if self._given.knows(destination))
         elif role is Role.CONTENT:
             # What a text leads its readers to: a link, or an image that is loaded when it is shown.
             words, held = self._links(values)
@@ -322,7 +334,35 @@ def _authority(arguments: JsonObject, roles: Mapping[str, Role], key: bytes, giv
     for pointer, role in roles.items():
         if role in _AUTHORITY and (values := at(arguments, pointer)):
             found.add(pointer, role, values)
+    if len(found.digests) > len(found.grounded):
+        found.grounded |= _grounded_in_parts(arguments, roles, found, given)
     return found
+
+
+def _grounded_in_parts(
+    arguments: JsonObject, roles: Mapping[str, Role], found: _Authority, given: Grounds
+) -> frozenset[str]:
+    """Return the pointers of destinations that are the two parts of one given name, such as `owner` and `repo`.
+
+    The parts stand in the order of the tool's labels. A name beside a known address may stand before or after it.
+    """
+    if not found.complete:
+        return frozenset()
+    texts = {
+        pointer: values[0]
+        for pointer in found.digests
+        if roles[pointer] is Role.DESTINATION and len(values := at(arguments, pointer)) == 1
+    }
+    single = {pointer: text for pointer, text in texts.items() if isinstance(text, str) and len(text) <= _LONGEST_PART}
+    parts = list(single)[:_PARTED]
+    joined = {
+        pointer
+        for pair in combinations(parts, 2)
+        if given.reach_parts(*(single[pointer] for pointer in pair))
+        for pointer in pair
+    }
+    named = {one for one, other in permutations(list(single)[:_PARTED], 2) if given.name_of(single[one], single[other])}
+    return frozenset(joined | named)
 
 
 def _named(arguments: JsonObject, given: Grounds) -> bool | None:

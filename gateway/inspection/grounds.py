@@ -1,4 +1,4 @@
-"""Grounding: whether a value of a call stands in what the user asked for, the task's goal or contract. Pure.
+"""Grounding: whether a value of a call stands in the task's goal or contract, or in the operator's directory. Pure.
 
 A goal grounds a value only as a whole word: `bob` does not stand in `bob@evil.example`, nor `example.com` in
 `example.com.evil.example`. A name that mixes alphabets is grounded by a contract alone.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
-from gateway.inspection.normal import Destination, folded
+from gateway.inspection.directory import EMPTY, Directory
+from gateway.inspection.normal import Destination, DestinationKind, folded, normalise
 from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions, two_readings
 from gateway.model.target import Role
 from gateway.model.wire import Json
@@ -107,6 +108,7 @@ class Grounds:
     amounts: frozenset[str]
     days: frozenset[str]
     contracted: frozenset[str]
+    directory: Directory = field(default=EMPTY, repr=False)
 
     def hold(self, value: Json, role: Role, limit: int) -> bool:
         """Whether each value of an argument is given; `False` for more than `limit` values."""
@@ -136,18 +138,60 @@ class Grounds:
 
     def reach(self, destination: Destination) -> bool:
         """Whether a destination is given."""
-        if destination.value in self.contracted:
+        if destination.value in self.contracted or self.knows(destination):
             return True
         word = destination.word.lower()
         if destination.mixed or word in _NOTHING:
             return False
         return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
 
+    def knows(self, destination: Destination) -> bool:
+        """Return whether the operator's directory has a destination."""
+        return self.directory is not EMPTY and self.directory.knows(destination)
+
+    def reach_parts(self, one: str, other: str) -> bool:
+        """Return whether two values are the parts of one given name, in their order: `acme` and `site` of `acme/site`."""
+        joined = f"{one}/{other}"
+        whole = normalise(joined)
+        if whole.kind is not DestinationKind.PATH or whole.value != joined or joined.count("/") != 1:
+            return False
+        return self.reach(whole) or self._links_to(folded(joined))
+
+    def name_of(self, name: str, address: str) -> bool:
+        """Return whether the operator's directory has an address as that of a person or thing with a name."""
+        if self.directory is EMPTY:
+            return False
+        destination = normalise(address)
+        return self.knows(destination) and self.directory.knows_name(name, destination)
+
+    def _links_to(self, path: str) -> bool:
+        """Return whether a link of the goal has a path as its beginning: `https://git.example/acme/site/pulls`."""
+        at = self.caseless.find(f"/{path}")
+        while at >= 0:
+            host = _LINK_HOST.search(self.caseless, 0, at)
+            if host is not None and _ends_segment(self.caseless, at + len(path) + 1):
+                return True
+            at = self.caseless.find(f"/{path}", at + 1)
+        return False
+
+
+_LINK_HOST: Final = re.compile(r"(?:^|[\s<(\"'])https?://[\w.:-]{1,253}\Z")
+
+
+def _ends_segment(text: str, at: int) -> bool:
+    """Return whether a segment of a path ends before a place: at the end of the text, of its word, or of a sentence."""
+    rest = text[at : at + 2]
+    if not rest or rest[0] in "/?#\"'>),;:!" or rest[0].isspace():
+        return True
+    return rest[0] == "." and (len(rest) == 1 or rest[1].isspace())
+
 
 @lru_cache(maxsize=128)
-def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
-    """The grounds of a task: `goal` in its user's words, `contracted` the destinations of its contract. Remembered,
-    since each call of a task asks for the same."""
+def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Directory = EMPTY) -> Grounds:
+    """Return the grounds of a task: its goal, the destinations of its contract, and the operator's directory.
+
+    Remembered, since each call of a task asks for the same.
+    """
     text = _RUN_ON.sub(". ", (goal or "")[:MAX_GOAL])
     numbers = (amount(match) for match in _AMOUNT.findall(PHONES.sub(" ", ACCOUNTS.sub(" ", text))))
     return Grounds(
@@ -157,6 +201,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None) -> Grounds:
         amounts=frozenset(number for number in numbers if number is not None),
         days=dates.days(text),
         contracted=distinct(contracted or ()),
+        directory=directory,
     )
 
 

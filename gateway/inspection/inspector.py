@@ -16,6 +16,7 @@ from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
@@ -33,6 +34,7 @@ class Inspector:
     key: bytes = field(repr=False)
     detector: Detector
     suppressions: Suppressions = field(default_factory=Suppressions)
+    directory: Directory = field(default=EMPTY, repr=False)
 
     def call(
         self,
@@ -59,6 +61,7 @@ class Inspector:
             detector=_CallDetector(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
             known=index or seen or None,
             relevance=relevance,
+            directory=self.directory,
         )
 
     def result(

@@ -58,7 +58,9 @@ class CallContent(Struct, frozen=True):
     """Pointer of each destination, command, credential and amount argument → digests of its values; pointer of each
     content argument with links → digests of their hosts."""
     grounded: frozenset[str] = frozenset()
-    """The pointers in `authority` whose values stand in the task's goal or contract."""
+    """The pointers in `authority` whose values stand in the task's goal or contract, or in the operator's directory."""
+    known_destinations: frozenset[str] = frozenset()
+    """Those of `destinations` that the operator's directory has."""
     tokens: frozenset[int] = frozenset()
     """Digests of the distinctive words in all arguments, as far as they are wanted (`Relevance.words`)."""
     complete: bool = True

@@ -50,6 +50,8 @@ class SessionFacts:
     """How many distinct destinations the task has reached, those of this call included."""
     call_destinations: tuple[str, ...] | None = None
     """The normalised destinations of this call."""
+    known_destinations: tuple[str, ...] | None = None
+    """Those of them that the operator's directory has."""
     depth: int | None = None
     """Delegation depth plus aggregator hops; unknown for an undeclared aggregator."""
     spread: int | None = None

@@ -178,6 +178,7 @@ class Session(Closed):
     audiences_in_window: list[str] | UnsetType = UNSET
     destinations: Count | UnsetType = UNSET
     call_destinations: list[str] | UnsetType = UNSET
+    known_destinations: list[str] | UnsetType = UNSET
     depth: Count | UnsetType = UNSET
     spread: Count | UnsetType = UNSET
     credentials: list[Credential] | UnsetType = UNSET

@@ -209,6 +209,7 @@ def session(facts: SessionFacts) -> JsonObject:
     plain: dict[str, Json] = {
         "destinations": facts.destinations,
         "call_destinations": facts.call_destinations,
+        "known_destinations": facts.known_destinations or None,
         "depth": facts.depth,
         "spread": facts.spread,
         "ungrounded": facts.ungrounded,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.config import InspectionSettings
+from gateway.config import Configuration
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.new_events import reserved
@@ -15,6 +15,7 @@ from gateway.history.state import TaskState
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.directory_files import load
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.model.call import Call, Context
@@ -29,13 +30,17 @@ KEY: Final = b"opagate replay: nothing that it digests is kept"
 """Of the digests and fingerprints of a question, so that two runs have the same output."""
 
 
-def inspector_of(settings: InspectionSettings) -> Inspector:
-    """Return an inspector with the configured rules and suppressions. Raises `ConfigurationError` for unreadable rules."""
+def inspector_of(configuration: Configuration) -> Inspector:
+    """Return an inspector with the configured rules, suppressions and directory.
+
+    Raises `ConfigurationError` for rules or a directory that cannot be read.
+    """
+    settings, directory = configuration.inspection, configuration.directory
     rules = [
         Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in settings.suppressions
     ]
     detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
-    return Inspector(KEY, detector, Suppressions(rules))
+    return Inspector(KEY, detector, Suppressions(rules), load(directory.entries, directory.files))
 
 
 def ask(

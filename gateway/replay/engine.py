@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 from gateway.history import relevance
@@ -86,7 +86,7 @@ class _Run:
     def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
         self._trace = trace
         self._assume = assume
-        self._inspector = inspector
+        self._inspector = replace(inspector, directory=trace.directory)
         self._origins = Origins()
         self._teller = Teller(self._origins)
         self._exposures = Exposures()

@@ -58,10 +58,12 @@ def rebuild_input(decision: JsonObject, explanation: Explanation, inspector: Ins
 
 def _with_destinations(explanation: Explanation, call: Call, task: Task, inspector: Inspector) -> SessionFacts:
     """The facts with the destinations of the call, if as many are found as were counted then."""
-    found = inspector.call(call, task, {}).destinations.values()
-    names = tuple(sorted(set(found)))
-    known = names if len(names) == explanation.destinations else None
-    return replace(explanation.facts, call_destinations=known)
+    content = inspector.call(call, task, {})
+    names = tuple(sorted(set(content.destinations.values())))
+    if len(names) != explanation.destinations:
+        return explanation.facts
+    known = tuple(sorted(content.known_destinations))
+    return replace(explanation.facts, call_destinations=names, known_destinations=known)
 
 
 def _missing(entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, Stric
 
 from gateway.config import ToolLabels
 from gateway.errors import GatewayError
+from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Pin, Target
 from gateway.model.task import Contract, Task
@@ -80,6 +81,7 @@ class Trace:
     task: Task
     upstreams: Mapping[str, TraceUpstream]
     steps: Iterable[Step]
+    directory: Directory = EMPTY
 
     def target(self, step: Step) -> Target:
         """The tool of a step with its labels. What the trace does not describe gets the fail-closed defaults."""
@@ -147,6 +149,7 @@ class _Head(_Form):
     id: _Name
     task: _Task = _Task()
     upstreams: dict[_Name, _Upstream] = {}
+    directory: tuple[_Name, ...] = ()
 
 
 class _Expectation(_Form):
@@ -194,7 +197,17 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,
+        directory=_directory(read.directory),
     )
+
+
+def _directory(entries: tuple[str, ...]) -> Directory:
+    if not entries:
+        return EMPTY
+    try:
+        return directory_of(Entry(text) for text in entries)
+    except ValueError as error:
+        raise Flaw("directory", str(error)) from None
 
 
 def step(value: object, number: int, trace: str, after: float | None) -> Step:

@@ -124,6 +124,8 @@ _named_trusted if {
 }
 
 _trusted(destination) if {
+	destination in input.session.known_destinations
+} else if {
 	patterns.any_names(data.gateway.denials.toxic_flow.trusted_destinations, destination)
 } else if {
 	patterns.any_names(input.context.task.contract.destinations, destination)

@@ -81,6 +81,19 @@ test_a_trusted_destination_asks if {
 	_denied(mixed) == {"toxic-flow/exfiltration"}
 }
 
+test_the_directory_trusts_what_it_knows if {
+	known := {"/session/known_destinations": ["eve@evil.test"]}
+	call := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), known))
+	_denied(call) == set()
+	_asked(call) == {"toxic-flow/exfiltration"}
+	mixed := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test", "x@evil.test"], _sends), known))
+	_denied(mixed) == {"toxic-flow/exfiltration"}
+	every list in [[], null, "eve@evil.test", ["EVE@evil.test"]] {
+		other := object.union(_to(["eve@evil.test"], _sends), {"/session/known_destinations": list})
+		_denied(_after(_labels(true, "restricted"), other)) == {"toxic-flow/exfiltration"}
+	}
+}
+
 _contract(destinations) := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": destinations}}
 
 test_the_contract_trusts_its_destinations if {
