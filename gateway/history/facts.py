@@ -51,7 +51,7 @@ def facts(
         audiences_in_window=frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)]),
         destinations=_destinations(state),
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
-        known_destinations=None if whole is None else tuple(sorted(whole.known_destinations)),
+        known_destinations=() if whole is None else tuple(sorted(whole.known_destinations)),
         depth=depth,
         spread=_spread(state, carried),
         credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),

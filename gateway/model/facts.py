@@ -50,7 +50,7 @@ class SessionFacts:
     """How many distinct destinations the task has reached, those of this call included."""
     call_destinations: tuple[str, ...] | None = None
     """The normalised destinations of this call."""
-    known_destinations: tuple[str, ...] | None = None
+    known_destinations: tuple[str, ...] = ()
     """Those of them that the operator's directory has."""
     depth: int | None = None
     """Delegation depth plus aggregator hops; unknown for an undeclared aggregator."""
