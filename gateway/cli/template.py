@@ -55,7 +55,11 @@ catalogue:
   trust: first_use         # locked: only what `opagate catalogue pin` has pinned can be used
   refresh: 5m
 
-# limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, drain: 30s}
+# Behind a balancer set drain_delay: docs/operations.md says how long.
+# limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, streams: 1000, drain_delay: 10s, drain: 30s}
+
+# The gateway makes its keys below state, unless a file is named here.
+# keys: {sessions: /run/keys/sessions, fingerprints: /run/keys/fingerprints, tokens: /run/keys/tokens.pem}
 
 # How a refused call is answered: result (a tool result that the model can read) or protocol (a JSON-RPC error).
 # errors: result

@@ -149,7 +149,10 @@ async def test_requests_that_wait_in_a_row_are_all_answered_and_the_last_closes(
 
 
 @requirement("fault/drain")
-async def test_a_request_whose_head_has_begun_is_read_and_answered(application: Application):
+async def test_a_request_whose_head_has_begun_is_read_and_answered(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(servers, "QUIET", 0)
     async with (
         running_server(application, "", **stopping(application)) as (server, port),
         connected(port) as (reader, writer),
