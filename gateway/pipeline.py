@@ -124,15 +124,15 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     request = admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
-    refused = (
-        await refuse_exposure(gateway, visit, request)
-        or sessionless.refusal(gateway.conversations, upstream, request)
-        or await subscriptions.refusal(gateway, visit, request)
-    )
+    exposed = await refuse_exposure(gateway, visit, request)
+    if isinstance(exposed, Refusal):
+        return exposed
+    refused = sessionless.refusal(gateway.conversations, upstream, request)
+    refused = refused or await subscriptions.refusal(gateway, visit, request)
     if refused is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
-        work = decide_and_forward(gateway, visit, transport, request, message)
+        work = decide_and_forward(gateway, visit, transport, request, message, exposed=exposed)
     else:
         work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway.conversations, upstream, request, work)
@@ -152,11 +152,18 @@ _LONGEST_NAME: Final = 63
 
 
 async def decide_and_forward(
-    gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest, message: Message
+    gateway: Gateway,
+    visit: Visit,
+    transport: UpstreamTransport,
+    request: UpstreamRequest,
+    message: Message,
+    *,
+    exposed: bool,
 ) -> Relay | Refusal:
-    """Gather what a decision needs, have policy decide and record it, and forward what is allowed."""
+    """Prepare a call, have policy decide and record it, and forward what is allowed. `exposed`: the message has a piece of a
+    token of its caller."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
-    case = gather(gateway, visit, request, message)
+    case = gather(gateway, visit, request, message, exposed=exposed)
     if isinstance(case, Refusal):
         return case
     decision = await decide(gateway, visit, case)

@@ -61,6 +61,11 @@ class CallerTokens:
                 self._searches.pop(secret, None)
         return [self._search(secret) for secret in known]
 
+    def known(self, owner: str) -> dict[str, frozenset[int]]:
+        """Return the tokens of a caller as known credentials: fingerprint → shingles."""
+        searches = map(self._search, self._callers.get(owner, ()))
+        return {search.name: search.shingles for search in searches}
+
     def _forget(self, known: OrderedDict[bytes, float], secret: bytes) -> None:
         del known[secret]
         self._searches.pop(secret, None)

@@ -70,12 +70,12 @@ def secret_of(authorization: str) -> bytes:
 class TokenSearch:
     """A search for one token. It holds the secret part of the token, and belongs in memory alone."""
 
-    __slots__ = ("_near", "_secret", "_shingles", "_windows", "_written", "name")
+    __slots__ = ("_near", "_secret", "_windows", "_written", "name", "shingles")
 
     def __init__(self, secret: bytes, fingerprints: Fingerprints) -> None:
         text = secret.decode("latin-1")
         self.name = fingerprints.of(text)
-        self._shingles = fingerprints.shingles(_NO_LETTERS.sub(b"", secret).decode() or text)
+        self.shingles = fingerprints.shingles(_NO_LETTERS.sub(b"", secret).decode() or text)
         self._secret = secret
         self._written = _written(secret)
         self._windows = _windows(secret)
@@ -101,18 +101,18 @@ class TokenSearch:
 
     def piece(self, counted: Iterable[bytes], fingerprints: Fingerprints) -> Piece | None:
         """Return the piece of the token in texts, given as their letters; `None` for none."""
-        sample = grams_of(self._shingles)
+        sample = grams_of(self.shingles)
         if self._near is None or not sample:
             return None
         found: set[int] = set()
         for text in counted:
             places = [match.span() for match in islice(self._near.finditer(text), _MAX_HITS)]
             if len(places) == _MAX_HITS or self._is_half_encoded(text[begin:end] for begin, end in places):
-                return Piece(self.name, self._shingles, frozenset(map(gram, sample)), OF_THE_GATEWAY)
+                return Piece(self.name, self.shingles, frozenset(map(gram, sample)), OF_THE_GATEWAY)
             for begin, end in _areas(places):
                 for area in (text[begin:end], text[begin:end][::-1]):
                     found |= pieces_of(area, fingerprints.grams(area), sample)
-        return Piece(self.name, self._shingles, frozenset(found), OF_THE_GATEWAY) if found else None
+        return Piece(self.name, self.shingles, frozenset(found), OF_THE_GATEWAY) if found else None
 
     def _is_half_encoded(self, hits: Iterable[bytes]) -> bool:
         """Return whether half of the token is there in base64 or hex, whatever stands between the letters of it."""

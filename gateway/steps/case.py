@@ -21,16 +21,20 @@ from gateway.upstream.catalogue import Catalogue
 
 
 class Case(Struct, frozen=True):
-    """A call on its way: what is to be sent, what policy sees of it, and the task in which it happens."""
+    """A call on its way: the request, the call as policy sees it, and its task. `exposed`: the message has a piece of a token
+    of its caller."""
 
     request: UpstreamRequest
     message: Message
     call: Call
     task: Task
     presented: Presented
+    exposed: bool
 
 
-def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message) -> Case | Refusal:
+def gather(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message, *, exposed: bool
+) -> Case | Refusal:
     """All that a decision on a call needs. Refuses a call that can be read in more than one way, and one of a task or with
     a handle that is not there."""
     call = _call(gateway.catalogue, visit.exchange.upstream, message)
@@ -42,7 +46,7 @@ def gather(gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Me
     if isinstance(task, Refusal):
         return task
     handles = presented(gateway.vault, request, message, call, gateway.history.readings_of(task))
-    return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles)
+    return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles, exposed)
 
 
 def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:

@@ -47,8 +47,9 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         decision = name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
         seconds = gateway.monotonic() - asked
         known = known_to(gateway, principal.key, task, content.sightings)
+        in_pieces = case.exposed or "exposed" in counted.fields
         record = await gateway.worker.run(
-            len(case.message.body), partial(gateway.record, call, counted.facts, known, "exposed" in counted.fields)
+            len(case.message.body), partial(gateway.record, call, counted.facts, known, in_pieces)
         )
         build = partial(
             call_entry,

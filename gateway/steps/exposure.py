@@ -27,9 +27,12 @@ OWN_TOKEN: Final = Refusal(
 )
 
 
-async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | None:
+async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | bool:
     """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
-    the rest of either. Pieces of less than half are counted and recorded before they go on."""
+    the rest of either. Pieces of less than half are counted and recorded before they go on.
+
+    Returns whether the request has a piece of a token of its caller.
+    """
     mine = await _own_tokens(gateway, visit, request)
     if mine == own_token.WHOLE:
         return OWN_TOKEN
@@ -39,7 +42,7 @@ async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamReque
     if isinstance(foreign, Refusal):
         return foreign
     if not foreign and not mine:
-        return None
+        return False
     task = task_of(gateway, visit, request, request.message, visit.arrived)
     if isinstance(task, Refusal):
         return task
@@ -48,7 +51,7 @@ async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamReque
     if isinstance(exposed, frozenset):
         return OWN_TOKEN if exposed & _names(mine) else FOREIGN
     await gateway.journal.append("exposed", exposed)
-    return None
+    return bool(mine)
 
 
 async def _own_tokens(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> own_token.Found:

@@ -45,9 +45,9 @@ def known_to(
 def known_to_request(
     gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
 ) -> KnownSpots | None:
-    """Return the known credentials of the caller of an undecided request, its own token among them."""
+    """Return the known credentials of the caller of an undecided request, its own tokens among them."""
     task = _current_task(gateway, visit, principal, message)
-    indexes = [*_of_caller(gateway, principal.key, task), *_of_token(gateway, visit)]
+    indexes = [*_of_caller(gateway, principal.key, task), *_of_tokens(gateway, visit, principal.key)]
     return KnownSpots(gateway.inspector.detector, indexes) if indexes else None
 
 
@@ -92,8 +92,10 @@ def _current_task(gateway: Gateway, visit: Visit, principal: Principal, message:
     return kept.task if kept is not None and kept.owner == principal.key else None
 
 
-def _of_token(gateway: Gateway, visit: Visit) -> Iterator[Index]:
-    """Yield the caller's own credential as a known one: of a JWT also its signature, the part that no other has."""
+def _of_tokens(gateway: Gateway, visit: Visit, owner: str) -> Iterator[Index]:
+    """Yield the caller's own tokens as known credentials: of a JWT also its signature, the part that no other has."""
+    if earlier := gateway.caller_tokens.known(owner):
+        yield Index(earlier)
     of = gateway.inspector.detector.fingerprints
     parts: set[str] = set()
     for value in values_of(visit.exchange.headers, b"authorization"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from string import ascii_letters, digits
 
@@ -16,22 +18,27 @@ from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
 from tests.requirements import requirement
-from tests.unit.harness import URL, Bench, call, message
+from tests.unit.harness import URL, Bench, bench, call, message
 
 OWN = ["request/own-token"]
 OLD, NEW = ("".join(Random(seed).choices(ascii_letters + digits, k=44)) for seed in (1, 2))
 BEARER = (b"authorization", f"Bearer {NEW}".encode())
 
 
-@pytest.fixture
-async def known(there: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A gateway at which each token is good."""
+async def anyone(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take each token as one of the anonymous caller."""
     principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
 
     async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
         return principal
 
     monkeypatch.setattr(there.gateway.identities, "identify", identify)
+
+
+@pytest.fixture
+async def known(there: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A gateway at which each token is good."""
+    await anyone(there, monkeypatch)
     return there
 
 
@@ -73,6 +80,25 @@ async def test_an_earlier_token_does_not_travel_under_a_later_one(known: Bench):
         assert (await known.ask(call(text=text), BEARER)).codes == OWN
     assert (await known.ask(call(text=OLD[:14]), BEARER)).status == 200
     assert (await known.ask(call(text=OLD[14:40]), BEARER)).codes == OWN
+
+
+@requirement("invariant/8")
+async def test_a_refusal_is_recorded_and_told_without_an_earlier_token(known: Bench):
+    await known.ask(call(text="so"), (b"authorization", f"Bearer {OLD}".encode()))
+    answer = await known.ask(message("tools/call", name=f"read_{OLD}", arguments={}), BEARER)
+    assert answer.codes == OWN
+    (entry,) = known.entries("refused")
+    assert entry["name"].startswith("fp:seen:")
+    assert OLD not in json.dumps(entry)
+
+
+@requirement("invariant/8")
+async def test_arguments_with_a_piece_of_it_are_recorded_as_a_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path, more="journal: {arguments: full}\n") as there:
+        await anyone(there, monkeypatch)
+        for text in ("nothing of note", NEW[:14]):
+            assert (await there.ask(call(text=text), BEARER)).status == 200
+        assert [entry["arguments"]["mode"] for entry in there.entries("call")] == ["full", "digest"]
 
 
 async def test_a_caller_without_a_token_sends_what_looks_like_one(known: Bench):
