@@ -231,15 +231,17 @@ def _asked(ask: Callable[[], _Answer]) -> _Answer:
         _raise_refusal("unauthorized" if status in {401, 403} else "", f"status {status}", None)
     except requests.JSONDecodeError:
         raise PolicyUnavailable("OPA's answer is not JSON", "check that policy.engine.url is OPA's") from None
-    except requests.Timeout:
-        raise PolicyUnavailable(f"OPA did not answer within {SECONDS:.0f} s", "look at OPA's load") from None
     except requests.exceptions.SSLError as error:
         raise PolicyUnavailable(
-            f"OPA's certificate is not accepted: {_innermost(error)}", "point policy.engine.ca at its authority"
+            f"OPA's certificate is not accepted: {_told(_innermost(error))}", "point policy.engine.ca at its authority"
         ) from None
     except (requests.RequestException, OSError) as error:
+        inner = _innermost(error)
+        # Without retries the library reports a late answer as a failed connection.
+        if isinstance(inner, TimeoutError):
+            raise PolicyUnavailable(f"OPA did not answer within {SECONDS:.0f} s", "look at OPA's load") from None
         raise PolicyUnavailable(
-            f"OPA cannot be reached: {_innermost(error)}", "start OPA, or mend policy.engine.url"
+            f"OPA cannot be reached: {_told(inner)}", "start OPA, or mend policy.engine.url"
         ) from None
 
 
@@ -264,8 +266,12 @@ def _compile_error(error: object) -> str:
     return f"{file}:{place.get('row', 0)}: {fields.get('message', json.dumps(error))}"
 
 
-def _innermost(error: BaseException) -> str:
-    """Return the system's own words for a failed connection: those of the libraries name internals."""
+def _innermost(error: BaseException) -> BaseException:
+    """Return the system's own error of a failed connection: the messages of the libraries name internals."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
+    return error
+
+
+def _told(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -53,6 +53,7 @@ def push(
     grants: GrantsOption = None,
     overlay: OverlayOption = None,
     config: ConfigOption = None,
+    take_over: Annotated[bool, typer.Option("--take-over", help="End a push that was killed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put the policy, its grants and its overlay into the configured OPA.
@@ -68,7 +69,7 @@ def push(
         from gateway.cli import opa_push
 
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        changes = opa_push.push(admin, policy, name=secrets.token_hex(8), at=at)
+        changes = opa_push.push(admin, policy, name=secrets.token_hex(8), at=at, take_over=take_over)
     modules = [change for change in changes if isinstance(change, opa_push.ModuleChange)]
     deleted = sum(change.text is None for change in modules)
     found = {
@@ -198,12 +199,12 @@ def _admin(settings: PolicySettings) -> Generator[OpaAdmin]:
 
 
 def _state(admin: OpaAdmin, settings: PolicySettings) -> State:
-    from gateway.cli.opa_push import GATES
+    from gateway.cli.opa_push import is_gate
     from gateway.policy import folders
 
     policy = folders.read(_folders(settings))
     everything = admin.modules()
-    held = tuple(module for module in everything if module.id not in GATES)
+    held = tuple(module for module in everything if not is_gate(module))
     return State(
         policy,
         held,
@@ -228,7 +229,10 @@ def _show_status(state: State, version: str) -> None:
         rows.add_row("its policy", "was not pushed")
     rows.add_row("the policy here", f"revision {state.policy.revision}")
     if state.pushed.pushing or state.is_gated:
-        rows.add_row("push", f"of revision {state.pushed.pushing} has not ended; OPA refuses every call until then")
+        rows.add_row(
+            "push",
+            f"of revision {state.pushed.pushing} has not ended; OPA refuses every call until then. `--take-over` ends one that was killed",
+        )
     if state.difference:
         rows.add_row("difference", state.difference.sentence())
     rows.add_row("", styled("ok", "they agree") if state.agrees else styled("fail", "they differ"))

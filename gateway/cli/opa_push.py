@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 COPY: Final[Path] = ("opagate", "data")
 """The path of a copy of the pushed data, by their roots: OPA answers data and rules in one document."""
 
-GATES: Final[Mapping[str, str]] = {
-    f"{PREFIX}.gate/{name}.rego": f'package gateway.{name}\n\nresult := {{"push": "not ended"}}\n'
-    for name in ("decision", "visibility")
-}
-"""Modules that make each answer fail: their value is none of the contract, and beside another one OPA reports a conflict."""
+_GATES: Final = f"{PREFIX}.gate/"
+"""The beginning of the ids of gates: no file of a policy has such a name."""
+
+_REFUSING: Final = "OPA refuses every call"
+_AGAIN: Final = "run `opagate policy push --take-over`"
+_UNDER_WAY: Final = (
+    "another push to this OPA has not ended",
+    "wait for its end; if it was killed, run `opagate policy push --take-over`",
+)
 
 _PACKAGE = re.compile(r"^package[ \t]+([\w.]+)", re.MULTILINE)
 _IMPORT = re.compile(r"^import[ \t]+data\.([\w.]+)", re.MULTILINE)
@@ -152,30 +156,64 @@ def imports_first(modules: Mapping[str, str]) -> list[str]:
     return list(order)
 
 
-def push(admin: Admin, policy: Bundle, *, name: str, at: str) -> Sequence[Change]:
+def gates(name: str) -> dict[str, str]:
+    """Return the modules that make each answer of OPA fail during the push of this name.
+
+    Their value follows no contract, and OPA reports a conflict where a rule has another value. Each push has its own, so that
+    no push opens the gates of another.
+    """
+    return {
+        f"{_GATES}{name}/{package}.rego": f'package gateway.{package}\n\nresult := {{"push": "{name}"}}\n'
+        for package in ("decision", "visibility")
+    }
+
+
+def is_gate(module: HeldModule) -> bool:
+    """Return whether a module is a gate of any push."""
+    return module.id.startswith(_GATES)
+
+
+def push(admin: Admin, policy: Bundle, *, name: str, at: str, take_over: bool = False) -> Sequence[Change]:
     """Put a policy into an OPA; return the changes. `name` is another one for each push, `at` a time for people.
 
-    Raise a `PolicyError` if the policy is not in force after this. The policy before is, if OPA could be asked to restore it.
+    With `take_over` the push also ends a push that was killed. Raise a `PolicyError` if the policy is not in force then. The
+    policy before is in force, unless the error says that OPA refuses every call.
     """
     _require_no_bundle(policy, admin.bundles())
     held, before = admin.modules(), admin.pushed()
     _require_alone(policy, held)
+    is_whole = not before.pushing and not any(map(is_gate, held))
+    if not is_whole and not take_over:
+        raise PolicyBroken(*_UNDER_WAY)
     wanted, found = wanted_contents(policy), _contents(admin, held)
-    changes: Sequence[Change] = found.changes_to(wanted)
-    if not changes and admin.difference(policy, held):
-        # Somebody has changed data that a push had written.
-        changes = [DataChange(root, value) for root, value in wanted.data.items()]
+    changes = _changes(admin, policy, held, found, before)
     record = Pushed(policy.revision, "", name, at, tuple(wanted.data))
-    is_whole = not before.pushing and not any(module.id in GATES for module in held)
     if is_whole and not changes and before.revision == policy.revision:
         return changes
     if is_whole and len(changes) <= 1:
         for change in changes:
             change.apply(admin)
     else:
-        _Gated(admin, found, before).replace(policy, wanted, changes, record)
+        left = [module.id for module in held if is_gate(module)]
+        _Gated(admin, found, before, [*gates(name), *left], is_whole=is_whole).replace(policy, wanted, changes, record)
     _write(admin, record, wanted)
     return changes
+
+
+def _changes(
+    admin: Admin, policy: Bundle, held: Sequence[HeldModule], found: Contents, before: Pushed
+) -> Sequence[Change]:
+    """Return the changes to the contents of a policy. Data are put anew where OPA may have other data than the copy says."""
+    wanted = wanted_contents(policy)
+    changes = found.changes_to(wanted)
+    differing = admin.difference(policy, held).data
+    doubtful = {
+        root for root in wanted.data if any(covered(path, (root,)) or covered(root, (path,)) for path in differing)
+    }
+    if before.pushing:
+        doubtful = {*found.data, *wanted.data, *before.data}
+    doubtful -= {change.root for change in changes if isinstance(change, DataChange)}
+    return [*(DataChange(root, wanted.data.get(root)) for root in sorted(doubtful)), *changes]
 
 
 def _require_no_bundle(policy: Bundle, bundles: Mapping[str, tuple[str, ...]]) -> None:
@@ -199,7 +237,7 @@ def _require_alone(policy: Bundle, held: Iterable[HeldModule]) -> None:
 
 
 def _contents(admin: Admin, held: Iterable[HeldModule]) -> Contents:
-    ours = {module.id: module.text for module in held if module.id.startswith(PREFIX) and module.id not in GATES}
+    ours = {module.id: module.text for module in held if module.id.startswith(PREFIX) and not is_gate(module)}
     copy = admin.value(COPY)
     data = cast("dict[str, object]", copy) if isinstance(copy, dict) else {}
     return Contents(
@@ -213,33 +251,42 @@ def _write(admin: Admin, record: Pushed, contents: Contents) -> None:
 
 
 class _Gated:
-    """A push of several changes, during which OPA decides nothing."""
+    """A push of several changes, during which OPA decides nothing.
 
-    def __init__(self, admin: Admin, found: Contents, before: Pushed) -> None:
+    `closed` are the ids of all gates that the push opens at its end: its own first. `is_whole` is whether OPA had a whole policy
+    before, which can be put back.
+    """
+
+    def __init__(self, admin: Admin, found: Contents, before: Pushed, closed: Sequence[str], *, is_whole: bool) -> None:
         self._admin = admin
         self._found = found
         self._before = before
+        self._closed = closed
+        self._is_whole = is_whole
 
     def replace(self, policy: Bundle, wanted: Contents, changes: Sequence[Change], record: Pushed) -> None:
         """Put the wanted contents in the place of those found. Raise a `PolicyError`."""
         admin = self._admin
         _write(admin, structs.replace(record, revision="", pushing=policy.revision), self._found)
+        if admin.pushed().push != record.push:
+            raise PolicyBroken(*_UNDER_WAY)
         try:
-            for module, text in GATES.items():
+            for module, text in gates(record.push).items():
                 admin.put_module(module, text)
             _apply(admin, changes)
         except PolicyError as error:
             self._restore(wanted, error)
             raise
-        if admin.pushed().push != record.push or admin.difference(policy, _without_gates(admin.modules())):
-            raise PolicyBroken(
-                "another push changed OPA at the same time", "run `opagate policy push` again when the other has ended"
-            )
+        held = [module for module in admin.modules() if not is_gate(module)]
+        if admin.pushed().push != record.push or admin.difference(policy, held):
+            raise PolicyBroken(f"another push changed OPA at the same time, so {_REFUSING}", _AGAIN)
         self._open()
 
     def _restore(self, wanted: Contents, error: PolicyError) -> None:
-        """Put back the contents found. A restored OPA has the record that it had before."""
+        """Put back the contents found, and the record before. Raise `PolicyBroken` if they cannot be put back."""
         admin = self._admin
+        if not self._is_whole:
+            raise PolicyBroken(f"{error.message}; a push before was killed, so {_REFUSING}", _AGAIN) from None
         try:
             now, empty = _contents(admin, admin.modules()), dict[str, dict[str, Any]]()
             changes = Contents(now.modules, empty).changes_to(Contents(self._found.modules, empty))
@@ -249,17 +296,12 @@ class _Gated:
             _write(admin, self._before, self._found)
         except PolicyError as second:
             raise PolicyBroken(
-                f"{error.message}; the policy before could not be put back ({second.message}), so OPA refuses every call",
-                "run `opagate policy push` again",
+                f"{error.message}; the policy before could not be put back ({second.message}), so {_REFUSING}", _AGAIN
             ) from None
 
     def _open(self) -> None:
-        for module in reversed(GATES):
+        for module in reversed(self._closed):
             self._admin.delete_module(module)
-
-
-def _without_gates(held: Iterable[HeldModule]) -> list[HeldModule]:
-    return [module for module in held if module.id not in GATES]
 
 
 def _apply(admin: Admin, changes: Sequence[Change]) -> None:

@@ -91,7 +91,7 @@ class RemotePolicy:
         if held.pushed.pushing:
             raise PolicyUnavailable(
                 f"a push of revision {held.pushed.pushing} to OPA has not ended",
-                "run `opagate policy push` again if it lasts",
+                "if it was killed, run `opagate policy push --take-over`",
             )
         if self._agreement is None:
             return held.revision

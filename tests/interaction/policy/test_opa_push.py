@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket as sockets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import requests
 from pydantic import SecretStr
 
 from gateway.cli.opa_admin import OpaAdmin, Rejected
-from gateway.cli.opa_push import GATES, Change, push
+from gateway.cli.opa_push import Change, is_gate, push
 from gateway.config import OpaEngine
-from gateway.errors import PolicyBroken, PolicyUnavailable
+from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import bundle, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.opa_contents import Difference, HeldModule, Pushed
@@ -88,8 +89,12 @@ def admin(start: Start, tmp_path: Path) -> Iterator[OpaAdmin]:
     found.close()
 
 
-def _push(admin: Any, policy: Bundle, name: str = "one") -> Sequence[Change]:
-    return push(admin, policy, name=name, at="2026-11-28T08:00:00+00:00")
+def _push(admin: Any, policy: Bundle, name: str = "one", *, take_over: bool = False) -> Sequence[Change]:
+    return push(admin, policy, name=name, at="2026-11-28T08:00:00+00:00", take_over=take_over)
+
+
+def _is_gated(admin: OpaAdmin) -> bool:
+    return any(map(is_gate, admin.modules()))
 
 
 def _allowed(admin: OpaAdmin, subject: str) -> bool | None:
@@ -191,28 +196,43 @@ def test_at_no_moment_of_a_push_is_a_call_decided_by_half_a_policy(
 
 
 @pytest.mark.parametrize("at", range(1, 16))
-def test_a_push_that_is_killed_is_seen_and_decides_nothing_until_the_next_ends(
-    admin: OpaAdmin, old: Bundle, new: Bundle, at: int
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_push_that_is_killed_is_seen_and_decides_nothing_until_another_takes_over(
+    admin: OpaAdmin, old: Bundle, new: Bundle, tmp_path: Path, at: int, *, forward: bool
 ):
     _push(admin, old)
+    is_killed = _killed(admin, new, at)
+    decisions = (_allowed(admin, "friend"), _allowed(admin, "other"))
+    assert decisions in {(True, False), (None, None), (False, True)}
+    assert bool(admin.pushed().pushing) is (is_killed and not _agrees(admin, new))
+    if admin.pushed().pushing:
+        with pytest.raises(PolicyBroken, match="another push to this OPA has not ended"):
+            _push(admin, new, "early")
+        # A push that OPA refuses puts no half policy into force.
+        broken = _bundle(tmp_path / "broken", {**NEXT, "gateway/lib/lib.rego": "package gateway.lib\n\nx if y\n"})
+        with pytest.raises(PolicyBroken, match="a push before was killed, so OPA refuses every call"):
+            _push(admin, broken, "broken", take_over=True)
+        assert (_allowed(admin, "friend"), _allowed(admin, "other")) == (None, None)
+
+    wanted = new if forward else old
+    _push(admin, wanted, "again", take_over=True)
+    assert _agrees(admin, wanted)
+    assert not _is_gated(admin)
+    assert (_allowed(admin, "friend"), _allowed(admin, "other")) == (not forward, forward)
+
+
+def _killed(admin: OpaAdmin, policy: Bundle, at: int) -> bool:
+    """Kill a push after its change of this number; return whether it had not ended by then."""
 
     def kill(count: int) -> None:
         if count == at:
             raise KeyboardInterrupt
 
-    ended = True
     try:
-        _push(_Watching(admin, kill), new, "killed")
+        _push(_Watching(admin, kill), policy, "killed")
     except KeyboardInterrupt:
-        ended = False
-    decisions = (_allowed(admin, "friend"), _allowed(admin, "other"))
-    assert decisions in {(True, False), (None, None), (False, True)}
-    assert bool(admin.pushed().pushing) is (not ended and not _agrees(admin, new))
-
-    _push(admin, new, "again")
-    assert _agrees(admin, new)
-    assert not {module.id for module in admin.modules()} & GATES.keys()
-    assert (_allowed(admin, "friend"), _allowed(admin, "other")) == (False, True)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("more", [{}, {"gateway/lib/more.rego": "package gateway.lib.more\n"}])
@@ -231,7 +251,7 @@ def test_a_policy_that_does_not_compile_leaves_the_one_before_and_names_file_and
     assert _agrees(admin, old)
     assert admin.pushed().push == "one"
     assert (_allowed(admin, "friend"), _allowed(admin, "other")) == (True, False)
-    assert not {module.id for module in admin.modules()} & GATES.keys()
+    assert not _is_gated(admin)
 
 
 def test_a_single_broken_module_changes_nothing_at_all(admin: OpaAdmin, old: Bundle, tmp_path: Path):
@@ -304,19 +324,47 @@ def test_data_that_somebody_has_changed_are_seen_and_put_back(admin: OpaAdmin, o
     assert _allowed(admin, "mallory") is False
 
 
-def test_two_pushes_at_once_do_not_both_succeed(admin: OpaAdmin, old: Bundle, new: Bundle):
+@pytest.mark.parametrize("at", [1, 4])
+def test_two_pushes_at_once_do_not_both_succeed(admin: OpaAdmin, old: Bundle, new: Bundle, at: int):
     _push(admin, old)
 
     def other(count: int) -> None:
-        if count == 4:
+        if count == at:
             admin.put_data(("opagate", "pushed"), {"pushing": "r", "push": "other"})
 
     with pytest.raises(PolicyBroken, match="another push"):
         _push(_Watching(admin, other), new, "mine")
-    assert _allowed(admin, "friend") is None
+    assert _allowed(admin, "friend") is (True if at == 1 else None)
 
-    _push(admin, new, "last")
+    _push(admin, new, "last", take_over=True)
     assert _agrees(admin, new)
+
+
+def test_pushes_that_race_end_in_the_policy_of_one_or_in_refusals(
+    admin: OpaAdmin, old: Bundle, new: Bundle, tmp_path: Path
+):
+    _push(admin, old)
+
+    def race(policy: Bundle, name: str) -> bool:
+        mine = OpaAdmin(OpaEngine(kind="opa", url=f"unix://{tmp_path}/opa.sock"))
+        try:
+            _push(mine, policy, name)
+        except PolicyError:
+            return False
+        finally:
+            mine.close()
+        return True
+
+    for number in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            racing = [pool.submit(race, policy, f"{number}-{policy.revision}") for policy in (old, new)]
+        decisions = (_allowed(admin, "friend"), _allowed(admin, "other"))
+        if _is_gated(admin) or admin.pushed().pushing:
+            assert decisions == (None, None)
+        else:
+            assert any(task.result() for task in racing)
+            assert _agrees(admin, old) or _agrees(admin, new)
+        _push(admin, (old, new)[number % 2], f"{number}", take_over=True)
 
 
 def test_an_opa_that_goes_during_a_push_is_told_and_refuses_when_it_is_not_the_old_one(
@@ -332,7 +380,7 @@ def test_an_opa_that_goes_during_a_push_is_told_and_refuses_when_it_is_not_the_o
     with pytest.raises(PolicyBroken, match="the policy before could not be put back") as raised:
         _push(_Watching(admin, kill), old)
 
-    assert "run `opagate policy push` again" in raised.value.remedy
+    assert "--take-over" in raised.value.remedy
     admin.close()
 
 

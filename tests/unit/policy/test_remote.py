@@ -8,6 +8,7 @@ from gateway.errors import PolicyUnavailable
 from gateway.policy.bundle_age import BundleState, Labels, Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
+from gateway.policy.opa_contents import Pushed
 from gateway.policy.remote import RemotePolicy
 from tests.unit.clock import Clock
 
@@ -26,6 +27,7 @@ class _Server:
     def __init__(self) -> None:
         self.ready = True
         self.revision = "r1"
+        self.pushed = Pushed()
         self.decision: object = DENIED
         self.asked = 0
         self.fetched: float | None = 0.0
@@ -37,7 +39,7 @@ class _Server:
             raise PolicyUnavailable("OPA is not ready", "wait")
 
     async def held(self) -> Held:
-        return Held(self.revision, frozenset({"b"}))
+        return Held(self.revision, frozenset({"b"}), self.pushed)
 
     async def report(self) -> Report:
         if self.fetched is None:
@@ -113,6 +115,22 @@ async def test_a_policy_that_answers_a_fixture_badly_is_a_problem():
 
     assert not remote.ready
     assert "does not follow the contract" in str(remote.problem)
+
+
+async def test_a_push_that_has_not_ended_is_a_problem_until_it_has():
+    server, remote, _ = _remote()
+    await remote.open()
+    server.pushed = Pushed(pushing="r2", push="a")
+
+    assert not await remote.look()
+    assert not remote.ready
+    assert remote.problem == (
+        "a push of revision r2 to OPA has not ended; if it was killed, run `opagate policy push --take-over`"
+    )
+
+    server.pushed, server.revision = Pushed("r2", push="a"), "r2"
+    assert await remote.look()
+    assert (remote.ready, remote.problem, remote.revision) == (True, None, "r2")
 
 
 async def test_without_a_limit_nobody_asks_how_old_the_bundles_are():
