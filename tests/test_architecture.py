@@ -18,6 +18,7 @@ PACKAGE = ROOT / "gateway"
 
 PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
 VOCABULARY = {
+    "background",
     "loop_turns",
     "worker_thread",
     "model",
@@ -242,6 +243,10 @@ def importers(package: str) -> set[str]:
         )
         if name.partition(".")[0] == package
     }
+
+
+def test_anyio_is_for_jobs_beside_calls_and_for_the_demo():
+    assert importers("anyio") == {"background.py", "demo/processes.py"}
 
 
 def test_starlette_serves_pages_and_nothing_on_the_way_of_a_call():

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from gateway.background import Job
 from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
@@ -93,13 +94,12 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
 
 
 def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
-    housekeeping = asyncio.create_task(_housekeeping(memory, *chores))
-    stack.callback(housekeeping.cancel)
+    """Do the chores and write the memory down again and again. The stack ends this before it writes for the last time."""
 
-
-async def _housekeeping(memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
-    while True:
+    async def do_chores() -> None:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         for chore in chores:
             chore()
         await memory()
+
+    stack.push_async_callback(Job.repeating(do_chores, "housekeeping").stop)

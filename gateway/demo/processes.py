@@ -10,9 +10,13 @@ import asyncio
 import os
 import socket
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
+from gateway.background import in_parallel
 from gateway.demo.serving import HEALTH
 from gateway.demo.upstreams import NAMES
 from gateway.errors import UpstreamUnreachable
@@ -34,7 +38,7 @@ async def running(logs: Path) -> AsyncGenerator[dict[str, str]]:
     """
     async with AsyncExitStack() as stack:
         started = [await stack.enter_async_context(_child(name, logs / f"demo-{name}.log")) for name in NAMES]
-        await asyncio.gather(*(_answering(name, port, child, logs) for name, port, child in started))
+        await in_parallel(*(partial(_wait_for, name, port, child, logs) for name, port, child in started))
         yield {name: f"http://127.0.0.1:{port}/mcp" for name, port, _ in started}
 
 
@@ -73,24 +77,32 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
         child.stdin.close()
 
 
-async def _answering(name: str, port: int, child: asyncio.subprocess.Process, logs: Path) -> None:
-    ended = asyncio.create_task(child.wait())
-    healthy = asyncio.create_task(_health(port))
-    try:
-        await asyncio.wait({ended, healthy}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if healthy.done() and healthy.exception() is None:
-            return
-        # A server that dies drops the connection a moment before its status can be read.
-        await asyncio.wait({ended}, timeout=_LAST_WORDS_SECONDS)
-        what = f"ended with status {ended.result()}" if ended.done() else f"does not answer on port {port}"
-        raise UpstreamUnreachable(f"the demo server {name} {what}", f"see {logs / f'demo-{name}.log'}")
-    finally:
-        for task in (ended, healthy):
-            task.cancel()
-        await asyncio.gather(ended, healthy, return_exceptions=True)
+async def _wait_for(name: str, port: int, child: asyncio.subprocess.Process, logs: Path) -> None:
+    """Wait until a server answers. Raise `UpstreamUnreachable` if it ends first, or does not answer in time."""
+    is_healthy = False
+    with anyio.move_on_after(_START_SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_at_end, child, group.cancel_scope)
+            with suppress(OSError, ValueError):
+                await _check_health(port)
+                is_healthy = True
+            group.cancel_scope.cancel()
+    if is_healthy:
+        return
+    # A server that dies drops the connection a moment before its status can be read.
+    with anyio.move_on_after(_LAST_WORDS_SECONDS):
+        await child.wait()
+    ended = child.returncode is not None
+    problem = f"ended with status {child.returncode}" if ended else f"does not answer on port {port}"
+    raise UpstreamUnreachable(f"the demo server {name} {problem}", f"see {logs / f'demo-{name}.log'}")
 
 
-async def _health(port: int) -> None:
+async def _cancel_at_end(child: asyncio.subprocess.Process, scope: anyio.CancelScope) -> None:
+    await child.wait()
+    scope.cancel()
+
+
+async def _check_health(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {HEALTH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.background import in_thread
 from gateway.errors import HistoryError
 from gateway.history.events import Ended, Event, Observed, Opened, Read, Released, Reserved, Settled
 from gateway.history.fields import from_fields, release_of
@@ -138,7 +140,7 @@ async def _save(history: History, store: Store, position: Callable[[], tuple[str
             rows.append(made_row)
             if len(rows) % BATCH == 0:
                 await asyncio.sleep(0)
-        await asyncio.to_thread(store.save, Checkpoint(journal, seq, tuple(rows), gone, whole))
+        await in_thread(partial(store.save, Checkpoint(journal, seq, tuple(rows), gone, whole)))
     except BaseException:
         history.stored(rows, gone, done=False)
         raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from gateway.background import in_thread
 from gateway.config.values import is_loopback
 from gateway.identity.jose import load_object, text
 
@@ -53,7 +54,7 @@ class FileSource:
         return str(self.path)
 
     async def load(self) -> bytes:
-        return await asyncio.to_thread(self._read)
+        return await in_thread(self._read)
 
     async def aclose(self) -> None:
         """A file holds nothing open."""

@@ -11,6 +11,7 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.background import in_parallel
 from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.cache import VerifiedCache
@@ -59,7 +60,7 @@ class Identities:
 
     async def start(self) -> None:
         """Load all keys and keep them fresh. A key server that is away is a warning: it may come back."""
-        await asyncio.gather(*(keys.start() for keys in self._keys))
+        await in_parallel(*(keys.start for keys in self._keys))
 
     async def stop(self) -> None:
         await asyncio.gather(*(keys.stop() for keys in self._keys))

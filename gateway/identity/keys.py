@@ -8,12 +8,12 @@ count for nothing any more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gateway.background import Job
 from gateway.errors import IdentityUnavailable
 from gateway.identity import keyset
 from gateway.identity.fetching import FileSource, LoadError
@@ -63,20 +63,18 @@ class Keys:
         self._refreshed: float | None = None
         self._problem: str | None = "not loaded yet"
         self._forced: float | None = None
-        self._refreshing: asyncio.Task[None] | None = None
-        self._background: asyncio.Task[None] | None = None
+        self._refreshing: Job | None = None
+        self._background: Job | None = None
 
     async def start(self) -> None:
         """Load the keys, and keep them fresh until `stop`. A server that is away is only a warning."""
         await self.refresh()
-        self._background = asyncio.create_task(self._keep_fresh(), name=f"keys of {self.issuer}")
+        self._background = Job.repeating(self._refresh_in_time, f"keys of {self.issuer}")
 
     async def stop(self) -> None:
-        for task in (self._background, self._refreshing):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        for job in (self._background, self._refreshing):
+            if job is not None:
+                await job.stop()
         await self._source.aclose()
 
     async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
@@ -115,13 +113,13 @@ class Keys:
 
     async def refresh(self) -> None:
         """Load the keys anew. Callers that come meanwhile share the one refresh; none of them can cancel it."""
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.create_task(self._refresh(), name=f"refresh of {self.issuer}")
-        await asyncio.shield(self._refreshing)
+        if self._refreshing is None or self._refreshing.is_done():
+            self._refreshing = Job(self._refresh, f"refresh of {self.issuer}")
+        await self._refreshing.wait()
 
     async def _refresh_for_caller(self) -> None:
         now = self._clock()
-        if self._refreshing is None or self._refreshing.done():
+        if self._refreshing is None or self._refreshing.is_done():
             if self._forced is not None and now < self._forced + FORCED_INTERVAL:
                 return
             self._forced = now
@@ -148,10 +146,9 @@ class Keys:
             raise ValueError("it is an older bundle than the one in use (spiffe_sequence)")
         return found
 
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(self.interval())
-            await self.refresh()
+    async def _refresh_in_time(self) -> None:
+        await asyncio.sleep(self.interval())
+        await self.refresh()
 
     def interval(self) -> float:
         """Seconds until the next look."""

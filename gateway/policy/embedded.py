@@ -26,10 +26,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
 
+from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle as bundles
 from gateway.policy import dialect, findings, path_check, shadowing, syntax, verdict
@@ -90,7 +92,7 @@ class Embedded:
 
         Raise `PolicyBroken`.
         """
-        if not is_checked and (fault := await asyncio.to_thread(_fault, bundle)) is not None:
+        if not is_checked and (fault := await in_thread(partial(_fault, bundle))) is not None:
             raise fault
         steps = _Steps(bundle)
         for _ in steps:

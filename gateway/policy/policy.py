@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 
 from msgspec import structs
 
+from gateway.background import Job
 from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
@@ -118,7 +119,7 @@ class Policy:
         self._on_event = on_event
         self._since = 0.0
         self._on_change: Callable[[], object] = lambda: None
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: Job | None = None
 
     @classmethod
     def build(
@@ -151,13 +152,11 @@ class Policy:
         if self._source.ready:
             self._since = self._clock()
         self._tell("loaded" if self._source.ready else "problem")
-        self._watch = asyncio.get_running_loop().create_task(self._watching(), name="policy-watch")
+        self._watch = Job(self._watching, "policy-watch")
 
     async def stop(self) -> None:
         if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+            await self._watch.stop()
         await self._source.aclose()
 
     def on_change(self, told: Callable[[], object]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
 
+from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import fixtures, folders
 from gateway.policy.bundle import Bundle, Fingerprint
@@ -185,7 +186,7 @@ async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyF
         except PolicyBroken as error:
             return error
 
-    found = await asyncio.to_thread(outcome)
+    found = await in_thread(outcome)
     if isinstance(found, PolicyBroken):
         raise PolicyBroken(found.message, found.remedy)
     return found

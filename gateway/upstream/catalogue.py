@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import structlog
 
+from gateway.background import Job, in_thread
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
 from gateway.upstream import listing, lockfile, pins
@@ -89,7 +90,7 @@ class _ListingState:
     retry_at: float = 0.0
     pinned: int = 0
     relist_at: float = 0.0
-    attempt: asyncio.Task[None] | None = None
+    attempt: Job | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -148,7 +149,7 @@ class Catalogue:
         """Whether there was a lock file. One that goes away does not take its pins with it."""
         self._lock_error: str | None = None
         self._writing = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._jobs: list[Job] = []
 
     # --- on the way of every call ---
 
@@ -216,25 +217,23 @@ class Catalogue:
         state = self._states[upstream]
         if self._listed(upstream) or (state.attempt is None and self._clock() < state.retry_at):
             return
-        await asyncio.shield(self._attempt(upstream))
+        await self._attempt(upstream).wait()
 
     # --- keeping it true ---
 
     async def start(self) -> None:
         """List every upstream, for at most 10 s, and keep listing in the background until `stop`."""
-        attempts = [self._attempt(name) for name in self._definitions]
-        if attempts:
-            await asyncio.wait(attempts, timeout=_START_SECONDS)
-        self._tasks = [asyncio.create_task(self._keep(name)) for name in self._definitions]
-        self._tasks.append(asyncio.create_task(self._follow_lock()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                await self.refresh()
+        self._jobs = [Job.repeating(partial(self._keep, name), f"listing of {name}") for name in self._definitions]
+        self._jobs.append(Job.repeating(self._follow_lock, "catalogue lock"))
 
     async def stop(self) -> None:
         """End the background work; first-use pins that are not yet in the lock file are written."""
-        tasks = [*self._tasks, *(state.attempt for state in self._states.values() if state.attempt)]
-        self._tasks = []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        jobs = [*self._jobs, *(state.attempt for state in self._states.values() if state.attempt)]
+        self._jobs = []
+        await asyncio.gather(*(job.stop() for job in jobs))
         self._worker.close()
         await self.flush()
         while self._untold:
@@ -247,12 +246,12 @@ class Catalogue:
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. What goes wrong is in `status()`."""
         names = list(self._definitions) if upstream is None else [upstream]
-        await asyncio.gather(*(asyncio.shield(self._attempt(name)) for name in names))
+        await asyncio.gather(*(self._attempt(name).wait() for name in names))
 
-    def _attempt(self, name: str) -> asyncio.Task[None]:
+    def _attempt(self, name: str) -> Job:
         state = self._states[name]
         if state.attempt is None:
-            state.attempt = asyncio.create_task(self._list(name, state))
+            state.attempt = Job(partial(self._list, name, state), f"attempt to list {name}")
         return state.attempt
 
     async def _list(self, name: str, state: _ListingState) -> None:
@@ -285,18 +284,18 @@ class Catalogue:
                 return found
 
     async def _keep(self, name: str) -> None:
+        """List an upstream when its time has come, or when it says that its lists have changed."""
         state, loop = self._states[name], asyncio.get_running_loop()
-        while True:
-            interval = self._settings.refresh.total_seconds()
-            if state.failures:
-                interval = min(interval, _BACK_OFF[min(state.failures, len(_BACK_OFF)) - 1])
-            with suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    await state.wake.wait()
-                    await asyncio.sleep(state.relist_at - loop.time())
-            state.wake.clear()
-            state.relist_at = loop.time() + _PAUSE_SECONDS
-            await asyncio.shield(self._attempt(name))
+        interval = self._settings.refresh.total_seconds()
+        if state.failures:
+            interval = min(interval, _BACK_OFF[min(state.failures, len(_BACK_OFF)) - 1])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await state.wake.wait()
+                await asyncio.sleep(state.relist_at - loop.time())
+        state.wake.clear()
+        state.relist_at = loop.time() + _PAUSE_SECONDS
+        await self._attempt(name).wait()
 
     # --- changing what is known ---
 
@@ -350,7 +349,7 @@ class Catalogue:
     async def reload(self) -> None:
         """Read the lock file again if it is another one. One that is gone, or cannot be read, leaves the pins as they are."""
         async with self._writing:
-            signature = await asyncio.to_thread(_signature, self._settings.lock)
+            signature = await in_thread(partial(_signature, self._settings.lock))
             if signature is None and self._found:
                 self._signature = _STALE
                 self._tell_unusable(lockfile.gone(self._settings.lock).message)
@@ -358,7 +357,7 @@ class Catalogue:
             if signature == self._signature:
                 return
             try:
-                lock = await asyncio.to_thread(lockfile.load, self._settings.lock)
+                lock = await in_thread(partial(lockfile.load, self._settings.lock))
             except ConfigurationError as error:
                 self._tell_unusable(error.message)
                 return
@@ -373,13 +372,12 @@ class Catalogue:
             log.error("catalogue.lock-unusable", problem=problem)
 
     async def _follow_lock(self) -> None:
-        while True:
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
-            await self.flush()
-            await self.reload()
+        await asyncio.sleep(_LOCK_POLL_SECONDS)
+        await self.flush()
+        await self.reload()
 
     async def _amend(self, change: Callable[[Lock], Lock], cleared: _Names = _NONE) -> None:
-        lock = await asyncio.to_thread(lockfile.amend, self._settings.lock, change, existing=self._found)
+        lock = await in_thread(partial(lockfile.amend, self._settings.lock, change, existing=self._found))
         # Another process may have written since: the next look at the file must read it.
         self._signature, self._lock_error, self._found = _STALE, None, True
         await self._adopt(lock, cleared)

@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import structs
 
+from gateway.background import Job
 from gateway.config import Limits, Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamRequest
@@ -72,7 +73,7 @@ class StdioUpstream:
         self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal)
         self._sessions: dict[str, Session] = {}
         self._pools: dict[str, Pool] = {}
-        self._reaper: asyncio.Task[None] | None = None
+        self._reaper: Job | None = None
         self._closed = False
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
@@ -81,7 +82,7 @@ class StdioUpstream:
         if self._closed:
             raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
         if self._reaper is None:
-            self._reaper = asyncio.get_running_loop().create_task(self._reap_forever())
+            self._reaper = Job.repeating(self._reap_in_time, f"reaper of {self._name}")
         message = request.message
         if message is not None and message.era is Era.STATELESS:
             return await self._stateless(request.principal.key, message)
@@ -100,8 +101,7 @@ class StdioUpstream:
         """End all processes, and take no more requests. Returns when they are gone."""
         self._closed = True
         if self._reaper is not None:
-            self._reaper.cancel()
-            await asyncio.gather(self._reaper, return_exceptions=True)
+            await self._reaper.stop()
         await self._spawner.aclose()
 
     def status(self) -> Status:
@@ -201,10 +201,9 @@ class StdioUpstream:
         self._sessions.pop(session.key, None)
         session.end(reason)
 
-    async def _reap_forever(self) -> None:
-        while True:
-            await asyncio.sleep(REAP_EVERY)
-            self.reap()
+    async def _reap_in_time(self) -> None:
+        await asyncio.sleep(REAP_EVERY)
+        self.reap()
 
 
 def _primes(request: UpstreamRequest) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from gateway import config, keys
+from gateway import background, config, keys
+from gateway.app import memory
+from gateway.background import in_thread
 from gateway.errors import JournalError
 from gateway.history.store import Store
 from gateway.journal import reader
@@ -122,3 +127,61 @@ async def test_a_gateway_that_was_killed_has_a_whole_journal(tmp_path: Path):
 
     async with bench(tmp_path) as there:
         assert there.entries("cut") == []
+
+
+async def test_memory_is_not_written_down_for_the_last_time_while_a_thread_still_writes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Two threads would write the same snapshots."""
+    monkeypatch.setattr(memory, "_HOUSEKEEPING_SECONDS", 0.0)
+    begun, proceed, told = threading.Event(), threading.Event(), list[str]()
+
+    def write() -> None:
+        begun.set()
+        assert proceed.wait(30)
+        told.append("the thread has written")
+
+    async def write_in_thread() -> None:
+        await in_thread(write)
+
+    async def stop() -> None:
+        async with AsyncExitStack() as stack:
+            stack.callback(told.append, "the last writing begins")
+            memory.keep_house(stack, write_in_thread)
+            while not begun.is_set():
+                await asyncio.sleep(0)
+
+    stopping = asyncio.create_task(stop())
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    proceed.set()
+    await stopping
+
+    assert told == ["the thread has written", "the last writing begins"]
+
+
+async def test_a_chore_that_fails_ends_neither_the_others_nor_the_next_round(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(memory, "_HOUSEKEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(background, "_AFTER_DEFECT", 0.0)
+    rounds, third = 0, asyncio.Event()
+
+    def fail() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 3:
+            raise ZeroDivisionError
+
+    async def remember() -> None:
+        third.set()
+        await asyncio.sleep(0)
+
+    async with AsyncExitStack() as stack:
+        memory.keep_house(stack, remember, fail)
+        await third.wait()
+
+    assert rounds >= 3
+    assert capsys.readouterr().out.count("job=housekeeping") == 2

@@ -258,8 +258,8 @@ async def test_stopping_ends_a_refresh_that_hangs():
     hanging = asyncio.create_task(keys.refresh())
     await asyncio.sleep(0)
     await keys.stop()
-    with pytest.raises(asyncio.CancelledError):
-        await hanging
+    await hanging
+    assert place.loads == 2
 
 
 async def test_an_older_bundle_does_not_replace_a_newer_one():

@@ -1,0 +1,85 @@
+"""Work beside calls: jobs that keep something fresh, and threads of anyio for files.
+
+A call waits here only for a first listing, or for keys that are not known yet. A cancelled task would leave its thread
+behind, and two threads would then write one file. So `in_thread` waits for the thread first. A job is cancelled once,
+and not again and again as in a scope of anyio. Its way out may wait, such as for the end of an upstream's session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+import structlog
+
+log = structlog.get_logger("gateway.background")
+
+Result = TypeVar("Result")
+
+_AFTER_DEFECT: Final = 1.0
+"""Seconds until a job goes on after a defect."""
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Do work in a thread. A caller that is cancelled goes when the thread is done."""
+    thread = asyncio.ensure_future(anyio.to_thread.run_sync(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
+
+
+async def in_parallel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do several works at once. The first failure cancels the others, and is raised when they have ended."""
+    try:
+        async with anyio.create_task_group() as group:
+            for work in works:
+                group.start_soon(work)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+class Job:
+    """A task beside calls. A defect in it is logged, and reaches nobody who waits for its end."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Begin the work. `name` is for the log."""
+        self._name = name
+        self._task = asyncio.create_task(self._run(work), name=name)
+
+    @classmethod
+    def repeating(cls, step: Callable[[], Awaitable[None]], name: str) -> Job:
+        """Begin a job that takes one step after the other. A step waits for its own time. A defect ends only its step."""
+
+        async def repeat() -> None:
+            while True:
+                try:
+                    await step()
+                except Exception:
+                    log.exception("defect", job=name)
+                    await asyncio.sleep(_AFTER_DEFECT)
+
+        return cls(repeat, name)
+
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:
+            log.exception("defect", job=self._name)
+
+    def is_done(self) -> bool:
+        """Return whether the job has ended."""
+        return self._task.done()
+
+    async def wait(self) -> None:
+        """Wait for the end. The job goes on if the caller is cancelled."""
+        await asyncio.wait([self._task])
+
+    async def stop(self) -> None:
+        """Cancel the job, and wait until it and its thread have ended."""
+        self._task.cancel()
+        await self.wait()
