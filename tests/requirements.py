@@ -81,7 +81,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "invariant/9": Requirement("SECURITY.md", "Limits hold under concurrency and across restarts."),
         "invariant/10": Requirement("SECURITY.md", "When what decides is broken, slow or stale, the answer is no."),
         # --- history ------------------------------------------------------------------------------
-        "directory/grounds": Requirement("docs/policy/directory.md", "Destinations of the operator's directory have a source."),
+        "replay/cost": Requirement("docs/replay.md#what-a-policy-costs", "Each setting that `policy cost` prints ends its question."),
+    "directory/grounds": Requirement("docs/policy/directory.md", "Destinations of the operator's directory have a source."),
     "directory/parts": Requirement("docs/policy/directory.md", "The parts of one given name have a source together."),
     "directory/files": Requirement("docs/policy/directory.md", "CSV, LDIF and SCIM exports are read at the start."),
     "directory/trusted": Requirement("docs/policy/directory.md", "Confidential data may go to known places with an approval."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import msgspec
 import typer
 
-from gateway.cli import loop, opa_commands
+from gateway.cli import loop, opa_commands, policy_cost
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
 from gateway.cli.policy_options import GrantsOption, OverlayOption, PathOption
 from gateway.cli.terminal import counted, emit, out, pairs, revised, show, styled, table
@@ -190,6 +190,7 @@ def evaluate(
 app.command("push", epilog="Example: opagate policy push --config gateway.yaml")(opa_commands.push)
 app.command("status", epilog="Example: opagate policy status --json")(opa_commands.status)
 app.command("diff", epilog="Example: opagate policy diff --config gateway.yaml")(opa_commands.diff)
+app.command("cost", epilog="Example: opagate policy cost sessions.jsonl --json")(policy_cost.cost)
 
 
 # --- which policy ------------------------------------------------------------------------------------

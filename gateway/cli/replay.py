@@ -112,9 +112,9 @@ async def _one(
     from gateway.replay import replay as replayed
 
     async with AsyncExitStack() as stack:
-        policy = await _started(stack, chosen)
+        policy = await started(stack, chosen)
         with _progress(steps) as advance:
-            async for outcome in replayed(_all(traces), policy.decide, assume=assume):
+            async for outcome in replayed(every_trace(traces), policy.decide, assume=assume):
                 shown.step(outcome)
                 advance()
 
@@ -131,29 +131,30 @@ async def _two(
     from gateway.replay import replay as replayed
 
     async with AsyncExitStack() as stack:
-        policy, second = await _started(stack, chosen), await _started(stack, other)
+        policy, second = await started(stack, chosen), await started(stack, other)
         with _progress(steps) as advance:
 
             async def counted() -> AsyncIterator[StepOutcome]:
-                async for outcome in replayed(_all(traces), policy.decide, assume=assume):
+                async for outcome in replayed(every_trace(traces), policy.decide, assume=assume):
                     shown.compared(outcome)
                     advance()
                     yield outcome
 
-            against = replayed(_all(traces), second.decide, assume=assume)
+            against = replayed(every_trace(traces), second.decide, assume=assume)
             async for difference in compare(counted(), against):
                 shown.difference(difference)
 
 
-def _all(paths: Sequence[Path]) -> Iterator[Trace]:
+def every_trace(paths: Sequence[Path]) -> Iterator[Trace]:
+    """Yield the traces of all files, in order. Raises `TraceInvalid`."""
     from gateway.replay import read
 
     for path in paths:
         yield from read(path)
 
 
-async def _started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
-    """The policy in force for the whole run: one that changes meanwhile would make halves of it incomparable."""
+async def started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
+    """Return a policy that stays in force for the whole run: a change in between would make its halves incomparable."""
     from datetime import timedelta
 
     from gateway.policy import Policy

@@ -24,6 +24,7 @@ from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call
+from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
@@ -44,14 +45,19 @@ _OWNER: Final = "replay"
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """A step and what was decided. `number` counts from 0; `facts` is `session` of the policy input."""
+    """A step and its decision. `number` counts from 0; `facts` is `session` of the policy input."""
 
     trace: str
     number: int
-    tool: str
+    principal: Principal
+    call: Call
     decision: Decision
     facts: JsonObject
     expect: Expectation | None
+
+    @property
+    def tool(self) -> str:
+        return self.call.target.id
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -112,7 +118,7 @@ class _Run:
         else:
             apply(state, Released(call_id, denied=decision.is_denial))
         session = cast("JsonObject", asked["session"])
-        return StepOutcome(trace.id, number, call.target.id, decision, session, step.expect)
+        return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in what the upstream answered, as the gateway does before it passes it on."""

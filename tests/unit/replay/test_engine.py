@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.model.call import Call
+from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation
+from gateway.model.target import Target
 from gateway.policy import verdict
 from gateway.replay.engine import Assume, StepOutcome, replay
 from gateway.replay.reader import read
@@ -239,7 +242,19 @@ async def test_each_trace_begins_anew():
     ],
 )
 def test_an_expectation_is_met_by_effect_and_code(expect: Expectation | None, *, met: bool):
-    assert StepOutcome("t", 0, "a/b", decision("deny", "a/b", "x/y"), {}, expect).met is met
+    call = Call("tools/call", Target("tool", "a", "b", "a"), {})
+    assert (
+        StepOutcome(
+            "t",
+            0,
+            Principal("dev", "urn:opagate:development", AuthMethod.DEVELOPMENT),
+            call,
+            decision("deny", "a/b", "x/y"),
+            {},
+            expect,
+        ).met
+        is met
+    )
 
 
 @machine.needs_proc

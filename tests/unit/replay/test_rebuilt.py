@@ -46,7 +46,7 @@ def rebuilt(there: Bench) -> list[Rebuilt]:
         for other in reader.tasks(there.folder / "state/journal", provenance.tasks, key=key):
             if not provenance.take(other):
                 break
-        inspector = inspector_of(there.configuration.inspection)
+        inspector = inspector_of(there.configuration)
         found.append(rebuild_input(entry, provenance.explanation(), inspector))
     return found
 
@@ -132,7 +132,7 @@ async def test_an_entry_that_lacks_something_is_named(tmp_path: Path):
         await there.ask(call(path="a"))
         (entry,) = there.entries("call")
         explanation = Provenance(entry).explanation()
-        inspector = inspector_of(there.configuration.inspection)
+        inspector = inspector_of(there.configuration)
 
     for name in ("client", "trace_id"):
         with pytest.raises(JournalError, match=name):

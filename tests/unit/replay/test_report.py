@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from gateway.model.call import Call
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.target import Target
 from gateway.replay.engine import StepOutcome
 from gateway.replay.report import Totals, compare, place, row, wanted
 from gateway.replay.trace import Expectation
@@ -9,7 +12,16 @@ from tests.unit.replay.conftest import decision
 
 
 def outcome(trace: str, number: int, effect: str, *codes: str, expect: Expectation | None = None) -> StepOutcome:
-    return StepOutcome(trace, number, "fs/read", decision(effect, *codes), {"calls": number + 1}, expect)
+    call = Call("tools/call", Target("tool", "fs", "read", "fs"), {})
+    return StepOutcome(
+        trace,
+        number,
+        Principal("dev", "urn:opagate:development", AuthMethod.DEVELOPMENT),
+        call,
+        decision(effect, *codes),
+        {"calls": number + 1},
+        expect,
+    )
 
 
 async def stream(*outcomes: StepOutcome) -> AsyncIterator[StepOutcome]:

@@ -1,0 +1,188 @@
+"""The questions and refusals of a policy on recorded sessions, and the settings that would end them. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from gateway.inspection.arguments import at
+from gateway.inspection.destinations import links, listed, texts
+from gateway.model.decision import Reason
+from gateway.model.target import Role
+from gateway.replay.engine import StepOutcome
+from gateway.replay.report import place
+
+Where = Literal["gateway.yaml", "grants file", "task contract", "policy settings"]
+
+_LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
+    "fan-out/audiences": ("audiences",),
+    "fan-out/burst": ("audiences_in_window",),
+    "fan-out/writes": ("write_audiences",),
+    "fan-out/destinations": ("destinations", "call_destinations"),
+    "fan-out/spread": ("spread",),
+    "fan-out/depth": ("depth",),
+}
+"""Code → the limits of a contract that raise its number."""
+_LABELS: Final = "because the label is missing"
+
+
+class Setting(NamedTuple):
+    """A setting that would have ended a question: the place for it, and its lines of YAML."""
+
+    where: Where
+    yaml: str
+
+
+@dataclass(slots=True)
+class RuleCost:
+    """The questions and refusals of one code. `settings` counts the steps that each setting would have ended."""
+
+    asked: int = 0
+    refused: int = 0
+    tasks: int = 0
+    first: str = ""
+    last: str = ""
+    settings: Counter[Setting] = field(default_factory=Counter[Setting])
+    without: int = 0
+    """Steps that no setting is known to end."""
+
+
+@dataclass(slots=True)
+class PolicyCost:
+    """The cost of a policy over all steps that were added."""
+
+    steps: int = 0
+    tasks: int = 0
+    asked_tasks: int = 0
+    refused_tasks: int = 0
+    questions: int = 0
+    rules: dict[str, RuleCost] = field(default_factory=dict[str, RuleCost])
+    _asked_in: str = ""
+    _refused_in: str = ""
+
+    def add(self, outcome: StepOutcome) -> None:
+        """Count a step. The steps of a task come one after the other."""
+        self.steps += 1
+        if outcome.number == 0:
+            self.tasks += 1
+            self._asked_in = self._refused_in = ""
+        if outcome.decision.effect == "ask":
+            self.questions += 1
+            self.asked_tasks += self._asked_in != outcome.trace
+            self._asked_in = outcome.trace
+        elif outcome.decision.effect == "deny":
+            self.refused_tasks += self._refused_in != outcome.trace
+            self._refused_in = outcome.trace
+        for reason in outcome.decision.reasons:
+            self._add_rule(outcome, reason)
+
+    def _add_rule(self, outcome: StepOutcome, reason: Reason) -> None:
+        rule = self.rules.setdefault(reason.code, RuleCost(first=place(outcome)))
+        rule.asked += outcome.decision.effect == "ask"
+        rule.refused += outcome.decision.effect == "deny"
+        if rule.last != outcome.trace or outcome.number == 0:
+            rule.tasks += 1
+            rule.last = outcome.trace
+        found = set(settings_for(outcome, reason))
+        rule.settings.update(found)
+        rule.without += not found
+
+
+def settings_for(outcome: StepOutcome, reason: Reason) -> Iterator[Setting]:
+    """Yield the settings that would have ended one reason of a step; none where no setting does."""
+    code = reason.code
+    if code == "toxic-flow/ungrounded":
+        yield from map(_entry, _unknown_places(outcome, reason))
+    elif code == "toxic-flow/exfiltration":
+        yield from map(_entry, _unknown_destinations(outcome))
+    elif code == "tool/not-granted":
+        yield _grant(outcome)
+    elif code == "credential-chain/presentation":
+        yield from _flows(outcome)
+    elif code in _LIMITS:
+        yield from _limits(outcome, code)
+    if (
+        code in {"approval/effect", "tool/not-granted", "toxic-flow/exfiltration"}
+        and outcome.call.target.labels.assumed
+    ):
+        yield _label(outcome)
+
+
+def _entry(destination: str) -> Setting:
+    return Setting("gateway.yaml", f"directory: {{entries: [{_quoted(destination)}]}}")
+
+
+def _unknown_places(outcome: StepOutcome, reason: Reason) -> Iterator[str]:
+    """Yield the destinations, and the hosts of links, at the pointers that a reason names."""
+    known = _known(outcome)
+    for fact in reason.facts:
+        pointer = fact.removeprefix("/arguments")
+        role = outcome.call.target.labels.roles.get(pointer)
+        reader = {Role.DESTINATION: listed, Role.CONTENT: links}.get(role) if role is not None else None
+        if reader is None:
+            continue
+        for text in texts(at(outcome.call.arguments, pointer)):
+            yield from (found.value for found in reader(text) if found.value not in known)
+
+
+def _unknown_destinations(outcome: StepOutcome) -> Iterator[str]:
+    known = _known(outcome)
+    yield from (name for name in _list(outcome, "call_destinations") if name not in known)
+
+
+def _known(outcome: StepOutcome) -> frozenset[str]:
+    return frozenset(_list(outcome, "known_destinations"))
+
+
+def _list(outcome: StepOutcome, name: str) -> Sequence[str]:
+    found = outcome.facts.get(name)
+    return cast("Sequence[str]", found) if isinstance(found, list | tuple) else ()
+
+
+def _grant(outcome: StepOutcome) -> Setting:
+    target = outcome.call.target
+    lines = [
+        "upstreams:",
+        f"  {target.upstream}:",
+        f"    - id: {target.upstream}-{target.name}",
+        f"      agents: [{_quoted(outcome.principal.id)}]",
+        f"      issuers: [{_quoted(outcome.principal.issuer)}]",
+        f"      tools: [{_quoted(target.name)}]",
+        f"      effects: [{target.labels.effect.value}]",
+    ]
+    return Setting("grants file", "\n".join(lines))
+
+
+def _label(outcome: StepOutcome) -> Setting:
+    target = outcome.call.target
+    labels = ", ".join(f"{name}: …" for name in sorted(target.labels.assumed))
+    return Setting("gateway.yaml", f"upstreams: {{{target.upstream}: {{tools: {{{target.name}: {{{labels}}}}}}}}}")
+
+
+def _flows(outcome: StepOutcome) -> Iterator[Setting]:
+    credentials = cast("Sequence[Mapping[str, Any]]", outcome.facts.get("credentials") or ())
+    for credential in credentials:
+        source = credential["origin"].get("audience")
+        if source is not None and source != outcome.call.target.audience:
+            yield Setting(
+                "task contract",
+                f"credential_flows: [{{from: {_quoted(source)}, to: {_quoted(outcome.call.target.audience)}}}]",
+            )
+
+
+def _limits(outcome: StepOutcome, code: str) -> Iterator[Setting]:
+    """Yield the limit of a contract that takes the place of a soft limit; a hard limit has none."""
+    if outcome.decision.effect != "ask":
+        return
+    named = {fact.removeprefix("/session/") for reason in outcome.decision.reasons for fact in reason.facts}
+    for name in _LIMITS[code]:
+        size = outcome.facts.get(name)
+        number = len(size) if isinstance(size, list | tuple) else size
+        if name in named and isinstance(number, int):
+            yield Setting("task contract", f"limits: {{{name}: {number}}}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
