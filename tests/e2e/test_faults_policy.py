@@ -20,6 +20,7 @@ from tests.e2e.faults import config, problems, refused, slow_overlay, vanishing
 from tests.e2e.running import BundleServer, Opa, leave, mortal_gateway
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
+from tests.machine import is_alive, needs_proc
 from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess, running
@@ -349,13 +350,7 @@ def trials(gateway: int) -> list[int]:
     return found
 
 
-def is_over(process: int) -> bool:
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{process}/status").read_text("utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
+@needs_proc
 @requirement("fault/slow-policy")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway(
@@ -372,10 +367,11 @@ def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway
         gateway.process.send_signal(end)
 
         assert gateway.process.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
-        until(lambda: is_over(trial))
+        until(lambda: not is_alive(trial))
         assert "Traceback" not in gateway.printed()
 
 
+@needs_proc
 @requirement("fault/slow-policy")
 def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: ServerProcess, tmp_path: Path):
     tree = policy(tmp_path)
@@ -395,7 +391,7 @@ def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: S
 
     assert b"Traceback" not in printed
     assert starting.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
-    until(lambda: is_over(trial))
+    until(lambda: not is_alive(trial))
 
 
 @requirement("fault/reload")

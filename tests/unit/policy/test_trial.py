@@ -22,6 +22,7 @@ from gateway.policy.reload import PolicyFolder
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
 from tests import tiny_policy
+from tests.machine import is_alive, needs_proc
 from tests.tiny_policy import OVERLAY
 
 Tree = Callable[[dict[str, str]], Path]
@@ -153,14 +154,14 @@ async def test_a_test_that_takes_all_memory_is_ended_and_named(tree: Tree):
     )
 
 
+@needs_proc
 async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
     policy = bundle.read(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
     trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
     await _has_child()
-    while b"trial_process" not in _of_process(int(_children()[0]), "cmdline"):
-        await asyncio.sleep(0)
+    (child,) = _children()
 
-    os.kill(int(_children()[0]), signal.SIGKILL)
+    os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(PolicyBroken, match="ended with status -9, and was at ") as raised:
         await trying
@@ -173,6 +174,7 @@ def test_an_answer_that_was_cut_is_a_refusal(tree: Tree, written: bytes):
         trial._require_good(Trial(bundle.read(tree({}))), trial._lines(written), 1)
 
 
+@needs_proc
 async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
     """A gateway that is killed can end nothing itself."""
     policy = tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)})
@@ -187,10 +189,11 @@ async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
     gateway.kill()
     await gateway.wait()
 
-    while (status := _of_process(orphan, "status")) and b"State:\tZ" not in status:
+    while is_alive(orphan):
         await asyncio.sleep(0)
 
 
+@needs_proc
 async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
     policy = bundle.read(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
     trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
@@ -201,14 +204,6 @@ async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
         await trying
 
     assert _children() == []
-
-
-def _of_process(number: int, file: str) -> bytes:
-    """Return a file of `/proc` about a process; empty if there is no such process."""
-    try:
-        return Path(f"/proc/{number}/{file}").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
 
 
 async def _has_child() -> None:
