@@ -67,6 +67,8 @@ CONCEALED: Final = "[concealed]"
 SEARCHED: Final = 16 * 2**10
 """Characters of one text that are searched for known credentials. A longer text is not recorded where there are some."""
 _MARK: Final = re.compile(r"fp:[a-z0-9-]{1,64}:(?:[0-9a-f]{24}|[0-9a-f]{16})(?![0-9a-f])")
+_MARKS_AND_SHAPES: Final = re.compile(rf"(?P<mark>{_MARK.pattern})|{_SHAPES.pattern}", re.VERBOSE | re.DOTALL)
+"""Takes a mark whole: that of a rule such as `named-password` has the form of an assignment."""
 _SCHEME: Final = re.compile(r"(?i:bearer|basic|token|dpop)[ ]+|")
 _ASSIGNED: Final = re.compile(
     r"(?i:token|secret|passw(?:or)?d|pwd|passphrase|(?:api|access|account)[_-]?key|authorization)"
@@ -228,7 +230,7 @@ def concealed_with(spots: Spots, text: str, limit: int = 256) -> str:
     marked = _marked(text, spots)
     if _hides_credential(marked):
         return CONCEALED
-    return _encodable(_SHAPES.sub(lambda match: _over(match[0]) or CONCEALED, marked))[:limit]
+    return _encodable(_MARKS_AND_SHAPES.sub(lambda match: _over(match) or CONCEALED, marked))[:limit]
 
 
 def _withhold(_text: str, _limit: int = 256, /) -> str:
@@ -282,7 +284,7 @@ def _redacted_text(text: str, ink: _Ink) -> str:
     marked = _marked(text, ink.spots)
     if _hides_credential(marked):
         return fingerprint(ink.key, text)
-    return _encodable(_SHAPES.sub(lambda match: _over(match[0]) or fingerprint(ink.key, match[0]), marked))
+    return _encodable(_MARKS_AND_SHAPES.sub(lambda match: _over(match) or fingerprint(ink.key, match[0]), marked))
 
 
 def _marked(text: str, spots: Spots) -> str:
@@ -294,12 +296,14 @@ def _marked(text: str, spots: Spots) -> str:
     return "".join((*parts, text[at:])) if parts else text
 
 
-def _over(text: str) -> str | None:
+def _over(shape: re.Match[str]) -> str | None:
     """Return the mark in a text with a credential's form, with the name before it; `None` for a text without a mark."""
-    mark = _MARK.search(text)
+    if shape["mark"] is not None:
+        return shape[0]
+    mark = _MARK.search(shape[0])
     if mark is None:
         return None
-    name = text[: mark.start()]
+    name = shape[0][: mark.start()]
     return f"{name if _ASSIGNED.fullmatch(name) else ''}{mark[0]}"
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.journal.redaction import FULL_LIMIT, concealed, fingerprint, recorded, redacted
+from gateway.journal.redaction import FULL_LIMIT, concealed, concealed_with, fingerprint, recorded, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -238,6 +238,20 @@ def spots(text: str) -> list[tuple[int, int, str]]:
 )
 def test_what_is_found_is_marked_with_its_own_fingerprint(value: Any, shown: Any):
     assert redacted([value], key=KEY, spots=spots) == [shown]
+
+
+@pytest.mark.parametrize("rule", ["named-password", "named-token", "docker-config-auth", "seen"])
+def test_a_mark_is_no_credential_whatever_its_rule_is_called(rule: str):
+    """`named-password:…` has the form of an assignment."""
+    mark = f"{rule}:{'0a' * 12}"
+
+    def marks(text: str) -> list[tuple[int, int, str]]:
+        return [(found.start(), found.end(), mark) for found in re.finditer("hunter", text)]
+
+    text = "The password is hunter as of today, password=hunter"
+    shown = f"The password is fp:{mark} as of today, password=fp:{mark}"
+    assert redacted(text, key=KEY, spots=marks) == shown
+    assert concealed_with(marks, text) == shown
 
 
 def test_what_holds_an_encoded_credential_besides_is_not_shown():
