@@ -119,10 +119,14 @@ class Task(Closed):
 
 
 class Approval(Closed):
+    """The approval of this very call. `answers` are the codes that the approver was shown; without `answers` it answers
+    no code."""
+
     id: str
     approvers: list[str]
     granted: Time
     scope: Literal["once", "destination"]
+    answers: list[str] | UnsetType = UNSET
 
 
 class Context(Closed):

@@ -99,7 +99,7 @@ async def test_a_credential_of_another_system_is_not_completed(
     printed = server.log.read_text("utf-8")
     assert f"completed: after-{ada.headers['authorization'][-8:]}" in printed
     assert KEY not in printed
-    assert [entry["effect"] for entry in entries(one.folder, "call")[-2:]] == ["deny", "allow"]
+    assert [entry["effect"] for entry in entries(one.folder, "call")[-2:]] == ["ask", "allow"]
     assert KEY not in json.dumps(entries(one.folder))
 
 

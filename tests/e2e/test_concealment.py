@@ -190,7 +190,7 @@ async def test_the_client_of_the_sdk_works_with_handles(ada: Agent):
 def test_a_credential_that_shows_itself_on_another_way_is_known_again(ada: Agent):
     """Detection is the second line: the task has seen the credential, though the agent has not."""
     handle(ada)
-    ada.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    ada.held(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("conceal/results", "invariant/8")
@@ -224,4 +224,4 @@ def test_after_a_restart_a_handle_is_read_again(systems: Servers, tmp_path: Path
         assert answer.codes == ["credential-chain/handle"]
         assert "Read again what gave it to you" in answer.text
         arrives(after, "crm", "use", {"token": handle(after)}, {"token": KEY})
-        after.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+        after.held(["credential-chain/presentation"], "billing", "use", token=KEY)

@@ -228,7 +228,7 @@ def test_half_beside_arguments_and_half_in_them_are_a_credential(ada: Agent):
     sent = beside(call("read", query=KEY[18:]), x_note=KEY[:18])
     answer, came = post(ada, "billing", sent)
     assert (answer.codes, came) == (["credential-chain/presentation"], False)
-    ada.denied(["credential-chain/presentation"], "billing", "read", query=KEY[18:])
+    ada.held(["credential-chain/presentation"], "billing", "read", query=KEY[18:])
     refused(ada, "billing", beside(call("read"), x_note=KEY[18:]))
 
 
@@ -265,7 +265,7 @@ def test_a_flood_of_credentials_hides_none_beside_arguments(
             refused(task, "billing", legacy("ping", _meta={"note": f"use {disguised} there"}))
         passes(task, "billing", beside(call("read"), x_note="nothing of note", user_agent="agent/2.11 (x86_64; Linux)"))
         passes(task, "chat", beside(call("read"), x_note=WORD))
-        task.denied(["credential-chain/presentation"], "billing", "read", query=f"try {WORD}")
+        task.held(["credential-chain/presentation"], "billing", "read", query=f"try {WORD}")
 
 
 @requirement("history/elsewhere")
@@ -334,7 +334,7 @@ def test_every_task_of_the_caller_counts_but_not_those_of_another(ada: Agent, on
 def test_a_declared_flow_goes_through_arguments_only(ada: Agent):
     task = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
     task.passes("crm", "read", page="key")
-    task.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
+    task.held(["credential-chain/presentation"], "billing", "use", token=KEY)
     refused(task, "billing", legacy("tools/call", name="use", arguments={}, _meta={"token": KEY}))
 
 

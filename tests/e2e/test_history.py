@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import ADDRESS, KEY, made
+from tests.e2e.desk import ADDRESS, KEY
 from tests.e2e.running import mortal_gateway
 from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import Caller, Sent, legacy, stateless
@@ -30,11 +30,11 @@ def test_confidential_data_does_not_leave_after_something_untrusted(ada: Agent):
     ada.reads("crm")
     ada.passes("vault", "confidential")
     flow = ["toxic-flow/exfiltration"]
-    ada.denied(flow, "mail", "post", text="hello")
-    ada.denied(flow, "mail", "send", to=ADDRESS, body="hello")
-    ada.asked(flow, "mail", "send", to="colleague@example.com", body="hello")
-    ada.asked(flow, "vault", "write", body="hello")
-    ada.denied(flow, "vault", "send", to=["colleague@example.com", ADDRESS], body="hello")
+    ada.held(flow, "mail", "post", text="hello")
+    ada.held(flow, "mail", "send", to=ADDRESS, body="hello")
+    ada.held(flow, "mail", "send", to="colleague@example.com", body="hello")
+    ada.held(flow, "vault", "write", body="hello")
+    ada.held(flow, "vault", "send", to=["colleague@example.com", ADDRESS], body="hello")
     ada.passes("mail", "read")
 
 
@@ -115,12 +115,13 @@ def test_a_task_uses_up_no_more_than_it_declared(ada: Agent):
 
 @requirement("history/budget")
 def test_a_task_that_keeps_being_refused_is_asked_about_and_then_makes_no_more_calls(ada: Agent):
+    ada.passes("crm", "read", page="key")
     for _ in range(51):
-        assert ada.call("crm", "post", text=made("nowhere")).codes[0].startswith("credential-chain/")
+        assert ada.call("crm", "post", text=KEY).codes == ["credential-chain/egress"]
     ada.asked(["budget/denials"], "crm", "read")
     ada.servers.take()
     for _ in range(150):
-        assert ada.call("crm", "post", text=made("nowhere")).codes[0].startswith("credential-chain/")
+        assert ada.call("crm", "post", text=KEY).codes[-1] == "credential-chain/egress"
     assert ada.servers.take() == []
     ada.denied(["budget/denials"], "crm", "read")
 
@@ -287,10 +288,10 @@ def test_the_limits_hold_after_the_gateway_was_killed(systems: Servers, tmp_path
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         after, again = replace(before, gateway=gateway), replace(task, gateway=gateway)
         after.asked(["fan-out/audiences"], "files", "read")
-        after.denied(["credential-chain/presentation"], "crm", "use", token=KEY)
+        after.held(["credential-chain/presentation"], "crm", "use", token=KEY)
         after.passes("billing", "use", token=KEY)
         after.reads("chat")
-        again.denied(["credential-chain/presentation"], "chat", "use", token=KEY)
+        again.held(["credential-chain/presentation"], "chat", "use", token=KEY)
         again.reads("search")
         again.denied(["fan-out/audiences"], "tickets", "read")
         not_served(replace(ended, gateway=gateway), "task/ended")

@@ -54,14 +54,14 @@ def roomy(roomy: Agent) -> Agent:
 @pytest.mark.parametrize("form", DISGUISES)
 def test_a_credential_of_one_system_is_not_shown_to_another(ada: Agent, form: str):
     ada.passes("crm", "read", page="key")
-    ada.denied(["credential-chain/presentation"], "billing", "use", token=DISGUISES[form](KEY))
+    ada.held(["credential-chain/presentation"], "billing", "use", token=DISGUISES[form](KEY))
     ada.passes("billing", "write", body="without")
 
 
 @requirement("history/credentials")
 def test_a_credential_of_one_session_is_not_shown_to_another_system_in_another(ada: Agent):
     ada.session("crm").passes("crm", "read", page="key")
-    ada.session("billing").denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    ada.session("billing").held(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")
@@ -70,9 +70,9 @@ def test_a_new_task_is_no_way_round_what_another_was_shown(ada: Agent, form: str
     ada.passes("crm", "read", page="key")
     disguised = DISGUISES[form](KEY)
     there = ["credential-chain/presentation"]
-    ada.declare().denied(there, "billing", "use", token=disguised)
-    ada.declare().denied(there, "billing", "read", query=disguised)
-    ada.declare(goal=f"Use {KEY} at billing").denied(there, "billing", "use", token=disguised)
+    ada.declare().held(there, "billing", "use", token=disguised)
+    ada.declare().held(there, "billing", "read", query=disguised)
+    ada.declare(goal=f"Use {KEY} at billing").held(there, "billing", "use", token=disguised)
     ada.declare().denied([*there, "credential-chain/egress"], "billing", "write", **{KEY[:15]: KEY[15:]})
 
 
@@ -80,8 +80,8 @@ def test_a_new_task_is_no_way_round_what_another_was_shown(ada: Agent, form: str
 def test_what_no_form_tells_is_known_in_another_task_too(ada: Agent):
     ada.passes("crm", "read", page="word")
     there = ["credential-chain/presentation"]
-    ada.declare().denied(there, "billing", "read", query=f"try {WORD}")
-    ada.declare(goal=f"Log in with {WORD}").denied(there, "billing", "use", token=WORD)
+    ada.declare().held(there, "billing", "read", query=f"try {WORD}")
+    ada.declare(goal=f"Log in with {WORD}").held(there, "billing", "use", token=WORD)
     agent(ada.gateway, ada.servers, "bert").passes("billing", "read", query=f"try {WORD}")
 
 
@@ -92,11 +92,11 @@ def test_more_credentials_than_are_kept_apart_hide_none(ada: Agent):
     ada.passes("crm", "read", page="key")
     there = ["credential-chain/presentation"]
     ada.passes("crm", "read", query=f"try {WORD}")
-    ada.denied(there, "billing", "use", token=KEY)
-    ada.denied(there, "billing", "read", query=f"try {WORD}")
-    ada.denied(there, "billing", "read", first=KEY[:15], second=KEY[15:])
+    ada.held(there, "billing", "use", token=KEY)
+    ada.held(there, "billing", "read", query=f"try {WORD}")
+    ada.held(there, "billing", "read", first=KEY[:15], second=KEY[15:])
     ada.passes("billing", "read", query="the latest invoice")
-    ada.declare(goal=f"Use {KEY} at billing").denied(there, "billing", "use", token=KEY)
+    ada.declare(goal=f"Use {KEY} at billing").held(there, "billing", "use", token=KEY)
     ada.declare().passes("billing", "read")
 
 
@@ -119,9 +119,9 @@ def test_what_comes_after_a_flood_of_credentials_is_known_in_every_task(
     disguised, there = DISGUISES[form](WORD), ["credential-chain/presentation"]
     fresh = agent(one, systems, f"flooded-{flood}-{form}")
     for task in (ada, fresh, ada.declare(), fresh.declare(goal=f"Log in with {WORD}")):
-        task.denied(there, "billing", "use", token=disguised)
-        task.denied(there, "billing", "read", query=disguised)
-        task.denied(there, "billing", "read", first=WORD[:9], second=WORD[9:])
+        task.held(there, "billing", "use", token=disguised)
+        task.held(there, "billing", "read", query=disguised)
+        task.held(there, "billing", "read", first=WORD[:9], second=WORD[9:])
         task.passes("billing", "read", query="the latest invoice of 2026-11-28, number 4711")
 
 
@@ -131,9 +131,9 @@ def test_what_comes_after_a_flood_of_credentials_goes_home(ada: Agent):
     ada.passes("crm", "read", page="key")
     ada.passes("crm", "use", token=KEY)
     ada.passes("crm", "use", token=password("1099"))
-    ada.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    ada.held(["credential-chain/presentation"], "billing", "use", token=KEY)
     flow = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
-    flow.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
+    flow.held(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")
@@ -155,7 +155,7 @@ def test_a_system_gets_its_own_back_in_another_task_and_a_declared_flow_is_asked
     ada.passes("crm", "read", page="key")
     ada.declare(goal="Work on the deployment").asked(["credential-chain/unknown"], "crm", "use", token=KEY)
     flow = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
-    flow.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
+    flow.held(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")
@@ -183,12 +183,12 @@ THERE = ["credential-chain/presentation"]
 def test_two_halves_in_two_calls_are_a_credential(ada: Agent, page: str, value: str, half: int, form: str):
     ada.passes("crm", "read", page=page)
     ada.passes("billing", "read", query=DISGUISES[form](value[:half]))
-    ada.denied(THERE, "billing", "read", query=DISGUISES[form](value[half:]))
+    ada.held(THERE, "billing", "read", query=DISGUISES[form](value[half:]))
     ada.denied([*THERE, "credential-chain/egress"], "billing", "write", note=value[half:])
     ada.passes("billing", "read", query=value[:half])
     ada.passes("crm", "read", query=value[half:])
     ada.passes("chat", "read", query=value[half:])
-    ada.denied(THERE, "chat", "read", query=value[:half])
+    ada.held(THERE, "chat", "read", query=value[:half])
 
 
 @requirement("history/credentials")
@@ -197,7 +197,7 @@ def test_halves_add_up_over_all_tasks_and_tokens_of_the_caller(one: GatewayProce
     ada.passes("crm", "read", page="word")
     ada.passes("billing", "read", query=f"first {WORD[:9]}")
     for task in (again, again.declare(), ada.declare(goal=f"Say {WORD[9:]}"), ada.session("billing")):
-        task.denied(THERE, "billing", "read", query=f"and then {WORD[9:]}")
+        task.held(THERE, "billing", "read", query=f"and then {WORD[9:]}")
     bert.passes("billing", "read", query=f"and then {WORD[9:]}")
 
 
@@ -222,21 +222,21 @@ def test_a_key_line_by_line_stops_at_half(ada: Agent):
     answers = [ada.call("billing", "read", query=line) for line in lines]
     refused = [answer for answer in answers if "isError" in answer.json["result"]]
     assert len(refused) >= len(lines) * 0.4
-    assert all(answer.codes == THERE for answer in refused)
+    assert all({*THERE} <= {*answer.codes} for answer in refused)
 
 
 @requirement("history/credentials")
 def test_pieces_of_what_goes_through_an_aggregator_count_for_the_systems_behind(roomy: Agent):
     roomy.passes("chat", "read", page="word")
     roomy.passes("hub", "read", query=WORD[:9])
-    roomy.denied(THERE, "billing", "read", query=WORD[9:])
+    roomy.held(THERE, "billing", "read", query=WORD[9:])
 
 
 @requirement("history/credentials", "invariant/8")
 def test_no_piece_of_a_credential_is_written_down(ada: Agent, one: GatewayProcess):
     ada.passes("crm", "read", page="word")
     ada.passes("billing", "read", query=WORD[:9])
-    ada.denied(THERE, "billing", "read", query=WORD[9:])
+    ada.held(THERE, "billing", "read", query=WORD[9:])
     first, second = entries(one.folder, "call")[-2:]
     assert first["history"]["exposed"]
     assert not any(piece in str(entry) for piece in (WORD[:9], WORD[9:]) for entry in (first, second))
@@ -253,15 +253,15 @@ def test_pieces_add_up_after_the_gateway_was_killed(systems: Servers, tmp_path: 
     leave(tmp_path, config, port, snapshots=snapshots)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         after = replace(before, gateway=gateway)
-        after.denied(THERE, "billing", "read", query=WORD[9:])
-        after.declare().denied(THERE, "billing", "read", query=WORD[9:])
+        after.held(THERE, "billing", "read", query=WORD[9:])
+        after.declare().held(THERE, "billing", "read", query=WORD[9:])
         after.passes("chat", "read", query=WORD[9:])
 
 
 @requirement("history/credentials")
 def test_a_credential_is_not_shown_to_a_tool_that_only_reads_either(ada: Agent):
     ada.passes("crm", "read", page="key")
-    ada.denied(["credential-chain/presentation"], "billing", "read", query=KEY)
+    ada.held(["credential-chain/presentation"], "billing", "read", query=KEY)
 
 
 @requirement("history/credentials")
@@ -303,12 +303,12 @@ def test_a_credential_is_not_written_down_nor_sent_out_in_its_own_system(ada: Ag
 def test_a_flow_that_the_contract_declares_is_asked_about_in_its_direction_only(ada: Agent):
     task = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
     task.passes("crm", "read", page="key")
-    task.asked(["credential-chain/presentation"], "billing", "use", token=KEY)
-    task.denied(["credential-chain/egress"], "billing", "write", body=KEY)
-    task.denied(["credential-chain/presentation"], "chat", "use", token=KEY)
+    task.held(["credential-chain/presentation"], "billing", "use", token=KEY)
+    task.denied(["credential-chain/egress", "credential-chain/presentation"], "billing", "write", body=KEY)
+    task.held(["credential-chain/presentation"], "chat", "use", token=KEY)
     other = ada.declare(contract={"credential_flows": [{"from": "billing", "to": "crm"}]})
     other.passes("crm", "read", page="key")
-    other.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    other.held(["credential-chain/presentation"], "billing", "use", token=KEY)
 
 
 @requirement("history/credentials")
@@ -329,7 +329,7 @@ def test_a_chain_of_credentials_is_not_carried_on_though_the_contract_declares_t
     task = ada.declare(contract={"credential_flows": [{"from": "crm", "to": "billing"}]})
     task.passes("crm", "read", page="key")
     task.passes("crm", "use", token=KEY, page="second")
-    task.asked(["credential-chain/presentation"], "billing", "use", token=SECOND)
+    task.held(["credential-chain/presentation"], "billing", "use", token=SECOND)
     task.passes("crm", "use", token=SECOND, page="third")
     task.denied(["credential-chain/lineage"], "billing", "use", token=THIRD)
     task.denied(["credential-chain/lineage"], "crm", "mint", token=THIRD)
@@ -348,11 +348,11 @@ def test_a_login_as_somebody_else_is_asked_about(one: GatewayProcess, systems: S
 
 
 @requirement("history/credentials")
-def test_a_credential_that_nobody_gave_is_asked_about_and_refused_if_it_leaves(ada: Agent):
+def test_a_credential_that_nobody_gave_is_asked_about(ada: Agent):
     nowhere = made("nowhere")
     ada.asked(["credential-chain/unknown"], "crm", "use", token=nowhere)
-    ada.denied(["credential-chain/unknown"], "crm", "push", token=nowhere)
-    ada.denied(["credential-chain/unknown", "credential-chain/egress"], "crm", "post", text=f"use {nowhere}")
+    ada.asked(["credential-chain/unknown"], "crm", "push", token=nowhere)
+    ada.asked(["credential-chain/unknown", "credential-chain/egress"], "crm", "post", text=f"use {nowhere}")
 
 
 @requirement("history/credentials")
@@ -367,7 +367,7 @@ def test_a_credential_that_the_user_gave_passes(ada: Agent):
 @requirement("history/credentials", "invariant/8")
 def test_no_credential_is_in_anything_that_the_gateway_wrote(ada: Agent, one: GatewayProcess):
     ada.passes("crm", "read", page="key")
-    ada.denied(["credential-chain/presentation"], "billing", "use", token=KEY)
+    ada.held(["credential-chain/presentation"], "billing", "use", token=KEY)
     written = [path for path in one.folder.rglob("*") if path.is_file() and "policy" not in path.parts]
     assert any(path.suffix == ".jsonl" for path in written)
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []

@@ -60,7 +60,7 @@ def test_a_new_token_has_read_what_the_one_before_had(one: GatewayProcess, syste
     ada.passes("crm", "read", page="advice")
     renewed(ada, name).asked(["toxic-flow/ungrounded"], "crm", "send", to=ADDRESS, body="hello")
     renewed(ada, name).passes("vault", "confidential")
-    renewed(ada, name).denied(["toxic-flow/exfiltration"], "mail", "post", text="hello")
+    renewed(ada, name).held(["toxic-flow/exfiltration"], "mail", "post", text="hello")
 
 
 @requirement("history/implicit", "invariant/5")
@@ -71,7 +71,7 @@ def test_two_users_of_one_agent_share_no_task(one: GatewayProcess, systems: Serv
     ann.passes("vault", "confidential")
     bob.reads("files")
     bob.passes("mail", "post", text="hello")
-    renewed(ann, name, user="ann").denied(["toxic-flow/exfiltration"], "mail", "post", text="hello")
+    renewed(ann, name, user="ann").held(["toxic-flow/exfiltration"], "mail", "post", text="hello")
     renewed(ann, name, user="ann").asked(["fan-out/audiences"], "files", "read")
 
 
@@ -102,7 +102,7 @@ def test_a_new_token_after_a_crash_is_of_the_same_task(systems: Servers, tmp_pat
 
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         again = renewed(replace(ada, gateway=gateway), name)
-        again.denied(["toxic-flow/exfiltration"], "mail", "post", text="hello")
+        again.held(["toxic-flow/exfiltration"], "mail", "post", text="hello")
         again.asked(["fan-out/audiences"], "files", "read")
 
 
@@ -137,5 +137,5 @@ def test_what_the_last_task_had_read_is_carried_on(brief: GatewayProcess, system
     ada.passes("vault", "confidential", page="key")
     ada.reads("crm", "billing")
     passes_at_last(ada, "files")
-    ada.denied(["toxic-flow/exfiltration"], "mail", "post", text="hello")
-    ada.denied(["credential-chain/presentation"], "chat", "use", token=KEY)
+    ada.held(["toxic-flow/exfiltration"], "mail", "post", text="hello")
+    ada.held(["credential-chain/presentation"], "chat", "use", token=KEY)

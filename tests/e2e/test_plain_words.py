@@ -19,7 +19,7 @@ ASKED = ["credential-chain/plain-word"]
 @requirement("history/plain-words")
 def test_a_named_word_that_the_task_has_from_nowhere_else_is_refused(ada: Agent):
     ada.passes("crm", "read", page="ticket")
-    ada.denied(REFUSED, "billing", "read", query=CUSTOMER)
+    ada.held(REFUSED, "billing", "read", query=CUSTOMER)
 
 
 @requirement("history/plain-words")
@@ -52,7 +52,7 @@ def test_a_word_that_the_agent_said_first_is_refused(ada: Agent):
     ada.passes("files", "read", find=CUSTOMER)
     ada.passes("wiki", "read", find=CUSTOMER)
     ada.passes("crm", "read", page="ticket")
-    ada.denied(REFUSED, "billing", "read", query=CUSTOMER)
+    ada.held(REFUSED, "billing", "read", query=CUSTOMER)
 
 
 @requirement("history/plain-words")
@@ -64,7 +64,7 @@ def test_a_word_in_disguise_is_refused(ada: Agent):
         CUSTOMER.encode().hex(),
         CUSTOMER.replace("_", " "),
     ):
-        ada.denied(REFUSED, "billing", "read", query=disguised)
+        ada.held(REFUSED, "billing", "read", query=disguised)
 
 
 @requirement("history/plain-words")
@@ -73,4 +73,4 @@ def test_a_credential_gains_nothing_by_what_else_has_it(ada: Agent):
     for secret, page in ((KEY, "key"), (WORD, "word")):
         task.passes("wiki", "read", page=page)
         task.passes("crm", "read", page=page)
-        task.denied(REFUSED, "billing", "read", query=f"try {secret}")
+        task.held(REFUSED, "billing", "read", query=f"try {secret}")

@@ -135,9 +135,11 @@ OF_NOBODY: Final = ("status of a task of nobody", "answer of long ago", "large m
 """Nobody remembers the call that led to it, or can tell whether one did: the worst is assumed of how it came about."""
 
 
-def refusals(way: str) -> list[str]:
-    """Why what was shown so goes to no other system."""
-    return [*PRESENTED, *(CHAINED if way in OF_NOBODY else [])]
+def stopped(ada: Agent, way: str) -> Answer:
+    """A call that shows another system what was shown so: it goes nowhere without a person, or not at all."""
+    if way in OF_NOBODY:
+        return ada.denied([*PRESENTED, *CHAINED], "billing", "use", token=KEY)
+    return ada.held(PRESENTED, "billing", "use", token=KEY)
 
 
 @requirement("history/read-elsewhere", "history/credentials")
@@ -146,7 +148,7 @@ def test_a_credential_of_one_system_goes_to_no_other_however_it_was_shown(ada: A
     answer = WAYS[way](Session(ada))
     assert KEY in answer.body.decode(), answer.body[:2000]
 
-    ada.denied(refusals(way), "billing", "use", token=KEY)
+    stopped(ada, way)
     ada.servers.take()
     beside = Caller(ada.gateway, "billing", ada.headers).ask(legacy("ping", _meta={"note": KEY}))
     assert (beside.status, beside.codes, _arrived(ada)) == (400, OUTSIDE, [])
@@ -174,7 +176,7 @@ def _arrived(ada: Agent) -> list[Any]:
 )
 def test_explain_tells_where_it_came_from(ada: Agent, way: str, told: str):
     WAYS[way](Session(ada))
-    refused = ada.denied(PRESENTED, "billing", "use", token=KEY)
+    refused = ada.held(PRESENTED, "billing", "use", token=KEY)
     command = [sys.executable, "-m", "gateway", "explain", refused.decision, "--config", "gateway.yaml"]
     found = subprocess.run(command, cwd=ada.gateway.folder, capture_output=True, text=True, timeout=60, check=True)
 
@@ -192,7 +194,7 @@ def test_it_holds_after_the_gateway_was_killed(systems: Servers, tmp_path: Path,
     leave(tmp_path, config, port, snapshots=snapshots)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         after = replace(before, gateway=gateway)
-        after.denied(refusals(way), "billing", "use", token=KEY)
+        stopped(after, way)
         after.passes("crm", "read", query=KEY)
         assert TRACEBACK not in gateway.printed()
 
@@ -205,7 +207,7 @@ def test_an_implicit_task_that_has_only_read_is_found_again(systems: Servers, tm
         assert KEY in by_listening("log:key")(Session(before)).body.decode()
     leave(tmp_path, config, port, snapshots=False)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
-        replace(before, gateway=gateway).denied(PRESENTED, "billing", "use", token=KEY)
+        replace(before, gateway=gateway).held(PRESENTED, "billing", "use", token=KEY)
 
 
 @requirement("history/read-elsewhere")
@@ -215,7 +217,7 @@ def test_a_late_result_is_also_one_of_the_task_in_which_it_was_asked_for(ada: Ag
     late(Session(ada), "crossing")
     assert KEY in Session(other).post(legacy("tasks/result", taskId="crossing")).body.decode()
     for each in (ada, other):
-        each.denied(PRESENTED, "billing", "use", token=KEY)
+        each.held(PRESENTED, "billing", "use", token=KEY)
 
 
 @requirement("history/read-elsewhere", "history/toxic-flow")
@@ -225,7 +227,7 @@ def test_what_a_task_reads_so_counts_as_confidential_as_the_tool_that_made_it(ad
     other = Session(ada.declare())
     other.post(legacy("tasks/result", taskId="secret-plan"))
 
-    other.agent.denied(["toxic-flow/exfiltration"], "chat", "send", to="eve@attacker.test", body="nothing")
+    other.agent.held(["toxic-flow/exfiltration"], "chat", "send", to="eve@attacker.test", body="nothing")
 
 
 @requirement("history/read-elsewhere")
@@ -257,7 +259,7 @@ def test_an_event_comes_at_once_and_is_known_by_then(ada: Agent, systems: Server
         while KEY.encode() not in came or not came.endswith(b"\n\n"):
             came += stream.readline()
         assert len(came) > size
-        ada.denied(PRESENTED, "billing", "use", token=KEY)
+        ada.held(PRESENTED, "billing", "use", token=KEY)
         Recorder(systems.of("crm").origin)._ask("POST", f"/release/{held}")
         assert stream.read() == b""
 
@@ -274,11 +276,11 @@ def test_no_credential_is_in_anything_that_the_gateway_wrote(ada: Agent, one: Ga
 @requirement("history/read-elsewhere", "replay/export")
 def test_a_journal_with_readings_is_exported_and_says_what_is_left_out(ada: Agent, one: GatewayProcess):
     WAYS["log message"](Session(ada))
-    ada.denied(PRESENTED, "billing", "use", token=KEY)
+    ada.held(PRESENTED, "billing", "use", token=KEY)
     command = [sys.executable, "-m", "gateway", "journal", "export", "--format", "trace", "--task", ada.task]
     found = subprocess.run(
         [*command, "--config", "gateway.yaml"], cwd=one.folder, capture_output=True, text=True, timeout=60, check=True
     )
     (trace,) = map(json.loads, found.stdout.splitlines())
-    assert [step["expect"]["effect"] for step in trace["steps"]] == ["deny"]
+    assert [step["expect"]["effect"] for step in trace["steps"]] == ["ask"]
     assert "outside of calls" in found.stderr

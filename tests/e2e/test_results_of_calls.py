@@ -32,7 +32,7 @@ def test_a_credential_in_a_result_of_any_shape_goes_to_no_other_system(ada: Agen
     wrapped, spelt_out = base64.b64encode(b"what follows is The deployment"), b"\\u0067\\u006c\\u0070"
     assert any(form in answer.body for form in (KEY.encode(), wrapped, spelt_out)), answer.body[:2000]
 
-    ada.denied(PRESENTED, "billing", "use", token=KEY)
+    ada.held(PRESENTED, "billing", "use", token=KEY)
     ada.passes("crm", "read", query=KEY)
 
 
@@ -40,8 +40,8 @@ def test_a_credential_in_a_result_of_any_shape_goes_to_no_other_system(ada: Agen
 def test_a_key_block_in_a_result_goes_to_no_other_system(ada: Agent):
     assert PEM in ada.call("crm", "read", page="pem").text
 
-    ada.denied(PRESENTED, "billing", "use", token=PEM)
-    ada.denied(PRESENTED, "billing", "use", token=PEM.replace("\n", "\\n"))
+    ada.held(PRESENTED, "billing", "use", token=PEM)
+    ada.held(PRESENTED, "billing", "use", token=PEM.replace("\n", "\\n"))
 
 
 @requirement("history/credentials")
@@ -59,7 +59,7 @@ def test_a_credential_in_a_resource_or_a_prompt_goes_to_no_other_system(ada: Age
     assert answer.status == 200
     assert "result" in answer.json
 
-    ada.denied(PRESENTED, "billing", "use", token=KEY)
+    ada.held(PRESENTED, "billing", "use", token=KEY)
 
 
 @pytest.fixture(scope="module")
@@ -97,4 +97,4 @@ def test_of_a_long_answer_no_more_than_its_last_four_kilobytes_wait(
     assert len(text) > LONG
     assert (KEY in text) is not concealed
     assert ("cred://" in text) is concealed
-    ada.denied(PRESENTED, "billing", "use", token=KEY)
+    ada.held(PRESENTED, "billing", "use", token=KEY)

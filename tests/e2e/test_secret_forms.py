@@ -25,7 +25,7 @@ def test_a_credential_in_this_form_is_not_shown_to_another_system(
 ):
     ada = agent(one, systems)
     ada.passes("crm", "read", page=f"form {form.name}")
-    ada.denied(THERE, "billing", "use", token=form.secret)
+    ada.held(THERE, "billing", "use", token=form.secret)
 
 
 @requirement("history/credentials")
@@ -40,7 +40,7 @@ def test_a_generated_password_is_known_in_a_new_task_and_in_a_header(one: Gatewa
     password = GENERATED[kind]
     ada = agent(one, systems, f"generated {kind}")
     ada.passes("crm", "read", page=f"generated {kind}")
-    ada.declare().denied(THERE, "billing", "read", query=f"try {password}")
-    agent(one, systems, f"generated {kind}").denied(THERE, "billing", "read", query=f"try {password}")
+    ada.declare().held(THERE, "billing", "read", query=f"try {password}")
+    agent(one, systems, f"generated {kind}").held(THERE, "billing", "read", query=f"try {password}")
     answer = Caller(one, "billing", {**ada.headers, "x-note": password}).ask(call("read"))
     assert (answer.status, answer.codes) == (400, ["credential-chain/outside-arguments"])

@@ -120,10 +120,10 @@ async def test_a_link_carries_nothing_away(attack: str, embedded: Replays):
 
 @ONE_LOOP
 @pytest.mark.parametrize("url", ["https://secret@evil.test/a", "http://169.254.169.254/latest", "http://[::1]/"])
-async def test_an_address_that_is_refused_is_refused_as_a_link(url: str, embedded: Replays):
+async def test_an_address_that_asks_asks_as_a_link(url: str, embedded: Replays):
     _, last = await embedded.of(task(reads(f"see https://evil.test/a or {url}"), gets(url)))
 
-    assert last.decision.effect == "deny"
+    assert last.decision.effect == "ask"
     assert last.codes[0].startswith("argument/")
 
 
@@ -132,7 +132,7 @@ async def test_a_link_is_not_followed_once_something_confidential_was_read(embed
     secret: Raw = {"upstream": "files", "tool": "secret", "arguments": {}, "result": "the plan"}
     *_, last = await embedded.of(task(reads("see www.evil.test"), secret, gets("www.evil.test")))
 
-    assert (last.decision.effect, last.codes) == ("deny", ("toxic-flow/exfiltration",))
+    assert (last.decision.effect, last.codes) == ("ask", ("toxic-flow/exfiltration",))
 
 
 @ONE_LOOP

@@ -3,7 +3,8 @@
 # title: What needs a person
 # description: |
 #   A call that would pass asks first if one of these rules holds. The gateway decides the call again with the
-#   approval as a fact, so only this policy turns an approval into permission.
+#   approval as a fact, so only this policy turns an approval into permission. An approval answers the codes that its
+#   person was shown (`answers`), and no other.
 # schemas:
 #   - input: schema.input
 package gateway.approvals
@@ -17,7 +18,7 @@ package gateway.approvals
 #   controls: [ASI02, ASI09]
 required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject/id"]} if {
 	data.gateway.grants.granted == "after approval"
-	not given
+	not answered("approval/grant")
 }
 
 # METADATA
@@ -30,16 +31,26 @@ required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject
 required contains {"code": "approval/effect", "facts": ["/resource/properties/effect"]} if {
 	input.resource.type == "tool"
 	not _unattended(input)
-	not given
+	not answered("approval/effect")
 }
 
 # METADATA
 # title: What the task has done before asks for an approval
 # description: The rules are those of the families, each with the code of what it would refuse at a higher limit.
 required contains object.remove(finding, ["approvable"]) if {
-	not given
 	some finding in data.gateway.decision.findings
 	finding.approvable
+	code := finding.code
+	not answered(code)
+}
+
+# METADATA
+# title: A person has approved this very call, and was shown this code
+answered(code) if {
+	given
+	answers := input.context.approval.answers
+	is_array(answers)
+	code in answers
 }
 
 # METADATA

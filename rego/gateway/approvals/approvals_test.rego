@@ -13,13 +13,35 @@ test_reading_needs_nobody if _codes({}, {}) == set()
 
 test_a_grant_can_ask if {
 	_codes({}, {"approval": true}) == {"approval/grant"}
-	_codes({"/context/approval": example.approval}, {"approval": true}) == set()
+	_codes({"/context/approval": example.approving(["approval/grant"])}, {"approval": true}) == set()
+}
+
+test_an_approval_answers_the_codes_it_names_and_no_other if {
+	asked := {"approval/effect", "approval/grant", "credential-chain/mint"}
+	mint := {"/resource/properties/effect": "mint"}
+	grant := {"effects": ["mint"], "approval": true}
+	_codes(mint, grant) == asked
+	every code in asked {
+		_codes(object.union(mint, {"/context/approval": example.approving([code])}), grant) == asked - {code}
+	}
+	_codes(object.union(mint, {"/context/approval": example.approving([code | some code in asked])}), grant) == set()
+	_codes(object.union(mint, {"/context/approval": example.approving(["fan-out/audiences", "approval"])}), grant) == asked
+}
+
+test_an_approval_without_answers_answers_nothing if {
+	_codes({"/context/approval": object.remove(example.approval, ["answers"])}, {"approval": true}) == {"approval/grant"}
+	every answers in [null, "approval/grant", {"approval/grant": "approval/grant"}, [["approval/grant"]]] {
+		approval := object.union(example.approval, {"answers": answers})
+		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
+	}
 }
 
 test_what_cannot_be_taken_back_asks if {
 	every effect in ["destructive", "exec", "other"] {
-		_codes({"/resource/properties/effect": effect}, {"effects": [effect]}) == {"approval/effect"}
-		_codes({"/resource/properties/effect": effect, "/context/approval": example.approval}, {"effects": [effect]}) == set()
+		places := {"/resource/properties/effect": effect, "/resource/properties/roles": {"/path": "command"}}
+		_codes(places, {"effects": [effect]}) == {"approval/effect"}
+		answered := {"/context/approval": example.approving(["approval/effect"])}
+		_codes(object.union(places, answered), {"effects": [effect]}) == set()
 	}
 }
 
@@ -30,7 +52,8 @@ test_what_a_resource_is_labelled_asks_nobody if {
 
 test_a_credential_is_not_made_unasked if {
 	_codes({"/resource/properties/effect": "mint"}, {"effects": ["mint"]}) == {"approval/effect", "credential-chain/mint"}
-	_codes({"/resource/properties/effect": "mint", "/context/approval": example.approval}, {"effects": ["mint"]}) == set()
+	answered := example.approving(["approval/effect", "credential-chain/mint"])
+	_codes({"/resource/properties/effect": "mint", "/context/approval": answered}, {"effects": ["mint"]}) == set()
 }
 
 test_what_history_asks_an_approval_answers if {
@@ -38,7 +61,7 @@ test_what_history_asks_an_approval_answers if {
 		places := {concat("/", ["/session", name]): 200001}
 		_codes(places, {}) == {code}
 		every scope in ["once", "destination"] {
-			approval := object.union(example.approval, {"scope": scope})
+			approval := object.union(example.approving([code]), {"scope": scope})
 			_codes(object.union(places, {"/context/approval": approval}), {}) == set()
 		}
 	}
@@ -59,7 +82,7 @@ test_a_malformed_approval_is_none if {
 		{"granted": ""},
 		{"scope": "always"},
 	] {
-		approval := object.union(example.approval, fields)
+		approval := object.union(example.approving(["approval/grant"]), fields)
 		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
 	}
 }

@@ -31,11 +31,11 @@ _reason(code, facts) := object.union(texts, {"code": code, "facts": facts}) if {
 }
 
 test_each_reason_has_its_own_texts_and_facts if {
-	found := _decided({"/resource/properties/pin": "changed", "/arguments/path": "../x"}, {})
+	found := _decided({"/resource/properties/pin": "changed", "/session/audiences": null}, {})
 	found.reasons == [_reason(code, [fact]) |
 		some [code, fact] in [
-			["argument/path-traversal", "/arguments/path"],
 			["catalogue/changed", "/resource/properties/pin"],
+			["fan-out/incomplete", "/session/audiences"],
 		]
 	]
 }
@@ -88,7 +88,9 @@ test_an_approval_is_asked_for if {
 	found := _decided({}, {"approval": true})
 	found.effect == "ask"
 	found.reasons[0].code == "approval/grant"
-	_decided({"/context/approval": example.approval}, {"approval": true}).effect == "allow"
+	_decided({"/context/approval": example.approval}, {"approval": true}).effect == "ask"
+	answered := _decided({"/context/approval": example.approving(["approval/grant"])}, {"approval": true})
+	answered.effect == "allow"
 }
 
 test_an_unknown_version_is_refused if {

@@ -38,7 +38,6 @@ _visible(resource) if {
 	not catalogue.hides(resource)
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
-	not tool.unlabelled_exec(resource)
 	not overlay.hides(resource)
 }
 

@@ -55,7 +55,6 @@ test_what_this_caller_may_never_do_is_hidden if {
 	anonymous := {"subject": {"properties": {"auth_method": "anonymous"}}}
 	bearer := {"subject": {"properties": {"bound": false}}}
 	every case in [
-		[{}, {"effect": "exec"}],
 		[anonymous, {"environment": "demo", "effect": "write"}],
 		[anonymous, {"environment": "demo", "sensitivity": "confidential"}],
 		[anonymous, {}],
@@ -65,6 +64,8 @@ test_what_this_caller_may_never_do_is_hidden if {
 		tool := object.union(example.tool, {"properties": properties})
 		_seen(object.union(_list([tool]), caller), granted) == []
 	}
+	runs := object.union(example.tool, {"properties": {"effect": "exec"}})
+	_seen(_list([runs]), granted) == ["files/read_file"]
 	trial := object.union(example.tool, {"properties": {"environment": "demo"}})
 	_seen(object.union(_list([trial]), anonymous), granted) == ["files/read_file"]
 	_seen(object.union(_list([example.tool]), bearer), granted) == ["files/read_file"]

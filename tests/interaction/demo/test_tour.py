@@ -43,7 +43,7 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
         ("delete_file", ("tool/arguments",)),
         ("format_disk", ("catalogue/unknown", "tool/not-granted")),
         ("comment_ticket", ("credential-chain/egress", "credential-chain/presentation")),
-        ("send_message", ("credential-chain/egress", "credential-chain/presentation")),
+        ("send_message", ("credential-chain/egress", "credential-chain/presentation", "approval/unavailable")),
         ("send_message", ("fan-out/destinations", "tool/arguments")),
     }
     assert not [step for step in steps if step.outcome == "failed"]

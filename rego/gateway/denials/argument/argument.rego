@@ -3,7 +3,7 @@
 # title: Denials about arguments
 # description: |
 #   What an argument means is its role, a label of the operator's. Texts are judged wherever they stand at or below
-#   the labelled place. The URI of a resource is judged like a selector.
+#   the labelled place. The URI of a resource is judged like a selector. A person who sees the argument may approve it.
 # schemas:
 #   - input: schema.input
 package gateway.denials.argument
@@ -13,7 +13,7 @@ import data.gateway.lib.paths
 import data.gateway.lib.pointers
 
 # METADATA
-# title: What refuses the call
+# title: What refuses the call, or a person has to approve
 # description: Nothing, if one look shows that no rule below holds; else what they say.
 found(call) := set() if {
 	# Of all values that JSON has, mappings come last.
@@ -27,7 +27,11 @@ found(call) := set() if {
 	every destination in call.session.call_destinations {
 		_quiet_destination(destination)
 	}
-} else := data.gateway.denials.argument.denials
+} else := findings
+
+# METADATA
+# title: What all rules below find
+findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
 
 # METADATA
 # title: The arguments are no object
@@ -45,7 +49,7 @@ denials contains {"code": "argument/malformed", "facts": ["/arguments"]} if not 
 #   message: An argument holds a path that climbs out of the folder that it starts in.
 #   remedy: Send the path in its plain form, without `..` and without encoded slashes or dots.
 #   controls: [ASI02, MCP05]
-denials contains {"code": "argument/path-traversal", "facts": [pointer]} if {
+asks contains {"code": "argument/path-traversal", "facts": [pointer]} if {
 	some [pointer, text] in _places
 	paths.traverses(text)
 }
@@ -57,7 +61,7 @@ denials contains {"code": "argument/path-traversal", "facts": [pointer]} if {
 #   message: An argument names this machine, its neighbours or a metadata service as the destination.
 #   remedy: Name the public address of the service.
 #   controls: [ASI02, MCP05, NHI2]
-denials contains {"code": "argument/internal-address", "facts": [pointer]} if {
+asks contains {"code": "argument/internal-address", "facts": [pointer]} if {
 	some [pointer, address] in _addresses
 	not _outside(address)
 }
@@ -67,7 +71,7 @@ denials contains {"code": "argument/internal-address", "facts": [pointer]} if {
 # description: >-
 #   In the spelling of history, which parts lists and reads each name as its receiver does, where the arguments show no
 #   host.
-denials contains {"code": "argument/internal-address", "facts": ["/session/call_destinations"]} if {
+asks contains {"code": "argument/internal-address", "facts": ["/session/call_destinations"]} if {
 	some destination in input.session.call_destinations
 	address := hosts.address(destination)
 	not _outside(address)
@@ -82,7 +86,7 @@ denials contains {"code": "argument/internal-address", "facts": ["/session/call_
 #     Write the host as a plain name or as four decimal numbers, without user information, percent signs,
 #     backslashes or characters beyond ASCII (`xn--…` for international names).
 #   controls: [ASI02, MCP05]
-denials contains {"code": "argument/disguised-host", "facts": [pointer]} if {
+asks contains {"code": "argument/disguised-host", "facts": [pointer]} if {
 	some [pointer, address] in _addresses
 	hosts.disguised(address)
 }
@@ -94,7 +98,7 @@ denials contains {"code": "argument/disguised-host", "facts": [pointer]} if {
 #   message: A command holds characters that are not shown, so a person would approve something else than is run.
 #   remedy: Send the command without control, zero-width and text-direction characters.
 #   controls: [ASI05, ASI09, MCP05]
-denials contains {"code": "argument/hidden-command", "facts": [concat("", ["/arguments", pointer])]} if {
+asks contains {"code": "argument/hidden-command", "facts": [concat("", ["/arguments", pointer])]} if {
 	some pointer, "command" in input.resource.properties.roles
 	some text in pointers.texts(input.arguments, pointer)
 	regex.match(_hidden, text)

@@ -4,10 +4,18 @@ import data.gateway.denials.argument
 import data.gateway.testing.example_test as example
 
 # One look and a close one say the same.
-_denials(call) := denials if {
-	denials := argument.denials with input as call
+_found(call) := found if {
+	findings := argument.findings with input as call
 	found := argument.found(call) with input as call
-	found == denials
+	found == findings
+}
+
+# A person decides on each but what is no object.
+_denials(call) := {object.remove(finding, ["approvable"]) | some finding in found} if {
+	found := _found(call)
+	every finding in found {
+		object.get(finding, "approvable", false) == finding.code != "argument/malformed"
+	}
 }
 
 _codes(role, value) := example.codes(found) if {

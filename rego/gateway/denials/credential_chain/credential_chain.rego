@@ -3,7 +3,8 @@
 # title: Credentials that are carried on
 # description: |
 #   `input.session.credentials` are those found in the arguments, each with the place that it came from. Showing one to
-#   the system that it came from passes. See docs/policy/history.md.
+#   the system that it came from passes. A person may approve one step of a credential that the call shows. Chains, what
+#   the task made itself, and what leaves for a place that nobody named are refused. See docs/policy/history.md.
 # schemas:
 #   - input: schema.input
 package gateway.denials.credential_chain
@@ -59,13 +60,13 @@ denials contains {"code": "credential-chain/incomplete", "facts": ["/session/cre
 #   code: credential-chain/presentation
 #   message: The call carries a credential that another system answered with.
 #   remedy: >-
-#     Use the credential only where it came from. If the task needs to carry it, open a task whose contract declares the
-#     flow from the one system to the other; a person then approves it. A handle (cred://…) is of use nowhere else.
+#     Use the credential only where it came from, or ask a person who may approve it. Nobody can approve a handle
+#     (cred://…) or a credential that the task made. For the latter a contract can declare the flow.
 #   controls: [ASI03, NHI2, NHI9, MCP01]
 denials contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_from_elsewhere(held)
-	not _declared(held)
+	not _may_be_shown(held)
 	not _plain_word(held)
 }
 
@@ -75,11 +76,12 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 #   code: credential-chain/egress
 #   message: The call would write a credential down, or send it out, where no credential belongs.
 #   remedy: >-
-#     Leave the credential out. If the argument is meant for one, an operator can label it so in the configuration.
+#     Leave the credential out. If the argument is meant for one, an operator can label it so in the configuration. A
+#     person may approve it for a destination that the goal, the contract or the operator names.
 #   controls: [ASI03, NHI2, MCP01, MCP10]
 denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
 	some i, held in _held
-	_misplaced(held)
+	_goes_astray(held)
 	not _plain_word(held)
 }
 
@@ -124,24 +126,21 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 }
 
 # METADATA
-# title: Nobody knows where a credential came from
-# custom:
-#   code: credential-chain/unknown
-#   message: The call carries a credential that neither the user nor a system gave to this task.
-#   remedy: Have the user give the credential in this task, or let the gateway issue it.
-#   controls: [ASI03, NHI2, NHI7, MCP01]
-denials contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
-	not reach.stays_inside(input)
-	some i, held in _held
-	not _from_known(held)
-}
-
-# METADATA
-# title: A person decides on a flow that the contract declares
+# title: A person decides on one step of a credential from system to system
 asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_from_elsewhere(held)
-	_declared(held)
+	_may_be_shown(held)
+	not _plain_word(held)
+}
+
+# METADATA
+# title: A person decides on a credential for a place that is named
+asks contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
+	some i, held in _held
+	_misplaced(held)
+	not _goes_astray(held)
+	not _plain_word(held)
 }
 
 # METADATA
@@ -185,7 +184,12 @@ asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/",
 }
 
 # METADATA
-# title: A person decides on a credential that nobody gave
+# title: Nobody knows where a credential came from
+# custom:
+#   code: credential-chain/unknown
+#   message: The call carries a credential that neither the user nor a system gave to this task.
+#   remedy: Ask a person who may approve it, have the user give it in this task, or let the gateway issue it.
+#   controls: [ASI03, NHI2, NHI7, MCP01]
 asks contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
 	some i, held in _held
 	not _from_known(held)
@@ -217,9 +221,21 @@ _from_elsewhere(held) if {
 	not held.origin.audience == input.resource.properties.audience
 }
 
-# A handle is put back nowhere else, whatever the contract says.
-_declared(held) if {
+# A handle is put back nowhere else, whatever the contract says and a person approves.
+_may_be_shown(held) if {
 	held.handle == false
+	_is_one_step(held)
+	not _goes_astray(held)
+}
+
+_is_one_step(held) if {
+	held.minted_in_task == false
+	is_string(held.origin.audience)
+} else if {
+	_is_declared(held)
+}
+
+_is_declared(held) if {
 	some flow in input.context.task.contract.credential_flows
 	flow.from == held.origin.audience
 	flow.to == input.resource.properties.audience
@@ -230,6 +246,53 @@ _misplaced(held) if {
 } else if {
 	not held.role == "credential"
 	not reach.reads_only(input)
+}
+
+# A credential that is known leaves only for a place that somebody with authority named. What is written into a system
+# may be read there by anybody, so the system that showed it is no such place by itself.
+_goes_astray(held) if {
+	_misplaced(held)
+	not _may_be_placed(held)
+} else if {
+	_from_elsewhere(held)
+	not input.session.call_destinations == []
+	not _place_is_named
+}
+
+_may_be_placed(held) if {
+	held.minted_in_task == false
+	_short(held)
+	not _from_known(held)
+} else if {
+	held.minted_in_task == false
+	_short(held)
+	_place_is_named
+}
+
+_place_is_named if {
+	destinations := input.session.call_destinations
+	is_array(destinations)
+	destinations != []
+	_without_source == set()
+} else if {
+	input.session.call_destinations == []
+	reach.trusts_audience(input)
+	_without_source == set()
+}
+
+# Destinations, links, commands and amounts of the call that nobody named. A link in a text leads elsewhere too.
+_without_source := {pointer |
+	some pointer in input.session.ungrounded
+	not _is_excused(pointer)
+} if {
+	is_array(input.session.ungrounded)
+}
+
+_is_excused(pointer) if {
+	input.resource.properties.roles[pointer] == "credential"
+} else if {
+	input.resource.properties.roles[pointer] == "destination"
+	reach.names_trusted(input)
 }
 
 _held := input.session.credentials if is_array(input.session.credentials)

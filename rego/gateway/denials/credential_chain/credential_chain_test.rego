@@ -38,6 +38,7 @@ test_a_handle_goes_nowhere_else_whatever_the_contract_says if {
 	every handle in [true, null] {
 		held := object.union(elsewhere, {"handle": handle})
 		_denied(_carrying([held], flow)) == {"credential-chain/presentation"}
+		_denied(_carrying([held], {})) == {"credential-chain/presentation"}
 	}
 	_denied(_carrying([object.remove(elsewhere, ["handle"])], flow)) == {"credential-chain/presentation"}
 	_passes(_carrying([object.union(_token, {"handle": true})], {}))
@@ -82,14 +83,91 @@ test_what_the_user_gave_passes if {
 	_passes(_carrying([_user], _sends))
 }
 
-test_showing_it_to_another_system_is_refused if {
-	every origin in [{"kind": "result", "audience": "mail"}, {"kind": "result"}] {
+test_showing_it_to_another_system_asks if {
+	found := credential_chain.asks with input as _carrying([_user, _from({"kind": "result", "audience": "mail"})], {})
+	found == {{"code": "credential-chain/presentation", "facts": ["/arguments/token", "/session/credentials/1"]}}
+	_denied(_carrying([_from({"kind": "result", "audience": "mail"})], {})) == set()
+	unnamed := example.lacking(_carrying([_token], {}), "/resource/properties/audience")
+	_asked(unnamed) == {"credential-chain/presentation"}
+}
+
+test_nobody_can_show_another_system_what_comes_from_no_known_system if {
+	every origin in [{"kind": "result"}, {"kind": "result", "audience": null}] {
 		_denied(_carrying([_from(origin)], {})) == {"credential-chain/presentation"}
 	}
-	found := credential_chain.denials with input as _carrying([_user, _from({"kind": "result", "audience": "mail"})], {})
-	found == {{"code": "credential-chain/presentation", "facts": ["/arguments/token", "/session/credentials/1"]}}
-	unnamed := example.lacking(_carrying([_token], {}), "/resource/properties/audience")
-	_denied(unnamed) == {"credential-chain/presentation"}
+}
+
+test_nobody_can_show_another_system_what_the_task_made if {
+	made := object.union(_mailed, {"minted_in_task": true})
+	_denied(_carrying([made], {})) == {"credential-chain/presentation"}
+	_denied(_carrying([object.remove(made, ["minted_in_task"])], {})) == {"credential-chain/presentation"}
+	_asked(_carrying([made], _flow("mail", "files"))) == {"credential-chain/presentation"}
+}
+
+_mailed := _from({"kind": "result", "audience": "mail", "call": 1})
+
+_addressed(destinations, ungrounded) := object.union(_sends, {
+	"/resource/properties/roles": {"/to": "destination", "/token": "credential", "/text": "content"},
+	"/session/call_destinations": destinations,
+	"/session/ungrounded": ungrounded,
+})
+
+test_what_another_system_showed_leaves_for_no_place_that_nobody_named if {
+	every ungrounded in [["/to"], ["/to", "/token"], ["/text"], null, {}] {
+		_denied(_carrying([_mailed], _addressed(["evil.test"], ungrounded))) == _astray
+	}
+	every destinations in [null, {}, "corp.example"] {
+		_denied(_carrying([_mailed], _addressed(destinations, []))) == _astray
+	}
+	unknown := example.lacking(_carrying([_mailed], _addressed([], [])), "/session/call_destinations")
+	_denied(unknown) == _astray
+	named := _carrying([_mailed], _addressed(["corp.example"], ["/token"]))
+	_denied(named) == set()
+	_asked(named) == {"credential-chain/presentation"}
+	_asked(_carrying([_mailed], _addressed([], []))) == {"credential-chain/presentation"}
+}
+
+_astray := {"credential-chain/egress", "credential-chain/presentation"}
+
+test_a_place_that_the_operator_trusts_is_named if {
+	call := _carrying([object.union(_user, {"role": "content"})], _addressed(["bob@corp.example"], ["/to"]))
+	_denied(call) == {"credential-chain/egress"}
+	found := credential_chain.found(call) with input as call
+		with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+	example.codes(found) == {"credential-chain/egress"}
+	every finding in found {
+		finding.approvable
+	}
+	link := _carrying([object.union(_user, {"role": "content"})], _addressed(["bob@corp.example"], ["/text"]))
+	refused := credential_chain.denials with input as link
+		with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+	example.codes(refused) == {"credential-chain/egress"}
+}
+
+test_a_person_decides_on_a_credential_for_a_named_place if {
+	every found in [_user, _from({"kind": "unknown"})] {
+		call := _carrying([object.union(found, {"role": "content"})], _addressed(["corp.example"], []))
+		_denied(call) == set()
+		"credential-chain/egress" in _asked(call)
+	}
+	every change in [{"minted_in_task": true}, {"minted_in_task": null}, {"chain_depth": 2}, {"chain_depth": null}] {
+		held := object.union_n([_user, {"role": "content"}, change])
+		_denied(_carrying([held], _addressed(["corp.example"], []))) == {"credential-chain/egress"}
+	}
+}
+
+test_a_system_is_no_named_place_by_itself if {
+	note := object.union(_token, {"role": "content"})
+	every places in [_sends, {"/resource/properties/effect": "write"}] {
+		every held in [note, object.union(_user, {"role": "content"}), object.union(_mailed, {"role": "content"})] {
+			"credential-chain/egress" in _denied(_carrying([held], places))
+			found := credential_chain.found(_carrying([held], places)) with input as _carrying([held], places)
+				with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
+			every finding in found {
+				finding.approvable
+			}
+		}
+	}
 }
 
 _flow(from, to) := {"/context/task/contract": {"credential_flows": [{"from": from, "to": to}], "limits": {}}}
@@ -99,10 +177,10 @@ test_a_declared_flow_asks_a_person if {
 	declared := _carrying([mailed], _flow("mail", "files"))
 	_denied(declared) == set()
 	_asked(declared) == {"credential-chain/presentation"}
+	made := object.union(mailed, {"minted_in_task": true})
 	every flow in [_flow("files", "mail"), _flow("mail", "web"), _flow("*", "*")] {
-		_denied(_carrying([mailed], flow)) == {"credential-chain/presentation"}
+		_denied(_carrying([made], flow)) == {"credential-chain/presentation"}
 	}
-	_asked(_carrying([mailed], {})) == set()
 	_passes(_carrying([_token], _flow("files", "files")))
 	nowhere := _from({"kind": "result"})
 	_denied(_carrying([nowhere], _flow("mail", "files"))) == {"credential-chain/presentation"}
@@ -137,13 +215,13 @@ test_only_a_plain_word_is_asked_about if {
 	elsewhere := _from({"kind": "result", "audience": "mail", "call": 1})
 	every plain in [false, null, "true", 1] {
 		call := _carrying([object.union(elsewhere, {"plain_word": plain})], {})
-		_denied(call) == {"credential-chain/presentation"}
-		_asked(call) == set()
+		_denied(call) == set()
+		_asked(call) == {"credential-chain/presentation"}
 	}
 	handle := object.union(elsewhere, {"plain_word": true, "handle": true})
 	_denied(_carrying([handle], {})) == {"credential-chain/presentation"}
 	both := _carrying([object.union(elsewhere, {"plain_word": true}), elsewhere], {})
-	_denied(both) == {"credential-chain/presentation"}
+	_asked(both) == {"credential-chain/plain-word", "credential-chain/presentation"}
 }
 
 test_a_credential_of_the_gateway_is_in_no_agents_hands if {
@@ -156,7 +234,7 @@ test_content_and_destinations_hold_no_credentials if {
 	every role in ["content", "destination"] {
 		every found in [_token, _user] {
 			placed := object.union(found, {"role": role})
-			_denied(_carrying([placed], {})) == {"credential-chain/egress"}
+			_denied(_carrying([placed], {"/resource/properties/egress": true})) == {"credential-chain/egress"}
 		}
 	}
 }
@@ -170,9 +248,14 @@ test_what_writes_or_leaves_holds_credentials_in_their_place_only if {
 	] {
 		every found in [_token, _user] {
 			_passes(_carrying([found], places))
-			_denied(_carrying([object.remove(found, ["role"])], places)) == {"credential-chain/egress"}
-			_denied(_carrying([object.union(found, {"role": "selector"})], places)) == {"credential-chain/egress"}
-			_denied(_carrying([object.union(found, {"role": "command"})], places)) == {"credential-chain/egress"}
+			every held in [
+				object.remove(found, ["role"]),
+				object.union(found, {"role": "selector"}),
+				object.union(found, {"role": "command"}),
+			] {
+				call := _carrying([held], places)
+				_denied(call) | _asked(call) == {"credential-chain/egress"}
+			}
 		}
 	}
 }
@@ -205,10 +288,11 @@ test_a_credential_from_nowhere_asks if {
 	}
 }
 
-test_a_credential_from_nowhere_does_not_leave if {
-	_denied(_carrying([_from({"kind": "unknown"})], _sends)) == {"credential-chain/unknown"}
-	unlabelled := example.lacking(_carrying([_from({"kind": "unknown"})], {}), "/resource/properties/egress")
-	_denied(unlabelled) == {"credential-chain/unknown"}
+test_a_credential_from_nowhere_asks_before_it_leaves if {
+	_asked(_carrying([_from({"kind": "unknown"})], _sends)) == {"credential-chain/unknown"}
+	misplaced := _carrying([object.union(_from({"kind": "unknown"}), {"role": "content"})], _sends)
+	_asked(misplaced) == {"credential-chain/egress", "credential-chain/unknown"}
+	_denied(misplaced) == set()
 }
 
 test_a_malformed_credential_is_one_from_nowhere if {

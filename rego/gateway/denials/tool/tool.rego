@@ -13,7 +13,7 @@ import data.gateway.grants.problems
 import data.gateway.lib.conditions
 
 # METADATA
-# title: What refuses the call
+# title: What refuses the call, or a person has to approve
 # description: Nothing, if one look shows that no rule below holds; else what they say.
 found(call) := set() if {
 	data.gateway.grants.granted
@@ -21,7 +21,11 @@ found(call) := set() if {
 	resource.properties.effect != "exec"
 	labelled(resource)
 	within_ceiling(resource)
-} else := data.gateway.denials.tool.denials
+} else := findings
+
+# METADATA
+# title: What all rules below find
+findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
 
 # METADATA
 # title: The target is not fully labelled
@@ -119,8 +123,9 @@ denials contains {"code": "tool/effect-ceiling", "facts": [
 #   message: The tool runs code, and none of its arguments is labelled as the command.
 #   remedy: An operator should label the argument with the role `command` in the configuration of the upstream.
 #   controls: [ASI05, MCP05]
-denials contains {"code": "tool/unlabelled-exec", "facts": ["/resource/properties/roles"]} if {
-	unlabelled_exec(input.resource)
+asks contains {"code": "tool/unlabelled-exec", "facts": ["/resource/properties/roles"]} if {
+	input.resource.properties.effect == "exec"
+	not _names_command(input)
 }
 
 # METADATA
@@ -154,20 +159,12 @@ within_ceiling(resource) if {
 	resource.properties.effect in settings.effects_of[method]
 }
 
-# METADATA
-# title: A target runs code, and has no argument that is labelled as the command
-unlabelled_exec(resource) if {
-	resource.properties.effect == "exec"
-	not _names_command(resource)
-}
-
 _presentable(resource) if {
 	labelled(resource)
 	within_ceiling(resource)
-	not unlabelled_exec(resource)
 }
 
-_names_command(resource) if "command" in resource.properties.roles
+_names_command(call) if "command" in call.resource.properties.roles
 
 # A negated call needs an argument that exists, and of a call only `input` itself surely does.
 _labelled(call) if labelled(call.resource)

@@ -3,13 +3,12 @@
 # title: What untrusted data does with a task
 # description: |
 #   Untrusted data in, confidential data in, and a call that changes or sends something: two of the three may be
-#   (Meta, "Agents Rule of Two", 2025). And a value that gives authority must come from somebody who has it. See
-#   docs/policy/history.md.
+#   (Meta, "Agents Rule of Two", 2025); for all three a person decides. And a value that gives authority must come from
+#   somebody who has it. See docs/policy/history.md.
 # schemas:
 #   - input: schema.input
 package gateway.denials.toxic_flow
 
-import data.gateway.lib.patterns
 import data.gateway.lib.reach
 
 # METADATA
@@ -60,20 +59,12 @@ denials contains {"code": "toxic-flow/incomplete", "facts": sort(_unknown)} if _
 #   code: toxic-flow/exfiltration
 #   message: >-
 #     The task has read something untrusted and something confidential, and this call would change or send something.
-#   remedy: >-
-#     Do this in a task that has not read both. A destination that an operator or the contract of the task trusts can be
-#     approved by a person.
+#   remedy: Ask a person who may approve it, or do this in a task that has not read both.
 #   controls: [ASI01, ASI02, ASI06, MCP06, MCP10]
-denials contains {"code": "toxic-flow/exfiltration", "facts": _toxic_facts} if {
-	_toxic
-	not _to_trusted
-}
-
-# METADATA
-# title: A person decides whether the data may go to a trusted place
-asks contains {"code": "toxic-flow/exfiltration", "facts": _toxic_facts} if {
-	_toxic
-	_to_trusted
+asks contains {"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]} if {
+	not input.session.labels.untrusted == false
+	not _open
+	not reach.reads_only(input)
 }
 
 # METADATA
@@ -93,43 +84,7 @@ asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/argument
 	not _followed(pointer, roles)
 }
 
-_toxic if {
-	not input.session.labels.untrusted == false
-	not _open
-	not reach.reads_only(input)
-}
-
-_toxic_facts := ["/session/call_destinations", "/session/labels"]
-
 _open if input.session.labels.confidentiality in ["public", "internal"]
-
-# A call that names no destination goes to its own system, which is one by itself if the call may leave it.
-_to_trusted if {
-	_named_trusted
-} else if {
-	input.session.call_destinations == []
-	reach.stays_inside(input)
-} else if {
-	input.session.call_destinations == []
-	_trusted(input.resource.properties.audience)
-}
-
-_named_trusted if {
-	destinations := input.session.call_destinations
-	is_array(destinations)
-	destinations != []
-	every destination in destinations {
-		_trusted(destination)
-	}
-}
-
-_trusted(destination) if {
-	destination in input.session.known_destinations
-} else if {
-	patterns.any_names(data.gateway.denials.toxic_flow.trusted_destinations, destination)
-} else if {
-	patterns.any_names(input.context.task.contract.destinations, destination)
-}
 
 # The labels at or above the place.
 _roles(pointer) := {role |
@@ -142,7 +97,7 @@ _excused(roles) if {
 	roles == {"credential"}
 } else if {
 	roles == {"destination"}
-	_named_trusted
+	reach.names_trusted(input)
 } else if {
 	_without_command(roles)
 	_unread(roles)

@@ -62,78 +62,21 @@ test_what_only_reads_is_clear_whatever_it_names if {
 	not toxic_flow.clear(example.lacking(_ungrounded("destination", {}), "/session/ungrounded"))
 }
 
-test_all_three_are_refused if {
-	every confidentiality in ["confidential", "restricted"] {
+test_all_three_ask_a_person if {
+	every confidentiality in ["confidential", "restricted", "secret"] {
 		every places in [_sends, _writes, {"/resource/properties/egress": true}, {"/resource/properties/effect": "exec"}] {
-			call := _after(_labels(true, confidentiality), _to(["eve@evil.test"], places))
-			found := toxic_flow.denials with input as call
-			found == {{"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]}}
-			_asked(call) == set()
+			every destinations in [[], ["eve@evil.test"], ["bob@corp.example"], null] {
+				call := _after(_labels(true, confidentiality), _to(destinations, places))
+				found := toxic_flow.asks with input as call
+				found == {{"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]}}
+			}
 		}
 	}
 }
 
-test_a_trusted_destination_asks if {
-	trusted := _after(_labels(true, "restricted"), _to(["bob@corp.example"], _sends))
-	_denied(trusted) == set()
-	_asked(trusted) == {"toxic-flow/exfiltration"}
-	mixed := _after(_labels(true, "restricted"), _to(["bob@corp.example", "eve@evil.test"], _sends))
-	_denied(mixed) == {"toxic-flow/exfiltration"}
-}
-
-test_the_directory_trusts_what_it_knows if {
-	known := {"/session/known_destinations": ["eve@evil.test"]}
-	call := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), known))
-	_denied(call) == set()
-	_asked(call) == {"toxic-flow/exfiltration"}
-	mixed := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test", "x@evil.test"], _sends), known))
-	_denied(mixed) == {"toxic-flow/exfiltration"}
-	every list in [[], null, "eve@evil.test", ["EVE@evil.test"]] {
-		other := object.union(_to(["eve@evil.test"], _sends), {"/session/known_destinations": list})
-		_denied(_after(_labels(true, "restricted"), other)) == {"toxic-flow/exfiltration"}
-	}
-}
-
-_contract(destinations) := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": destinations}}
-
-test_the_contract_trusts_its_destinations if {
-	call := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), _contract(["eve@evil.test"])))
-	_denied(call) == set()
-	_asked(call) == {"toxic-flow/exfiltration"}
-	every destinations in [[], null, "eve@evil.test"] {
-		other := _after(_labels(true, "restricted"), object.union(_to(["eve@evil.test"], _sends), _contract(destinations)))
-		_denied(other) == {"toxic-flow/exfiltration"}
-	}
-}
-
-test_without_a_destination_the_system_is_it if {
-	_asked(_after(_labels(true, "restricted"), _writes)) == {"toxic-flow/exfiltration"}
-	_denied(_after(_labels(true, "restricted"), _writes)) == set()
-	_denied(_after(_labels(true, "restricted"), _sends)) == {"toxic-flow/exfiltration"}
-	known := toxic_flow.asks with input as _after(_labels(true, "restricted"), _sends)
-		with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
-	example.codes(known) == {"toxic-flow/exfiltration"}
-	every destinations in [["eve@evil.test"], null, {}] {
-		elsewhere := toxic_flow.denials with input as _after(_labels(true, "restricted"), _to(destinations, _sends))
-			with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
-		example.codes(elsewhere) == {"toxic-flow/exfiltration"}
-	}
-}
-
-test_unknown_destinations_are_not_trusted if {
-	every value in [null, {}, "bob@corp.example"] {
-		_denied(_after(_labels(true, "restricted"), _to(value, _writes))) == {"toxic-flow/exfiltration"}
-	}
-	without := example.lacking(_after(_labels(true, "restricted"), _writes), "/session/call_destinations")
-	_denied(without) == {"toxic-flow/exfiltration"}
-}
-
-test_a_lost_list_trusts_nothing if {
-	every list in [null, "*", {}] {
-		found := toxic_flow.denials with input as _after(_labels(true, "restricted"), _to(["bob@corp.example"], _sends))
-			with data.gateway.denials.toxic_flow.trusted_destinations as list
-		example.codes(found) == {"toxic-flow/exfiltration"}
-	}
+test_no_list_and_no_contract_answers_for_the_person if {
+	trusted := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": ["*"]}}
+	_asked(_after(_labels(true, "restricted"), object.union(_to(["bob@corp.example"], _sends), trusted))) == {"toxic-flow/exfiltration"}
 }
 
 test_unknown_facts_refuse if {
@@ -146,7 +89,9 @@ test_unknown_facts_refuse if {
 			"toxic-flow/incomplete" in _denied(example.changed({pointer: value}))
 		}
 	}
-	_denied(example.lacking(_after(_labels(true, "public"), _sends), "/session/labels")) == {"toxic-flow/incomplete", "toxic-flow/exfiltration"}
+	unlabelled := example.lacking(_after(_labels(true, "public"), _sends), "/session/labels")
+	_denied(unlabelled) == {"toxic-flow/incomplete"}
+	_asked(unlabelled) == {"toxic-flow/exfiltration"}
 }
 
 _ungrounded(role, places) := _after(_labels(true, "public"), object.union(
@@ -202,7 +147,7 @@ test_a_link_that_the_task_was_pointed_at_may_be_read if {
 }
 
 test_a_link_is_not_read_once_something_confidential_was if {
-	_denied(_after(_labels(true, "confidential"), object.union(_fetches, {
+	_asked(_after(_labels(true, "confidential"), object.union(_fetches, {
 		"/session/ungrounded": ["/x"],
 		"/session/call_destinations": ["news.test"],
 		"/resource/properties/roles": {"/x": "destination"},

@@ -3,6 +3,31 @@
 # title: What a call can do beyond its target
 package gateway.lib.reach
 
+import data.gateway.lib.patterns
+
+# METADATA
+# title: The call names destinations, and the directory, the operator or the contract of the task trusts each of them
+names_trusted(call) if {
+	destinations := call.session.call_destinations
+	is_array(destinations)
+	destinations != []
+	every destination in destinations {
+		_is_trusted(call, destination)
+	}
+}
+
+# METADATA
+# title: The operator or the contract of the task trusts the system that is called
+trusts_audience(call) if _is_trusted(call, call.resource.properties.audience)
+
+_is_trusted(call, destination) if {
+	destination in call.session.known_destinations
+} else if {
+	patterns.any_names(data.gateway.denials.toxic_flow.trusted_destinations, destination)
+} else if {
+	patterns.any_names(call.context.task.contract.destinations, destination)
+}
+
 # METADATA
 # title: The call only reads, and nothing leaves with it
 # description: |

@@ -59,3 +59,55 @@ test_the_uri_of_a_web_page_leaves if {
 	labelled := json.patch(_note("https://evil.test/"), [{"op": "add", "path": "/resource/properties/egress", "value": true}])
 	not reach.stays_inside(labelled)
 }
+
+_to(destinations) := example.changed({"/session/call_destinations": destinations})
+
+_contracted(destinations, patterns) := json.patch(_to(destinations), [{
+	"op": "add",
+	"path": "/context/task/contract",
+	"value": {"credential_flows": [], "limits": {}, "destinations": patterns},
+}])
+
+test_what_an_operator_trusts_is_named if {
+	reach.names_trusted(_to(["bob@corp.example"])) with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+	every destinations in [[], ["eve@evil.test"], ["bob@corp.example", "eve@evil.test"], ["eve@evil.test|bob@corp.example"], null] {
+		call := _to(destinations)
+		not reach.names_trusted(call) with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+	}
+	call := example.without("/session/call_destinations")
+	not reach.names_trusted(call)
+}
+
+test_what_the_contract_trusts_is_named if {
+	trusted := _contracted(["eve@evil.test"], ["eve@evil.test"])
+	reach.names_trusted(trusted)
+	every patterns in [[], null, "eve@evil.test", ["*@corp.example"]] {
+		call := _contracted(["eve@evil.test"], patterns)
+		not reach.names_trusted(call)
+	}
+}
+
+test_a_lost_list_trusts_nothing if {
+	every list in [null, "*", {}] {
+		call := _to(["bob@corp.example"])
+		not reach.names_trusted(call) with data.gateway.denials.toxic_flow.trusted_destinations as list
+	}
+}
+
+test_a_system_is_trusted_by_its_audience if {
+	reach.trusts_audience(example.call) with data.gateway.denials.toxic_flow.trusted_destinations as ["files"]
+	not reach.trusts_audience(example.call) with data.gateway.denials.toxic_flow.trusted_destinations as ["mail", "files/*"]
+	nameless := example.without("/resource/properties/audience")
+	not reach.trusts_audience(nameless) with data.gateway.denials.toxic_flow.trusted_destinations as ["*"]
+}
+
+test_what_the_directory_knows_is_named if {
+	every list, named in {["eve@evil.test"]: true, []: false, ["EVE@evil.test"]: false, ["x@evil.test"]: false} {
+		call := json.patch(_to(["eve@evil.test"]), [{"op": "add", "path": "/session/known_destinations", "value": list}])
+		{true | reach.names_trusted(call)} == {true | named}
+	}
+	every list in [null, "eve@evil.test"] {
+		call := json.patch(_to(["eve@evil.test"]), [{"op": "add", "path": "/session/known_destinations", "value": list}])
+		not reach.names_trusted(call)
+	}
+}

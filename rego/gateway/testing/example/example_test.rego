@@ -86,7 +86,11 @@ approval := {
 	"approvers": ["bob"],
 	"granted": "2026-11-24T09:59:00Z",
 	"scope": "once",
+	"answers": [],
 }
+
+# The approval of these codes.
+approving(codes) := object.union(approval, {"answers": codes})
 
 grant := {
 	"id": "triage-reads-files",
