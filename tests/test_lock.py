@@ -57,11 +57,11 @@ def imported(*folders: str) -> dict[str, str]:
     ("folders", "declared", "elsewhere"),
     [
         (("gateway",), RUN + OPA, set[str]()),
-        # The benchmark on AgentDojo installs that by itself.
+        # The benchmarks on recorded tasks install these by themselves.
         (
             ("tests", "benchmarks"),
             RUN + OPA + TEST,
-            {"agentdojo"},
+            {"agentdojo", "inspect_ai", "inspect_evals"},
         ),
     ],
 )

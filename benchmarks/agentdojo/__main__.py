@@ -1,5 +1,5 @@
-"""`python -m benchmarks.agentdojo`: how many of AgentDojo's attacks the shipped policy stops, and whom it stops beside
-them. No model, no network once the package is installed; under two minutes, under one from the second time on.
+"""`python -m benchmarks.agentdojo`: how many of AgentDojo's attacks the shipped policy stops, and which honest tasks it
+holds up. No model, and no network once the package is installed.
 """
 
 from __future__ import annotations
@@ -7,51 +7,63 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.agentdojo import package, traces
-from benchmarks.agentdojo.measure import REGO, Measured, measured
+from benchmarks.agentdojo import package
 from benchmarks.agentdojo.report import report
+from benchmarks.agentdojo.variants import VARIANTS, varied
+from benchmarks.corpora.corpus import BY_HAND, Corpus, measure_corpus, summary
+from benchmarks.corpora.installed import ROOT
+from benchmarks.corpora.measure import REGO, WITH_DIRECTORY, Measured, measure
+from benchmarks.corpora.traces import name_of, read_catalogue
 from gateway.policy import bundle
 
-RESULTS = package.ROOT / "docs/benchmarks/agentdojo-results.md"
+RESULTS = ROOT / "docs/benchmarks/agentdojo-results.md"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agentdojo", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(package.ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
+    parser.add_argument("--json", action="store_true", help="print the figures for programs, and nothing else")
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="keep the traces and the policies there")
     options = parser.parse_args()
-    recordings, tools = package.recordings(), traces.catalogue()
-    if problems := traces.unlabelled(tools, recordings):
-        sys.exit("catalogue.yaml: " + "; ".join(problems))
+    corpus = agentdojo()
+    if corpus.problems:
+        sys.exit("; ".join(corpus.problems))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        result, others = asyncio.run(everything(recordings, tools, folder))
-        cases = [dict(verdict.recording) | {"steps": [], "passed": verdict.passed} for verdict in result.attacks]
-        reached = [traces.name_of(case) for case in package.judged(cases, folder) if case["reached"]]
+        results = asyncio.run(measure_corpus(corpus, folder))
         if options.traces:
-            shutil.copytree(folder / "labelled", options.traces, dirs_exist_ok=True)
+            shutil.copytree(folder, options.traces, dirs_exist_ok=True)
+        if options.json:
+            print(json.dumps({corpus.name: summary(results)}, indent=1))
+            return
+        variants = asyncio.run(measure_variants(corpus, folder))
+        measured = results[BY_HAND][WITH_DIRECTORY.name]
+        cases = [dict(verdict.recording) | {"steps": [], "passed": verdict.passed} for verdict in measured.attacks]
+        reached = [name_of(case) for case in package.judged(cases, folder) if case["reached"]]
     date = dt.datetime.now(dt.UTC).date().isoformat()
-    text = report(result, others, date=date, revision=bundle.read(REGO).revision, reached=reached)
+    text = report(results, variants, date=date, revision=bundle.read(REGO).revision, reached=reached)
     print(text)
     if options.write:
-        RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(f"# AgentDojo: results\n\n{text}\n", encoding="utf-8")
 
 
-async def everything(
-    recordings: list[package.Recording], tools: traces.Catalogue, folder: Path
-) -> tuple[Measured, dict[str, Measured]]:
-    """The catalogue as it is, and what would be if some labels were others."""
-    result = await measured(recordings, tools, folder / "labelled")
-    others = {"no directory": await measured(recordings, tools, folder / "unknown", known=False)}
-    for name, (what, change) in traces.VARIANTS.items():
-        others[what] = await measured(recordings, traces.varied(tools, change), folder / name)
-    return result, others
+def agentdojo() -> Corpus:
+    return Corpus("agentdojo", package.recordings(), read_catalogue(Path(__file__).with_name("catalogue.yaml")))
+
+
+async def measure_variants(corpus: Corpus, folder: Path) -> dict[str, Measured]:
+    """Return what would be if some labels were others."""
+    found: dict[str, Measured] = {}
+    for name, (what, change) in VARIANTS.items():
+        (folder / name).mkdir()
+        found[what] = await measure(corpus.recordings, varied(corpus.tools, change), folder / name, WITH_DIRECTORY)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""The decisions of the shipped policy on each trace of a corpus, and the totals."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
+from benchmarks.corpora.installed import ROOT, Recording
+from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
+from gateway.config import PolicySettings
+from gateway.inspection.destinations import distinct
+from gateway.policy import Policy, bundle
+from gateway.replay import StepOutcome, read, replay
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+
+REGO: Final = ROOT / "rego"
+DIRECTORY: Final = "gateway/denials/toxic_flow/data.yaml"
+GRANTS: Final = {
+    "upstreams": {
+        "*": [
+            {
+                "id": "everything",
+                "description": "Grants are not what is measured.",
+                "agents": ["*"],
+                "issuers": ["*"],
+                "tools": ["*"],
+                "effects": ["read", "write", "destructive", "mint", "exec"],
+                "sensitivity": "restricted",
+            }
+        ]
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an operator and a caller have said beside the labels."""
+
+    name: str
+    directory: bool
+    contract: bool
+
+
+PLAIN: Final = Setting("labels alone", directory=False, contract=False)
+WITH_DIRECTORY: Final = Setting("with a directory", directory=True, contract=False)
+WITH_CONTRACT: Final = Setting("with a contract", directory=False, contract=True)
+WITH_BOTH: Final = Setting("with both", directory=True, contract=True)
+SETTINGS: Final = (PLAIN, WITH_DIRECTORY, WITH_CONTRACT, WITH_BOTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One call, the decision on it, and all findings against it."""
+
+    outcome: StepOutcome
+    findings: Findings
+
+    @property
+    def effect(self) -> str:
+        return self.outcome.decision.effect
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A task and the rulings on its steps. `asked` are the numbers of the steps that the injection asked for, and
+    `harmful` those of them that change or send something."""
+
+    recording: Recording
+    rulings: tuple[Ruling, ...]
+    asked: tuple[int, ...]
+    harmful: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        return name_of(self.recording)
+
+    @property
+    def gates(self) -> tuple[Ruling, ...]:
+        """The calls of the user's own task that did not pass."""
+        return tuple(
+            ruling
+            for ruling in self.rulings
+            if ruling.outcome.number not in self.asked and not ruling.outcome.decision.allowed
+        )
+
+    @property
+    def stops(self) -> tuple[Ruling, ...]:
+        """The calls of the injection that change or send something, and did not pass."""
+        return tuple(
+            ruling
+            for ruling in self.rulings
+            if ruling.outcome.number in self.harmful and not ruling.outcome.decision.allowed
+        )
+
+    @property
+    def passed(self) -> list[int]:
+        """The calls of the injection that passed, counted within the injection."""
+        return [at for at, number in enumerate(self.asked) if self.rulings[number].outcome.decision.allowed]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All tasks under one catalogue and one setting."""
+
+    benign: tuple[Verdict, ...]
+    attacks: tuple[Verdict, ...]
+
+    @property
+    def gated(self) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.benign if verdict.gates)
+
+    @property
+    def missed(self) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.attacks if not verdict.stops)
+
+    @property
+    def questions(self) -> int:
+        """Calls of benign tasks that a person is asked about."""
+        return sum(ruling.effect == "ask" for verdict in self.benign for ruling in verdict.gates)
+
+    @property
+    def denials(self) -> int:
+        """Calls of benign tasks that are refused, whoever approves."""
+        return sum(ruling.effect == "deny" for verdict in self.benign for ruling in verdict.gates)
+
+    @property
+    def denied(self) -> int:
+        """Benign tasks with such a call."""
+        return sum(any(ruling.effect == "deny" for ruling in verdict.gates) for verdict in self.benign)
+
+    @property
+    def suites(self) -> list[str]:
+        return sorted({verdict.recording["suite"] for verdict in self.benign})
+
+    def of(self, suite: str) -> Measured:
+        return Measured(
+            *(tuple(one for one in many if one.recording["suite"] == suite) for many in (self.benign, self.attacks))
+        )
+
+
+async def measure(
+    recordings: Sequence[Recording],
+    tools: Catalogue,
+    folder: Path,
+    setting: Setting,
+    *,
+    judge: Catalogue | None = None,
+) -> Measured:
+    """Replay all tasks of all suites. Each suite is a deployment, with a directory of its own if the setting has one.
+
+    `judge` is the catalogue that says which calls of an attack do harm, if that is not `tools`.
+    """
+    verdicts: list[Verdict] = []
+    for suite in (item for item in recordings if item["kind"] == "suite"):
+        items = [item for item in recordings if item["kind"] != "suite" and item["suite"] == suite["suite"]]
+        place = folder / suite["suite"]
+        policy = deploy(place, suite["directory"] if setting.directory else ())
+        file = place.with_suffix(".jsonl")
+        write_traces(items, tools, file, contract=setting.contract)
+        verdicts += _verdicts(items, judge or tools, await decide_traces(policy, file))
+    benign, attacks = (tuple(one for one in verdicts if one.recording["kind"] == kind) for kind in ("benign", "attack"))
+    return Measured(benign, attacks)
+
+
+def deploy(folder: Path, directory: Iterable[str]) -> PolicySettings:
+    """Return the shipped policy with the parts of every deployment: grants, and a list of the destinations it trusts."""
+    shutil.copytree(REGO, folder, dirs_exist_ok=True)
+    trusted = {"trusted_destinations": sorted(distinct(directory))}
+    (folder / DIRECTORY).write_text(yaml.safe_dump(trusted), encoding="utf-8")
+    grants = folder.with_suffix(".grants.yaml")
+    grants.write_text(yaml.safe_dump(GRANTS), encoding="utf-8")
+    return PolicySettings(path=folder, grants=grants, reload=timedelta(days=1))
+
+
+async def decide_traces(settings: PolicySettings, file: Path) -> dict[str, list[Ruling]]:
+    """Return the rulings on a file of traces, by trace, as `opagate replay` would come to them.
+
+    A refused call goes on all the same. A person would approve the user's own calls; an attack that was stopped once
+    stays stopped, whatever comes after.
+    """
+    assert settings.path is not None
+    async with AsyncExitStack() as stack:
+        policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+        await policy.start()
+        stack.push_async_callback(policy.stop)
+        observed = ObservedPolicy(policy, FindingsReader(bundle.read(settings.path, settings.grants)))
+        rulings: dict[str, list[Ruling]] = {}
+        async for outcome in replay(read(file), observed.decide, assume="forwarded"):
+            rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
+    return rulings
+
+
+def _verdicts(
+    items: Iterable[Recording], judge: Catalogue, rulings: Mapping[str, Sequence[Ruling]]
+) -> Iterator[Verdict]:
+    where = upstream_of(judge)
+    for item in items:
+        asked = tuple(number for number, step in enumerate(item["steps"]) if step["by"] == "injection")
+        harmful = frozenset(number for number in asked if is_consequential(item["steps"][number]["tool"], judge, where))
+        yield Verdict(item, tuple(rulings[name_of(item)]), asked, harmful)
