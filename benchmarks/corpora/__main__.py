@@ -9,11 +9,13 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.agentdojo.__main__ import agentdojo
-from benchmarks.corpora.corpus import Corpus, measure_corpus, summary
+from benchmarks.corpora.corpus import EVERYTHING, EXTREMES, Corpus, measure_corpus, summary
+from benchmarks.corpora.measure import Setting
 from benchmarks.unfamiliar.__main__ import unfamiliar
 
 Figures = dict[str, Any]
@@ -25,11 +27,12 @@ def main() -> None:
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="print the differences from an earlier run instead"
     )
+    parser.add_argument("--all", action="store_true", help="all settings and both labellings: three times as long")
     options = parser.parse_args()
     corpora = [corpus for corpus in (agentdojo(), *unfamiliar(None)) if not options.only or corpus.name in options.only]
     if problems := [problem for corpus in corpora for problem in corpus.problems]:
         sys.exit("; ".join(problems))
-    found = asyncio.run(_summaries(corpora))
+    found = asyncio.run(_summaries(corpora, EVERYTHING if options.all else EXTREMES))
     if options.against is None:
         print(json.dumps(found, indent=1))
     else:
@@ -49,15 +52,14 @@ def differences(before: Any, now: Any, place: str = "") -> list[str]:
 
 
 def _named(found: Figures) -> Figures:
-    """Return the list of rules as a mapping by their names."""
-    if not isinstance(found.get("rules"), list):
-        return found
-    return {**found, "rules": {rule["rule"]: rule for rule in found["rules"]}}
+    """Return lists of rules as mappings by their names."""
+    lists = [key for key, value in found.items() if isinstance(value, list)]
+    return found | {key: {rule["rule"]: rule for rule in found[key]} for key in lists}
 
 
-async def _summaries(corpora: list[Corpus]) -> Figures:
+async def _summaries(corpora: list[Corpus], planned: Sequence[tuple[str, Setting]]) -> Figures:
     with tempfile.TemporaryDirectory() as scratch:
-        return {corpus.name: summary(await measure_corpus(corpus, Path(scratch))) for corpus in corpora}
+        return {corpus.name: summary(await measure_corpus(corpus, Path(scratch), planned)) for corpus in corpora}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.corpora.installed import Recording
-from benchmarks.corpora.measure import PLAIN, SETTINGS, WITH_BOTH, Measured, measure
+from benchmarks.corpora.measure import PLAIN, SETTINGS, WITH_BOTH, Measured, Setting, measure
 from benchmarks.corpora.mechanical import label_mechanically
 from benchmarks.corpora.rules import shares
 from benchmarks.corpora.traces import Catalogue, disagreements
@@ -35,28 +35,32 @@ Results = Mapping[str, Mapping[str, Measured]]
 """Labelling → setting → what was measured."""
 
 
-async def measure_corpus(corpus: Corpus, folder: Path) -> Results:
-    """Return the corpus measured under each setting, and under the least and the most with labels by words."""
-    by_words = label_mechanically(corpus.tools, corpus.recordings)
-    planned = [(BY_HAND, corpus.tools, setting) for setting in SETTINGS]
-    planned += [(BY_WORDS, by_words, setting) for setting in (PLAIN, WITH_BOTH)]
+EVERYTHING: Final = (*((BY_HAND, setting) for setting in SETTINGS), (BY_WORDS, PLAIN), (BY_WORDS, WITH_BOTH))
+EXTREMES: Final = ((BY_HAND, PLAIN), (BY_HAND, WITH_BOTH))
+"""The least and the most that is said of a task, in a third of the time."""
+
+
+async def measure_corpus(corpus: Corpus, folder: Path, planned: Sequence[tuple[str, Setting]] = EVERYTHING) -> Results:
+    """Return the corpus measured under labellings and settings, all of which include `PLAIN` by hand."""
+    labels = {BY_HAND: corpus.tools, BY_WORDS: label_mechanically(corpus.tools, corpus.recordings)}
     found: dict[str, dict[str, Measured]] = {}
-    for labelling, tools, setting in planned:
+    for labelling, setting in planned:
         scratch = folder / corpus.name / f"{labelling} {setting.name}"
         scratch.mkdir(parents=True)
-        measured = await measure(corpus.recordings, tools, scratch, setting, judge=corpus.tools)
+        measured = await measure(corpus.recordings, labels[labelling], scratch, setting, judge=corpus.tools)
         found.setdefault(labelling, {})[setting.name] = measured
     return found
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """Return the figures for programs. `rules` is by hand, with the labels alone."""
+    """Return the figures for programs. `rules` is by hand, with the labels alone, and `rules_with_both` with both."""
     return {
         "figures": {
             labelling: {setting: figures(measured) for setting, measured in settings.items()}
             for labelling, settings in results.items()
         },
         "rules": [share.counts() for share in shares(results[BY_HAND][PLAIN.name])],
+        "rules_with_both": [share.counts() for share in shares(results[BY_HAND][WITH_BOTH.name])],
     }
 
 
