@@ -148,7 +148,7 @@ async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
 
 async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     section = settings.policy
-    problems = [] if section.engine.kind == "opa" else list(_own_data(section))
+    problems = list(_own_data(section)) if section.has_files else []
     for finding in problems:
         yield finding
     if problems:

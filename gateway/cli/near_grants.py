@@ -20,12 +20,12 @@ _LONGEST: Final = 200
 
 
 def places(settings: PolicySettings) -> Places:
-    """Return where the grants of the configured policy stand; nothing if an OPA holds them, or they cannot be read."""
+    """Return the places of the grants of the configured policy; nothing if their files are elsewhere, or cannot be read."""
     from gateway.errors import PolicyError
     from gateway.policy import bundle
     from gateway.policy.folders import PolicyFolders
 
-    if settings.engine.kind == "opa":
+    if not settings.has_files:
         return {}
     folders = PolicyFolders.configured(settings)
     found: dict[tuple[str, str | int], GrantPlace] = {}

@@ -104,6 +104,11 @@ class PolicySettings(Settings):
         " is one; without it, never. An OPA has to say how old its bundles are: docs/operations.md.",
     )
 
+    @property
+    def has_files(self) -> bool:
+        """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
+        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay))
+
     @model_validator(mode="after")
     def _outlasts_looks(self) -> Self:
         if self.stale_after is not None and self.stale_after < _LOOKS * self.reload:

@@ -277,7 +277,7 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float], *, is_for_
         )
     server = OpaClient(engine)
     agreement = None
-    if settings.path or settings.grants or settings.overlay:
+    if settings.has_files:
         grace = _GRACE_LOOKS * settings.reload.total_seconds()
         agreement = Agreement(server, PolicyFolders.configured(settings), grace=grace, monotonic=monotonic)
     return RemotePolicy(server, stale_after=_stale_after(settings), monotonic=monotonic, agreement=agreement)

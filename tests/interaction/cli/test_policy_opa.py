@@ -124,3 +124,26 @@ def test_a_token_is_never_printed(opagate: Opagate, folder: Path):
         missing = opagate("policy", command)
         assert missing.status == 2
         assert "OPA_TOKEN" in missing.err
+
+
+@pytest.mark.opa
+def test_the_check_names_a_grant_that_cannot_be_read_and_a_policy_that_was_not_pushed(
+    opagate: Opagate, folder: Path, opa: None
+):
+    (folder / "gateway.yaml").write_text(
+        f'policy: {{engine: {{kind: opa, url: "unix://{folder}/opa.sock"}}, grants: grants.yaml}}\n', "utf-8"
+    )
+    grants = "upstreams: {files: [{id: a, agents: [b], issuers: [c], tools: [d], effects: [read]}]}\n"
+    (folder / "grants.yaml").write_text(grants.replace("tools", "tolls"), "utf-8")
+
+    def failed() -> list[str]:
+        checks = opagate("check", "--json").json["findings"]
+        return [item["found"] for item in checks if item["state"] == "fail" and item["what"] in {"policy", "grants"}]
+
+    assert any("grants.yaml" in found and "tolls" in found for found in failed())
+    (folder / "grants.yaml").write_text(grants, "utf-8")
+    (found,) = failed()
+    assert "OPA has not taken the configured policy" in found
+    assert "run `opagate policy push`" in found
+    assert opagate("policy", "push").status == 0
+    assert failed() == []
