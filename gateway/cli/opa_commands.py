@@ -58,8 +58,9 @@ def push(
 ) -> None:
     """Put the policy, its grants and its overlay into the configured OPA.
 
-    Only a policy that the gateway could put into force is pushed. If OPA refuses it, OPA keeps the policy before. Modules of an
-    earlier push that are gone are deleted; other packages and data stay as they are.
+    Only a policy that the gateway could put into force is pushed. If OPA refuses it, OPA keeps the policy before.
+
+    Modules of an earlier push that are gone are deleted. Other packages and data stay as they are.
     """
     from gateway.cli import rego
 
