@@ -12,7 +12,7 @@ from rich.text import Text
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.policy_options import GrantsOption, PathOption
-from gateway.cli.terminal import emit, out, plain, show, styled, table
+from gateway.cli.terminal import counted, emit, out, plain, show, styled, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
@@ -92,7 +92,8 @@ def _show(found: PolicyCost) -> None:
         show(rows)
     each = found.questions / found.tasks if found.tasks else 0.0
     out.print(
-        f"{found.tasks} tasks: {found.asked_tasks} were asked about, {found.refused_tasks} had a refusal;"
+        f"{counted(found.tasks, 'task')}: {found.asked_tasks} {'was' if found.asked_tasks == 1 else 'were'} asked about,"
+        f" {found.refused_tasks} had a refusal;"
         f" {each:.2f} questions a task."
     )
     for code, rule in _by_cost(found):
@@ -111,7 +112,7 @@ def _show_settings(code: str, rule: RuleCost) -> None:
 
 
 def _show_setting(setting: Setting, steps: int) -> None:
-    out.print(f"  {steps} × in the {setting.where}:", markup=False)
+    out.print(f"  {steps} × in {setting.where}:", markup=False)
     for text in setting.yaml.splitlines():
         out.print(Text("      ").append_text(plain(text)))
 

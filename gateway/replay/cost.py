@@ -14,7 +14,7 @@ from gateway.model.target import Role
 from gateway.replay.engine import StepOutcome
 from gateway.replay.report import place
 
-Where = Literal["gateway.yaml", "grants file", "task contract", "policy settings"]
+Where = Literal["gateway.yaml", "the grants file", "the contract of the task"]
 
 _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     "fan-out/audiences": ("audiences",),
@@ -25,7 +25,6 @@ _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     "fan-out/depth": ("depth",),
 }
 """Code → the limits of a contract that raise its number."""
-_LABELS: Final = "because the label is missing"
 
 
 class Setting(NamedTuple):
@@ -152,7 +151,7 @@ def _grant(outcome: StepOutcome) -> Setting:
         f"      tools: [{_quoted(target.name)}]",
         f"      effects: [{target.labels.effect.value}]",
     ]
-    return Setting("grants file", "\n".join(lines))
+    return Setting("the grants file", "\n".join(lines))
 
 
 def _label(outcome: StepOutcome) -> Setting:
@@ -167,7 +166,7 @@ def _flows(outcome: StepOutcome) -> Iterator[Setting]:
         source = credential["origin"].get("audience")
         if source is not None and source != outcome.call.target.audience:
             yield Setting(
-                "task contract",
+                "the contract of the task",
                 f"credential_flows: [{{from: {_quoted(source)}, to: {_quoted(outcome.call.target.audience)}}}]",
             )
 
@@ -181,7 +180,7 @@ def _limits(outcome: StepOutcome, code: str) -> Iterator[Setting]:
         size = outcome.facts.get(name)
         number = len(size) if isinstance(size, list | tuple) else size
         if name in named and isinstance(number, int):
-            yield Setting("task contract", f"limits: {{{name}: {number}}}")
+            yield Setting("the contract of the task", f"limits: {{{name}: {number}}}")
 
 
 def _quoted(text: str) -> str:

@@ -66,10 +66,10 @@ def apply(settings: list[dict[str, Any]], session: dict[str, Any], grants: dict[
         match setting["where"]:
             case "gateway.yaml":
                 session.setdefault("directory", []).extend(found["directory"]["entries"])
-            case "grants file":
+            case "the grants file":
                 grants["upstreams"] |= found["upstreams"]
             case place:
-                assert place == "task contract"
+                assert place == "the contract of the task"
                 contract = session["task"].setdefault("contract", {})
                 contract["limits"] = contract.get("limits", {}) | found["limits"]
 
@@ -101,7 +101,7 @@ def test_people_read_a_table_and_the_settings(opagate: Opagate, written: Path):
     done = opagate("policy", "cost", "sessions.jsonl", "--grants", "grants.yaml")
 
     assert done.status == 0
-    assert "1 tasks: 1 were asked about, 1 had a refusal" in done.out
+    assert "1 task: 1 was asked about, 1 had a refusal" in done.out
     assert "directory: {entries: ['ada@corp.example']}" in done.out
     assert "in the grants file:" in done.out
 

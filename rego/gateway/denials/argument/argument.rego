@@ -101,7 +101,7 @@ asks contains {"code": "argument/disguised-host", "facts": [pointer]} if {
 asks contains {"code": "argument/hidden-command", "facts": [concat("", ["/arguments", pointer])]} if {
 	some pointer, "command" in input.resource.properties.roles
 	some text in pointers.texts(input.arguments, pointer)
-	regex.match(_hidden, text)
+	regex.match(_hidden, _without_emoji_joiners(text))
 }
 
 # Plain texts that no rule above holds for. What is not plain is left to those rules.
@@ -168,6 +168,14 @@ _plain_link := concat("", [
 ])
 
 _with_object(call) if is_object(call.arguments)
+
+# A joiner between two emoji makes one picture of them and hides nothing. In a chain of pictures the first look takes
+# every other joiner, the second one the rest.
+_without_emoji_joiners(text) := text if {
+	not contains(text, "\u200d")
+} else := regex.replace(regex.replace(text, _joined, "$1$2"), _joined, "$1$2")
+
+_joined := `([\p{So}\x{fe0f}\x{1f3fb}-\x{1f3ff}])\x{200d}(\p{So})`
 
 # C0 but tab and line ends, a carriage return that overwrites its line, DEL and C1, soft hyphen, zero-width and
 # text-direction characters, the byte order mark, and the invisible copies of ASCII (tags).

@@ -217,3 +217,16 @@ test_an_inner_destination_is_refused_without_an_argument_of_its_role if {
 	found := _denials(call)
 	example.codes(found) == {"argument/internal-address"}
 }
+
+test_a_joiner_between_emoji_hides_nothing if {
+	every text in [
+		"echo 👩\u200d💻",
+		"echo 👨\u200d👩\u200d👧\u200d👦 done",
+		"git commit -m '❤\ufe0f\u200d🔥 🏳\ufe0f\u200d🌈 🧑🏽\u200d🚀'",
+	] {
+		_codes("command", text) == set()
+	}
+	every text in ["r\u200dm", "👩\u200drm -rf /", "rm\u200d👩", "👩\u200d\u200d💻", "👩\u200d💻 r\u200bm", "\u200d", "👩\u200d"] {
+		_codes("command", text) == {"argument/hidden-command"}
+	}
+}
