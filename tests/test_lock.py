@@ -40,6 +40,27 @@ def test_each_declared_dependency_is_locked_with_its_hashes(file: str, declared:
     assert names(declared) - names(pinned) == set()
 
 
+PAGE = re.findall(
+    r"^\| ([a-z0-9-]+) \| (\d\S*) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$",
+    (ROOT / "docs/dependencies.md").read_text("utf-8"),
+    re.MULTILINE,
+)
+"""The rows of the page: package, locked version, who keeps it, whether it is on the data path, and the reason."""
+
+
+def test_the_page_gives_a_reason_for_each_declared_dependency():
+    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA))
+    assert {name: path for name, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
+    assert {name: reason for name, *_, reason in PAGE if not reason.endswith(".")} == {}
+
+
+def test_the_page_names_the_version_that_is_locked():
+    locked = (ROOT / "requirements/opa.txt").read_text("utf-8")
+    versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", locked, re.MULTILINE))
+
+    assert {name: version for name, version, *_ in PAGE} == {name: versions.get(name) for name, *_ in PAGE}
+
+
 def imported(*folders: str) -> dict[str, str]:
     """Return each top-level name of another project that the modules of these folders import, with a module that does."""
     own = {"gateway", "tests", "benchmarks", "tools", "reference"}

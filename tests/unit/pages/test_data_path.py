@@ -1,39 +1,47 @@
-"""A call runs no code of Starlette or anyio, nor of the pages and jobs that use them."""
+"""A call runs no code of the packages that docs/dependencies.md keeps off the data path, nor of pages and jobs."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.metadata import packages_distributions
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import anyio
-import starlette
-
-from gateway import background, pages
 from gateway.app.serving import build_edge
 from gateway.transport.edge import Edge
 from gateway.transport.exchange import Presence
 from tests.unit.harness import JSON, Bench, call
 from tests.unit.pages.asking import HOST, ask_page
 
-OFF_THE_PATH = {"starlette": starlette, "anyio": anyio, "pages": pages, "background": background}
+PAGE = (Path(__file__).parents[3] / "docs/dependencies.md").read_text("utf-8")
+OFF_THE_PATH = set(re.findall(r"^\| ([a-z0-9-]+) \| \d\S* \| [^|]+ \| no \|", PAGE, re.MULTILINE))
 
 
-async def run_code(work: Callable[[], Awaitable[Any]]) -> set[str]:
-    """Return the parts off the path of which work runs code."""
-    files: set[str] = set()
+async def trace_modules(work: Callable[[], Awaitable[Any]]) -> set[str]:
+    """Return the modules of which work runs functions, in Python or in C."""
+    found: set[str] = set()
 
-    def note(frame: FrameType, _event: str, _argument: object) -> None:
-        files.add(frame.f_code.co_filename)
+    def note(frame: FrameType, event: str, function: Any) -> None:
+        found.add(frame.f_globals.get("__name__") or "")
+        if event == "c_call":
+            found.add(getattr(function, "__module__", None) or "")
 
     sys.setprofile(note)
     try:
         await work()
     finally:
         sys.setprofile(None)
-    places = {name: str(module.__file__).removesuffix("__init__.py") for name, module in OFF_THE_PATH.items()}
-    return {name for name, place in places.items() if any(file.startswith(place) for file in files)}
+    return found
+
+
+def packages_of(modules: set[str]) -> set[str]:
+    """Return the packages of other projects that modules belong to, named as in the lock."""
+    known = packages_distributions()
+    found = {package for module in modules for package in known.get(module.partition(".")[0], [])}
+    return {re.sub(r"[-_.]+", "-", package).lower() for package in found}
 
 
 async def ask_upstream(edge: Edge) -> None:
@@ -52,10 +60,20 @@ async def ask_upstream(edge: Edge) -> None:
     assert sent[0]["status"] == 200, sent
 
 
-async def test_a_call_runs_no_code_of_starlette_or_anyio(there: Bench):
+async def test_a_call_runs_no_code_that_is_off_the_data_path(there: Bench):
     edge = build_edge(there.configuration, there.gateway, lambda: False)
     await ask_upstream(edge)
+    modules = await trace_modules(lambda: ask_upstream(edge))
 
-    assert await run_code(lambda: ask_upstream(edge)) == set()
+    assert {"anyio", "starlette"} < OFF_THE_PATH
+    assert packages_of(modules) & OFF_THE_PATH == set()
+    assert packages_of(modules) >= {"google-re2", "msgspec", "prometheus-client"}
+    assert {name for name in modules if name.startswith(("gateway.pages", "gateway.background"))} == set()
     assert len(there.upstream.sent) == 2
-    assert await run_code(lambda: ask_page(there, "GET", "/healthz")) == {"starlette", "pages"}
+
+
+async def test_a_page_runs_starlette(there: Bench):
+    modules = await trace_modules(lambda: ask_page(there, "GET", "/healthz"))
+
+    assert "starlette" in packages_of(modules)
+    assert "gateway.pages.probes" in modules
