@@ -89,7 +89,7 @@ def check(
     from gateway.cli import rego
 
     places = _folders(path, grants, overlay, config)
-    with out.status("Checking the policy") if out.is_terminal else nullcontext():
+    with out.status("Checking the policy") if out.is_terminal else nullcontext(), loop.interruptible():
         found = loop.run(rego.checks(places, _limit(path, grants, config)))
     if as_json:
         emit(
@@ -126,7 +126,8 @@ def run_tests(
 
     places = _folders(path, grants, overlay, config)
     suites = rego.suites(places)
-    embedded = rego.embedded_tests(suites)
+    with loop.interruptible():
+        embedded = rego.embedded_tests(suites)
     opa = rego.opa_tests(suites)
     passing = None if opa is None else {item.name for item in opa if item.passed}
     wrong = [item for item in embedded if not item.passed]
@@ -169,7 +170,8 @@ def evaluate(
     settings = policy_settings(path, grants, config, overlay)
     asked = _document(document)
     if entrypoint == "visibility":
-        visible = sorted(loop.run(_visible(settings, asked)))
+        with loop.interruptible():
+            visible = sorted(loop.run(_visible(settings, asked)))
         if as_json:
             emit({"visible": visible})
         else:
@@ -178,7 +180,8 @@ def evaluate(
         if not visible:
             raise typer.Exit(1)
         return
-    decision = loop.run(_decide(settings, asked))
+    with loop.interruptible():
+        decision = loop.run(_decide(settings, asked))
     if as_json:
         emit(msgspec.to_builtins(decision))
     else:

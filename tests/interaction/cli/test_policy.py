@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+from tests.e2e.wire import until
 from tests.interaction.cli.conftest import ROOT, Opagate
+from tests.machine import needs_proc
 
 
 def _policy(folder: Path, *, test: str) -> None:
@@ -38,6 +44,28 @@ def test_a_policy_is_tested_in_the_engine_that_runs_it(opagate: Opagate, tmp_pat
     failed = opagate("policy", "test", "--path", "bad", "--json")
     assert (failed.status, failed.json["failed"]) == (1, ["gateway.decision_test.test_wrong"])
     assert "FAIL" in opagate("policy", "test", "--path", "bad").out
+
+
+@needs_proc
+def test_a_test_without_end_can_be_interrupted(tmp_path: Path):
+    """The engine holds the interpreter, so Python hears no Ctrl-C."""
+    endless = "_many := numbers.range(1, 1000)\n\ntest_endless if {\n" + "\tsome _ in _many\n" * 6 + "\tfalse\n}"
+    _policy(tmp_path / "p", test=endless)
+    command = [sys.executable, "-m", "gateway", "policy", "test", "--path", "p"]
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}) as testing:
+        try:
+            until(lambda: _processor_seconds(testing.pid) > 4, within=120)
+
+            testing.send_signal(signal.SIGINT)
+
+            assert testing.wait(20) == -signal.SIGINT
+        finally:
+            testing.kill()
+
+
+def _processor_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_an_input_is_evaluated_to_effect_and_reasons(opagate: Opagate, tmp_path: Path):
