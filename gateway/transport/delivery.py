@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -82,17 +81,16 @@ class Delivery:
     async def converse(
         self,
         exchange: Exchange,
-        handle: Callable[[Exchange], Awaitable[Answer | Stream]],
+        handle: Callable[[Exchange], Awaitable[Answer | Stream | None]],
         presence: Presence,
         send: Send,
+        *,
+        counted: bool = True,
     ) -> None:
-        """Answer one exchange; stop working on it when the client leaves."""
-        await self.attend(presence, exchange.method, partial(self._answer, exchange, handle, send))
+        """Answer one exchange. The work stops when the client leaves. `handle` returns `None` after it has sent the answer.
 
-    async def attend(
-        self, presence: Presence, method: str, work: Callable[[], Awaitable[None]], *, counted: bool = True
-    ) -> None:
-        """Work for a client until it leaves. `counted`: the work is an exchange in progress, and a drain waits for its end."""
+        `counted`: the exchange is in progress, and a drain waits for its end.
+        """
         if presence.gone:
             return
         worker = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -100,7 +98,11 @@ class Delivery:
             self._working.add(worker)
         presence.watch(worker.cancel)
         try:
-            await work()
+            answer = await handle(exchange)
+            if hasattr(answer, "body"):
+                await send_answer(send, cast("Answer", answer))
+            elif answer is not None:
+                await self._send_stream(cast("Stream", answer), send)
         except asyncio.CancelledError:
             if not presence.gone:
                 raise
@@ -109,21 +111,12 @@ class Delivery:
         except Exception:
             # A defect of the gateway. Nothing more is sent: the server closes the connection, or answers 500 if
             # nothing was sent yet. It is told here because the server's own log would hold a traceback.
-            log.exception("defect", method=method)
+            log.exception("defect", method=exchange.method)
             raise
         finally:
             presence.unwatch()
             self._working.discard(worker)
             self._streams.discard(worker)
-
-    async def _answer(
-        self, exchange: Exchange, handle: Callable[[Exchange], Awaitable[Answer | Stream]], send: Send
-    ) -> None:
-        answer = await handle(exchange)
-        if hasattr(answer, "body"):
-            await send_answer(send, cast("Answer", answer))
-        else:
-            await self._send_stream(cast("Stream", answer), send)
 
     async def _send_stream(self, stream: Stream, send: Send) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())

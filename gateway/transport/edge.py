@@ -137,8 +137,11 @@ class Edge:
             return refusal
         exchange = self._exchange(scope, client, path, receive)
         inner = {**scope, "path": path, "opagate.exchange": exchange, "opagate.own_host": own_host}
-        show = partial(self._handlers.pages, inner, receive, send)
-        await self._delivery.attend(scope["opagate.presence"], exchange.method, show, counted=for_callers)
+
+        async def show(_exchange: Exchange) -> None:
+            await self._handlers.pages(inner, receive, send)
+
+        await self._delivery.converse(exchange, show, scope["opagate.presence"], send, counted=for_callers)
         return None
 
     def _is_foreign(self, headers: Headers) -> Refusal | None:
@@ -176,17 +179,18 @@ class Edge:
             return _FOREIGN_PAGE
         if method not in {"POST", "GET", "DELETE"}:
             return _NO_METHOD_OF_MCP
-        return self._full() or (_unreadable(headers) if method == "POST" else None)
+        if self._delivery.in_flight >= self._in_flight_limit:
+            return _FULL
+        return _unreadable(headers) if method == "POST" else None
 
     def _unserved_caller(self, method: str, path: str, headers: Headers) -> Refusal | None:
         """Return the refusal of a request to a page for known callers. Anybody may follow a link to other pages."""
         if _is_cross_site(headers):
             return _FOREIGN_PAGE
         # Only a task that is opened has a body.
-        return self._full() or (_unreadable(headers) if method == "POST" and path == "/tasks" else None)
-
-    def _full(self) -> Refusal | None:
-        return _FULL if self._delivery.in_flight >= self._in_flight_limit else None
+        if self._delivery.in_flight >= self._in_flight_limit:
+            return _FULL
+        return _unreadable(headers) if method == "POST" and path == "/tasks" else None
 
 
 def _is_cross_site(headers: Headers) -> bool:
