@@ -305,6 +305,8 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
     if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
         return None
     begin = after_references(text, after)
+    if begin > after and plausible(reference := string(text[after:begin]), name.kind):
+        return _by_kind(name.kind, after, begin, reference)
     match = _VALUE.match(text, begin)
     if match is None:
         return None

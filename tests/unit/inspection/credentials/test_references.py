@@ -69,6 +69,13 @@ def test_a_credential_beside_a_reference_is_found(detector: Detector, reference:
     assert detector.inspect({"token": f"{reference}{SECRET}"}, {}).findings
 
 
+@pytest.mark.parametrize("form", ASSIGNED)
+@pytest.mark.parametrize("reference", [f"${{X:-{SECRET}}}", f"${{X-{SECRET}}}", f"${{{{ secrets.X || '{SECRET}' }}}}"])
+def test_a_credential_in_a_reference_as_its_default_is_found(detector: Detector, reference: str, form: str):
+    if "'" not in form or "'" not in reference:
+        assert [hit for hit in detector.hits(form.format(reference).encode()) if SECRET in hit.value]
+
+
 @pytest.mark.parametrize("reference", ["${X}", "${{ secrets.X }}", "{{ token }}"])
 def test_the_rest_of_a_bearer_token_behind_a_reference_is_found(detector: Detector, reference: str):
     assert not detector.hits(f"Authorization: Bearer {reference}".encode())
