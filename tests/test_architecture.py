@@ -95,6 +95,7 @@ PURE = (
     "gateway.inspection.credentials.finding",
     "gateway.inspection.credentials.fingerprint",
     "gateway.inspection.credentials.forms",
+    "gateway.inspection.credentials.gram_filter",
     "gateway.inspection.credentials.named",
     "gateway.inspection.credentials.ordinary",
     "gateway.inspection.credentials.origins",

@@ -23,8 +23,9 @@ _ALIGNED: Final = 6
 _LONG: Final = 14
 """Letters of a word that may have others between its own."""
 _ODD_CAPITAL: Final = compiled(r"[a-z][A-Z]|[A-Z]{2}[a-z]", groups=False)
-_ROW: Final = compiled(r"[A-Za-z0-9]{14}|(?:\b[A-Za-z0-9]{1,3}\b[^A-Za-z0-9]{1,9}){7}", groups=False)
-"""Stands in a text that has a row."""
+_LONG_WORD: Final = compiled(r"[A-Za-z0-9]{14}", groups=False)
+_SHORT_WORDS: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=False)
+"""Stand in a text that has a row."""
 _SPELLED: Final = re.compile(rb"[\1-\3]{8,}")
 """The lengths of words that spell something."""
 _SPACED: Final = bytes(code if chr(code).isascii() and chr(code).isalnum() else ord(" ") for code in range(256))
@@ -42,9 +43,9 @@ def _readings(text: bytes) -> Iterator[bytes]:
     else:
         yield from [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
     yield from [word for word in words if len(word) == 1]
-    if _ROW.search(text) is None:
+    rows = b"".join(map(_aligned, _rows(text, words)))
+    if not rows:
         return
-    rows = b"".join(map(_aligned, _rows(words)))
     for stride in _STRIDES:
         for start in range(stride):
             yield rows[start::stride]
@@ -54,11 +55,13 @@ def _has_odd_capitals(word: bytes) -> bool:
     return not (word.islower() or word.isupper() or word.istitle())
 
 
-def _rows(words: Sequence[bytes]) -> Iterator[bytes]:
+def _rows(text: bytes, words: Sequence[bytes]) -> Iterator[bytes]:
     """Yield long words, and what short ones spell."""
-    lengths = bytes([min(_LONG, size) for size in map(len, words)])
-    if _LONG in lengths:
+    if _LONG_WORD.search(text) is not None:
         yield from [word for word in words if len(word) >= _LONG]
+    if _SHORT_WORDS.search(text) is None:
+        return
+    lengths = bytes([min(_LONG, size) for size in map(len, words)])
     for match in _SPELLED.finditer(lengths):
         yield b"".join(words[slice(*match.span())])
 

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.between import without_fillers
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
-from gateway.inspection.credentials.fingerprint import Fingerprints, covered, letters
+from gateway.inspection.credentials.fingerprint import Fingerprints, covered, grams_of_digests, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
+from gateway.inspection.credentials.gram_filter import GramFilter
 from gateway.inspection.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.inspection.credentials.pieces import pieces_of
 from gateway.model.content import Piece
@@ -56,11 +57,12 @@ class Index:
     """Known credentials, to be looked for in many texts. One thread may change it while another looks: what is added or
     removed meanwhile is found, or is not."""
 
-    __slots__ = ("_by_gram", "_samples", "_windows", "_words")
+    __slots__ = ("_by_gram", "_filter", "_samples", "_windows", "_words")
 
     def __init__(self, known: Known) -> None:
         self._samples: dict[str, tuple[int, ...]] = {}
         self._by_gram: dict[int, str | tuple[str, ...]] = {}
+        self._filter = GramFilter()
         self._windows: dict[int, str] = {}
         self._words: dict[int, str] = {}
         for name, shingles in known.items():
@@ -91,6 +93,7 @@ class Index:
             self._samples[name] = sample
             for digest in map(gram, sample):
                 others = self._names(digest)
+                self._filter.add(digest)
                 self._by_gram[digest] = (*others, name) if others else name
             return
         mark = _own_mark(name)
@@ -115,9 +118,12 @@ class Index:
         found = self._by_gram.get(digest, ())
         return (found,) if isinstance(found, str) else found
 
-    def met(self, grams: Iterable[int]) -> set[int]:
-        """Return the grams of a text that occur in any known credential."""
-        return self._by_gram.keys() & grams
+    def met(self, digests: bytearray) -> set[int]:
+        """Return the grams of a text, given as digests, that occur in any known credential."""
+        if not self._by_gram:
+            return set()
+        found = self._filter.among(digests, self._by_gram.keys())
+        return self._by_gram.keys() & grams_of_digests(digests) if found is None else found
 
     def made_of(self, met: set[int]) -> set[str]:
         """Return the names of the credentials that these grams make."""
@@ -280,10 +286,11 @@ class _Search:
 
     def _meet(self, text: bytes) -> set[int]:
         """Return the grams of a text that occur in any known credential, and note those of pieces."""
-        grams = self._fingerprints.grams(text)
-        met = self._index.met(grams)
+        digests = self._fingerprints.gram_digests(text)
+        met = self._index.met(digests)
         if not met:
             return met
+        grams = grams_of_digests(digests)
         self._met |= met
         near, counted = self._index.near(met), letters(text)
         if len(near) > MAX_NEAR:

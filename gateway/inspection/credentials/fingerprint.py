@@ -20,6 +20,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from gateway.inspection.credentials.gram_filter import BLOCK
 from gateway.model.shingles import GRAM, IN_WINDOW, gram, word_mark
 
 LONGEST: Final = 2_048
@@ -37,7 +38,6 @@ _TELLING: Final = 5
 _LONG: Final = 128
 """Runs of a value in which words do not matter."""
 
-_BLOCK: Final = 16
 _DIGITS: Final = 24
 _NOT_ALNUM: Final = bytes(code for code in range(256) if not chr(code).isascii() or not chr(code).isalnum())
 _QUOTES: Final = " \t\r\n\f\v\0\"'`“”‘’«»"
@@ -105,7 +105,11 @@ class Fingerprints:
 
     def grams(self, text: bytes) -> Sequence[int]:
         """Return the digests of all runs of six letters and digits in a text, in order, without places."""
-        return _numbers(self._digested(_blocks(letters(text), GRAM)), 0)
+        return grams_of_digests(self.gram_digests(text))
+
+    def gram_digests(self, text: bytes) -> bytearray:
+        """Return the same digests as bytes, a block for each (`gram_filter`)."""
+        return self._digested(_blocks(letters(text), GRAM))
 
     def windows(self, text: bytes) -> Sequence[int]:
         """Return all runs of twelve letters and digits in a text, in order, as marks."""
@@ -118,9 +122,9 @@ class Fingerprints:
 def _blocks(counted: bytes, size: int) -> bytearray:
     """Return a block of sixteen bytes for each run of so many letters."""
     count = max(0, len(counted) - size + 1)
-    blocks = bytearray(count * _BLOCK)
+    blocks = bytearray(count * BLOCK)
     for start in range(size if count else 0):
-        blocks[start::_BLOCK] = counted[start : start + count]
+        blocks[start::BLOCK] = counted[start : start + count]
     return blocks
 
 
@@ -128,11 +132,16 @@ def _numbers(digested: bytearray, place: int) -> list[int]:
     """Return the first half of each block as a number, with this place in its low bits."""
     if not digested:
         return []
-    count = len(digested) // _BLOCK
-    first = 0 if sys.byteorder == "little" else _BLOCK // 2 - 2
+    count = len(digested) // BLOCK
+    first = 0 if sys.byteorder == "little" else BLOCK // 2 - 2
     for offset, byte in enumerate(place.to_bytes(2, sys.byteorder)):
-        digested[first + offset :: _BLOCK] = bytes([byte]) * count
+        digested[first + offset :: BLOCK] = bytes([byte]) * count
     return memoryview(digested).cast("Q")[::2].tolist()
+
+
+def grams_of_digests(digests: bytearray) -> Sequence[int]:
+    """Return digests as numbers, without places."""
+    return _numbers(digests, 0)
 
 
 def encoded(text: str) -> bytes:
