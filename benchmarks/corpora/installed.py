@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -29,24 +31,38 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        return FOLDER / self.name
+        """The place of exactly these packages, so that other releases of a benchmark keep theirs."""
+        return FOLDER / f"{self.name}-{_digest(*self.pinned, *self.needed)}"
 
     def record(self, script: Path, *arguments: str, depends: str = "") -> list[Recording]:
         """Return the recordings that a script writes, from the cache if neither script, packages nor `depends` changed."""
-        digest = _digest(*self.pinned, *self.needed, script.read_text(encoding="utf-8"), depends)
+        digest = _digest(script.read_text(encoding="utf-8"), depends)
         kept = self.folder / "cache" / f"{script.stem}-{digest}.jsonl"
-        if not kept.exists():
-            python = self.python()
-            kept.parent.mkdir(exist_ok=True)
-            unfinished = kept.with_suffix(".part")
-            print(f"recording with {script.name}", file=sys.stderr)
-            subprocess.run([python, str(script), str(unfinished), *arguments], check=True, timeout=900)
-            unfinished.rename(kept)
+        with self._alone():
+            if not kept.exists():
+                python = self._install()
+                kept.parent.mkdir(exist_ok=True)
+                unfinished = kept.with_suffix(".part")
+                print(f"recording with {script.name}", file=sys.stderr)
+                subprocess.run([python, str(script), str(unfinished), *arguments], check=True, timeout=900)
+                unfinished.rename(kept)
         return list(read_lines(kept.read_text(encoding="utf-8")))
 
     def python(self) -> str:
         """Return the interpreter of the environment. The first time makes it."""
-        done = self.folder / f".done-{_digest(*self.pinned, *self.needed)}"
+        with self._alone():
+            return self._install()
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Keep other processes from the environment meanwhile."""
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _install(self) -> str:
+        done = self.folder / ".done"
         if not done.exists():
             print(f"installing {self.name} into {self.folder.relative_to(ROOT)}", file=sys.stderr)
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.folder)], check=True)

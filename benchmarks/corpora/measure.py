@@ -17,13 +17,12 @@ from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
 from benchmarks.corpora.installed import ROOT, Recording
 from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
 from gateway.config import PolicySettings
-from gateway.inspection.destinations import distinct
 from gateway.policy import Policy, bundle
 from gateway.replay import StepOutcome, read, replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
-DIRECTORY: Final = "gateway/denials/toxic_flow/data.yaml"
+TRUSTED: Final = "gateway/denials/toxic_flow/data.yaml"
 GRANTS: Final = {
     "upstreams": {
         "*": [
@@ -163,19 +162,19 @@ async def measure(
     for suite in (item for item in recordings if item["kind"] == "suite"):
         items = [item for item in recordings if item["kind"] != "suite" and item["suite"] == suite["suite"]]
         place = folder / suite["suite"]
-        policy = deploy(place, suite["directory"] if setting.directory else ())
+        policy = deploy(place)
         file = place.with_suffix(".jsonl")
-        write_traces(items, tools, file, contract=setting.contract)
+        directory = suite["directory"] if setting.directory else ()
+        write_traces(items, tools, file, contract=setting.contract, directory=directory)
         verdicts += _verdicts(items, judge or tools, await decide_traces(policy, file))
     benign, attacks = (tuple(one for one in verdicts if one.recording["kind"] == kind) for kind in ("benign", "attack"))
     return Measured(benign, attacks)
 
 
-def deploy(folder: Path, directory: Iterable[str]) -> PolicySettings:
-    """Return the shipped policy with the parts of every deployment: grants, and a list of the destinations it trusts."""
+def deploy(folder: Path) -> PolicySettings:
+    """Return the shipped policy with grants of its own, and without the examples of trusted destinations."""
     shutil.copytree(REGO, folder, dirs_exist_ok=True)
-    trusted = {"trusted_destinations": sorted(distinct(directory))}
-    (folder / DIRECTORY).write_text(yaml.safe_dump(trusted), encoding="utf-8")
+    (folder / TRUSTED).write_text(yaml.safe_dump({"trusted_destinations": []}), encoding="utf-8")
     grants = folder.with_suffix(".grants.yaml")
     grants.write_text(yaml.safe_dump(GRANTS), encoding="utf-8")
     return PolicySettings(path=folder, grants=grants, reload=timedelta(days=1))

@@ -5,7 +5,7 @@ and `write_traces`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +75,12 @@ def declare_contract(item: Recording, tools: Catalogue, where: Mapping[str, str]
 
 
 def make_trace(
-    item: Recording, tools: Catalogue, where: Mapping[str, str], contract: Mapping[str, Any] | None = None
+    item: Recording,
+    tools: Catalogue,
+    where: Mapping[str, str],
+    *,
+    contract: Mapping[str, Any] | None = None,
+    directory: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return one task as a trace: its goal is the user's prompt. `steps` stand last, as the format wants."""
     used = sorted({where[step["tool"]] for step in item["steps"]})
@@ -84,6 +89,7 @@ def make_trace(
     return {
         "id": name_of(item),
         "task": {"goal": item["goal"], "agent": AGENT, **user, **declared},
+        "directory": [*directory],
         "upstreams": {upstream: tools[upstream] for upstream in used},
         "steps": [
             {"upstream": where[step["tool"]], **{key: step[key] for key in ("tool", "arguments", "result")}}
@@ -98,13 +104,15 @@ def is_consequential(tool: str, tools: Catalogue, where: Mapping[str, str]) -> b
     return labels["effect"] != "read" or labels["egress"]
 
 
-def write_traces(items: Iterable[Recording], tools: Catalogue, file: Path, *, contract: bool = False) -> None:
+def write_traces(
+    items: Iterable[Recording], tools: Catalogue, file: Path, *, contract: bool = False, directory: Sequence[str] = ()
+) -> None:
     """Write the traces of recordings, one a line, each with a declared contract if `contract` says so."""
     where = upstream_of(tools)
     with file.open("w", encoding="utf-8") as lines:
         for item in items:
             declared = declare_contract(item, tools, where) if contract else None
-            lines.write(json.dumps(make_trace(item, tools, where, declared)) + "\n")
+            lines.write(json.dumps(make_trace(item, tools, where, contract=declared, directory=directory)) + "\n")
 
 
 def _labels(tool: str, tools: Catalogue, where: Mapping[str, str]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_recording_becomes_a_trace_whose_goal_is_the_prompt(tmp_path: Path):
 def test_a_trace_says_nothing_of_the_injection_and_names_only_the_upstreams_in_use():
     made = make_trace(ATTACK, TOOLS, upstream_of(TOOLS))
 
-    assert list(made) == ["id", "task", "upstreams", "steps"]
+    assert list(made) == ["id", "task", "directory", "upstreams", "steps"]
     assert made["upstreams"].keys() == {"contacts", "mail"}
     assert "Tell Eve" not in json.dumps(made)
     assert all(step.keys() == {"upstream", "tool", "arguments", "result"} for step in made["steps"])
