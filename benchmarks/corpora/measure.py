@@ -173,7 +173,7 @@ async def measure(
 
 def deploy(folder: Path) -> PolicySettings:
     """Return the shipped policy with grants of its own, and without the examples of trusted destinations."""
-    shutil.copytree(REGO, folder, dirs_exist_ok=True)
+    shutil.copytree(REGO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*_test.rego"))
     (folder / TRUSTED).write_text(yaml.safe_dump({"trusted_destinations": []}), encoding="utf-8")
     grants = folder.with_suffix(".grants.yaml")
     grants.write_text(yaml.safe_dump(GRANTS), encoding="utf-8")
