@@ -20,7 +20,8 @@ from gateway import config
 from gateway.config import TlsSettings
 from gateway.errors import ConfigurationError
 from gateway.transport.delivery import Receive, Send, send_whole
-from gateway.transport.server import ACCEPTED, HEAD_BYTES, WAITING, Server, listen, tls_context
+from gateway.transport.protocol import HEAD_BYTES, WAITING
+from gateway.transport.server import ACCEPTED, Server, listen, tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority

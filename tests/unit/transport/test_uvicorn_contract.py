@@ -11,11 +11,10 @@ import uvicorn
 from uvicorn.protocols.http import flow_control, httptools_impl
 from uvicorn.server import ServerState
 
-from gateway.transport import server
+from gateway.transport import protocol, server
 
-TREE = ast.parse(Path(server.__file__).read_text("utf-8"))
 BASES: dict[str, type] = {
-    "_Protocol": httptools_impl.HttpToolsProtocol,
+    "Protocol": httptools_impl.HttpToolsProtocol,
     "_Flow": flow_control.FlowControl,
     "Server": uvicorn.Server,
 }
@@ -23,9 +22,11 @@ BASES: dict[str, type] = {
 
 def used(name: str) -> set[str]:
     """Return the attributes that one of the server's classes takes from its base: of `self` and of `super()`."""
-    node = next(item for item in TREE.body if isinstance(item, ast.ClassDef) and item.name == name)
+    module = server if name == "Server" else protocol
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    node = next(item for item in tree.body if isinstance(item, ast.ClassDef) and item.name == name)
     own = {item.name for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
-    own |= set(getattr(getattr(server, name), "__slots__", ()))
+    own |= set(getattr(getattr(module, name), "__slots__", ()))
     own |= {
         target.attr
         for item in ast.walk(node)
