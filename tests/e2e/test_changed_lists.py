@@ -46,7 +46,8 @@ async def listening(shop: GatewayProcess, mode: str) -> AsyncGenerator[Listener]
         heard.put_nowait(type(message).__name__)
 
     async with (
-        httpx2.AsyncClient(headers={"authorization": f"Bearer {token(shop, 'ada')}"}) as http,
+        # A stream that waits for news is silent for longer than the 5 s that httpx2 would wait.
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {token(shop, 'ada')}"}, timeout=60) as http,
         Client(streamable_http_client(shop.mcp("orders"), http_client=http), mode=mode, message_handler=take) as client,
     ):
         if mode == "legacy":
