@@ -163,10 +163,12 @@ FORBIDDEN_TO_PURE = {
 
 
 CACHES = {
-    "history/facts.py": "what a task has touched; its state bounds how much that is",
+    "history/facts.py": "labels of tasks",
+    "history/reach.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
     "inspection/grounds.py": "goals and destinations of tasks; the declaration bounds both",
+    "inspection/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",
     "inspection/words.py": "keys",
     "journal/chain.py": "keys",
     "journal/redaction.py": "keys",

@@ -37,7 +37,9 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
     directory = load(configuration.directory.entries, configuration.directory.files)
     if directory:
         log.info("directory.loaded", entries=len(directory))
-    return Inspector(subkey(key, "content"), detector, _suppressions(configuration, detector, metrics), directory)
+    suppressions = _suppressions(configuration, detector, metrics)
+    own_domains = configuration.history.own_domains
+    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains)
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:

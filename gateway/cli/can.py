@@ -148,7 +148,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     task, state = Task("asked", "implicit", when), apply(TaskState(), Opened())
     quiet = inspector.suppressions.of(call.target, when)
     relevant = relevance.of_call(state, call.target)
-    content = inspector.call(call, task, state.shingles, quiet=quiet, relevance=relevant)
+    content = inspector.call(call, task, state.shingles, quiet=quiet, relevance=relevant, caller=principal)
     return ask(principal, call, task, content, state, number=1, now=when)
 
 

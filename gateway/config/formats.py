@@ -13,6 +13,8 @@ from pydantic import AfterValidator, SecretStr
 from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shortened
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
+"""Two labels at least: a top-level domain is nobody's own."""
 _HOST: Final = re.compile(r"[^\s/*@,]+")
 _ORIGIN: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/*@,]+|null")
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
@@ -32,6 +34,13 @@ def _host(value: str) -> str:
             f"{shortened(value)} is no host; write gateway.example or gateway.example:8080, without a pattern"
         )
     return value
+
+
+def _domain(value: str) -> str:
+    domain = value.lower().rstrip(".")
+    if _DOMAIN.fullmatch(domain) is None:
+        raise ValueError(f"{shortened(value)} is no domain; write corp.example, which stands for all below it too")
+    return domain
 
 
 def _origin(value: str) -> str:
@@ -75,6 +84,7 @@ def _header_value(value: SecretStr) -> SecretStr:
 
 PublicUrl = Annotated[Text, AfterValidator(_public_url)]
 Host = Annotated[Text, AfterValidator(_host)]
+Domain = Annotated[Text, AfterValidator(_domain)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Issuer = Annotated[Text, AfterValidator(_issuer)]
 TrustDomain = Annotated[str, AfterValidator(_trust_domain)]

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.formats import HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
+from gateway.config.formats import Domain, HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.values import (
     Count,
@@ -304,6 +304,11 @@ class HistorySettings(Settings):
         " it was ended before.",
     )
 
+    own_domains: tuple[Domain, ...] = Field(
+        default=(),
+        description="Your own domains, and with each those below it. Mail addresses and hosts there count apart: see"
+        " docs/policy/history.md.",
+    )
     declarations: Size = Field(
         default=128 * 2**20,
         description="Memory for the contents of declared tasks. The last quarter is for callers that have declared none.",

@@ -10,14 +10,15 @@ import msgspec
 
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.fields import from_fields, to_fields
+from gateway.history.reach import Undecided
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
-    "number", "settled", "denials", "approvals", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
+    "number", "settled", "denials", "approvals", "approved", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
     "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
@@ -28,6 +29,7 @@ def dump(state: TaskState) -> bytes:
     written: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
     written["version"] = VERSION
     written["open"] = [to_fields(event) for event in state.open.values()]
+    written["undecided"] = list(state.undecided.calls)
     written["touched"] = [
         (count, touch.audience, touch.write, touch.tenant, touch.environment, *touch.behind)
         for touch, count in state.touched.items()
@@ -44,7 +46,9 @@ def dump(state: TaskState) -> bytes:
     written["exposed"] = [
         (audience, _pack(counts), list(counts.values())) for audience, counts in state.exposed.items()
     ]
-    written["destinations"] = (_pack(state.destinations), list(state.destinations.values()))
+    for name in ("destinations", "named", "inside"):
+        counts = getattr(state, name)
+        written[name] = (_pack(counts), list(counts.values()))
     written["tokens"] = (_pack(state.tokens), list(state.tokens.values()))
     return msgspec.msgpack.encode(written)
 
@@ -65,9 +69,14 @@ def _state(read: Mapping[str, Any]) -> TaskState:
     plain["credentials"] = {name: Known(*values) for name, values in read["credentials"].items()}
     plain["confidentiality"] = Sensitivity(read["confidentiality"])
     events = [from_fields(fields) for fields in read["open"]]
+    calls = {event.call: event for event in events if isinstance(event, Reserved)}
+    undecided = Undecided()
+    for call in read["undecided"]:
+        undecided.begin(calls[call])
     return TaskState(
         **plain,
-        open={event.call: event for event in events if isinstance(event, Reserved)},
+        open=calls,
+        undecided=undecided,
         touched={
             Touch(*values[1:5], behind=tuple(values[5:])): values[0]
             for values in cast("Sequence[Sequence[Any]]", read["touched"])
@@ -84,6 +93,8 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         uttered=_counts(read["uttered"]),
         exposed={audience: _counts(pair) for audience, *pair in read["exposed"]},
         destinations=_counts(read["destinations"]),
+        named=_counts(read["named"]),
+        inside=_counts(read["inside"]),
         tokens=_counts(read["tokens"]),
     )
 

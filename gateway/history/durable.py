@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, cast
 from gateway.background import in_thread
 from gateway.errors import HistoryError
 from gateway.history.events import Ended, Event, Observed, Opened, Read, Released, Reserved, Settled
-from gateway.history.fields import from_fields, release_of
+from gateway.history.fields import from_fields, verdict_of
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, declared_size, from_row, read_task
@@ -201,8 +201,7 @@ class _Rebuild:
             return
         self._calls[event.call] = kept
         self._fold(kept, event, event.at)
-        if (released := release_of(entry, event.call)) is not None:
-            self._fold(kept, released, event.at)
+        self._fold(kept, verdict_of(entry, event.call), event.at)
 
     def exposed(self, entry: JsonObject) -> None:
         event, at = from_fields(entry), cast("float", entry["at"])

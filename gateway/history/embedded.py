@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import ChainMap
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from msgspec import Struct
 from gateway.errors import HistoryError, TaskExpired
 from gateway.history import dump, relevance
 from gateway.history.carried import carried
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, Settled, shown
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Passed, Read, Released, Settled, shown
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
@@ -196,7 +197,7 @@ class History:
         state, before = self.state(kept), self._carried(kept)
         if content is not None and content.pieces:
             content = self.exposures.complete(kept, state, call.target, content, before)
-        event = reserved(state, call_id, call, content, now, carried=before)
+        event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
         self._apply(kept, event)
         self._kept.use(kept, now)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
@@ -290,14 +291,21 @@ class History:
             kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._kept.idle)
         )
 
-    def endorse(self, task: Task, values: frozenset[int]) -> JsonObject:
-        """An approval was used, and these values (digests, as in `CallContent.authority`) are good from now on.
+    def endorse(
+        self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})
+    ) -> JsonObject:
+        """Note a used approval. `values` (digests, as in `CallContent.authority`) are good from now on, and so are numbers
+        up to those in `limits` (`Reason.limits`), which the person was shown.
 
-        Returns the fields of a `task` entry. Raises `TaskExpired`.
+        Return the fields of a `task` entry. Raises `TaskExpired`.
         """
-        event = Endorsed(values)
+        event = Endorsed(values, tuple(limits.items()))
         self._fold(task, event)
         return {"task": task.id, **to_fields(event)}
+
+    def let_pass(self, task: Task, call_id: str) -> None:
+        """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
+        self._fold(task, Passed(call_id))
 
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for one that is not open."""
@@ -417,7 +425,7 @@ class History:
         return self._conceal(goal, kept)
 
     def _fold(self, task: Task, event: Event) -> None:
-        kept = self._known(task) if not isinstance(event, Released | Settled | Observed) else self._open(task)
+        kept = self._known(task) if not isinstance(event, Passed | Released | Settled | Observed) else self._open(task)
         self._apply(kept, event)
 
     def _apply(self, kept: TaskHistory, event: Event) -> None:

@@ -61,7 +61,9 @@ class Reserved(NamedTuple):
     """A call that is about to be decided. Made by `new_events.reserved`.
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
-    `destinations` is `None` if the arguments were not read whole. `crowded`: the task has more destinations than are kept
+    `destinations` are those outside of the operator's own domains, `None` if the arguments were not read whole. `inside` are
+    those in own domains, and `named` those of both that the goal or the contract names. `raises` are the
+    numbers that the call raises, by the name of their limit. `crowded`: the task has more destinations than are kept
     apart. `fed` are the numbers of the untrusted results with data in the arguments. `flooded`: data of results that are
     not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
     says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
@@ -89,6 +91,17 @@ class Reserved(NamedTuple):
     uttered: tuple[int, ...] = ()
     wordy: bool = False
     exposed: tuple[int, ...] = ()
+    named: tuple[int, ...] = ()
+    inside: tuple[int, ...] = ()
+    raises: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def named_outside(self) -> tuple[int, ...]:
+        return tuple(digest for digest in self.destinations or () if digest in self.named)
+
+    @property
+    def unnamed_inside(self) -> tuple[int, ...]:
+        return tuple(digest for digest in self.inside if digest not in self.named)
 
 
 class Exposed(NamedTuple):
@@ -96,6 +109,12 @@ class Exposed(NamedTuple):
 
     touch: Touch
     exposed: tuple[int, ...]
+
+
+class Passed(NamedTuple):
+    """Policy allowed a reserved call, and the record has it: what the call reaches is reached."""
+
+    call: str
 
 
 class Released(NamedTuple):
@@ -159,9 +178,11 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Endorsed:
-    """A person approved, and with it took these values as good for the rest of the task."""
+    """A person approved, and with it took these values as good for the rest of the task. `limits` are the numbers that the
+    person was shown, by the name of their limit."""
 
     values: frozenset[int] = NO_DIGESTS
+    limits: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +192,7 @@ class Ended:
     how: Literal["completed", "cancelled"]
 
 
-Event: TypeAlias = Opened | Reserved | Exposed | Released | Settled | Observed | Read | Endorsed | Ended
+Event: TypeAlias = Opened | Reserved | Passed | Exposed | Released | Settled | Observed | Read | Endorsed | Ended
 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.history.carried import NOTHING
-from gateway.history.state import ENDLESS, MAX_LINKS, higher
+from gateway.history.reach import ENDLESS, audiences_in_window, reach_of
+from gateway.history.state import MAX_LINKS, higher
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
+
     from gateway.history.carried import Carried
-    from gateway.history.events import Touch
     from gateway.history.state import Known, TaskState
     from gateway.model.caller import Principal
     from gateway.model.content import CallContent, Sighting
     from gateway.model.target import Target
-
-WINDOW: Final = 60.0
-"""Seconds over which `audiences_in_window` counts."""
 
 
 def facts(
@@ -39,7 +38,7 @@ def facts(
     that was not looked at whole is unknown. `carried` is what earlier tasks have read.
     """
     whole = content if content is not None and content.complete else None
-    reach = _reach(tuple(state.touched))
+    reach = reach_of(state.touched)
     return SessionFacts(
         calls=state.settled + len(state.open),
         in_flight=len(state.open),
@@ -48,8 +47,10 @@ def facts(
         tenants=reach.tenants,
         environments=reach.environments,
         denials=state.denials,
-        audiences_in_window=frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)]),
-        destinations=_destinations(state),
+        audiences_in_window=audiences_in_window(state, now),
+        destinations=_count(state, state.destinations),
+        unnamed_destinations=_count(state, state.destinations.keys() - state.named.keys()),
+        own_destinations=_count(state, state.inside),
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
         known_destinations=() if whole is None else tuple(sorted(whole.known_destinations)),
         depth=depth,
@@ -59,6 +60,9 @@ def facts(
         ungrounded=None if whole is None else _ungrounded(state, whole, carried),
         followed=None if whole is None else _followed(state, whole),
         approvals_used=state.approvals,
+        call_own_destinations=None if whole is None else len(whole.inside - whole.named),
+        raises=None if call is None else dict(state.open[call].raises),
+        approved=dict(state.approved),
     )
 
 
@@ -67,33 +71,13 @@ def depth_of(principal: Principal, target: Target) -> int | None:
     return None if target.aggregates == () else len(principal.delegation) + (target.aggregates is not None)
 
 
-class _Reach(NamedTuple):
-    """What a task has touched, in sets."""
-
-    audiences: frozenset[str]
-    written: frozenset[str]
-    tenants: frozenset[str]
-    environments: frozenset[str]
-
-
-@lru_cache(maxsize=4096)
-def _reach(touched: tuple[Touch, ...]) -> _Reach:
-    """Most calls touch what the calls before did."""
-    return _Reach(
-        frozenset(system for touch in touched for system in touch.reached),
-        frozenset(system for touch in touched if touch.write for system in touch.reached),
-        frozenset(touch.tenant for touch in touched if touch.tenant is not None),
-        frozenset(touch.environment for touch in touched if touch.environment is not None),
-    )
-
-
 _labels = lru_cache(TaskLabels)
 
 
-def _destinations(state: TaskState) -> int | None:
+def _count(state: TaskState, destinations: Sized) -> int | None:
     if state.blind:
         return None
-    return ENDLESS if state.crowded else len(state.destinations)
+    return ENDLESS if state.crowded else len(destinations)
 
 
 def _spread(state: TaskState, carried: Carried) -> int | None:

@@ -18,6 +18,7 @@ from gateway.history.events import (
     Exposed,
     Observed,
     Opened,
+    Passed,
     Read,
     Released,
     Reserved,
@@ -49,11 +50,11 @@ def from_fields(fields: JsonObject) -> Event:
         raise ValueError(f"the fields of an event {name!r} are damaged: {error}") from error
 
 
-def release_of(entry: JsonObject, call: str) -> Released | None:
-    """Return the event by which the decision in a `call` entry ended its call at once; `None` if the call went on."""
+def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
+    """Return the event by which the decision in a `call` entry let its call pass, or ended it at once."""
     effect = entry["effect"]
     if effect == "allow":
-        return None
+        return Passed(call)
     return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
 
 
@@ -98,14 +99,9 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["credentials"] = list(event.credentials)
     if event.fed:
         fields["fed"] = list(event.fed)
-    if event.links:
-        fields["links"] = pack(event.links)
-    if event.said:
-        fields["said"] = pack(event.said)
-    if event.uttered:
-        fields["uttered"] = pack(event.uttered)
-    if event.exposed:
-        fields["exposed"] = pack(event.exposed)
+    if event.raises:
+        fields["raises"] = dict(event.raises)
+    fields.update((name, pack(digests)) for name in _DIGESTS if (digests := getattr(event, name)))
     fields.update((name, True) for name in _FLAGS if getattr(event, name))
     return fields
 
@@ -122,6 +118,7 @@ def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
         fields["behind"] = list(touch.behind)
 
 
+_DIGESTS: Final = ("links", "said", "uttered", "exposed", "named", "inside")
 _FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy")
 
 
@@ -129,6 +126,10 @@ def _exposed(event: Exposed) -> JsonObject:
     fields: dict[str, Json] = {"exposed": pack(event.exposed)}
     _write_touch(fields, event.touch)
     return fields
+
+
+def _passed(event: Passed) -> JsonObject:
+    return {"call": event.call}
 
 
 def _released(event: Released) -> JsonObject:
@@ -182,7 +183,7 @@ _READ_FLAGS: Final = ("late", "mint", "unknown", "lost")
 
 
 def _endorsed(event: Endorsed) -> JsonObject:
-    return _some(values=event.values and pack(event.values))
+    return _some(values=event.values and pack(event.values), limits=dict(event.limits))
 
 
 def _ended(event: Ended) -> JsonObject:
@@ -232,6 +233,9 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         uttered=unpack(fields.get("uttered", "")),
         wordy=bool(fields.get("wordy", False)),
         exposed=unpack(fields.get("exposed", "")),
+        named=unpack(fields.get("named", "")),
+        inside=unpack(fields.get("inside", "")),
+        raises=_numbers(fields, "raises"),
     )
 
 
@@ -247,6 +251,10 @@ def _read_touch(fields: JsonObject) -> Touch:
         _optional(fields, "environment"),
         _texts(fields, "behind"),
     )
+
+
+def _read_passed(fields: JsonObject) -> Passed:
+    return Passed(_text(fields, "call"))
 
 
 def _read_released(fields: JsonObject) -> Released:
@@ -291,7 +299,7 @@ def _read_read(fields: JsonObject) -> Read:
 
 
 def _read_endorsed(fields: JsonObject) -> Endorsed:
-    return Endorsed(frozenset(unpack(fields.get("values", ""))))
+    return Endorsed(frozenset(unpack(fields.get("values", ""))), _numbers(fields, "limits"))
 
 
 def _read_ended(fields: JsonObject) -> Ended:
@@ -332,6 +340,13 @@ def _texts(fields: JsonObject, name: str) -> tuple[str, ...]:
     return tuple(cast("Sequence[str]", values))
 
 
+def _numbers(fields: JsonObject, name: str) -> tuple[tuple[str, int], ...]:
+    values = fields.get(name, {})
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} is no object")
+    return tuple((limit, _whole(value)) for limit, value in values.items())
+
+
 def _whole(value: Json) -> int:
     if type(value) is not int:
         raise TypeError("a number is no integer")
@@ -348,6 +363,7 @@ _READERS: Final[Mapping[str, Callable[[JsonObject], Event]]] = {
     "opened": _read_opened,
     "reserved": _read_reserved,
     "exposed": _read_exposed,
+    "passed": _read_passed,
     "released": _read_released,
     "settled": _read_settled,
     "observed": _read_observed,
@@ -368,6 +384,7 @@ _WRITERS: Final = dict(
         _writer(Opened, "opened", _opened),
         _writer(Reserved, "reserved", _reserved),
         _writer(Exposed, "exposed", _exposed),
+        _writer(Passed, "passed", _passed),
         _writer(Released, "released", _released),
         _writer(Settled, "settled", _settled),
         _writer(Observed, "observed", _observed),

@@ -13,6 +13,7 @@ from gateway.history.events import (
     Exposed,
     Observed,
     Opened,
+    Passed,
     Read,
     Released,
     Reserved,
@@ -20,8 +21,8 @@ from gateway.history.events import (
     Shown,
     Touch,
 )
+from gateway.history.reach import ENDLESS
 from gateway.history.state import (
-    ENDLESS,
     MAX_CREDENTIALS,
     MAX_ENDORSED,
     MAX_MARKED,
@@ -44,25 +45,39 @@ def apply(state: TaskState, event: Event) -> TaskState:
     match event:
         case Reserved():
             _reserve(state, event)
+        case Passed() | Settled() | Released():
+            _decide(state, event)
         case Exposed():
             _expose(state, event.touch, event.exposed)
         case Observed():
             _observe(state, event)
         case Read():
             _read(state, event)
+        case Opened():
+            _open(state, event)
+        case Endorsed():
+            _endorse(state, event)
+        case Ended():
+            state.ended = event.how
+    return state
+
+
+def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
+    match event:
+        case Passed():
+            state.undecided.end(open_call(state, event.call))
         case Settled():
             _settle(state, event)
         case Released():
             _release(state, event)
-        case Opened():
-            _open(state, event)
-        case Endorsed():
-            state.approvals += 1
-            values = smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
-            state.endorsed = _grown(state.endorsed, values)
-        case Ended():
-            state.ended = event.how
-    return state
+
+
+def _endorse(state: TaskState, event: Endorsed) -> None:
+    state.approvals += 1
+    for name, number in event.limits:
+        state.approved[name] = max(number, state.approved.get(name, 0))
+    values = smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+    state.endorsed = _grown(state.endorsed, values)
 
 
 def _open(state: TaskState, event: Opened) -> None:
@@ -77,14 +92,16 @@ def _reserve(state: TaskState, event: Reserved) -> None:
         raise ValueError(f"the call {event.call} is open already")
     audience = event.touch.audience
     state.open[event.call] = event
+    state.undecided.begin(event)
     state.number = max(state.number, event.number)
     _add(state.touched, event.touch)
     for system in event.touch.reached:
         _add(state.busy, system)
     state.blind += event.destinations is None
     state.crowded += event.crowded
-    for digest in event.destinations or ():
-        _add(state.destinations, digest)
+    for counts, digests in _counted_destinations(state, event):
+        for digest in digests:
+            _add(counts, digest)
     for number in event.fed:
         _feed(state, number, audience)
     if event.flooded:
@@ -98,6 +115,11 @@ def _reserve(state: TaskState, event: Reserved) -> None:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
             state.presented[fingerprint] = min(first, event.number)
+
+
+def _counted_destinations(state: TaskState, event: Reserved) -> tuple[tuple[dict[int, int], tuple[int, ...]], ...]:
+    outside = event.destinations or ()
+    return (state.destinations, outside), (state.named, event.named_outside), (state.inside, event.unnamed_inside)
 
 
 def _say(state: TaskState, event: Reserved) -> None:
@@ -115,8 +137,9 @@ def _release(state: TaskState, event: Released) -> None:
     _take(state.touched, taken.touch)
     state.blind -= taken.destinations is None
     state.crowded -= taken.crowded
-    for digest in taken.destinations or ():
-        _take(state.destinations, digest)
+    for counts, digests in _counted_destinations(state, taken):
+        for digest in digests:
+            _take(counts, digest)
     for number in taken.fed:
         _unfeed(state, number, audience)
     if taken.flooded:
@@ -128,13 +151,18 @@ def _release(state: TaskState, event: Released) -> None:
         _take(state.said, value)
     for word in taken.uttered:
         _take(state.uttered, word)
-    for system in taken.touch.reached if taken.exposed else ():
+    _conceal(state, taken.touch, taken.exposed)
+    state.denials += event.denied
+
+
+def _conceal(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
+    """Take back what `_expose` noted."""
+    for system in touch.reached if grams else ():
         counts = state.exposed[system]
-        for digest in taken.exposed:
+        for digest in grams:
             _take(counts, digest)
         if not counts:
             del state.exposed[system]
-    state.denials += event.denied
 
 
 def _expose(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
@@ -244,6 +272,7 @@ def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
 def _close(state: TaskState, call: str) -> Reserved:
     reservation = open_call(state, call)
     del state.open[call]
+    state.undecided.end(reservation)
     state.kept.pop(call, None)
     for system in reservation.touch.reached:
         _take(state.busy, system)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.history.carried import NOTHING
 from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch
+from gateway.history.reach import own_numbers, raised
 from gateway.history.state import (
     MAX_CREDENTIALS,
     MAX_DESTINATIONS,
@@ -39,19 +40,28 @@ if TYPE_CHECKING:
 
 
 def reserved(
-    state: TaskState, call_id: str, call: Call, content: CallContent | None, at: float, *, carried: Carried = NOTHING
+    state: TaskState,
+    call_id: str,
+    call: Call,
+    content: CallContent | None,
+    at: float,
+    *,
+    depth: int | None = None,
+    carried: Carried = NOTHING,
 ) -> Reserved:
-    """Return the reservation of a call. Without content, or with incomplete content, all that depends on it is unknown."""
+    """Return the reservation of a call. `depth` is the delegation depth plus aggregator hops. Without content, or with incomplete content, all that depends on it is unknown."""
     target = call.target
     touched = touch(call)
     whole = content is not None and content.complete
-    digests = tuple(sorted(content.destinations)) if content is not None and whole else None
+    digests = frozenset(content.destinations) if content is not None and whole else NO_DIGESTS
+    inside, named = (NO_DIGESTS, NO_DIGESTS) if content is None else (content.inside, content.named)
     links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
     told = NO_DIGESTS if content is None or not (state.untrusted or carried.untrusted) else content.said
     said = told - state.trusted - carried.trusted
-    crowded = digests is not None and len(state.destinations) + len(digests) > MAX_DESTINATIONS
+    crowded = len(state.destinations) + len(state.inside) + len(digests) > MAX_DESTINATIONS
+    counted = NO_DIGESTS if crowded else digests
     uttered, wordy = _uttered(state, content, carried)
-    return Reserved(
+    event = Reserved(
         call=call_id,
         number=state.number + 1,
         at=round(at, 3),
@@ -59,7 +69,9 @@ def reserved(
         mint=target.labels.effect is Effect.MINT,
         untrusted=target.trust == "untrusted",
         sensitivity=target.labels.sensitivity,
-        destinations=() if crowded else digests,
+        destinations=tuple(sorted(counted - inside)) if whole else None,
+        named=tuple(sorted(counted & named)),
+        inside=tuple(sorted(counted & inside)),
         crowded=crowded,
         credentials=_fingerprints(content),
         fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS, carried),
@@ -73,6 +85,8 @@ def reserved(
         wordy=wordy,
         exposed=() if content is None else content.exposed,
     )
+    raises = {**raised(state, event, carried), **own_numbers(content, depth)}
+    return event._replace(raises=tuple(raises.items()))
 
 
 def _uttered(state: TaskState, content: CallContent | None, carried: Carried) -> tuple[tuple[int, ...], bool]:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import HistoryError
 from gateway.history.carried import STRIDE, carried
-from gateway.history.events import Read, Reserved, Touch
+from gateway.history.events import Read, Released, Reserved, Touch
 from gateway.history.exposure import FORM
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields, release_of
+from gateway.history.fields import from_fields, verdict_of
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import CredentialFact, SessionFacts
@@ -125,7 +125,8 @@ class Provenance:
         mine = self._own.destinations
         causes = {name: tuple(sorted(made, key=_order)) for name, made in self._causes(known) if made}
         missing = self._own.number - 1 - self._seen
-        return Explanation(known, None if mine is None else len(mine), max(missing, 0), self._declared, causes)
+        count = None if mine is None else len(mine) + len(self._own.inside)
+        return Explanation(known, count, max(missing, 0), self._declared, causes)
 
     def _known(self) -> SessionFacts:
         found: Mapping[str, Any] = self._entry.get("found") or {}
@@ -141,6 +142,7 @@ class Provenance:
             known,
             credentials=_with_plain_words(known.credentials, found),
             call_destinations=None,
+            call_own_destinations=None if self._own.destinations is None else len(self._own.unnamed_inside),
             ungrounded=_pointers(found.get("ungrounded", ())),
             followed=_pointers(found.get("followed", ())),
         )
@@ -161,13 +163,16 @@ class Provenance:
             return
         self._seen += 1
         mark = self._marks.mark(entry, event)
-        if before and (released := release_of(entry, event.call)) is not None:
+        verdict = verdict_of(entry, event.call) if before else None
+        if isinstance(verdict, Released):
             self._marks.fold(event)
-            self._marks.fold(released)
-            if released.denied:
+            self._marks.fold(verdict)
+            if verdict.denied:
                 self._denied = [*self._denied[1 - DENIALS :], mark]
-        else:
-            self._begin(event, mark)
+            return
+        self._begin(event, mark)
+        if verdict is not None:
+            self._marks.fold(verdict)
 
     def _begin(self, event: Reserved, mark: Mark) -> None:
         if not self._marks.begin(event, mark):

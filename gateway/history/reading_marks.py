@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.history.events import Event, Observed, Read, Reserved, Settled
-from gateway.history.fields import from_fields, release_of
+from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled
+from gateway.history.fields import from_fields, verdict_of
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
@@ -56,10 +56,11 @@ class ReadingMarks:
         match fields["kind"]:
             case "call":
                 event = reserved(entry)
-                released = release_of(entry, event.call)
-                if self.begin(event, self.mark(entry, event)) and released is not None:
-                    self.fold(released)
-                    del self.open[event.call]
+                verdict = verdict_of(entry, event.call)
+                if self.begin(event, self.mark(entry, event)):
+                    self.fold(verdict)
+                    if isinstance(verdict, Released):
+                        del self.open[event.call]
             case "observed":
                 self.observe(entry)
             case "settled":

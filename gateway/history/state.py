@@ -19,6 +19,7 @@ from heapq import nsmallest
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
+from gateway.history.reach import Undecided
 from gateway.model.target import Sensitivity
 
 MAX_TOKENS: Final = 32_768
@@ -39,8 +40,6 @@ MAX_ENDORSED: Final = 4_096
 """A person would have to approve as many calls."""
 MAX_DESTINATIONS: Final = 1_024
 """Far above each limit that a policy can mean."""
-ENDLESS: Final = 2**53 - 1
-"""The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 MAX_CREDENTIALS: Final = 1_024
 """Each takes up to 7 KB in memory, with 64 shingles, and 700 bytes in the journal."""
 MAX_MARKED: Final = 8_192
@@ -92,7 +91,17 @@ class TaskState:
     last: dict[str, float] = field(default_factory=dict[str, float])
     """Audience → when the last settled call to it began."""
 
+    undecided: Undecided = field(default_factory=Undecided)
+    """What the calls under decision would reach."""
+    approved: dict[str, int] = field(default_factory=dict[str, int])
+    """Name of a limit → number up to which a person approved it for the task."""
+
     destinations: dict[int, int] = field(default_factory=dict[int, int])
+    """Destinations outside of the operator's own domains."""
+    named: dict[int, int] = field(default_factory=dict[int, int])
+    """Those of `destinations` that the goal or the contract names."""
+    inside: dict[int, int] = field(default_factory=dict[int, int])
+    """Destinations inside of the operator's own domains that neither the goal nor the contract names."""
     crowded: int = 0
     blind: int = 0
     """Calls whose arguments were not looked at whole."""

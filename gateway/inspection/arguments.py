@@ -21,8 +21,11 @@ from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, folded, normalise
+from gateway.inspection.own_domains import is_inside
+from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
+from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, Sighting
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract
@@ -86,11 +89,14 @@ def analyse(
     known: Known | Index | None = None,
     relevance: Relevance = EVERYTHING,
     directory: Directory = EMPTY,
+    caller: Principal | None = None,
+    own_domains: tuple[str, ...] = (),
 ) -> CallContent:
     """Return the content of `call`.
 
     All digests have the deployment's `key`. `goal` and `contract` are of the task. `known` has the credentials that the
-    task has seen, or `None` for none. `relevance` says which words matter. `directory` is the operator's.
+    task has seen, or `None` for none. `relevance` says which words matter. `directory` and `own_domains` are the
+    operator's. `caller` makes the call.
     """
     roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations, directory)
@@ -101,40 +107,47 @@ def analyse(
         sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
         seen_whole = not found.incomplete
         pieces = found.pieces
-    authority = _authority(call.arguments, roles, key, given)
+    authority = _Authority(key, given, own_domains)
+    authority.add_all(call.arguments, roles)
+    identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
+    own = (given.parts, identity, directory.parts)
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
     tells = relevance.told and call.target.trust == "trusted"
-    tokens = _enough(text, relevance, key)
+    tokens = _enough(text, relevance, key, own)
     encoded = decoded(text) if tokens is None or tells else ""
-    words = digests(distinctive(text) | distinctive(encoded), key) if tokens is None or len(text) <= MAX_WORDS else None
+    said = distinctive(text) | distinctive(encoded) if tokens is None or len(text) <= MAX_WORDS else None
+    if tokens is None:
+        tokens = sampled(digests(foreign(said or (), own), key))
     return CallContent(
         destinations=authority.destinations,
         sightings=sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
         known_destinations=frozenset(authority.known),
-        tokens=sampled(words or frozenset()) if tokens is None else tokens,
+        tokens=tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
         directed=named is True and followable_links.may_be_followed(call, goal),
-        words=words,
+        words=None if said is None else digests(said, key),
         said=_said(text, encoded, key) if tells else frozenset(),
         pieces=pieces,
+        named=frozenset(authority.named),
+        inside=frozenset(authority.inside),
     )
 
 
-def _enough(text: str, relevance: Relevance, key: bytes) -> frozenset[int] | None:
-    """The words of a text that are all that is wanted of it, or `None` if the whole has to be looked at."""
+def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> frozenset[int] | None:
+    """Return the foreign words of a text if its beginning has enough of them, else `None`."""
     if relevance.words == "none":
         return frozenset()
     if relevance.words == "one":
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
         for most in BEGINNINGS:
             end = max(text.rfind('"', 0, most), text.rfind(",", 0, most), text.rfind("\n", 0, most)) + 1
-            found = digests(distinctive(text[:end]), key)
+            found = digests(foreign(distinctive(text[:end]), own), key)
             if not found <= relevance.trusted:
                 return found
     return None
@@ -250,15 +263,26 @@ def _parsed(text: str) -> Json:
 class _Authority:
     """What gives authority in one call, collected pointer by pointer."""
 
-    def __init__(self, key: bytes, given: Grounds) -> None:
+    def __init__(self, key: bytes, given: Grounds, own_domains: tuple[str, ...]) -> None:
         self._key = key
         self._given = given
+        self._own_domains = own_domains
         self._left = 20 * MAX_DESTINATIONS
         self.destinations: dict[int, str] = {}
+        self.named: set[int] = set()
+        self.inside: set[int] = set()
         self.digests: dict[str, frozenset[int]] = {}
         self.grounded: set[str] = set()
         self.known: set[str] = set()
         self.complete = True
+
+    def add_all(self, arguments: JsonObject, roles: Mapping[str, Role]) -> None:
+        """The values of all arguments with a role."""
+        for pointer, role in roles.items():
+            if role in _AUTHORITY and (values := at(arguments, pointer)):
+                self.add(pointer, role, values)
+        if len(self.digests) > len(self.grounded):
+            self.grounded |= _grounded_in_parts(arguments, roles, self, self._given)
 
     def add(self, pointer: str, role: Role, values: list[Json]) -> None:
         """Values that `pointer` names. One that names nothing gives nothing, and needs no grounds."""
@@ -311,8 +335,16 @@ class _Authority:
                 found.setdefault(destination.value, destination)
             if self._left < 0:
                 break
-        self.destinations.update((digest(value, self._key), value) for value in found)
+        for value, destination in found.items():
+            self._note(digest(value, self._key), destination)
         return list(found.values())
+
+    def _note(self, found: int, destination: Destination) -> None:
+        self.destinations[found] = destination.value
+        if self._given.names_destination(destination):
+            self.named.add(found)
+        if is_inside(destination, self._own_domains):
+            self.inside.add(found)
 
 
 _digest: Final = short_text_cache(4_096)(digest)
@@ -327,16 +359,6 @@ def _digests(words: set[str], key: bytes) -> frozenset[int]:
 def _digests_of_hosts(words: set[str], key: bytes) -> frozenset[int]:
     """The texts of a task link to the same few hosts again and again."""
     return frozenset([_digest(word, key) for word in words]) if len(words) <= _FEW else _digests(words, key)
-
-
-def _authority(arguments: JsonObject, roles: Mapping[str, Role], key: bytes, given: Grounds) -> _Authority:
-    found = _Authority(key, given)
-    for pointer, role in roles.items():
-        if role in _AUTHORITY and (values := at(arguments, pointer)):
-            found.add(pointer, role, values)
-    if len(found.digests) > len(found.grounded):
-        found.grounded |= _grounded_in_parts(arguments, roles, found, given)
-    return found
 
 
 def _grounded_in_parts(

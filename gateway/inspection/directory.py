@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from gateway.inspection.destinations import listed
 from gateway.inspection.normal import Destination, folded
+from gateway.inspection.own_words import parts_of
 
 _LITERAL: Final = 3
 """Letters and digits that a pattern has beside its star: fewer would name half of the world."""
@@ -47,6 +48,8 @@ class Directory:
     values: frozenset[str] = frozenset()
     patterns: tuple[Pattern, ...] = ()
     names: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    parts: frozenset[bytes] = frozenset()
+    """Parts of the words of all entries and names."""
 
     def __len__(self) -> int:
         return len(self.values) + len(self.patterns)
@@ -87,8 +90,13 @@ def directory_of(entries: Iterable[Entry]) -> Directory:
         for value in found:
             if named := {folded(name) for name in (*entry.names, *_display_name(entry.text)) if name.strip()}:
                 names.setdefault(value, set()).update(named)
+    ends = [end for pattern in patterns for end in pattern]
+    written = [*values, *ends, *(name for given in names.values() for name in given)]
     return Directory(
-        frozenset(values), tuple(sorted(patterns)), {value: frozenset(given) for value, given in names.items()}
+        frozenset(values),
+        tuple(sorted(patterns)),
+        {value: frozenset(given) for value, given in names.items()},
+        parts_of("\n".join(written)),
     )
 
 

@@ -17,6 +17,7 @@ from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
 from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.normal import Destination, DestinationKind, folded, normalise
+from gateway.inspection.own_words import parts_of
 from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions, two_readings
 from gateway.model.target import Role
 from gateway.model.wire import Json
@@ -108,6 +109,8 @@ class Grounds:
     amounts: frozenset[str]
     days: frozenset[str]
     contracted: frozenset[str]
+    parts: frozenset[bytes]
+    """Parts of the words of the goal and of the contract's destinations."""
     directory: Directory = field(default=EMPTY, repr=False)
 
     def hold(self, value: Json, role: Role, limit: int) -> bool:
@@ -137,8 +140,12 @@ class Grounds:
         return len(word) >= _NAMES and word not in _NOTHING and stands(word, self.caseless)
 
     def reach(self, destination: Destination) -> bool:
-        """Whether a destination is given."""
-        if destination.value in self.contracted or self.knows(destination):
+        """Return whether the goal, the contract or the directory has a destination."""
+        return self.knows(destination) or self.names_destination(destination)
+
+    def names_destination(self, destination: Destination) -> bool:
+        """Return whether the goal or the contract names a destination."""
+        if destination.value in self.contracted:
             return True
         word = destination.word.lower()
         if destination.mixed or word in _NOTHING:
@@ -201,6 +208,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
         amounts=frozenset(number for number in numbers if number is not None),
         days=dates.days(text),
         contracted=distinct(contracted or ()),
+        parts=parts_of("\n".join((text, *(contracted or ())))),
         directory=directory,
     )
 

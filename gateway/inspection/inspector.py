@@ -20,6 +20,7 @@ from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
+from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Role
 from gateway.model.task import Contract, Task
@@ -35,6 +36,8 @@ class Inspector:
     detector: Detector
     suppressions: Suppressions = field(default_factory=Suppressions)
     directory: Directory = field(default=EMPTY, repr=False)
+    own_domains: tuple[str, ...] = ()
+    """Domains of the operator. A domain stands for those below it too."""
 
     def call(
         self,
@@ -46,8 +49,9 @@ class Inspector:
         quiet: ActiveSuppressions | None = None,
         relevance: Relevance = EVERYTHING,
         index: Index | None = None,
+        caller: Principal | None = None,
     ) -> CallContent:
-        """Return the content of the arguments.
+        """Return the content of the arguments. The words of the caller's identity are not foreign.
 
         `seen` has the credentials that the task was shown (`History.seen`), and `index` the same as an index. The call is
         searched for them in every form. `handles` maps the handles in the arguments to their credentials. `quiet` has the
@@ -62,6 +66,8 @@ class Inspector:
             known=index or seen or None,
             relevance=relevance,
             directory=self.directory,
+            caller=caller,
+            own_domains=self.own_domains,
         )
 
     def result(

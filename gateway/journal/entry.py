@@ -70,7 +70,7 @@ def call_entry(
 ) -> JsonObject:
     """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`; of the
     `facts` is kept what the events of history do not say. `undecided` is there if policy gave no valid verdict: then
-    history counts no denial (`history.fields.release_of`)."""
+    history counts no denial (`history.fields.verdict_of`)."""
     return {
         "id": decision_id,
         "effect": decision.effect,

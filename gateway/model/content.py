@@ -81,6 +81,10 @@ class CallContent(Struct, frozen=True):
     """Parts of credentials that are not here whole."""
     exposed: tuple[int, ...] = ()
     """The grams of foreign credentials that the call would carry to its system, in ascending order."""
+    named: frozenset[int] = frozenset()
+    """Those of `destinations` that the goal or the contract names."""
+    inside: frozenset[int] = frozenset()
+    """Those of `destinations` in the operator's own domains."""
 
 
 class Relevance(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from msgspec import Struct
@@ -12,13 +13,15 @@ from gateway.model.wire import JsonObject, RequestId
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: `code` is part of the interface (`family/what`), `message` and `remedy` are for people."""
+    """Reason of a decision. `code` is part of the interface (`family/what`), `message` and `remedy` are for people. An
+    approval of the code holds for the task up to the numbers in `limits`, by the name of the limit."""
 
     code: str
     message: str
     remedy: str = ""
     controls: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.model.content import Sighting
@@ -47,7 +48,11 @@ class SessionFacts:
     denials: int
     audiences_in_window: frozenset[str] | None = None
     destinations: int | None = None
-    """How many distinct destinations the task has reached, those of this call included."""
+    """How many distinct destinations outside of the operator's own domains the task has reached, this call included."""
+    unnamed_destinations: int | None = None
+    """How many of `destinations` neither the goal nor the contract names."""
+    own_destinations: int | None = None
+    """How many destinations inside of the operator's own domains, which neither the goal nor the contract names."""
     call_destinations: tuple[str, ...] | None = None
     """The normalised destinations of this call."""
     known_destinations: tuple[str, ...] = ()
@@ -63,6 +68,12 @@ class SessionFacts:
     followed: tuple[str, ...] | None = None
     """Pointers of destinations that are links which the task was pointed at, and all that the call says."""
     approvals_used: int | None = None
+    call_own_destinations: int | None = None
+    """How many destinations of this call are inside of own domains, without the named ones."""
+    raises: Mapping[str, int] | None = None
+    """The numbers that this call raises, by the name of their limit, and how far."""
+    approved: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The numbers up to which a person approved a limit for the task."""
 
 
 @dataclass(frozen=True, slots=True)

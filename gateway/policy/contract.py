@@ -190,6 +190,11 @@ class Session(Closed):
     ungrounded: list[str] | UnsetType = UNSET
     followed: list[str] | UnsetType = UNSET
     approvals_used: Count | UnsetType = UNSET
+    unnamed_destinations: Count | UnsetType = UNSET
+    own_destinations: Count | UnsetType = UNSET
+    call_own_destinations: Count | UnsetType = UNSET
+    raises: dict[str, Count] | UnsetType = UNSET
+    approved: dict[str, Count] | UnsetType = UNSET
 
 
 class Input(Closed):
@@ -209,13 +214,15 @@ class Input(Closed):
 
 
 class Reason(Struct):
-    """Why. Further fields are ignored: a later policy may say more."""
+    """Reason of an answer. An approval of the code holds for the task up to the numbers in `limits`. Further fields are
+    ignored: a later policy may say more."""
 
     code: Annotated[str, Meta(pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)+$")]
     message: Text
     remedy: str = ""
     controls: list[str] = []
     facts: list[str] = []
+    limits: dict[str, Count] = {}
 
 
 class Obligation(Struct):

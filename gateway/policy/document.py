@@ -215,6 +215,11 @@ def session(facts: SessionFacts) -> JsonObject:
         "ungrounded": facts.ungrounded,
         "followed": facts.followed,
         "approvals_used": facts.approvals_used,
+        "unnamed_destinations": facts.unnamed_destinations,
+        "own_destinations": facts.own_destinations,
+        "call_own_destinations": facts.call_own_destinations or None,
+        "raises": facts.raises,
+        "approved": facts.approved or None,
     }
     described.update((name, value) for name, value in plain.items() if value is not None)
     return described

@@ -102,7 +102,7 @@ def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNO
 
 
 def _reason(item: contract.Reason) -> Reason:
-    return Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts))
+    return Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts), item.limits)
 
 
 def _obligation(item: contract.Obligation) -> Obligation:

@@ -58,7 +58,8 @@ def ask(
     `number` is the place of the call among those of the task; `now` is in seconds since the epoch.
     """
     call_id = str(number)
-    apply(state, reserved(state, call_id, call, content, now))
-    known = facts(state, now, call=call_id, content=content, depth=depth_of(principal, call.target))
+    depth = depth_of(principal, call.target)
+    apply(state, reserved(state, call_id, call, content, now, depth=depth))
+    known = facts(state, now, call=call_id, content=content, depth=depth)
     context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS)
     return document.decision(principal, call, context, known)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 from gateway.history import relevance
-from gateway.history.events import Opened, Released, Settled, shown
+from gateway.history.events import Opened, Passed, Released, Settled, shown
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
@@ -105,7 +105,11 @@ class _Run:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
         content = self._inspector.call(
-            call, trace.task, state.shingles, relevance=relevance.of_call(state, call.target)
+            call,
+            trace.task,
+            state.shingles,
+            relevance=relevance.of_call(state, call.target),
+            caller=trace.principal,
         )
         if (shown := self._origins.of(_OWNER)) is not None:
             content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
@@ -113,6 +117,7 @@ class _Run:
         asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
         decision = await decide(asked)
         if decision.allowed or self._assume == "forwarded":
+            apply(state, Passed(call_id))
             self._answer(call_id, call, step.result, label(decision))
             apply(state, Settled(call_id))
         else:

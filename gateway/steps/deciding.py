@@ -67,7 +67,9 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)
         raise
-    if not decision.allowed:
+    if decision.allowed:
+        gateway.history.let_pass(task, visit.id)
+    else:
         gateway.history.release(task, visit.id, denied=decision.is_denial)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
@@ -96,6 +98,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
         quiet=quiet,
         relevance=relevance,
         index=index,
+        caller=case.request.principal,
     )
     content = await gateway.worker.run(size, look)
     return await gateway.credential_chain.with_other_tasks(

@@ -30,7 +30,7 @@ def rules(kind: str) -> set[str]:
     return found
 
 
-DENIED = rules("denials") | {"policy/undefined", "policy/version"}
+DENIED = rules("denials") | rules("exhausted") | {"policy/undefined", "policy/version"}
 ASKED = rules("asks") | rules("required")
 OUTCOMES = {code: row[1].strip() for row in ROWS for code in re.findall(r"`([^`]+)`", row[0])}
 

@@ -57,6 +57,11 @@ result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
+} else := _answer("deny", _reasons(data.gateway.approvals.required | budget.exhausted), []) if {
+	_every_family_answered
+	data.gateway.grants.granted
+	data.gateway.approvals.required != set()
+	budget.exhausted != set()
 } else := _answer("ask", _reasons(data.gateway.approvals.required), overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
@@ -112,17 +117,32 @@ _answer(effect, reasons, obligations) := {
 	settings := data.gateway.settings
 }
 
+# The numbers up to which an approval of the code holds.
+_limits(findings, code) := {} if {
+	every finding in findings {
+		not _has_limits(finding, code)
+	}
+} else := {"limits": object.union_n([finding.limits | some finding in findings; _has_limits(finding, code)])}
+
+_has_limits(finding, code) if {
+	finding.code == code
+	_ = finding.limits
+}
+
 # One reason for each code, with all the facts that were found for it.
 _reasons(findings) := [reason |
 	some code in sort({finding.code | some finding in findings})
 	texts := object.get(reasons, code, {})
-	reason := {
-		"code": code,
-		"message": object.get(texts, "message", code),
-		"remedy": object.get(texts, "remedy", ""),
-		"controls": object.get(texts, "controls", []),
-		"facts": sort({fact | some finding in findings; finding.code == code; some fact in finding.facts}),
-	}
+	reason := object.union(
+		{
+			"code": code,
+			"message": object.get(texts, "message", code),
+			"remedy": object.get(texts, "remedy", ""),
+			"controls": object.get(texts, "controls", []),
+			"facts": sort({fact | some finding in findings; finding.code == code; some fact in finding.facts}),
+		},
+		_limits(findings, code),
+	)
 ] if {
 	reasons := data.gateway.reasons
 }

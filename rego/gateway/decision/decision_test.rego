@@ -135,3 +135,19 @@ test_an_empty_input_is_refused if {
 	found := decision.result with input as {}
 	found.effect == "deny"
 }
+
+test_no_person_is_asked_more_often_than_a_task_may_ask if {
+	found := _decided({"/session/approvals_used": 20}, {"approval": true})
+	found.effect == "deny"
+	[reason.code | some reason in found.reasons] == ["approval/grant", "budget/approvals"]
+	_decided({"/session/approvals_used": 20}, {}).effect == "allow"
+	answered := {"/session/approvals_used": 20, "/context/approval": example.approving(["approval/grant"])}
+	_decided(answered, {"approval": true}).effect == "allow"
+}
+
+test_a_question_about_a_limit_shows_the_number if {
+	found := _decided({"/session/audiences": ["a", "b", "c", "d"], "/session/spread": 2}, {})
+	[reason.limits | some reason in found.reasons] == [{"audiences": 4}, {"spread": 2}]
+	other := _decided({}, {"approval": true})
+	[reason | some reason in other.reasons; reason.limits] == []
+}

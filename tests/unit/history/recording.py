@@ -99,7 +99,9 @@ class Gateway:
             kept = self.history.find(task.id)
             assert kept is not None
             self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": kept.owner}})
-            if effect != "allow":
+            if effect == "allow":
+                self.history.let_pass(task, call_id)
+            else:
                 self.history.release(task, call_id, denied=True)
         return call_id
 

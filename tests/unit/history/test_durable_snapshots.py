@@ -50,7 +50,7 @@ async def test_after_a_snapshot_only_the_later_entries_are_folded(store: Store, 
     rebuilt = rebuild(after, gateway.record.after(restored.seq), restored)
 
     assert (restored.journal, restored.seq, restored.problem) == ("journal-1", seq, None)
-    assert rebuilt.events == 4
+    assert rebuilt.events == 6
     assert after.task(AGENT, 1000.0) == task
     assert all_facts(after, task) == all_facts(gateway.history, task)
 

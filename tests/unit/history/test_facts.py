@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.history.events import Observed, Opened, Released, Reserved, Settled, Shown, Touch
-from gateway.history.facts import WINDOW, depth_of, facts
+from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
-from gateway.history.state import ENDLESS, TaskState
+from gateway.history.reach import ENDLESS, WINDOW
+from gateway.history.state import TaskState
 from gateway.model.caller import Actor, AuthMethod, Principal
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts, TaskLabels
@@ -53,6 +54,10 @@ def test_the_first_call_is_in_its_own_facts():
         ungrounded=(),
         followed=(),
         approvals_used=0,
+        unnamed_destinations=1,
+        own_destinations=0,
+        call_own_destinations=0,
+        raises={},
     )
 
 

@@ -17,7 +17,8 @@ from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, read, reserved
-from gateway.history.state import ENDLESS, TaskState
+from gateway.history.reach import ENDLESS
+from gateway.history.state import TaskState
 from gateway.model.call import Call, PastCall
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target

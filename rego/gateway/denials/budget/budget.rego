@@ -28,7 +28,7 @@ clear(call) if {
 	limits.calls.soft - session.calls >= 0
 	limits.denials.soft - session.denials >= 0
 	limits.in_flight.soft - session.in_flight >= 0
-	limits.approvals_used.soft - session.approvals_used >= 0
+	is_number(session.approvals_used)
 	not call.context.task.risk
 	object.get(call.context.task, ["contract", "limits"], {}) == {}
 }
@@ -61,7 +61,10 @@ denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls
 #   message: So many calls of this task were refused that it may make no more.
 #   remedy: Stop trying what is refused; find out what the task is really allowed to do, and open a new one for that.
 #   controls: [ASI02, ASI10, MCP02]
-denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if "denials" in _above_hard
+denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
+	"denials" in _above_hard
+	not _reads_on(input)
+}
 
 # METADATA
 # title: Too many calls at once
@@ -74,12 +77,13 @@ denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} i
 
 # METADATA
 # title: Too many approvals
+# description: Refuses a call that would ask a person once more. The decision looks here before it asks.
 # custom:
 #   code: budget/approvals
 #   message: People were asked for this task as often as they may be for one.
 #   remedy: Finish this task and open another, whose grants and contract fit what it does.
 #   controls: [ASI09]
-denials contains {"code": "budget/approvals", "facts": ["/session/approvals_used"]} if "approvals_used" in _above_hard
+exhausted contains {"code": "budget/approvals", "facts": ["/session/approvals_used"]} if not _may_ask(input)
 
 # METADATA
 # title: The task is too risky for this to pass unseen
@@ -97,16 +101,62 @@ asks contains {"code": "budget/risk", "facts": ["/context/task/risk", "/resource
 # METADATA
 # title: A person decides whether the task may use up so much
 # description: Under the codes of the rules above, whose soft limits these are.
-asks contains {"code": code, "facts": [concat("/", ["/session", name])]} if {
+asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: shown}} if {
 	some name in _above_soft
 	code := _codes[name]
+	_stops(name, input)
+	shown := object.get(_shown, name, _sizes[name])
 }
 
 _codes := {
 	"calls": "budget/calls",
 	"denials": "budget/denials",
 	"in_flight": "budget/in-flight",
-	"approvals_used": "budget/approvals",
+}
+
+# Each call would ask again if an approval held for one more. It holds for as many again as there were before the first
+# question, and never beyond the hard limit.
+_shown[name] := min({hard, size + step}) if {
+	settings := data.gateway.settings
+	some name, step in _steps
+	size := _sizes[name]
+	hard := settings.task_limits[name].hard
+	is_number(hard)
+}
+
+_steps[name] := soft if {
+	settings := data.gateway.settings
+	some name, _ in _sizes
+	not _declared[name]
+	soft := settings.task_limits[name].soft
+	is_number(soft)
+}
+
+_steps[name] := limit if some name, limit in _declared
+
+# Refused calls of before are no reason to stop a plain read of a system that the task has reached.
+_stops(name, call) if {
+	name != "denials"
+} else if not _reads_on(call)
+
+_reads_on(call) if {
+	reach.reads_only(call)
+	is_object(call.session.raises)
+	not call.session.raises.audiences
+}
+
+_may_ask(call) if {
+	settings := data.gateway.settings
+	limits := settings.task_limits
+	is_number(limits.approvals_used.hard)
+	limits.approvals_used.hard - call.session.approvals_used > 0
+	_within_declared(call)
+}
+
+_within_declared(call) if {
+	not call.context.task.contract.limits.approvals_used
+} else if {
+	call.context.task.contract.limits.approvals_used - call.session.approvals_used > 0
 }
 
 _unattended(call) if {
@@ -114,11 +164,11 @@ _unattended(call) if {
 }
 
 _sizes[name] := input.session[name] if {
-	some name in object.keys(_codes)
+	some name in (object.keys(_codes) | {"approvals_used"})
 	is_number(input.session[name])
 }
 
-_unknown := object.keys(_codes) - object.keys(_sizes)
+_unknown := (object.keys(_codes) | {"approvals_used"}) - object.keys(_sizes)
 
 _above_hard := object.keys(_sizes) - _within_hard
 
@@ -147,6 +197,14 @@ _within_soft contains name if {
 _within_soft contains name if {
 	some name, limit in _declared
 	_sizes[name] <= limit
+}
+
+# A person has approved as much for this task before.
+_within_soft contains name if {
+	some name, size in _sizes
+	number := input.session.approved[name]
+	is_number(number)
+	size <= number
 }
 
 # What the contract of the task says in place of soft limits.

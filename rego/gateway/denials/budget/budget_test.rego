@@ -13,7 +13,6 @@ _table := {
 	"calls": "budget/calls",
 	"denials": "budget/denials",
 	"in_flight": "budget/in-flight",
-	"approvals_used": "budget/approvals",
 }
 
 _limits := data.gateway.settings.task_limits
@@ -44,7 +43,7 @@ test_above_the_hard_limit_nobody_can_allow_it if {
 }
 
 test_an_unknown_count_refuses if {
-	every name, _ in _table {
+	every name, _ in object.union(_table, {"approvals_used": ""}) {
 		pointer := concat("/", ["/session", name])
 		without := example.without(pointer)
 		not budget.clear(without)
@@ -132,7 +131,8 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 			call := _call(name, 2)
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
 			found := budget.found(call) with input as call with data.gateway.settings as settings
-			found == {{"code": code, "facts": [concat("/", ["/session", name])], "approvable": true}}
+			shown := min({300, 2 + soft})
+			found == {{"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: shown}, "approvable": true}}
 		}
 	}
 }
@@ -142,10 +142,65 @@ test_a_limit_that_is_no_number_lets_nothing_pass if {
 		every value in [null, "", "9", [], {}] {
 			without_soft := _with_limit(name, {"soft": value, "hard": 300})
 			asks := budget.asks with input as _call(name, 2) with data.gateway.settings as without_soft
-			asks == {{"code": code, "facts": [concat("/", ["/session", name])]}}
+			asks == {{"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: 2}}}
 			without_hard := _with_limit(name, {"soft": 1, "hard": value})
 			denials := budget.denials with input as _call(name, 2) with data.gateway.settings as without_hard
 			denials == {{"code": code, "facts": [concat("/", ["/session", name])]}}
 		}
 	}
+}
+
+_exhausted(call) := example.codes(found) if found := budget.exhausted with input as call
+
+test_so_many_approvals_are_enough if {
+	_exhausted(_call("approvals_used", 19)) == set()
+	every used in [20, 21, null, "1"] {
+		_exhausted(_call("approvals_used", used)) == {"budget/approvals"}
+	}
+	_exhausted(_contracted({"approvals_used": 3}, "approvals_used", 2)) == set()
+	_exhausted(_contracted({"approvals_used": 3}, "approvals_used", 3)) == {"budget/approvals"}
+	_exhausted(_contracted({"approvals_used": 99}, "approvals_used", 20)) == {"budget/approvals"}
+	lost := budget.exhausted with input as example.call with data.gateway.settings as _with_limit("approvals_used", {})
+	example.codes(lost) == {"budget/approvals"}
+}
+
+test_what_asks_nobody_passes_whatever_was_approved if {
+	every used in [20, 100] {
+		_asked(_call("approvals_used", used)) == set()
+		_denied(_call("approvals_used", used)) == set()
+	}
+}
+
+_raising(raises, name, size) := json.patch(_call(name, size), [{"op": "add", "path": "/session/raises", "value": raises}])
+
+test_refused_calls_stop_no_plain_read_of_what_was_reached if {
+	every size in [51, 201] {
+		every raises in [{}, {"depth": 1}] {
+			_asked(_raising(raises, "denials", size)) == set()
+			_denied(_raising(raises, "denials", size)) == set()
+		}
+		every raises in [{"audiences": 2}, null, "x"] {
+			_asked(_raising(raises, "denials", size)) == {"budget/denials"}
+		}
+		writes := json.patch(_raising({}, "denials", size), [{"op": "replace", "path": "/resource/properties/effect", "value": "write"}])
+		_asked(writes) == {"budget/denials"}
+	}
+}
+
+_limits_shown(call) := limits if {
+	asks := budget.asks with input as call
+	some ask in asks
+	limits := ask.limits
+}
+
+test_an_approval_holds_for_as_many_again if {
+	_limits_shown(_call("denials", 51)) == {"denials": 101}
+	_limits_shown(_call("denials", 190)) == {"denials": 200}
+	_limits_shown(_contracted({"calls": 10}, "calls", 11)) == {"calls": 21}
+	every approved, codes in {100: set(), 60: {"budget/denials"}} {
+		call := json.patch(_call("denials", 61), [{"op": "add", "path": "/session/approved", "value": {"denials": approved}}])
+		_asked(call) == codes
+	}
+	hard := json.patch(_call("denials", 201), [{"op": "add", "path": "/session/approved", "value": {"denials": 999}}])
+	_denied(hard) == {"budget/denials"}
 }

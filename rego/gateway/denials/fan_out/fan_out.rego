@@ -2,8 +2,8 @@
 # scope: package
 # title: Calls that fan out
 # description: |
-#   How far the task has reached, the call included: set sizes, which history keeps. Above a hard limit the call is
-#   refused, above a soft one a person is asked. See docs/policy/history.md.
+#   How far the task has reached, the call included: set sizes, which history keeps. A call that raises a number above
+#   its hard limit is refused. Above the soft limit a person is asked, once for a number. See docs/policy/history.md.
 # schemas:
 #   - input: schema.input
 package gateway.denials.fan_out
@@ -39,9 +39,11 @@ clear(call) if {
 	limits.audiences_in_window.soft - 1 >= 0
 	limits.write_audiences.soft - 1 >= 0
 	limits.call_destinations.soft - 0 >= 0
+	limits.call_own_destinations.soft - 0 >= 0
 	limits.tenants.soft - 1 >= 0
 	limits.environments.soft - 1 >= 0
 	limits.destinations.soft - session.destinations >= 0
+	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
 	limits.spread.soft - session.spread >= 0
 	limits.depth.soft - session.depth >= 0
 	object.get(call.context.task, ["contract", "limits"], {}) == {}
@@ -53,9 +55,11 @@ clear(call) if {
 	limits.audiences_in_window.soft - count(session.audiences_in_window) >= 0
 	limits.write_audiences.soft - count(session.write_audiences) >= 0
 	limits.call_destinations.soft - count(session.call_destinations) >= 0
+	limits.call_own_destinations.soft - count(session.call_destinations) >= 0
 	limits.tenants.soft - count(session.tenants) >= 0
 	limits.environments.soft - count(session.environments) >= 0
 	limits.destinations.soft - session.destinations >= 0
+	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
 	limits.spread.soft - session.spread >= 0
 	limits.depth.soft - session.depth >= 0
 	object.get(call.context.task, ["contract", "limits"], {}) == {}
@@ -119,7 +123,7 @@ denials contains {"code": "fan-out/writes", "facts": ["/session/write_audiences"
 #   remedy: Send to fewer, or open another task for the rest. A contract that says so can raise the first limit.
 #   controls: [ASI02, ASI08, MCP10]
 denials contains {"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])]} if {
-	some name in ["call_destinations", "destinations"]
+	some name in ["call_destinations", "call_own_destinations", "destinations", "own_destinations"]
 	name in _above_hard
 }
 
@@ -168,9 +172,10 @@ denials contains {"code": "fan-out/environments", "facts": ["/session/environmen
 # METADATA
 # title: A person decides whether the task may reach so far
 # description: Under the codes of the rules above, whose soft limits these are.
-asks contains {"code": code, "facts": [concat("/", ["/session", name])]} if {
+asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: number}} if {
 	some name in _above_soft
 	code := _codes[name]
+	number := _asked[name]
 }
 
 _codes := {
@@ -179,6 +184,8 @@ _codes := {
 	"write_audiences": "fan-out/writes",
 	"destinations": "fan-out/destinations",
 	"call_destinations": "fan-out/destinations",
+	"own_destinations": "fan-out/destinations",
+	"call_own_destinations": "fan-out/destinations",
 	"spread": "fan-out/spread",
 	"depth": "fan-out/depth",
 	"tenants": "fan-out/tenants",
@@ -192,7 +199,7 @@ _sizes[name] := count(list) if {
 }
 
 _sizes[name] := input.session[name] if {
-	some name in ["destinations", "spread", "depth"]
+	some name in ["destinations", "own_destinations", "call_own_destinations", "spread", "depth"]
 	is_number(input.session[name])
 }
 
@@ -207,18 +214,54 @@ _lists := [
 
 _depth_known if _ = _sizes.depth
 
-# Depth has its own rule.
-_unknown := (object.keys(_codes) - object.keys(_sizes)) - {"depth"}
+# Depth has its own rule. What lies in own domains is known where all destinations are.
+_unknown := (object.keys(_codes) - object.keys(_sizes)) - {"depth", "own_destinations", "call_own_destinations"}
 
-_above_hard := object.keys(_sizes) - _within_hard
+# The numbers that this call raises. Where history does not say which, it raises all.
+_raised := input.session.raises if {
+	is_object(input.session.raises)
+	every number in input.session.raises {
+		is_number(number)
+	}
+}
 
-_above_soft := object.keys(_sizes) - (_within_soft & _within_hard)
+_known_raises if _ = _raised
+
+_reached[name] := number if {
+	some name, _ in _codes
+	number := _raised[name]
+}
+
+_reached[name] := size if {
+	not _known_raises
+	some name, size in _sizes
+}
+
+# What a soft limit counts: destinations that neither the goal nor the contract names.
+_asked[name] := number if {
+	some name, _ in _codes
+	fact := object.get(_unnamed, name, name)
+	number := _raised[fact]
+}
+
+_asked[name] := size if {
+	not _known_raises
+	some name, size in object.union(_sizes, _unnamed_size)
+}
+
+_unnamed_size["destinations"] := input.session.unnamed_destinations if is_number(input.session.unnamed_destinations)
+
+_unnamed := {"destinations": "unnamed_destinations", "call_destinations": "call_unnamed_destinations"}
+
+_above_hard := object.keys(_reached) - _within_hard
+
+_above_soft := object.keys(_asked) - (_within_soft & _within_hard)
 
 # A number is less than every text and more than what is neither; so a limit that is none lets nothing pass.
 _within_hard contains name if {
 	settings := data.gateway.settings
 	limits := settings.task_limits
-	some name, size in _sizes
+	some name, size in _reached
 	hard := limits[name].hard
 	size <= hard
 	hard < ""
@@ -227,7 +270,7 @@ _within_hard contains name if {
 _within_soft contains name if {
 	settings := data.gateway.settings
 	limits := settings.task_limits
-	some name, size in _sizes
+	some name, size in _asked
 	not _declared[name]
 	soft := limits[name].soft
 	size <= soft
@@ -236,7 +279,15 @@ _within_soft contains name if {
 
 _within_soft contains name if {
 	some name, limit in _declared
-	_sizes[name] <= limit
+	_asked[name] <= limit
+}
+
+# A person has approved as much for this task before.
+_within_soft contains name if {
+	some name, size in _asked
+	number := input.session.approved[name]
+	is_number(number)
+	size <= number
 }
 
 # What the contract of the task says in place of soft limits.

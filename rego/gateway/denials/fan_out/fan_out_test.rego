@@ -76,7 +76,7 @@ test_the_finding_says_which_fact if {
 	found := fan_out.denials with input as _call("call_destinations", 21)
 	found == {{"code": "fan-out/destinations", "facts": ["/session/call_destinations"]}}
 	asked := fan_out.asks with input as _call("destinations", 6)
-	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"]}}
+	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"], "limits": {"destinations": 6}}}
 }
 
 test_an_unknown_fact_refuses if {
@@ -206,7 +206,7 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 		every soft in [0, 1] {
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
 			found := _findings(_call(name, 2), settings)
-			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "approvable": true}}
+			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}, "approvable": true}}
 			every call in [example.call, _writing, _call(name, 0), _call(name, 1)] {
 				_findings(call, settings)
 			}
@@ -227,7 +227,7 @@ test_a_limit_that_is_no_number_lets_nothing_pass if {
 			call := _call(name, 2)
 			without_soft := _with_limit(name, {"soft": value, "hard": 300})
 			asks := fan_out.asks with input as call with data.gateway.settings as without_soft
-			asks == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
+			asks == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}}}
 			without_hard := _with_limit(name, {"soft": 1, "hard": value})
 			denials := fan_out.denials with input as call with data.gateway.settings as without_hard
 			denials == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
@@ -253,4 +253,72 @@ test_a_limit_of_the_contract_is_seen_at_a_glance if {
 		"value": {"credential_flows": [], "limits": {"audiences": 0}},
 	}])
 	example.codes(_findings(first, data.gateway.settings)) == {"fan-out/audiences"}
+}
+
+# --- which calls ask -----------------------------------------------------------------------------------------
+
+_raising(raises, name, size) := json.patch(_call(name, size), [{"op": "add", "path": "/session/raises", "value": raises}])
+
+test_a_call_that_raises_nothing_asks_nothing if {
+	every name, row in object.remove(_table, ["depth"]) {
+		every size in [row[1] + 1, row[2], row[2] + 1, 100] {
+			_findings(_raising({}, name, size), data.gateway.settings) == set()
+			_findings(_raising({"write_audiences": 1}, name, size), data.gateway.settings) == set()
+		}
+	}
+}
+
+test_a_call_that_raises_a_number_asks_above_soft_and_is_refused_above_hard if {
+	every name, row in object.remove(_table, ["destinations", "call_destinations"]) {
+		asked := _findings(_raising({name: row[1] + 1}, name, row[1] + 1), data.gateway.settings)
+		example.codes(asked) == {row[0]}
+		refused := _findings(_raising({name: row[2] + 1}, name, row[2] + 1), data.gateway.settings)
+		example.codes({finding | some finding in refused; not finding.approvable}) == {row[0]}
+	}
+}
+
+test_malformed_raises_raise_everything if {
+	every raises in [null, [], "audiences", true, {"audiences": null}, {"audiences": "1"}, {"x": []}] {
+		found := _findings(_raising(raises, "audiences", 4), data.gateway.settings)
+		example.codes(found) == {"fan-out/audiences"}
+	}
+}
+
+test_soft_limits_count_what_nobody_named if {
+	every name, unnamed in {"destinations": "unnamed_destinations", "call_destinations": "call_unnamed_destinations"} {
+		_findings(_raising({name: 8, unnamed: 5}, name, 8), data.gateway.settings) == set()
+		_findings(_raising({name: 8}, name, 8), data.gateway.settings) == set()
+		asked := _findings(_raising({name: 6, unnamed: 6}, name, 6), data.gateway.settings)
+		asked == {{"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])], "limits": {name: 6}, "approvable": true}}
+		refused := _findings(_raising({name: 21, unnamed: 0}, name, 21), data.gateway.settings)
+		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
+	}
+	named := object.union_n([_call("destinations", 8), {"session": {"unnamed_destinations": 5}}])
+	_findings(named, data.gateway.settings) == set()
+}
+
+test_own_domains_have_limits_of_their_own if {
+	every name in ["own_destinations", "call_own_destinations"] {
+		_findings(_raising({name: 20}, "destinations", 6), data.gateway.settings) == set()
+		asked := _findings(_raising({name: 21}, "destinations", 6), data.gateway.settings)
+		example.codes(asked) == {"fan-out/destinations"}
+		refused := _findings(_raising({name: 101}, "destinations", 6), data.gateway.settings)
+		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
+	}
+	many := json.patch(example.call, [{"op": "add", "path": "/session/own_destinations", "value": 21}])
+	example.codes(_findings(many, data.gateway.settings)) == {"fan-out/destinations"}
+}
+
+_approved(known, name, size) := json.patch(_call(name, size), [{"op": "add", "path": "/session/approved", "value": known}])
+
+test_an_approved_number_asks_no_more if {
+	every name, row in _table {
+		_findings(_approved({name: row[2]}, name, row[2]), data.gateway.settings) == set()
+		further := _findings(_approved({name: row[2] + 9}, name, row[2] + 1), data.gateway.settings)
+		example.codes({finding | some finding in further; not finding.approvable}) == {row[0]}
+	}
+	example.codes(_findings(_approved({"audiences": 4}, "audiences", 5), data.gateway.settings)) == {"fan-out/audiences"}
+	every known in [{"audiences": null}, {"audiences": "9"}, {}, null, [], {"spread": 9}] {
+		example.codes(_findings(_approved(known, "audiences", 4), data.gateway.settings)) == {"fan-out/audiences"}
+	}
 }

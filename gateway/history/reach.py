@@ -1,0 +1,177 @@
+"""Numbers that a call raises: how far its task has reached with it. Pure: no I/O, no clock, no randomness.
+
+A call raises a number if it reaches something that no call before it has reached for certain. A call under decision may
+still be refused, so its reach is new to every other call. Each of several parallel calls to a new system has to pass the
+limit. The number counts all of them, so together they never pass more than the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.history.carried import Carried
+    from gateway.history.events import Reserved, Touch
+    from gateway.history.state import TaskState
+    from gateway.model.content import CallContent
+
+Key = TypeVar("Key")
+WINDOW: Final = 60.0
+"""Seconds over which `audiences_in_window` counts."""
+ENDLESS: Final = 2**53 - 1
+"""The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
+
+
+class Reach(NamedTuple):
+    """The systems, tenants and environments of some touches, in sets."""
+
+    audiences: frozenset[str]
+    written: frozenset[str]
+    tenants: frozenset[str]
+    environments: frozenset[str]
+
+
+@dataclass(slots=True)
+class Undecided:
+    """Marks of the calls under decision, as counts. Nearly always empty."""
+
+    calls: dict[str, None] = field(default_factory=dict[str, None])
+    touched: dict[Touch, int] = field(default_factory=dict["Touch", int])
+    destinations: dict[int, int] = field(default_factory=dict[int, int])
+    inside: dict[int, int] = field(default_factory=dict[int, int])
+    fed: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    flood: dict[str, int] = field(default_factory=dict[str, int])
+
+    def begin(self, event: Reserved) -> None:
+        """Count a call that was reserved."""
+        self.calls[event.call] = None
+        self._count(event, 1)
+
+    def end(self, event: Reserved) -> None:
+        """Stop counting a call that passed or ended. A call that is not counted changes nothing."""
+        if event.call in self.calls:
+            del self.calls[event.call]
+            self._count(event, -1)
+
+    def _count(self, event: Reserved, step: int) -> None:
+        audience = event.touch.audience
+        _shift(self.touched, (event.touch,), step)
+        _shift(self.destinations, event.destinations or (), step)
+        _shift(self.inside, event.unnamed_inside, step)
+        _shift(self.fed, [(number, audience) for number in event.fed], step)
+        _shift(self.flood, (audience,) if event.flooded else (), step)
+
+
+def reach_of(touched: Iterable[Touch]) -> Reach:
+    """Return the systems that calls with these touches reached."""
+    return _reach(tuple(touched))
+
+
+@lru_cache(maxsize=4096)
+def _reach(touched: tuple[Touch, ...]) -> Reach:
+    """Most calls touch what the calls before did."""
+    return Reach(
+        frozenset(system for touch in touched for system in touch.reached),
+        frozenset(system for touch in touched if touch.write for system in touch.reached),
+        frozenset(touch.tenant for touch in touched if touch.tenant is not None),
+        frozenset(touch.environment for touch in touched if touch.environment is not None),
+    )
+
+
+def audiences_in_window(state: TaskState, now: float) -> frozenset[str]:
+    """Return the systems with an open call, or with a call within the last minute."""
+    return frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)])
+
+
+def raised(state: TaskState, event: Reserved, carried: Carried) -> dict[str, int]:
+    """Return the numbers that a call is about to raise, by the name of their limit, and how far. `state` is that before
+    the call."""
+    return {
+        **_systems(state, event),
+        **_destinations(state, event),
+        **_spread(state, event, carried),
+    }
+
+
+def own_numbers(content: CallContent | None, depth: int | None) -> dict[str, int]:
+    """Return the numbers of a call by itself: each call has its own, so it raises them."""
+    found = {} if depth is None else {"depth": depth}
+    if content is not None and content.destinations:
+        outside = frozenset(content.destinations) - content.inside
+        found["call_destinations"] = len(outside)
+        found["call_unnamed_destinations"] = len(outside - content.named)
+        found["call_own_destinations"] = len(content.inside - content.named)
+    return {name: number for name, number in found.items() if number}
+
+
+def _systems(state: TaskState, event: Reserved) -> dict[str, int]:
+    touch = event.touch
+    mine = reach_of([touch])
+    if not state.undecided.calls and touch in state.touched:
+        return {}
+    every = reach_of(state.touched)
+    certain = reach_of(_certain(state.touched, state.undecided.touched)) if state.undecided.calls else every
+    found: dict[str, int] = {}
+    for name, index in _SETS:
+        if not mine[index] <= certain[index]:
+            found[name] = len(every[index] | mine[index])
+    if "audiences" in found:
+        found["audiences_in_window"] = len(audiences_in_window(state, event.at) | mine.audiences)
+    return found
+
+
+_SETS: Final = (("audiences", 0), ("write_audiences", 1), ("tenants", 2), ("environments", 3))
+"""Name of the limit → its set in `Reach`."""
+
+
+def _destinations(state: TaskState, event: Reserved) -> dict[str, int]:
+    if event.crowded:
+        return dict.fromkeys(("destinations", "unnamed_destinations", "own_destinations"), ENDLESS)
+    found: dict[str, int] = {}
+    outside, named = event.destinations or (), frozenset(event.named)
+    if _is_new(outside, state.destinations, state.undecided.destinations):
+        found["destinations"] = len(state.destinations.keys() | set(outside))
+    unnamed = [digest for digest in outside if digest not in named]
+    if _is_new(unnamed, state.destinations, state.undecided.destinations):
+        found["unnamed_destinations"] = len((state.destinations.keys() - state.named.keys()) | set(unnamed))
+    inside = event.unnamed_inside
+    if _is_new(inside, state.inside, state.undecided.inside):
+        found["own_destinations"] = len(state.inside.keys() | set(inside))
+    return found
+
+
+def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, int]:
+    """A call raises the spread of each result with words that reach a new system."""
+    audience, undecided = event.touch.audience, state.undecided
+    widths = [
+        len(state.fed.get(number, {}).keys() | {audience})
+        for number in event.fed
+        if state.fed.get(number, {}).get(audience, 0) <= undecided.fed.get((number, audience), 0)
+    ]
+    if event.flooded and state.flood.get(audience, 0) <= undecided.flood.get(audience, 0):
+        reached = state.flood.keys() | {audience}
+        widths += [len(reached - {source}) for source in state.unkept | carried.unkept if source != audience]
+    return {"spread": max(widths)} if widths else {}
+
+
+def _is_new(digests: Sequence[int], counts: Mapping[int, int], undecided: Mapping[int, int]) -> bool:
+    """Return whether no call has one of them for certain."""
+    return any(counts.get(digest, 0) <= undecided.get(digest, 0) for digest in digests)
+
+
+def _certain(counts: Mapping[Touch, int], undecided: Mapping[Touch, int]) -> Iterable[Touch]:
+    return (touch for touch, count in counts.items() if count > undecided.get(touch, 0))
+
+
+def _shift(counts: dict[Key, int], keys: Iterable[Key], step: int) -> None:
+    for key in keys:
+        left = counts.get(key, 0) + step
+        if left:
+            counts[key] = left
+        else:
+            del counts[key]
