@@ -65,7 +65,7 @@ async def for_caller(
 
 
 def _caller(visit: Visit, principal: Principal) -> str:
-    """Who a request is counted for. Nobody knows callers without credentials apart but by their addresses."""
+    """Return the name that a request is counted under. Only addresses tell callers without credentials apart."""
     anonymous = principal.method is AuthMethod.ANONYMOUS
     return visit.exchange.client_ip or "" if anonymous else principal.key
 

@@ -1,4 +1,4 @@
-"""What happens beside requests: recorded, counted and logged."""
+"""Events beside requests: recorded, counted and logged."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _log() -> structlog.typing.FilteringBoundLogger:
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """How it stands with the keys of one issuer. `ready`: callers can be verified."""
+    """State of the keys of one issuer. `ready`: callers can be verified."""
 
     issuer: str
     ready: bool
@@ -112,7 +112,7 @@ class Keys:
         return KeyStatus(self.issuer, current is not None, count, self._problem)
 
     async def refresh(self) -> None:
-        """Load the keys anew. Callers that come meanwhile share the one refresh; none of them can cancel it."""
+        """Load the keys anew. Callers share a refresh in progress, and cannot cancel it."""
         if self._refreshing is None or self._refreshing.is_done():
             self._refreshing = Job(self._refresh, f"refresh of {self.issuer}")
         await self._refreshing.wait()

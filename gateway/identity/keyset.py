@@ -46,7 +46,7 @@ class KeySet:
         return found if kid is not None or len(found) == 1 else ()
 
     def is_older_than(self, other: KeySet) -> bool:
-        """Whether this is a bundle that was replaced already (SPIFFE Trust Domain and Bundle, section 4.1.1)."""
+        """Return whether a newer bundle has replaced this one (SPIFFE Trust Domain and Bundle, section 4.1.1)."""
         return self.sequence is not None and other.sequence is not None and self.sequence < other.sequence
 
     def knows(self, kid: str | None) -> bool:
@@ -98,7 +98,7 @@ def import_public(entry: JsonObject) -> VerificationKey:
 
 
 def _wanted(entry: JsonObject, use: str) -> bool:
-    """Whether a key is for verifying signatures. `use` may be absent in a JWKS, but not in a SPIFFE bundle."""
+    """Return whether a key is for verifying signatures. `use` may be absent in a JWKS, but not in a SPIFFE bundle."""
     default: Json = "sig" if use == "sig" else None
     operations = entry.get("key_ops", ["verify"])
     return entry.get("use", default) == use and isinstance(operations, list) and "verify" in operations

@@ -53,7 +53,7 @@ class Refused(Reply):
 
 
 class TaskStore(Protocol):
-    """Where tasks are kept: `history.History`."""
+    """Store of tasks: `history.History`."""
 
     def require_room(self, principal: Principal, now: float) -> None: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...

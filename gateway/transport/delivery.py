@@ -70,7 +70,7 @@ class Delivery:
             task.cancel()
 
     def announce_changed_lists(self) -> None:
-        """Tell those who listen that lists may show something else than before."""
+        """Tell listening clients that their lists may have changed."""
         self._listeners.announce()
 
     async def ended(self, within: float) -> None:
@@ -247,7 +247,7 @@ async def send_answer(send: Send, answer: Answer) -> None:
 
 
 async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send an answer whose body is known, with its length, unless it is one that has none (RFC 9110 section 8.6)."""
+    """Send an answer with a whole body, and its length unless its status has no body (RFC 9110 section 8.6)."""
     if status not in {204, 304}:
         headers = (*headers, (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -39,7 +39,7 @@ heads of 64 KiB each at most."""
 
 
 class Client(Struct, frozen=True):
-    """Who was refused, as far as HTTP tells."""
+    """A refused client, as far as HTTP tells."""
 
     ip: str | None
     headers: Headers
@@ -93,7 +93,7 @@ class Edge:
         await self._delivery.ended(within)
 
     def announce_changed_lists(self) -> None:
-        """Tell those who listen that lists may show something else than before."""
+        """Tell listening clients that their lists may have changed."""
         self._delivery.announce_changed_lists()
 
     def drain(self) -> None:
@@ -238,8 +238,7 @@ _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]
 
 
 def _is_plain_json(content_type: str) -> bool:
-    """Whether a body of this type is JSON in UTF-8. Any other character encoding makes other text of the same bytes, and
-    what looks like one may be read as one."""
+    """Return whether a body of this type is JSON in UTF-8. In another character encoding the same bytes are another text."""
     essence, _, parameters = content_type.partition(";")
     return essence.strip() == "application/json" and ("charset" not in parameters or bool(_UTF_8.fullmatch(parameters)))
 
@@ -248,7 +247,7 @@ _UTF_8: Final = re.compile(r'\s*charset=(?:utf-?8|"utf-?8")\s*;?\s*')
 
 
 def allowed_hosts(configuration: Configuration) -> frozenset[str]:
-    """The `Host` values that name this gateway: its public address, where it listens, and what is configured."""
+    """Return the `Host` values of this gateway: its public address, its listening address, and the configured names."""
     public = urlsplit(configuration.base_url).netloc.lower()
     hosts = {public, configuration.listen.lower(), *(host.lower() for host in configuration.allowed_hosts)}
     if configuration.loopback:
