@@ -118,12 +118,15 @@ def test_a_task_that_keeps_being_refused_is_asked_about_and_then_makes_no_more_c
     ada.passes("crm", "read", page="key")
     for _ in range(51):
         assert ada.call("crm", "post", text=KEY).codes == ["credential-chain/egress"]
-    ada.asked(["budget/denials"], "crm", "read")
+    ada.asked(["budget/denials"], "crm", "write", body="a few words")
+    ada.passes("crm", "read")
     ada.servers.take()
     for _ in range(150):
         assert ada.call("crm", "post", text=KEY).codes[-1] == "credential-chain/egress"
     assert ada.servers.take() == []
-    ada.denied(["budget/denials"], "crm", "read")
+    ada.denied(["budget/denials"], "crm", "write", body="a few words")
+    ada.denied(["budget/denials"], "billing", "read")
+    ada.passes("crm", "read")
 
 
 @requirement("history/budget")

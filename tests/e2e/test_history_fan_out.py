@@ -193,8 +193,31 @@ def test_calls_at_once_do_not_race_past_a_limit(ada: Agent):
 def test_a_refused_call_leaves_room_for_another(ada: Agent):
     ada.reads("crm", "billing")
     for _ in range(3):
-        ada.denied(["credential-chain/egress"], "chat", "write", body=made("nowhere"))
+        ada.asked(["credential-chain/egress", "credential-chain/unknown"], "chat", "write", body=made("nowhere"))
     ada.reads("files")
+
+
+@requirement("history/fan-out")
+def test_calls_that_reach_nothing_new_ask_for_no_limit(ada: Agent):
+    ada.reads("crm", "billing", "chat")
+    for _ in range(3):
+        ada.asked(["fan-out/audiences"], "files", "read")
+        ada.reads("crm", "chat")
+        ada.passes("billing", "write", body="a few words")
+    hard = ada.declare(contract={"limits": {"audiences": 5, "audiences_in_window": 6}})
+    hard.reads("crm", "billing", "chat", "files", "search")
+    hard.denied(["fan-out/audiences"], "tickets", "read")
+    hard.reads("crm", "search")
+
+
+@requirement("history/fan-out")
+def test_people_whom_the_goal_names_count_for_no_soft_limit(ada: Agent):
+    people = many("corp.example", 7)
+    task = ada.declare(goal=f"Write to {', '.join(people)} that the release is out")
+    for person in people:
+        task.passes("mail", "send", to=person, body="It is out")
+    task.passes("mail", "send", to="person7@corp.example", body="It is out")
+    task.denied(["fan-out/destinations"], "mail", "send", to="person8@corp.example", body="It is out")
 
 
 @requirement("history/fan-out")
