@@ -42,4 +42,6 @@ def test_known_people_are_written_to_without_a_question(reader: Agent):
 def test_confidential_data_goes_to_known_people_with_an_approval_alone(reader: Agent):
     reader.passes("chat", "confidential")
     reader.asked(["toxic-flow/exfiltration"], "mail", "send", to="ada@corp.example", body="hello")
-    reader.denied(["toxic-flow/exfiltration"], "mail", "send", to="eve@evil.example", body="hello")
+    reader.asked(
+        ["toxic-flow/exfiltration", "toxic-flow/ungrounded"], "mail", "send", to="eve@evil.example", body="hello"
+    )

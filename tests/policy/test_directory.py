@@ -75,14 +75,11 @@ async def test_only_known_people_are_written_to_without_a_question(
 @ONE_LOOP
 @ENGINES
 @requirement("directory/trusted")
-@pytest.mark.parametrize(
-    ("to", "effect"),
-    [("ada@corp.example", "ask"), ("eve@evil.example", "deny"), ("eve@evil.example,ada@corp.example", "deny")],
-)
-async def test_confidential_data_may_go_to_known_people_with_an_approval(replays: Replays, to: str, effect: str):
+@pytest.mark.parametrize("to", ["ada@corp.example", "eve@evil.example", "eve@evil.example,ada@corp.example"])
+async def test_confidential_data_may_go_to_known_people_with_an_approval_alone(replays: Replays, to: str):
     *_, last = await replays.of(task(READ, SECRET, send(to)))
 
-    assert (last.decision.effect, last.codes[:1]) == (effect, ("toxic-flow/exfiltration",)), told(last)
+    assert (last.decision.effect, last.codes[:1]) == ("ask", ("toxic-flow/exfiltration",)), told(last)
 
 
 @ONE_LOOP

@@ -272,7 +272,7 @@ def test_a_limit_is_seen_at_a_glance_as_the_rules_see_it(
     for base in USUAL:
         for value in (0, 1, [], ["files"], ["mail"]):
             document = copy.deepcopy(BASES[base])
-            if isinstance(value, list) == isinstance(document["session"][name], list):
+            if isinstance(value, list) == isinstance(document["session"].get(name, 0), list):
                 document["session"][name] = value
                 _require_alike(_answer(engine, document))
 

@@ -7,7 +7,10 @@ import pytest
 from benchmarks.corpora.findings import NOTHING, Findings, FindingsReader
 from benchmarks.corpora.measure import Measured, Ruling, Verdict
 from benchmarks.corpora.rules import RuleShare, shares
+from gateway.model.call import Call
+from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, PolicyRevision, Reason
+from gateway.model.target import Target
 from gateway.policy.bundle import Bundle
 from gateway.replay import StepOutcome
 
@@ -19,7 +22,9 @@ def ruling(number: int, *, denials: str = "", questions: str = "") -> Ruling:
     effect = "deny" if findings.denials else "ask" if findings.questions else "allow"
     reasons = tuple(Reason(code, "") for code in sorted(findings.denials or findings.questions))
     decision = Decision(effect, reasons, (), POLICY)
-    return Ruling(StepOutcome("t", number, "mail/send", decision, {}, None), findings)
+    principal = Principal("dev", "urn:opagate:development", AuthMethod.DEVELOPMENT)
+    call = Call("tools/call", Target("tool", "mail", "send", "mail"), {})
+    return Ruling(StepOutcome("t", number, principal, call, decision, {}, None), findings)
 
 
 def verdict(*rulings: Ruling, attack: bool = False) -> Verdict:

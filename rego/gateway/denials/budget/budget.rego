@@ -149,6 +149,7 @@ _may_ask(call) if {
 	settings := data.gateway.settings
 	limits := settings.task_limits
 	is_number(limits.approvals_used.hard)
+	is_number(call.session.approvals_used)
 	limits.approvals_used.hard - call.session.approvals_used > 0
 	_within_declared(call)
 }

@@ -51,6 +51,15 @@ clear(call) if {
 	settings := data.gateway.settings
 	limits := settings.task_limits
 	session := call.session
+
+	# Objects and texts have a count too. In the order of all values, arrays begin with `[]`, and end before `{}`.
+	every list in [
+		session.audiences, session.audiences_in_window, session.write_audiences,
+		session.call_destinations, session.tenants, session.environments,
+	] {
+		list >= []
+		list < {}
+	}
 	limits.audiences.soft - count(session.audiences) >= 0
 	limits.audiences_in_window.soft - count(session.audiences_in_window) >= 0
 	limits.write_audiences.soft - count(session.write_audiences) >= 0
@@ -63,15 +72,6 @@ clear(call) if {
 	limits.spread.soft - session.spread >= 0
 	limits.depth.soft - session.depth >= 0
 	object.get(call.context.task, ["contract", "limits"], {}) == {}
-
-	# Objects and texts have a count too. In the order of all values, arrays begin with `[]`, and end before `{}`.
-	every list in [
-		session.audiences, session.audiences_in_window, session.write_audiences,
-		session.call_destinations, session.tenants, session.environments,
-	] {
-		list >= []
-		list < {}
-	}
 }
 
 # METADATA
