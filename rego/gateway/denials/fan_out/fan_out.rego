@@ -39,7 +39,7 @@ clear(call) if {
 	limits.audiences_in_window.soft - 1 >= 0
 	limits.write_audiences.soft - 1 >= 0
 	limits.call_destinations.soft - 0 >= 0
-	limits.call_own_destinations.soft - 0 >= 0
+	limits.call_own_destinations.soft - object.get(session, "call_own_destinations", 0) >= 0
 	limits.tenants.soft - 1 >= 0
 	limits.environments.soft - 1 >= 0
 	limits.destinations.soft - session.destinations >= 0
@@ -64,7 +64,7 @@ clear(call) if {
 	limits.audiences_in_window.soft - count(session.audiences_in_window) >= 0
 	limits.write_audiences.soft - count(session.write_audiences) >= 0
 	limits.call_destinations.soft - count(session.call_destinations) >= 0
-	limits.call_own_destinations.soft - count(session.call_destinations) >= 0
+	limits.call_own_destinations.soft - object.get(session, "call_own_destinations", 0) >= 0
 	limits.tenants.soft - count(session.tenants) >= 0
 	limits.environments.soft - count(session.environments) >= 0
 	limits.destinations.soft - session.destinations >= 0
