@@ -47,7 +47,7 @@ def opagate(ada: Agent, *arguments: str) -> str:
 @requirement("invariant/8", "explain/causes")
 @pytest.mark.parametrize("sent", [{"token": WORD}, {WORD: WORD}, {"a": WORD[:10], "b": WORD[10:]}])
 def test_a_refusal_for_a_concealed_credential_is_explained(ada: Agent, sent: dict[str, str]):
-    refused = ada.denied(PRESENTED, "billing", "read", **sent)
+    refused = ada.held(PRESENTED, "billing", "read", **sent)
     told = opagate(ada, "explain", refused.decision)
     assert "credential-chain/presentation" in told
     assert "showed the credential" in " ".join(told.replace("│", " ").split())
@@ -70,8 +70,8 @@ def test_a_refusal_without_a_decision_is_explained_without_the_credential(ada: A
 @requirement("invariant/8")
 def test_a_task_with_concealed_values_is_exported_and_replayed_with_the_same_outcome(ada: Agent, tmp_path: Path):
     ada.passes("crm", "read", query=f"try {WORD}")
-    ada.denied(PRESENTED, "billing", "read", query=f"use {WORD}, thanks")
-    ada.denied(PRESENTED, "billing", "use", token=WORD)
+    ada.held(PRESENTED, "billing", "read", query=f"use {WORD}, thanks")
+    ada.held(PRESENTED, "billing", "use", token=WORD)
     ada.passes("billing", "read", query="nothing of note")
     trace = tmp_path / "trace.jsonl"
     opagate(ada, "journal", "export", "--format", "trace", "--task", ada.task, "--output", str(trace))
@@ -79,5 +79,5 @@ def test_a_task_with_concealed_values_is_exported_and_replayed_with_the_same_out
 
     steps = [json.loads(line) for line in opagate(ada, "replay", str(trace), "--json").splitlines()]
     outcomes: list[Any] = [(step["effect"], step["codes"]) for step in steps if "effect" in step]
-    assert [effect for effect, _ in outcomes] == ["allow", "allow", "deny", "deny", "allow"], outcomes
-    assert all(PRESENTED[0] in codes for effect, codes in outcomes if effect == "deny")
+    assert [effect for effect, _ in outcomes] == ["allow", "allow", "ask", "ask", "allow"], outcomes
+    assert all(PRESENTED[0] in codes for effect, codes in outcomes if effect == "ask")

@@ -227,7 +227,7 @@ def test_halves_in_two_messages_are_a_credential(ada: Agent, first: Sent, second
 def test_half_beside_arguments_and_half_in_them_are_a_credential(ada: Agent):
     sent = beside(call("read", query=KEY[18:]), x_note=KEY[:18])
     answer, came = post(ada, "billing", sent)
-    assert (answer.codes, came) == (["credential-chain/presentation"], False)
+    assert (answer.codes, came) == (["credential-chain/presentation", "approval/unavailable"], False)
     ada.held(["credential-chain/presentation"], "billing", "read", query=KEY[18:])
     refused(ada, "billing", beside(call("read"), x_note=KEY[18:]))
 
@@ -342,7 +342,7 @@ def test_a_declared_flow_goes_through_arguments_only(ada: Agent):
 def test_what_a_header_repeats_of_the_arguments_is_for_policy_to_decide(ada: Agent):
     sent = stateless("tools/call", name="use", arguments={"token": KEY})
     answer, came = post(ada, "billing", beside(sent, mcp_param_token=KEY))
-    assert (answer.codes, came) == (["credential-chain/presentation"], False)
+    assert (answer.codes, came) == (["credential-chain/presentation", "approval/unavailable"], False)
     passes(ada, "crm", beside(sent, mcp_param_token=KEY))
 
 
