@@ -92,6 +92,9 @@ class Forgetful(History):
     def observe(self, *about: object, **more: object) -> None:
         """Nothing is kept."""
 
+    def let_pass(self, *about: object, **more: object) -> None:
+        """Nothing is kept."""
+
     def release(self, *about: object, **more: object) -> None:
         """Nothing was kept."""
 

@@ -30,7 +30,7 @@ from tests.unit.harness import URL, Bench, Held, bench, call, message
 FIGURES = logging.getLogger("figures")
 KEY = "k7Qz-93mW-2tRx-8bLn"
 FIRST, SECOND = KEY[:9], KEY[9:]
-THERE = ["credential-chain/presentation"]
+THERE = ["credential-chain/presentation", "approval/unavailable"]
 OUTSIDE = ["credential-chain/outside-arguments"]
 
 
