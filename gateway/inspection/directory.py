@@ -106,6 +106,10 @@ def _pattern(text: str) -> Pattern:
         raise ValueError(f"{text!r} has more than one `*`; write a pattern with one, like *@corp.example")
     if sum(mark.isalnum() for mark in head + tail) < _LITERAL:
         raise ValueError(f"{text!r} would name nearly everything; write more of it, like *@corp.example")
+    if head[-1:].isalnum() or tail[:1].isalnum():
+        raise ValueError(
+            f"{text!r} would name strangers too: write a mark beside the star, like *@corp.example or acme/*"
+        )
     # Paths keep their case; all other destinations are in lower case.
     return Pattern(head, tail) if "/" in text else Pattern(head.lower(), tail.lower())
 

@@ -78,6 +78,13 @@ def test_a_pattern_that_says_too_little_is_refused(text: str):
         directory_of([Entry(text)])
 
 
+@pytest.mark.parametrize("text", ["*corp.example", "ada*", "ada*@corp.example", "acme/*site", "+4420*"])
+def test_a_pattern_without_a_mark_beside_its_star_is_refused(text: str):
+    """`*corp.example` would name eve@evilcorp.example, and `ada*` ada@evil.example."""
+    with pytest.raises(ValueError, match="would name strangers too"):
+        directory_of([Entry(text)])
+
+
 def test_an_empty_directory_knows_nothing():
     assert not knows("ada@corp.example", Directory())
     assert len(Directory()) == 0
