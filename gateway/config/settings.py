@@ -73,7 +73,7 @@ _LOOKS: Final = 3
 
 
 class PolicySettings(Settings):
-    """What decides."""
+    """The policy that decides, and its engine."""
 
     engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = Field(
         default=EmbeddedEngine(), description="`embedded`, or a real OPA."

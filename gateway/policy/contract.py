@@ -231,7 +231,7 @@ class Obligation(Struct):
 
 
 class Policy(Struct):
-    """Which policy answered. `revision` is the gateway's to say where Rego cannot know it."""
+    """The policy that answered. `revision` is the gateway's to say where Rego cannot know it."""
 
     name: Text
     revision: str = ""

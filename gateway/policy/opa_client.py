@@ -121,7 +121,7 @@ class OpaClient:
         return _object(body).get("result", verdict.UNDEFINED)
 
     async def report(self) -> Report:
-        """What OPA says of the bundles that it fetches. Raises a `PolicyError`."""
+        """Return the report of OPA on its bundles. Raises a `PolicyError`."""
         status, body = await self._ask(b"GET", b"/v1/status")
         if status != 200:
             raise PolicyUnavailable(

@@ -234,8 +234,10 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
 
 
 def _principal(task: _Task) -> Principal:
-    """Who calls. Identity is not what a trace tries, so a caller is taken to have proved itself as well as its kind
-    can: a SPIFFE workload by certificate, one of a named issuer by a bound token, any other as in development."""
+    """Return the caller of a trace, with the best proof of its kind, since a trace does not try identity.
+
+    A SPIFFE workload has a certificate, and a caller of a named issuer a bound token. Any other is as in development.
+    """
     issuer, method, bound = "urn:opagate:development", AuthMethod.DEVELOPMENT, False
     if task.agent.startswith("spiffe://"):
         issuer, method, bound = "/".join(task.agent.split("/")[:3]), AuthMethod.SPIFFE_X509, True

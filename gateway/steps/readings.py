@@ -109,8 +109,10 @@ class Readings:
         return _Reading(source, self._label(told), inspector)
 
     def _source(self, told: Told) -> Source:
-        """What it is a reading of. The caller's own word on what it asks for counts; what a server says can only raise
-        the sensitivity of its messages."""
+        """Return the source of a reading.
+
+        The request of the caller counts. The words of a server can only raise the sensitivity of its messages.
+        """
         gateway, upstream = self._gateway, self._upstream
         plain = gateway.catalogue.target(upstream, "resource", "")
         untrusted, least = plain.trust == "untrusted", plain.labels.sensitivity
@@ -154,7 +156,7 @@ class Readings:
         return self._asked is not None and self._asked.startswith("tasks/")
 
     def _label(self, told: Told) -> str:
-        """What it was, for the record."""
+        """Return the name of a reading for the record."""
         asked = self._asked or ("a stream" if self._request.method == "GET" else self._request.method)
         if told.method is not None:
             return f"{self._upstream} {told.method} on {asked}"

@@ -63,8 +63,11 @@ _STALE: Final = (-1, -1, -1)
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """What is known of one upstream. `states` is of all that it lists, by what it is and by name. `refreshed` is in seconds
-    since the epoch; `unlisted` says why its prompts could not be listed; `warnings` are sentences."""
+    """The state of one upstream.
+
+    `states` maps a kind and a name to a pin. `refreshed` is in seconds since the epoch. `unlisted` has the reason why
+    prompts could not be listed. `warnings` are sentences.
+    """
 
     upstream: str
     listed: bool
