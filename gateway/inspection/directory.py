@@ -49,6 +49,7 @@ class Directory:
     patterns: tuple[Pattern, ...] = ()
     names: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     parts: frozenset[bytes] = frozenset()
+    """Parts of its words, without numbers and shorter parts: of those anybody could put any word together."""
     """Parts of the words of all entries and names."""
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ def directory_of(entries: Iterable[Entry]) -> Directory:
         frozenset(values),
         tuple(sorted(patterns)),
         {value: frozenset(given) for value, given in names.items()},
-        parts_of("\n".join(written)),
+        frozenset(part for part in parts_of("\n".join(written)) if len(part) >= _LITERAL and not part.isdigit()),
     )
 
 

@@ -102,6 +102,14 @@ def test_what_only_looks_like_an_own_domain_is_outside(text: str):
     assert not is_inside(normalise(text), ("corp.example",))
 
 
+@pytest.mark.parametrize("text", ["4711-2025-0815", "x1-y2-z3-a4-b5", "20-7946-0000-44"])
+def test_numbers_and_short_parts_of_the_directory_make_no_word_own(text: str):
+    """A long directory has each of them, so any secret could be spelled with them."""
+    entries = ("tickets/20/7946/0000/44", "tickets/4711/2025/0815", "x1@a4.example", "y2@b5.example", "z3@c.example")
+
+    assert tokens(text, entries=entries)
+
+
 def test_a_destination_that_the_goal_names_is_named_and_one_of_the_directory_is_not():
     roles = Labels(roles={"/to": Role.DESTINATION})
     call = Call("tools/call", Target("tool", "m", "use", "m", labels=roles), {"to": ["bob@b.example", "ann@b.example"]})
