@@ -43,12 +43,13 @@ generate: $(VENV)/.run ## everything that is generated from the code: schemas, r
 tools: ## a real OPA and Regal (needs Go) and Node packages (needs npm) into .tools/
 	@$(PYTHON) tools/install.py
 
-lock: $(VENV)/.lock ## resolve the dependencies again, with hashes
+lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh docs/dependencies.md
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra opa -c requirements/run.txt -o requirements/opa.txt
 	@$(COMPILE) pyproject.toml --extra opa --group test -c requirements/opa.txt -o requirements/test.txt
 	@$(COMPILE) --group lint -o requirements/lint.txt
 	@$(COMPILE) --group build -o requirements/build.txt
+	@$(BIN)/python tools/dependencies.py $(BIN)/uv
 
 clean: ## forget the virtual environment and the downloaded tools
 	rm -rf $(VENV) .tools state

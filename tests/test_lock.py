@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from datetime import date
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -40,17 +41,18 @@ def test_each_declared_dependency_is_locked_with_its_hashes(file: str, declared:
     assert names(declared) - names(pinned) == set()
 
 
+DEPENDENCIES = (ROOT / "docs/dependencies.md").read_text("utf-8")
 PAGE = re.findall(
-    r"^\| ([a-z0-9-]+) \| (\d\S*) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$",
-    (ROOT / "docs/dependencies.md").read_text("utf-8"),
+    r"^\| ([a-z0-9-]+) \| (\d\S*) \| (\S+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$",
+    DEPENDENCIES,
     re.MULTILINE,
 )
-"""The rows of the page: package, locked version, who keeps it, whether it is on the data path, and the reason."""
+"""The rows of the page: package, locked version, its day, the maintainer, place on the data path, and the reason."""
 
 
 def test_the_page_gives_a_reason_for_each_declared_dependency():
     assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA))
-    assert {name: path for name, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
+    assert {name: path for name, _, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
     assert {name: reason for name, *_, reason in PAGE if not reason.endswith(".")} == {}
 
 
@@ -61,9 +63,17 @@ def test_the_page_names_the_version_that_is_locked():
     assert {name: version for name, version, *_ in PAGE} == {name: versions.get(name) for name, *_ in PAGE}
 
 
+def test_each_release_on_the_page_is_older_than_the_last_check():
+    checked = re.search(r"^Last check: (\d{4}-\d\d-\d\d)\.", DEPENDENCIES, re.MULTILINE)
+
+    assert checked
+    day = date.fromisoformat(checked[1])
+    assert [name for name, _, released, *_ in PAGE if date.fromisoformat(released) > day] == []
+
+
 def imported(*folders: str) -> dict[str, str]:
     """Return each top-level name of another project that the modules of these folders import, with a module that does."""
-    own = {"gateway", "tests", "benchmarks", "tools", "reference"}
+    own = {"gateway", "tests", "benchmarks", "tools", *(path.stem for path in (ROOT / "tools").glob("*.py"))}
     found: dict[str, str] = {}
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

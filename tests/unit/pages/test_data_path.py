@@ -17,7 +17,7 @@ from tests.unit.harness import JSON, Bench, call
 from tests.unit.pages.asking import HOST, ask_page
 
 PAGE = (Path(__file__).parents[3] / "docs/dependencies.md").read_text("utf-8")
-OFF_THE_PATH = set(re.findall(r"^\| ([a-z0-9-]+) \| \d\S* \| [^|]+ \| no \|", PAGE, re.MULTILINE))
+OFF_THE_PATH = set(re.findall(r"^\| ([a-z0-9-]+) \| \d\S* \| [^|]+ \| [^|]+ \| no \|", PAGE, re.MULTILINE))
 
 
 async def trace_modules(work: Callable[[], Awaitable[Any]]) -> set[str]:
