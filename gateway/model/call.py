@@ -54,7 +54,7 @@ class Source:
 
 
 class Context(Struct, frozen=True):
-    """The circumstances of a call. `time` in seconds since the epoch."""
+    """The circumstances of a call. `time` in seconds since the epoch. `approval` follows `Approval` of the policy contract."""
 
     time: float
     trace_id: str
@@ -62,3 +62,4 @@ class Context(Struct, frozen=True):
     client_name: str | None
     task: Task
     supported_obligations: tuple[str, ...] = ()
+    approval: JsonObject | None = None

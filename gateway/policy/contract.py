@@ -22,6 +22,12 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Pointer = Annotated[str, Meta(pattern=r"^(/([^~/]|~[01])*)*$")]
 """A JSON pointer, RFC 6901."""
+Assurance = Literal["chat", "peer", "login", "mfa", "passkey"]
+"""Authentication of an approver, from weak to strong."""
+Scope = Literal["once", "destination", "limit"]
+"""Reach of an approval: this call; its destinations, or the limits that it was shown, for the rest of the task."""
+Excluded = Literal["requester", "user", "delegates"]
+"""Parties to a call that may not approve it: the agent, the user of its task, the agents of its delegation chain."""
 
 
 class Closed(Struct, forbid_unknown_fields=True):
@@ -118,15 +124,25 @@ class Task(Closed):
     contract: TaskContract | UnsetType = UNSET
 
 
-class Approval(Closed):
-    """The approval of this very call. `answers` are the codes that the approver was shown; without `answers` it answers
-    no code."""
+class Approver(Closed):
+    """Person who approved. `assurance` names the strength of the authentication."""
 
-    id: str
-    approvers: list[str]
+    id: Text
+    issuer: Text
+    groups: list[str]
+    assurance: Assurance
+
+
+class Approval(Closed):
+    """Approval of this very call. `digest` is that of the call. `answers` are the reason codes that each approver saw, and
+    `scopes` are the reach of the approval."""
+
+    id: Text
+    digest: Text
+    approvers: Annotated[list[Approver], Meta(min_length=1)]
     granted: Time
-    scope: Literal["once", "destination"]
-    answers: list[str] | UnsetType = UNSET
+    scopes: Annotated[list[Scope], Meta(min_length=1)]
+    answers: list[str]
 
 
 class Context(Closed):
@@ -276,8 +292,15 @@ class Label(Closed):
 
 
 class RequireApprovers(Closed):
+    """Condition on an approval. Several merge to the strictest: highest `count` and `assurance`, least `expires_seconds`.
+    The approvers need every `group`, `exclude` adds up, and a scope has to be in all `scopes`."""
+
     count: Positive
     group: Text | UnsetType = UNSET
+    exclude: list[Excluded] | UnsetType = UNSET
+    assurance: Assurance | UnsetType = UNSET
+    expires_seconds: Positive | UnsetType = UNSET
+    scopes: Annotated[list[Scope], Meta(min_length=1)] | UnsetType = UNSET
 
 
 class Limit(Closed):

@@ -152,7 +152,7 @@ def _context(context: Context) -> JsonObject:
         "trace_id": context.trace_id,
         "client": client,
         "task": _task(context.task),
-        "approval": None,
+        "approval": context.approval,
         "supported_obligations": sorted(context.supported_obligations),
     }
 

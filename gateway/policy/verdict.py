@@ -9,7 +9,7 @@ The steps run in order; the first failure decides. A failure refuses the call wi
 3. the properties of each obligation that is known are exactly
    what the contract says                                        policy/obligation
 4. if it allows: each obligation is one that the caller of
-   `read` can carry out                                          policy/obligation
+   `read` can carry out, and none says who may approve           policy/obligation
 
 Unknown fields of the answer and of its reasons are ignored, since version 1 may grow. An unknown field of an obligation
 refuses the call: the gateway cannot carry out a condition which it does not understand.
@@ -29,6 +29,9 @@ UNDEFINED: Final = "<undefined>"
 
 KNOWN: Final = frozenset(contract.OBLIGATIONS)
 """The obligations that the contract describes."""
+
+APPROVERS: Final = "require_approvers"
+"""The obligation that comes with `ask` only: it says who may approve the call."""
 
 UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
 """The revision in a refusal that no policy gave."""
@@ -135,6 +138,8 @@ def _obligation_problem(result: contract.Result, supported: frozenset[str]) -> s
         return None
     for item in result.obligations:
         shape = contract.OBLIGATIONS.get(item.id)
+        if result.effect == "allow" and item.id == APPROVERS:
+            return f"the policy allows, and {item.id!r} is for an answer that asks"
         if result.effect == "allow" and (shape is None or item.id not in supported):
             return f"the policy allows on an obligation that this gateway cannot carry out: {item.id!r}"
         if shape is not None and (problem := _properties_problem(item, shape)):

@@ -187,7 +187,7 @@ RIGHT_TOO: Final = (
     "input.session.depth - 1 > 0",
     'sets := {"a"} | {x | some x in input.session.tenants}\ncount(sets - {"b"}) > 1',
     'weekday := time.weekday(time.parse_rfc3339_ns(input.context.time))\nweekday in {"Saturday", "Sunday"}',
-    '"sre" in input.subject.properties.user.groups\ninput.context.approval.scope == "once"',
+    '"sre" in input.subject.properties.user.groups\n"once" in input.context.approval.scopes',
     "input.subject.properties.user == null",
     'user := object.get(input.subject.properties, "user", {})\nuser.id == "x"',
     'input.resource.properties.pin in {"match", "unpinned"}\nnot input.resource.properties.pin == "unknown"',

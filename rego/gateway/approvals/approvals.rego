@@ -58,12 +58,32 @@ answered(code) if {
 given if {
 	approval := input.context.approval
 	_text(approval.id)
+	_text(approval.digest)
 	_text(approval.granted)
-	approval.scope in {"once", "destination"}
+	_scopes(approval.scopes)
 	is_array(approval.approvers)
 	count(approval.approvers) > 0
 	every approver in approval.approvers {
-		_text(approver)
+		_person(approver)
+	}
+}
+
+_scopes(scopes) if {
+	is_array(scopes)
+	count(scopes) > 0
+	every scope in scopes {
+		scope in ["once", "destination", "limit"]
+	}
+}
+
+_person(approver) if {
+	_text(approver.id)
+	_text(approver.issuer)
+	approver.assurance in ["chat", "peer", "login", "mfa", "passkey"]
+	groups := approver.groups
+	is_array(groups)
+	every group in groups {
+		_text(group)
 	}
 }
 

@@ -60,8 +60,8 @@ test_what_history_asks_an_approval_answers if {
 	every name, code in {"spread": "fan-out/spread", "calls": "budget/calls"} {
 		places := {concat("/", ["/session", name]): 200001}
 		_codes(places, {}) == {code}
-		every scope in ["once", "destination"] {
-			approval := object.union(example.approving([code]), {"scope": scope})
+		every scope in ["once", "destination", "limit"] {
+			approval := object.union(example.approving([code]), {"scopes": [scope]})
 			_codes(object.union(places, {"/context/approval": approval}), {}) == set()
 		}
 	}
@@ -76,13 +76,36 @@ test_a_lost_list_asks if {
 	example.codes(found) == {"approval/effect"}
 }
 
+_malformed := [
+	{"id": ""}, {"id": null}, {"digest": ""}, {"digest": null}, {"granted": ""}, {"granted": 1},
+	{"scopes": []}, {"scopes": "once"}, {"scopes": ["always"]}, {"scopes": ["once", "always"]}, {"scopes": {"once": "once"}},
+	{"approvers": []}, {"approvers": "bob"}, {"approvers": ["bob"]}, {"approvers": {"a": example.person}},
+]
+
+_malformed_people := [
+	{"id": ""}, {"id": null}, {"id": ["bob"]}, {"issuer": ""}, {"issuer": null}, {"groups": null}, {"groups": "sre"},
+	{"groups": [""]}, {"groups": [1]}, {"groups": {"a": "sre"}}, {"assurance": "password"}, {"assurance": ""}, {"assurance": null},
+]
+
 test_a_malformed_approval_is_none if {
-	every fields in [
-		{"id": ""}, {"id": null}, {"approvers": []}, {"approvers": "bob"}, {"approvers": [""]}, {"approvers": ["bob", ""]}, {"approvers": {"a": "bob"}},
-		{"granted": ""},
-		{"scope": "always"},
-	] {
+	every fields in _malformed {
 		approval := object.union(example.approving(["approval/grant"]), fields)
+		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
+	}
+	every name, _ in example.approval {
+		approval := object.remove(example.approving(["approval/grant"]), [name])
+		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
+	}
+}
+
+test_an_approval_by_a_malformed_person_is_none if {
+	every fields in _malformed_people {
+		people := [example.person, object.union(example.person, fields)]
+		approval := object.union(example.approving(["approval/grant"]), {"approvers": people})
+		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
+	}
+	every name, _ in example.person {
+		approval := object.union(example.approving(["approval/grant"]), {"approvers": [object.remove(example.person, [name])]})
 		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
 	}
 }

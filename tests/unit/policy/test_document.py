@@ -298,14 +298,37 @@ TASKS = st.builds(
         st.dictionaries(TEXT, COUNTS, max_size=2),
     ),
 )
+ASSURANCES = st.sampled_from(["chat", "peer", "login", "mfa", "passkey"])
+WORDS = st.text(min_size=1, max_size=9)
+APPROVERS = st.fixed_dictionaries(
+    {"id": WORDS, "issuer": WORDS, "groups": st.lists(WORDS, max_size=2), "assurance": ASSURANCES}
+)
+APPROVALS = st.fixed_dictionaries(
+    {
+        "id": WORDS,
+        "digest": WORDS,
+        "approvers": st.lists(APPROVERS, min_size=1, max_size=3),
+        "granted": TIMES.map(document.timestamp),
+        "scopes": st.lists(st.sampled_from(["once", "destination", "limit"]), min_size=1, max_size=3),
+        "answers": st.lists(WORDS, max_size=3),
+    }
+)
+
+
+def _context(**fields: Any) -> Context:
+    # Hypothesis cannot resolve the recursive type of `approval`.
+    return Context(**fields)
+
+
 CONTEXTS = st.builds(
-    Context,
+    _context,
     time=TIMES,
     trace_id=TEXT,
     client_ip=st.none() | TEXT,
     client_name=st.none() | TEXT,
     task=TASKS,
     supported_obligations=LISTS,
+    approval=st.none() | APPROVALS,
 )
 CREDENTIALS = st.builds(
     CredentialFact,

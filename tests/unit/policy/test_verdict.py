@@ -136,6 +136,32 @@ def test_what_a_denial_would_oblige_to_does_not_change_why_it_denies():
     assert [reason.code for reason in decision.reasons] == ["tool/not-granted"]
 
 
+APPROVERS: list[dict[str, Any]] = [
+    {"count": 1},
+    {
+        "count": 2,
+        "group": "sre",
+        "exclude": ["requester", "user", "delegates"],
+        "assurance": "passkey",
+        "expires_seconds": 900,
+        "scopes": ["once", "destination", "limit"],
+    },
+    *({"count": 1, "assurance": assurance} for assurance in ("chat", "peer", "login", "mfa", "passkey")),
+    {"count": 1, "exclude": []},
+]
+MALFORMED_APPROVERS: list[dict[str, Any]] = [
+    {},
+    {"group": "sre"},
+    *({"count": count} for count in (0, -1, 1.5, True, "2", None)),
+    *({"count": 1, "group": group} for group in ("", ["sre"], None)),
+    *({"count": 1, "exclude": exclude} for exclude in (["everybody"], "user", None)),
+    *({"count": 1, "assurance": assurance} for assurance in ("password", "", 3, None)),
+    *({"count": 1, "expires_seconds": seconds} for seconds in (0, -1, 0.5, "900")),
+    *({"count": 1, "scopes": scopes} for scopes in ([], ["always"], "once", None)),
+    {"count": 1, "channels": ["cli"]},
+]
+
+
 @pytest.mark.parametrize("effect", ["allow", "ask"])
 @pytest.mark.parametrize(
     "obligation",
@@ -150,7 +176,7 @@ def test_what_a_denial_would_oblige_to_does_not_change_why_it_denies():
         {"id": "redact", "properties": {"pointers": []}},
         {"id": "redact", "properties": {"pointers": ["no-slash"]}},
         {"id": "redact", "properties": {"pointers": "/a"}},
-        {"id": "require_approvers", "properties": {"count": 0}},
+        *({"id": "require_approvers", "properties": properties} for properties in MALFORMED_APPROVERS),
         {"id": "issue_credential", "properties": {"audience": "a", "scope": "s"}},
         {"id": "conceal_credentials", "properties": {"some": True}},
     ],
@@ -169,7 +195,6 @@ def test_an_obligation_whose_properties_are_malformed_is_a_denial(effect: str, o
         {"id": "limit", "properties": {"timeout_seconds": 2}},
         {"id": "limit", "properties": {"timeout_seconds": 0.5, "max_bytes": 9}},
         {"id": "redact", "properties": {"pointers": ["", "/a/0", "/a~1b"]}},
-        {"id": "require_approvers", "properties": {"count": 2, "group": "sre"}},
         {"id": "issue_credential", "properties": {"audience": "a", "scope": "s", "ttl_seconds": 60}},
         {"id": "conceal_credentials", "properties": {}},
     ],
@@ -179,6 +204,16 @@ def test_a_well_formed_obligation_passes_only_if_it_is_supported(obligation: dic
 
     assert verdict.read(answer, SUPPORTED).allowed
     assert _code(answer, SUPPORTED - {obligation["id"]}) == "policy/obligation"
+
+
+@pytest.mark.parametrize("properties", APPROVERS)
+def test_an_answer_that_asks_says_who_may_approve_and_one_that_allows_does_not(properties: dict[str, Any]):
+    obligation = {"id": "require_approvers", "properties": properties}
+
+    asked = verdict.read(_answer(effect="ask", reasons=[REASON], obligations=[obligation]), frozenset())
+
+    assert (asked.effect, asked.obligations[0].properties) == ("ask", properties)
+    assert _code(_answer(obligations=[obligation])) == "policy/obligation"
 
 
 def test_an_unknown_obligation_is_a_denial_even_if_the_caller_claims_it():

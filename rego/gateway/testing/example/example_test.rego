@@ -83,11 +83,14 @@ note := {
 
 approval := {
 	"id": "approval-1",
-	"approvers": ["bob"],
+	"digest": "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+	"approvers": [person],
 	"granted": "2026-11-24T09:59:00Z",
-	"scope": "once",
+	"scopes": ["once"],
 	"answers": [],
 }
+
+person := {"id": "bob", "issuer": "https://idp.example", "groups": ["sre"], "assurance": "login"}
 
 # The approval of these codes.
 approving(codes) := object.union(approval, {"answers": codes})
