@@ -16,6 +16,7 @@ from gateway.cli.terminal import counted, emit, out, plain, show, styled, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
+    from gateway.inspection.inspector import Inspector
     from gateway.replay.cost import PolicyCost, RuleCost, Setting
 
 _SHOWN: Final = 10
@@ -34,19 +35,20 @@ def cost(
     `opagate journal export --format trace` writes the sessions of your own gateway. A question counts as not approved.
     """
     from gateway.cli.policy import policy_settings
+    from gateway.cli.replay import operator_inspector
     from gateway.replay import check
 
-    chosen = policy_settings(path, grants, config)
+    chosen, inspector = policy_settings(path, grants, config), operator_inspector(config)
     for trace in traces:
         check(trace)
-    found = loop.run(_measured(traces, chosen))
+    found = loop.run(_measured(traces, chosen, inspector))
     if as_json:
         emit(_document(found))
     else:
         _show(found)
 
 
-async def _measured(traces: list[Path], chosen: PolicySettings) -> PolicyCost:
+async def _measured(traces: list[Path], chosen: PolicySettings, inspector: Inspector | None) -> PolicyCost:
     from gateway.cli.replay import every_trace, started
     from gateway.replay import replay
     from gateway.replay.cost import PolicyCost
@@ -54,7 +56,7 @@ async def _measured(traces: list[Path], chosen: PolicySettings) -> PolicyCost:
     found = PolicyCost()
     async with AsyncExitStack() as stack:
         policy = await started(stack, chosen)
-        async for outcome in replay(every_trace(traces), policy.decide):
+        async for outcome in replay(every_trace(traces), policy.decide, inspector=inspector):
             found.add(outcome)
     return found
 

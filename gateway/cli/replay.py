@@ -12,13 +12,14 @@ import typer
 from rich.text import Text
 
 from gateway.cli import loop
-from gateway.cli.options import ConfigOption
+from gateway.cli.options import ConfigOption, configuration, configuration_path
 from gateway.cli.policy import policy_settings
 from gateway.cli.policy_options import GrantsOption, PathOption
 from gateway.cli.terminal import err, line, out, plain, show, styled, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
+    from gateway.inspection.inspector import Inspector
     from gateway.policy import Policy
     from gateway.replay import Difference, StepOutcome, Totals, Trace
 
@@ -50,15 +51,20 @@ def replay(
     """
     from gateway.config import PolicySettings
     from gateway.replay import check
+    from gateway.replay import replay as replayed
 
-    chosen = policy_settings(path, grants, config)
+    chosen, inspector = policy_settings(path, grants, config), operator_inspector(config)
     with err.status("Reading the traces") if err.is_terminal else nullcontext():
         steps = sum(check(trace) for trace in traces)
     shown = _Shown(as_json=as_json, summary=summary)
+
+    def replaying(policy: Policy) -> AsyncIterator[StepOutcome]:
+        return replayed(every_trace(traces), policy.decide, assume=assume, inspector=inspector)
+
     if against is None:
-        loop.run(_one(traces, chosen, assume, shown, steps))
+        loop.run(_one(replaying, chosen, shown, steps))
     else:
-        loop.run(_two(traces, chosen, PolicySettings(path=against, grants=chosen.grants), assume, shown, steps))
+        loop.run(_two(replaying, chosen, PolicySettings(path=against, grants=chosen.grants), shown, steps))
     shown.finish()
     if shown.totals.unmet:
         raise typer.Exit(1)
@@ -106,43 +112,45 @@ class _Shown:
         _show_totals(self.totals, self._differences if self._compared else None)
 
 
-async def _one(
-    traces: Sequence[Path], chosen: PolicySettings, assume: Literal["refused", "forwarded"], shown: _Shown, steps: int
-) -> None:
-    from gateway.replay import replay as replayed
+Replaying = Callable[["Policy"], "AsyncIterator[StepOutcome]"]
+"""The outcomes of all traces on a policy."""
 
+
+async def _one(replaying: Replaying, chosen: PolicySettings, shown: _Shown, steps: int) -> None:
     async with AsyncExitStack() as stack:
         policy = await started(stack, chosen)
         with _progress(steps) as advance:
-            async for outcome in replayed(every_trace(traces), policy.decide, assume=assume):
+            async for outcome in replaying(policy):
                 shown.step(outcome)
                 advance()
 
 
-async def _two(
-    traces: Sequence[Path],
-    chosen: PolicySettings,
-    other: PolicySettings,
-    assume: Literal["refused", "forwarded"],
-    shown: _Shown,
-    steps: int,
-) -> None:
+async def _two(replaying: Replaying, chosen: PolicySettings, other: PolicySettings, shown: _Shown, steps: int) -> None:
     from gateway.replay import compare
-    from gateway.replay import replay as replayed
 
     async with AsyncExitStack() as stack:
         policy, second = await started(stack, chosen), await started(stack, other)
         with _progress(steps) as advance:
 
             async def counted() -> AsyncIterator[StepOutcome]:
-                async for outcome in replayed(every_trace(traces), policy.decide, assume=assume):
+                async for outcome in replaying(policy):
                     shown.compared(outcome)
                     advance()
                     yield outcome
 
-            against = replayed(every_trace(traces), second.decide, assume=assume)
-            async for difference in compare(counted(), against):
+            async for difference in compare(counted(), replaying(second)):
                 shown.difference(difference)
+
+
+def operator_inspector(config: Path | None) -> Inspector | None:
+    """Return the inspector of the configuration. Return `None` if the command names none and the folder has none.
+
+    Raises `ConfigurationError`.
+    """
+    from gateway.replay.asking import inspector_of
+
+    is_configured = config is not None or configuration_path(None).exists()
+    return inspector_of(configuration(config)) if is_configured else None
 
 
 def every_trace(paths: Sequence[Path]) -> Iterator[Trace]:

@@ -31,7 +31,7 @@ KEY: Final = b"opagate replay: nothing that it digests is kept"
 
 
 def inspector_of(configuration: Configuration) -> Inspector:
-    """Return an inspector with the configured rules, suppressions and directory.
+    """Return an inspector with the configured rules, suppressions, directory and own domains.
 
     Raises `ConfigurationError` for rules or a directory that cannot be read.
     """
@@ -40,7 +40,8 @@ def inspector_of(configuration: Configuration) -> Inspector:
         Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in settings.suppressions
     ]
     detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
-    return Inspector(KEY, detector, Suppressions(rules), load(directory.entries, directory.files))
+    known = load(directory.entries, directory.files)
+    return Inspector(KEY, detector, Suppressions(rules), known, configuration.history.own_domains)
 
 
 def ask(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from gateway.history import relevance
@@ -72,14 +72,16 @@ class StepOutcome:
 
 
 async def replay(
-    traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused", detector: Detector | None = None
+    traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused", inspector: Inspector | None = None
 ) -> AsyncIterator[StepOutcome]:
-    """The outcome of each step, in order. `decide` is that of a `Policy`; `detector` finds credentials, by our rules
-    unless another is given. What is kept is the state of one task.
+    """Yield the outcome of each step, in order. Keep the state of one task at a time.
+
+    `decide` is that of a `Policy`. `inspector` has the operator's rules, directory and own domains
+    (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
 
     Raises `TraceInvalid` when it comes to what is wrong in a file.
     """
-    inspector = Inspector(KEY, detector or Detector(ruleset.load(), Fingerprints(KEY)))
+    inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
         run = _Run(trace, assume, inspector)
         for number, step in enumerate(trace.steps):
@@ -92,7 +94,7 @@ class _Run:
     def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
         self._trace = trace
         self._assume = assume
-        self._inspector = replace(inspector, directory=trace.directory)
+        self._inspector = trace.inspector(inspector)
         self._origins = Origins()
         self._teller = Teller(self._origins)
         self._exposures = Exposures()

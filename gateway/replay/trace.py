@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
 from gateway.config import ToolLabels
+from gateway.config.formats import Domain
 from gateway.errors import GatewayError
 from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
+from gateway.inspection.inspector import Inspector
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Pin, Target
 from gateway.model.task import Contract, Task
@@ -74,14 +76,24 @@ class TraceUpstream:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`steps` can be gone through once when they come from a file."""
+    """`steps` can be gone through once when they come from a file. `None` for `directory` and `own_domains` stands for the
+    operator's."""
 
     id: str
     principal: Principal
     task: Task
     upstreams: Mapping[str, TraceUpstream]
     steps: Iterable[Step]
-    directory: Directory = EMPTY
+    directory: Directory | None = None
+    own_domains: tuple[str, ...] | None = None
+
+    def inspector(self, operator: Inspector) -> Inspector:
+        """Return the operator's inspector, with the directory and the own domains that the trace states in place of its."""
+        return replace(
+            operator,
+            directory=operator.directory if self.directory is None else self.directory,
+            own_domains=operator.own_domains if self.own_domains is None else self.own_domains,
+        )
 
     def target(self, step: Step) -> Target:
         """The tool of a step with its labels. What the trace does not describe gets the fail-closed defaults."""
@@ -149,7 +161,8 @@ class _Head(_Form):
     id: _Name
     task: _Task = _Task()
     upstreams: dict[_Name, _Upstream] = {}
-    directory: tuple[_Name, ...] = ()
+    directory: tuple[_Name, ...] | None = None
+    own_domains: tuple[Domain, ...] | None = None
 
 
 class _Expectation(_Form):
@@ -197,7 +210,8 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,
-        directory=_directory(read.directory),
+        directory=None if read.directory is None else _directory(read.directory),
+        own_domains=read.own_domains,
     )
 
 

@@ -18,6 +18,13 @@ upstreams:
   "*":
     - {id: reads, agents: ["*"], issuers: ["*"], tools: ["read_*"]}
 """
+CONFIGURATION = """
+identity: [{{kind: development}}]
+upstreams: {{mail: {{url: "http://127.0.0.1:9/mcp", audience: mail}}}}
+policy: {{grants: {grants}}}
+history: {{own_domains: [corp.example]}}
+directory: {{entries: [0@corp.example]}}
+"""
 
 
 def call(tool: str, effect: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -114,6 +121,29 @@ def test_what_is_assumed_of_refused_steps_changes_later_ones(opagate: Opagate, t
     ]
 
     assert [(facts["calls"], facts["denials"]) for facts in calls] == [(1, 1), (2, 0)]
+
+
+def test_own_domains_and_directory_are_those_of_the_configuration_or_of_the_trace(
+    opagate: Opagate, tmp_path: Path, grants: str
+):
+    """A trace that states its own, or none, is decided with these alone."""
+    configuration = tmp_path / "gateway.yaml"
+    configuration.write_text(CONFIGURATION.format(grants=grants), "utf-8")
+    sends = {"effect": "read", "roles": {"/to": "destination"}}
+    one = {
+        "id": "s",
+        "upstreams": {"mail": {"tools": {"read_to": sends}}},
+        "steps": [{"upstream": "mail", "tool": "read_to", "arguments": {"to": f"{n}@corp.example"}} for n in range(2)],
+    }
+    other = {"own_domains": [], "directory": []} | one | {"id": "none"}
+    (tmp_path / "t").write_text(f"{json.dumps(one)}\n{json.dumps(other)}\n", "utf-8")
+
+    done = opagate("replay", str(tmp_path / "t"), "--config", str(configuration), "--json")
+
+    assert done.err == ""
+    steps = [json.loads(line)["facts"] for line in done.out.splitlines()]
+    assert [(facts["destinations"], facts["own_destinations"]) for facts in steps] == [(0, 1), (0, 2), (1, 0), (2, 0)]
+    assert [facts.get("known_destinations") for facts in steps] == [["0@corp.example"], None, None, None]
 
 
 def test_a_bad_trace_is_told_before_anything_is_replayed(opagate: Opagate, tmp_path: Path, grants: str):

@@ -10,8 +10,10 @@ from typing import Any
 
 from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
+from gateway.inspection.inspector import Inspector
 from gateway.model.decision import Decision, Obligation
 from gateway.model.wire import JsonObject
+from gateway.replay.asking import inspector_of
 from gateway.replay.engine import replay
 from tests.requirements import requirement
 from tests.unit.harness import Bench, Upstream, bench, call, result
@@ -24,6 +26,10 @@ SECRET, GIVEN = (
     for seed in (1, 2)
 )
 LABELS = "{effect: write, egress: true, sensitivity: public, roles: {/to: destination, /run: command}}"
+CONTENTS = """
+history: {own_domains: [corp.example]}
+directory: {entries: [eve@evil.example]}
+"""
 TASK = {
     "goal": f"tell ana@corp.example with {GIVEN}",
     "contract": {"destinations": ["bob@corp.example"], "credential_flows": [{"from": "x", "to": "y"}]},
@@ -72,7 +78,7 @@ def written(answer: str) -> Any:
     return {"content": [{"type": "text", "text": answer}]}
 
 
-async def replayed() -> list[JsonObject]:
+async def replayed(inspector: Inspector | None = None) -> list[JsonObject]:
     """What a replay asks policy."""
     steps = (step(f"files/{tool}", arguments, answer) for tool, arguments, answer in CALLS)
     labels = {
@@ -83,7 +89,7 @@ async def replayed() -> list[JsonObject]:
     }
     site = {"audience": "files", "environment": "test", "tools": {"*": labels}}
     one = trace(*steps, task=TASK, upstreams={"files": site})
-    return [outcome.facts async for outcome in replay([one], deciding(decided))]
+    return [outcome.facts async for outcome in replay([one], deciding(decided), inspector=inspector)]
 
 
 def comparable(sessions: list[JsonObject]) -> Any:
@@ -113,3 +119,15 @@ async def test_a_replay_asks_policy_what_the_gateway_asks(tmp_path: Path):
     assert fourth["denials"] == 1
     assert {held["origin"]["kind"] for held in fourth["credentials"]} == {"result"}
     assert "credentials" not in fifth
+
+
+@requirement("replay/as-live")
+async def test_a_replay_knows_all_that_the_configuration_says_of_contents(tmp_path: Path):
+    """Own domains and the directory each change the policy input."""
+    async with bench(tmp_path, Upstream(), CONTENTS, LABELS) as there:
+        asked = comparable(await live(there))
+        known = comparable(await replayed(inspector_of(there.configuration)))
+
+    assert known == asked
+    third = asked[2]
+    assert (third["destinations"], third["known_destinations"], third["ungrounded"]) == (1, ["eve@evil.example"], [])
