@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.history.events import NO_DIGESTS
 from gateway.history.state import MAX_SAID, Known, higher
-from gateway.model.target import Sensitivity
+from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
     from gateway.history.state import TaskState
@@ -31,6 +31,7 @@ class Carried(Struct, frozen=True):
 
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
+    confidential_systems: AbstractSet[System] = frozenset()
     trusted: AbstractSet[int] = NO_DIGESTS
     said: AbstractSet[int] = NO_DIGESTS
     crowded: bool = False
@@ -59,6 +60,7 @@ def _of_one(state: TaskState) -> Carried:
     return Carried(
         state.untrusted,
         state.confidentiality,
+        state.confidential_systems,
         state.trusted,
         state.said.keys(),
         len(state.said) > MAX_SAID,
@@ -89,6 +91,7 @@ def _joined(found: list[Carried]) -> Carried:
     return Carried(
         any(one.untrusted for one in found),
         confidentiality,
+        frozenset(item for one in found for item in one.confidential_systems),
         frozenset(item for one in found for item in one.trusted),
         frozenset(item for one in found for item in one.said),
         any(one.crowded for one in found),

@@ -12,9 +12,9 @@ from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.fields import from_fields, to_fields
 from gateway.history.reach import Undecided
 from gateway.history.state import Known, TaskState
-from gateway.model.target import Sensitivity
+from gateway.model.target import Sensitivity, System
 
-VERSION: Final = 8
+VERSION: Final = 9
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
@@ -36,6 +36,7 @@ def dump(state: TaskState) -> bytes:
     ]
     written["shingles"] = {fingerprint: _pack(digests) for fingerprint, digests in state.shingles.items()}
     written["unkept"] = list(state.unkept)
+    written["confidential_systems"] = [*map(tuple, state.confidential_systems)]
     written["lost"] = list(state.lost)
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
@@ -83,6 +84,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         },
         shingles={fingerprint: frozenset(_unpack(data)) for fingerprint, data in read["shingles"].items()},
         unkept=set(read["unkept"]),
+        confidential_systems={System(*values) for values in read["confidential_systems"]},
         lost=set(read["lost"]),
         sources=set(plain["results"].values()),
         trusted=set(_unpack(read["trusted"])) or NO_DIGESTS,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from gateway.model.target import Effect, Sensitivity
+from gateway.model.target import Effect, Sensitivity, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,10 @@ class Touch(NamedTuple):
     @property
     def reached(self) -> tuple[str, ...]:
         return (self.audience, *self.behind)
+
+    @property
+    def systems(self) -> frozenset[System]:
+        return frozenset(System(name, self.tenant, self.environment) for name in self.reached)
 
 
 class Shown(NamedTuple):
@@ -150,18 +154,16 @@ class Observed(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Something was read outside of an open call, or a part of it. Made by `new_events.read`, which leaves out what is known
-    already.
+    """A reading outside of an open call, or a part of it. Made by `new_events.read`, which leaves out known content.
 
-    `number` is its place among the calls and readings of the task; that of the call, if it is the `late` result of a call
-    of this task. `call` is the id of the call, of this task or another, whose late result it is. `used` are the
-    credentials with which that call was made; `unknown`: nobody remembers the call. All else is as for `Reserved` and
-    `Observed`.
+    `number` is its place among the calls and readings of the task. A `late` result has the number of its call. `call` is the
+    id of the call with this late result, in any task. `touch` has the systems of origin. `used` are the credentials of
+    the call; `unknown`: the gateway has forgotten the call. All else is as for `Reserved` and `Observed`.
     """
 
     number: int
     at: float
-    audience: str
+    touch: Touch
     untrusted: bool = True
     sensitivity: Sensitivity = Sensitivity.PUBLIC
     call: str | None = None
@@ -174,6 +176,10 @@ class Read:
     complete: bool = True
     lost: bool = False
     confirmed: tuple[str, ...] = ()
+
+    @property
+    def audience(self) -> str:
+        return self.touch.audience
 
 
 @dataclass(frozen=True, slots=True)

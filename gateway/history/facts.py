@@ -63,6 +63,7 @@ def facts(
         call_own_destinations=None if whole is None else len(whole.inside - whole.named),
         raises=None if call is None else dict(state.open[call].raises),
         approved=dict(state.approved),
+        confidential_systems=tuple(sorted(state.confidential_systems | carried.confidential_systems, key=repr)),
     )
 
 

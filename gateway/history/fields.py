@@ -159,9 +159,9 @@ def _read(event: Read) -> JsonObject:
     fields: dict[str, Json] = {
         "number": event.number,
         "at": event.at,
-        "audience": event.audience,
         "sensitivity": event.sensitivity.value,
     }
+    _write_touch(fields, event.touch)
     if event.call is not None:
         fields["call"] = event.call
     if not event.untrusted:
@@ -282,7 +282,7 @@ def _read_read(fields: JsonObject) -> Read:
     return Read(
         number=_whole(fields["number"]),
         at=_number(fields["at"]),
-        audience=_text(fields, "audience"),
+        touch=_read_touch(fields),
         untrusted=not fields.get("trusted", False),
         sensitivity=Sensitivity(_text(fields, "sensitivity")),
         call=_optional(fields, "call"),

@@ -33,6 +33,7 @@ from gateway.history.state import (
     Known,
     TaskState,
     higher,
+    is_confidential,
     open_call,
     smallest,
 )
@@ -177,13 +178,13 @@ def _settle(state: TaskState, event: Settled) -> None:
     state.settled += 1
     for system in done.touch.reached:
         state.last[system] = max(state.last.get(system, done.at), done.at)
-    _label(state, done.sensitivity, untrusted=done.untrusted)
+    _label(state, done.touch, done.sensitivity, untrusted=done.untrusted)
 
 
 def _observe(state: TaskState, event: Observed) -> None:
     source = open_call(state, event.call)
     audience = source.touch.audience
-    _label(state, event.sensitivity, untrusted=source.untrusted)
+    _label(state, source.touch, event.sensitivity, untrusted=source.untrusted)
     for shows in event.credentials:
         depth = _depth(state, source.credentials, shows.fingerprint)
         known = Known("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
@@ -199,7 +200,7 @@ def _observe(state: TaskState, event: Observed) -> None:
 def _read(state: TaskState, event: Read) -> None:
     """Of a call that nobody remembers the worst is assumed: that it made the credential, with any others before it."""
     state.number = max(state.number, event.number)
-    _label(state, event.sensitivity, untrusted=event.untrusted)
+    _label(state, event.touch, event.sensitivity, untrusted=event.untrusted)
     for shows in event.credentials:
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
         call = event.number if event.late else None
@@ -254,9 +255,11 @@ def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
     return max((min(known.depth + 1, ENDLESS) if known is not None else 1 for known in others), default=0)
 
 
-def _label(state: TaskState, sensitivity: Sensitivity, *, untrusted: bool) -> None:
+def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrusted: bool) -> None:
     state.untrusted |= untrusted
     state.confidentiality = higher(state.confidentiality, sensitivity)
+    if is_confidential(sensitivity):
+        state.confidential_systems = _grown(state.confidential_systems, source.systems)
 
 
 def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:

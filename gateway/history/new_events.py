@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.history.carried import NOTHING
-from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch
+from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch, touch_of
 from gateway.history.reach import own_numbers, raised
 from gateway.history.state import (
     MAX_CREDENTIALS,
@@ -25,6 +25,7 @@ from gateway.history.state import (
     MAX_UTTERED_IN_CALL,
     TaskState,
     higher,
+    is_confidential,
     open_call,
     smallest,
 )
@@ -151,7 +152,7 @@ def read(
     return Read(
         number,
         round(at, 3),
-        target.audience,
+        touch_of(target)._replace(write=False),
         untrusted,
         source.sensitivity,
         call=None if past_call is None else past_call.call,
@@ -170,18 +171,19 @@ def read(
 def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Return whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
-        untrusted, audience, links = event.untrusted, event.audience, NO_DIGESTS
+        untrusted, source, links = event.untrusted, event.touch, NO_DIGESTS
     else:
         reservation = open_call(state, event.call)
-        untrusted, audience, links = reservation.untrusted, reservation.touch.audience, event.links
+        untrusted, source, links = reservation.untrusted, reservation.touch, event.links
     return not (
         event.tokens
         or event.credentials
         or event.lost
         or event.confirmed
         or links
-        or (untrusted and not (state.untrusted and (event.complete or audience in state.unkept)))
+        or (untrusted and not (state.untrusted and (event.complete or source.audience in state.unkept)))
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
+        or (is_confidential(event.sensitivity) and not source.systems <= state.confidential_systems)
     )
 
 

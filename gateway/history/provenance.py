@@ -229,6 +229,7 @@ class Provenance:
         yield "labels/confidentiality", read["confidentiality"]
         yield "labels", [cause for causes in read.values() for cause in causes]
         yield "ungrounded", read["untrusted"]
+        yield "confidential_systems", [*self._confidential()]
         for index, fact in enumerate(known.credentials or ()):
             parts = self._carried_parts(fact.sighting) if fact.sighting.form == FORM else ()
             yield f"credentials/{index}", [*self._credential(fact.sighting.fingerprint), *parts]
@@ -240,6 +241,11 @@ class Provenance:
 
     def _readers(self, label: str) -> list[Cause]:
         return [Cause(marks.read[label], _READ[label]) for marks in self._all_marks() if label in marks.read]
+
+    def _confidential(self) -> Iterator[Cause]:
+        for marks in self._all_marks():
+            for system, mark in marks.confidential.items():
+                yield Cause(mark, f"was the first to read something confidential from {system.audience}")
 
     def _result(self, number: int) -> Mark | None:
         """Return the call that showed a result. Those of earlier tasks are numbered below zero (`carried`)."""

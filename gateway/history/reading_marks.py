@@ -13,6 +13,7 @@ from gateway.history.fields import from_fields, verdict_of
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
+from gateway.model.target import System
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
@@ -49,6 +50,8 @@ class ReadingMarks:
         self.unkept: dict[str, Mark] = {}
         self.read: dict[str, Mark] = {}
         """Label → the call that first read so."""
+        self.confidential: dict[System, Mark] = {}
+        """System → the call that first read something confidential from it."""
 
     def take(self, entry: JsonObject) -> None:
         """Fold an entry of the task. Raises what a damaged entry raises."""
@@ -138,6 +141,8 @@ class ReadingMarks:
         state = self.state
         untrusted, confidentiality = state.untrusted, state.confidentiality
         self.fold(event)
+        for system in state.confidential_systems - self.confidential.keys():
+            self.confidential[system] = mark
         if state.untrusted and not untrusted:
             self.read["untrusted"] = mark
         if state.confidentiality is not confidentiality:

@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.reach import Undecided
-from gateway.model.target import Sensitivity
+from gateway.model.target import Sensitivity, System
 
 MAX_TOKENS: Final = 32_768
 """Words of untrusted results kept apart: some eighty results of 4 KB. Each takes about 130 bytes."""
@@ -151,6 +151,8 @@ class TaskState:
 
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
+    confidential_systems: Grown[System] = frozenset()
+    """Systems that something confidential was read from, or may have been: all behind an aggregator."""
 
     @property
     def concerns_caller(self) -> bool:
@@ -168,6 +170,10 @@ def open_call(state: TaskState, call: str) -> Reserved:
 
 def higher(one: Sensitivity, other: Sensitivity) -> Sensitivity:
     return one if _RANK[one] >= _RANK[other] else other
+
+
+def is_confidential(sensitivity: Sensitivity) -> bool:
+    return _RANK[sensitivity] >= _RANK[Sensitivity.CONFIDENTIAL]
 
 
 def smallest(tokens: frozenset[int], room: int) -> frozenset[int]:

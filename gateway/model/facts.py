@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.model.content import Sighting
-from gateway.model.target import Sensitivity
+from gateway.model.target import Sensitivity, System
 from gateway.model.task import Task
 
 
@@ -74,6 +74,8 @@ class SessionFacts:
     """The numbers that this call raises, by the name of their limit, and how far."""
     approved: Mapping[str, int] = field(default_factory=dict[str, int])
     """The numbers up to which a person approved a limit for the task."""
+    confidential_systems: tuple[System, ...] = ()
+    """The systems that the task has read something confidential from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.model.wire import Json, JsonObject
 
@@ -36,6 +36,14 @@ class Role(StrEnum):
     CONTENT = "content"
     SELECTOR = "selector"
     AMOUNT = "amount"
+
+
+class System(NamedTuple):
+    """A system and where it belongs. One audience in two tenants is two systems."""
+
+    audience: str
+    tenant: str | None = None
+    environment: str | None = None
 
 
 class Pin(StrEnum):

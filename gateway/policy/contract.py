@@ -185,6 +185,14 @@ class ReadLabels(Closed):
     confidentiality: Sensitivity
 
 
+class System(Closed):
+    """A system and where it belongs, as in the properties of a resource."""
+
+    audience: str
+    tenant: str | UnsetType = UNSET
+    environment: str | UnsetType = UNSET
+
+
 class Session(Closed):
     """The facts of the task, the call under decision included. A fact that is not known is absent."""
 
@@ -211,6 +219,7 @@ class Session(Closed):
     call_own_destinations: Count | UnsetType = UNSET
     raises: dict[str, Count] | UnsetType = UNSET
     approved: dict[str, Count] | UnsetType = UNSET
+    confidential_systems: list[System] | UnsetType = UNSET
 
 
 class Input(Closed):

@@ -18,7 +18,7 @@ from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
-from gateway.model.target import Target
+from gateway.model.target import System, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import Json, JsonObject
 
@@ -220,9 +220,14 @@ def session(facts: SessionFacts) -> JsonObject:
         "call_own_destinations": facts.call_own_destinations or None,
         "raises": facts.raises,
         "approved": facts.approved or None,
+        "confidential_systems": [*map(_system, facts.confidential_systems)] or None,
     }
     described.update((name, value) for name, value in plain.items() if value is not None)
     return described
+
+
+def _system(system: System) -> JsonObject:
+    return {name: value for name, value in system._asdict().items() if value is not None}
 
 
 def _credential(fact: CredentialFact) -> JsonObject:

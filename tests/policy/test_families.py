@@ -73,6 +73,13 @@ _CREDENTIALS: list[Any] = [
     [{**_HELD, "role": "content"}, {**_HELD, "minted_in_task": True}],
     [{}],
 ]
+_SYSTEMS: list[Any] = [
+    [{"audience": "files"}],
+    [{"audience": "files", "environment": "demo"}],
+    [{"audience": "files", "tenant": "demo", "environment": "demo"}],
+    [{"audience": "mail"}],
+    [{"audience": "files"}, {"audience": "mail"}],
+]
 _CONTRACTS: list[Any] = [
     {"credential_flows": [], "limits": {}},
     {"credential_flows": [{"from": "mail", "to": "files"}], "limits": {"audiences": 5, "calls": 3}},
@@ -102,6 +109,7 @@ FACTS: dict[str, list[Any]] = {
     "/session/credentials": [*_CREDENTIALS, *_ODD],
     "/session/ungrounded": [*_PLACES, *_ODD],
     "/session/followed": [*_PLACES, *_ODD],
+    "/session/confidential_systems": [[], *_SYSTEMS, *_ODD],
     "/session/labels/untrusted": [True, False, *_ODD],
     "/session/labels/confidentiality": ["public", "internal", "confidential", "restricted", *_ODD],
     "/context/task/contract": [*_CONTRACTS, *_ODD],

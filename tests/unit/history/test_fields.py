@@ -57,11 +57,11 @@ EVENTS: tuple[Event, ...] = (
         lost=True,
         links=frozenset({3, 2**64 - 1}),
     ),
-    Read(4, 12.5, "a"),
+    Read(4, 12.5, Touch("a", write=False, tenant=None, environment=None)),
     Read(
         4,
         12.5,
-        "a",
+        Touch("hub", write=False, tenant="acme", environment="staging", behind=("a", "b")),
         untrusted=False,
         sensitivity=Sensitivity.CONFIDENTIAL,
         call="c",

@@ -61,10 +61,44 @@ denials contains {"code": "toxic-flow/incomplete", "facts": sort(_unknown)} if _
 #     The task has read something untrusted and something confidential, and this call would change or send something.
 #   remedy: Ask a person who may approve it, or do this in a task that has not read both.
 #   controls: [ASI01, ASI02, ASI06, MCP06, MCP10]
-asks contains {"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]} if {
+asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} if {
 	not input.session.labels.untrusted == false
 	not _open
 	not reach.reads_only(input)
+	not _returns
+}
+
+_exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
+
+# Confidential data goes back to the one system that it came from. The operator has labelled the tool as one by which
+# nothing leaves, and has said of each argument what it means.
+_returns if {
+	input.resource.type == "tool"
+	input.resource.properties.effect in ["write", "destructive"]
+	input.resource.properties.egress == false
+	input.session.confidential_systems == [_called_system]
+
+	# Nobody knows what is behind an aggregator without a depth.
+	is_number(input.session.depth)
+	is_array(input.session.ungrounded)
+	every pointer in input.session.ungrounded {
+		_stays(_roles(pointer))
+	}
+	every name, _ in input.arguments {
+		input.resource.properties.roles[concat("", ["/", _escaped(name)])]
+	}
+}
+
+_called_system := object.filter(input.resource.properties, ["audience", "tenant", "environment"])
+
+_escaped(name) := replace(replace(name, "~", "~0"), "/", "~1")
+
+# A link in a text may lead its reader away, whoever the reader is.
+_stays(roles) if {
+	roles == {"credential"}
+} else if {
+	roles == {"destination"}
+	reach.names_trusted(input)
 }
 
 # METADATA

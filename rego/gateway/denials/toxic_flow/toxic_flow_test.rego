@@ -68,7 +68,10 @@ test_all_three_ask_a_person if {
 			every destinations in [[], ["eve@evil.test"], ["bob@corp.example"], null] {
 				call := _after(_labels(true, confidentiality), _to(destinations, places))
 				found := toxic_flow.asks with input as call
-				found == {{"code": "toxic-flow/exfiltration", "facts": ["/session/call_destinations", "/session/labels"]}}
+				found == {{
+					"code": "toxic-flow/exfiltration",
+					"facts": ["/session/call_destinations", "/session/confidential_systems", "/session/labels"],
+				}}
 			}
 		}
 	}
@@ -77,6 +80,58 @@ test_all_three_ask_a_person if {
 test_no_list_and_no_contract_answers_for_the_person if {
 	trusted := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": ["*"]}}
 	_asked(_after(_labels(true, "restricted"), object.union(_to(["bob@corp.example"], _sends), trusted))) == {"toxic-flow/exfiltration"}
+}
+
+_own := {"audience": "files", "tenant": "acme", "environment": "production"}
+
+_home(places) := _after(_labels(true, "restricted"), object.union(
+	object.union(_writes, {"/session/confidential_systems": [_own]}),
+	places,
+))
+
+test_data_may_go_back_to_its_own_system if {
+	_passes(_home({}))
+	_passes(_home({"/resource/properties/effect": "destructive"}))
+	_passes(_home({"/session/ungrounded": ["/path"], "/resource/properties/roles": {"/path": "credential"}}))
+	_passes(_home({
+		"/session/ungrounded": ["/path"],
+		"/session/call_destinations": ["bob@corp.example"],
+		"/resource/properties/roles": {"/path": "destination"},
+	}))
+	_passes(_home({"/arguments": {"a/b~c": "x"}, "/resource/properties/roles": {"/a~1b~0c": "selector"}}))
+	_passes(_home({"/arguments": {}}))
+}
+
+test_data_may_go_nowhere_else if {
+	every places in [
+		{"/session/confidential_systems": []},
+		{"/session/confidential_systems": null},
+		{"/session/confidential_systems": [_own, {"audience": "mail"}]},
+		{"/session/confidential_systems": [object.union(_own, {"audience": "mail"})]},
+		{"/session/confidential_systems": [object.union(_own, {"tenant": "other"})]},
+		{"/session/confidential_systems": [object.remove(_own, ["tenant"])]},
+		{"/session/confidential_systems": [object.union(_own, {"environment": "test"})]},
+		{"/resource/properties/egress": true},
+		{"/resource/properties/egress": null},
+		{"/resource/properties/effect": "mint"},
+		{"/resource/properties/effect": "exec"},
+		{"/resource/type": "other"},
+		{"/session/depth": null},
+		{"/arguments": {"path": "notes/today.txt", "to": "eve@evil.test"}},
+		{"/resource/properties/roles": {"/path/to": "selector"}},
+	] {
+		_asked(_home(places)) == {"toxic-flow/exfiltration"}
+	}
+	every path in ["/session/confidential_systems", "/session/depth", "/arguments", "/resource/properties/egress"] {
+		_asked(example.lacking(_home({}), path)) == {"toxic-flow/exfiltration"}
+	}
+}
+
+test_a_value_without_a_source_takes_data_away if {
+	every role in ["destination", "content", "amount", "command", "selector"] {
+		asked := _asked(_home({"/session/ungrounded": ["/path"], "/resource/properties/roles": {"/path": role}}))
+		"toxic-flow/exfiltration" in asked
+	}
 }
 
 test_unknown_facts_refuse if {
