@@ -245,6 +245,7 @@ _UNREADABLE: Final = dict.fromkeys(map(ord, "\ufffd%"), " ")
 _SHORTEST_GENERATED: Final = 8
 _SHORT_WORD: Final = 11
 _DIGITS: Final = 10
+_SHORTEST_NUMBER: Final = 6
 _LONG_NUMBER: Final = 20
 """Digits of the shortest token without letters, under a name that says what it opens and under any other."""
 _LONGEST: Final = 4_096
@@ -319,6 +320,11 @@ def _is_token(value: str, *, mixed: bool, digits: int) -> bool:
     if value.isdigit():
         return len(value) >= digits and (len(value) >= _LONG_NUMBER or _TIME.fullmatch(value) is None)
     return len(value) >= 8 and mixed and len(value.split()) == 1 and _IDENTIFIER.fullmatch(value) is None
+
+
+def is_short_number(value: str) -> bool:
+    """Return whether a text in quotes may be a token of few digits. A number without quotes is a count or a duration."""
+    return value.isascii() and value.isdigit() and _SHORTEST_NUMBER <= len(value) < _DIGITS and not placeholder(value)
 
 
 def _is_phrase(value: str) -> bool:
