@@ -11,6 +11,7 @@ package gateway.denials.argument
 import data.gateway.lib.hosts
 import data.gateway.lib.paths
 import data.gateway.lib.pointers
+import data.gateway.lib.reach
 
 # METADATA
 # title: What refuses the call, or a person has to approve
@@ -44,14 +45,18 @@ denials contains {"code": "argument/malformed", "facts": ["/arguments"]} if not 
 
 # METADATA
 # title: A path climbs out of where it starts
+# description: |
+#   A tool that only reads may get a folder above, and no other text: `cd ..`. With a name, `..` leads to a place that
+#   nobody named, also if the name stands in another argument.
 # custom:
 #   code: argument/path-traversal
 #   message: An argument holds a path that climbs out of the folder that it starts in.
 #   remedy: Send the path in its plain form, without `..` and without encoded slashes or dots.
 #   controls: [ASI02, MCP05]
 asks contains {"code": "argument/path-traversal", "facts": [pointer]} if {
-	some [pointer, text] in _places
+	some [pointer, text, role] in _places
 	paths.traverses(text)
+	not _only_climbs(role, text)
 }
 
 # METADATA
@@ -186,19 +191,33 @@ _hidden := concat("", [
 
 # Every text that says where something is or goes and that could be trouble, with its place. A destination may be a
 # bare host; a selector has to look like a URL or like more than a plain path.
-_places contains [concat("", ["/arguments", pointer]), text] if {
+_places contains [concat("", ["/arguments", pointer]), text, role] if {
 	some pointer, role in input.resource.properties.roles
 	role in ["destination", "selector"]
 	some text in pointers.texts(input.arguments, pointer)
 	_notable(role, text)
 }
 
-_places contains ["/resource/id", uri] if {
+_places contains ["/resource/id", uri, "uri"] if {
 	input.resource.type == "resource"
 	uri := substring(input.resource.id, count(input.resource.properties.upstream) + 1, -1)
 }
 
-_addresses contains [pointer, hosts.address(text)] if some [pointer, text] in _places
+_addresses contains [pointer, hosts.address(text)] if some [pointer, text, _] in _places
+
+_only_climbs(role, text) if {
+	role == "selector"
+	paths.only_climbs(text)
+	reach.reads_only(input)
+	every value in [value | walk(pointers.opened(input.arguments), [_, value])] {
+		not _is_other_text(value)
+	}
+}
+
+_is_other_text(value) if {
+	is_string(value)
+	not paths.only_climbs(value)
+}
 
 _notable(role, text) if {
 	role == "destination"

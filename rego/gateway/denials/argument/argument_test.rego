@@ -46,6 +46,38 @@ test_paths_do_not_climb if {
 	}
 }
 
+test_a_folder_above_is_named_only_to_be_read if {
+	every text in ["..", "../..", "../"] {
+		_codes("selector", text) == set()
+		_codes("destination", text) == {"argument/path-traversal"}
+	}
+	every text in ["../x", "a/..", "..\\..", "%2e%2e", "..%2f..", "\uff0e\uff0e", "x/../..", "/..", "..\u0000"] {
+		_codes("selector", text) == {"argument/path-traversal"}
+	}
+	every other in ["passwd", "w", ["passwd"], {"deep": "passwd"}, "[\"passwd\"]"] {
+		found := _denials(example.changed({
+			"/resource/properties/roles": {"/x": "selector"},
+			"/arguments": {"x": "..", "name": other},
+		}))
+		example.codes(found) == {"argument/path-traversal"}
+	}
+	shown := _denials(example.changed({
+		"/resource/properties/roles": {"/x": "selector"},
+		"/arguments": {"x": "..", "all": true, "depth": 2},
+	}))
+	shown == set()
+	every change in [
+		{"/resource/properties/effect": "write"},
+		{"/resource/properties/effect": "destructive"},
+		{"/resource/properties/effect": "exec"},
+		{"/resource/properties/egress": true},
+	] {
+		call := {"/resource/properties/roles": {"/x": "selector"}, "/arguments": {"x": ".."}}
+		found := _denials(example.changed(object.union(call, change)))
+		example.codes(found) == {"argument/path-traversal"}
+	}
+}
+
 test_destinations_are_not_internal if {
 	every text in [
 		"http://127.0.0.1/", "http://169.254.169.254/latest", "http://[::1]/", "http://[::ffff:7f00:1]/", "localhost",
@@ -151,7 +183,7 @@ test_texts_that_only_seem_plain_do_not if {
 		_codes("destination", [text]) == {code}
 		_codes("destination", ["bob@example.com", text]) == {code}
 	}
-	every text in ["a/../b", "..", "../x", "a/..", "a/%2e%2e/b", "a/./../b"] {
+	every text in ["a/../b", "../x", "a/..", "a/%2e%2e/b", "a/./../b"] {
 		_codes("selector", text) == {"argument/path-traversal"}
 	}
 	_codes("selector", "//localhost/a") == {"argument/internal-address"}

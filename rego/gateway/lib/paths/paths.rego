@@ -30,6 +30,11 @@ traverses(text) if {
 	regex.match(_climbing, text)
 }
 
+# METADATA
+# title: The text is a folder above where it starts, in its plain form
+# description: Nothing but `..`, as often as it stands there, and `/` between.
+only_climbs(text) if regex.match(`^\.\.(/\.\.)*/?$`, text)
+
 _climbing := concat("", [
 	`(?i)(^|[?&=:]|`, _slash, `)(`, _dot, `){2} *($|[?&#;]|`, _slash, `)`,
 	`|[\x00\x{2025}\x{fe30}]|%(25)*00`,

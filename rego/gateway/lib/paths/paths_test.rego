@@ -29,6 +29,19 @@ test_texts_that_climb if {
 	}
 }
 
+test_a_folder_above_is_named_by_nothing_else if {
+	every text in ["..", "../", "../..", "../../../"] {
+		paths.only_climbs(text)
+		paths.traverses(text)
+	}
+	every text in [
+		"", ".", "...", "../a", "a/..", "./..", "/..", "..//..", "..\\..", "%2e%2e", ".. ", "..\n", "..;/", "..\u0000", "\u2025",
+		"\uff0e\uff0e", "..,..", "../~", "../*", "../.",
+	] {
+		not paths.only_climbs(text)
+	}
+}
+
 test_texts_that_do_not if {
 	every text in ["", "a/b.txt", "main..dev", "a..", "..a", "...", "https://a.example/?q=%2Fhome", "50% off", "1.2"] {
 		not paths.traverses(text)
