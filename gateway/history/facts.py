@@ -53,6 +53,7 @@ def facts(
         own_destinations=_count(state, state.inside),
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
         known_destinations=() if whole is None else tuple(sorted(whole.known_destinations)),
+        named_accounts=() if whole is None else tuple(sorted(whole.accounts)),
         depth=depth,
         spread=_spread(state, carried),
         credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),

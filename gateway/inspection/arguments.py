@@ -126,6 +126,7 @@ def analyse(
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
         known_destinations=frozenset(authority.known),
+        accounts=_accounts(given, text),
         tokens=tokens,
         complete=authority.complete and whole and seen_whole,
         links={} if link is None else {link[0]: digest(link[1], key)},
@@ -137,6 +138,14 @@ def analyse(
         named=frozenset(authority.named),
         inside=frozenset(authority.inside),
     )
+
+
+def _accounts(given: Grounds, text: str) -> frozenset[str]:
+    """Return the accounts that the goal gives to log in as, as far as a text has them."""
+    if not given.accounts:
+        return given.accounts
+    lowered = folded(text)
+    return frozenset(account for account in given.accounts if account in lowered)
 
 
 def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> frozenset[int] | None:

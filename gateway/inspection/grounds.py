@@ -16,6 +16,7 @@ from typing import Final
 from gateway.inspection import dates
 from gateway.inspection.destinations import distinct, listed, texts
 from gateway.inspection.directory import EMPTY, Directory
+from gateway.inspection.goal_accounts import accounts_of
 from gateway.inspection.normal import Destination, DestinationKind, folded, normalise
 from gateway.inspection.own_words import parts_of
 from gateway.inspection.words import ACCOUNTS, PHONES, amount, encoded, mentions, two_readings
@@ -111,6 +112,8 @@ class Grounds:
     contracted: frozenset[str]
     parts: frozenset[bytes]
     """Parts of the words of the goal and of the contract's destinations."""
+    accounts: frozenset[str] = frozenset()
+    """Names of the accounts that the goal gives to log in as, in lower case."""
     directory: Directory = field(default=EMPTY, repr=False)
 
     def hold(self, value: Json, role: Role, limit: int) -> bool:
@@ -209,6 +212,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
         days=dates.days(text),
         contracted=distinct(contracted or ()),
         parts=parts_of("\n".join((text, *(contracted or ())))),
+        accounts=accounts_of(text),
         directory=directory,
     )
 

@@ -61,6 +61,8 @@ class CallContent(Struct, frozen=True):
     """The pointers in `authority` whose values stand in the task's goal or contract, or in the operator's directory."""
     known_destinations: frozenset[str] = frozenset()
     """Those of `destinations` that the operator's directory has."""
+    accounts: frozenset[str] = frozenset()
+    """Names in the arguments of accounts that the task's goal gives to log in as, in lower case."""
     tokens: frozenset[int] = frozenset()
     """Digests of the distinctive words in all arguments, as far as they are wanted (`Relevance.words`)."""
     complete: bool = True

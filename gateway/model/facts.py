@@ -57,6 +57,8 @@ class SessionFacts:
     """The normalised destinations of this call."""
     known_destinations: tuple[str, ...] = ()
     """Those of them that the operator's directory has."""
+    named_accounts: tuple[str, ...] = ()
+    """Names in this call of accounts that the goal gives to log in as, in lower case."""
     depth: int | None = None
     """Delegation depth plus aggregator hops; unknown for an undeclared aggregator."""
     spread: int | None = None

@@ -207,6 +207,7 @@ class Session(Closed):
     destinations: Count | UnsetType = UNSET
     call_destinations: list[str] | UnsetType = UNSET
     known_destinations: list[str] | UnsetType = UNSET
+    named_accounts: list[str] | UnsetType = UNSET
     depth: Count | UnsetType = UNSET
     spread: Count | UnsetType = UNSET
     credentials: list[Credential] | UnsetType = UNSET

@@ -210,6 +210,7 @@ def session(facts: SessionFacts) -> JsonObject:
         "destinations": facts.destinations,
         "call_destinations": facts.call_destinations,
         "known_destinations": facts.known_destinations or None,
+        "named_accounts": facts.named_accounts or None,
         "depth": facts.depth,
         "spread": facts.spread,
         "ungrounded": facts.ungrounded,

@@ -63,7 +63,8 @@ def _with_destinations(explanation: Explanation, call: Call, task: Task, inspect
     if len(names) != explanation.destinations:
         return explanation.facts
     known = tuple(sorted(content.known_destinations))
-    return replace(explanation.facts, call_destinations=names, known_destinations=known)
+    accounts = tuple(sorted(content.accounts))
+    return replace(explanation.facts, call_destinations=names, known_destinations=known, named_accounts=accounts)
 
 
 def _missing(entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts) -> Iterator[str]:

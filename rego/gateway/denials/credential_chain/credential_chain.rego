@@ -168,8 +168,8 @@ asks contains {"code": "credential-chain/mint", "facts": ["/resource/properties/
 # title: A login as somebody else
 # custom:
 #   code: credential-chain/identity-switch
-#   message: The call logs in as somebody else than the user of the task.
-#   remedy: Log in as the user whom the task is for, or ask a person who may approve it.
+#   message: The call logs in as somebody else than the user of the task, and the goal does not give this account.
+#   remedy: Log in as the user whom the task is for, or as the account that the goal gives, or ask a person.
 #   controls: [ASI03, NHI9, NHI10, MCP02]
 asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/", ["/arguments", name])]} if {
 	_logs_in
@@ -330,8 +330,18 @@ _login_names contains letters.folded(name) if {
 }
 
 _own_name(call, value) if {
+	letters.lowered(_name(value)) == letters.lowered(call.subject.properties.user.id)
+} else if {
+	name := letters.lowered(_name(value))
+	some account in call.session.named_accounts
+	name == letters.lowered(account)
+}
+
+_name(value) := value if {
 	is_string(value)
-	letters.lowered(value) == letters.lowered(call.subject.properties.user.id)
+} else := format_int(value, 10) if {
+	is_number(value)
+	value == floor(value)
 }
 
 _facts(i, held) := [concat("", ["/arguments", held.pointer]), _index(i)] if {

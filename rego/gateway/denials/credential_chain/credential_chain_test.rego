@@ -350,6 +350,20 @@ test_a_login_as_oneself_passes if {
 	_passes(reads)
 }
 
+test_a_login_as_an_account_of_the_goal_passes if {
+	accounts := {"op": "add", "path": "/session/named_accounts", "value": ["usr001", "42"]}
+	every user in ["USR001", "usr001", 42] {
+		_passes(json.patch(_login("login", {"user": user}), [accounts]))
+	}
+	_passes(json.patch(_login("login", {"as": "{\"user\": \"USR001\"}"}), [accounts]))
+	every user in ["USR002", "USR0011", "usr001 ", 42.5, 421, null, ["USR001"], {"id": "USR001"}] {
+		_asked(json.patch(_login("login", {"user": user}), [accounts])) == {"credential-chain/identity-switch"}
+	}
+	both := json.patch(_login("login", {"user": "USR001", "as": {"user": "root"}}), [accounts])
+	found := credential_chain.asks with input as both
+	found == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/as"]}}
+}
+
 test_a_tool_that_makes_credentials_of_others_asks if {
 	places := {"/resource/properties/effect": "mint", "/arguments": {"user": "root", "key": "x"}}
 	_asked(example.changed(places)) == {"credential-chain/mint"}
