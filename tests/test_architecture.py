@@ -72,6 +72,7 @@ PURE = (
     "gateway.inspection.caller_tokens",
     "gateway.inspection.common_words",
     "gateway.inspection.concealment",
+    "gateway.inspection.declared_effects",
     "gateway.inspection.destinations",
     "gateway.inspection.outside_arguments",
     "gateway.inspection.grounds",

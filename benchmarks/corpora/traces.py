@@ -14,6 +14,8 @@ import yaml
 from benchmarks.corpora.installed import Recording
 
 AGENT: Final = "spiffe://bench/agent"
+_PERSON: Final = {"id": "person", "issuer": "https://idp.bench.example"}
+"""A person who has read goal and contract, and approved the task before its first call."""
 
 Catalogue = Mapping[str, Any]
 """Upstream → its audience, trust and tools, each tool with its labels, as in gateway.yaml."""
@@ -56,7 +58,7 @@ def name_of(item: Recording) -> str:
 
 
 def declare_contract(item: Recording, tools: Catalogue, where: Mapping[str, str]) -> dict[str, Any]:
-    """Return the contract of a caller who knows which systems and tools the user's own task needs, and nothing else.
+    """Return the contract of a caller who knows which systems, tools and lasting effects the user's own task needs.
 
     No value of an argument is in it: a caller declares a task before anything is read.
     """
@@ -70,6 +72,10 @@ def declare_contract(item: Recording, tools: Catalogue, where: Mapping[str, str]
             "audiences": len(audiences),
             "audiences_in_window": len(audiences),
             "write_audiences": len(written),
+        },
+        "effects": {
+            effect: sorted(f"{where[tool]}/{tool}" for tool in used if _labels(tool, tools, where)["effect"] == effect)
+            for effect in ("destructive", "mint")
         },
     }
 
@@ -85,7 +91,7 @@ def make_trace(
     """Return one task as a trace: its goal is the user's prompt. `steps` stand last, as the format wants."""
     used = sorted({where[step["tool"]] for step in item["steps"]})
     user = {"user": item["as"]} if item.get("as") else {}
-    declared = {} if contract is None else {"contract": contract}
+    declared = {} if contract is None else {"contract": contract, "approved_by": [_PERSON]}
     return {
         "id": name_of(item),
         "task": {"goal": item["goal"], "agent": AGENT, **user, **declared},

@@ -60,6 +60,7 @@ def facts(
         labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
         ungrounded=None if whole is None else _ungrounded(state, whole, carried),
         followed=None if whole is None else _followed(state, whole),
+        unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
         approvals_used=state.approvals,
         call_own_destinations=None if whole is None else len(whole.inside - whole.named),
         raises=None if call is None else dict(state.open[call].raises),
@@ -191,6 +192,39 @@ def _ungrounded(state: TaskState, content: CallContent, carried: Carried) -> tup
             and not all(any(digest in known for known in grounds) for digest in digests)
         )
     )
+
+
+def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carried) -> tuple[str, ...] | None:
+    """Return the pointers of values without a source, for a call with a declared lasting effect.
+
+    Sources are the goal, the contract, the directory, trusted results and approvals. The called system is one if its result was
+    the first untrusted one with the value.
+    """
+    if content.unnamed is None:
+        return None
+    grounds = (state.trusted, state.endorsed, carried.trusted)
+    audience = state.open[call].touch.audience
+    return tuple(
+        sorted(
+            pointer
+            for pointer, digests in content.unnamed.items()
+            if not all(
+                any(digest in known for known in grounds) or _is_shown_by(audience, digest, state, carried)
+                for digest in digests
+            )
+        )
+    )
+
+
+def _is_shown_by(audience: str, word: int, state: TaskState, carried: Carried) -> bool:
+    """Return whether a system showed a word before any other untrusted system did, and the task did not say it first.
+
+    Results after a call with more words than are kept do not count.
+    """
+    number = state.tokens.get(word)
+    if number is None or word in state.uttered or word in carried.uttered or word in carried.tokens or carried.wordy:
+        return False
+    return state.results.get(number) == audience and number < (state.wordy or ENDLESS)
 
 
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from gateway.inspection import followable_links
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.finding import Finding, Inspection, Known
 from gateway.inspection.credentials.ordinary import is_ordinary
+from gateway.inspection.declared_effects import unnamed_values
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
 from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.encoded_text import decoded
@@ -137,6 +138,7 @@ def analyse(
         pieces=pieces,
         named=frozenset(authority.named),
         inside=frozenset(authority.inside),
+        unnamed=unnamed_values(call, contract, given, key),
     )
 
 

@@ -87,6 +87,9 @@ class CallContent(Struct, frozen=True):
     """Those of `destinations` that the goal or the contract names."""
     inside: frozenset[int] = frozenset()
     """Those of `destinations` in the operator's own domains."""
+    unnamed: Mapping[str, frozenset[int]] | None = None
+    """Pointer of each argument without a role of authority → digests of its values that neither goal, contract nor
+    directory name; `None` for a call whose effect the contract does not declare."""
 
 
 class Relevance(NamedTuple):

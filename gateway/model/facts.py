@@ -69,6 +69,8 @@ class SessionFacts:
     """Pointers of authority-bearing arguments whose values came from no trusted source."""
     followed: tuple[str, ...] | None = None
     """Pointers of destinations that are links which the task was pointed at, and all that the call says."""
+    unsourced: tuple[str, ...] | None = None
+    """Pointers of the values that a call with a declared lasting effect got from no source; `None` for any other call."""
     approvals_used: int | None = None
     call_own_destinations: int | None = None
     """How many destinations of this call are inside of own domains, without the named ones."""

@@ -20,6 +20,16 @@ class Contract:
     destinations: tuple[str, ...] | None = None
     credential_flows: tuple[tuple[str, str], ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    effects: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """`destructive` or `mint` → patterns of the tools that the task needs for it. It counts once a person approved the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskApprover:
+    """A person who approved a task as it was declared, with its contract."""
+
+    id: str
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +45,4 @@ class Task:
     tenant: str | None = None
     environment: str | None = None
     contract: Contract | None = None
+    approved_by: tuple[TaskApprover, ...] = ()

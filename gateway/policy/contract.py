@@ -102,14 +102,29 @@ class Flow(Closed):
     to: str
 
 
+class DeclaredEffects(Closed):
+    """Lasting effects of the task, each with patterns of tools."""
+
+    destructive: list[str] | UnsetType = UNSET
+    mint: list[str] | UnsetType = UNSET
+
+
 class TaskContract(Closed):
-    """What a declared task may at most do. An absent list narrows nothing."""
+    """Bounds of a declared task. An absent list narrows nothing. `effects` count once the task is approved."""
 
     credential_flows: list[Flow]
     limits: dict[str, Count]
     audiences: list[str] | UnsetType = UNSET
     tools: list[str] | UnsetType = UNSET
     destinations: list[str] | UnsetType = UNSET
+    effects: DeclaredEffects | UnsetType = UNSET
+
+
+class TaskApprover(Closed):
+    """A person who approved the task as it was declared."""
+
+    id: Text
+    issuer: Text
 
 
 class Task(Closed):
@@ -122,6 +137,7 @@ class Task(Closed):
     tenant: str | UnsetType = UNSET
     environment: str | UnsetType = UNSET
     contract: TaskContract | UnsetType = UNSET
+    approved_by: list[TaskApprover] | UnsetType = UNSET
 
 
 class Approver(Closed):
@@ -214,6 +230,7 @@ class Session(Closed):
     labels: ReadLabels | UnsetType = UNSET
     ungrounded: list[str] | UnsetType = UNSET
     followed: list[str] | UnsetType = UNSET
+    unsourced: list[str] | UnsetType = UNSET
     approvals_used: Count | UnsetType = UNSET
     unnamed_destinations: Count | UnsetType = UNSET
     own_destinations: Count | UnsetType = UNSET

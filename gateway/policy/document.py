@@ -171,6 +171,8 @@ def _task(task: Task) -> JsonObject:
         described["environment"] = task.environment
     if task.contract is not None:
         described["contract"] = _contract(task.contract)
+    if task.approved_by:
+        described["approved_by"] = [{"id": approver.id, "issuer": approver.issuer} for approver in task.approved_by]
     return described
 
 
@@ -185,6 +187,8 @@ def _contract(contract: Contract) -> JsonObject:
         described["tools"] = contract.tools
     if contract.destinations is not None:
         described["destinations"] = contract.destinations
+    if contract.effects:
+        described["effects"] = contract.effects
     return described
 
 
@@ -215,6 +219,7 @@ def session(facts: SessionFacts) -> JsonObject:
         "spread": facts.spread,
         "ungrounded": facts.ungrounded,
         "followed": facts.followed,
+        "unsourced": facts.unsourced,
         "approvals_used": facts.approvals_used,
         "unnamed_destinations": facts.unnamed_destinations,
         "own_destinations": facts.own_destinations,

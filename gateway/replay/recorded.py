@@ -216,9 +216,12 @@ def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
             **{name: contract[name] for name in ("audiences", "tools") if contract.get(name) is not None},
             "credential_flows": [{"from": source, "to": to} for source, to in contract["credential_flows"]],
             "limits": contract["limits"],
+            "effects": contract.get("effects") or {},
         }
         if (destinations := contract.get("destinations")) is not None:
             stated["contract"]["destinations"] = [escaped(destination) for destination in destinations]
+    if approved_by := task.get("approved_by"):
+        stated["approved_by"] = [{name: approver[name] for name in ("id", "issuer")} for approver in approved_by]
     return {name: value for name, value in stated.items() if value is not None}
 
 

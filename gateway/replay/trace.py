@@ -18,7 +18,7 @@ from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Pin, Target
-from gateway.model.task import Contract, Task
+from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.secrets import UnknownSecret, filled
 from gateway.upstream.labels import labels_for
@@ -132,6 +132,12 @@ class _Contract(_Form):
     destinations: tuple[_Name, ...] | None = None
     credential_flows: tuple[_Flow, ...] = ()
     limits: dict[_Name, StrictInt] = {}
+    effects: dict[Literal["destructive", "mint"], tuple[_Name, ...]] = {}
+
+
+class _Approver(_Form):
+    id: _Name
+    issuer: _Name
 
 
 class _Task(_Form):
@@ -140,6 +146,7 @@ class _Task(_Form):
     tenant: _Name | None = None
     environment: _Name | None = None
     contract: _Contract | None = None
+    approved_by: tuple[_Approver, ...] = ()
     agent: _Name = "dev"
     user: _Name | None = None
     groups: tuple[_Name, ...] = ()
@@ -207,6 +214,7 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
             tenant=task.tenant,
             environment=task.environment,
             contract=contract,
+            approved_by=tuple(TaskApprover(approver.id, approver.issuer) for approver in task.approved_by),
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,
@@ -278,6 +286,7 @@ def _contract(contract: _Contract, trace: str) -> Contract:
         destinations=tuple(map(str, destinations)) if isinstance(destinations, list) else None,
         credential_flows=tuple((flow.source, flow.to) for flow in contract.credential_flows),
         limits=contract.limits,
+        effects={**contract.effects},
     )
 
 

@@ -2,7 +2,8 @@
 
     {"goal": "mend the login page", "risk": "low", "tenant": "acme", "environment": "staging", "expires_in": 3600,
      "contract": {"audiences": ["github"], "tools": ["github/*"], "destinations": ["ops@acme.example"],
-                  "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6}}}
+                  "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6},
+                  "effects": {"destructive": ["github/delete_branch"]}}}
 
 All of it is optional. What is left out narrows nothing; an empty list allows nothing. Whatever is not understood is
 refused, since a contract that is half understood would allow what its author thought forbidden.
@@ -57,7 +58,8 @@ LIMITS: Final = (
 Risk = Literal["low", "medium", "high"]
 _RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}
 _FIELDS: Final = ("goal", "contract", "risk", "tenant", "environment", "expires_in")
-_CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits")
+_CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits", "effects")
+_EFFECTS: Final = ("destructive", "mint")
 _FLOW_FIELDS: Final = ("from", "to")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _USERINFO: Final = re.compile(r"//[^/\s@]*:[^/\s@]*@")
@@ -82,6 +84,7 @@ class Declaration:
             for named in (self.contract.audiences, self.contract.tools, self.contract.destinations):
                 yield from sorted(named or ())
             yield from chain.from_iterable(self.contract.credential_flows)
+            yield from chain.from_iterable(self.contract.effects.values())
 
 
 def read(body: bytes) -> Declaration | Reason:
@@ -132,6 +135,7 @@ def _contract(value: Json, field: str) -> Contract:
         destinations=_optional(fields, "destinations", f"{field}.destinations", _destinations),
         credential_flows=_optional(fields, "credential_flows", f"{field}.credential_flows", _flows) or (),
         limits=_optional(fields, "limits", f"{field}.limits", _limits) or {},
+        effects=_optional(fields, "effects", f"{field}.effects", _effects) or {},
     )
 
 
@@ -191,6 +195,12 @@ def _limits(value: Json, field: str) -> dict[str, int]:
     fields = _object(value, field)
     _require_known(fields, LIMITS, field)
     return {name: _integer(limit, f"{field}.{name}", 0, MAX_LIMIT) for name, limit in fields.items()}
+
+
+def _effects(value: Json, field: str) -> dict[str, tuple[str, ...]]:
+    fields = _object(value, field)
+    _require_known(fields, _EFFECTS, field)
+    return {name: _texts(tools, f"{field}.{name}") for name, tools in fields.items()}
 
 
 def _integer(value: Json, field: str, least: int, most: int) -> int:

@@ -163,6 +163,7 @@ def _described(report: TaskReport) -> JsonObject:
         "tenant": task.tenant,
         "environment": task.environment,
         "contract": None if task.contract is None else _contract(task.contract),
+        "approved_by": [{"id": one.id, "issuer": one.issuer} for one in task.approved_by] or None,
         "done": _known(
             {
                 "calls": facts.calls,
@@ -190,6 +191,7 @@ def _contract(contract: Contract) -> JsonObject:
             "destinations": contract.destinations,
             "credential_flows": [{"from": source, "to": to} for source, to in contract.credential_flows],
             "limits": contract.limits,
+            "effects": contract.effects or None,
         }
     )
 

@@ -171,6 +171,13 @@ def test_a_contract_narrows_what_its_principal_may_do(ada: Agent):
 
 
 @requirement("history/contract")
+def test_an_agent_that_declares_its_own_effects_is_asked_as_before(ada: Agent):
+    task = ada.declare(goal="Make a key", contract={"effects": {"mint": ["crm/mint"], "destructive": ["*"]}})
+    task.asked(["approval/effect", "credential-chain/mint"], "crm", "mint")
+    ada.asked(["approval/effect", "credential-chain/mint"], "crm", "mint")
+
+
+@requirement("history/contract")
 def test_a_contract_gives_nothing(one: GatewayProcess, systems: Servers, tmp_path: Path):
     policy = open_policy(tmp_path)
     grants = policy / "gateway/grants/data.yaml"

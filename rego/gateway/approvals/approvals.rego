@@ -9,6 +9,8 @@
 #   - input: schema.input
 package gateway.approvals
 
+import data.gateway.lib.declared
+
 # METADATA
 # title: The grant asks for an approval
 # custom:
@@ -90,7 +92,7 @@ _person(approver) if {
 _unattended(call) if {
 	settings := data.gateway.settings
 	call.resource.properties.effect in settings.effects_without_approval
-}
+} else if declared.effect_agreed(call)
 
 _text(value) if {
 	is_string(value)

@@ -56,6 +56,20 @@ test_a_credential_is_not_made_unasked if {
 	_codes({"/resource/properties/effect": "mint", "/context/approval": answered}, {"effects": ["mint"]}) == set()
 }
 
+test_an_effect_that_was_agreed_with_the_task_asks_nobody if {
+	every effect in ["destructive", "mint"] {
+		contract := {"credential_flows": [], "limits": {}, "effects": {effect: ["files/read_file"]}}
+		places := {
+			"/resource/properties/effect": effect,
+			"/context/task/contract": contract,
+			"/session/unsourced": [],
+		}
+		"approval/effect" in _codes(places, {"effects": [effect]})
+		agreed := {"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example"}]}
+		_codes(object.union(places, agreed), {"effects": [effect]}) == set()
+	}
+}
+
 test_what_history_asks_an_approval_answers if {
 	every name, code in {"spread": "fan-out/spread", "calls": "budget/calls"} {
 		places := {concat("/", ["/session", name]): 200001}

@@ -26,6 +26,7 @@ WHOLE: dict[str, Any] = {
         "destinations": ["ops@acme.example", "https://acme.example:8443/x"],
         "credential_flows": [{"from": "vault", "to": "github"}],
         "limits": {"destinations": 6, "calls": 0},
+        "effects": {"destructive": ["github/delete_branch"], "mint": []},
     },
 }
 
@@ -43,6 +44,7 @@ def test_a_whole_declaration_is_read():
             ("ops@acme.example", "https://acme.example:8443/x"),
             (("vault", "github"),),
             {"destinations": 6, "calls": 0},
+            {"destructive": ("github/delete_branch",), "mint": ()},
         ),
         "low",
         "acme",
@@ -95,6 +97,12 @@ def test_what_is_left_out_narrows_nothing_and_an_empty_list_allows_nothing():
         ({"contract": {"limits": {"calls": 1.0}}}, "contract.limits.calls is a whole number"),
         ({"contract": {"limits": {"calls": True}}}, "contract.limits.calls is a whole number"),
         ({"contract": {"limits": {"calls": 1_000_001}}}, "contract.limits.calls is a whole number"),
+        ({"contract": {"effects": []}}, "contract.effects is an object"),
+        ({"contract": {"effects": {"exec": ["a/b"]}}}, "contract.effects has a field that is not known"),
+        ({"contract": {"effects": {"mint": "a/b"}}}, "contract.effects.mint is a list"),
+        ({"contract": {"effects": {"mint": [1]}}}, "contract.effects.mint[0] is a text"),
+        ({"approved_by": [{"id": "bob", "issuer": "x"}]}, "the task has a field that is not known"),
+        ({"contract": {"approved_by": []}}, "contract has a field that is not known"),
         ({"goal": ""}, "goal is a text that is not empty"),
         ({"goal": 5}, "goal is a text"),
         ({"goal": None}, "goal is a text"),

@@ -9,6 +9,7 @@
 #   - input: schema.input
 package gateway.denials.credential_chain
 
+import data.gateway.lib.declared
 import data.gateway.lib.letters
 import data.gateway.lib.patterns
 import data.gateway.lib.pointers
@@ -160,8 +161,10 @@ asks contains {"code": "credential-chain/plain-word", "facts": _facts(i, held)} 
 
 # METADATA
 # title: A person decides on a new credential
+# description: Unless people approved the task with a contract that declares it.
 asks contains {"code": "credential-chain/mint", "facts": ["/resource/properties/effect"]} if {
 	input.resource.properties.effect == "mint"
+	not declared.effect_agreed(input)
 }
 
 # METADATA

@@ -1,0 +1,63 @@
+package gateway.lib.declared_test
+
+import data.gateway.lib.declared
+import data.gateway.testing.example_test as example
+
+_agreed := {
+	"/resource/properties/effect": "destructive",
+	"/context/task/contract": {
+		"credential_flows": [],
+		"limits": {},
+		"effects": {"destructive": ["files/read_*"]},
+	},
+	"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example"}],
+	"/session/unsourced": [],
+}
+
+# A union alone would merge the two contracts.
+_holds(places) if {
+	rest := object.remove(_agreed, object.keys(places))
+	declared.effect_agreed(example.changed(object.union(rest, places)))
+}
+
+test_an_approved_declaration_holds if _holds({})
+
+test_a_declaration_of_the_agent_alone_opens_nothing if {
+	not _holds({"/context/task/approved_by": []})
+	not _holds({"/context/task/approved_by": null})
+	not _holds({"/context/task/approved_by": "bob"})
+	not _holds({"/context/task/approved_by": ["bob"]})
+	not _holds({"/context/task/approved_by": [{"id": "spiffe://corp/agent/triage", "issuer": "x"}]})
+	not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": ""}]})
+	not declared.effect_agreed(example.lacking(example.changed(_agreed), "/context/task/approved_by"))
+}
+
+test_a_delegate_approves_nothing if {
+	not _holds({"/subject/properties/delegation": [{"id": "bob"}]})
+	_holds({"/subject/properties/delegation": [{"id": "carol"}]})
+}
+
+test_the_declaration_names_the_tool_and_the_effect if {
+	every effects in [
+		{"destructive": []}, {"destructive": ["mail/*"]}, {"destructive": "files/read_file"}, {"mint": ["files/read_file"]},
+		{},
+	] {
+		contract := {"credential_flows": [], "limits": {}, "effects": effects}
+		not _holds({"/context/task/contract": contract})
+	}
+}
+
+test_code_cannot_be_declared if {
+	contract := {"credential_flows": [], "limits": {}, "effects": {"exec": ["files/*"]}}
+	not _holds({"/resource/properties/effect": "exec", "/context/task/contract": contract})
+}
+
+test_each_value_needs_a_source if {
+	not _holds({"/session/unsourced": ["/path"]})
+	not _holds({"/session/unsourced": null})
+	not declared.effect_agreed(example.lacking(example.changed(_agreed), "/session/unsourced"))
+	not _holds({"/session/ungrounded": ["/path"]})
+	not _holds({"/session/ungrounded": null})
+	roles := {"/path": "credential"}
+	_holds({"/session/ungrounded": ["/path"], "/resource/properties/roles": roles})
+}
