@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from gateway.model.decision import Decision
 from gateway.model.wire import JsonObject
-from gateway.policy import Policy, engine
+from gateway.policy import engine
 from gateway.policy.bundle import Bundle
+from gateway.policy.policy import Policy
 
 Decide = Callable[[JsonObject], Awaitable[Decision]]
 

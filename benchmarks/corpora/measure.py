@@ -17,7 +17,8 @@ from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
 from benchmarks.corpora.installed import ROOT, Recording
 from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
 from gateway.config import PolicySettings
-from gateway.policy import Policy, bundle
+from gateway.policy import bundle
+from gateway.policy.policy import Policy
 from gateway.replay import StepOutcome, read, replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 

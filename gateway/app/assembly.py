@@ -32,7 +32,7 @@ from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
-from gateway.policy import Policy
+from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.places import Places

@@ -16,7 +16,7 @@ from gateway.journal.flood import Flood
 from gateway.journal.writer import Journal
 from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
-from gateway.policy import PolicyEvent, PolicyStatus
+from gateway.policy.policy import PolicyEvent, PolicyStatus
 from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import log_flood
 from gateway.telemetry.metrics import Metrics

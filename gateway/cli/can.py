@@ -155,7 +155,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
 async def _decided(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
     from datetime import timedelta
 
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
     from gateway.steps.assumed_labels import name_assumed_labels
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 

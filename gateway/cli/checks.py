@@ -25,9 +25,10 @@ from gateway.inspection.credentials.detect import detectors
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
-from gateway.policy import Policy, folders
+from gateway.policy import folders
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import OpaClient
+from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from gateway.subkeys import key_id

@@ -254,7 +254,7 @@ def _document(path: Path) -> JsonObject:
 
 
 async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
@@ -266,7 +266,7 @@ async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
 
 
 async def _visible(settings: PolicySettings, document: JsonObject) -> frozenset[str]:
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
 
     resources = document.get("resources")
     asked = frozenset(

@@ -36,7 +36,7 @@ def fits(settings: Configuration, decision: JsonObject, explanation: Explanation
 
 
 async def _asked(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
 
     policy = Policy.build(settings.policy, supported=frozenset(), clock=time.time, is_for_calls=False)
     await policy.start()

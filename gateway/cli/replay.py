@@ -20,7 +20,7 @@ from gateway.cli.terminal import err, line, out, plain, show, styled, table
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
     from gateway.inspection.inspector import Inspector
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
     from gateway.replay import Difference, StepOutcome, Totals, Trace
 
 _LONG: Final = 2_000
@@ -165,7 +165,7 @@ async def started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     """Return a policy that stays in force for the whole run: a change in between would make its halves incomparable."""
     from datetime import timedelta
 
-    from gateway.policy import Policy
+    from gateway.policy.policy import Policy
     from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     still = chosen.model_copy(update={"reload": timedelta(days=3650), "stale_after": None})

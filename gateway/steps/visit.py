@@ -25,7 +25,7 @@ from gateway.model.call import Call, Context
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message, UpstreamTransport
-from gateway.policy import Policy
+from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.places import Places

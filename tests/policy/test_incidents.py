@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
-from gateway.policy import Policy, bundle
+from gateway.policy import bundle
+from gateway.policy.policy import Policy
 from gateway.replay import StepOutcome, Trace, replay
 from gateway.replay.engine import Assume
 from gateway.replay.report import wanted

@@ -17,9 +17,9 @@ from gateway.cli.opa_admin import OpaAdmin
 from gateway.cli.opa_push import push
 from gateway.config import OpaEngine, PolicySettings
 from gateway.model.decision import Decision
-from gateway.policy import PolicyEvent, bundle
+from gateway.policy import bundle
 from gateway.policy.folders import PolicyFolders, read
-from gateway.policy.policy import Policy
+from gateway.policy.policy import Policy, PolicyEvent
 from tests import tiny_policy
 
 pytestmark = pytest.mark.opa
