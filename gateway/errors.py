@@ -1,4 +1,4 @@
-"""What can fail outside the gateway. Refusals are values (`model.decision.Refusal`), not exceptions.
+"""Failures outside of the gateway. Refusals are values (`model.decision.Refusal`), not exceptions.
 
     GatewayError                 a message for people, a remedy, and the reason code that it is recorded with
     ├── ConfigurationError       what is wrong in which file, at which field
@@ -30,10 +30,8 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """`message` says what happened and where, in one sentence; `remedy` what to do about it.
-
-    Neither ever holds a secret.
-    """
+    """A failure with its `message` (the event and its place, in one sentence) and a `remedy`. Neither ever holds a
+    secret."""
 
     code: ClassVar[str] = "gateway/error"
 

@@ -115,8 +115,7 @@ async def read(exchange: Exchange) -> Message | Refusal | None:
 
 
 async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Relay | Refusal:
-    """Do what a message asks for, if the caller may send it at all: calls are decided, the rest is passed on, and lists come
-    back filtered."""
+    """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
     upstream = visit.exchange.upstream
     transport = gateway.upstreams.get(upstream)
     if transport is None:

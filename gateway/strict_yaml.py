@@ -1,8 +1,6 @@
-"""The YAML that people write for the gateway, read strictly. Pure.
-
-A key given twice is refused, since one of the two would silently win; so are merge keys (`<<`), which give them again, and
-aliases, which can make a small file a huge value. What a scalar means is said by `value` (YAML 1.1), or by whoever asks for the `node`.
-"""
+"""A strict reader of the YAML that people write for the gateway. Pure. It refuses duplicate keys, since one of the two
+would win silently. It refuses merge keys (`<<`) for the same reason, and aliases, which can make a small file a huge
+value. `value` reads scalars by YAML 1.1; callers of `node` read scalars themselves."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ class Unreadable(Exception):
 
 
 def node(text: str) -> yaml.Node | None:
-    """What a text holds, `None` if nothing. Raises `Unreadable`."""
+    """Return the root node of a text, `None` for an empty text. Raises `Unreadable`."""
     try:
         for event in cast("Iterable[yaml.Event]", yaml.parse(text, Loader=_LOADER)):  # pyright: ignore[reportUnknownMemberType] - untyped
             if isinstance(event, yaml.AliasEvent):
@@ -48,7 +46,7 @@ def node(text: str) -> yaml.Node | None:
 
 
 def value(text: str) -> Any:
-    """What a text says by YAML 1.1, `None` if nothing. Raises `Unreadable`."""
+    """Return the value of a text by YAML 1.1, `None` for an empty text. Raises `Unreadable`."""
     root = node(text)
     try:
         return None if root is None else cast("object", _Constructor().construct_document(root))  # pyright: ignore[reportUnknownMemberType] - untyped
@@ -57,8 +55,8 @@ def value(text: str) -> Any:
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
-    """`2020-13-01` has the form of a date, and is none: PyYAML raises whatever Python does then. Of two keys that are one
-    value, such as `yes` and `true`, it keeps one."""
+    """A safe constructor that reports impossible dates and equal keys. PyYAML raises a bare Python error for
+    `2020-13-01`, and keeps only one of the keys `yes` and `true`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as below
         mapping = super().construct_mapping(node, deep=deep)

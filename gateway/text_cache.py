@@ -1,5 +1,5 @@
-"""A cache for functions of what callers and systems write. One of `functools` bounds how many texts it keeps and not how long they
-are: with names of some megabytes one caller filled the memory. So only short ones are kept. Pure."""
+"""A cache for functions of texts from callers and systems. `functools` bounds the number of cached texts, but not their
+length: one caller filled the memory with names of some megabytes. So this cache keeps only short texts. Pure."""
 
 from __future__ import annotations
 

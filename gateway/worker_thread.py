@@ -1,9 +1,6 @@
-"""One thread for long pieces of work, such as looking through a large message, so that the event loop goes on meanwhile.
-
-Python runs one thread at a time and takes turns between them. So other calls go on, each of their turns a few milliseconds
-late; with several such threads they would wait for each of them in turn. What the work reads must not change meanwhile, or
-must allow for it.
-"""
+"""A single thread for long work, such as the inspection of a large message, so that the event loop goes on meanwhile.
+Python's threads take turns. Other calls go on, each turn some milliseconds late; more threads would make each call wait
+for all of them. The input of the work must not change meanwhile, or the work must allow for it."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class WorkerThread:
         self._closed = False
 
     def offloads(self, size: int) -> bool:
-        """Whether work on so many bytes is done in the thread."""
+        """Return whether the thread does work on so many bytes."""
         return size > AT_ONCE and not self._closed
 
     async def run(self, size: int, work: Callable[[], Found]) -> Found:

@@ -1,6 +1,6 @@
-"""The composition root: `assembly` makes every part from the configuration and owns their lifetimes, with the parts that
-look at `content`, the `memory` of tasks, and what is told of `events` beside requests. `serving` listens, and stops in the
-reverse order, after the calls in flight have ended."""
+"""The composition root of the gateway. `assembly` makes every part from the configuration and owns its lifetime.
+`content` makes the inspectors, `memory` restores tasks, and `events` records events beside requests. `serving` listens,
+and stops the parts in reverse order once the calls in flight have ended."""
 
 from gateway.app.assembly import assembled, upstream_transports
 from gateway.app.serving import run

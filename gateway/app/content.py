@@ -1,4 +1,4 @@
-"""What looks at the content of calls and results, and in which form the record keeps it."""
+"""The parts that inspect the content of calls and results, and the form in which the journal keeps content."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
-    """Each is counted when it is applied, and told of the first time; one that can cover nothing, at once."""
+    """Make the suppressions of the configuration. The gateway counts each use and logs the first. It logs at the start
+    each suppression that covers nothing."""
     rules, told = configuration.inspection.suppressions, set[int]()
     names = detectors(detector.ruleset)
     for number, rule in enumerate(rules):

@@ -69,8 +69,9 @@ def note_flood(recorder: EventRecorder, flood: Flood, *, last: bool = False) -> 
 
 
 class DefinitionChanges:
-    """Notes what changes of the definitions of upstreams: each counted, and as many of an upstream recorded and logged as
-    the disk has to bear. One that defines its tools anew each time it is asked would fill it, and then nobody's calls pass."""
+    """Records changes of the definitions of upstreams. It counts every change, and records and logs a bounded number an
+    hour. Without the bound, an upstream that changes its tools at each listing could fill the disk, and stop all calls.
+    """
 
     def __init__(self, recorder: EventRecorder, clock: Callable[[], float]) -> None:
         self._recorder = recorder

@@ -52,10 +52,8 @@ def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHis
 async def remembered(
     configuration: Configuration, history: History, journal: Journal, *, keys: Keys, clock: Callable[[], float]
 ) -> Callable[[], Awaitable[None]]:
-    """Restore history from the snapshot and the journal of the gateway before this one. Returns what writes a new snapshot.
-
-    Raises `JournalError` for a journal that is not as it was written: a task would seem to have done less than it did.
-    """
+    """Restore history from the previous gateway's snapshot and journal. Return the writer of new snapshots. Raises
+    `JournalError` for a changed journal: a task would seem to have done less than it did."""
     store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:

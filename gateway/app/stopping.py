@@ -1,9 +1,7 @@
-"""What a signal does to the process, from its first step to its last.
-
-While it serves, uvicorn hears SIGTERM and SIGINT (`transport.server`). Before, they would end the process between two
-entries of the journal, or do nothing where it is the first process of a container; after, they would end it while it
-closes its parts, and leave servers that it has started behind.
-"""
+"""Signal handling from the first step of the process to its last. While the gateway serves, uvicorn hears SIGTERM and
+SIGINT (`transport.server`). Before that, a signal would end the process between two journal entries, or do nothing to
+the first process of a container. Afterwards, a signal would end the gateway while it closes its parts, and leave its
+servers behind."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _TOLD: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
-    """Made in the task that runs the gateway. `told`: it was told to stop before it served."""
+    """A record of signals, made in the task that runs the gateway. `told`: a signal came before the gateway served."""
 
     def __init__(self) -> None:
         self.told = False
@@ -28,13 +26,13 @@ class Stopping:
         self._starting = cast("asyncio.Task[object] | None", asyncio.current_task())
 
     def started(self) -> None:
-        """It serves from now on. What is told after that is told to the server, or comes when it is stopping anyway."""
+        """Note that the gateway serves from now on. The server hears later signals itself, until the gateway stops."""
         self._starting = None
 
     @contextmanager
     def heard(self) -> Generator[None]:
-        """Hear signals for as long as the block lasts. One that whoever started the process has it ignore, as `nohup` does
-        with SIGHUP, is ignored."""
+        """Hear signals for as long as the block lasts. A signal that the parent process has set to be ignored, as
+        `nohup` does with SIGHUP, stays ignored."""
         handlers = dict.fromkeys(_TOLD, self._tell) | {signal.SIGHUP: self._hang_up}
         before = {number: signal.getsignal(number) for number in handlers}
         for number, handler in handlers.items():

@@ -1,2 +1,2 @@
-"""What an upstream gives to one principal is of no use to another: sessions, request states and tasks of the protocol
-(`sessions`, `ownership`, `conversations`), and credentials that agents know by handles (`vault`)."""
+"""Values of an upstream, each tied to one principal. `sessions`, `ownership` and `conversations` keep session ids,
+request states and protocol tasks. `vault` keeps the credentials behind the handles of agents."""

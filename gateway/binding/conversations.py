@@ -1,10 +1,6 @@
-"""What is open between callers and a server that gives no sessions: requests that are being worked on, and questions that
-the server has asked on their streams.
-
-Such a server, if it remembers anything at all from one request to the next, knows a request by the id that its client
-chose, and a question by one that it counted up itself. Whoever guesses one could cancel what another asked, or answer
-what another was asked.
-"""
+"""Open requests and questions between callers and a server without sessions. Such a server knows a request by the id of
+its client's choice, and a question by a number that it counted up. A caller who guesses such an id could cancel another
+caller's request, or answer another caller's question."""
 
 from __future__ import annotations
 
@@ -21,8 +17,8 @@ QUESTIONS: Final = 64
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """One request, or a stream that none has opened (`None`), with the questions on it. Ids are told apart by type: 1 is
-    not "1"."""
+    """A request, or a stream without a request (`None`), with the questions on it. Ids are told apart by type: 1 is not
+    "1"."""
 
     request: str | None
     questions: dict[str, None] = field(default_factory=dict[str, None])
@@ -50,14 +46,14 @@ class Conversations:
                 return
 
     def cancels(self, upstream: str, principal: str, request: object) -> bool:
-        """Whether this is the id of a request of the caller that is being worked on."""
+        """Return whether the id names an open request of the caller."""
         if not isinstance(request, str | int):
             return False
         name = _name(request)
         return any(opened.request == name for opened in self._open.get((upstream, principal), ()))
 
     def answers(self, upstream: str, principal: str, question: RequestId | None) -> bool:
-        """Whether the caller was asked this, and has not answered yet."""
+        """Return whether the caller was asked this question and has not answered yet."""
         name = repr(question)
         for opened in self._open.get((upstream, principal), ()):
             if name in opened.questions:

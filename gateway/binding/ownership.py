@@ -1,10 +1,7 @@
-"""Which principal an opaque value of an upstream was given to: `requestState` (2026-07-28, multi round-trip
-requests) and `taskId` (tasks).
-
-An upstream sees one caller, the gateway, and cannot tell its clients apart. So the gateway remembers to whom it
-delivered each value, by digest, and refuses it from anybody else, or if it never delivered it. With a value is kept
-which call it came of, so that what comes of it later is known as the result of that call.
-"""
+"""The principal of each opaque value of an upstream: `requestState` (2026-07-28, multi round-trip requests) and
+`taskId` (tasks). An upstream sees one caller, the gateway, and cannot tell the gateway's clients apart. So the gateway
+keeps the digest of each value with its recipient, and refuses the value from all other callers. It also keeps the call
+behind each value, so that a later result counts as a result of this call."""
 
 from __future__ import annotations
 
@@ -41,8 +38,8 @@ class Ownership:
     def deliver(
         self, upstream: str, value: str, principal: Principal, past_call: PastCall | None = None, *, once: bool = False
     ) -> None:
-        """Note that `principal` was given `value` by `upstream`, in the answer to the call `made`; without one, what was
-        known of that stays. `once`: nobody gives it twice, so that of one which is, nobody knows what it came of."""
+        """Note that `upstream` gave `value` to `principal` in the answer to the call `made`. Without a call, the
+        earlier call of the value stays. `once`: the value is unique, so a second delivery makes its call unknown."""
         owned = self._owned.setdefault(principal.key, OrderedDict())
         self._owned.move_to_end(principal.key)
         digest = _digest(upstream, value)
@@ -58,7 +55,7 @@ class Ownership:
             self._make_room()
 
     def belongs(self, upstream: str, value: str, principal: Principal) -> bool:
-        """Whether `principal` was given `value` by `upstream`."""
+        """Return whether `upstream` gave `value` to `principal`."""
         owned = self._owned.get(principal.key)
         if owned is None:
             return False
@@ -97,7 +94,7 @@ class Ownership:
 
 
 def _level(sizes: list[int], room: int) -> int:
-    """How many each may have so that all together have no more than there is room for, but one at least."""
+    """Return the largest share for which all shares together fit into the room, and at least 1."""
     left = len(sizes)
     for size in sorted(sizes):
         if size * left > room:

@@ -33,8 +33,8 @@ _CALLERS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Concealed:
-    """What a handle stands for. `text` is what stood there, or `None` if it was too long to be seen whole. `sightings`
-    are the credentials in it."""
+    """The original text of a handle, or `None` if it was too long to be seen whole, with the `sightings` of credentials
+    in it."""
 
     handle: str
     audience: str
@@ -77,14 +77,13 @@ class Vault:
         self._size = 0
 
     def conceal(self, owner: str, upstream: str) -> None:
-        """Note that an answer of this upstream to this caller is concealed: from now on whatever it is answered there,
-        for what was withheld from one answer may come again in another (a stream that is taken up, the result of a
-        task of the protocol)."""
+        """Conceal the credentials of all later answers of this upstream to this caller. A value withheld from one
+        answer may come again in another answer, such as a resumed stream or a task's result."""
         if len(self._concealing) < _CALLERS:
             self._concealing.add((owner, upstream))
 
     def conceals(self, owner: str, upstream: str) -> bool:
-        """Whether that is so."""
+        """Return whether answers of the upstream to the owner are concealed."""
         return (owner, upstream) in self._concealing or len(self._concealing) >= _CALLERS
 
     def __len__(self) -> int:
@@ -118,7 +117,7 @@ class Vault:
         return made.handle
 
     def find(self, task_id: str, handle: str) -> Concealed | None:
-        """What a handle stands for, if it was made in this task."""
+        """Return the content of a handle of this task, `None` if the task has no such handle."""
         kept = self._tasks.get(task_id)
         return None if kept is None else kept.by_handle.get(handle)
 

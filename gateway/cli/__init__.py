@@ -8,7 +8,7 @@ from functools import partial
 
 
 def main() -> None:
-    """Run the command line. A gateway that serves loads neither the other commands nor what they print with."""
+    """Run the command line. `opagate serve` loads neither the other commands nor the packages that print for people."""
     _open_streams()
     from gateway.cli import start
 

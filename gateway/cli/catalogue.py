@@ -1,5 +1,5 @@
-"""`opagate catalogue`: the tools of the upstreams, their labels, and whether their definitions, those of prompts, and what the
-upstreams say of themselves, are the pinned ones."""
+"""`opagate catalogue`: tools of the upstreams, their labels, and the state of each pin. Prompts and the instructions of
+servers have pins too."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ def pin(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Trust definitions as they are now: shows what differs, asks, and writes the lock file.
+    """Trust the current definitions: show the differences, ask, and write the lock file.
 
-    Tools and prompts of one name go together. The instructions of an upstream are called UPSTREAM/instructions.
+    Tools and prompts of one name go together. UPSTREAM/instructions names the instructions of an upstream.
 
-    By its name, also what is as it was pinned is pinned again, for callers of a gateway that has seen it otherwise since.
+    A name pins again even an unchanged definition, since a running gateway may have seen another one.
 
     A running gateway follows the lock file.
     """
@@ -136,7 +136,7 @@ class Opened(NamedTuple):
     written: StandardError
 
     def problems(self) -> dict[str, str]:
-        """Why an upstream, or its prompts, could not be listed."""
+        """Return why an upstream or its prompts could not be listed, by name."""
         return {
             status.upstream: self._problem(status)
             for status in self.catalogue.status()
@@ -144,7 +144,7 @@ class Opened(NamedTuple):
         }
 
     def _problem(self, status: UpstreamStatus) -> str:
-        """Of a program that could not be listed also what it wrote."""
+        """Return the listing's problem, with the last lines of a failed program."""
         lines = () if status.listed else self.written.lines(status.upstream)
         return "\n    ".join((status.error or status.unlisted or "unknown", *lines))
 

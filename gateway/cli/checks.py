@@ -1,4 +1,4 @@
-"""What `opagate check` looks at, each part on its own: one that fails does not hide the others."""
+"""The checks of `opagate check`. Each checks one part by itself, so a failure does not hide the others."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _SOON_DAYS: Final = 21
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at and what was found, for people. `remedy` is empty if there is nothing to do. `lines` are of a program
-    that was tried."""
+    """A checked subject with its result, for people. `remedy` is empty if there is nothing to do. `lines` are output of
+    a tried program."""
 
     state: Literal["ok", "warn", "fail"]
     what: str
@@ -181,7 +181,7 @@ def _place(section: PolicySettings, file: DataFile) -> str:
 
 
 def _own_data(section: PolicySettings) -> Iterator[Finding]:
-    """What is wrong with the policy's data. What else is wrong with the policy shows when it is loaded."""
+    """Yield problems of the policy's data. Loading the policy shows its other problems."""
     try:
         loaded = folders.read(PolicyFolders.configured(section))
         found = {file: data_problems(loaded, file) for file in DATA_FILES}
@@ -193,7 +193,7 @@ def _own_data(section: PolicySettings) -> Iterator[Finding]:
 
 
 async def _opa_data(engine: OpaEngine) -> AsyncIterator[Finding]:
-    """OPA takes its policy as it is: whoever loads it there has to see to its data."""
+    """Yield problems of the data in OPA. OPA takes any policy, so the person who loads it has to check its data."""
     server = OpaClient(engine)
     try:
         for file in DATA_FILES:
@@ -224,7 +224,7 @@ def _warned(item: grant_checks.Warned) -> Finding:
 
 
 def _inspection(settings: Configuration) -> Iterator[Finding]:
-    """Rules that cannot be read; suppressions that no longer hold, and those that can hold for nothing."""
+    """Yield unreadable rules, and suppressions that have expired or cover nothing."""
     section = settings.inspection
     try:
         names = detectors(ruleset.load(*section.rules))

@@ -125,7 +125,7 @@ def _of_codex(settings: object) -> object:
 
 
 def _switched(given: dict[str, Any]) -> dict[str, Any]:
-    """What is not `enabled` is what others call `disabled`."""
+    """Return the entry with a false `enabled` as a true `disabled`, the spelling of other clients."""
     if given.pop("enabled", True) is False:
         given["disabled"] = True
     return given

@@ -1,4 +1,4 @@
-"""`opagate explain`: a recorded decision, with the rules that made it and the calls that made what they saw."""
+"""`opagate explain`: a recorded decision with its rules, and the earlier calls behind the facts of these rules."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def _print_input(settings: Configuration, decision: JsonObject, explanation: Exp
 
 
 def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Explanation | None:
-    """What the task had done by then. `None` for a request that policy never saw. Raises `GatewayError`."""
+    """Return the history of the task at the time of the decision, `None` for a request without one. Raises
+    `GatewayError`."""
     if "history" not in decision:
         return None
     from gateway.history.provenance import Provenance
@@ -212,7 +213,7 @@ def _what(decision: Mapping[str, Any]) -> str:
 
 
 def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> str:
-    """How a call ended, for people."""
+    """Return how a call ended, for people."""
     if settled is None:
         return "not yet" if decision.get("effect") == "allow" else "it was not forwarded"
     if settled["kind"] == "abandoned":

@@ -1,7 +1,5 @@
-"""What policy was told before a recorded decision, from the record: the value of a fact, and the calls that made it.
-
-Facts are named by JSON pointers (RFC 6901) into the policy input, as a rule's `facts` does.
-"""
+"""Facts of a recorded decision: the value of each, and the calls that made it. JSON pointers (RFC 6901) into the policy
+input name facts, as in a rule's `facts`."""
 
 from __future__ import annotations
 
@@ -31,21 +29,22 @@ _NOT_KEPT: Final = "(the journal does not keep it)"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of one decision. `known` is its entry with what was declared of its task, and what its task had done as `session`;
-    `explanation` is `None` for a request that policy never saw."""
+    """The facts of one decision. `known` is its entry with the declared task, and with the history of the task as
+    `session`. `explanation` is `None` for a request without a decision."""
 
     known: JsonObject
     explanation: Explanation | None = None
 
     def value(self, pointer: str) -> object:
-        """What the record has of a fact; `None` if nothing. Of the destinations of a call it has the number."""
+        """Return the recorded value of a fact, `None` without one. The journal has only the number of a call's
+        destinations."""
         for prefix, place in _KEPT:
             if pointer == prefix or pointer.startswith(f"{prefix}/"):
                 return _at(cast("Any", self.known), (*place, *_steps(pointer.removeprefix(prefix))))
         return None
 
     def causes(self, pointer: str) -> tuple[Cause, ...]:
-        """The calls that made a fact, oldest first, the one that was decided included."""
+        """Return the calls that made a fact, oldest first, including the decided call."""
         if self.explanation is None:
             return ()
         if pointer.startswith("/arguments/"):
@@ -56,7 +55,7 @@ class Facts:
         return self.explanation.causes.get(member, ())
 
     def words(self, pointer: str) -> str:
-        """A fact, for people: its value, or what there is to say of one whose value the record has not."""
+        """Return the value of a fact in words. A fact without a recorded value gets a sentence about it."""
         value = self.value(pointer)
         if value is None:
             return self._remark(pointer)

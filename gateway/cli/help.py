@@ -1,4 +1,4 @@
-"""What `--help` shows beside each option: a word for its value."""
+"""Names for option values in `--help`."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class _Server:
             follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
 
     def _referred(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
-        """A reference in the place of a value: the one that it was already, or a new one."""
+        """Return the value's own reference if it is a reference already, else a new one in its place."""
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
             return self._expanded(cast("str", value))
@@ -179,7 +179,7 @@ def _constant(name: str) -> str:
 
 
 def _is_secret(text: str) -> bool:
-    """Whether an argument has the form of a credential, or is a header or URL that carries one."""
+    """Return whether an argument looks like a credential, or is a header or URL with a credential."""
     name, colon, _ = text.partition(":")
     header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
     return concealed(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))

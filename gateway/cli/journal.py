@@ -51,7 +51,7 @@ _HEAD = re.compile(r"[0-9a-f]{64}")
 
 
 class Form(StrEnum):
-    """What an export is."""
+    """Forms of an export."""
 
     ENTRIES = "entries"
     TRACE = "trace"

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def run(waiting: Coroutine[Any, Any, Result]) -> Result:
-    """What `waiting` comes to."""
+    """Return the result of `waiting`."""
     import asyncio
 
     return asyncio.run(waiting)

@@ -1,4 +1,4 @@
-"""The options that several commands have, and how what they are given is read."""
+"""Options that several commands share, and readers of their values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 
 def configuration_path(given: Path | None) -> Path:
-    """The file that is meant. One that does not exist is reported by `config.load`."""
+    """Return the path of the configuration. `config.load` reports a missing file."""
     return given or (TRIAL if TRIAL.exists() and not NAME.exists() else NAME)
 
 

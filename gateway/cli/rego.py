@@ -50,7 +50,7 @@ SPEED: Final = "speed"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. `findings` are sentences, empty if it found nothing; `skipped` is why it did not run."""
+    """A check of a policy folder. `findings` are sentences, empty on success; `skipped` is the reason for not running."""
 
     name: str
     findings: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def _static(policy: Bundle) -> list[Check]:
 
 
 def _annotated(folder: Path) -> Check:
-    """Whether each code has an annotation and a rule, and the generated table is that of the annotations."""
+    """Check that each reason code has an annotation and a rule, and that the generated table is current."""
     begun = time.monotonic()
     try:
         reasons = annotations.table(bundle.sources(folder))

@@ -71,7 +71,7 @@ def replay(
 
 
 class _Shown:
-    """What is printed of the outcomes, as they come."""
+    """A printer of outcomes, one at a time."""
 
     def __init__(self, *, as_json: bool, summary: bool) -> None:
         from gateway.replay import Totals

@@ -1,8 +1,6 @@
-"""A command line, run: the one place where a failure becomes a sentence and an exit status.
-
-Exit status: 0, 1 for a negative answer (a refused call, a broken journal), 2 for wrong usage or a failure; as shells
-have it, 130 after Ctrl-C and 141 when the reader of the output has gone.
-"""
+"""The runner of a command line: the only place that turns a failure into a sentence and an exit status. Status 0 is
+success, 1 a negative answer (a refused call, a broken journal), and 2 wrong usage or a failure. As in shells, 130
+follows Ctrl-C, and 141 a closed output."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReaderGone(Exception):
-    """Whoever read standard output has closed it, as `head` does. The program ends quietly."""
+    """A closed standard output, as after `head`. The program ends quietly."""
 
 
 def run(work: Callable[[], Any]) -> int:
@@ -67,7 +65,7 @@ def _status(error: BaseException) -> int:
 
 
 def _drop_output() -> None:
-    """What is still buffered would be written at exit, and fail again."""
+    """Drop buffered output: writing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""What `opagate serve` does, without what reads command lines, of which a gateway that serves has no use."""
+"""The work of `opagate serve`, without the modules that read command lines, which a serving gateway does not need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def serve(configuration: Path) -> None:
 
 
 def _load_structlog() -> None:
-    """Load structlog without Rich: it would load it, 4 MB, for tracebacks, which are never logged."""
+    """Load structlog without Rich. Structlog would load Rich (4 MB) to draw tracebacks, which the gateway never logs."""
     if "rich" in sys.modules:
         return
     sys.modules["rich"] = None  # type: ignore[assignment] - this is how an import is made to fail (importlib reference)

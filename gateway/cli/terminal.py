@@ -1,4 +1,4 @@
-"""What the commands print with: tables and colours on stdout, complaints and notes on stderr, JSON for machines."""
+"""Output of the commands: tables and colours on stdout, complaints and notes on stderr, JSON for machines."""
 
 from __future__ import annotations
 

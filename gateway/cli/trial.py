@@ -1,4 +1,4 @@
-"""A gateway to try: the demo servers, the configuration that serves them, and what its user is told."""
+"""A gateway to try: the demo servers, their configuration, and the text for the user."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Configuration: `gateway.yaml`, read and validated. Nothing else reads configuration files or the environment.
-
-`settings` and `identities` are the models, `values` and `formats` the types of their fields, `loading` reads a file, and
-`problems` says what is wrong with one.
-"""
+"""Configuration: `gateway.yaml`, read and validated. No other package reads configuration files or the environment.
+`settings` and `identities` are the models, `values` and `formats` the types of their fields. `loading` reads a file,
+and `problems` puts its faults into words."""
 
 from gateway.config.loading import InvalidSettings, load, parse
 from gateway.config.settings import (

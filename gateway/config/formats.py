@@ -1,7 +1,5 @@
-"""The types of settings that are texts in a format: URLs, hosts, origins, names of headers and variables.
-
-A text that could not work is refused, with one that would.
-"""
+"""Types of settings with a text format: URLs, hosts, origins, names of headers and variables. Each refuses a text that
+could not work, and shows a valid example."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
-"""What is wrong with a configuration file: each problem as a sentence that begins with its field. Pure.
-
-No value is quoted: it may be a secret that is in the wrong place.
-"""
+"""Problems of a configuration file, each a sentence that begins with its field. Pure. No sentence quotes a value, since
+it may be a misplaced secret."""
 
 from __future__ import annotations
 
@@ -83,8 +81,11 @@ def _place(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 
 def _annotations(root: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], object]:
-    """The parts of a location that the file shows, and the annotation there. pydantic adds the tag of a discriminated
-    union, which the file has not as a key: it is left out. An upstream may well be called `opa` or `none`."""
+    """Return the keys of a location as in the file, and the annotation there.
+
+    pydantic adds the tag of a discriminated union, which is not a key of the file, so this function removes the tag. An
+    upstream may well be called `opa` or `none`.
+    """
     here: object = root
     shown: list[str] = []
     for part in location:

@@ -113,8 +113,8 @@ class PolicySettings(Settings):
     def _outlasts_looks(self) -> Self:
         if self.stale_after is not None and self.stale_after < _LOOKS * self.reload:
             raise ValueError(
-                f"stale_after is shorter than {_LOOKS} times reload, so that a mere change would be taken for a policy that"
-                " is kept out; lengthen it, or shorten reload"
+                f"stale_after is shorter than {_LOOKS} times reload, so every change would count as stale; lengthen"
+                " stale_after, or shorten reload"
             )
         return self
 
@@ -123,7 +123,7 @@ class PolicySettings(Settings):
 
 
 class ToolLabels(Settings):
-    """What a tool does, for the tools whose names match a pattern. Later patterns override earlier ones."""
+    """Labels for the tools with names that match a pattern. Later patterns override earlier ones."""
 
     effect: Effect | None = Field(default=None, description="What it does to the world; without a label: `write`.")
     egress: bool | None = Field(default=None, description="Whether data leaves by it; without a label: true.")
@@ -257,7 +257,7 @@ class SuppressionSettings(Settings):
 
 
 class InspectionSettings(Settings):
-    """What is looked for in calls and results."""
+    """Settings for the inspection of calls and results."""
 
     rules: tuple[FilePath, ...] = Field(
         default=(), description="Files of credential formats, in gitleaks' TOML format, beside the rules that ship."
@@ -280,7 +280,7 @@ class DirectorySettings(Settings):
 
 
 class HistorySettings(Settings):
-    """What a task has done so far."""
+    """Settings for the history of tasks."""
 
     store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
     idle: Duration = Field(
@@ -342,7 +342,7 @@ class JournalSettings(Settings):
 
 
 class Limits(Settings):
-    """How much, how many, and how long."""
+    """Bounds on sizes, numbers and times."""
 
     request_bytes: Size = Field(default=4 * 2**20, description="A larger request is refused with 413.")
     request_head: Duration = Field(
@@ -470,8 +470,8 @@ class Configuration(Settings):
                 self._only_here(identity.kind)
             if identity.kind == "spiffe" and identity.x509 and (self.tls is None or self.tls.client_ca is None):
                 raise ValueError(
-                    "identity kind 'spiffe' with x509 needs tls.client_ca: without it no client is asked for its"
-                    " certificate; name a PEM file of the trust domain's authorities there"
+                    "identity kind 'spiffe' with x509 needs tls.client_ca to ask clients for certificates;"
+                    " name a PEM file of the trust domain's authorities there"
                 )
         return self
 

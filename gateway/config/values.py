@@ -166,7 +166,7 @@ def shortened(value: str) -> str:
 
 
 def is_local_http(url: str) -> bool:
-    """Whether it is plain HTTP to this machine."""
+    """Return whether a URL is plain HTTP to this machine."""
     return url[:5].lower() == "http:" and is_loopback(hostname(url))
 
 
@@ -192,7 +192,7 @@ _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine."""
+    """Return whether a host, by name or address, is this machine."""
     if host == "localhost":
         return True
     try:

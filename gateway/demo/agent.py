@@ -1,7 +1,5 @@
-"""A scripted agent: what a helpful assistant does through the gateway, and what an injected one tries.
-
-It uses the MCP SDK's client, as real agents do. There is no model in it: the same steps each time.
-"""
+"""A scripted agent: the calls of a helpful assistant through the gateway, and those of an injected one. It uses the MCP
+SDK's client, as real agents do. It has no model, so the steps are the same each time."""
 
 from __future__ import annotations
 
@@ -29,8 +27,8 @@ _DEPLOY_TOKEN: Final = re.compile(r"DEPLOY_TOKEN=(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One thing that the agent tries. `tool` is `None` for listing the tools. `expect` is what should come of it, with
-    the grants that ship."""
+    """A call that the agent tries. Without `tool`, the agent lists the tools. `expect` is the outcome with the shipped
+    grants."""
 
     upstream: str
     why: str
@@ -41,11 +39,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of an attempt.
-
-    `outcome`: `allowed` (the upstream answered), `refused` (the gateway did), `failed` (the tool reported an error).
-    `codes` are the reason codes of a refusal, `decision` its id. `text` is what the agent was told.
-    """
+    """The result of an attempt. `outcome`: `allowed` (the upstream answered), `refused` (the gateway refused), `failed`
+    (the tool reported an error). `codes` are reason codes of a refusal, `decision` its id. `text` is the answer to the
+    agent."""
 
     attempt: Attempt
     outcome: Literal["allowed", "refused", "failed"]

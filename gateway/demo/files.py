@@ -1,8 +1,5 @@
-"""A demo MCP server: the files of a small web shop, in a temporary folder that is made anew at each start.
-
-One of them is a `.env` with a token that looks real (GitHub's format, checksum included) and opens nothing: it is
-random, and gone when the server ends.
-"""
+"""A demo MCP server for the files of a small web shop, in a temporary folder made at each start. Its `.env` has a
+random token in GitHub's format, with a valid checksum. The token opens nothing, and is gone when the server ends."""
 
 from __future__ import annotations
 
@@ -140,8 +137,11 @@ class Project:
 
 
 def github_token() -> str:
-    """A random token in the format of a GitHub personal access token: 30 random characters, and the CRC-32 of the
-    whole in base 62 (github.blog, "Behind GitHub's new authentication token formats", 2021)."""
+    """Return a random token in the format of a GitHub personal access token.
+
+    It has 30 random characters, and the CRC-32 of the whole in base 62 (github.blog, "Behind GitHub's new
+    authentication token formats", 2021).
+    """
     body = "".join(secrets.choice(_ALPHABET) for _ in range(30))
     checksum = binascii.crc32(body.encode())
     digits = ""

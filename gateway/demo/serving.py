@@ -1,4 +1,4 @@
-"""How the demo servers run: over stdio, on a port of the loopback address, or on a socket that a parent opened."""
+"""Transports of the demo servers: stdio, a port of the loopback address, or a socket opened by the parent process."""
 
 from __future__ import annotations
 

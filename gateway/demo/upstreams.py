@@ -1,4 +1,4 @@
-"""How the demo servers are configured as upstreams, with all their labels."""
+"""Configuration of the demo servers as upstreams, with all their labels."""
 
 from __future__ import annotations
 

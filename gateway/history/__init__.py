@@ -1,7 +1,7 @@
-"""What a task has done. `events` says what happens in one, `new_events` makes those that depend on what was before, `fold`
-folds all of them into the `state`, `facts` reads that, `relevance` says what more the state can use. `embedded` keeps the
-states of this process, `durable` makes them outlive it (`fields` in the journal, `dump` and `store` in snapshots).
-"""
+"""The history of a task. `events` defines its events, `new_events` makes those that depend on earlier ones, and `fold`
+folds all into the `state`. `facts` reads the state, and `relevance` tells which content the state can still use.
+`embedded` keeps the states of this process. `durable` keeps them beyond the process (`fields` in the journal, `dump`
+and `store` in snapshots)."""
 
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import History, Reservation

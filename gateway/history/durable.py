@@ -1,4 +1,4 @@
-"""How history outlives the process: folded again from the journal, from the last snapshot on.
+"""Durable history: folded again from the journal, starting at the last snapshot.
 
     restored = restore(history, store)                  # at start, after the journal was opened
     rebuild(history, entries, restored)                 # entries of the journal, at least those after restored.seq
@@ -56,8 +56,8 @@ class Rebuilt:
 
 
 def restore(history: History, store: Store) -> Restored:
-    """Take over what the store has. A store that was edited or is damaged is emptied and said so; the journal has all
-    that it had."""
+    """Take over the content of the store. A changed or damaged store is emptied and reported; the journal has all of
+    its content."""
     history.attach(store)
     try:
         stored = store.load()
@@ -79,12 +79,9 @@ def restore(history: History, store: Store) -> Restored:
 
 
 def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
-    """Fold the entries of a journal, in their order. Those that the snapshots know are left out.
-
-    Calls that are still open then were of the gateway before, and count as settled, with results that nobody looked
-    through. Raises `HistoryError` for an entry
-    that is damaged.
-    """
+    """Fold the entries of a journal in order, without entries that the snapshots have. Calls still open at the end
+    belong to the previous gateway. They count as settled, with uninspected results. Raises `HistoryError` for a damaged
+    entry."""
     run = _Rebuild(history, restored)
     for entry in entries:
         run.take(entry)
@@ -148,8 +145,8 @@ async def _save(history: History, store: Store, position: Callable[[], tuple[str
 
 
 class _Rebuild:
-    """One run over a journal. `calls` finds the task of a call that is open in it, and of no other: a call gets there when it
-    is reserved, or with a state in which it is open, and leaves with the event that closes it."""
+    """A run over a journal. `calls` maps each open call to its task. A call enters with its reservation or with a
+    snapshot's state. It leaves with its closing event."""
 
     def __init__(self, history: History, restored: Restored) -> None:
         self._history = history
@@ -179,7 +176,7 @@ class _Rebuild:
             self._abandon(kept, call)
 
     def segment(self, entry: JsonObject) -> None:
-        """Another journal than that of the snapshots: what they know is kept, and nothing of this one is left out."""
+        """Begin another journal than that of the snapshots: keep the snapshots, and fold all of its entries."""
         journal = cast("str", entry["journal"])
         if journal != self.journal:
             self._stored = 0
@@ -262,8 +259,8 @@ class _Rebuild:
         self._fold(kept, event, kept.used)
 
     def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> TaskHistory | None:
-        """The task of a call or a reading. An implicit one begins with its first; a declared one has an entry of its own.
-        One that a snapshot ought to have and has not was over by then."""
+        """Return the task of a call or a reading. An implicit task begins with its first entry; a declared task has an
+        entry of its own. A task missing from a snapshot had ended by then."""
         kept = self._history.find(task_id)
         if kept is None and "opened" in fields and self.seq > self._stored:
             opened = cast("float", fields["opened"])
@@ -272,7 +269,7 @@ class _Rebuild:
         return kept
 
     def _fold(self, kept: TaskHistory, event: Event, now: float) -> None:
-        """What a snapshot knows already cannot happen again, and is left out."""
+        """Fold an event, unless a snapshot has it already."""
         try:
             self._history.fold(kept, event, now)
         except ValueError:

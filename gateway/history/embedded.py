@@ -150,8 +150,8 @@ class History:
         }
 
     def select(self, principal: Principal, task_id: str, now: float) -> Task | Reason:
-        """The declared task with this id, if it is this principal's and still open: `task/unknown`, `task/ended` or
-        `task/expired` otherwise. What is another's is as unknown as what never was."""
+        """Return the open declared task of this principal with this id, or `task/unknown`, `task/ended` or
+        `task/expired`. Tasks of other principals are unknown."""
         self.forget(now)
         kept = self._owned_by(principal, task_id)
         if kept is None:
@@ -233,7 +233,7 @@ class History:
         return relevance.of_call(self.state(kept), target, self._carried(kept))
 
     def keeps_words(self, task: Task, target: Target) -> bool:
-        """Whether the words of a call's result matter. Raises `TaskExpired`."""
+        """Return whether the words of a call's result matter. Raises `TaskExpired`."""
         return relevance.of_result(self.state(self._known(task)), target)
 
     def observe(
@@ -255,8 +255,7 @@ class History:
     def past_call(
         self, task: Task, call_id: str, target: Target, label: Sensitivity, max_bytes: int | None = None
     ) -> PastCall:
-        """What is to be remembered of an open call whose result may come late. Raises `ValueError` for one that is not
-        open."""
+        """Return the memory of an open call whose result may come late. Raises `ValueError` for a closed call."""
         state = self.state(self._open(task))
         reservation = state.open.get(call_id)
         if reservation is None:
@@ -267,11 +266,9 @@ class History:
     def read(
         self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None
     ) -> JsonObject | None:
-        """Take in a part of what is read outside of an open call, before that part reaches the caller. `reading` is the
-        id of the request that it answers; `number` the field of that name of the parts before.
-
-        Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `TaskExpired`.
-        """
+        """Take in a part of data read outside of an open call, before it reaches the caller. `reading` is the id of the
+        answered request; `number` the field of earlier parts. Returns the fields of an `observed` entry, `None` without
+        news. Raises `TaskExpired`."""
         kept = self._known(task)
         state = self.state(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
@@ -283,7 +280,7 @@ class History:
         return {"id": reading, "task": task.id, "owner": kept.owner, **kept.origin, **to_fields(event)}
 
     def is_open(self, task_id: str, now: float) -> bool:
-        """Whether the task may still make calls, or has one that goes on."""
+        """Return whether the task may still make calls, or has an open call."""
         kept = self._kept.get(task_id)
         if kept is None:
             return False
@@ -308,12 +305,12 @@ class History:
         self._fold(task, Passed(call_id))
 
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
-        """Take back a reserved call that does not go on. Raises `ValueError` for one that is not open."""
+        """Take back a reserved call that does not go on. Raises `ValueError` for a closed call."""
         self._fold(task, Released(call_id, denied))
         self._kept.use(self._known(task), self._clock())
 
     def settle(self, task: Task, call_id: str) -> None:
-        """End a reserved call that went on, in whatever way it ended. Raises `ValueError` for one that is not open."""
+        """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
         self._fold(task, Settled(call_id))
         self._kept.use(self._known(task), self._clock())
 
@@ -337,7 +334,7 @@ class History:
             self.exposures.note(kept.owner, kept.task.id, state.exposed)
 
     def fold(self, kept: TaskHistory, event: Event, now: float) -> None:
-        """Fold an event that the record has. Raises `ValueError` for one that cannot be, and `HistoryError`."""
+        """Fold an event of the journal. Raises `ValueError` for an impossible event, and `HistoryError`."""
         self._apply(kept, event)
         self._kept.use(kept, now)
 
@@ -357,10 +354,8 @@ class History:
         self._store = store
 
     def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
-        """The tasks that the store has not, or otherwise, as rows, and the ids of those that it has in vain.
-
-        A row is made when it is asked for. `position` is the number of the last written entry of the journal at that time.
-        """
+        """Return new and changed tasks as rows, and the ids of tasks that the store should drop. Each row is made on
+        demand. `position` is the number of the journal's last written entry at that time."""
         return map(partial(self._row, position), [kept for kept in self._kept.all() if kept.changed]), tuple(self._gone)
 
     def stored(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
@@ -375,8 +370,8 @@ class History:
                 self._gone.add(written.id)
 
     def unstored(self) -> None:
-        """The store has nothing of what was written to it. What is in memory is to be written again; other states are lost
-        until the journal is read."""
+        """Note that the store lost everything. States in memory are written again; other states are lost until the
+        journal is read."""
         self._gone.clear()
         for kept in self._kept.all():
             kept.stored = False
@@ -387,7 +382,7 @@ class History:
 
     @property
     def stored_whole(self) -> bool:
-        """Whether the state of every task is in memory or in the store."""
+        """Return whether the state of every task is in memory or in the store."""
         return not self._lost
 
     def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:

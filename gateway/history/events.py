@@ -26,7 +26,7 @@ NO_DIGESTS: frozenset[int] = frozenset()
 
 
 class Touch(NamedTuple):
-    """What a call touches: the system, whether it may change it, where the system belongs, and those behind it."""
+    """The systems of a call: its own, whether the call may change it, its owner, and the systems behind it."""
 
     audience: str
     write: bool
@@ -202,7 +202,7 @@ Event: TypeAlias = Opened | Reserved | Passed | Exposed | Released | Settled | O
 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
-    """What sightings show, each credential once."""
+    """Return the credentials shown by sightings, each once."""
     found = {item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary) for item in sightings}
     return tuple(found.values())
 

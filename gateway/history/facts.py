@@ -1,4 +1,4 @@
-"""What policy is told of a task. Pure: no I/O, no clock, no randomness."""
+"""Facts of a task for policy. Pure: no I/O, no clock, no randomness."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def _known(state: TaskState, fingerprint: str, carried: Carried) -> Known | None
 
 
 def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:
-    """A credential behind a handle is that of the audience which the handle is of. One that the history of
-    the task could not keep: the worst is assumed of how it came about."""
+    """Return the credential behind a handle of this audience. For a credential without room in the history, assume the
+    worst origin."""
     if known is None:
         return CredentialFact(sighting, "result", audience, chain_depth=ENDLESS, minted_in_task=True)
     call = known.call if known.audience == audience else None
@@ -175,8 +175,8 @@ def _was_read_before(state: TaskState, word: int, known: Known, carried: Carried
 
 
 def _given(sighting: Sighting, content: CallContent) -> bool:
-    """Whether it is a whole argument for a credential, and the goal has it word for word. No form tells that a word of
-    a goal is a password; that the call uses it as one does."""
+    """Return whether it is a whole argument for a credential, and the goal has it word for word. The use in the call
+    shows that a word of the goal is a password; its form cannot."""
     return sighting.role is Role.CREDENTIAL and sighting.form == "raw" and sighting.pointer in content.grounded
 
 

@@ -33,7 +33,7 @@ _Event = TypeVar("_Event")
 
 
 def to_fields(event: Event) -> JsonObject:
-    """The event as a JSON object; `event` in it says which it is."""
+    """Return the event as a JSON object with its kind in `event`."""
     name, written = _WRITERS[type(event)]
     return {"event": name, **written(event)}
 

@@ -198,7 +198,7 @@ def _observe(state: TaskState, event: Observed) -> None:
 
 
 def _read(state: TaskState, event: Read) -> None:
-    """Of a call that nobody remembers the worst is assumed: that it made the credential, with any others before it."""
+    """Fold a reading. For a forgotten call, assume the worst: the call made the credential, after any others."""
     state.number = max(state.number, event.number)
     _label(state, event.touch, event.sensitivity, untrusted=event.untrusted)
     for shows in event.credentials:
@@ -250,7 +250,7 @@ def _confirm(state: TaskState, fingerprints: tuple[str, ...]) -> None:
 
 
 def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
-    """One more than that of any other credential that was used to get it. One of unknown origin begins a chain."""
+    """Return the greatest depth of the used credentials plus one. A credential of unknown origin begins a chain."""
     others = (state.credentials.get(fingerprint) for fingerprint in used if fingerprint != revealed)
     return max((min(known.depth + 1, ENDLESS) if known is not None else 1 for known in others), default=0)
 

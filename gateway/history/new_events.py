@@ -1,8 +1,6 @@
-"""Makes the events that depend on what was before: `reserved`, `observed` and `read`. Pure: no I/O, no clock, no randomness.
-
-An event says all that `fold` needs, so that folding the journal gives the state that was. What has no room is left out
-here, and the event says so.
-"""
+"""Events that depend on earlier events: `reserved`, `observed` and `read`. Pure: no I/O, no clock, no randomness. An
+event has all inputs of `fold`, so that folding the journal gives the same state. Content without room is dropped here,
+and the event notes the loss."""
 
 from __future__ import annotations
 
@@ -124,8 +122,8 @@ def observed(
 
 
 def lost_result(state: TaskState, call_id: str) -> Observed:
-    """That nobody knows what the result of an open call was: the gateway ended before it did. Raises `ValueError` for a
-    call that is not open."""
+    """Return the event for the lost result of an open call: the gateway ended first. Raises `ValueError` for a closed
+    call."""
     return Observed(call_id, complete=False, sensitivity=open_call(state, call_id).sensitivity)
 
 

@@ -1,4 +1,4 @@
-"""Which credentials systems have shown to whose tasks, told to whoever looks for them beside arguments. Pure."""
+"""Credentials by the systems that showed them and the tasks of their recipients, for searches beside arguments. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Origins(Protocol):
-    """What is told. `owner` is a principal's key, `task` an id."""
+    """A listener for origins. `owner` is a principal's key, `task` an id."""
 
     def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> None:
         """Keep that a result of the system `audience` has shown this credential to the task."""

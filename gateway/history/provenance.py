@@ -1,4 +1,4 @@
-"""Which calls of a task made what policy was told of another one. Pure: no I/O, no clock, no randomness.
+"""The calls of a task behind the facts of another call. Pure: no I/O, no clock, no randomness.
 
     provenance = Provenance(entry)                       # the `call` entry that is asked about
     for earlier in entries_of_its_tasks:        # of `provenance.tasks`, from the journal, in their order
@@ -49,9 +49,9 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`facts` are those of the decision; `destinations` is how many the call itself has, if that is known. `missing`
-    counts the earlier calls of the task that are not in the journal: with them, facts would be larger. `declared` is
-    what was declared of the task, if it was."""
+    """The facts of a decision with their causes. `destinations` is the number of the call's own destinations, if known.
+    `missing` counts earlier calls of the task without a journal entry, which would enlarge facts. `declared` is the
+    declaration of the task, if any."""
 
     facts: SessionFacts
     destinations: int | None
@@ -62,7 +62,7 @@ class Explanation:
 
 
 class Provenance:
-    """One decision, and what is known of the calls before it."""
+    """A decision with the known calls before it."""
 
     def __init__(self, entry: JsonObject) -> None:
         """`entry` is the `call` entry. Raises `HistoryError` for one that is damaged."""
@@ -157,7 +157,7 @@ class Provenance:
         return self._earlier.get(named if isinstance(named, str) else named["id"])
 
     def _call(self, entry: JsonObject, *, before: bool) -> None:
-        """A call that was counted before this one. One whose entry comes after was under way when this was decided."""
+        """Add a call counted before this one. A call with a later entry was under way at the decision."""
         event = reserved(entry)
         if event.number >= self._own.number or event.call == self._own.call:
             return
@@ -281,7 +281,7 @@ class Provenance:
                 yield Cause(mark, "carried a part of the credential there")
 
     def _credential(self, fingerprint: str) -> Iterator[Cause]:
-        """The call whose result showed it, and those whose results showed what that call used, and so on."""
+        """Yield the call whose result showed the credential, then the calls behind that call's credentials, and so on."""
         if self._showed(fingerprint) is None:
             first = self._presented.get(fingerprint)
             if first is not None and first.number < self._own.number:
@@ -325,7 +325,7 @@ def _order(cause: Cause) -> tuple[bool, int]:
 
 
 def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:
-    """What of the arguments the record has. `None` if they were not looked at whole."""
+    """Return the recorded content of the arguments. `None` without complete inspection."""
     if event.destinations is None or found.get("credentials", ()) is None:
         return None
     held = found.get("credentials", ())

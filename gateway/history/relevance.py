@@ -1,9 +1,6 @@
-"""What a task can still use of the words of a call and of its result, so that nothing else is looked for. Pure: no I/O, no
-clock, no randomness.
-
-What has no room is not kept, and what goes back to the system that it came from is not spread: most tasks read of one
-system after another, and much of what could be looked for would be thrown away. The facts are the same either way.
-"""
+"""Words that a task can still use, so that no others are searched for. Pure: no I/O, no clock, no randomness. History
+drops words without room, and words that return to their own system are no spread. Most tasks read from one system after
+another, so most words would be thrown away. The facts are the same either way."""
 
 from __future__ import annotations
 
@@ -32,8 +29,7 @@ def of_call(state: TaskState, target: Target, carried: Carried = NOTHING) -> Rel
 
 
 def of_result(state: TaskState, target: Target) -> bool:
-    """Whether the words of a result that is still to come can be kept, or what is not kept of them is news. What is full
-    stays full."""
+    """Return whether the words of a coming result can be kept, or losing them is news. Full stays full."""
     if target.trust == "trusted":
         return len(state.trusted) < MAX_TRUSTED
     full = len(state.tokens) >= MAX_TOKENS or len(state.results) >= MAX_RESULTS

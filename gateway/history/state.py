@@ -75,7 +75,7 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class TaskState:
-    """Counters are counts of the calls, open or settled, that have what they count. Read by `facts`."""
+    """The state of a task. Each counter counts open and settled calls. `facts` reads the state."""
 
     number: int = 0
     """The highest number of a call or a reading so far."""

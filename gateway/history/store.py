@@ -1,12 +1,8 @@
-"""Snapshots of tasks on disk: `<state>/history/tasks.db`, a SQLite file.
-
-Each row has a keyed MAC (HMAC-SHA256, FIPS 198-1) over all that is in it, and the checkpoint one over the rows that
-there are: who can write the file but cannot read the key can make none that passes, and can neither remove nor bring
-back a single row. While the gateway runs, it knows which state each task has. As with the journal, the whole file can
-be put back to an earlier copy; then the journal says what came after. All of a checkpoint is one transaction.
-
-Safe to use from one thread at a time.
-"""
+"""Snapshots of tasks on disk: `<state>/history/tasks.db`, a SQLite file. Each row has a keyed MAC (HMAC-SHA256, FIPS
+198-1) over its content, and the checkpoint has one over the present rows. A writer without the key can make no valid
+row, and can neither remove nor restore a single row. The running gateway knows the state of each task. As with the
+journal, the whole file can be replaced by an earlier copy; then the journal has the later entries. A checkpoint is one
+transaction. Safe to use from one thread at a time."""
 
 from __future__ import annotations
 
@@ -56,8 +52,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What changes in the store at once: rows that are new or other, ids of rows that go. Afterwards the store has all
-    that the entries of the journal up to `seq` say. `whole`: the rows are all that it is to have."""
+    """An atomic change of the store: new or changed rows, and ids of removed rows. Afterwards the store covers the
+    journal's entries up to `seq`. `whole`: the rows are its whole content."""
 
     journal: str
     seq: int
@@ -78,7 +74,7 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a store has, without the states."""
+    """The content of a store, without the states."""
 
     journal: str
     seq: int
@@ -91,7 +87,7 @@ class Stored:
 
 
 class StoreReplaced(HistoryError):
-    """The file is not the one that this process last wrote: it was removed, or another copy was put in its place."""
+    """A replaced file of the store: another process removed it or put another copy in its place."""
 
 
 class StoreEdited(HistoryError):
@@ -117,7 +113,7 @@ class Store:
                 raise self._broken(error) from error
 
     def state(self, task_id: str, digest: bytes) -> bytes:
-        """The state of one task, if it is the one with this digest."""
+        """Return the state of a task, if its digest matches."""
         with closing(self._connect()) as database:
             try:
                 row = database.execute("select state from tasks where id = ?", (task_id,)).fetchone()

@@ -1,4 +1,4 @@
-"""A task and what it has done, as the gateway keeps it: in memory, or as a row of a snapshot."""
+"""A task with its history, as the gateway keeps it: in memory, or as a row of a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where requests go. Pure."""
+"""Addresses of requests. Pure."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""Requests to one address, over connections that are kept.
-
-A request is sent once. It is sent again only if the caller says that it may be, and only if a connection that was kept
-turned out to be closed before anything of an answer had come.
-"""
+"""Requests to one address, over kept connections. The client sends a request once. It sends again only with the
+caller's permission, after a kept connection proved closed before any part of an answer."""
 
 from __future__ import annotations
 
@@ -26,9 +23,8 @@ _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n
 
 
 class Client:
-    """Use it from one event loop. `connect`: seconds until there is a connection. `tls` is used where the address wants
-    TLS; without one, it is spoken with whom the machine trusts. There is no limit to the connections: who sends bounds
-    what is sent at once."""
+    """A client for one event loop. `connect`: seconds until a connection. `tls` serves addresses with TLS; by default,
+    the machine's authorities are trusted. The sender bounds the requests at once, so connections have no limit here."""
 
     def __init__(self, address: Address, *, connect: float, tls: ssl.SSLContext | None = None) -> None:
         self._address = address
@@ -90,7 +86,7 @@ class Client:
         return b"%b %b%b%b%b\r\n" % (method, target, self._host, length, fields)
 
     def _unused(self, now: float) -> Connection | None:
-        """The connection that was used last, if there is one that can be used."""
+        """Return the last used connection that is still usable."""
         while self._kept:
             connection, _ = self._kept.popitem()
             if now - connection.free_since < IDLE_SECONDS and connection.usable():

@@ -1,8 +1,5 @@
-"""One connection, which carries one exchange at a time.
-
-It is used again only after an answer that ended as it said, when all of the request was sent and nothing came after
-the answer.
-"""
+"""A connection with one exchange at a time. It is used again only after a complete request and a complete answer
+without further bytes."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Response:
         return taken
 
     def close(self, error: ExchangeError | None = None) -> None:
-        """Give up what has not arrived; whoever waits for it gets `error`. Safe to call at any time, and again."""
+        """Give up on missing data; the waiting reader gets `error`. Safe to call at any time, and again."""
         if not self._ended and self._error is None:
             error = error or Lost("the exchange was given up", begun=True)
             self.fail(error)
@@ -78,8 +75,8 @@ class Response:
 
 
 class Owner(Protocol):
-    """Whom a connection tells what becomes of it: once that it is open, each time that it can carry another exchange,
-    and once, if it ever was open, that it is no more."""
+    """An owner that hears when the connection opens, when it can carry another exchange, and when an opened connection
+    ends."""
 
     def opened(self, connection: Connection) -> None: ...
     def freed(self, connection: Connection) -> None: ...
@@ -106,9 +103,8 @@ class Connection(asyncio.Protocol):
     # --- for the client ----------------------------------------------------------------------------
 
     def usable(self) -> bool:
-        """Whether a request can be sent. A peer that has closed, or that has said something unasked, is found out also
-        when the event loop has not come to it yet: a request sent to it would be lost, or take for its answer what was
-        said before."""
+        """Return whether a request can be sent. This detects a peer's close or unasked data even before the event loop
+        does. Otherwise the request would be lost, or take old data for its answer."""
         return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
 
     def send(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
@@ -133,7 +129,7 @@ class Connection(asyncio.Protocol):
             self.abort(error)
 
     def abort(self, error: ExchangeError | None = None) -> None:
-        """End the connection at once, and with it the exchange that it carries, if there is one."""
+        """End the connection at once, with its exchange, if any."""
         self._transport.abort()
         self._fail(error or Lost("the exchange was given up", begun=True))
 

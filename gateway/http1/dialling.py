@@ -72,8 +72,8 @@ def interleaved(places: Iterable[Place]) -> list[Place]:
 
 
 async def raced(places: Sequence[Place]) -> socket.socket:
-    """The first socket that connects. The next address is tried when one fails, or after `STAGGER`, beside those that
-    are still being tried. Raises what the last one that failed raised."""
+    """Return the first socket that connects. After a failure or `STAGGER`, the next address is tried beside the pending
+    ones. Raises the last failure."""
     tried: list[asyncio.Task[socket.socket]] = []
     won: asyncio.Task[socket.socket] | None = None
     error: OSError = OSError(0, "its name has no address")

@@ -1,4 +1,4 @@
-"""What can go wrong in an exchange. Users of the client turn these into errors of the gateway."""
+"""Failures of an exchange. Users of the client turn these into errors of the gateway."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
-"""An answer, read from bytes as they come. Pure.
-
-What an answer may look like is decided here, and it is less than HTTP allows: one framing and not two, no coding but
-`chunked`, no upgrade, a bounded head. What llhttp refuses is refused by it (two lengths, a length beside a coding, bare
-line ends, folded lines, a space before a colon): no leniency is switched on.
-"""
+"""A parser of answers in pieces. Pure. It accepts less than HTTP allows: one framing, only the coding `chunked`, no
+upgrade, a bounded head. No leniency of llhttp is switched on. So llhttp refuses two lengths, a length beside a coding,
+bare line ends, folded lines, and a space before a colon."""
 
 from __future__ import annotations
 
@@ -21,10 +18,8 @@ MAX_FIELDS: Final = 256
 
 
 class ResponseParser:
-    """One answer. `feed` it until `complete` or `fault`; `close` drops what it needs no longer then.
-
-    `status` is 0 until the head has arrived. `pieces` of the body are taken by whoever wants them; `size` is theirs.
-    """
+    """An answer. `feed` it until `complete` or `fault`; `close` then drops its buffers. `status` is 0 until the head
+    has arrived. A reader takes the `pieces` of the body; `size` is their length."""
 
     __slots__ = (
         "_chunked",
@@ -67,7 +62,7 @@ class ResponseParser:
 
     @property
     def begun(self) -> bool:
-        """Whether anything has arrived."""
+        """Return whether any data has arrived."""
         return self.status != 0 or self._no_body > 0
 
     def feed(self, data: bytes) -> None:

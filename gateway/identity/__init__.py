@@ -1,1 +1,1 @@
-"""Who calls: tokens and certificates to a `Principal` (phase 3 of a call). `identities.Identities` is the way in."""
+"""Authentication: tokens and certificates to a `Principal` (phase 3 of a call). `identities.Identities` is the way in."""

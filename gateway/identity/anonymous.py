@@ -16,7 +16,7 @@ ISSUER: Final = "urn:opagate:anonymous"
 
 
 class AnonymousAuthenticator:
-    """Whoever presents nothing at all. Credentials that do not hold never count as none."""
+    """An authenticator of callers without any credentials. Invalid credentials never count as none."""
 
     issuer = ISSUER
     generation = None

@@ -1,8 +1,5 @@
-"""What was verified a moment ago, by digest of the credential. Pure: the time is an argument.
-
-Only what verified is kept, so strangers cannot fill it; when it is full the oldest goes. An entry counts only
-while its keys are those that it was verified with.
-"""
+"""Recently verified credentials, by digest. Pure: the time is an argument. It keeps verified ones only, so strangers
+cannot fill it; when full, it drops the oldest. An entry counts only while its verification keys stay the same."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _KINDS: Final[Mapping[Code, _Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What challenges say of this gateway. `upstreams` are the names that have a resource of their own."""
+    """The gateway's description in challenges. `upstreams` are the names with a resource of their own."""
 
     base_url: str
     upstreams: frozenset[str] = frozenset()
@@ -69,7 +69,7 @@ class Protection:
         return f"{whole}/{name}" if path != name and name in self.upstreams else None
 
     def metadata_url(self, url: str) -> str:
-        """Where the metadata of the resource is (RFC 9728 section 3.1)."""
+        """Return the URL of the resource's metadata (RFC 9728 section 3.1)."""
         parts = urlsplit(self.upstream_resource(url) or f"{self.base_url}/mcp")
         return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path}"
 

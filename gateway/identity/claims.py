@@ -1,9 +1,6 @@
-"""Verified claims to a `Principal`. Pure.
-
-Every claim is in exactly one declared set, after PyPI's trusted publishing: verified against something, used for
-the principal, known and not needed, or a mark of another kind of token (which refuses it). The names of all
-others are reported (`unaccounted`), so that a new claim of an issuer does not go unseen.
-"""
+"""Verified claims to a `Principal`. Pure. Every claim is in exactly one declared set, after PyPI's trusted publishing.
+It is verified, used for the principal, known and not needed, or the mark of another kind of token, which refuses it.
+`unaccounted` reports the names of all others, so that a new claim of an issuer is noticed."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the claims of one issuer are judged against. `leeway` in seconds."""
+    """The rules for the claims of one issuer. `leeway` in seconds."""
 
     issuer: str
     method: AuthMethod
@@ -71,7 +68,7 @@ def unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
 
 
 def expiry(claims: JsonObject, rules: Rules, now: float) -> float | Fault:
-    """When the token ends, if it is valid now (RFC 7519 section 4.1)."""
+    """Return the end of a currently valid token (RFC 7519 section 4.1), else its fault."""
     times: dict[str, float] = {}
     for name in ("exp", "nbf", "iat"):
         if name in claims:
@@ -95,7 +92,7 @@ def audiences(claims: JsonObject) -> frozenset[str] | Fault:
 
 
 def confirmation(claims: JsonObject) -> Confirmation | Fault | None:
-    """What the token is bound to. A binding that cannot be checked here refuses the token."""
+    """Return the token's binding. A binding without a check here refuses the token."""
     if "cnf" not in claims:
         return None
     cnf = claims["cnf"]

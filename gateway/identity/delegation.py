@@ -1,9 +1,6 @@
-"""Delegation chains of tokens: `act` and `may_act` (RFC 8693 sections 4.1 and 4.4). Pure.
-
-A security token service that checks the subject's and the actor's token each for itself can be made to join
-links that never met (chain splicing). Where a link says whom it was made out to (`aud`), that must be the next
-one in the chain; and where a token says who may act (`may_act`), that must be the present actor.
-"""
+"""Delegation chains of tokens: `act` and `may_act` (RFC 8693 sections 4.1 and 4.4). Pure. A security token service that
+checks the subject's and the actor's token separately can be made to join unrelated links (chain splicing). The audience
+(`aud`) of a link must be the next link in the chain. A token's `may_act` must name the present actor."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ MAX_DEPTH: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a chain is judged against: the issuers that are configured, and the audiences of this gateway."""
+    """The trust for a chain: the configured issuers, and the audiences of this gateway."""
 
     issuers: frozenset[str]
     audiences: frozenset[str]
@@ -53,7 +50,7 @@ def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | Fault:
 
 
 def permits(may_act: Json, actor: Actor) -> Fault | None:
-    """Whether a `may_act` claim names the present actor. `actor.issuer` is never `None` here."""
+    """Check that a `may_act` claim names the present actor. `actor.issuer` is never `None` here."""
     if not is_object(may_act) or text(may_act.get("sub")) is None:
         return _fault("may_act does not name anybody")
     if may_act["sub"] != actor.id or may_act.get("iss", actor.issuer) != actor.issuer:
@@ -62,7 +59,7 @@ def permits(may_act: Json, actor: Actor) -> Fault | None:
 
 
 def identifier(value: Json) -> str | None:
-    """The id of an agent or a user; one that looks like a SPIFFE ID must be one."""
+    """Return the id of an agent or a user; an id in the form of a SPIFFE ID must be one."""
     name = text(value)
     if name is None or (name.lower().startswith(spiffeid.SCHEME) and spiffeid.workload(name) is None):
         return None

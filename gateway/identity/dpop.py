@@ -1,9 +1,7 @@
-"""Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3).
-
-A proof is verified anew for every request and works once. The memory of used proofs lives in this process: a
-proof older than the process is refused, and one no younger than those that a process before accepted ahead of time (see
-`proof_watermark`), so a restart forgets nothing that could be replayed.
-"""
+"""Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3). The gateway verifies a proof
+for every request, and accepts it once. The memory of used proofs lives in this process. A proof older than the process
+is refused, and so is a proof that an earlier process may have accepted ahead of time (see `proof_watermark`). So a
+restart forgets no proof that could be replayed."""
 
 from __future__ import annotations
 
@@ -102,8 +100,9 @@ class Possession:
 
 
 def normalised(url: str) -> str | None:
-    """A URL for comparison: without query and fragment, scheme and host in lower case, no default port, and no
-    needless percent encoding (RFC 9449 section 4.3, RFC 3986 section 6.2). `None` when it is no http URL."""
+    """Return a URL for comparison, `None` for other texts than http URLs. Query, fragment, default port and needless
+    percent encoding are gone, and scheme and host are in lower case. Source: RFC 9449 section 4.3, RFC 3986 section
+    6.2."""
     try:
         parts = urlsplit(url)
         port = parts.port

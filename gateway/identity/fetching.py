@@ -1,8 +1,5 @@
-"""Where keys come from: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414).
-
-Fetching is off the hot path, so httpx2 is used. Everything that goes wrong is a `LoadError`, whose message names
-the place and the problem and nothing of what was received.
-"""
+"""Sources of keys: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414). Fetching is off the hot
+path, so it uses httpx2. Every failure is a `LoadError` with the place and the problem, without received data."""
 
 from __future__ import annotations
 
@@ -124,7 +121,8 @@ class DiscoverySource:
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Where an issuer's metadata may be, in the order of the MCP specification (authorization server discovery)."""
+    """Return the possible URLs of an issuer's metadata, in the order of the MCP specification (authorization server
+    discovery)."""
     parts = urlsplit(issuer)
     origin = f"{parts.scheme}://{parts.netloc}"
     path = parts.path.rstrip("/")
@@ -137,7 +135,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 
 
 def acceptable(url: str) -> bool:
-    """Whether keys may be fetched from a URL: https, or http on loopback; no userinfo, no fragment."""
+    """Return whether a URL may serve keys: https, or http on loopback; no userinfo, no fragment."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

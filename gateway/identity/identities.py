@@ -1,8 +1,5 @@
-"""Who calls: credentials to a `Principal` or a `Refusal`.
-
-A credential is verified once and then believed for up to a minute, by digest. What depends on the single request
-is checked each time: the audience against the resource asked, proof of possession, scopes.
-"""
+"""Authentication of callers: credentials to a `Principal` or a `Refusal`. A verified credential stays accepted for up
+to a minute, by digest. Each request is checked for its audience, its proof of possession, and its scopes."""
 
 from __future__ import annotations
 
@@ -59,7 +56,7 @@ class Identities:
         return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark)
 
     async def start(self) -> None:
-        """Load all keys and keep them fresh. A key server that is away is a warning: it may come back."""
+        """Load all keys and keep them fresh. An absent key server is a warning, since it may come back."""
         await in_parallel(*(keys.start for keys in self._keys))
 
     async def stop(self) -> None:
@@ -122,7 +119,7 @@ class Identities:
         return fault
 
     def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
-        """A token may be for one upstream only; then it is good for that one's own resource and no other."""
+        """Return whether a token is for one upstream only, and so for no other resource."""
         resource = self._protection.upstream_resource(credentials.url)
         return resource is not None and resource in verified.named
 

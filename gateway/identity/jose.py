@@ -98,7 +98,7 @@ def check_header(jws: Jws, algorithms: Collection[str], types: Collection[str | 
 
 
 def signed_by(jws: Jws, key: VerificationKey) -> bool:
-    """Whether the signature is of this key, by the algorithm that the header names."""
+    """Return whether the signature is of this key, by the header's algorithm."""
     algorithm = ALGORITHMS[jws.alg]
     try:
         algorithm.check_key(key)
@@ -108,7 +108,7 @@ def signed_by(jws: Jws, key: VerificationKey) -> bool:
 
 
 def suits(key: VerificationKey, alg: str) -> bool:
-    """Whether a key is of the type, the curve and the declared use that an algorithm needs."""
+    """Return whether a key has the type, the curve and the declared use for an algorithm."""
     try:
         ALGORITHMS[alg].check_key(key)
     except (JoseError, KeyError):

@@ -1,9 +1,6 @@
-"""The keys of one issuer, kept fresh: rotation without a restart, and last good keys when the server is away.
-
-An unknown `kid` causes one refresh, at most once in `FORCED_INTERVAL`, however many callers come with however
-many invented ids; callers that come during a refresh share it. Keys that could not be renewed for `MAX_AGE`
-count for nothing any more.
-"""
+"""The keys of one issuer, kept fresh: rotation without a restart, and the last good keys during an outage. An unknown
+`kid` causes one refresh, at most once in `FORCED_INTERVAL`, however many callers invent ids. Callers during a refresh
+share it. Keys that could not be renewed for `MAX_AGE` no longer count."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def protection(configuration: Configuration) -> Protection:
-    """What challenges and metadata have in common."""
+    """Return the common part of challenges and metadata."""
     tokens = _jwt(configuration)
     return Protection(
         base_url=configuration.base_url,

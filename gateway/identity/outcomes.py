@@ -1,8 +1,6 @@
-"""What an authenticator says of credentials. Pure.
-
-Three ways, after Ory Oathkeeper: they prove a caller (`Verified`), they are another authenticator's affair
-(`NOT_MINE`), or they are refused (`Fault`). `Fault` carries no HTTP: `challenge.refusal` gives it its form.
-"""
+"""Results of authenticators. Pure. After Ory Oathkeeper, there are three: a proven caller (`Verified`), another
+authenticator's credentials (`NOT_MINE`), or a refusal (`Fault`). `Fault` carries no HTTP: `challenge.refusal` gives it
+its form."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ NOT_MINE: Final = NotMine.NOT_MINE
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why credentials are refused. `detail` is a fixed sentence: it names claims, never their values."""
+    """The reason for refused credentials. `detail` is a fixed sentence with names of claims, never their values."""
 
     code: Code
     detail: str
@@ -48,8 +46,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What a token is bound to (`cnf`): the thumbprint of a DPoP key (RFC 9449 section 6.1), of a client
-    certificate (RFC 8705 section 3.1), or both."""
+    """The binding of a token (`cnf`): the thumbprint of a DPoP key, of a client certificate, or both. Source: RFC 9449
+    section 6.1, RFC 8705 section 3.1."""
 
     jkt: str | None = None
     x5t: str | None = None
@@ -57,12 +55,9 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What holds of a credential for as long as it is cached.
-
-    What depends on the single request (audience against the resource asked, proof of possession, scopes) is
-    checked by `Identities` each time. `until` is in seconds since the epoch. `generation` is that of the keys
-    that verified it; `None` when no keys were involved.
-    """
+    """The cacheable facts of a credential. `Identities` checks the rest for each request: the audience, proof of
+    possession, and scopes. `until` is in seconds since the epoch. `generation` is that of the verifying keys; `None`
+    without keys."""
 
     principal: Principal
     until: float

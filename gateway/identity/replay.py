@@ -1,8 +1,5 @@
-"""A memory of what was used once: the proofs of one time window. Pure: the time is an argument.
-
-Bounded, and full means no: a forgotten proof could be replayed. One key can fill only its share, so that it
-cannot lock out the others.
-"""
+"""A memory of used proofs within a time window. Pure: the time is an argument. It is bounded, and refuses when full,
+since a forgotten proof could be replayed. One key can fill only its share, so it cannot lock out others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all kinds of signed tokens have in common: header, signature, times, audience, binding, principal."""
+"""The common parts of all signed tokens: header, signature, times, audience, binding, principal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _log() -> structlog.typing.FilteringBoundLogger:
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the tokens of one issuer must be. `types` are the accepted `typ` values; `None` allows its absence."""
+    """The required form of one issuer's tokens. `types` are the accepted `typ` values; `None` allows its absence."""
 
     algorithms: frozenset[str]
     types: frozenset[str | None]
@@ -65,7 +65,7 @@ async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
 def verified(
     jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
 ) -> Verified | Fault:
-    """What a token says, its signature being verified. `usable_until`: when its keys become too old to rely on."""
+    """Return the content of a token with a verified signature. `usable_until`: the end of its keys' trusted age."""
     expires = read.expiry(jws.claims, demands.rules, now)
     if isinstance(expires, Fault):
         return expires

@@ -61,7 +61,8 @@ class SpiffeAuthenticator:
         )
 
     def _is_mine(self, subject: str | None, issuer: str | None) -> bool:
-        """A token that names another configured issuer is for that one, whatever its subject looks like."""
+        """Return whether the token is for this issuer. A token that names another configured issuer is not, whatever
+        its subject."""
         if subject is None or (issuer != self.issuer and issuer in self._foreign):
             return False
         return subject == self.issuer or subject.startswith(f"{self.issuer}/")

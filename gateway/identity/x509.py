@@ -1,9 +1,7 @@
-"""X.509-SVIDs: workload identities as client certificates (SPIFFE X509-SVID standard).
-
-The TLS layer has verified the certificate against its client authorities and that the caller holds the key. Those
-authorities may be several; that one of the trust domain which the certificate names has issued it, by itself or through
-others, is checked here, against the domain's bundle: otherwise one domain's authority could speak for another.
-"""
+"""X.509-SVIDs: workload identities as client certificates (SPIFFE X509-SVID standard). The TLS layer has verified the
+certificate against its client authorities, and the caller's possession of the key. There may be several authorities. So
+this module checks that an authority of the named trust domain issued the certificate, directly or through others.
+Otherwise one domain's authority could speak for another."""
 
 from __future__ import annotations
 
@@ -106,8 +104,8 @@ def check_leaf(leaf: x509.Certificate, now: datetime) -> Fault | None:
 def check_issued(
     leaf: x509.Certificate, issuers: Iterable[x509.Certificate], authorities: Sequence[x509.Certificate], now: datetime
 ) -> Fault | None:
-    """Whether an authority of the trust domain issued the certificate, or one of `issuers`, the nearest first, below which it
-    stands. How long such a path may be, and for which names, TLS has looked at."""
+    """Check that an authority of the trust domain issued the certificate, or a certificate above it among `issuers`,
+    nearest first. TLS has checked the length and names of the path."""
     path = [leaf]
     for issuer in issuers:
         if not _issued_by(path[-1], issuer, now):

@@ -1,1 +1,1 @@
-"""What comes back is looked at, message by message, while it streams."""
+"""Inspection of calls and answers, message by message, while they stream."""

@@ -1,5 +1,5 @@
-"""What is done with each message of an answer: a response to another request is dropped, a list is filtered, instructions
-that nobody trusts are taken out, and opaque handles are remembered for the caller who gets them."""
+"""Handling of each message of an answer. It drops responses to other requests, filters lists, removes untrusted
+instructions, and remembers the owner of opaque handles."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def _no_notice() -> None:
 
 
 class Answers:
-    """The messages that answer one request, or that come on a session's own stream (`message` is `None`)."""
+    """The messages that answer one request, or come on a session's own stream (`message` is `None`)."""
 
     __slots__ = (
         "_announced",
@@ -112,7 +112,7 @@ class Answers:
 
     @property
     def may_pass_unseen(self) -> bool:
-        """Whether a message that is too large to be looked at may go on."""
+        """Return whether a message too large for inspection may go on."""
         message = self._message
         return (
             message is not None
@@ -150,8 +150,8 @@ class Answers:
         return await self._response(data, envelope, envelope.get("result", _NO))
 
     def _may_be_read_by_others(self, data: bytes) -> bool:
-        """Whether what cannot be read here may go on. Other readers know `NaN`, or nest deeper; without a brace, nobody
-        finds a message in it."""
+        """Return whether unreadable bytes may go on. Other readers accept `NaN` or deeper nesting; without a brace, no
+        reader finds a message."""
         if not self.may_pass_unseen:
             return False
         if b"{" not in data:
@@ -176,7 +176,7 @@ class Answers:
         self._problem = f"{problem}, so nothing of it is shown."
 
     def last_words(self) -> bytes | None:
-        """A response in the place of one that never came, if what came was dropped."""
+        """Return a response in the place of a missing one, if the answer was dropped."""
         if self._problem is None or self._answered or self.expected is None:
             return None
         return failure_response(self.expected, self._problem)
@@ -190,8 +190,8 @@ class Answers:
         return type(given) is type(expected) and given == expected
 
     def _watched(self, result: msgspec.Raw) -> frozenset[str]:
-        """What this response may answer of that which lists, or gives instructions. On a session's stream, where responses
-        of earlier requests are replayed, its shape tells."""
+        """Return the kinds of list or instructions that this response may hold. On a session's stream, servers replay
+        responses to earlier requests, so the shape decides."""
         if self._message is None:
             return _NONE if result is _NO else _shaped(result)
         method = self._message.method
@@ -241,8 +241,8 @@ def failure_response(identifier: RequestId | None, text: str) -> bytes:
 
 
 def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether an object names a member twice: whether it has more in it than these. A second one needs room, which most
-    have not; of the rest the quotes tell."""
+    """Return whether an object names a member twice. A second member needs more room than `members` take; for the rest,
+    the quotes are counted."""
     room = len(data) - 1
     for name, value in members.items():
         room -= len(name) + len(value) + 4
@@ -252,7 +252,8 @@ def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
 
 
 def _shaped(result: msgspec.Raw) -> frozenset[str]:
-    """What some reader takes a result for, by its members. One whose members cannot be told apart may be anything."""
+    """Return every kind of result that some reader may see, judged by its members. A result with unreadable members may
+    be any kind."""
     raw = bytes(result)
     try:
         members = _object.decode(raw)

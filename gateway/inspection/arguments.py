@@ -1,6 +1,5 @@
-"""What the arguments of a call hold, as history keeps it: where they lead, what gives authority, whose data they
-carry. Pure; bounded in time and memory by the limits below, whatever the arguments are.
-"""
+"""The content of a call's arguments for history: destinations, authority-bearing values, and carried data. Pure. Limits
+below bound its time and memory for any arguments."""
 
 from __future__ import annotations
 
@@ -171,8 +170,8 @@ def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
 
 
 def _sightings(found: Sequence[Finding], arguments: JsonObject) -> tuple[Sighting, ...]:
-    """Each once: what is found by its form and again as known is one sighting. A link that is only shown to the host
-    that signed it is none."""
+    """Return each credential once, even if found both by form and as known. A link shown only to its signing host is
+    not a credential."""
     home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
     seen = {
         (item.fingerprint, item.pointer, item.form): Sighting(
@@ -220,11 +219,11 @@ def sampled(tokens: frozenset[int]) -> frozenset[int]:
 
 
 def at(arguments: Json, pointer: str) -> list[Json]:
-    """The values that a role's pointer names (RFC 6901), each with all that is in it.
+    """Return the values at a role's pointer (RFC 6901), each with its whole content.
 
-    Beside RFC 6901: a step `*` is every item or member. A member whose name differs from a step in letter case, `_`
-    or `-` alone is meant too, for some servers read it so; and a step into a text that is JSON goes into that JSON. What
-    looks like JSON and cannot be read as such stands for itself, and so does one value in the place of a list.
+    The step `*` is every item or member. A step also matches a member whose name differs in letter case, `_` or `-`
+    alone, since some servers read it so. A step into a text with JSON goes into that JSON. A text that is invalid JSON
+    stands for itself, and so does a single value in the place of a list.
     """
     values: list[Json] = [arguments]
     for step in pointer.split("/")[1:]:
@@ -272,7 +271,7 @@ def _parsed(text: str) -> Json:
 
 
 class _Authority:
-    """What gives authority in one call, collected pointer by pointer."""
+    """The authority-bearing values of a call, collected pointer by pointer."""
 
     def __init__(self, key: bytes, given: Grounds, own_domains: tuple[str, ...]) -> None:
         self._key = key
@@ -296,7 +295,7 @@ class _Authority:
             self.grounded |= _grounded_in_parts(arguments, roles, self, self._given)
 
     def add(self, pointer: str, role: Role, values: list[Json]) -> None:
-        """Values that `pointer` names. One that names nothing gives nothing, and needs no grounds."""
+        """Add the values at `pointer`. A pointer without values gives nothing, and needs no grounds."""
         if role is Role.DESTINATION:
             found = self._listed(values)
             words, given = {destination.word.lower() for destination in found}, self._given.reach
@@ -399,7 +398,7 @@ def _grounded_in_parts(
 
 
 def _named(arguments: JsonObject, given: Grounds) -> bool | None:
-    """Whether the goal names each text of the arguments; `None` if there is none."""
+    """Return whether the goal names each text of the arguments; `None` without texts."""
     found: bool | None = None
     waiting: list[Json] = [arguments]
     left = MAX_LOOKED_UP
@@ -422,7 +421,7 @@ def _named(arguments: JsonObject, given: Grounds) -> bool | None:
 
 
 def _text(arguments: JsonObject) -> tuple[str, bool]:
-    """All texts of the arguments, names of members included, as one; and whether that is all of them."""
+    """Return the texts of the arguments, names of members included, as one text, and whether it is complete."""
     parts: list[str] = []
     left = MAX_CHARACTERS
     waiting: list[Json] = [arguments]

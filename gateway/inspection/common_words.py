@@ -1,5 +1,5 @@
-"""Words of eight letters and more that say nothing of where a text came from: common English, and the common words
-of interfaces, in lower case. Written for this project from everyday texts and MCP tool definitions."""
+"""Words of eight letters and more that reveal no origin of a text: common English and common words of interfaces, in
+lower case. Written for this project from everyday texts and MCP tool definitions."""
 
 from __future__ import annotations
 

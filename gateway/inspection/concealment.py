@@ -1,9 +1,6 @@
-"""An answer with handles in the place of its credentials, rewritten while it passes.
-
-A message that is there whole is taken apart into its strings and numbers, so that what was JSON is JSON afterwards: a
-handle stands within the string that held the credential, or as a string in the place of a number. A larger message is
-rewritten in passing. All other bytes stay as they were. Pure.
-"""
+"""An answer with handles in the place of its credentials, rewritten while it passes. A whole message is split into its
+strings and numbers, so JSON stays JSON. A handle stands within the string of its credential, or as a string in the
+place of a number. A larger message is rewritten in passing. All other bytes stay the same. Pure."""
 
 from __future__ import annotations
 
@@ -49,8 +46,8 @@ _WRITTEN_OUT: Final = re.compile(r"\\([nr])")
 
 
 class Concealment:
-    """The rewriting of one answer. `none` says what is taken for no credential. Raises `UpstreamBroken` for what cannot
-    be concealed."""
+    """The rewriting of one answer. `none` recognises values that are no credentials. Raises `UpstreamBroken` for an
+    answer beyond concealment."""
 
     def __init__(
         self, detector: Detects, keep: Keep, *, none: Callable[[Finding], bool] = lambda _finding: False
@@ -123,7 +120,7 @@ class Concealment:
         return b"".join(map(self._passed, self._spotter.feed(chunk)))
 
     def end(self) -> bytes:
-        """What is left of the parts of one."""
+        """Return the rest of the parts of a message."""
         rest = [] if self._spotter is None else self._spotter.finish()
         passed = b"".join(map(self._passed, rest))
         self._spotter, self._inside = None, False
@@ -135,7 +132,7 @@ class Concealment:
         return b"".join(map(self._shown, self._spotter.feed(chunk)))
 
     def text_end(self) -> bytes:
-        """What is left of the parts of one."""
+        """Return the rest of the parts of a message."""
         return b"" if self._spotter is None else b"".join(map(self._shown, self._spotter.finish()))
 
     def _passed(self, part: bytes | Spot) -> bytes:
@@ -159,7 +156,7 @@ class Concealment:
     # --- handles -------------------------------------------------------------------------------------
 
     def _handle(self, findings: tuple[Finding, ...], held: bytes | None) -> str | None:
-        """What stands in the place of these, or `None` if they stay."""
+        """Return the handle for these findings, or `None` if they stay."""
         if all(finding.kind in SPARED or self._none(finding) for finding in findings):
             return None
         text = None if held is None else string(held)
@@ -178,7 +175,7 @@ class Concealment:
 
 
 class Recalling:
-    """A detector that also finds texts that it is told of, whatever they look like."""
+    """A detector that also finds given texts, whatever their form."""
 
     def __init__(self, detector: Detects, texts: tuple[str, ...]) -> None:
         self._detector = detector
@@ -201,8 +198,8 @@ class Recalling:
 
 
 def _reach(spot: Spot, place: Scalar, done: int, *, alone: bool) -> tuple[int, int]:
-    """What a spot takes of a scalar: the credential itself if it is within this one string; else all of it, or, if part
-    of it was taken before (up to `done`), the rest. Nothing is an end that is not after the beginning."""
+    """Return the part of a scalar that a spot covers. This is the credential itself if it lies within this string. Else
+    it is the whole scalar, or its rest after `done`. An end that is not after the beginning means no part."""
     if alone and place.kind != "other" and place.start < spot.start and spot.end < place.end:
         return max(spot.start, done), spot.end
     if place.start >= done:

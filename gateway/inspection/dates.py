@@ -1,8 +1,5 @@
-"""Days in texts, so that `2025-01-11` is what `from January 11th to January 15th` gave. Pure.
-
-A day is written as ISO 8601 does, and one without a year as `--01-11`. Forms that two readers understand differently
-(`01/02/2025`) are no days.
-"""
+"""Days in texts, so that `from January 11th to January 15th` names `2025-01-11`. Pure. A day is written as in ISO 8601,
+and without a year as `--01-11`. Ambiguous forms (`01/02/2025`) are no days."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def moment(text: str) -> str | None:
 
 
 def given(day: str, known: frozenset[str]) -> bool:
-    """Whether a day is among known ones, of which one without a year stands for that day in each year."""
+    """Return whether a day is among the known days. A known day without a year stands for that day in each year."""
     return day in known or f"-{day[4:]}" in known
 
 
@@ -57,7 +54,7 @@ def _of(found: re.Match[str]) -> Iterator[str]:
 
 
 def _written(month: int, day: int, year: int | None) -> str | None:
-    """A day that the calendar has; 2024 stands in for a year that is not said, since it has each day."""
+    """Return a day of the calendar in ISO 8601. Without a year, 2024 stands in, since it has every day."""
     try:
         date = dt.date(year if year is not None else 2024, month, day)
     except ValueError:

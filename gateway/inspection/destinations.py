@@ -1,7 +1,5 @@
-"""Where a call would send something: each destination of a text, so that none is hidden or counted twice. Pure.
-
-docs/destinations.md has the rules and their reasons. Nothing is dropped.
-"""
+"""Destinations of a call: each destination of a text, so that none is hidden or counted twice. Pure.
+docs/destinations.md has the rules and their reasons. Nothing is dropped."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ MAX_TEXT: Final = 65_536
 
 
 def listed(text: str) -> Iterator[Destination]:
-    """Each destination of a text: of a comma, semicolon or line list, an address list (RFC 5322 section 3.4), a
-    `mailto:` (RFC 6068), or a JSON array in a text. Repetitions are not removed."""
+    """Yield each destination of a text. The text may be a list by commas, semicolons or lines, or an address list (RFC
+    5322 section 3.4). It may also be a `mailto:` (RFC 6068), or a JSON array in a text. Repetitions stay."""
     yield from _listed(text, 3)
 
 
@@ -83,8 +81,8 @@ _ADDRESS: Final = re.compile(r"@|://|^[#+]|\w\.\w")
 
 
 def texts(value: object) -> Iterator[str]:
-    """The values in a JSON value, as texts: strings and numbers as they are written, at any depth,
-    and the names of members that are addresses."""
+    """Yield the values in a JSON value as texts: strings and numbers as written, at any depth, and names of members
+    that are addresses."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -129,7 +127,7 @@ def _piece(piece: str, depth: int) -> Iterator[Destination]:
 
 
 def _inner(piece: str) -> list[str] | None:
-    """What a piece holds, if it is more than one destination: `None` for a plain one."""
+    """Return the parts of a piece with more than one destination; `None` for a plain piece."""
     if _MAILTO.match(piece) is not None:
         return [piece]
     if SCHEME_ADDRESS.match(piece) is not None:
@@ -154,7 +152,7 @@ def _words(piece: str) -> list[str] | None:
 
 
 def _plainly(word: str) -> bool:
-    """Whether a word is by itself what no word of a name or a number is."""
+    """Return whether a word by itself is more than part of a name or a number."""
     if word[0] in "#@+/":
         return normalise(word).kind is not DestinationKind.NAME
     return "." in word and normalise(word).kind is DestinationKind.HOST
@@ -171,8 +169,8 @@ def _mailto(rest: str) -> list[str]:
 
 
 def _addresses(piece: str) -> list[str] | None:
-    """The addresses of `"Name" <a@b>`, `a@b c@d` and `a@b (comment)`, or `None` for one bare address. Not everybody
-    who takes addresses from a text knows what a comment is."""
+    """Return the addresses of `"Name" <a@b>`, `a@b c@d` and `a@b (comment)`, or `None` for one bare address. Some
+    readers of addresses do not know comments."""
     angles = _ANGLE.findall(piece)
     outside = _ANGLE.sub(" ", QUOTED.sub(" ", piece))
     noted = _mails(" ".join(comment[1:-1] for comment in _COMMENT.findall(outside)))

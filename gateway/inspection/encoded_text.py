@@ -1,8 +1,6 @@
-"""Decodes what a text holds in base64, hex or percent encoding, so that data that is sent on encoded is recognised. Pure.
-
-Only words that look encoded are decoded, in the same ways as credentials are (`credentials.forms`). Ordinary arguments
-have no such word and cost one search. What is encoded in pieces shorter than `SHORTEST` letters is not found.
-"""
+"""Decoding of base64, hex and percent encoding in a text, so that encoded copies of data are recognised. Pure. It
+decodes only words that look encoded, in the same ways as credentials (`credentials.forms`). Ordinary arguments have no
+such word and cost one search. Encoded pieces shorter than `SHORTEST` letters are not found."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ _ANY: Final = compiled(rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|[A-Za-z0-9+/_
 
 
 def decoded(text: str) -> str:
-    """The decoded words of a text, one line for each way in which they can be decoded; empty for most texts."""
+    """Return the decoded words of a text, one line for each possible decoding; empty for most texts."""
     if _ANY.search(text.encode("utf-8", "surrogatepass")) is None:
         return ""
     found = [word for word in text.split() if len(word) >= SHORTEST and _SIGN.search(word) is not None]

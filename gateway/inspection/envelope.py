@@ -1,8 +1,6 @@
-"""Whether a message that is too large to be held is the one that was asked for. Pure.
-
-Clients take a response for that of the request whose id it has. One that passes unseen could be that of another request:
-a list that nobody has filtered. So what stands at its top level is read as it passes, and it never ends if that is wrong.
-"""
+"""A check that a message too large to be held answers its request. Pure. Clients match a response to the request with
+its id. An unseen response could belong to another request, such as a list without its filter. So the gateway reads the
+top level as it passes, and never ends a wrong message."""
 
 from __future__ import annotations
 
@@ -61,8 +59,8 @@ class Envelope:
             raise _broken("has more beside its result than can be looked at")
 
     def _passes(self, block: bytes) -> bool:
-        """Whether nothing of this stands at the top level; most of a result does not, and this is far faster to find out
-        than where things are."""
+        """Return whether nothing of this stands at the top level. That holds for most of a result, and is far faster to
+        find out than exact places."""
         # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
         parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = parts[1::2] if self._in_string else parts[::2]
@@ -141,8 +139,8 @@ class Envelope:
 
 
 class EventEnvelope:
-    """The same for the pieces of one server-sent event, whose message is in one line: of several, some readers find the
-    last, or each by itself."""
+    """The same check for the pieces of one server-sent event with its message in one line. Of several lines, some
+    readers find the last, or each by itself."""
 
     def __init__(self, expected: RequestId | None) -> None:
         self._envelope = Envelope(expected)
@@ -166,7 +164,7 @@ class EventEnvelope:
             self._envelope.feed(text)
 
     def _value(self, text: bytes) -> bytes:
-        """What of this stands after the name of the field."""
+        """Return the part of this after the name of the field."""
         name, colon, value = text.partition(b":")
         self._name += name[: _LONGEST + 1]
         name = self._name.removeprefix(_BOM)

@@ -1,10 +1,8 @@
-"""Web links that a task may follow although only an untrusted text named them. Pure.
-
-To follow a link is to fetch a page whose whole address stood in a result. Such a call tells the host which page was
-fetched and nothing else, so it cannot carry data away. That holds only if the address is the same letter by letter, and
-has no part in which data could hide: no query, port, user information or unusual letter case. IP addresses and names that
-only an internal network has are left out: a stranger's text must not choose one of those.
-"""
+"""Web links that a task may follow although only an untrusted text named them. Pure. To follow a link is to fetch a
+page whose whole address stood in a result. Such a call tells the host only which page was fetched, so it cannot carry
+data away. That holds only for the same address, letter by letter, without room for data: no query, port, user
+information or unusual letter case. IP addresses and names of internal networks are excluded, since a stranger's text
+must not choose such a target."""
 
 from __future__ import annotations
 
@@ -29,10 +27,8 @@ _INTERNAL: Final = frozenset(
 
 
 def followable(text: str) -> str | None:
-    """The address that a text is, without its scheme; `None` if it is none that may be followed.
-
-    `www.site.example` and `https://www.site.example/` are the same address.
-    """
+    """Return the followable address of a text without its scheme, `None` for other texts. `www.site.example` and
+    `https://www.site.example/` are the same address."""
     found = _LINK.fullmatch(text) if len(text) <= MAX_LINK else None
     if found is None or found[3] in _INTERNAL:
         return None
@@ -40,8 +36,8 @@ def followable(text: str) -> str | None:
 
 
 def in_text(text: str) -> set[bytes]:
-    """The followable addresses that stand whole in a text, as a browser or a chat would make links of them: with a
-    scheme, with a path, or beginning with `www.`. Other names with a dot may be files."""
+    """Return the whole followable addresses in a text, as a browser or a chat would link them. Each has a scheme or a
+    path, or begins with `www.`. Other names with a dot may be files."""
     if "/" not in text and "www." not in text:
         return set()
     words = {word.rstrip(_ENDS) for word in _WORDS.findall(text) if "/" in word or word.startswith("www.")}
@@ -49,7 +45,7 @@ def in_text(text: str) -> set[bytes]:
 
 
 def sole_argument(call: Call) -> tuple[str, str] | None:
-    """The JSON pointer of a call's only argument and the address that it holds; `None` for a call that says anything else."""
+    """Return the JSON pointer and the address of a call's only argument; `None` for a call with any other content."""
     if len(call.arguments) != 1:
         return None
     ((name, value),) = call.arguments.items()
@@ -61,8 +57,6 @@ def sole_argument(call: Call) -> tuple[str, str] | None:
 
 
 def may_be_followed(call: Call, goal: str | None) -> bool:
-    """Whether the links in the result of a call may be followed, if the goal names what the call looks up.
-
-    They may if the call only reads and its system is untrusted: links of a trusted system are grounded anyway.
-    """
+    """Return whether a task may follow the links in the result of a call. The goal must name the call's subject, the
+    call must only read, and its system must be untrusted. Links of a trusted system are grounded anyway."""
     return goal is not None and call.target.labels.effect is Effect.READ and call.target.trust == "untrusted"

@@ -102,7 +102,7 @@ top-level domain; those of two letters may be, and `you` is."""
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a goal and a contract give. `exact` and `caseless` are the goal's text with single spaces."""
+    """The grounds of a goal and a contract. `exact` and `caseless` are the goal's text with single spaces."""
 
     exact: str
     caseless: str
@@ -117,7 +117,7 @@ class Grounds:
     directory: Directory = field(default=EMPTY, repr=False)
 
     def hold(self, value: Json, role: Role, limit: int) -> bool:
-        """Whether each value of an argument is given; `False` for more than `limit` values."""
+        """Return whether each value of an argument is given; `False` for more than `limit` values."""
         seen = 0
         for text in texts(value):
             for given in self._each(text, role):
@@ -138,7 +138,7 @@ class Grounds:
         return (stands(_spaced(text), self.exact),)
 
     def name(self, text: str) -> bool:
-        """Whether the goal names what a text is, in a word or several that say something."""
+        """Return whether the goal names the text, in one or several meaningful words."""
         word = folded(text)
         return len(word) >= _NAMES and word not in _NOTHING and stands(word, self.caseless)
 
@@ -222,7 +222,7 @@ def _spaced(text: str) -> str:
 
 
 def stands(word: str, text: str) -> bool:
-    """Whether `word` stands in `text` as a word of its own."""
+    """Return whether `word` stands in `text` as a word of its own."""
     if not word:
         return True
     at = text.find(word)
@@ -235,7 +235,7 @@ def stands(word: str, text: str) -> bool:
 
 
 def _ends(text: str, at: int, step: int) -> bool:
-    """Whether a word ends before the place `at`, seen in the direction of `step`."""
+    """Return whether a word ends before the place `at`, in the direction of `step`."""
     if not 0 <= at < len(text):
         return True
     if text[at].isalnum() or text[at] == "_":

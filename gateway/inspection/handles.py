@@ -1,9 +1,7 @@
-"""Handles in the arguments of a call, and the call with what they stand for in their place.
-
-A handle is put back as the text that stood in a result, within the JSON string that holds it; all other bytes of the
-body stay as they were. Policy has seen the handle, so the value must not change what policy has judged: one that is
-more than a plain word is put back only where it is all that an argument labelled `credential` says. Pure.
-"""
+"""Handles in the arguments of a call, and the call with their contents. A handle is replaced by the text that stood in
+a result, within its JSON string; all other bytes of the body stay the same. Policy has seen the handle, so the value
+must not change the judged call. A value with more than a plain word is put back only as the whole of an argument
+labelled `credential`. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_~+=-]+(?:\.[A-Za-z0-9_~+=-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A string that holds handles: where it is in the body, what it says, and where they are in it."""
+    """A string with handles: its place in the body, its text, and the places of the handles in it."""
 
     scalar: Scalar
     text: str
@@ -81,7 +79,7 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
 
 
 def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, uri: bool) -> bool:
-    """Whether a value may be put in the place of the handle at `span`, so that what policy has judged stays true."""
+    """Return whether a value may replace the handle at `span` without changing the call that policy has judged."""
     start, end = span
     before = place.text[:start]
     alone = _BEFORE.fullmatch(before) is not None and end == len(place.text)
@@ -105,7 +103,7 @@ def restored(body: bytes, found: tuple[Place, ...], values: Mapping[str, str]) -
 
 
 def mirrored(headers: Headers, found: tuple[Place, ...], values: Mapping[str, str]) -> Headers:
-    """The headers that repeat a string which holds a handle, made to repeat what it says now."""
+    """Return the headers that repeat a string with a handle, with its new text."""
     said = {place.text: place.restored(values) for place in found}
 
     def now(name: bytes, value: bytes) -> bytes:

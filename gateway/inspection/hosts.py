@@ -1,10 +1,8 @@
-"""The host that a URL, an authority or a name reaches, in one spelling. Pure.
-
-Follows the WHATWG URL standard (section 3.5, host parsing; 4.4, URL parsing), as clients that fetch do: letter case,
-internationalised names (UTS 46, non-transitional), percent signs, IPv4 addresses in any base, IPv6 in any form, user
-information, default ports, backslashes, and the dot at the end of a name. An authority that readers of URLs take
-apart in different ways has no normal form here.
-"""
+"""The host of a URL, an authority or a name, in one spelling. Pure. It follows the WHATWG URL standard (section 3.5,
+host parsing; 4.4, URL parsing), as fetching clients do. It covers letter case, internationalised names (UTS 46,
+non-transitional), percent signs, and IPv4 addresses in any base. It also covers IPv6 in any form, user information,
+default ports, backslashes, and the dot at the end of a name. An authority that URL readers split differently has no
+normal form here."""
 
 from __future__ import annotations
 
@@ -46,17 +44,15 @@ _HEAD: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Where a URL leads: `host[:port]` without the port that its scheme implies, or `store://bucket`.
-
-    `reached` is `None` if its authority has more than one reading, or none.
-    """
+    """The destination of a URL: `host[:port]` without its scheme's default port, or `store://bucket`. `reached` is
+    `None` if its authority is empty or ambiguous."""
 
     scheme: str
     reached: str | None
 
 
 def url(text: str) -> Url | None:
-    """The URL that a text is; `None` if it is none. Beside real URLs, what a browser would make one."""
+    """Return the URL of a text, `None` for other texts. Texts that a browser would turn into a URL count."""
     text = text.strip(_C0)
     if not text.isprintable():
         text = text.translate(_DROPPED)
@@ -190,10 +186,8 @@ def _ipv6(text: str) -> str | None:
 
 
 def mixed(text: str) -> bool:
-    """Whether a label or word mixes alphabets that look alike: Latin, Cyrillic, Greek, Armenian, Cherokee, Coptic.
-
-    A-labels are read as what they show.
-    """
+    """Return whether a label or word mixes similar alphabets: Latin, Cyrillic, Greek, Armenian, Cherokee, Coptic.
+    A-labels are decoded first."""
     if text.isascii() and "xn--" not in text:
         return False
     return any(len(_scripts(_shown(word))) > 1 for word in re.split(r"[^\w-]+", text))

@@ -1,7 +1,5 @@
-"""All that is looked for, with the rules and keys of one deployment: in a call, in its result, in what a task declares.
-
-The gateway and a replay look through one of these, so that they see the same. Pure.
-"""
+"""Inspection of calls, results and declarations with the rules and keys of one deployment. The gateway and a replay
+share this inspector, and see the same. Pure."""
 
 from __future__ import annotations
 
@@ -79,12 +77,12 @@ class Inspector:
         seen: Container[str] = (),
         words: bool = True,
     ) -> ResultInspector:
-        """What looks at the result of a call while it streams. `quiet` and `seen` are as for `call`; `words` is whether
+        """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.keeps_words`)."""
         return ResultInspector(self.result_words(call, task, words=words), self._scanner(quiet, seen))
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
-        """What `result` has for the words, and for the links that may be followed."""
+        """Return the part of `result` for the words, and for the links that may be followed."""
         trusted, links = call.target.trust == "trusted", followable_links.may_be_followed(call, task.goal)
         # A completion repeats what it was told by its nature, with an end to it: it grounds nothing.
         if (trusted and call.action == "completion/complete") or not (words or links):
@@ -94,7 +92,7 @@ class Inspector:
     def passing(
         self, *, trusted: bool, words: bool, quiet: ActiveSuppressions | None = None, seen: Container[str] = ()
     ) -> ResultInspector:
-        """What looks at something that is read outside of an open call; without `words`, for credentials alone."""
+        """Return the inspector of data read outside of an open call; without `words`, for credentials alone."""
         return ResultInspector(ResultWords(self.key, trusted=trusted) if words else None, self._scanner(quiet, seen))
 
     def _scanner(self, quiet: ActiveSuppressions | None, seen: Container[str]) -> Scanner | _SuppressingScanner:
@@ -116,7 +114,7 @@ class Inspector:
         return found
 
     def declared(self, goal: str | None, contract: Contract | None) -> ResultContent:
-        """What the user wrote down when a task was opened, which is as good as the user saying it."""
+        """Return the content of the user's declaration at the opening of a task. It counts as the user's own words."""
         inspector = ResultInspector(ResultWords(self.key, trusted=True), Scanner(self.detector))
         given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
         found = [part for part in (inspector.feed(json.dumps(given).encode()), inspector.finish()) if part is not None]
@@ -129,7 +127,7 @@ class Inspector:
 
 @dataclass(frozen=True, slots=True)
 class _CallDetector:
-    """A detector that knows what handles stand for, and what is taken for no credential."""
+    """A detector that knows the contents of handles and the ignored values."""
 
     detector: Detector
     handles: Mapping[str, StandIn]

@@ -28,7 +28,7 @@ MessageFilter = Callable[[bytes], Awaitable[bytes | None]]
 
 
 class Rewriter(Protocol):
-    """Rewrites what goes on: whole messages, and, part by part, those that are too large to be held."""
+    """A rewriter of passing messages: whole messages, and larger ones part by part."""
 
     async def document(self, data: bytes, /) -> bytes: ...
     async def event(self, raw: bytes, data: bytes, /) -> bytes: ...
@@ -39,21 +39,21 @@ class Rewriter(Protocol):
 
 
 class Observer(Protocol):
-    """Looks at what goes on, before it does: whole messages, and, part by part, those that are too large to be held."""
+    """An observer of messages before they pass: whole messages, and larger ones part by part."""
 
     async def message(self, raw: bytes, data: bytes, /) -> None:
-        """A message, and the bytes in which it came; or bytes without one."""
+        """Handle a message with its original bytes, or bytes without a message."""
         ...
 
     async def part(self, chunk: bytes, /) -> None: ...
     async def end(self) -> None: ...
     async def rewritten(self) -> None:
-        """What was looked at last has been rewritten."""
+        """Note that the last inspected message has been rewritten."""
         ...
 
 
 class Downstream:
-    """What is done with all that goes on to the client: it is looked at, and rewritten."""
+    """The stages for all data on its way to the client: observation and rewriting."""
 
     __slots__ = ("_observer", "_rewriter")
 
@@ -83,7 +83,7 @@ class Downstream:
         return chunk if self._rewriter is None else await self._noted(await self._rewriter.part(chunk))
 
     async def end(self) -> bytes:
-        """What is left of the parts of a message."""
+        """Return the rest of the parts of a message."""
         if self._observer is not None:
             await self._observer.end()
         return b"" if self._rewriter is None else await self._noted(await self._rewriter.end())
@@ -99,7 +99,7 @@ class Downstream:
         return b"" if self._rewriter is None else await self._noted(await self._rewriter.text_end())
 
     async def rest(self, raw: bytes, data: bytes) -> bytes:
-        """An event that never ended: most clients ignore it, so it is left out if it cannot be rewritten."""
+        """Rewrite an unfinished event, or drop the event where rewriting fails: most clients ignore unfinished events."""
         if self._rewriter is not None:
             return b""
         if self._observer is not None:
@@ -133,7 +133,7 @@ class NameFilter(Protocol):
 
 class Unchecked:
     def feed(self, chunk: bytes, /) -> None:
-        """Whatever it is, it passes."""
+        """Pass any chunk on."""
 
 
 class _Messages(ABC):
@@ -175,7 +175,7 @@ class _Messages(ABC):
 
 
 class JsonMessages(_Messages):
-    """An answer that is one JSON document. `last_words` may give another in its place, if it was dropped."""
+    """An answer of one JSON document. `last_words` may replace a dropped answer."""
 
     __slots__ = ("_body", "_hold", "_passing")
 

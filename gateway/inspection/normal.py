@@ -1,8 +1,5 @@
-"""One destination in one spelling. Pure.
-
-docs/destinations.md has the rules and their reasons. What has no normal form stands for itself. Only spellings that
-receiving systems take for the same are made the same.
-"""
+"""A destination in one spelling. Pure. docs/destinations.md has the rules and their reasons. A text without a normal
+form stands for itself. Spellings are merged only where receiving systems treat them as equal."""
 
 from __future__ import annotations
 
@@ -34,26 +31,26 @@ class DestinationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`value` alone tells destinations apart: it is written so that no two kinds share one."""
+    """A destination. `value` alone identifies it: no two kinds share a value."""
 
     kind: DestinationKind
     value: str
 
     @property
     def word(self) -> str:
-        """How results and goals write it: without the mark of its kind."""
+        """Return its spelling in results and goals: without the mark of its kind."""
         if self.kind in {DestinationKind.CHANNEL, DestinationKind.USER}:
             return self.value[1:]
         return self.value.replace(".:", ":").rstrip(".") if self.kind is DestinationKind.HOST else self.value
 
     @property
     def mixed(self) -> bool:
-        """Whether it mixes alphabets that look alike, as only a disguise does."""
+        """Return whether it mixes similar alphabets, as only a disguise does."""
         return hosts.mixed(self.value)
 
 
 def normalise(text: str) -> Destination:
-    """The one destination that `text`, which is no list, names."""
+    """Return the destination named by `text`, which is not a list."""
     text = text.strip()
     if len(text) > MAX_ONE:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -238,7 +235,7 @@ def _url(text: str) -> Destination | None:
 
 
 def _reached(authority: str) -> Destination:
-    """A host of one label has the dot of the root at its end, so that it is not taken for a name."""
+    """Return a host; a single label ends with the dot of the root, so that it is not taken for a name."""
     name, colon, port = authority.partition(":")
     plain = "." in name or authority.startswith("[") or name == "localhost"
     return Destination(DestinationKind.HOST, authority if plain else f"{name}.{colon}{port}")
@@ -363,8 +360,8 @@ def _name(text: str) -> Destination:
 
 
 def folded(text: str) -> str:
-    """Without regard to letter case, composition and white space. Not case folding in the sense of Unicode: that makes
-    `ß` and `ss` one, which are two names."""
+    """Return a text without letter case, composition and white space. This is not Unicode case folding, which would
+    merge `ß` and `ss`, two different names."""
     if text.isascii():
         return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())

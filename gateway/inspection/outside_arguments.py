@@ -55,8 +55,8 @@ def _has_uncommon(texts: list[Json]) -> bool:
 
 
 def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
-    """The fingerprints of those credentials of a result that its own call had beside its arguments. The caller had
-    them before, and says them to everybody: a user agent, the id of a device. The system only repeats them."""
+    """Return the fingerprints of a result's credentials that its own call had beside its arguments. The caller sends
+    these values everywhere, such as a user agent or the id of a device. The system only repeats them."""
     index = Index({item.fingerprint: item.shingles for item in sightings})
     found = detector.inspect({"": _texts(sent)}, {}, index, new=False)
     return frozenset(finding.fingerprint for finding in found.findings)
@@ -66,7 +66,7 @@ def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) ->
 
 
 def _texts(sent: Sent) -> list[Json]:
-    """All values in their order, so that the parts of what was cut up come one after another; then all names."""
+    """Return all values in order, so that parts of a split credential follow each other; then all names."""
     values: list[Json] = list(_header_values(sent))
     names: list[Json] = [_text(name) for name, _ in sent.headers]
     if sent.message is not None:
@@ -84,7 +84,7 @@ def _texts(sent: Sent) -> list[Json]:
 
 
 def _decided(message: Message) -> str | None:
-    """The member of `params` that policy sees, if it is one."""
+    """Return the member of `params` that policy sees, if there is one."""
     if message.disposition is not Disposition.DECIDE or message.method == completions.METHOD:
         return None
     return "uri" if message.method == "resources/read" else "arguments"
@@ -102,7 +102,7 @@ def _shown_to_nobody(message: Message) -> JsonObject:
 
 
 def _header_values(sent: Sent) -> Iterator[str]:
-    """Those that do not merely repeat what policy sees, as routing headers do."""
+    """Yield the header values without those of routing headers, which repeat the policy input."""
     message = sent.message
     uri = message is not None and message.method == "resources/read"
     arguments: frozenset[str] | None = None

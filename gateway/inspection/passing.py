@@ -1,9 +1,6 @@
-"""Tells which of the messages that pass without a decision count as something that the task has read. Pure.
-
-Credentials are looked for in all of them. Most count as a reading besides, and their words are kept. Those that every
-client gets before it has done anything, or whose text no client shows its model, do not: otherwise each task would have
-read something untrusted from its beginning.
-"""
+"""The readings among messages without a decision. Pure. All of these messages are searched for credentials. Most count
+as data that the task has read, and their words are kept. Messages that every client gets at once, or whose text no
+client shows its model, do not count. Otherwise each task would have read untrusted data from its beginning."""
 
 from __future__ import annotations
 
@@ -68,7 +65,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 class _Named(msgspec.Struct, gc=False):
-    """What of `params` and of a result can name tasks."""
+    """The members of `params` and of results that can name tasks."""
 
     taskId: msgspec.Raw = _NO  # noqa: N815 - as the protocol calls it
     meta: msgspec.Raw = msgspec.field(name="_meta", default=_NO)
@@ -84,9 +81,8 @@ _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`reading`: whether it counts as something that was read. `method` is that of a server's message, if the protocol
-    has it; `answers` the id of the request that it is a response to. `tasks` are the tasks of the protocol that it names;
-    `unread`: it may name others."""
+    """A message and its meaning. `reading`: it counts as read data. `method` is the known method of a server's message;
+    `answers` is the id of the answered request. `tasks` are its protocol tasks; `unread`: it may name more tasks."""
 
     reading: bool
     method: str | None = None
@@ -100,13 +96,13 @@ UNREAD: Final = Told(reading=True, unread=True)
 
 
 def empty(raw: bytes) -> bool:
-    """Whether this is a response that says nothing, or an event with one and nothing besides, so that it need not be
-    looked at."""
+    """Return whether this is an empty response, or an event with only an empty response, which needs no inspection."""
     return _EMPTY.fullmatch(raw) is not None
 
 
 def told(data: bytes, asked: str | None) -> Told:
-    """What a message is. `asked` is the method of the request that is answered; `None` for a session's own stream."""
+    """Return the meaning of a message. `asked` is the method of the answered request; `None` for a session's own
+    stream."""
     if not data:
         return Told(reading=False)
     try:
@@ -123,7 +119,7 @@ def told(data: bytes, asked: str | None) -> Told:
 
 
 def quiet(asked: str | None) -> Told:
-    """What a part of an answer is that is too large to be held."""
+    """Return the meaning of a part of an answer too large to be held."""
     return Told(reading=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
 
 

@@ -1,7 +1,5 @@
-"""What a result holds, found while it streams: its words as keyed digests, and the credentials that a scanner finds.
-
-Pure. A word is counted when it has ended, so that one that straddles two chunks is one word; nothing more is held.
-"""
+"""The content of a streaming result: its words as keyed digests, and the credentials found by a scanner. Pure. A word
+counts when it has ended, so that a word across two chunks is one word. The module holds nothing more."""
 
 from __future__ import annotations
 
@@ -31,9 +29,8 @@ _SPACES: Final = (" ", "\t", "<")
 
 
 class ResultWords:
-    """The words of one result, chunk by chunk. Of an untrusted one, what tells that data came from it (spread); of a
-    trusted one, the values that it gives authority to (grounding). With `links`, also the addresses that an untrusted
-    one sends its reader to."""
+    """The words of one result, chunk by chunk. An untrusted result gives distinctive words (spread), a trusted result
+    the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader."""
 
     __slots__ = ("_follows", "_highest", "_kept", "_key", "_limit", "_links", "_skipping", "_tail", "_text", "_trusted")
 
@@ -54,7 +51,7 @@ class ResultWords:
         return self._more(self._text.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> frozenset[int]:
-        """The digests that this last chunk adds, and those that were waiting for the end."""
+        """Return the digests of this last chunk, and those that waited for the end."""
         text = self._text.feed(chunk) + self._text.finish()
         if not self._skipping and len(self._tail) + len(text) <= _REACH:
             rest, self._tail = self._tail + text, ""
@@ -130,7 +127,7 @@ class Scans(Protocol):
 
 
 class ResultInspector:
-    """All that is looked for in one result. Each answer is what has come up since the one before it."""
+    """The complete inspection of one result. Each answer has the findings since the answer before."""
 
     __slots__ = ("_scanner", "_told", "_words")
 
@@ -140,26 +137,26 @@ class ResultInspector:
         self._told = False
 
     def feed(self, chunk: bytes) -> ResultContent | None:
-        """What this chunk adds, to be folded before the chunk goes on; `None` for nothing. That there are more
-        credentials than the scanner tells apart is news too, once."""
+        """Return the content of this chunk, to be folded before the chunk goes on; `None` without any. More credentials
+        than the scanner tells apart are reported once."""
         return self._content(
             self._words.feed(chunk) if self._words is not None else _NONE,
             self._scanner.feed(chunk) if self._scanner is not None else (),
         )
 
     def finish(self, chunk: bytes = b"") -> ResultContent | None:
-        """What the last chunk and the end add. One look at both costs less than two."""
+        """Return the content of the last chunk and the end. One search of both costs less than two."""
         return self._content(
             self._words.finish(chunk) if self._words is not None else _NONE,
             self._scanner.finish(chunk) if self._scanner is not None else (),
         )
 
     def finish_credentials(self, chunk: bytes) -> ResultContent | None:
-        """What a chunk that is the whole result adds but for its words, which `finish_words` looks for."""
+        """Return the content of a chunk that is the whole result, without its words. `finish_words` finds the words."""
         return self._content(_NONE, self._scanner.finish(chunk) if self._scanner is not None else ())
 
     def finish_words(self, chunk: bytes) -> ResultContent | None:
-        """What the words of that chunk add."""
+        """Return the words of that chunk."""
         return self._content(self._words.finish(chunk) if self._words is not None else _NONE, ())
 
     def _content(self, tokens: frozenset[int], seen: Sequence[Finding]) -> ResultContent | None:
@@ -176,7 +173,7 @@ class ResultInspector:
 
 
 def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
-    """What several parts of a result add; `None` for nothing."""
+    """Return the combined content of several parts of a result; `None` without any content."""
     found = [part for part in parts if part is not None]
     if len(found) < 2:
         return found[0] if found else None

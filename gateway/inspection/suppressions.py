@@ -1,8 +1,5 @@
-"""What an operator has looked at and found to be no credential, until a date. Pure: the time comes in with each call.
-
-Only what a detector recognises by its form or place can be taken for none. What a task has seen as a credential stays
-one, wherever it came from.
-"""
+"""Findings that an operator has dismissed until a date. Pure: each call passes the time. A suppression covers only
+findings by form or place. A credential that a task has seen stays a credential, whatever its origin."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ class Suppression:
 
 
 class ActiveSuppressions(Struct, frozen=True):
-    """The suppressions that are in force for one call. `used` is told of each that was applied, by its number."""
+    """The suppressions in force for one call. `used` is called with the number of each applied one."""
 
     target: Target
     active: tuple[tuple[int, Suppression], ...]
@@ -50,7 +47,7 @@ class ActiveSuppressions(Struct, frozen=True):
         return bool(self.active)
 
     def covers(self, found: Finding, seen: Container[str]) -> bool:
-        """Whether this is no credential here. `seen` are those that the task knows."""
+        """Return whether a suppression covers this finding. `seen` are the credentials of the task."""
         if found.kind == "seen" or found.handle is not None or found.fingerprint in seen:
             return False
         for number, rule in self.active:
@@ -70,13 +67,14 @@ class Suppressions:
         self._used = used
 
     def of(self, target: Target, now: float) -> ActiveSuppressions:
-        """Those in force for a call of `target` at `now`, in seconds since the epoch."""
+        """Return the suppressions in force for a call of `target` at `now`, in seconds since the epoch."""
         active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
         return ActiveSuppressions(target, active, self._used)
 
 
 def unknown(detector: str | None, names: Collection[str]) -> str | None:
-    """Why a pattern of detectors covers nothing, if it is none of `names`: it is misspelt, or its rule is not loaded."""
+    """Return why a pattern of detectors covers nothing, if `names` lacks it: a spelling mistake, or a rule that is not
+    loaded."""
     if detector is None or any(fnmatchcase(name, detector) for name in names):
         return None
     if detector == "seen":

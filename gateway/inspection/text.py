@@ -1,8 +1,6 @@
-"""The text of JSON as it streams: bytes in, what they say out, with nothing held but what is not yet whole. Pure.
-
-Escapes are read everywhere (RFC 8259 section 7), for outside of strings JSON has none. So quotes and line breaks of a
-text inside a text look like those of the document around it: what reads this looks for words, not for structure.
-"""
+"""The text of JSON as it streams: bytes in, text out, with only incomplete pieces held. Pure. Escapes are read
+everywhere (RFC 8259 section 7), since JSON has none outside of strings. Quotes and line breaks of a text inside a text
+look like those of the document around it. The readers of this text look for words, not for structure."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ class Unescaper:
         return self._whole(self._held + self._decoder.decode(chunk))
 
     def finish(self) -> str:
-        """What was held back, as it stands."""
+        """Return the held bytes, as they stand."""
         rest, self._held = self._held + self._decoder.decode(b"", final=True), ""
         return unescaped(rest)
 
@@ -41,7 +39,7 @@ class Unescaper:
 
 
 def _begun(text: str) -> int:
-    """Where an escape begins that the end of `text` cuts off, or the length of `text`."""
+    """Return the start of an escape cut off by the end of `text`, or the length of `text`."""
     if "\\" not in text[-_LONGEST:]:
         return len(text)
     for pattern in (_HIGH, _BEGUN):
@@ -52,7 +50,7 @@ def _begun(text: str) -> int:
 
 
 def _escapes(text: str, at: int) -> bool:
-    """Whether the backslash at `at` begins an escape: an even number of them stands before it."""
+    """Return whether the backslash at `at` begins an escape: an even number of backslashes stands before it."""
     before = text[:at]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 0
 

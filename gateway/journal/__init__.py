@@ -1,5 +1,3 @@
-"""The record: an append-only chain of JSON lines, written before a call that can change something goes on.
-
-`entry` says what is written, `redaction` what of it, `chain` how lines hold together, `writer` puts them on disk,
-`reader` finds and checks them. What the chain protects against, and what not, is said in `chain`.
-"""
+"""The journal: an append-only chain of JSON lines, written before a call with effects goes on. `entry` defines the
+entries, `redaction` their content, `chain` links the lines. `writer` writes to disk, and `reader` finds and checks
+files. `chain` documents the limits of its protection."""

@@ -1,6 +1,5 @@
-"""How the lines of a journal hold together. Pure: no I/O, no clock, no randomness.
-
-A line is one compact JSON object, in this order:
+"""The chain of a journal's lines. Pure: no I/O, no clock, no randomness. A line is one compact JSON object, in this
+order:
 
     {"seq":7,"time":"2026-11-25T10:00:00.000Z","kind":"call", …fields… ,"prev":"<64 hex>","check":"<32 hex>"}
 
@@ -43,7 +42,7 @@ _TAIL_LENGTH: Final = len(_CHECK) + _CHECK_LENGTH + len(b'"}')
 
 
 class _Hash(Protocol):
-    """What `hashlib` and `hmac` have in common."""
+    """The common part of `hashlib` and `hmac`."""
 
     def copy(self) -> _Hash: ...
     def update(self, data: bytes, /) -> None: ...
@@ -100,7 +99,7 @@ class Chain:
         return covered + tail, state.hexdigest()
 
     def intact(self, line: bytes) -> bool:
-        """Whether a line's `check` is the one that its bytes demand."""
+        """Return whether a line's `check` matches its bytes."""
         return self.checked(line) is not None
 
     def checked(self, line: bytes) -> str | None:

@@ -102,10 +102,12 @@ def settled_entry(
     put_back: int = 0,
     history: JsonObject | None = None,
 ) -> JsonObject:
-    """Fields of a `settled`. `size` in bytes of the answer, `result` its keyed digest, `content` what it says, redacted,
-    all of what the caller got; `concealed` is the number of credentials that handles took the place of, if they had to;
-    `put_back` the number of handles in the call whose values were sent; `history` what else would be the fields of an
-    `observed`. What is not there is left out."""
+    """Return the fields of a `settled` entry, without absent ones.
+
+    `size` is the answer's bytes, `result` its keyed digest, and `content` its redacted text as the caller got it.
+    `concealed` is the number of credentials replaced by handles, where required. `put_back` is the number of the call's
+    handles whose values were sent. `history` has the fields of an `observed` entry.
+    """
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
         fields["status"] = status
@@ -173,7 +175,7 @@ def opened_by(kind: str, fields: JsonObject) -> str | None:
 
 
 def closed_by(kind: str, fields: JsonObject) -> str | None:
-    """The id of the call whose outcome this entry is, if it is one."""
+    """Return the id of the call that this entry closes, if any."""
     return _id(fields) if kind in {"settled", "abandoned"} else None
 
 
@@ -207,7 +209,7 @@ def _proof(principal: Principal) -> JsonObject:
 
 
 def _rights(principal: Principal) -> JsonObject:
-    """What a grant may ask for, if there is any."""
+    """Return the rights for grants to match, if any."""
     groups = () if principal.user is None else principal.user.groups
     rights: dict[str, Json] = {"scopes": sorted(principal.scopes)[:_RIGHTS], "groups": list(groups[:_RIGHTS])}
     return {name: held for name, held in rights.items() if held}
@@ -238,8 +240,8 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
 
 
 def _found(facts: SessionFacts, conceal: Conceal) -> JsonObject:
-    """What the arguments hold, as far as it concerns a rule: which credentials and where, and which values came from
-    nobody who may give them. What is not known is `null`, what there is not is left out."""
+    """Return the content of the arguments that concerns rules: the credentials with their places, and the values
+    without grounds. Unknown facts are `null`, absent ones are left out."""
     found: dict[str, Json] = {}
     if facts.credentials is None:
         found["credentials"] = None

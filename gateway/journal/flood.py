@@ -1,9 +1,6 @@
-"""Refusals of callers that nobody knows, bounded. Pure: no I/O, no randomness; the clock is an argument.
-
-Whoever reaches the port can be refused as often as it likes, and each refusal is an entry and a line of the log. So that
-this does not fill the disk, so many are told in a minute, each as it was; of the rest, how many there were for which
-reason. Memory is bounded by the number of reason codes, which the gateway chooses.
-"""
+"""Bounded records of refused unknown callers. Pure: no I/O, no randomness; the clock is an argument. Anyone who reaches
+the port can cause refusals, each an entry and a log line. To protect the disk, a minute has a number of single records;
+the rest is counted by reason. Memory is bounded by the number of reason codes, which the gateway chooses."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ class Flood:
         self._rest: dict[str, int] = {}
 
     def admits(self, code: str) -> bool:
-        """Whether a refusal for this reason is told by itself; if not, it is counted. Ask for `rest` before."""
+        """Return whether to record a refusal for this reason by itself; otherwise count it. Ask for `rest` before."""
         if self._over():
             self._began, self._admitted = self._clock(), 0
         if self._admitted < self._limit:

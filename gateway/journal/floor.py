@@ -1,9 +1,7 @@
-"""Where a journal begins whose first segments were pruned. Pure: no I/O, no clock, no randomness.
-
-The floor is one line of the chain in a file of its own, `floor.json`: it names the last entry that is gone, and has that
-entry's link as its `prev`. So the chain goes on from it, and who cannot read the key can neither make a floor nor move
-one. A floor is of no use as a line of the journal: its number is that of an entry that was there.
-"""
+"""The floor of a pruned journal. Pure: no I/O, no clock, no randomness. The floor is one line of the chain in its own
+file, `floor.json`. It names the last removed entry, and has that entry's link as its `prev`. The chain goes on from it,
+and a person without the key can neither make nor move a floor. As a line of the journal, a floor is useless: its number
+belongs to a removed entry."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ _KIND: Final = "floor"
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """`segment`, `seq` and `link` are those of the last segment that is gone, and of its last entry. `time` is when it was
-    pruned."""
+    """The start of a pruned journal: `segment`, `seq` and `link` of the last removed segment and its last entry. `time`
+    is the time of pruning."""
 
     journal: str
     segment: int
@@ -51,8 +49,8 @@ def read(chain: Chain, line: bytes) -> Floor | None:
 
 
 def begin(floor: Floor, first: int) -> Position:
-    """The position before the segment `first`, which is the first that is there. One below the floor could not be removed,
-    and nobody knows what was before it."""
+    """Return the position before the segment `first`, the first present one. A missing segment above the floor leaves
+    an unknown position."""
     if first <= floor.segment:
         return lost(Position(journal=floor.journal))
     return Position(floor.seq, floor.link, floor.journal)

@@ -1,4 +1,5 @@
-"""Where in a journal the calls of each task are: one pass over it, then each task by itself. Keeps 16 bytes a call."""
+"""The places of each task's calls in a journal: a single pass over the journal, then each task alone. It keeps 16 bytes
+a call."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _OFFSET: Final = 40
 
 
 class _Heading(msgspec.Struct):
-    """What of a line says whose it is."""
+    """The part of a line that names its task."""
 
     kind: str
     id: str | None = None
@@ -77,7 +78,7 @@ class Index:
             yield self._read(call), self._read(end) if end else None
 
     def readings(self, task: str) -> int:
-        """How many entries of a task say what it read outside of calls."""
+        """Return the number of a task's entries about data read outside of calls."""
         return self._tasks[task].readings
 
     def _take(self, line: bytes, place: int, where: str) -> None:

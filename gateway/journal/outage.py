@@ -1,4 +1,4 @@
-"""What could not be recorded while the journal could not be written, and what is recorded of it when it can be again. Pure."""
+"""Events of a journal outage, and their record after it. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Outage:
         return self._lost.total()
 
     def entries(self) -> list[Pending]:
-        """What is to be recorded of it."""
+        """Return the entries about the outage."""
         fields = msgspec.json.encode({"since": self._since, "lost": self._lost})
         return [Pending("resumed", fields), *map(abandoned, self._unclosed)]
 

@@ -80,7 +80,7 @@ def verify(
 
 
 class _Check:
-    """One run of `verify`: where it is, and what it has found."""
+    """A run of `verify`: its position and its findings."""
 
     def __init__(
         self,
@@ -200,14 +200,14 @@ class _Check:
 
 
 def floor_of(folder: Path, chain: Chain) -> Floor | None:
-    """Where a pruned journal begins, `None` if it was not pruned. Raises `JournalError` if the file cannot be read; one
-    that this key did not write is none, and `verify` says so."""
+    """Return the start of a pruned journal, `None` without pruning. Raises `JournalError` for an unreadable file. A
+    file from another key counts as none, and `verify` reports it."""
     line = floor_line(folder)
     return None if line is None else floors.read(chain, line)
 
 
 def floor_line(folder: Path) -> bytes | None:
-    """What says where a pruned journal begins, unchecked. Raises `JournalError` if it cannot be read."""
+    """Return the unchecked line with the start of a pruned journal. Raises `JournalError` if unreadable."""
     path = folder / floors.FILE
     try:
         with path.open("rb") as file:

@@ -1,8 +1,6 @@
-"""The end of a journal as a crash left it, made whole again before anything is added.
-
-A write that a crash interrupted leaves a line without an end. It is moved aside, never repaired. A line *with* an end
-that is not what was written is no crash: then the journal is not opened, and a person has to look.
-"""
+"""Recovery of a journal's end after a crash, before any new entry. A crash during a write leaves a line without an end.
+The gateway moves this line aside, and never repairs it. A wrong line *with* an end is no crash: the gateway does not
+open such a journal, and a person has to look."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """Bytes that were moved aside, and the file that they are in now."""
+    """Bytes moved aside, and their new file."""
 
     data: bytes
     file: str
@@ -32,7 +30,8 @@ class Torn:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a journal goes on. `unsettled` are the ids of calls whose intent was written and whose outcome was not."""
+    """The point where a journal goes on. `unsettled` are the ids of calls with a recorded intent and no recorded
+    outcome."""
 
     number: int
     path: Path
@@ -74,7 +73,7 @@ def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> 
 
 
 def damaged(path: Path, line: int, message: str) -> JournalError:
-    """What a gateway that would go on with such a journal ends with."""
+    """Return the error that ends a gateway instead of continuing such a journal."""
     return JournalError(
         f"the journal is damaged: {path}, line {line}: {message}",
         "run `opagate journal verify`; to go on without it, move the journal folder away",

@@ -1,13 +1,9 @@
-"""What of a call is recorded. Pure: no I/O, no clock, no randomness.
-
-`digest` records a keyed digest, the size and the names of the arguments; `full` the arguments, with everything that is a
-credential by name or by form replaced by a keyed fingerprint (`fp:…`); `none` nothing. A value is a credential if it stands under
-a credential-named key, or if it is, or holds, raw or once decoded, a PEM block, a JWT, an authorization header or a token
-with a known prefix. More is concealed than has to be: what is missing from a record can be asked for, what was written
-into it cannot be taken back.
-
-Digests and fingerprints are HMAC-SHA256 (FIPS 198-1), so that a short secret cannot be found by trying values.
-"""
+"""Redaction of recorded calls. Pure: no I/O, no clock, no randomness. `digest` records a keyed digest, the size and the
+names of the arguments, and `none` nothing. `full` records the arguments, with credentials replaced by keyed
+fingerprints (`fp:…`). A value under a credential's name counts as a credential. So does a value with a PEM block, a
+JWT, an authorization header or a token with a known prefix, raw or once decoded. Redaction rather conceals too much: a
+missing value can be requested, but a written one cannot be taken back. Digests and fingerprints are HMAC-SHA256 (FIPS
+198-1), so that trying values cannot find a short secret."""
 
 from __future__ import annotations
 
@@ -238,7 +234,7 @@ def _withhold(_text: str, _limit: int = 256, /) -> str:
 
 
 class _Ink(NamedTuple):
-    """What is written over credentials."""
+    """The replacements for credentials."""
 
     key: bytes
     spots: Spots
@@ -268,8 +264,8 @@ def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
 
 
 def _whole(name: str, value: Json, ink: _Ink) -> Json:
-    """Nothing of a value under a credential's name is shown, whatever its type; only that there is none, how it is
-    presented, and which it is."""
+    """Return the record of a value under a credential's name: its absence, its presentation and its fingerprint,
+    whatever its type."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -340,7 +336,7 @@ def _names_credential(name: str) -> bool:
 
 
 def _hides_credential(text: str) -> bool:
-    """Whether a credential appears once one encoding is undone: percent, base64, base64url or hex."""
+    """Return whether a credential appears after one decoding: percent, base64, base64url or hex."""
     if "%" in text and _SHAPES.search(unquote(text)) and not _SHAPES.search(text):
         return True
     return any(_SHAPES.search(decoded) for decoded in _decodings(text))
@@ -369,7 +365,7 @@ def _canonical(value: Json) -> bytes:
 
 
 def plain(value: object) -> object:
-    """What the encoders have no form for: mappings and sequences other than the built-in ones. Raises `TypeError`."""
+    """Return an encodable form of mappings and sequences other than the built-in ones. Raises `TypeError`."""
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any mapping
     if isinstance(value, Sequence):

@@ -1,4 +1,4 @@
-"""What of a result is recorded: its keyed digest, and for `full` what it says, without credentials. Pure."""
+"""The record of a result: its keyed digest, and for `full` its text without credentials. Pure."""
 
 from __future__ import annotations
 

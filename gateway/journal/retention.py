@@ -1,9 +1,7 @@
-"""Letting the oldest segments of a journal go, so that what stays can still be verified.
-
-Only whole segments go, in their order, and only out of a journal in which nothing is wrong. The floor (see `floor`) is on
-disk before the first of them is removed; a crash in between leaves segments below the floor, which the next run removes.
-The last segment always stays, so that this may run beside the gateway.
-"""
+"""Pruning of the oldest segments of a journal, so that the rest can still be verified. Only whole segments go, in
+order, and only from a journal without faults. The floor (see `floor`) is on disk before the first removal. A crash in
+between leaves segments below the floor for the next run. The last segment always stays, so pruning may run beside the
+gateway."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ _LOCK = "prune.lock"
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went: how many segments, and of how many bytes; and where the journal begins now."""
+    """The removed segments and their bytes, and the new start of the journal."""
 
     segments: int
     bytes: int
@@ -89,8 +87,7 @@ def _pruned(folder: Path, *, key: bytes, before: str, time: str, archive: Path |
 
 
 def _older(found: Sequence[tuple[int, Path]], before: str, floor: int) -> list[tuple[int, Path]]:
-    """The first segments whose successor was begun before that time, so that nothing in them is later, and those that
-    an earlier run could not remove."""
+    """Return the first segments with a successor begun before that time, and segments left by an earlier run."""
     going: list[tuple[int, Path]] = []
     for (number, path), (_, successor) in pairwise(found):
         begun = next((cast("str", entry["time"]) for entry in reader.lines_of(successor)), before)
@@ -101,8 +98,8 @@ def _older(found: Sequence[tuple[int, Path]], before: str, floor: int) -> list[t
 
 
 def _archive(going: Sequence[tuple[int, Path]], archive: Path, floor: bytes | None, disk: Disk) -> None:
-    """Copies, for their owner only, on disk before anything is removed. One that is there already must be the same. An
-    archive that begins after the journal did has the floor that it begins at, and is verified like a journal."""
+    """Copy the segments for their owner only, on disk before any removal. An existing copy must be equal. A later
+    archive than the journal's start has its own floor, and is verified like a journal."""
     archive.mkdir(mode=0o700, parents=True, exist_ok=True)
     if floor is not None and not segments(archive):
         _write(archive, floor, disk)

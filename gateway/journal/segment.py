@@ -92,7 +92,7 @@ class Appender:
         return done, None
 
     def changed(self) -> JournalError | None:
-        """Why nothing may be added, if the last segment is not the file that it was."""
+        """Return why no entry may be added, if the last segment's file has changed."""
         try:
             changed = None if self._kept is None else self._kept.changed(self.path, self.size)
         except OSError as error:
@@ -154,7 +154,7 @@ class Appender:
                 self.open.pop(entry.closes, None)
 
     def _write(self, data: bytes) -> None:
-        """All of it or nothing: what a failed write left is cut off, so that no half line poisons the chain."""
+        """Write all or nothing: a failed write is cut off, so that no half line breaks the chain."""
         try:
             write_all(self._disk, self._file, data)
         except OSError as error:

@@ -55,7 +55,7 @@ class InUse(JournalError):
 
 
 class Disk:
-    """What the writer asks of the system. Every method raises `OSError`."""
+    """The system calls of the writer. Every method raises `OSError`."""
 
     def create(self, path: Path) -> int:
         """A new file, for appending only, readable by its owner only."""
@@ -108,8 +108,8 @@ def prepare_folder(folder: Path, disk: Disk) -> None:
 
 
 def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -> int:
-    """Take the lock of a folder that one gateway alone may use, for as long as the returned descriptor is open. It ends with
-    the process, however that ends. Raises `InUse` if another has it, and `JournalError` if nobody can."""
+    """Take the lock of a folder for a single gateway, for as long as the returned descriptor is open. It ends with the
+    process. Raises `InUse` if another process has it, and `JournalError` if locking fails."""
     try:
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -132,8 +132,8 @@ def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Which file an open segment is, so that it can be seen that somebody took it away, put another in its place, or wrote
-    into it: what is written through a descriptor alone may be in no file that anybody finds again."""
+    """The identity of an open segment's file, to detect its removal, replacement or change by another process. Data
+    written through a descriptor alone may be in a file without a name."""
 
     device: int
     inode: int
@@ -145,7 +145,7 @@ class Kept:
         return cls(status.st_dev, status.st_ino)
 
     def changed(self, path: Path, size: int) -> str | None:
-        """What is not as it was left: the file at its path, of its size. Raises `OSError` when nobody can tell."""
+        """Return the change of the file at its path, or of its size. Raises `OSError` if the check fails."""
         try:
             status = os.lstat(path)
         except FileNotFoundError:

@@ -1,7 +1,5 @@
-"""What a gateway takes over from the journal before it: each entry as it was written, and none left out.
-
-An entry that was edited or removed is a call that a task never made, as far as history knows: its limits would begin
-anew. So a journal in which something is wrong is no history, and says so.
+"""Entries that a gateway takes over from the previous journal, complete and unchanged. An edited or removed entry is a
+call that history would miss, so limits would begin anew. A journal with a fault is no history, and the gateway says so.
 """
 
 from __future__ import annotations
@@ -27,12 +25,9 @@ _SEQ: Final = re.compile(rb'\{"seq":([0-9]{1,18}),')
 
 
 def entries(path: Path, *, key: bytes, journal: str | None = None, after: int = 0) -> Iterator[JsonObject]:
-    """The entries of the journal in a folder, oldest first; a last line without an end is left out.
-
-    `key` is the deployment's journal key. Of the journal with the id `journal` only entries later than `after` are
-    wanted: those before are left out, but for the heading of the segment in which they begin. Raises `JournalError` for
-    the first line that is not as it was written, or before which something is missing.
-    """
+    """Yield the entries of the journal in a folder, oldest first, without an unfinished last line. `key` is the
+    deployment's journal key. Of the journal with the id `journal`, entries up to `after` are left out, except for the
+    heading of their segment. Raises `JournalError` at the first changed line or gap."""
     chain, found = Chain.of(key), segments(path)
     if not found or not after or _id_of(found[-1][1]) != journal:
         after = 0
@@ -71,7 +66,7 @@ def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tupl
 
 
 def _begin(path: Path, chain: Chain, first: int) -> Position:
-    """Where a journal begins that is read from its beginning: with its first entry, or where it was pruned."""
+    """Return the start of a journal read from its beginning: its first entry, or the point of pruning."""
     line = floor_line(path)
     if line is None:
         return Position()
@@ -84,6 +79,6 @@ def _begin(path: Path, chain: Chain, first: int) -> Position:
 
 
 def _id_of(file: Path) -> str | None:
-    """The journal that a segment says it is of. What is said falsely is found when the segment is read."""
+    """Return the journal named by a segment. A false name shows when the segment is read."""
     journal = first_of(file).get("journal")
     return journal if isinstance(journal, str) else None

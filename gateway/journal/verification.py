@@ -1,9 +1,6 @@
-"""What is wrong with a journal, line by line. Pure: no I/O, no clock, no randomness.
-
-`follow` takes the lines of a journal in the order in which they stand in its files. It holds one position and no lines,
-so that a journal of any size is checked in the same memory. After a problem it goes on from what it finds, so that one
-edit is reported once and not as a broken rest.
-"""
+"""Faults of a journal, line by line. Pure: no I/O, no clock, no randomness. `follow` takes the lines in the order of
+the files. It holds one position and no lines, so memory does not grow with the journal. After a fault it goes on from
+the found line, so that one edit is reported once."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a line stands: `number` is the one that the file's name says, `line` counts from 1."""
+    """The place of a line: `number` from the file's name, `line` counted from 1."""
 
     segment: str
     number: int
@@ -57,8 +54,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is known after a line. `seq` and `link` are those of the latest line; `None` where it is not known what
-    was there, and whatever comes next is taken as it is."""
+    """The state after a line. `seq` and `link` belong to the latest line; `None` if the earlier lines are unknown and
+    any next line is accepted."""
 
     seq: int | None = 0
     link: str | None = GENESIS

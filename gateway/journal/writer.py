@@ -51,7 +51,7 @@ _MAX_OPEN: Final = 8192
 
 
 class Journal:
-    """One writer of one journal. Use it from one event loop."""
+    """The single writer of a journal, for use from one event loop."""
 
     def __init__(
         self,
@@ -130,19 +130,17 @@ class Journal:
 
     @property
     def open_calls(self) -> int:
-        """How many allowed calls have no recorded outcome yet."""
+        """Return the number of allowed calls without a recorded outcome."""
         return len(self._appender.open)
 
     def problem(self) -> str | None:
-        """Why entries are refused, if they are. Looks at the disk."""
+        """Return why entries are refused, if they are. Looks at the disk."""
         problem = self._appender.broken or self._problem or self._appender.changed()
         return problem.message if problem else None
 
     async def append(self, kind: str, fields: JsonObject) -> None:
-        """Write one entry; return when it is as durable as configured. Raises `JournalError` when it is not written.
-
-        A caller that is cancelled while it waits does not take its entry back.
-        """
+        """Write an entry, and return when it is as durable as configured. Raises `JournalError` for an unwritten entry.
+        A cancelled caller does not take its entry back."""
         entry = self._pending(kind, fields)
         if self._fsync != "always" and self._syncing is None and not self._queue:
             self._write(entry)
@@ -205,7 +203,7 @@ class Journal:
         return entry
 
     def _commit(self) -> None:
-        """Write everything that waits, unless the worker is at the file: then that is done after it."""
+        """Write all waiting entries, unless the worker is at the file: then after it."""
         self._scheduled = False
         if self._syncing is not None or not self._queue:
             return
@@ -290,7 +288,7 @@ class Journal:
             self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._sync)
 
     def _sync(self, waiting: Sequence[asyncio.Future[None]] = ()) -> None:
-        """Let the worker wait for the disk; then tell those who wait, and write what came meanwhile."""
+        """Let the worker wait for the disk. Then notify the waiting callers, and write new entries."""
         self._timer = None
         self._syncing = asyncio.get_running_loop().run_in_executor(self._worker, self._appender.sync)
         self._syncing.add_done_callback(lambda done: self._synced(waiting, done))

@@ -1,6 +1,3 @@
-"""The values that the phases hand to one another. Pure: no I/O, no clock, no randomness.
-
-Every value is frozen. A refusal is a value too; an exception (see `errors`) means that something
-outside the gateway failed. Those that are made for each call are of msgspec: each takes a tenth of the time that a frozen
-dataclass does, and a call makes two dozen.
-"""
+"""Values passed between the phases. Pure: no I/O, no clock, no randomness. Every value is frozen. A refusal is a value
+too; an exception (see `errors`) means a failure outside of the gateway. Values made for each call use msgspec: it takes
+a tenth of a frozen dataclass's time, and a call makes two dozen."""

@@ -16,8 +16,8 @@ ActionName: TypeAlias = Literal["tools/call", "resources/read", "prompts/get", "
 
 
 class Call(Struct, frozen=True):
-    """A decided request: what policy sees of it. `arguments` are exactly what will be forwarded, but for what handles
-    in them stand for (docs/design/0005-handles.md)."""
+    """A decided request as policy sees it. `arguments` are exactly the forwarded ones, except for the contents of
+    handles (docs/design/0005-handles.md)."""
 
     action: ActionName
     target: Target
@@ -26,10 +26,9 @@ class Call(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PastCall:
-    """An allowed call of which something may come after its answer: the result of a task of the protocol that it made, or
-    the answer itself on a stream that is taken up again. `call` is its decision id, `number` its place among the calls of
-    `task`, `used` are the fingerprints of the credentials in its arguments. `sensitivity` is that of its result, `max_bytes`
-    what policy allows it, if it says."""
+    """An allowed call with a possible late result: the result of its protocol task, or its answer on a resumed stream.
+    `call` is its decision id, and `number` its place among the calls of `task`. `used` are the fingerprints of the
+    credentials in its arguments. `sensitivity` is that of its result, and `max_bytes` the limit of policy, if any."""
 
     task: Task
     call: str
@@ -42,9 +41,8 @@ class PastCall:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where something comes from that is read outside of an open call: what it counts as a reading of, what it makes of
-    the task that reads it, and the call whose late result it is, if it is one. `unknown`: it is the result of a call that
-    nobody remembers."""
+    """The origin of data read outside of an open call: its target, its effect on the reading task, and the call of a
+    late result. `unknown`: it is the result of a forgotten call."""
 
     target: Target
     untrusted: bool

@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""Callers and their credentials."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from msgspec import Struct
 
 
 class Credentials(Struct, frozen=True):
-    """Everything in a request that can prove who its caller is.
-
-    `certificate` is the client's certificate as TLS has verified it, DER; `issuers` are those above it that vouch for it,
-    the nearest first. `url` is the URL as the client addressed it, without query (for DPoP's `htu`). `passed_on`: the
-    request says that it came through a proxy, so that nobody knows where its caller is.
-    """
+    """The credentials of a request. `certificate` is the client's certificate as verified by TLS, DER; `issuers` are
+    its authorities, nearest first. `url` is the URL that the client used, without query (for DPoP's `htu`).
+    `passed_on`: the request came through a proxy, so the caller's place is unknown."""
 
     method: str
     url: str
@@ -27,7 +24,7 @@ class Credentials(Struct, frozen=True):
 
 
 class AuthMethod(StrEnum):
-    """How a caller proved who it is."""
+    """Methods of authentication."""
 
     JWT = "jwt"
     SPIFFE_JWT = "spiffe-jwt"

@@ -1,4 +1,4 @@
-"""What is found in the arguments of a call, and in a result. Keyed digests in the place of values."""
+"""The content of a call's arguments and of a result, with keyed digests in the place of values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Piece(NamedTuple):
 
 
 class CallContent(Struct, frozen=True):
-    """What the arguments of a call hold, as history keeps it: keyed digests in the place of values."""
+    """The content of a call's arguments for history, with keyed digests in the place of values."""
 
     destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     """Digest of each normalised destination → the destination itself, which is used for this decision only."""
@@ -93,11 +93,9 @@ class CallContent(Struct, frozen=True):
 
 
 class Relevance(NamedTuple):
-    """Which words of a call its task has a use for; the others need not be looked for.
-
-    `words`: all of them, one that is not in `trusted` if there is one, or none. `told`: whether the values that the call
-    tells a trusted system are of use. `trusted` may grow while the call is looked at.
-    """
+    """The words of a call that its task can use; no others are searched for. `words`: all of them, words outside of
+    `trusted` if there is such a set, or none. `told`: whether the values sent to a trusted system are of use. `trusted`
+    may grow during the inspection."""
 
     words: Literal["all", "one", "none"] = "all"
     trusted: AbstractSet[int] = frozenset()
@@ -109,8 +107,8 @@ EVERYTHING = Relevance()
 
 
 class ResultContent(Struct, frozen=True):
-    """What a part of a result held. Folded before that part reaches the caller. `complete` is false when there was more
-    in it than could be told apart; `links` are the digests of the web addresses that stand in it whole."""
+    """The content of a part of a result. It is folded before this part reaches the caller. `complete` is false if it
+    held more than could be told apart. `links` are the digests of its whole web addresses."""
 
     sightings: tuple[Sighting, ...] = ()
     tokens: frozenset[int] = frozenset()

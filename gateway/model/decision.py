@@ -1,4 +1,4 @@
-"""What is decided, and what the caller is told."""
+"""Decisions, and their answers to the caller."""
 
 from __future__ import annotations
 

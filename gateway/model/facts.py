@@ -1,4 +1,4 @@
-"""What is known of all that a task has done."""
+"""Facts of a task's history."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class TaskLabels:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What the task has done, the call under decision included. Only what is known: a fact that is
-    not kept (`None`) is absent in the policy input, never an empty stand-in."""
+    """The history of a task, including the call under decision. Unknown facts (`None`) are absent from the policy
+    input, never an empty stand-in."""
 
     calls: int
     in_flight: int
@@ -84,7 +84,7 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """A task as its owner may see it: what was declared, where it stands, and what it has done."""
+    """A task as its owner may see it: its declaration, its state and its history."""
 
     task: Task
     status: Literal["open", "completed", "cancelled", "expired"]

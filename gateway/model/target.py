@@ -1,4 +1,4 @@
-"""What a call is about, and what is known of it."""
+"""The target of a call with its known properties."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.model.wire import Json, JsonObject
 
 
 class Effect(StrEnum):
-    """What a tool does to the world. Unlabelled tools count as `write`."""
+    """The effect of a tool on the world. Unlabelled tools count as `write`."""
 
     READ = "read"
     WRITE = "write"
@@ -28,7 +28,7 @@ class Sensitivity(StrEnum):
 
 
 class Role(StrEnum):
-    """What an argument means to a tool."""
+    """The meaning of an argument for a tool."""
 
     DESTINATION = "destination"
     COMMAND = "command"
@@ -47,11 +47,9 @@ class System(NamedTuple):
 
 
 class Pin(StrEnum):
-    """How the definition of a tool or a prompt, as last served by its upstream, compares with the one in the lock file.
-
-    `unpinned`: it is not there yet; `unreviewed`: it is not there, and with `catalogue.trust: locked` only a person puts
-    it there. `unknown`: the upstream does not list such a one.
-    """
+    """The comparison of a tool's or prompt's last served definition with the lock file. `unpinned`: the lock file lacks
+    it. `unreviewed`: the lock file lacks it, and with `catalogue.trust: locked` only a person adds it. `unknown`: the
+    upstream does not list it."""
 
     MATCH = "match"
     CHANGED = "changed"
@@ -62,7 +60,7 @@ class Pin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the operator says of a tool, by configuration. The defaults are the fail-closed ones."""
+    """The operator's labels for a tool. The defaults fail closed."""
 
     effect: Effect = Effect.WRITE
     egress: bool = True

@@ -1,4 +1,4 @@
-"""What a call is made for."""
+"""The purpose of a call."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a declared task may at most do. It only ever narrows what its principal may do: `None` narrows nothing.
-
-    `tools` are patterns of server-qualified names. `credential_flows` are (from, to) pairs of audiences. `limits` maps a
-    fact of the session (`audiences`, `destinations`, …) to the number above which a person is asked.
-    """
+    """The limits of a declared task. A contract only narrows its principal's rights: `None` narrows nothing. `tools`
+    are patterns of server-qualified names. `credential_flows` are (from, to) pairs of audiences. `limits` maps a fact
+    of the session (`audiences`, `destinations`, …) to the number above which a person is asked."""
 
     audiences: frozenset[str] | None = None
     tools: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""What stands on the wire: a client's message, what is sent to an upstream, and what comes back."""
+"""Messages on the wire: a client's message, a request to an upstream, and its answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class Disposition(StrEnum):
-    """What is done with a method: ask policy, filter the answer, pass it on, or refuse it."""
+    """The handling of a method: ask policy, filter the answer, pass it on, or refuse it."""
 
     DECIDE = "decide"
     FILTER = "filter"
@@ -45,11 +45,9 @@ class Disposition(StrEnum):
 
 
 class Message(Struct, frozen=True):
-    """One JSON-RPC message of a client, strictly read. `body` is what was read and what is forwarded.
-
-    `name` is what the routing header `Mcp-Name` mirrors: the tool or prompt name, the resource URI, the task id.
-    `client_name` is what the client calls itself; it is not verified. `method` is `None` for a response.
-    """
+    """A client's JSON-RPC message, strictly read. `body` is both the read and the forwarded text. `name` is mirrored by
+    the routing header `Mcp-Name`: the tool or prompt name, the resource URI, the task id. `client_name` is the client's
+    own, unverified name. `method` is `None` for a response."""
 
     kind: Kind
     era: Era

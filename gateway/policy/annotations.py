@@ -1,8 +1,7 @@
-"""The METADATA annotations of rules → the table of reasons. Pure.
-
-A rule that refuses carries its own code, message, remedy and controls, in an annotation block (the OPA documentation,
-"Metadata"). Rego reads them from `data.gateway.reasons`, which `tools/generate.py` writes from what this module finds;
-`rego.metadata.*` is not used at run time, since the embedded engine lacks it.
+"""The METADATA annotations of rules → the table of reasons. Pure. A refusing rule carries its own code, message, remedy
+and controls in an annotation block (the OPA documentation, "Metadata"). Rego reads them from `data.gateway.reasons`,
+which `tools/generate.py` writes with this module. `rego.metadata.*` is not used at run time, since the embedded engine
+lacks it.
 
     # METADATA
     # title: Too many systems in one task
@@ -31,7 +30,7 @@ _PLACE = re.compile(r'(?:"\s*:|\bcode\s*[!:=]?=)\s*$')
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a rule says of the reason it gives. `line` is where its block begins, from 1."""
+    """The annotation of a reason's rule. `line` is the start of its block, from 1."""
 
     code: str
     title: str

@@ -255,7 +255,7 @@ def _merge(into: dict[str, Any], value: Mapping[str, Any], name: str) -> None:
 
 
 def covered(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether a path such as `gateway/grants` is within one of the roots."""
+    """Return whether a path such as `gateway/grants` is within one of the roots."""
     return any(root in {"", path} or path.startswith(f"{root}/") for root in roots)
 
 

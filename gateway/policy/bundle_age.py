@@ -1,10 +1,8 @@
-"""How long nobody has known whether what OPA serves is the newest there is, from what OPA reports of its bundles. Pure.
-
-OPA goes on serving the last bundle when it cannot fetch another, and when it cannot activate what it fetched, although it
-calls such a request successful. So a bundle is known to be the newest when a further request succeeded and nothing was
-wrong with what came. That it is a further one shows in the time that OPA reports, whatever OPA's clock is set to; since when
-is counted on the gateway's own clock, which nobody sets. From OPA's clock comes only what was between two of OPA's own requests.
-"""
+"""The age of OPA's bundles, from OPA's own reports. Pure. OPA goes on serving the last bundle if it cannot fetch
+another. It also does so if it cannot activate a fetched bundle, and then reports a successful request. So a bundle is
+known to be the newest after a further successful request without a problem. OPA's reported time shows a further
+request, whatever its clock. The gateway measures ages on its own monotonic clock. From OPA's clock, it uses only
+differences between OPA's own requests."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What OPA says of the bundles that it fetches."""
+    """OPA's report on its fetched bundles."""
 
     labels: Labels
     bundles: dict[str, BundleState] = {}
@@ -71,8 +69,9 @@ class BundleAges:
         self._seen: dict[str, tuple[datetime, float]] = {}
 
     def oldest(self, report: Report, held: frozenset[str], now: float) -> tuple[float, str]:
-        """When a bundle was last known to be the newest, and its name, of the one for which that is longest ago. `held`
-        are those in force. Raises `PolicyUnavailable` if there is one that OPA does not report, or none."""
+        """Return the name of the longest unconfirmed bundle, and the time when it was last known to be the newest.
+        `held` are the bundles in force. Raises `PolicyUnavailable` for a bundle without a report, or without bundles.
+        """
         missing = sorted(held - report.bundles.keys())
         if missing or not report.bundles:
             what = f"its bundle {missing[0]!r}" if missing else "its policy"

@@ -1,9 +1,7 @@
-"""The policy contract, version 1, as types: what Rego is asked, and what it may answer. Pure.
-
-`tools/generate.py` writes `rego/schemas/input.json` and `rego/schemas/result.json` from `Input` and `Result`, and OPA
-type-checks the rules with them: a misspelt field in Rego is an error at build time. `document.py` makes what `Input`
-describes; `verdict.py` reads what `Result` describes. A field that may be absent is `UNSET` here.
-"""
+"""The policy contract, version 1, as types: the questions to Rego and its possible answers. Pure. `tools/generate.py`
+writes `rego/schemas/input.json` and `rego/schemas/result.json` from `Input` and `Result`. OPA type-checks the rules
+with both: a misspelt field in Rego is an error at build time. `document.py` makes an `Input`; `verdict.py` reads a
+`Result`. An absent field is `UNSET` here."""
 
 from __future__ import annotations
 
@@ -96,7 +94,7 @@ class Client(Closed):
 
 
 class Flow(Closed):
-    """A way that a task may carry a credential: from the audience that it came from to the one that it is shown to."""
+    """A permitted way of a credential in a task: from its original audience to its recipient."""
 
     source: str = field(name="from")
     to: str
@@ -171,7 +169,7 @@ class Context(Closed):
 
 
 class Origin(Closed):
-    """Where a credential was first seen. `call` counts the calls of the task, from 1."""
+    """The first place of a credential. `call` counts the calls of the task, from 1."""
 
     kind: Literal["result", "broker", "user", "unknown"]
     audience: str | UnsetType = UNSET
@@ -241,7 +239,7 @@ class Session(Closed):
 
 
 class Input(Closed):
-    """What a rule sees as `input`. A call has `action`, `resource` and `arguments`; a list has `resources`."""
+    """The `input` of a rule. A call has `action`, `resource` and `arguments`; a list has `resources`."""
 
     version: Literal[1]
     subject: Subject

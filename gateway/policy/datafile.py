@@ -1,8 +1,6 @@
-"""The data files of a policy, read so that the embedded engine and OPA see the same values. Pure.
-
-YAML is refused where its readers disagree: PyYAML follows YAML 1.1, OPA since 1.21 YAML 1.2, and `no`, `1e3`, `010`,
-`1:30` or `2026-01-01` are different values in them. Whoever wrote one is asked to put it in quotes.
-"""
+"""The data files of a policy, read so that the embedded engine and OPA see the same values. Pure. It refuses YAML where
+readers disagree. PyYAML follows YAML 1.1, OPA since 1.21 YAML 1.2, and both read `no`, `1e3`, `010`, `1:30` or
+`2026-01-01` differently. The error asks for quotes."""
 
 from __future__ import annotations
 

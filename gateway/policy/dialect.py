@@ -194,7 +194,7 @@ def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) ->
 
 
 def _negations(module: Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_Problem]:
-    """Where `not` stands around an operand that may be undefined."""
+    """Return each place where `not` stands around a possibly undefined operand."""
 
     def uncertain(reference: dict[str, Any]) -> bool:
         name = _resolved(reference, module, functions)

@@ -56,12 +56,9 @@ def visibility(principal: Principal, targets: Sequence[Target], context: Context
 
 
 def encode(document: JsonObject) -> bytes:
-    """The document as JSON, for either engine.
-
-    Raises `PolicyInput` for a document that JSON cannot carry so that every engine and every upstream reads the same:
-    not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds them), lone
-    surrogates, and nesting without end.
-    """
+    """Return the document as JSON for either engine. Raises `PolicyInput` for values with several readings. These are
+    not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds), lone
+    surrogates, and endless nesting."""
     try:
         for part in ("arguments", "resource", "resources"):
             _require_exact(document.get(part))
@@ -193,7 +190,7 @@ def _contract(contract: Contract) -> JsonObject:
 
 
 def session(facts: SessionFacts) -> JsonObject:
-    """What a task has done, as policy is told of it."""
+    """Return the history of a task for policy."""
     described: dict[str, Json] = {
         "calls": facts.calls,
         "in_flight": facts.in_flight,

@@ -126,7 +126,8 @@ class Embedded:
         return _decoded(self._run(rule, document), rule.removeprefix("data."))
 
     def problems(self, file: DataFile) -> list[str]:
-        """What the policy says is wrong with this data, each in a sentence. Raises a `PolicyError` if it cannot say."""
+        """Return the policy's complaints about this data, each in a sentence. Raises a `PolicyError` if it gives no
+        answer."""
         if file.package not in self._pristine.get_packages():
             return []
         return file.sentences(msgspec.json.decode(self._run(file.rule, b"{}")))
@@ -296,7 +297,7 @@ def _evaluation_failure(error: BaseException) -> BaseException:
 
 
 def _explained(error: BaseException) -> tuple[str, str]:
-    """Where, as `file:line`, and what, in one line without the engine's stack backtrace."""
+    """Return the place as `file:line`, and the problem in one line without the engine's stack backtrace."""
     text = str(error).partition("\nStack backtrace:")[0]
     place, problem = _PLACE.search(text), _PROBLEM.search(text)
     return f"{place['file']}:{place['line']}" if place else "", problem["text"] if problem else " ".join(text.split())

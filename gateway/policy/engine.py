@@ -1,4 +1,4 @@
-"""The Rego engine itself, as it is used here: regorus has no types, and takes what it is told of memory from the environment."""
+"""The Rego engine as used here: regorus has no types, and takes memory settings from the environment."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def new() -> Engine:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an exception is the engine's own. A panic is one too, and no `Exception`."""
+    """Return whether an exception is the engine's own. A panic is one too, and no `Exception`."""
     return isinstance(error, RuntimeError | ValueError | TypeError) or type(error).__name__ == "PanicException"

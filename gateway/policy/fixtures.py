@@ -1,7 +1,5 @@
-"""The questions that a policy is asked before it is put into force.
-
-They do not say whether a policy is good. They find what would refuse every call (an undefined or malformed result), and
-what must never be: a call allowed on an input that says nothing.
+"""Trial questions to a policy before it comes into force. The questions do not judge its quality. A policy fails with
+an undefined or malformed result, since every call would be refused. It also fails by allowing a call on an empty input.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""A real Open Policy Agent, asked over a Unix socket, TLS, or HTTP on loopback.
-
-One total deadline covers connecting, waiting and reading. It is kept by timers, not by `asyncio.timeout`: who asks may go
-on in another task than it began in (`shielding`), and a task for each question costs more. A question is asked again once,
-and only when a kept connection turned out to be closed: asking changes nothing in OPA. OPA answers 200 without `result`
-for an undefined rule (REST API, "Get a Document (with Input)"), so the status alone never means yes.
-`strict-builtin-errors` makes OPA fail where the embedded engine fails.
+"""A real Open Policy Agent, asked over a Unix socket, TLS, or HTTP on loopback. One total deadline covers connecting,
+waiting and reading. Timers keep it, not `asyncio.timeout`: the caller may continue in another task (`shielding`), and a
+task for each question costs more. The client asks again once, and only after a kept connection proved closed: asking
+changes nothing in OPA. OPA answers 200 without `result` for an undefined rule (REST API, "Get a Document (with
+Input)"), so the status alone never means yes. `strict-builtin-errors` makes OPA fail where the embedded engine fails.
 """
 
 from __future__ import annotations
@@ -82,7 +80,7 @@ class OpaClient:
         return findings.find_malformed(values)
 
     async def problems(self, file: DataFile) -> list[str]:
-        """What OPA's policy says is wrong with this data, each in a sentence. Raises a `PolicyError`."""
+        """Return the complaints of OPA's policy about this data, each in a sentence. Raises a `PolicyError`."""
         status, body = await self._ask(b"GET", b"/v1/" + file.rule.replace(".", "/").encode())
         _require_ok(status, body)
         return file.sentences(_object(body).get("result", []))

@@ -45,8 +45,8 @@ EventKind = Literal["loaded", "problem", "stale", "mended", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """`since` is when the policy in force came into force, in seconds since the epoch, 0.0 if none has. `problem` is
-    what keeps a newer one out, or what keeps this one from answering."""
+    """The state of the policy. `since` is the start of the policy in force, in seconds since the epoch, 0.0 without
+    one. `problem` keeps a newer policy out, or keeps this one from answering."""
 
     ready: bool
     name: str
@@ -58,8 +58,8 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvent:
-    """For logs and metrics. `problem` is told once, when it arises, and `stale` when calls are refused for it; `mended` when
-    it is over and no other policy came of it."""
+    """An event for logs and metrics. `problem` comes once when a problem arises, and `stale` when calls are refused for
+    it. `mended` comes after its end without another policy."""
 
     kind: EventKind
     status: PolicyStatus
@@ -81,7 +81,7 @@ class Source(Protocol):
     def ready(self) -> bool: ...
     @property
     def current(self) -> float:
-        """When what it has in force was last known to be the newest there is, in monotonic seconds."""
+        """Return the time when the policy in force was last known to be the newest, in monotonic seconds."""
         ...
 
     async def open(self) -> None: ...
@@ -175,7 +175,7 @@ class Policy:
             return self._named(verdict.refused("policy/unavailable", *_DEFECT))
 
     async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
-        """Which of `asked` may be shown (`document.visibility`). Never raises: what fails hides everything."""
+        """Return the visible part of `asked` (`document.visibility`). Never raises: a failure hides everything."""
         try:
             return verdict.read_visible(await self._answer("visibility", document), asked)
         except PolicyError:

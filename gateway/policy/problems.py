@@ -1,8 +1,6 @@
-"""What a policy says is wrong with its own data. Pure.
-
-A grant that cannot be read in full is void (`rego/gateway/grants/`), and a limit that is none lets nothing pass: safe, and
-riddles to whoever wrote them. So a policy whose data have problems is not put into force.
-"""
+"""A policy's complaints about its own data. Pure. A grant that cannot be read in full is void (`rego/gateway/grants/`),
+and an invalid limit refuses every call. That is safe, but a riddle to its author. So a policy with faulty data does not
+come into force."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from gateway.errors import PolicyBroken
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file of a policy's data, and the package that says what is wrong with it. A policy without that has nothing to say."""
+    """A data file of a policy, and the package that checks it. A policy without the package makes no complaints."""
 
     name: str
     package: str

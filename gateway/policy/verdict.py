@@ -86,7 +86,7 @@ def blame(malformed: Decision, rule: str | None) -> Decision:
 
 
 def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
-    """The ids that may be shown. An answer that is malformed, or names something that was not asked, hides all."""
+    """Return the visible ids. A malformed answer, or one with other ids than asked, hides all."""
     visible = listed(answer)
     return visible if visible is not None and visible <= asked else frozenset()
 
@@ -133,7 +133,8 @@ def _require_version(answer: object) -> None:
 
 
 def _obligation_problem(result: contract.Result, supported: frozenset[str]) -> str | None:
-    """Why the obligations cannot be taken on, or `None`. A denial's obligations bind nobody: the call does not pass."""
+    """Return why the obligations cannot be met, or `None`. A denial's obligations do not matter, since the call does
+    not pass."""
     if result.effect == "deny":
         return None
     for item in result.obligations:

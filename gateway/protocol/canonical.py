@@ -1,4 +1,4 @@
-"""One digest for one JSON value, however it was written."""
+"""A digest for a JSON value, independent of its spelling."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ _WIDE: Final = b"\x00wide\x00"
 
 
 def digest(value: Json) -> str:
-    """`sha256:` and 64 hex digits over the RFC 8785 (JCS) form of `value`.
-
-    RFC 8785 has no form for integers beyond ±(2**53 - 1), because readers round them. They must still be told
-    apart (an approval is bound to this digest), so a document that has one is digested in a tagged form: every
-    string value gets the prefix `s`, every wide integer becomes a string with the prefix `i`, and the text is
-    prefixed with a tag that no JCS text has. Equal values have equal digests; different ones have different digests.
-    Raises `ValueError` for what is not JSON: NaN, infinities, lone surrogates.
-    """
+    """Return `sha256:` and 64 hex digits over the RFC 8785 (JCS) form of `value`. RFC 8785 has no form for integers
+    beyond ±(2**53 - 1), because readers round them. An approval is bound to this digest, so such integers must still
+    differ. A document with a wide integer is digested in a tagged form. Every string value gets the prefix `s`, every
+    wide integer becomes a string with the prefix `i`. A tag that no JCS text has begins the text. Equal values have
+    equal digests, and different values different digests. Raises `ValueError` for NaN, infinities and lone surrogates,
+    which are not JSON."""
     try:
         text = rfc8785.dumps(cast("Any", value))
     except rfc8785.IntegerDomainError:

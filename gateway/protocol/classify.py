@@ -50,7 +50,7 @@ _MAX_CLIENT_NAME: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one reason code is answered. `message` has one slot for the particulars."""
+    """The answer for a reason code. `message` has one slot for the particulars."""
 
     status: int
     rpc_code: int
@@ -122,14 +122,13 @@ def classify(body: bytes, headers: Headers) -> Message | Refusal:
 
 
 def state_of(message: Message) -> str | None:
-    """The `requestState` that a retry carries. Whoever presents it must be the one to whom it was given."""
+    """Return the `requestState` of a retry. Only its original recipient may present it."""
     state = message.params.get("requestState")
     return state if isinstance(state, str) else None
 
 
 def tasks_of(message: Message) -> frozenset[str]:
-    """Every MCP task id of a server that the message names, anywhere that the protocol has a place for one. All of them
-    must be the caller's own."""
+    """Return every protocol task id of a server in any place of the message. The caller must own all of them."""
     params = message.params
     found: list[object] = [] if message.method == OWN_TASK else [params.get("taskId")]
     notifications = params.get("notifications")
@@ -142,7 +141,7 @@ def tasks_of(message: Message) -> frozenset[str]:
 
 
 def declares_tasks(message: Message) -> bool:
-    """Whether the client of the stateless era declares with this request that it takes tasks."""
+    """Return whether the client of the stateless era declares support for tasks with this request."""
     found: Json = message.params
     for member in ("_meta", _CAPABILITIES_META, "extensions"):
         found = found.get(member) if isinstance(found, Mapping) else None
@@ -156,7 +155,7 @@ def cursor_of(message: Message) -> str | None:
 
 
 class _Frame(Struct, frozen=True):
-    """What the first rungs have found."""
+    """The results of the first rungs."""
 
     body: bytes
     id: RequestId | None
@@ -307,7 +306,7 @@ _STRINGS: Final = ("cursor", "requestState", "taskId")
 
 
 def _wrong_params(row: Method, params: JsonObject) -> str | None:
-    """What is wrong with the parameters that the gateway itself reads."""
+    """Return the fault of the parameters that the gateway itself reads."""
     if row.named_by is not None:
         name = params.get(row.named_by)
         if not isinstance(name, str) or not name:

@@ -1,9 +1,7 @@
-"""What `completion/complete` asks: which values one argument of a prompt, or one variable of a resource template, may
-have, given those of the others (2026-07-28/server/utilities/completion.mdx). Pure.
-
-To complete is to use a prompt or a resource with what is written so far. So it is decided on as that: its arguments are
-the variables by their own names, that of a resource also its template, as `uri`.
-"""
+"""Requests of `completion/complete`: the possible values of one argument of a prompt, or one variable of a resource
+template (2026-07-28/server/utilities/completion.mdx). Pure. A completion uses a prompt or a resource with the text
+written so far, so policy decides on it as on that use. Its arguments are the variables by their own names, and for a
+resource also the template, as `uri`."""
 
 from __future__ import annotations
 
@@ -24,8 +22,8 @@ _REFERENCES: Final[Mapping[Json, tuple[Literal["prompt", "resource"], str]]] = {
 
 
 class Completion(Struct, frozen=True):
-    """What the completion is for, and all that is said of its variables. Of one that is given twice, in `argument` and in
-    `context`, a list has both: which of them a server takes is its own affair."""
+    """The subject of a completion, with all values of its variables. A variable given twice, in `argument` and in
+    `context`, becomes a list of both, since servers differ in their choice."""
 
     type: Literal["prompt", "resource"]
     name: str
@@ -33,7 +31,7 @@ class Completion(Struct, frozen=True):
 
 
 def fault(params: JsonObject) -> str | None:
-    """What is wrong with the parameters, if anything."""
+    """Return the fault of the parameters, `None` without one."""
     reference, argument = _member(params, "ref"), _member(params, "argument")
     kind = reference.get("type")
     if not isinstance(kind, str) or kind not in _REFERENCES:
@@ -51,7 +49,7 @@ def fault(params: JsonObject) -> str | None:
 
 
 def asked(params: JsonObject) -> Completion:
-    """What parameters without a fault ask."""
+    """Return the completion of parameters without a fault."""
     reference, argument = _member(params, "ref"), _member(params, "argument")
     type_, field = _REFERENCES[reference["type"]]
     name = cast("str", reference[field])

@@ -1,7 +1,5 @@
-"""JSON-RPC error codes: those of JSON-RPC 2.0, those of MCP, and the gateway's own. Pure.
-
-The gateway's own lie outside of -32768..-32000, which the specification reserves (basic/index.mdx, "Error Codes").
-"""
+"""JSON-RPC error codes of JSON-RPC 2.0, of MCP, and of the gateway. Pure. The gateway's own codes lie outside of
+-32768..-32000, which the specification reserves (basic/index.mdx, "Error Codes")."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""The header side of a message: what routing headers say, whether the body agrees, and which headers travel on.
-
-Headers are never believed: the body decides. They are compared with it because other parties route on them
-(2026-07-28/basic/transports/streamable-http.mdx, "Server Validation").
-"""
+"""The headers of a message: routing headers, their agreement with the body, and the headers that travel on. The body
+decides, never a header. The gateway compares both because other parties route on headers
+(2026-07-28/basic/transports/streamable-http.mdx, "Server Validation")."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 
 
 class Routing(Struct, frozen=True):
-    """What the routing headers say; `None` for one that is absent. `name` is decoded."""
+    """The values of the routing headers; `None` for an absent one. `name` is decoded."""
 
     version: str | None = None
     method: str | None = None
@@ -45,7 +43,7 @@ class Routing(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the headers cannot be accepted, in one sentence that repeats no value."""
+    """The fault of refused headers, in one sentence that repeats no value."""
 
     message: str
 
@@ -62,8 +60,8 @@ def value_of(headers: Headers, name: bytes) -> str | None:
 
 
 def read(headers: Headers) -> Routing | Fault:
-    """Read the routing headers. Each may stand once, in visible ASCII, and must not be named by `Connection`,
-    which would have the next hop remove it (RFC 9110 section 7.6.1)."""
+    """Read the routing headers. Each may stand once, in visible ASCII. `Connection` must not name a routing header, or
+    the next hop would remove it (RFC 9110 section 7.6.1)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in ROUTING:
@@ -98,7 +96,8 @@ def decode(value: str) -> str | None:
 
 
 def encode(text: str) -> bytes:
-    """A header value that says `text` ("Value Encoding"): as it is if it can be, else with the Base64 sentinel."""
+    """Return a header value for `text` ("Value Encoding"): the text itself if possible, else its Base64 with the
+    sentinel."""
     value = text.encode("utf-8", "surrogatepass")
     if _VISIBLE.fullmatch(value) and value.strip(b" \t") == value and _SENTINEL.fullmatch(text) is None:
         return value
@@ -106,7 +105,7 @@ def encode(text: str) -> bytes:
 
 
 def passed_on(headers: Headers) -> bool:
-    """Whether a proxy says that it passed the request on. Its absence shows nothing."""
+    """Return whether a proxy's header shows that it passed the request on. Its absence shows nothing."""
     return any(name in _PROXIES or name.startswith(b"x-forwarded-") for name, _ in headers)
 
 
@@ -119,8 +118,8 @@ _PROXIES: Final = frozenset(
 
 
 def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:
-    """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry them; elsewhere they may,
-    and must then be right, because a party between here and the upstream may route on them all the same."""
+    """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere they are
+    optional, but must be right, because a party on the way to the upstream may route on them."""
     required = era is Era.STATELESS and kind is Kind.REQUEST
     if routing.method is None:
         if required:
@@ -186,9 +185,9 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
 
 
 def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = frozenset()) -> Headers:
-    """What travels on to an upstream, `without` these names. A name with `_` for `-` is treated as the name that CGI-style
-    servers would read it as; routing headers travel only under their own name. The type of a body is what it was read
-    as."""
+    """Return the headers that travel to an upstream, `without` these names. A name with `_` for `-` counts as the name
+    that CGI-style servers would read. Routing headers travel only under their own name. The type of a body is the type
+    that the gateway read."""
     named = _connection_options(headers) | without
     kept = [
         (name, _JSON if name == b"content-type" else value)
@@ -200,8 +199,8 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 
 
 def forwardable_response(headers: Headers) -> Headers:
-    """What travels back to the client. `Content-Length` is set anew by whoever sends the body, and the type of messages
-    is what they were read as."""
+    """Return the headers that travel back to the client. The sender of the body sets `Content-Length` anew, and the
+    type of messages is the type that the gateway read."""
     named = _connection_options(headers) | _RESPONSE_DROPPED
     return tuple(
         [

@@ -1,8 +1,5 @@
-"""What a server says of itself for the model, in its answer to `initialize` or `server/discover`: taken out, with every
-other value as it was.
-
-Read strictly: an answer that two readers could understand differently is hidden.
-"""
+"""Instructions of a server for the model, in its answer to `initialize` or `server/discover`. The module removes
+instructions and leaves all other values unchanged. Reading is strict: an ambiguous answer is hidden."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ class Greeting:
 
 
 def read(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
-    """Read the answer to a request that was sent with `id`. `None` for everything that is not clearly one."""
+    """Read the answer to a request sent with `id`. `None` for any other answer."""
     document = strict.read_reply(body)
     if isinstance(document, strict.Unreadable) or not answers(document, id):
         return None

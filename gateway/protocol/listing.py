@@ -33,7 +33,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of a list: what it is called, and its value as it was sent."""
+    """An entry of a list: its name, and its value as sent."""
 
     name: str
     raw: bytes
@@ -41,8 +41,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page. An upstream's error is a page without items, and says nothing of what the upstream has. `cursor` is
-    `nextCursor`, if there is one."""
+    """A page of a list. An upstream's error is a page without items, and reveals nothing of the upstream. `cursor` is
+    `nextCursor`, if present."""
 
     body: bytes
     items: tuple[Item, ...]
@@ -52,9 +52,9 @@ class Listing:
     error: bool = False
 
     def only(self, keep: frozenset[str]) -> bytes:
-        """The response with only the items whose names are in `keep`: same order, same members, `nextCursor` kept
-        even if the page is now empty. A page that is marked as cacheable for everybody is marked private, also if
-        nothing was taken out of it: it was filtered for one caller (2026-07-28/server/utilities/caching.mdx)."""
+        """Return the response with only the items named in `keep`, in the same order with the same members.
+        `nextCursor` stays even on an empty page. A page marked as cacheable for everybody becomes private, since it was
+        filtered for one caller (2026-07-28/server/utilities/caching.mdx)."""
         kept = [msgspec.Raw(item.raw) for item in self.items if item.name in keep]
         if len(kept) == len(self.items) and not self.public:
             return self.body
@@ -68,8 +68,8 @@ class Listing:
 
 
 def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
-    """Read the response to a list request that was sent with `id`. `None` for everything that is not clearly one:
-    the caller then shows nothing. Raises `KeyError` for a method that lists nothing."""
+    """Read the response to a list request sent with `id`. `None` for any other answer, of which the caller sees
+    nothing. Raises `KeyError` for a method that lists nothing."""
     field, name = _FIELDS[method]
     document = strict.read_reply(body)
     if isinstance(document, strict.Unreadable) or not answers(document, id):
@@ -96,8 +96,8 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
 
 
 def answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
-    """Whether this is the one response to that request. `1` and `"1"` and `true` are different ids. An error without an
-    id is about what was sent, which the server could not, or would not, read."""
+    """Return whether this is the response to that request. `1`, `"1"` and `true` are different ids. An error without an
+    id answers a request that the server did not read."""
     given = document.get("id")
     same = "error" in document if given is None else type(given) is type(id) and given == id
     return document.get("jsonrpc") == "2.0" and same and ("result" in document) != ("error" in document)

@@ -1,10 +1,7 @@
-"""Every method of every supported revision of MCP, and what is done with it.
-
-The table is closed: a method that is not in it is refused, so a method of a later revision passes only after
-somebody has looked at it. Sources: `ClientRequest`, `ClientNotification`, `ServerRequest` and `ServerNotification`
-of schema.ts in 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25 and 2026-07-28, and SEP-2663 (the tasks extension,
-`io.modelcontextprotocol/tasks`).
-"""
+"""Every method of every supported revision of MCP, with its handling. The table is closed: the gateway refuses other
+methods, so a person reviews each later method before it passes. Sources: `ClientRequest`, `ClientNotification`,
+`ServerRequest` and `ServerNotification` of schema.ts in 2024-11-05 to 2026-07-28, and SEP-2663 (the tasks extension,
+`io.modelcontextprotocol/tasks`)."""
 
 from __future__ import annotations
 
@@ -30,8 +27,8 @@ Sender: TypeAlias = Literal["client", "server", "either"]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row. `eras` are those in which a client may send it; for what only servers send, those in which it exists.
-    `named_by` is the member of `params` that holds the message's name. `why` explains what is not obvious."""
+    """A row of the table. `eras` are the eras in which a client may send the method; for methods of servers, the eras
+    that have it. `named_by` is the member of `params` with the message's name. `why` explains surprising rows."""
 
     name: str
     kind: Kind

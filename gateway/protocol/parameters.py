@@ -1,12 +1,9 @@
-"""Arguments whose names some reader takes for those of others, and headers that repeat an argument otherwise. Pure.
-
-Go's encoding/json and alias-tolerant models take `Path` and `pa_th` for `path`. A policy that asks about `/path` must not
-be passed by an argument that only the upstream reads so. What a tool's definition names is known; a name that it has not,
-and that differs from one of its own in writing only, is refused, and so are two names of one call that do.
-
-A definition can have arguments repeated in headers, for whoever routes on them (2026-07-28 streamable-http.mdx, "Custom
-Headers from Tool Parameters"): there policy and the router would see two calls.
-"""
+"""Arguments with ambiguous names, and headers that contradict an argument. Pure. Go's encoding/json and alias-tolerant
+models take `Path` and `pa_th` for `path`. An argument that only the upstream reads so must not pass a policy about
+`/path`. The names in a tool's definition are known. The gateway refuses an unknown name that differs from a known name
+in spelling alone, and two such names in one call. A definition can have headers repeat arguments for routers
+(2026-07-28 streamable-http.mdx, "Custom Headers from Tool Parameters"). There policy and the router would see two
+calls."""
 
 from __future__ import annotations
 
@@ -28,11 +25,9 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]
 
 
 def ambiguous(arguments: JsonObject, schema: Json) -> bool:
-    """Whether a name of these arguments may be read as another one. `schema` is the tool's input schema, if it has one.
-
-    Of what is inside of an argument, only objects and lists of objects that the schema describes are looked at: what it
-    leaves open may be anything, such as variables of an environment.
-    """
+    """Return whether some reader takes an argument's name for another name. `schema` is the tool's input schema, if
+    any. Inside an argument, only objects and lists of objects in the schema are checked. Open parts may hold any names,
+    such as variables of an environment."""
     named = _properties(schema)
     strange = [name for name in arguments if name not in named]
     if not strange:
@@ -60,8 +55,8 @@ def _properties(schema: Json) -> JsonObject:
 
 
 def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
-    """Whether a header that repeats an argument, by the tool's definition, says something else than the argument, or is
-    given twice. One that is missing contradicts nothing."""
+    """Return whether a header that repeats an argument by definition has another value, or is given twice. A missing
+    header contradicts nothing."""
     sent = [(_read_as(name), value) for name, value in headers if name.startswith(PARAM_PREFIX)]
     if not sent:
         return False
@@ -79,7 +74,7 @@ def _read_as(name: bytes) -> bytes:
 
 
 def _repeated(value: Json, schema: Json, depth: int) -> Iterator[tuple[str, Json]]:
-    """The headers of a definition, each with the argument that it repeats; `None` for one that is not there."""
+    """Yield the headers of a definition, each with its argument; `None` for an absent argument."""
     for name, inner in _properties(schema).items():
         member = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(inner, Mapping) and isinstance(header := inner.get(_HEADER), str):

@@ -1,8 +1,6 @@
-"""How a refusal is answered: a tool result that the model can read, or a JSON-RPC error.
-
-The MCP specification defines no form for a denial; server/tools.mdx offers these two. Nothing that
-the caller sent is repeated, except the name of a tool or prompt, and the names of the arguments that a reason is about.
-"""
+"""Answers for refusals: a tool result that the model can read, or a JSON-RPC error. The MCP specification defines no
+form for a denial; server/tools.mdx offers these two. The answer repeats the names of the tool or prompt and of the
+arguments in question, and nothing else of the request."""
 
 from __future__ import annotations
 
@@ -96,8 +94,7 @@ def _error(
 
 
 def _id(refusal: Refusal, message: Message | None) -> Mapping[str, RequestId | None]:
-    """Of a message that was not read `null`, as JSON-RPC has it: there are clients that take an error for one only if the
-    member is there."""
+    """Return the id, `null` for an unread message, as in JSON-RPC. Some clients recognise an error only by this member."""
     return {"id": refusal.id if message is None else message.id}
 
 
@@ -127,13 +124,13 @@ def _reason(reason: Reason) -> Mapping[str, Json]:
 
 
 def _arguments(reason: Reason) -> list[str]:
-    """Which arguments a reason is about, as JSON pointers into them. What else it rests on is not the caller's to know."""
+    """Return the arguments of a reason as JSON pointers. The caller does not learn its other facts."""
     places = [fact.removeprefix("/arguments") for fact in reason.facts if fact.startswith("/arguments/")]
     return [printable(_cut(place)) for place in places[:_MAX_ARGUMENTS]]
 
 
 def _text(refusal: Refusal, message: Message | None, decision_id: str | None) -> str:
-    """What was refused, why, what would make it pass, and the id to ask about."""
+    """Return the refused action, the reason, the remedy, and the id for questions."""
     lines = [_what(refusal, message)]
     for reason in _reasons(refusal):
         lines.append(f"Why: {printable(reason.message)} [{printable(reason.code)}]")

@@ -1,6 +1,4 @@
-"""Where the names, strings and other scalars of a JSON document stand, in bytes: for changing one of them and nothing
-else. Pure.
-"""
+"""Places of the names, strings and other scalars of a JSON document, in bytes, for the change of a single scalar. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ Step = str | int
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One scalar, from `start` to `end`, quotes included. `path` are the names and numbers that lead to it; for a name
-    those that lead to its object, and the name itself."""
+    """A scalar, from `start` to `end`, quotes included. `path` has the names and numbers that lead to it. For a name,
+    these are the path of its object and the name itself."""
 
     start: int
     end: int

@@ -1,12 +1,8 @@
-"""JSON, read so that it can be read in one way only.
-
-The same bytes are judged here and executed by an upstream, with another JSON reader in another language. Whatever
-two readers may understand differently is refused: duplicate keys (first or last wins), keys that differ in letter
-case or in underscores from a protocol field (Go's encoding/json and alias-tolerant pydantic models accept them),
-integers beyond 2^53 - 1, numbers beyond a double, lone surrogates, other encodings than UTF-8 (RFC 8259 sections 4, 6, 8).
-
-Size limits come first, by counting bytes, before any object is built.
-"""
+"""A JSON reader that accepts only unambiguous documents. The gateway judges bytes that an upstream executes with
+another JSON reader. So it refuses all input that two readers may understand differently. This covers duplicate keys,
+and keys that differ from a protocol field in letter case or underscores. It covers integers beyond 2^53 - 1, numbers
+beyond a double, lone surrogates, and other encodings than UTF-8 (RFC 8259 sections 4, 6, 8). Size limits come first, on
+bytes, before any object is built."""
 
 from __future__ import annotations
 
@@ -75,7 +71,7 @@ NESTED: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a document is refused: a reason code and a sentence that repeats nothing of the document."""
+    """The fault of a refused document: a reason code and a sentence that repeats nothing of the document."""
 
     code: str
     message: str
@@ -131,7 +127,8 @@ _NO_OBJECT: Final = Unreadable("request/envelope", "the body is not a JSON objec
 
 
 def _encoding_or_json(body: bytes, error: ValueError) -> Unreadable:
-    """Why it is not JSON. UTF-16 and UTF-32 of ASCII text decode as UTF-8, with NULs; a byte order mark does too."""
+    """Return why the body is not JSON. UTF-16 and UTF-32 of ASCII text decode as UTF-8 with NULs, and so does a byte
+    order mark."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -205,7 +202,7 @@ def _float(digits: str) -> float:
 
 
 def _significant(digits: str) -> bool:
-    """Whether a number that reads as zero is none: 1e-400 is zero to one reader and not to another."""
+    """Return whether a number that reads as zero is another number: 1e-400 is zero only to some readers."""
     return bool(digits.lower().partition("e")[0].strip("-0."))
 
 
@@ -223,7 +220,7 @@ _UPSTREAM: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_flo
 
 
 def fold(key: str) -> str:
-    """What the most tolerant reader takes a key for: any letter case of Unicode, with or without `_` and `-`."""
+    """Return the key as the most tolerant reader reads it: any letter case of Unicode, with or without `_` and `-`."""
     return key.upper().casefold().replace("\u0307", "").replace("_", "").replace("-", "")
 
 
@@ -232,7 +229,7 @@ def _folded(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def look_alike(keys: Iterable[str], known: frozenset[str]) -> bool:
-    """Whether some reader takes one of these keys, which is none of the known names, for one of them."""
+    """Return whether some reader takes an unknown key for a known name."""
     return any(key not in known and fold(key) in _fold_all(known) for key in keys)
 
 

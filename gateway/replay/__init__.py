@@ -1,6 +1,5 @@
-"""Recorded sessions tried on a policy. `trace` is what a session is, `reader` streams it from a file, `secrets` makes the
-credentials in it, `engine` decides its steps as the gateway would, `report` counts and compares.
-"""
+"""Trials of recorded sessions on a policy. `trace` defines a session, `reader` streams it from a file, and `secrets`
+makes its credentials. `engine` decides its steps as the gateway would, and `report` counts and compares."""
 
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read

@@ -65,7 +65,7 @@ class StepOutcome:
 
     @property
     def met(self) -> bool:
-        """Whether it is what was expected, if anything was."""
+        """Return whether the outcome is the expected one, if any."""
         if self.expect is None:
             return True
         return self.decision.effect in self.expect.effects and self.expect.code in {None, *self.codes}
@@ -128,7 +128,7 @@ class _Run:
         return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
-        """Take in what the upstream answered, as the gateway does before it passes it on."""
+        """Take in the upstream's answer as the gateway does before passing it on."""
         inspector = self._inspector.result(call, self._trace.task, words=relevance.of_result(self._state, call.target))
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
@@ -140,8 +140,8 @@ class _Run:
 
 
 def _written(result: Json) -> bytes:
-    """The answer to a `tools/call` as an upstream would write it. A text is one block of text, an object without
-    `content` is structured content, and an object with it is the result as it is."""
+    """Return the answer to a `tools/call` as an upstream would write it. A text is one block of text. An object without
+    `content` is structured content. An object with `content` is the result itself."""
     if result is None:
         shaped: Json = {"content": []}
     elif isinstance(result, str):

@@ -22,10 +22,8 @@ _REMEDY: Final = "mend what is named; docs/replay.md describes the format"
 
 
 def read(path: Path) -> Iterator[Trace]:
-    """The traces of a file, in order. What is left of the steps of one is passed over when the next is asked for.
-
-    Raises `TraceInvalid`, which names file, line and field, when it comes to what is wrong. Empty lines are left out.
-    """
+    """Yield the traces of a file, in order, without empty lines. The next trace skips unread steps of the previous one.
+    Raises `TraceInvalid` with file, line and field when reading reaches the fault."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             yield from _traces(file, path)
@@ -142,12 +140,12 @@ class _Line:
         self.ended = not self._more()
 
     def blank(self) -> bool:
-        """Whether nothing is left but spaces."""
+        """Return whether only spaces are left."""
         self._skip()
         return self._at == len(self._text)
 
     def taken(self, mark: str) -> bool:
-        """Whether this mark came next; then it is passed."""
+        """Return whether this mark came next, and skip it."""
         self._skip()
         if self._text[self._at : self._at + 1] != mark:
             return False

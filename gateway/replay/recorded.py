@@ -1,9 +1,7 @@
-"""Traces from a journal: each task that is in it, as far as the record says what its calls were.
-
-What a trace needs and a journal keeps only if it is told to: arguments (`journal.arguments: full`) and results
-(`journal.results: full`). Credentials are in neither: where one was, there is a place for a made-up one of its kind,
-the same wherever it was the same. So a replay finds the same chains, though no secret is in the trace.
-"""
+"""Traces from a journal: each of its tasks, as far as its calls are recorded. A trace needs arguments
+(`journal.arguments: full`) and results (`journal.results: full`), which a journal keeps only if configured. Neither
+holds credentials. Each has a place for a made-up one of its kind, the same wherever the original was the same. So a
+replay finds the same chains without any secret."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ _DEFAULTS: Final[Mapping[str, object]] = {"effect": "write", "egress": True, "se
 
 @dataclass(slots=True)
 class Omitted:
-    """What a trace could not be given, in calls."""
+    """The missing parts of a trace, in calls."""
 
     arguments: int = 0
     results: int = 0
@@ -60,7 +58,7 @@ class Omitted:
     """Calls that were decided with what an earlier task of the caller had read too."""
 
     def remarks(self) -> Iterator[str]:
-        """For people: what is missing, and what to set so that it is there the next time."""
+        """Yield the missing parts in words, with the settings that would record them."""
         if self.arguments:
             yield f"{self.arguments} calls have no recorded arguments, and none in their trace: set journal.arguments: full"
         if self.results:
@@ -113,7 +111,7 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
 
 
 class _Steps:
-    """The steps of one task. The same credential has the same name in all of them, whatever found it."""
+    """The steps of a task. A credential has the same name in every step, whatever its finder."""
 
     def __init__(self, omitted: Omitted) -> None:
         self._omitted = omitted
@@ -151,8 +149,7 @@ class _Steps:
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
     def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
-        """A recorded value with places for credentials. `forms` has those that were written in another form, by where
-        they were."""
+        """Return a recorded value with places for credentials. `forms` has those in other encodings, by pointer."""
         if isinstance(value, str):
             form = forms.get(pointer) if _MARK.fullmatch(value) else None
             return _MARK.sub(lambda mark: self._place(mark, form), escaped(value))
@@ -226,7 +223,7 @@ def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(entry: JsonObject, read: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """What `read` makes of an entry. Raises `JournalError`, which names it."""
+    """Return the result of `read` on an entry. Raises `JournalError` with the entry's place."""
     try:
         return read(cast("Mapping[str, Any]", entry))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

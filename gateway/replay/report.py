@@ -1,4 +1,4 @@
-"""What a replay came to: totals, kept in the room of the reason codes, and where two policies differ."""
+"""The result of a replay: totals, in memory bounded by the reason codes, and the differences of two policies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.replay.engine import StepOutcome
 
 @dataclass(slots=True)
 class Tally:
-    """How often a code was given with an effect, in how many traces, and where first."""
+    """The count of a code with an effect, the number of its traces, and its first place."""
 
     steps: int = 0
     traces: int = 0
@@ -79,7 +79,7 @@ def row(outcome: StepOutcome) -> JsonObject:
 
 
 def wanted(outcome: StepOutcome) -> str:
-    """What was expected of a step, for people."""
+    """Return the expected outcome of a step, for people."""
     if outcome.expect is None:
         return ""
     effects = " or ".join(sorted(outcome.expect.effects))

@@ -1,7 +1,5 @@
-"""A recorded session: one task, the upstreams it used, and its calls in order. Pure; docs/replay.md has the format.
-
-`Trace` and `Step` are made from JSON objects by `head` and `step`, which say what is wrong at which field.
-"""
+"""A recorded session: one task, its upstreams, and its calls in order. Pure; docs/replay.md has the format. `head` and
+`step` make `Trace` and `Step` from JSON objects, and name the field of a fault."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class TraceInvalid(GatewayError):
 
 
 class Flaw(ValueError):
-    """What is wrong with a part of a trace, and at which field."""
+    """A fault of a part of a trace, with its field."""
 
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(f"{place}: {problem}" if place else problem)
@@ -44,7 +42,7 @@ class Flaw(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a step should come to: one of the effects, and, if there is one, a code among the reasons."""
+    """The expected outcome of a step: one of the effects, and possibly a code among the reasons."""
 
     effects: frozenset[str]
     code: str | None = None

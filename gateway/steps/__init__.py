@@ -1,1 +1,1 @@
-"""What the pipeline does with a request, one step a module: on the way in, to its upstream, and with its answer on the way back."""
+"""The stages of the pipeline, one a module: on the way in, to the upstream, and with the answer on the way back."""

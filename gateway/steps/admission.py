@@ -1,4 +1,4 @@
-"""Which requests may reach an upstream at all, whatever policy would say of them, and the form in which they would."""
+"""Admission of requests to an upstream before policy, and the form in which they travel on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOT_STATELESS: Final = frozenset({b"last-event-id"})
 def admitted(
     gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
 ) -> UpstreamRequest | Refusal:
-    """The request as it would travel on, if all that it names is its caller's own."""
+    """Return the request in its outgoing form if the caller owns everything that it names, else a refusal."""
     exchange = visit.exchange
     headers = forwardable(visit, message)
     session = own_session(gateway.sessions, exchange, principal, message)
@@ -38,7 +38,8 @@ def admitted(
 
 
 def forwardable(visit: Visit, message: Message | None) -> Headers:
-    """What travels on: without what was for this gateway, and with this gateway's place in the trace."""
+    """Return the headers that travel on: without the headers for this gateway, and with this gateway's place in the
+    trace."""
     traceparent = visit.trace.traceparent
     left_out = _NOT_STATELESS if _is_stateless(message) else _NONE
     if traceparent is None:
@@ -66,15 +67,15 @@ def own_session(
 
 
 def owns_handles(ownership: Ownership, upstream: str, principal: Principal, message: Message) -> bool:
-    """Whether every protocol task and request state that the message names was given to this caller."""
+    """Return whether this caller was given every protocol task and request state that the message names."""
     state = state_of(message)
     handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
     return all(ownership.belongs(upstream, handle, principal) for handle in handles)
 
 
 def foreign(message: Message) -> Refusal:
-    """What a server answers that does not know a task or a state (SEP-2663, "Protocol Errors"). It tells a client that takes
-    no tasks so before it looks for one."""
+    """Return the error of a server that does not know a task or a state (SEP-2663, "Protocol Errors"). A client without
+    support for tasks gets that error first."""
     if _is_stateless(message) and tasks_of(message) and not declares_tasks(message):
         return _UNDECLARED
     return _FOREIGN

@@ -35,7 +35,7 @@ log = structlog.get_logger("gateway.answer")
 
 
 class Settlement(Struct, frozen=True):
-    """What happens when an answer has ended, and what bounds it until then."""
+    """The work at the end of an answer, and the bounds of the answer until then."""
 
     settle: Callable[[Ending], Awaitable[None]]
     bounds: Bounds = NO_BOUNDS
@@ -158,7 +158,7 @@ def _broken_off(
 
 
 def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
-    """What travels back, with the upstream's session id made the caller's own."""
+    """Return the headers for the client, with the upstream's session id replaced by the caller's own."""
     given = values_of(reply.headers, b"mcp-session-id")
     headers = forwardable_response(reply.headers)
     if not given:

@@ -35,8 +35,7 @@ class Case(Struct, frozen=True):
 def gather(
     gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message, *, exposed: bool
 ) -> Case | Refusal:
-    """All that a decision on a call needs. Refuses a call that can be read in more than one way, and one of a task or with
-    a handle that is not there."""
+    """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
     call = _call(gateway.catalogue, visit.exchange.upstream, message)
     if ambiguous(call.arguments, call.target.schema):
         return _AMBIGUOUS
@@ -50,8 +49,8 @@ def gather(
 
 
 def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:
-    """The call as policy sees it: the target with its labels and pin, the arguments as they will be forwarded,
-    but that those of a completion stand under their own names."""
+    """Return the call as policy sees it: its target with labels and pin, and its outgoing arguments. The arguments of a
+    completion stand under their own names."""
     name = message.name or ""
     match message.method:
         case "resources/read":

@@ -1,8 +1,6 @@
-"""What tells a caller, on a stream that it keeps open, that lists may show it something else than before.
-
-A server tells of its own changes. That another policy came into force only the gateway knows (MCP 2025-11-25 and
-2026-07-28, "List Changed Notification" of tools, prompts and resources; 2026-07-28, "Subscriptions").
-"""
+"""Notices on an open stream that the lists of a caller may have changed. A server announces its own changes. Only the
+gateway knows of a new policy (MCP 2025-11-25 and 2026-07-28, "List Changed Notification" of tools, prompts and
+resources; 2026-07-28, "Subscriptions")."""
 
 from __future__ import annotations
 
@@ -23,9 +21,8 @@ _ASKED_FOR: Final = {
 
 
 def changed_lists(request: UpstreamRequest, announced: Collection[str], *, begun: bool) -> bytes:
-    """The events, one for each sort of list of whose changes the server says that it tells (`announced`), as far as the
-    stream that answers `request` is one for them. A subscription begins with what the server says to it: before that
-    (`begun`) there are none."""
+    """Return the list-change events for the stream that answers `request`: one event for each sort of list in
+    `announced`. A subscription begins with a message of the server; before it (`begun`) there are no events."""
     message = request.message
     if message is None:
         sorts = [sort for sort in _ASKED_FOR if sort in announced] if request.method == "GET" else []

@@ -23,13 +23,12 @@ OBLIGATION: Final = "conceal_credentials"
 
 
 def demanded(decision: Decision) -> bool:
-    """Whether policy wants the credentials of the answer concealed."""
+    """Return whether policy requires the credentials of the answer to be concealed."""
     return any(item.id == OBLIGATION for item in decision.obligations)
 
 
 class Concealing:
-    """The rewriting of one answer (see `messages.Rewriter`): what is long of it, beside the event loop. One part waits for
-    another."""
+    """A rewriter of one answer (see `messages.Rewriter`), in order, with long parts beside the event loop."""
 
     __slots__ = ("_concealment", "_worker")
 
@@ -66,8 +65,8 @@ class Concealing:
 
 
 def concealing(gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = ()) -> Concealing:
-    """What rewrites one answer to a call of `task`. `values` were put back in the call: they do not come back, whether
-    or not they look like credentials there."""
+    """Return the rewriter of one answer to a call of `task`. `values` were put back into the call. The answer never
+    shows these, even where they do not look like credentials."""
     detector = gateway.inspector.detector
     looking = Recalling(detector, values) if values else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)

@@ -95,11 +95,9 @@ class CredentialChain:
         )
 
     async def with_repeated_marked(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
-        """The content of a result, with those credentials marked `ordinary` that only repeat what the request said.
-
-        Otherwise a system could claim what its caller sends to everybody, such as a user agent, as a credential of its own, and
-        so keep the caller from all other systems.
-        """
+        """Mark the credentials of a result `ordinary` where they only repeat the request. Otherwise a system could
+        claim a text that its caller sends everywhere, such as a user agent, as its own credential. All other systems
+        would then refuse that caller."""
         if not content.sightings:
             return content
         look = partial(outside_arguments.repeated, content.sightings, _sent(request), self._detector)

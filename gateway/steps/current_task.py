@@ -1,4 +1,4 @@
-"""The task that a request belongs to: the declared one that it names, else the implicit one of its caller."""
+"""The task of a request: the declared task named by the request, else the implicit task of its caller."""
 
 from __future__ import annotations
 

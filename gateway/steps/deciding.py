@@ -1,5 +1,5 @@
-"""Policy's verdict on a call, with what it rests on: what the arguments hold, and what the task has done. It is written
-down before anything is sent."""
+"""The verdict of policy on a call, from its arguments and the history of its task. The journal has the verdict before
+the gateway sends anything."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from gateway.steps.visit import Gateway, Visit
 
 
 async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
-    """Policy's verdict, recorded. Once the call is counted, it goes on to that also when its caller leaves: who could take
-    a denial back by leaving could try anything for nothing."""
+    """Return the recorded verdict of policy. From its counting on, a call reaches its verdict even if its caller
+    leaves: leaving must not undo a denial."""
     content = await inspected(gateway, visit, case)
     decision, left = await shielded_result(ruled(gateway, visit, case, content))
     if left is not None:
@@ -35,8 +35,8 @@ async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
 
 
 async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent) -> Decision:
-    """The verdict on a call that is counted before it, so that parallel calls cannot race a limit, and uncounted again if
-    it does not go on."""
+    """Count the call, then return its verdict, so that parallel calls cannot race a limit. Uncount a call that does not
+    go on."""
     principal, call, task = case.request.principal, case.call, case.task
     context = visit.context(case.message, task)
     depth = depth_of(principal, call.target)
@@ -77,14 +77,15 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
 
 
 async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
-    """End an allowed call that is not sent, since its caller has left. On record it was begun, so it counts."""
+    """End an allowed call without sending it, since its caller has left. The call counts, since its beginning is on
+    record."""
     gateway.history.settle(case.task, visit.id)
     entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
     await append_or_log(gateway, "settled", entry)
 
 
 async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
-    """What the arguments hold."""
+    """Return the content of the arguments."""
     size, seen = len(case.message.body), gateway.history.seen(case.task)
     quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
     index = gateway.credential_chain.index(case.task, seen)
@@ -107,7 +108,7 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
 
 
 def denied(decision: Decision) -> Refusal:
-    """What the caller is told of a verdict that is not an allow."""
+    """Return the refusal for a verdict other than `allow`."""
     if decision.effect == "ask":
         reason = Reason(
             "approval/unavailable",

@@ -1,4 +1,4 @@
-"""Sending on, and what is done with the answer: of a call that policy allowed, and of what needs no decision."""
+"""Forwarding of allowed calls and of messages without a decision, and the handling of their answers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ log = structlog.get_logger("gateway.forwarding")
 async def pass_through(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest
 ) -> Relay | Refusal:
-    """Pass on what needs no decision. What comes back is looked at all the same: whoever has read something can be asked
-    about it from then on."""
+    """Pass on a message without a decision. The gateway inspects the answer all the same, since its content counts as
+    read from then on."""
     upstream = visit.exchange.upstream
     rewriter: Concealing | None = None
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
@@ -67,7 +67,7 @@ def _may_answer_a_call(request: UpstreamRequest) -> bool:
 async def forward(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, case: Case, decision: Decision
 ) -> Relay:
-    """Send an allowed call on, and make sure that it is settled exactly once, however it ends."""
+    """Send an allowed call, and settle it exactly once, however it ends."""
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
     rewriter, values = None, case.presented.values
@@ -102,8 +102,8 @@ async def settled(
     rewriter: Concealing | None,
     read: Callable[[], JsonObject | None],
 ) -> None:
-    """Take a call that has ended out of those under way, and record how it ended. `read` folds what was not looked for
-    while the answer was on its way."""
+    """Remove an ended call from the calls under way, and record its end. `read` folds the content not searched while
+    the answer was on its way."""
     history = read()
     gateway.history.settle(case.task, visit.id)
     known = None if kept is None or not kept.held else known_to(gateway, case.request.principal.key, case.task)
@@ -137,7 +137,7 @@ def _measure(gateway: Gateway, visit: Visit, ending: Ending) -> None:
 def observation(
     gateway: Gateway, visit: Visit, case: Case, decision: Decision, rewriter: Concealing | None
 ) -> Observation:
-    """What looks at the call's result on its way back."""
+    """Return the observer of the call's result."""
 
     async def fold(content: ResultContent) -> JsonObject | None:
         marked = await gateway.credential_chain.with_repeated_marked(case.request, content)
@@ -189,7 +189,7 @@ class Overdue(UpstreamTimeout):
 async def sent(
     upstream: str, transport: UpstreamTransport, request: UpstreamRequest, allowed: Bounds
 ) -> tuple[UpstreamReply, Bounds]:
-    """The answer, as far as it has begun, and what is left of the bounds for the rest of it."""
+    """Return the beginning of the answer, and the bounds left for its rest."""
     if allowed.seconds is None:
         return await accepted(upstream, await transport.send(request)), allowed
     loop = asyncio.get_running_loop()
@@ -206,9 +206,9 @@ async def sent(
 
 
 async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
-    """An answer that may be passed on. One that says that the gateway's own credential is not accepted may not: its
-    challenge names the upstream, and would send the caller to fetch a token for it. Nor one that is compressed, or not in
-    UTF-8, for nobody can look into it; the gateway asks for none that is."""
+    """Return an answer that may be passed on. Refuse three kinds of answers. A rejection of the gateway's own
+    credential names the upstream, and would send the caller to fetch a token for it. Compressed answers, and answers
+    that are not UTF-8, cannot be inspected; the gateway asks for neither."""
     if reply.status in {401, 403}:
         await reply.close()
         raise UpstreamUnauthorized(
@@ -250,7 +250,7 @@ def _charsets(reply: UpstreamReply) -> set[str]:
 
 
 def bounds(decision: Decision) -> Bounds:
-    """What the `limit` obligation asks for. Of several, the tightest."""
+    """Return the bounds of the `limit` obligation: the tightest of several."""
     if not decision.obligations:
         return NO_BOUNDS
     limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
@@ -260,8 +260,8 @@ def bounds(decision: Decision) -> Bounds:
 
 
 def late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
-    """What bounds the answer to a request that names a task of the protocol: the result that comes so is no larger than that
-    of the call may be. Its time was that of the first answer."""
+    """Return the bounds of the answer to a request that names a protocol task. The result may be no larger than the
+    call's own result. Its time limit applied to the first answer."""
     if request.message is None or request.message.name is None:
         return NO_BOUNDS
     past_call = ownership.past_call(upstream, request.message.name, request.principal)

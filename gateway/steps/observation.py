@@ -1,9 +1,7 @@
-"""Folds the result of a decided call into the history of its task, and into the record, before it reaches the caller.
-
-So a policy can take into account what a task has read from the moment that it has read it. Only the words of a short answer,
-which leaves in one piece, are looked for later, when its call is settled: they take longer than all else, and the caller
-cannot have made use of them before. What needs no decision is looked at by `readings`.
-"""
+"""Folding of a decided call's result into its task's history and the journal, before the result reaches the caller. So
+policy knows what a task has read from the moment of reading. Only the words of a short answer in one piece are folded
+later, when the call is settled. They take the longest, and the caller cannot have used them before. `readings` does the
+same for messages without a decision."""
 
 from __future__ import annotations
 
@@ -59,9 +57,9 @@ async def found(
 
 
 class Observation:
-    """A transform that changes nothing itself: it looks, folds and records, and lets `inner` do the rest. `concealed`
-    says which credentials `inner` has put a handle in the place of since it was last asked: what has a handle is known
-    to the task, also if it was recognised only there."""
+    """A transform that changes nothing itself: it inspects, folds and records, and `inner` transforms. `concealed`
+    returns the credentials newly replaced by handles in `inner`. The task knows every credential with a handle, even
+    one recognised only there."""
 
     __slots__ = ("_begun", "_concealed", "_fold", "_inner", "_inspector", "_record", "_turn", "_unread", "_waiting")
 
@@ -113,8 +111,8 @@ class Observation:
         return await self._passed(await self._inner.finish()) if self._inner is not None else b""
 
     def words(self) -> ResultContent | None:
-        """What the words of the answer add that were left until it was on its way. To be folded before anything else is
-        done for its caller."""
+        """Return the words of an answer that was sent before they were searched. Fold these before any other work for
+        the caller."""
         unread, self._unread = self._unread, b""
         return self._inspector.finish_words(unread) if unread else None
 

@@ -25,8 +25,8 @@ from gateway.protocol.error_codes import REFUSED
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """The handles that a call presents. `outgoing` is the request with what they stand for in their place, if all of
-    them are of the system that it goes to; `values` are what was put back."""
+    """The handles of a call. `outgoing` is the request with the original values, if all of them belong to the system
+    that it goes to. `values` are the values put back."""
 
     outgoing: UpstreamRequest
     held: Mapping[str, Concealed] = field(default_factory=dict[str, Concealed])
@@ -34,7 +34,7 @@ class Presented:
     count: int = 0
 
     def stand_ins(self) -> dict[str, StandIn]:
-        """What they stand for, as detection is told of it."""
+        """Return the original values of the handles, for the detector."""
         return {
             handle: StandIn(found.audience, tuple((seen.fingerprint, seen.detector) for seen in found.sightings))
             for handle, found in self.held.items()

@@ -1,9 +1,7 @@
-"""Folds what reaches a caller without a decision into the history of its task, and into the record, before it does.
-
-These are answers to requests that are passed through, and what servers say on streams. A result of a call that comes late
-(of a protocol task, or on a stream that is taken up again) is folded into both tasks: that of the call, and that in which it
-is read. The results of decided calls are folded by `observation`.
-"""
+"""Folding of messages without a decision into the task's history and the journal, before they reach the caller. These
+are answers to requests passed through, and messages of servers on streams. A late result comes from a protocol task or
+on a resumed stream. It is folded into the task of its call and into the reading task. `observation` folds the results
+of decided calls."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ _NOTHING: Final = ResultContent()
 
 @dataclass(slots=True)
 class _Reading:
-    """One message, or what has come of it. `numbers` are those that it has in each task."""
+    """A message, or the results in it. `numbers` are its numbers in each task."""
 
     source: Source
     label: str
@@ -41,9 +39,9 @@ class _Reading:
 
 
 class Readings:
-    """Looks at one answer (see `messages.Observer`). `concealed` says which credentials were rewritten since it was last
-    asked: what has a handle is known to the task, also if it was recognised only there. Raises `UpstreamBroken` for what
-    cannot be recorded."""
+    """An observer of one answer (see `messages.Observer`). `concealed` returns the credentials rewritten since the last
+    question: the task knows each credential with a handle. Raises `UpstreamBroken` for content that cannot be recorded.
+    """
 
     __slots__ = ("_asked", "_concealed", "_gateway", "_last", "_open", "_request", "_turn", "_upstream", "_visit")
 
@@ -130,7 +128,7 @@ class Readings:
         return Source(plain, untrusted, sensitivity, unknown=mints)
 
     def _calls(self, told: Told) -> list[PastCall | None]:
-        """The calls that it is, or tells of, a late result of; `None` for each that nobody remembers."""
+        """Return the calls of which this message holds or announces a late result; `None` for each forgotten call."""
         gateway, request, message = self._gateway, self._request, self._request.message
         if message is None and told.answers is not None:
             key = unanswered(request.session, told.answers)
@@ -186,7 +184,7 @@ class Readings:
             yield past_call.task
 
     def _task(self, now: float) -> Task:
-        """The task of the caller that reads. A declared one that is over reads no more, so it is the implicit one then."""
+        """Return the caller's task: the declared task, or after its end the implicit task."""
         task = task_of(self._gateway, self._visit, self._request, self._request.message, now)
         if isinstance(task, Refusal):
             return self._gateway.history.task(self._request.principal, now)
@@ -205,7 +203,7 @@ def _withheld() -> Generator[None]:
 
 
 def unanswered(session: str | None, request: RequestId) -> str:
-    """What a request is remembered by whose answer may come on another stream of its session."""
+    """Return the key of a request whose answer may come on another stream of its session."""
     return f"{session}\0{request!r}"
 
 

@@ -1,4 +1,4 @@
-"""The record of what has happened already, and what is done when it cannot be written."""
+"""Recording of past events, and handling of a failed write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger("gateway.recording")
 
 
 class Recording(Protocol):
-    """Where things are recorded, and counted if they cannot be."""
+    """A place for records, with a counter of failed writes."""
 
     @property
     def journal(self) -> Journal: ...

@@ -1,4 +1,4 @@
-"""Refusals: what a failure becomes, what the caller is told, and what is recorded, counted and logged of it."""
+"""Refusals: the answer to the caller, the record, the count and the log event of each failure."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def sentence(clause: str) -> str:
 async def record_refusal(
     gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
 ) -> None:
-    """Record a request that policy never saw, and log it, also when its caller leaves. Of callers that nobody knows so many
-    a minute; the rest is counted."""
+    """Record and log a request without a decision, even when its caller leaves. Of unknown callers, the gateway records
+    so many a minute, and counts the rest."""
     await shielded(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
 
 

@@ -1,5 +1,5 @@
-"""An upstream's answer on its way back to the client: passed on chunk by chunk, looked at, counted, and settled
-exactly once, whether it ends, fails, is cut off, or the client leaves."""
+"""The relay of an upstream's answer to the client: chunk by chunk, inspected, counted, and settled exactly once. The
+answer may end, fail, be cut off, or lose its client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
 
 class Ending(Struct, frozen=True):
-    """How an answer ended. `size` is in bytes; `digest` is that of what was passed on, if one was asked for."""
+    """The end of an answer. `size` is in bytes; `digest` is over the bytes passed on, if requested."""
 
     ended: EndedAs
     status: int | None = None
@@ -34,7 +34,7 @@ class Hasher(Protocol):
 
 
 class Transform(Protocol):
-    """Looks at an answer, and may change it, without holding more of it than it must."""
+    """A stage that inspects or changes an answer, and holds the smallest possible part of the answer."""
 
     async def feed(self, chunk: bytes) -> bytes: ...
     async def finish(self) -> bytes: ...
@@ -42,7 +42,7 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an obligation allows an answer: `seconds` until its end, `size` in bytes."""
+    """Bounds that an obligation sets on an answer: `seconds` until its end, `size` in bytes."""
 
     seconds: float | None = None
     size: int | None = None
@@ -119,7 +119,7 @@ class Relay:
 
     @property
     def whole(self) -> bool:
-        """Whether there is nothing after the chunk that was given last."""
+        """Return whether the last chunk ended the answer."""
         return self._exhausted
 
     @property
@@ -170,7 +170,7 @@ class Relay:
             return await anext(self._reply.chunks)
 
     def _last_words(self, error: UpstreamError) -> bytes:
-        """What the client still gets of an answer that failed. Raises the error when there is nothing to say."""
+        """Return the last bytes for the client of a failed answer. Raises the error if no bytes are left to send."""
         self._exhausted = True
         words = self._on_broken(error, self._begun)
         if words is None:
@@ -211,7 +211,8 @@ Outcome = TypeVar("Outcome")
 
 
 async def until_ended(work: Awaitable[Outcome], end: Callable[[], object]) -> Outcome:
-    """Do `work`, and call `end` once what it gives has ended: a relayed answer when it is settled, anything else at once."""
+    """Do `work`, and call `end` once its outcome has ended: for a relayed answer when it is settled, for other outcomes
+    at once."""
     try:
         outcome = await work
     except BaseException:

@@ -1,9 +1,6 @@
-"""Requests outside of a session: which answers, cancellations and news of theirs may be sent.
-
-An upstream without sessions cannot tell its clients apart. Those of the SDKs remember nothing from one request to the next;
-of one that does, an answer could be to a question that another caller was asked, a cancellation of another's request, and
-news of another's task.
-"""
+"""Rules for answers, cancellations and news of tasks outside of a session. An upstream without sessions cannot tell its
+clients apart. The servers of the SDKs keep nothing between requests. Another server could take an answer for the answer
+of another caller, and a cancellation for a cancellation of another's request."""
 
 from __future__ import annotations
 
@@ -43,11 +40,9 @@ _TASK_OF_NOBODY: Final = Refusal(
 
 
 def refusal(conversations: Conversations, upstream: str, request: UpstreamRequest) -> Refusal | None:
-    """Why an answer, a cancellation or news of a task must not be sent: it is to a question that the caller was not asked, or of
-    what need not be its own. `None` if it may, and for every other message.
-
-    From 2026-07-28 on, who takes a request back closes its connection.
-    """
+    """Return why the gateway must not send an answer, a cancellation or news of a task; `None` for all other messages.
+    It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
+    From 2026-07-28 on, a caller cancels a request by closing its connection."""
     message, owner = request.message, request.principal.key
     if message is None or request.session is not None:
         return None
@@ -65,7 +60,8 @@ def refusal(conversations: Conversations, upstream: str, request: UpstreamReques
 async def during(
     conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Refusal]
 ) -> Relay | Refusal:
-    """Do `work`, which sends the request. Until its answer has ended, its caller may answer and cancel what belongs to it."""
+    """Do `work`, which sends the request. Until the answer has ended, the caller may answer its questions and cancel
+    it."""
     if not _may_converse(request):
         return await work
     message = request.message

@@ -52,7 +52,7 @@ async def _resumed(work: Coroutine[Any, Any, Done], waits_for: Any) -> Done:
 
 @coroutine
 def _rest(work: Coroutine[Any, Any, Done], waits_for: Any) -> Generator[Any, Any, Done]:
-    """What is left of a coroutine that has begun and waits for something, to be run by another task."""
+    """Return the rest of a started coroutine that waits for something, for another task to run."""
     try:
         while True:
             try:

@@ -1,8 +1,6 @@
-"""Subscriptions to resources: a caller may name only those that lists show it.
-
-A subscription tells when a resource changes, and so that there is one. Policy decides on no subscription; what it shows
-in lists is what may be subscribed to.
-"""
+"""Subscriptions to resources. A caller may subscribe only to resources in its lists. A subscription reveals that a
+resource exists, and when it changes. Policy decides on no subscription itself: its decision on lists covers
+subscriptions."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ NOT_VISIBLE: Final = Reason(
 
 
 async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | None:
-    """Why a subscription must not be sent; `None` if it may, and for every other request."""
+    """Return why a subscription must not be sent; `None` if it may, and for other requests."""
     message = request.message
     if message is None or message.method not in _SUBSCRIBING:
         return None
@@ -38,7 +36,8 @@ async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> R
 
 
 def named_resources(message: Message) -> Iterator[str]:
-    """The URIs of the resources that a message subscribes to; an empty one, which nobody is shown, for what is no text."""
+    """Yield the URIs of the resources in a message's subscriptions. A URI that is no text becomes an empty URI, which
+    no list shows."""
     params = message.params
     if message.method == "resources/subscribe":
         yield _text(params.get("uri"))

@@ -1,5 +1,5 @@
-"""What a caller may know of: the tools, resources and prompts that policy shows it, the protocol tasks of its own, and what a
-server says of itself, if it is pinned."""
+"""Visibility for a caller: tools, resources and prompts that policy shows, its own protocol tasks, and pinned
+instructions of a server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def visible_names(
 
 
 async def trusted_instructions(gateway: Gateway, visit: Visit, said: bytes) -> bool:
-    """Whether instructions, as a JSON value, may be shown: those that are pinned, and no others."""
+    """Return whether a caller may see these instructions (a JSON value): only pinned ones."""
     pin = await gateway.catalogue.instructions(visit.exchange.upstream, said)
     if pin is not Pin.MATCH:
         log.warning("instructions.withheld", id=visit.id, upstream=visit.upstream, state=pin.value)

@@ -1,4 +1,4 @@
-"""What every stage is given: the gateway's parts, and the request's own circumstances."""
+"""The input of every stage: the gateway's parts, and the circumstances of the request."""
 
 from __future__ import annotations
 
@@ -84,12 +84,9 @@ class Gateway:
 
 
 class Visit(Struct, frozen=True):
-    """One request's own circumstances. `id` becomes the decision id; `arrived` is in seconds since the epoch, `began` the
-    same moment on the monotonic clock.
-
-    `upstream` is the name of the upstream, if there is such a one: what a caller writes into the path is not repeated
-    in logs and traces.
-    """
+    """Circumstances of one request. `id` becomes the decision id. `arrived` is in seconds since the epoch, `began` the
+    same moment on the monotonic clock. `upstream` is the name of a configured upstream: logs and traces do not repeat
+    an unknown name from the path."""
 
     id: str
     exchange: Exchange
@@ -99,7 +96,7 @@ class Visit(Struct, frozen=True):
     upstream: str | None = None
 
     def seconds(self, monotonic: float) -> float:
-        """How long it has taken by then."""
+        """Return the time that the request has taken at this monotonic time, in seconds."""
         return monotonic - self.began
 
     def context(self, message: Message | None, task: Task) -> Context:

@@ -1,3 +1,2 @@
-"""Declared tasks: what a caller writes down before it acts. `contract` reads it, `tokens` names it, `selection` finds
-it in a call, `endpoints` serves it. What a task has done is kept by `history`.
-"""
+"""Declared tasks: a caller's plan before it acts. `contract` reads a declaration, `tokens` names the task, `selection`
+finds it in a call, and `endpoints` serves it. `history` keeps the actions of a task."""

@@ -68,7 +68,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a caller declares. `expires_in` in seconds."""
+    """A caller's declaration of a task. `expires_in` is in seconds."""
 
     goal: str | None = None
     contract: Contract | None = None

@@ -1,8 +1,6 @@
-"""Which declared task a request is for. Pure: no I/O, no clock, no randomness.
-
-A client names it in a header, `Opagate-Task`, or in the message, `_meta["io.opagate/task"]`: by its id or by its token.
-The message goes on to the upstream as it is; who does not want the upstream to know the task's name uses the header.
-"""
+"""Selection of the declared task of a request. Pure: no I/O, no clock, no randomness. A client names the task in the
+header `Opagate-Task`, or in the message, `_meta["io.opagate/task"]`, by id or token. The message goes to the upstream
+unchanged, so the header hides the task's name from the upstream."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ _UNREADABLE: Final = Reason("task/unknown", "There is no such task of yours.", "
 
 
 def selected(message: Message | None, headers: Headers) -> str | Reason | None:
-    """The id or token that the request names, `None` if it names none. A refusal if it names two, or something that
-    cannot be a name: an empty one too, so that nobody gets the implicit task who asked for another."""
+    """Return the id or token that the request names, `None` without one. Refuse a request with two names, or with an
+    impossible name. An empty name is refused too, so that its caller does not get the implicit task."""
     named: list[str] = [value.decode("latin-1").strip() for name, value in headers if name == HEADER]
     meta = None if message is None else message.params.get("_meta")
     if isinstance(meta, Mapping) and META in meta:

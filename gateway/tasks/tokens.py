@@ -1,9 +1,6 @@
-"""Task tokens: JWTs (RFC 7519) that the gateway signs, and that name a task to its own caller.
-
-A token gives nothing by itself: the caller has to prove who it is in the usual way, and the token has to be its own.
-What is accepted is exactly what is issued (RFC 8725 sections 3.1, 3.8, 3.9, 3.11): one algorithm, one key, one type, these
-claims and no others.
-"""
+"""Task tokens: JWTs (RFC 7519) signed by the gateway, each the name of a task for its own caller. A token gives nothing
+by itself: the caller has to authenticate as usual, and to own the token. The gateway accepts only its own form: one
+algorithm, key and type, and a fixed set of claims. Source: RFC 8725 sections 3.1, 3.8, 3.9, 3.11."""
 
 from __future__ import annotations
 
@@ -84,5 +81,5 @@ _PUBLIC: Final = frozenset({"kty", "crv", "x", "y"})
 
 
 def is_token(text: str) -> bool:
-    """Whether a text has the form of a token; task ids have no dots."""
+    """Return whether a text has the form of a token; task ids have no dots."""
     return text.count(".") == 2

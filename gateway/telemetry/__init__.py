@@ -1,1 +1,1 @@
-"""What operators see: logs, metrics, traces. Never a secret, and never an argument's value."""
+"""Telemetry for operators: logs, metrics, traces. It holds no secrets and no values of arguments."""

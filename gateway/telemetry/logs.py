@@ -87,7 +87,7 @@ def _cut(
 def _printable(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """What a terminal could take for a command is escaped. JSON escapes it by itself."""
+    """Escape control characters that a terminal could obey. JSON escapes them by itself."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)

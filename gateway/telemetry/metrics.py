@@ -74,7 +74,7 @@ class Metrics:
         self._size(upstream).inc(size)
 
     def handles(self, upstream: str, *, concealed: int, put_back: int) -> None:
-        """How many were made in one answer, and how many there were in its call."""
+        """Count the handles made in one answer, and the handles put back into its call."""
         if concealed:
             self._concealed.labels(upstream).inc(concealed)
         if put_back:

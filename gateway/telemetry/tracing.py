@@ -1,8 +1,5 @@
-"""Traces that join the caller's and go on to the upstream (W3C Trace Context).
-
-Without a configured exporter nothing is recorded: the caller's `traceparent` is passed on as it came, so that a
-trace does not end at the gateway.
-"""
+"""Traces that join the caller's and go on to the upstream (W3C Trace Context). Without a configured exporter the
+gateway records nothing, and passes the caller's `traceparent` on unchanged, so that the trace continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on what one client holds at the same time: connections, or requests that are being worked on."""
+"""A limit on a client's connections, or on its requests under way."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from ipaddress import IPv6Address, ip_address
 
 
 class ConcurrencyLimit:
-    """At most `limit` at once for each client: its address, or what else it is known by. Memory is bounded by what is
-    held."""
+    """A limit of `limit` at once for each client, by address or another key. Held items bound its memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: dict[str | bytes, int] = {}
 
     def admit(self, client: str) -> bool:
-        """Whether one more may be held; it is counted then, until `leave`."""
+        """Return whether the client may hold one more, and count it until `leave`."""
         holder = _holder(client)
         count = self._held.get(holder, 0)
         if count >= self._limit:
@@ -33,8 +32,8 @@ class ConcurrencyLimit:
 
 @lru_cache(4_096)
 def _holder(client: str) -> str | bytes:
-    """Who a client is counted as. A subscriber of IPv6 has a whole /64 (RFC 6177), and so has one bound for it. To find out
-    that something is no address takes a hundredth of a whole call."""
+    """Return the counted client of an address. A subscriber of IPv6 has a whole /64 (RFC 6177), and so shares one
+    bound. Telling that a text is no address takes a hundredth of a whole call."""
     try:
         parsed = ip_address(client)
     except ValueError:

@@ -39,7 +39,7 @@ class Exchange(Struct, frozen=True):
 
 
 class Presence:
-    """Whether the client of one connection is still there. The server tells it; whoever works for the client is told."""
+    """The presence of a connection's client. The server reports its end, and workers for the client hear of it."""
 
     __slots__ = ("_leaving", "gone")
 
@@ -73,13 +73,10 @@ class Answer(Protocol):
 
 
 class Stream(Protocol):
-    """An answer whose body is still arriving.
-
-    It is iterated once. `close` is called in any case, whether it was read to its end or the client left before, and a
-    cancellation does not cut it short. `idle`: it waits for news rather than for the result of a call; such streams are
-    ended first when the gateway drains. `whole`, after a chunk: that was the last one. `announcement` are the events, if any,
-    by which its reader learns that lists may show something else than before.
-    """
+    """An answer with a body still arriving, iterated once. `close` is called in any case, after its end or the client's
+    departure, and a cancellation does not cut it short. `idle`: it waits for news, not for the result of a call;
+    draining ends such streams first. `whole`, after a chunk: that was the last one. `announcement` are the events that
+    tell the reader of changed lists, if any."""
 
     @property
     def status(self) -> int: ...

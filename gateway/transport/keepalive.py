@@ -1,8 +1,5 @@
-"""What the gateway itself says on an event stream: comments while it is idle, so that nothing between gateway and client
-closes it, and announcements.
-
-MCP 2026-07-28, streamable HTTP, "Receiving Messages": a line that begins with a colon carries no data.
-"""
+"""The gateway's own events on a stream: announcements, and comments while it is idle, so that no proxy closes the
+stream. MCP 2026-07-28, streamable HTTP, "Receiving Messages": a line that begins with a colon carries no data."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class KeepAlive:
-    """Sends one stream. It says something itself only between events, never inside one, and never while a chunk is being
-    sent, which a client that reads slowly can make long."""
+    """A sender of one stream. Its own events come only between the stream's events, and never during the sending of a
+    chunk. A slow client can make that sending long."""
 
     __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer", "_waiting")
 

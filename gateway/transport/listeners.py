@@ -1,4 +1,4 @@
-"""Those who listen on a stream, and in which order they hear that lists may show something else than before."""
+"""The listeners on streams, and the order in which they hear of changed lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPREAD_SECONDS: Final = 10.0
 
 
 class Listeners:
-    """All streams that go on. They are told one after another, so that calls go on meanwhile."""
+    """All open streams. Announcements reach the streams in turn, so that calls go on meanwhile."""
 
     def __init__(self) -> None:
         self._streams: dict[KeepAlive, Stream] = {}

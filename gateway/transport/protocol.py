@@ -32,8 +32,8 @@ is read at once. Hardly any client sends one before it has the answer."""
 
 
 class _Waiting(list[Any]):
-    """Requests that were sent before the answer to the one before them, the next last. An empty deque takes 760 bytes of each
-    connection, for what hardly any client does."""
+    """Pipelined requests that wait for the answer before theirs, the next last. An empty deque would take 760 bytes of
+    each connection, for a rare kind of client."""
 
     __slots__ = ()
 
@@ -171,7 +171,7 @@ class Protocol(HttpToolsProtocol):
         self.headers = []
 
     def _take_authority(self) -> None:
-        """A target that names its host says which one is meant, whatever the header does (RFC 9112 section 3.2.2)."""
+        """Take the host of an absolute target, whatever the header says (RFC 9112 section 3.2.2)."""
         if b"#" in self.url:
             raise httptools.HttpParserError("the request's target has a fragment")
         if self.url.startswith((b"/", b"*")):
@@ -209,7 +209,7 @@ class Protocol(HttpToolsProtocol):
         super().data_received(head + self._arrived[stopped.args[0] :])
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn would write it into an answer that has begun, or in the place of one that is still to come."""
+        """Send a 400 response only where no answer has begun or is due: uvicorn would write into it."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         of_this = cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
         if of_this and not self.pipeline:
@@ -268,7 +268,8 @@ class Protocol(HttpToolsProtocol):
         self._drop_unread()
 
     def _drop_unread(self) -> None:
-        """A connection that is closed stays until the client has read what was written. This one has had its time."""
+        """Drop unread output: a closed connection stays until the client has read everything, and this one has had its
+        time."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
@@ -299,7 +300,7 @@ class Stop:
 
 
 def _verified(tls: ssl.SSLObject) -> tuple[bytes, ...]:
-    """The client's certificate, and those up to the authority that vouch for it, as the handshake has verified them."""
+    """Return the client's certificate and its issuers up to the authority, as verified by the handshake."""
     own = tls.getpeercert(binary_form=True)
     if own is None:
         return ()

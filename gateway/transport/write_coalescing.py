@@ -1,8 +1,5 @@
-"""A transport that writes once what was written in one turn of the event loop.
-
-A server writes an answer's head, its body and its end one after the other; each write would be a system call, which
-costs more than everything else that is done to an answer here.
-"""
+"""A transport that combines all writes of one turn of the event loop. A server writes an answer's head, body and end
+one after the other. Each write would be a system call, which costs more than all other work on an answer here."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ _MOST: Final = 64 * 2**10
 
 
 class CoalescingTransport(asyncio.Transport):
-    """In the place of another transport, which it writes to at the end of the turn, or when it is told to."""
+    """A wrapper of another transport that writes at the end of the turn, or on demand."""
 
     __slots__ = ("_held", "_loop", "_size", "_transport", "is_closing")
 
@@ -67,7 +64,7 @@ class CoalescingTransport(asyncio.Transport):
         return self._transport.get_write_buffer_size() + self._size
 
     def flush(self) -> None:
-        """Write what is held now: an answer that is whole need not wait for whatever else this turn brings."""
+        """Write the held data now: a whole answer need not wait for the rest of this turn."""
         if not self._held:
             return
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)

@@ -1,12 +1,9 @@
-"""The catalogue: every tool of every upstream, with its labels, and every prompt, and whether its definition is the pinned
-one; and whether what an upstream says of itself is.
-
-`target` is on the way of every call: it is a look-up. What makes it true comes from two sides: the gateway lists
-each upstream by itself, and it looks at every list of tools or prompts that passes by (`observe`). A definition that
-differs from its pin takes effect at once, and stays in effect until a person pins again (or the gateway restarts),
-also if the upstream goes back to the old definition: some model has seen the other one. Instructions that differ are
-shown to nobody, so each answer that has some is judged by itself.
-"""
+"""The catalogue: every tool and prompt of every upstream with labels and the state of its pin, and pins of
+instructions. `target` is on the way of every call, and only looks up. Two sources fill the catalogue: the gateway's own
+listings, and each passing list of tools or prompts (`observe`). A definition that differs from its pin takes effect at
+once. It stays in effect until a person pins again, or the gateway restarts. Restoring the old definition does not help,
+since some model has seen the other one. Differing instructions are shown to no client, so each answer with instructions
+is judged by itself."""
 
 from __future__ import annotations
 
@@ -81,8 +78,8 @@ class UpstreamStatus:
 
 @dataclass(slots=True)
 class _ListingState:
-    """How listing one upstream has gone. `retry_at` is the earliest time at which a call may cause an attempt; `pinned`
-    counts how often something of it was pinned anew, and what the upstream says has it listed at `relist_at` at the earliest."""
+    """The state of an upstream's listing. `retry_at` is the earliest time for a call to cause an attempt. `pinned`
+    counts new pins of the upstream. After an announcement, it is listed at `relist_at` at the earliest."""
 
     revision: str | None = None
     refreshed: float | None = None
@@ -111,10 +108,9 @@ def _resource(upstream: str, settings: Upstream, name: str, labels: Labels) -> T
 
 
 class Catalogue:
-    """All upstreams. Use it from one event loop. Raises `ConfigurationError` for a lock file that cannot be read.
-
-    `clock` gives seconds since the epoch. `on_change` is told of each definition whose state changed, once per change.
-    """
+    """The definitions and pins of all upstreams, for use from one event loop. Raises `ConfigurationError` for an
+    unreadable lock file. `clock` gives seconds since the epoch. `on_change` is called once for each change of a
+    definition's state."""
 
     def __init__(
         self,
@@ -157,11 +153,9 @@ class Catalogue:
     # --- on the way of every call ---
 
     def target(self, upstream: str, type: TargetType, name: str) -> Target:  # noqa: A002 - the field's own name
-        """What a call is about. Raises `KeyError` for an upstream that is not configured.
-
-        The protocol only reads resources and prompts, so that is their effect. Prompts have no labels in the
-        configuration, and neither has the resource without a URI, which stands for the upstream itself.
-        """
+        """Return the target of a call. Raises `KeyError` for an unknown upstream. The protocol only reads resources and
+        prompts, so their effect is a read. Prompts have no labels in the configuration, nor has the resource without a
+        URI, which stands for the upstream itself."""
         if type != "resource":
             return self._definitions[upstream][type].target(name)
         if not name:
@@ -170,8 +164,8 @@ class Catalogue:
         return _resource(upstream, settings, name, labels_of_resource(name, settings.resources, settings.tools))
 
     def highest(self, upstream: str) -> Sensitivity:
-        """The highest sensitivity that a tool of this upstream may have: what is read of it counts so, if nobody knows of
-        which tool it is. Raises `KeyError` for an upstream that is not configured."""
+        """Return the highest sensitivity of any tool of this upstream. Data from an unknown tool counts with this
+        sensitivity. Raises `KeyError` for an unknown upstream."""
         labelled = self._upstreams[upstream].tools.values()
         return highest([Labels().sensitivity, *(item.sensitivity for item in labelled if item.sensitivity is not None)])
 
@@ -185,10 +179,10 @@ class Catalogue:
         return self._upstreams[upstream].audience
 
     async def observe(self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool) -> bool:
-        """Take note of the tools, or prompts, in a list that passes by; each item as the upstream sent it. The answer
-        goes on when this has returned. Not one that is too long to be compared with the pins: then it is false.
+        """Take note of the tools or prompts in a passing list, each item as the upstream sent it.
 
-        `complete`: the answer has all of them (one page, no cursor before or after).
+        The answer goes on when this has returned, unless the list is too long for a comparison with the pins (false).
+        `complete`: the answer has all items (one page, no cursor before or after).
         """
         if len(items) > MAX_KNOWN:
             return False
@@ -198,11 +192,11 @@ class Catalogue:
         return True
 
     def relist(self, upstream: str) -> None:
-        """Have the upstream listed anew: it says that it has changed, or has shown something new."""
+        """List the upstream again, since it has announced a change or shown a new item."""
         self._states[upstream].wake.set()
 
     async def instructions(self, upstream: str, said: bytes) -> Pin:
-        """How instructions that pass by, as a JSON value, compare with the pinned ones. Any but those that match must not
+        """Return how passing instructions (a JSON value) compare with the pinned ones. Only matching instructions may
         go on."""
         await self.ensure(upstream)
         item = await self._worker.run(len(said), partial(pins.read_listed, said, "instructions"))
@@ -212,7 +206,7 @@ class Catalogue:
         return pin
 
     def state(self, upstream: str, subject: Subject, name: str) -> Pin | None:
-        """How the definition of that, as last listed or seen, compares with the pinned one."""
+        """Return how the last seen definition compares with the pinned one."""
         return self._definitions[upstream][subject].target(name).pin
 
     async def ensure(self, upstream: str) -> None:
@@ -243,7 +237,7 @@ class Catalogue:
             self._tell()
 
     def announces(self, upstream: str) -> frozenset[str]:
-        """The sorts of lists, such as `tools`, of whose changes the server says that it tells its clients."""
+        """Return the sorts of lists, such as `tools`, whose changes the server announces to its clients."""
         return self._states[upstream].announces
 
     async def refresh(self, upstream: str | None = None) -> None:
@@ -279,7 +273,7 @@ class Catalogue:
             state.attempt = None
 
     async def _inventory(self, name: str, state: _ListingState) -> listing.Listing:
-        """A listing that is younger than the pins that it is compared with."""
+        """Return a listing younger than the pins for its comparison."""
         while True:
             pinned = state.pinned
             found = await listing.inventory(name, self._transports[name], worker=self._worker)
@@ -311,8 +305,8 @@ class Catalogue:
     async def _changed(
         self, upstream: str, subject: Subject, size: int, change: Callable[[Definitions], Given]
     ) -> Given:
-        """Change what is known of an upstream, as a whole: until it is done, each call is judged by what was known
-        before, and one change waits for another."""
+        """Change the state of an upstream as a whole. Until the end, calls are judged by the earlier state, and other
+        changes wait."""
         async with self._states[upstream].turn:
             news: list[Change] = []
             draft = self._definitions[upstream][subject].draft(news.append)
@@ -350,7 +344,7 @@ class Catalogue:
                 self._tell_unusable(error.message)
 
     async def reload(self) -> None:
-        """Read the lock file again if it is another one. One that is gone, or cannot be read, leaves the pins as they are."""
+        """Read a changed lock file again. A missing or unreadable file leaves the pins unchanged."""
         async with self._writing:
             signature = await in_thread(partial(_signature, self._settings.lock))
             if signature is None and self._found:
@@ -368,8 +362,8 @@ class Catalogue:
             self._signature, self._lock_error, self._found = signature, None, signature is not None
 
     def _tell_unusable(self, problem: str) -> None:
-        """Once, until it can be used or something else is wrong: pins of first use that are not written down are gone with
-        the process, and the next one takes whatever it then sees for the first."""
+        """Log the problem once, until the file is usable or the problem changes. Unwritten pins of first use are gone
+        with the process, and the next process trusts whatever definition it then sees first."""
         if problem != self._lock_error:
             self._lock_error = problem
             log.error("catalogue.lock-unusable", problem=problem)
@@ -428,7 +422,7 @@ class Catalogue:
         )
 
     def changes(self, upstream: str | None = None) -> tuple[Change, ...]:
-        """What differs from the pins, of every upstream that could be listed."""
+        """Return all differences from the pins, of every listed upstream."""
         return tuple(
             change
             for name, definitions in self._all()
@@ -440,10 +434,9 @@ class Catalogue:
         return any(definitions.pinned_names() for definitions in self._definitions[upstream].values())
 
     async def pin(self, upstream: str, name: str | None = None) -> tuple[Change, ...]:
-        """Trust what is called so, or all that has changed, of an upstream as last listed. Returns what that changed.
-
-        With `name`, also what is as it was pinned is pinned again. Without, pins of what is no longer listed are removed. Raises `ConfigurationError`.
-        """
+        """Trust the named definition, or all changed ones, of an upstream as last listed. Returns the changes. With
+        `name`, even an unchanged definition is pinned again. Without it, the pins of unlisted definitions are removed.
+        Raises `ConfigurationError`."""
         if not self._listed(upstream):
             problem = self._states[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
@@ -471,7 +464,7 @@ def _with_first(fresh: Iterable[_Fresh], lock: Lock) -> Lock:
 
 @dataclass(frozen=True, slots=True)
 class _Renewal:
-    """What of an upstream is trusted anew, and what is no longer."""
+    """The newly trusted and the removed definitions of an upstream."""
 
     upstream: str
     subject: Subject
@@ -491,8 +484,7 @@ def _renewed(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
-    """What tells one state of the lock file from another. Unlike the time of the last modification, that of the last change can be
-    set by nobody."""
+    """Return a mark of the lock file's state. It uses the time of the last status change, which no program can set."""
     try:
         found = path.stat()
     except OSError:

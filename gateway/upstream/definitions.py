@@ -1,10 +1,7 @@
-"""What one upstream defines of one sort, such as its tools: what was seen, what is pinned, and the target that follows.
-No I/O.
-
-Three things are kept of each: its definition as last listed, its pin, and whether it was seen with another definition
-since that pin is in force. Such a one is suspect, and stays so until a person pins it again. What was last listed before
-it was pinned anew is compared with the pin as well, and not held against it once it is listed as it is pinned.
-"""
+"""The definitions of one sort at one upstream, such as its tools: the seen and pinned ones, and the resulting targets.
+No I/O. Each has its last listed definition, its pin, and a mark if another definition was seen under this pin. Such a
+suspect stays one until a person pins it again. A definition listed before a new pin is compared with the pin too. It is
+forgiven once the upstream lists the pinned definition."""
 
 from __future__ import annotations
 
@@ -46,7 +43,8 @@ _READ: Final = Labels(effect=Effect.READ)
 
 
 class Definitions:
-    """`first_use`: whether what has no pin gets one. `on_change` is told of each whose state changed."""
+    """The definitions of one sort. `first_use`: a definition without a pin gets one. `on_change` is called for each
+    changed state."""
 
     def __init__(
         self,
@@ -92,14 +90,12 @@ class Definitions:
     # --- what comes in ---
 
     def note(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> bool:
-        """Take in a listing, each item as its bytes. Whether it needs the gateway's own listing to settle it.
-
-        `own`: the gateway asked, in the newest revision that the upstream speaks. An answer to a client may show
-        less of a definition, so a pin that is made from one is written only after an own listing has completed it.
-        It may also show other tools, by what the client can do or has done before: so what it lacks is not gone, and
-        what only it has does not go with the gateway's own listing. Until there is one, all of it is unknown: an upstream
-        must not have what no person can be shown trusted by keeping it from the gateway.
-        """
+        """Take in a listing, each item as its bytes. Return whether the gateway's own listing is needed to settle it.
+        `own`: the gateway asked, in the newest revision of the upstream. An answer to a client may show less of a
+        definition, so its pin waits for an own listing. It may also show other tools, by the client's capabilities and
+        past. So a tool missing there is not gone, and a tool found only there stays after an own listing. Until the
+        first own listing, all definitions are unknown. Otherwise an upstream could gain trust for definitions hidden
+        from the gateway."""
         found, problems = self._read(items[:MAX_KNOWN])
         complete = complete and len(items) <= MAX_KNOWN
         gone = self._gone(found) if complete and own else frozenset[str]()
@@ -119,8 +115,8 @@ class Definitions:
         return len(self._passing) > passing
 
     def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> bool:
-        """Put the pins of the lock file into force. `cleared` are those that a person has just pinned. Whether there are
-        others than before, so that what is listed meanwhile may be older than they are."""
+        """Put the pins of the lock file into force, and return whether they differ from before. `cleared` are names
+        that a person has just pinned. After a change, listings under way may be older than the pins."""
         again = frozenset(cleared)
         before, self._pins = self._pinned(), pinned
         self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned and name not in again}
@@ -137,7 +133,7 @@ class Definitions:
         return not anew.isdisjoint(after)
 
     def doubt(self, said: Definition | Unreadable) -> None:
-        """Take in the instructions in an answer to a client, which are not those that are pinned."""
+        """Take in instructions of an answer to a client that differ from the pinned ones."""
         if self._known(INSTRUCTIONS) is not None:
             self._suspect(INSTRUCTIONS, said, own=False)
             self._rebuild(self._seen, ())
@@ -145,8 +141,8 @@ class Definitions:
     # --- what it says ---
 
     def compared(self, said: Definition | Unreadable) -> Pin:
-        """How the instructions in an answer to a client compare with the pinned ones, whatever was said before. What a
-        client is told is never trusted by first use: only what the gateway itself was told is."""
+        """Return how the instructions in a client's answer compare with the pinned ones, regardless of earlier answers.
+        Trust by first use applies only to the gateway's own listing."""
         if not self.listed:
             return Pin.UNKNOWN
         known = self._known(INSTRUCTIONS)
@@ -155,7 +151,8 @@ class Definitions:
         return Pin.MATCH if isinstance(said, Definition) and said.digest == known.digest else Pin.CHANGED
 
     def changes(self, *, known: bool) -> tuple[Change, ...]:
-        """What differs from the pins; of a suspect one, the definition that made it so. `known`: see `compare`."""
+        """Return the differences from the pins; for a suspect definition, the version behind the suspicion. `known`:
+        see `compare`."""
         return pins.compare(self.name, self.subject, self._pinned(), {**self._seen, **self._suspects}, known=known)
 
     def definitions(self) -> Iterable[Definition]:
@@ -171,8 +168,8 @@ class Definitions:
         return frozenset(self._pinned())
 
     def renewed(self, name: str | None) -> tuple[tuple[Definition, ...], frozenset[str]]:
-        """What a person trusts by pinning what is called so, or all that has changed, as last listed; and the names whose
-        pins then go. Raises `ConfigurationError`."""
+        """Return the definitions that a person trusts by pinning a name, or all changed ones, as last listed, and the
+        names of removed pins. Raises `ConfigurationError`."""
         changed = {change.name for change in self.changes(known=True)}
         names = self.names() & (changed if name is None else {name})
         gone = self.pinned_names() - self.names() if name is None else frozenset[str]()
@@ -232,15 +229,15 @@ class Definitions:
         return found, tuple(problems)
 
     def _gone(self, found: Mapping[str, _Seen]) -> frozenset[str]:
-        """What an own listing takes away: the tools of the one before it that it lacks, and all else that is not in it if
-        there would be no room."""
+        """Return the tools that an own listing removes: tools missing since the previous own listing. If room is short,
+        every tool missing from this listing goes."""
         gone = self._shown - found.keys()
         if len(self._seen.keys() | found.keys()) - len(gone) > MAX_KNOWN:
             gone = frozenset(self._seen.keys() - found.keys())
         return gone
 
     def _with_room(self, found: dict[str, _Seen]) -> dict[str, _Seen]:
-        """Those that are known already, and as many of the others as there is room for."""
+        """Return the known definitions, and as many new ones as fit."""
         names, size = MAX_KNOWN - len(self._seen), MAX_BYTES - sum(item.size for item in self.definitions())
         kept: dict[str, _Seen] = {}
         for name, item in found.items():
@@ -279,7 +276,7 @@ class Definitions:
             self._on_change(Change("changed", self.name, self.subject, name, known, item))
 
     def _wider(self, found: Mapping[str, _Seen]) -> dict[str, _Seen]:
-        """Of two views of one definition, the one that shows more is kept: it is the one that would be pinned."""
+        """Return the fuller of two views of each definition, which a pin would take."""
         wider = dict(found)
         for name, item in found.items():
             known = self._seen.get(name)
@@ -295,7 +292,7 @@ class Definitions:
         return self._without if self._known(name) is None else Pin.MATCH
 
     def _differs(self, name: str) -> bool:
-        """Whether it was last seen as something else than what is pinned by now."""
+        """Return whether it was last seen in another form than the pinned one."""
         seen, known = self._seen[name], self._known(name)
         return isinstance(seen, Unreadable) or (known is not None and not pins.is_view_of(seen, known))
 

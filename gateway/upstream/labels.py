@@ -1,7 +1,5 @@
-"""What the operator says of tools: from configured name patterns to labels. Pure.
-
-Labels come from configuration alone. What an upstream says of its own tools (`annotations`) is never used here.
-"""
+"""Labels of tools, from the configured name patterns. Pure. Labels come from configuration alone. The gateway never
+uses an upstream's own `annotations`."""
 
 from __future__ import annotations
 
@@ -41,10 +39,8 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:
-    """The labels of a resource. The protocol only reads it; for the rest it has the fail-closed ones.
-
-    Where nobody says how sensitive it is, it may hold whatever a tool of its upstream reads. Of patterns, the last counts.
-    """
+    """Return the labels of a resource. The protocol only reads it; its other labels fail closed. Without a configured
+    sensitivity, it has the highest of any tool of its upstream. Of several patterns, the last counts."""
     said = [sensitivity for pattern, sensitivity in resources.items() if fnmatchcase(uri, pattern)]
     if said:
         return Labels(effect=Effect.READ, sensitivity=said[-1])
@@ -61,10 +57,8 @@ def highest(sensitivities: Iterable[Sensitivity]) -> Sensitivity:
 
 
 def check(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mapping[str, Json]) -> tuple[str, ...]:
-    """What in the labels of `upstream` can have no effect: one sentence each, for people.
-
-    `schemas` is tool name → its `inputSchema`, of every tool that the upstream lists.
-    """
+    """Return a sentence for each label of `upstream` without effect. `schemas` has the `inputSchema` of every listed
+    tool, by name."""
     return tuple(_warnings(upstream, patterns, schemas))
 
 
@@ -83,10 +77,10 @@ def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mappin
 
 
 def has_pointer(schema: Json, pointer: str) -> bool:
-    """Whether arguments that `schema` describes can have a value at `pointer` (RFC 6901; a step `*` is every item or
-    member, see docs/destinations.md).
+    """Return whether arguments in `schema` can have a value at `pointer` (RFC 6901).
 
-    A node that describes nothing (`{}`, `true`, an object without `properties`) may hold anything.
+    The step `*` is every item or member, see docs/destinations.md. An open node (`{}`, `true`, an object without
+    `properties`) may hold any value.
     """
     steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
     nodes = [schema]
@@ -154,7 +148,7 @@ def _own_children(schema: JsonObject, step: str) -> list[Json]:
 
 
 def _all_children(schema: JsonObject, properties: Json) -> list[Json]:
-    """What `*` stands for: every member and every item."""
+    """Return the children that `*` stands for: every member and every item."""
     members: list[Json] = list(properties.values()) if isinstance(properties, dict) else []
     leading = schema.get("prefixItems")
     members += leading if isinstance(leading, list) else []

@@ -81,9 +81,8 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All tools and prompts of an upstream, each as the bytes it sent, its instructions, if it gives any, as a JSON value,
-    and the protocol revision in which it was asked. `unlisted` says why its prompts could not be listed: its tools are of
-    use without them. `announces` are the sorts of lists of whose changes it tells."""
+    """Bounds on a listing: seconds and bytes for all pages together. `probe` bounds `server/discover`, which servers of
+    the handshake era may not answer. `prompts` bounds the wait of tools for prompts."""
 
     tools: tuple[bytes, ...]
     prompts: tuple[bytes, ...]
@@ -161,7 +160,7 @@ async def _handshake(conversation: _Conversation) -> Listing:
 
 
 async def _listing(conversation: _Conversation, greeting: _Answer, revision: str) -> Listing:
-    """What a server that has been greeted says and lists."""
+    """Return the instructions and lists of a greeted server."""
     result = greeting.result or {}
     said = result.get(INSTRUCTIONS)
     instructions = () if said is None else (json.dumps(said).encode(),)
@@ -249,7 +248,7 @@ class _Conversation:
         return UpstreamBroken(f"upstream {self.upstream} {problem}", remedy)
 
     async def ask(self, method: str, params: JsonObject) -> _Answer:
-        """Send one request and read its answer, which may be one JSON object or an event stream."""
+        """Send a request and read its answer: one JSON object or an event stream."""
         self.asked += 1
         body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
         reply = await self.transport.send(self._request(Kind.REQUEST, method, body, self.asked))
@@ -272,7 +271,7 @@ class _Conversation:
         await self._deliver(self._request(Kind.NOTIFICATION, method, {"jsonrpc": "2.0", "method": method}))
 
     async def _reply(self, question: JsonObject) -> None:
-        """Answer what a server wants to know before it lists. One that is not there for the answer may list all the same."""
+        """Answer a server's question before it lists. A server without a reader for the answer may list all the same."""
         if self.era is Era.STATELESS or question.get("id") is None:
             return
         answer = _ANSWERS.get(str(question["method"]))

@@ -1,8 +1,6 @@
-"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code.
-
-YAML, one upstream after another and one definition after another, in stable order. Each definition is kept whole, as
-indented JSON, and instructions line by line, so that a change can be read in any diff viewer and shown without the
-upstream. Characters that show nothing are written as escapes, in the file too.
+"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code. It is YAML, with
+upstreams and definitions in stable order. A definition is whole, as indented JSON, and instructions stand line by line.
+So any diff viewer shows a change, without the upstream. Invisible characters are written as escapes, in the file too.
 """
 
 from __future__ import annotations
@@ -58,7 +56,7 @@ def load(path: Path) -> Lock:
 
 
 def gone(path: Path) -> ConfigurationError:
-    """What a gateway that has read the file before says when it is not there any more."""
+    """Return the error for a lock file that has vanished since the gateway read it."""
     return ConfigurationError(
         f"the catalogue lock {path} is gone; its pins stay in force until the gateway stops",
         "restore it, or pin again with `opagate catalogue pin`",
@@ -66,11 +64,8 @@ def gone(path: Path) -> ConfigurationError:
 
 
 def amend(path: Path, change: Callable[[Lock], Lock], *, existing: bool = False) -> Lock:
-    """Read the file, change it, replace it atomically; another process that does the same waits its turn. A link to it
-    stays one. `existing`: one that is gone is not begun anew.
-
-    Gives what the file now holds. Raises `ConfigurationError`.
-    """
+    """Change the file atomically; other processes wait their turn. A symbolic link stays a link. `existing`: do not
+    begin a vanished file anew. Returns the new content. Raises `ConfigurationError`."""
     path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

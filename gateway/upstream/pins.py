@@ -1,13 +1,9 @@
-"""Pins: what a definition was when it was trusted, and how it differs now. Pure.
-
-A pin is the SHA-256 over the whole definition, as the upstream sent it, in canonical form (RFC 8785). Nothing is left
-out: beside name, title, description, schemas and annotations, also `icons`, `_meta`, `execution` and every field that
-is not known here. Clients hand definitions to models, and to the people who approve them, in ways that a gateway
-cannot know, so any field may carry an instruction. An upstream that puts a value that changes by itself into a
-definition cannot be pinned, and its tool stays unusable: that is meant.
-
-The instructions of a server are pinned in the same way: they are a definition with one field.
-"""
+"""Pins: trusted definitions, and the differences of current ones. Pure. A pin is the SHA-256 over the whole definition,
+as the upstream sent it, in canonical form (RFC 8785). It covers every field: beside name, title, description, schemas
+and annotations, also `icons`, `_meta`, `execution` and unknown fields. Clients show definitions to models and to
+approving people in unknown ways, so any field may carry an instruction. A definition with a value that changes by
+itself cannot be pinned, and its tool stays unusable on purpose. Instructions of a server are pinned in the same way, as
+a definition with one field."""
 
 from __future__ import annotations
 
@@ -42,8 +38,8 @@ INSTRUCTIONS: Final = "instructions"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One thing as an upstream defines it. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form, `size` the bytes in
-    which it came."""
+    """A definition of an upstream. `digest` is `sha256:` and 64 hex digits over its RFC 8785 form, `size` its bytes as
+    sent."""
 
     name: str
     digest: str
@@ -53,8 +49,8 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A definition that cannot be pinned: two readers could read it differently, or it has no usable name. `name` is what
-    it is the definition of, if that is known all the same."""
+    """A definition that cannot be pinned: it is ambiguous, or has no usable name. `name` is its name, if known all the
+    same."""
 
     problem: str
     name: str | None = None
@@ -106,8 +102,8 @@ _LATER_FIELDS = frozenset({"title", "outputSchema", "icons", "execution", "_meta
 
 
 def is_view_of(seen: Definition, whole: Definition) -> bool:
-    """Whether `seen` is `whole`, or what a client of an earlier revision is shown of it: the same but for absent
-    fields that its revision does not have. Nothing that is there differs, so nothing can hide in it."""
+    """Return whether `seen` is `whole` without fields unknown to an earlier revision. All present fields are equal, so
+    nothing can hide there."""
     if seen.digest == whole.digest:
         return True
     absent = whole.document.keys() - seen.document.keys()
@@ -173,11 +169,8 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a definition differs from its pin.
-
-    `added`: new at an upstream that has pins; `unpinned`: at an upstream that has none yet; `changed`: the
-    definition is another one, or cannot be read (`new` is `Unreadable`); `removed`: no longer listed.
-    """
+    """A definition's difference from its pin. `added`: new at an upstream that has pins. `unpinned`: at an upstream
+    without pins. `changed`: differs, or is unreadable (`new` is `Unreadable`). `removed`: no longer listed."""
 
     kind: Literal["added", "changed", "removed", "unpinned"]
     upstream: str
@@ -195,8 +188,8 @@ def compare(
     *,
     known: bool,
 ) -> tuple[Change, ...]:
-    """What differs between the pins and all that the upstream lists (name → definition), by name. `known`: whether the
-    upstream has pins, of whatever subject."""
+    """Return the differences between the pins and the listed definitions, by name. `known`: whether the upstream has
+    pins of any subject."""
     return tuple(_changes(upstream, subject, pins, definitions, "added" if known else "unpinned"))
 
 
@@ -224,7 +217,7 @@ def _changes(
 
 
 def called(subject: Subject, name: str) -> str:
-    """What something is called, where tools are meant if nothing is said."""
+    """Return the name of a definition; without a subject, tools are meant."""
     return f"{subject} {name}" if subject not in {"tool", "instructions"} else name
 
 
@@ -234,8 +227,11 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character shows nothing, or changes how others are shown: control, format (zero-width,
-    bidirectional, tag), private-use, unassigned, separators but the space, variation selectors, fillers."""
+    """Return whether a character is invisible or changes how others look.
+
+    These are control, format (zero-width, bidirectional, tag), private-use and unassigned characters, separators but
+    the space, variation selectors, and fillers.
+    """
     if " " <= character <= "~":
         return False
     category = unicodedata.category(character)
@@ -258,10 +254,8 @@ def _spelled(character: str) -> str:
 
 
 def diff(old: Definition | None, new: Definition | None) -> str:
-    """What differs, field by field, as a unified diff in which hidden characters are spelled out.
-
-    `None` is a tool that is not there. Equal definitions give the empty string.
-    """
+    """Return the differences, field by field, as a unified diff with hidden characters spelled out. `None` is an absent
+    tool. Equal definitions give the empty string."""
     before: JsonObject = old.document if old else {}
     after: JsonObject = new.document if new else {}
     return "\n".join(line for name in _fields(before, after) for line in _field_diff(name, before, after))

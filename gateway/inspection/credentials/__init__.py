@@ -1,6 +1,4 @@
-"""Finds credentials in what passes, and says which one, never what it is.
-
-`ruleset` loads formats, `named` knows names that credentials stand under, `detect` finds both in text, `forms` undoes
-encodings, `fingerprint` names values. `calls` looks at arguments, `stream` at results while they pass, `origins` keeps
-which system has shown what. Nothing here reads a clock, a socket or randomness.
-"""
+"""Detection of credentials in passing texts; it reports an identity, never the value. `ruleset` loads formats, `named`
+knows names of credentials, `detect` finds both in text, `forms` undoes encodings, and `fingerprint` names values.
+`calls` inspects arguments, `stream` inspects passing results, and `origins` keeps the system of each credential. The
+package uses no clock, socket or randomness."""

@@ -1,8 +1,6 @@
-"""Which credentials are in the arguments of a call, where, and in which form. Pure.
-
-All strings are looked at together first, which settles nearly every call; only where something was found is it narrowed
-down to the string that holds it. A known credential that no string holds alone, but several together, has no pointer.
-"""
+"""Credentials in the arguments of a call, with their place and form. Pure. All strings are searched together first,
+which settles nearly every call. A finding is then narrowed down to its string. A known credential spread over several
+strings has no pointer."""
 
 from __future__ import annotations
 
@@ -54,8 +52,8 @@ Look = Callable[[bytes], list[Hit]]
 
 
 class Index:
-    """Known credentials, to be looked for in many texts. One thread may change it while another looks: what is added or
-    removed meanwhile is found, or is not."""
+    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
+    may or may not see the change."""
 
     __slots__ = ("_by_gram", "_filter", "_samples", "_windows", "_words")
 
@@ -147,8 +145,8 @@ def _own_mark(name: str) -> int:
 
 
 class _Leaf(NamedTuple):
-    """A string or number of the arguments, the name that it stands under, and, unless it is an item of a list, that
-    name as text. What is neither string nor number is only its name."""
+    """A string or number of the arguments with its name. Outside of lists the leaf has the name as text too. Other
+    values are only their name."""
 
     pointer: str
     name: str
@@ -197,7 +195,8 @@ class _Search:
         return self._budget.incomplete or self._full
 
     def by_handle(self, leaf: _Leaf, handles: Mapping[str, StandIn]) -> _Leaf:
-        """What handles stand for here; and the rest, in which they are no credentials themselves."""
+        """Note the credentials behind the handles here, and return the leaf without handles, which are no credentials
+        themselves."""
         text = leaf.text
         for handle, held in handles.items():
             if handle.encode() in text:
@@ -208,7 +207,7 @@ class _Search:
         return leaf if text is leaf.text else leaf._replace(text=text)
 
     def by_place(self, leaf: _Leaf) -> None:
-        """What is a credential for the name or the role that it has, unless more is known of what it is."""
+        """Note the leaf as a credential by its name or role, unless its value is known to be another thing."""
         kind = strength(leaf.name) if leaf.name else None
         if kind is None and leaf.role is not Role.CREDENTIAL:
             return
@@ -224,7 +223,7 @@ class _Search:
         self._add(leaf, hit, "raw")
 
     def among(self, leaves: list[_Leaf]) -> None:
-        """What these hold, narrowed down by halves."""
+        """Note the credentials in these leaves, narrowed down by halves."""
         readings = forms(_joined(leaves), self._budget, rare=bool(self._index)).readings
         known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
         hits = self._look is not None and any(self._look(reading.text) for reading in readings)
@@ -244,8 +243,9 @@ class _Search:
                 self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
 
     def together(self, leaves: list[_Leaf]) -> None:
-        """Known ones that no reading of the arguments holds, but all that was read does: cut in pieces with other arguments
-        between them, or in another order; encoded in part; encoded first and then cut up."""
+        """Note the known credentials that appear only in all readings together. Such a credential is cut into pieces,
+        in another order or with other arguments between the pieces. It may also be encoded in part, or encoded first
+        and then cut."""
         if not self._index:
             return
         texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
@@ -311,7 +311,7 @@ class _Search:
         )
 
     def _whole(self, text: bytes) -> set[str]:
-        """The fingerprints of the words of a text, also of those that decode to one."""
+        """Return the fingerprints of the words of a text and of their decodings."""
         words = {*_PARTED.findall(text), *_FINER.findall(text), *text.split(b"\0")}
         values = {word for word in words if _SHORTEST <= len(word) <= 4 * _LONGEST_SHORT}
         values |= {decoded for word in values if len(word) <= _LONGEST_SHORT for decoded in whole(word)}
@@ -358,7 +358,7 @@ def _in_pieces(form: str) -> str:
 
 
 def _meetings(pieces: list[bytes]) -> bytes:
-    """Where the end of each piece would meet the beginning of each other, if there are few."""
+    """Return each meeting of the end of one piece with the beginning of another, for few pieces."""
     if not 2 < len(pieces) <= MAX_PIECES:
         return b""
     ends = [(text[:_REACH], text[-_REACH:]) for piece in pieces if (text := letters(piece))]
@@ -374,7 +374,7 @@ def _glued(texts: list[bytes]) -> bytes:
 
 
 def _joined(leaves: list[_Leaf]) -> bytes:
-    """Values first, so that the pieces of what was cut up come one after another; zero bytes part them for all else."""
+    """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
     return b"\0".join([*(leaf.text for leaf in leaves), *(leaf.member for leaf in leaves if leaf.member)])
 
 
@@ -437,7 +437,7 @@ def _folded(step: str) -> str:
 
 
 def _role(path: tuple[str, ...], steps: list[tuple[tuple[str, ...], Role]]) -> Role | None:
-    """The role of the longest pointer that leads to this place or to something that it is in."""
+    """Return the role of the longest pointer to this place or to one of its parents."""
     best: tuple[int, Role | None] = (-1, None)
     for pattern, role in steps:
         if best[0] < len(pattern) <= len(path) and all(

@@ -1,10 +1,7 @@
-"""Finds credentials in text. Pure.
-
-A value is one if a rule knows its form, if it stands under a credential's name, if it is a private key, a JWT, what
-stands in an `Authorization` header or before the `@` of a URL, or a one-time code by the words around it. Entropy alone
-never makes one. Public keys, certificates, digests, object ids, cursors, placeholders and the examples of documentation
-are none.
-"""
+"""Detection of credentials in text. Pure. A value is a credential if a rule knows its form, or if it stands under a
+credential's name. Private keys, JWTs, values of `Authorization` headers, user information of URLs, and one-time codes
+(by the words around them) count too. Entropy alone never suffices. Public keys, certificates, digests, object ids,
+cursors, placeholders and documented examples are no credentials."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ BY_PLACE: Final = (
 
 
 def detectors(rules: Ruleset) -> frozenset[str]:
-    """What may be given as the detector of a credential that is found by form or place."""
+    """Return the possible detector names of credentials found by form or place."""
     return BY_PLACE | {rule.id for rule in rules.rules}
 
 
@@ -110,9 +107,9 @@ class Detector:
         new: bool = True,
         handles: Mapping[str, StandIn] = MappingProxyType({}),
     ) -> Inspection:
-        """The credentials in the arguments of a call: those that the task knows, in whatever form, and, unless `new` is
-        false, those that it does not. `known` may be an `Index`, if it is used again. `handles` are the handles in the
-        arguments, and what each stands for."""
+        """Return the credentials in the arguments of a call: the task's known ones in any form, and new ones unless
+        `new` is false. `known` may be an `Index` for repeated use. `handles` are the handles in the arguments with
+        their contents."""
         index = known if isinstance(known, Index) else Index(known or {})
         look = self.hits if new else None
         return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
@@ -133,7 +130,7 @@ class Detector:
 
 
 def _is_ordinary(hit: Hit) -> bool:
-    """Whether other text may have the same value in it. What has a form of its own is in no other."""
+    """Return whether ordinary text may have the same value. A value with a form of its own cannot occur there."""
     if hit.kind == "code":
         return len(hit.value) < _LONG_CODE
     return hit.kind in {"named", "userinfo", "header"} and is_ordinary(hit.value)
@@ -195,7 +192,7 @@ _ORDER: Final[dict[Kind, int]] = {
 
 
 def _apart(found: list[Hit], size: int) -> list[Hit]:
-    """Without those that overlap one that says more."""
+    """Return the hits without those overlapped by a more specific hit."""
     kept: list[Hit] = []
     taken = bytearray(size)
     for hit in sorted(found, key=lambda hit: (_ORDER[hit.kind], hit.start - hit.end, hit.start)):
@@ -344,7 +341,7 @@ def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
 
 
 def _scheme(value: str) -> bool:
-    """Whether it is the word before a credential in a header: the credential comes after it."""
+    """Return whether a value is the scheme before a credential in a header."""
     return value.partition(" ")[0].lower() in {"bearer", "basic", "dpop", "token", "digest", "negotiate", "ssws"}
 
 

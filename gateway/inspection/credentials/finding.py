@@ -1,4 +1,4 @@
-"""What a detector says of a credential. Never its value: not in a field, not in a `repr`."""
+"""A detector's report on a credential. It never holds the value: not in a field, not in a `repr`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Known: TypeAlias = Mapping[str, frozenset[int]]
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """What a handle in arguments stands for: credentials, by fingerprint and detector, that `audience` has shown."""
+    """The content of a handle in arguments: credentials by fingerprint and detector, shown by `audience`."""
 
     audience: str
     credentials: tuple[tuple[str, str], ...]
@@ -27,13 +27,13 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One credential in arguments or in a result.
+    """A credential in arguments or in a result.
 
-    `pointer` is where (RFC 6901): in arguments the string that holds it, `""` if only several together do; in a result
-    always `""`. `role` is the argument's. `form` is how it was written: `raw`, the decodings that it took, outermost
-    first (`base64`, `percent+hex`), or `split`. `shingles` are for `Known`. `host` is that of a presigned URL. `offset`
-    is the byte of the stream where it begins. `ordinary`: ordinary text may have the same value in it.
-    `handle`: a handle stands there for it (its form is `handle`), which is of this audience.
+    `pointer` (RFC 6901) is its string in the arguments; `""` stands for several strings together, and for any result.
+    `role` is the argument's role. `form` is its spelling: `raw`, its decodings from the outermost on (`base64`,
+    `percent+hex`), or `split`. `shingles` are for `Known`. `host` is the host of a presigned URL. `offset` is its first
+    byte in the stream. `ordinary`: ordinary text may have the same value. `handle`: a handle of this audience stands
+    for it, and its form is `handle`.
     """
 
     fingerprint: str

@@ -61,8 +61,11 @@ class Fingerprints:
         return "Fingerprints()"
 
     def of(self, value: str, host: str | None = None) -> str:
-        """The fingerprint of a value: 24 hex digits. What is signed for one host is another credential at another, and
-        no name of the value itself: nobody makes a token go to a host by writing it as a signature."""
+        """Return the fingerprint of a value: 24 hex digits.
+
+        A signature for one host is another credential at another host. It does not name the value itself, so writing a
+        token as a signature cannot move it to a host.
+        """
         named = normalised(value)[:LONGEST] if host is None else f"{normalised(value)[:LONGEST]}\n{host}"
         return hmac.digest(self._key, encoded(named), "sha256").hex()[:_DIGITS]
 
@@ -202,8 +205,8 @@ class _Letters:
 
 
 def normalised(value: str) -> str:
-    """A value without what writing it down adds: quotes, white space around it, compatibility forms (NFKC), and
-    characters that do not show."""
+    """Return a value without additions of its writing: quotes, white space around it, compatibility forms (NFKC), and
+    invisible characters."""
     value = value.strip(_QUOTES)
     if value.isascii() and value.isprintable():
         return value

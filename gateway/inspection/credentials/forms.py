@@ -67,7 +67,7 @@ _LINES: Final = re.compile(rb"\\[nrt]")
 
 
 class Form(NamedTuple):
-    """One reading of a text, and the decodings that it took, outermost first."""
+    """A reading of a text, with its decodings from the outermost on."""
 
     text: bytes
     name: str
@@ -79,7 +79,7 @@ class Forms(NamedTuple):
 
 
 class Budget:
-    """What may still be decoded, shared by all texts of one inspection."""
+    """The decodings left for an inspection, shared by all its texts."""
 
     __slots__ = ("incomplete", "left")
 
@@ -157,8 +157,8 @@ def string(text: bytes) -> str:
 
 
 def _base64(text: bytes) -> Iterator[bytes]:
-    """As it stands, and at every alignment with white space taken out, so that neither line breaks nor letters before
-    it hide anything."""
+    """Yield the decodings as written, and at every alignment without white space. Line breaks and preceding letters so
+    hide nothing."""
     standard = text.translate(_STANDARD)
     packed = _LINES.sub(b"", standard).translate(None, _SPACE)
     runs = _runs(packed, _NOT_BASE64, _SHORTEST_BASE64)
@@ -274,7 +274,7 @@ def _character(match: re.Match[bytes]) -> bytes:
 
 
 def whole(word: bytes) -> Iterator[bytes]:
-    """What a single word is in base64 or hex, if all of it decodes to text: for values too short for a run."""
+    """Yield the content of one word in base64 or hex, if it decodes to text as a whole: for values too short for a run."""
     letters = word.translate(_STANDARD).rstrip(b"=")
     if len(letters) % 4 != 1 and _BASE64_WORD.fullmatch(letters) is not None:
         decoded = base64.b64decode(letters + b"=" * (-len(letters) % 4))

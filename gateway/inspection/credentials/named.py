@@ -1,8 +1,6 @@
-"""Credentials by the name that they stand under, and what is none although it stands there. Pure.
-
-Names come from configuration files, HTTP headers, query strings and command lines of many systems. A name says that
-its value is a credential only if the value could be one: not a placeholder, a reference, a word of a schema or a count.
-"""
+"""Credentials by their names, and the exceptions among values with such a name. Pure. Names come from configuration
+files, HTTP headers, query strings and command lines. A name marks a value only if the value could be a credential.
+Placeholders, references, words of a schema and counts are none."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """Formats of credentials: our rule file, and any gitleaks configuration beside it.
 
-What is read of a gitleaks file (github.com/gitleaks/gitleaks, README "Configuration"): `rules` with `id`, `regex`,
-`keywords`, `entropy`, `secretGroup`, `skipReport` and their allowlists; global allowlists, also by `targetRules`; and
-`extend`, whose `path` is relative to the file that has it. `extend.useDefault` changes nothing, since our rules are always
-there: a rule without an expression changes the entropy and the allowlists of the one of its id. Files and commits are no
-notions here: `path`, `paths` and `commits` match nothing. A rule with `required` parts is tried without them.
+It reads these parts of a gitleaks file (github.com/gitleaks/gitleaks, README "Configuration"): `rules` with `id`,
+`regex`, `keywords`, `entropy`, `secretGroup`, `skipReport` and allowlists. It also reads global allowlists, with
+`targetRules`, and `extend`, with a `path` relative to its own file. `extend.useDefault` changes nothing, since our
+rules are always in force. A rule without an expression changes the entropy and the allowlists of the rule with its id.
+Files and commits do not exist here: `path`, `paths` and `commits` match nothing. A rule with `required` parts is tried
+without them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SIGN: Final = 24
 
 
 class Match(Protocol):
-    """What is used of a match of google-re2, on bytes."""
+    """The used part of a google-re2 match, on bytes."""
 
     def span(self, group: int = 0) -> tuple[int, int]: ...
     def start(self, group: int = 0) -> int: ...
@@ -46,7 +47,7 @@ class Match(Protocol):
 
 
 class Pattern(Protocol):
-    """What is used of an expression of google-re2, on bytes."""
+    """The used part of a google-re2 expression, on bytes."""
 
     @property
     def groups(self) -> int: ...
@@ -63,7 +64,7 @@ class _Options(Protocol):
 
 
 class _Engine(Protocol):
-    """What is used of google-re2, which has no types."""
+    """The used part of google-re2, which has no types."""
 
     error: type[Exception]
 
@@ -75,8 +76,8 @@ _RE2: Final = cast("_Engine", re2)
 
 
 def compiled(expression: str, *, groups: bool = True) -> Pattern:
-    """An RE2 expression for UTF-8 bytes; without `groups` it tells only where it matches, which costs less. Raises
-    `ValueError` with what is wrong with it."""
+    """Compile an RE2 expression for UTF-8 bytes. Without `groups` it reports only the place of a match, which costs
+    less. Raises `ValueError` with the expression's fault."""
     options = _RE2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
@@ -120,7 +121,7 @@ def escaped(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """What is no credential although a rule matches. `every`: all of its conditions must hold, not one."""
+    """Exceptions from a rule's matches. `every`: all of its conditions must hold, in the place of any."""
 
     regexes: tuple[Pattern, ...] = ()
     stopwords: tuple[bytes, ...] = ()
@@ -158,14 +159,14 @@ class Rule:
     description: str = ""
 
     def secret(self, match: Match) -> tuple[int, int]:
-        """Where the credential of a match is."""
+        """Return the place of the credential in a match."""
         if self.group:
             return match.span(self.group)
         spans = (match.span(group) for group in range(1, self.regex.groups + 1))
         return next((span for span in spans if span[0] < span[1]), match.span())
 
     def accepts(self, text: bytes, match: Match, span: tuple[int, int]) -> bool:
-        """Whether a match stands, by its entropy and the allowlists."""
+        """Return whether a match stands, by its entropy and the allowlists."""
         secret = text[slice(*span)]
         if self.entropy and shannon(secret) <= self.entropy:
             return False
@@ -220,7 +221,7 @@ class Ruleset:
         return list(found.values())
 
     def _rules_of(self, sign: bytes) -> tuple[Rule, ...]:
-        """All whose keyword is there: at one place several may begin, and the search reports only one."""
+        """Return all rules with this keyword: several may begin at one place, and the search reports only one."""
         words = {
             word
             for at in range(len(sign))
@@ -266,7 +267,7 @@ def _line_end(text: bytes, start: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A rule without an expression: what it says of the one with its id."""
+    """A rule without an expression: its changes to the rule with the same id."""
 
     id: str
     entropy: float
@@ -303,7 +304,7 @@ class _Reader:
         self._depth = depth
 
     def combined(self, document: Mapping[str, object]) -> Mapping[str, object]:
-        """The document with what it extends, as gitleaks puts them together."""
+        """Return the document combined with its `extend` file, as gitleaks combines them."""
         extend = self._table(document.get("extend", {}), "extend")
         if extend.get("url"):
             raise self._problem("extend", "names a URL, which is not read", "Keep a copy, and name its path.")

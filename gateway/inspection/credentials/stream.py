@@ -1,9 +1,6 @@
-"""Finds the credentials of a result, and where they are, while it streams: JSON text or server-sent events.
-
-JSON's escapes are undone on the way, so that neither `\\u0041` nor a PEM block with `\\n` hides anything. A credential
-that straddles chunks is found: what may still become one is held, at most `HOLD` bytes. Base64 is looked into where it
-comes in runs. Pure.
-"""
+"""Detection of credentials, with their places, in a streaming result: JSON text or server-sent events. It undoes JSON's
+escapes on the way, so neither `\u0041` nor a PEM block with `\n` hides anything. To find a credential across chunks, it
+holds at most `HOLD` bytes back. It decodes runs of base64. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ _REST_OF_KEY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\(?:[nrt]|u[0-9A-Fa-f]{
 
 
 class Detects(Protocol):
-    """What finds credentials in a text: a `Detector`, or one that is told of more or of less."""
+    """A detector of credentials in a text: a `Detector`, or a wrapper that knows more or ignores some."""
 
     @property
     def ruleset(self) -> Ruleset: ...
@@ -62,7 +59,7 @@ class Detects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a hit is in what is held, and the form in which it was found. `cut`: it may go on beyond what is held."""
+    """The place of a hit in the held bytes, with its form. `cut`: the hit may go on beyond the held bytes."""
 
     start: int
     end: int
@@ -73,7 +70,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of the stream that may go on. `places` are those of the credentials that it holds, none if it holds none."""
+    """A part of the stream that may go on. `places` are those of its credentials."""
 
     raw: bytes
     offset: int
@@ -81,7 +78,7 @@ class _Piece:
 
 
 class _Window:
-    """What of the stream is looked at: some of what has gone on already, for context, and what is held."""
+    """The inspected part of the stream: some passed bytes for context, and the held bytes."""
 
     __slots__ = ("_context", "_detector", "_held", "_offset", "_reach", "_rest")
 
@@ -94,7 +91,7 @@ class _Window:
         self._rest: re.Pattern[bytes] | None = None
 
     def feed(self, chunk: bytes, *, last: bool = False) -> list[_Piece]:
-        """What may go on, in order."""
+        """Return the parts that may go on, in order."""
         raw = self._after_rest(self._held + chunk)
         if not raw:
             self._held: bytes = b""
@@ -137,7 +134,7 @@ class _Window:
         return raw
 
     def _cut(self, body: bytes) -> int:
-        """Where what must be held begins: at a mark that parts words, before an open key block, at most `HOLD` back."""
+        """Return the start of the part to hold: at a mark between words, before an open key block, at most `HOLD` back."""
         earliest = max(0, len(body) - HOLD)
         latest = len(body) if self._detector.ruleset.own else earliest
         cut = max(body.rfind(mark, earliest, latest) for mark in _PARTING) + 1
@@ -153,7 +150,7 @@ class _Window:
         return cut
 
     def _hits(self, text: bytes, begin: int) -> list[tuple[Hit, str]]:
-        """What is in `text` from `begin` on."""
+        """Return the hits in `text` from `begin` on."""
         found = [(hit, "raw") for hit in self._detector.hits(text) if hit.start >= begin]
         if _WRAPPED.search(text, begin) is None or _LONG_RUN.search(text) is None:
             return found
@@ -161,8 +158,8 @@ class _Window:
         return sorted([*found, *wrapped], key=lambda item: item[0].start) if wrapped else found
 
     def _wrapped(self, text: bytes, begin: int) -> Iterator[Hit]:
-        """The runs of base64 that hold a credential. All are decoded at once, which settles nearly every text. A run
-        that is cut is cut where four letters end."""
+        """Yield the runs of base64 with a credential. All are decoded at once, which settles nearly every text. A cut
+        run ends after a group of four letters."""
         runs = list(_RUN.finditer(text, begin))
         if not self._detector.hits(_readable([run[0] for run in runs])):
             return
@@ -171,7 +168,7 @@ class _Window:
                 yield replace(hit, start=run.start(), end=run.end())
 
     def _pieces(self, raw: bytes, cut: int, places: list[_Place]) -> list[_Piece]:
-        """What goes on, in parts that hold a credential and parts that do not. What overlaps is one part."""
+        """Return the passing bytes in parts with and without a credential. Overlapping places are one part."""
         pieces: list[_Piece] = []
         position = 0
         for start, end, together in _merged(places):
@@ -226,7 +223,7 @@ def _in_text(step: tuple[int, int]) -> int:
 
 
 class Scanner:
-    """Told of the bytes of one result as they pass; says which credentials are in it, each once."""
+    """A scanner of one result's passing bytes. It reports each credential once."""
 
     __slots__ = ("_detector", "_told", "_window", "incomplete")
 
@@ -238,11 +235,11 @@ class Scanner:
         """There were more different credentials than are told apart."""
 
     def feed(self, chunk: bytes) -> tuple[Finding, ...]:
-        """What has come to light with this chunk."""
+        """Return the credentials found with this chunk."""
         return self._findings(self._window.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
-        """What has come to light with this last chunk, and what the end has settled."""
+        """Return the credentials found with this last chunk, and those settled by the end."""
         return self._findings(self._window.feed(chunk, last=True))
 
     def _findings(self, pieces: list[_Piece]) -> tuple[Finding, ...]:
@@ -272,8 +269,8 @@ def _findings(detector: Detects, piece: _Piece) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A part of a result that holds credentials. `start` is its first byte in the result; `whole` is false if it was
-    longer than what is held, so that `raw` is only its beginning."""
+    """A part of a result with credentials. `start` is its first byte in the result. `whole` is false if the part was
+    longer than the held bytes, so that `raw` is only its beginning."""
 
     start: int
     raw: bytes = field(repr=False)
@@ -286,7 +283,7 @@ class Spot:
 
 
 def spots(detector: Detects, document: bytes) -> tuple[Spot, ...]:
-    """Where credentials are in a document that is there whole."""
+    """Return the places of credentials in a whole document."""
     pieces = _Window(detector).feed(document, last=True)
     return tuple(_spot(detector, piece) for piece in pieces if piece.places)
 
@@ -297,14 +294,14 @@ def _spot(detector: Detects, piece: _Piece) -> Spot:
 
 
 class Spotter:
-    """Takes one result apart while it passes, into what goes on as it is and the spots between."""
+    """A splitter of one passing result into unchanged parts and the spots between them."""
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
         self._window = _Window(detector)
 
     def feed(self, chunk: bytes) -> list[bytes | Spot]:
-        """What may go on."""
+        """Return the parts that may go on."""
         return self._parts(self._window.feed(chunk))
 
     def finish(self) -> list[bytes | Spot]:
@@ -316,7 +313,7 @@ class Spotter:
 
 
 def _begun(raw: bytes) -> int:
-    """Where an escape begins that the end of `raw` cuts off, or the length of `raw`."""
+    """Return the start of an escape cut off by the end of `raw`, or the length of `raw`."""
     at = raw.rfind(b"\\", max(0, len(raw) - _ESCAPE))
     if at < 0:
         return len(raw)
@@ -326,7 +323,7 @@ def _begun(raw: bytes) -> int:
 
 
 def plain(raw: bytes) -> bytes:
-    """JSON text without its escapes. Those that are common are replaced in bulk, the others one by one."""
+    """Return JSON text without its escapes. Common escapes are replaced in bulk, the others one by one."""
     if _BACKSLASH not in raw:
         return raw
     # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
@@ -337,7 +334,7 @@ def plain(raw: bytes) -> bytes:
 
 
 def _readable(runs: list[bytes]) -> bytes:
-    """What reads as text of these runs of base64, decoded in one go with zero bytes between them."""
+    """Return the readable text of these runs of base64, decoded in one go with zero bytes between them."""
     letters = [run.rstrip(b"=").translate(_STANDARD) for run in runs]
     data = base64.b64decode(b"AAAA".join([run + b"A" * (-len(run) % 4) for run in letters]))
     return b"\0".join(data[slice(*match.span())] for match in _READABLE.finditer(data))

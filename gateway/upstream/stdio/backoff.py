@@ -1,4 +1,4 @@
-"""When a server that keeps dying may be started again. Pure: the time comes in as an argument."""
+"""Delays before a repeatedly failing server may start again. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ class Backoff:
         self._failed_at = float("-inf")
 
     def failed(self, *, started: float, now: float) -> None:
-        """A process that was started at `started` ended at `now` without being asked to.
-
-        Processes that had been running together before the last failure are one failure, not many.
-        """
+        """Note that a process started at `started` ended at `now` by itself. Processes running together before the last
+        failure count as a single failure."""
         if now - started >= STEADY_LIFE:
             self.failures = 0
         if started >= self._failed_at or self.failures == 0:
@@ -34,7 +32,7 @@ class Backoff:
         return max(0.0, self._delay() - since) if since >= 0 else 0.0
 
     def forgettable(self, now: float) -> bool:
-        """Whether nothing of it matters any more."""
+        """Return whether its record no longer matters."""
         return now - self._failed_at > STEADY_LIFE
 
     def _delay(self) -> float:

@@ -1,10 +1,7 @@
-"""One server process: its pipes, its process group, its end.
-
-The child leads a process group of its own, so that its helpers end with it. If the gateway itself is killed, the
-child's standard input closes, which is the signal that MCP servers must end upon (MCP 2026-07-28, stdio, "Shutdown").
-`PR_SET_PDEATHSIG` would also reach a server that ignores that, but only Linux has it, and it needs a foreign call between
-fork and exec, which can deadlock in a process with threads.
-"""
+"""A server process: its pipes, its process group, its end. The child leads its own process group, so its helpers end
+with it. If the gateway is killed, the child's standard input closes, and MCP servers must then end (MCP 2026-07-28,
+stdio, "Shutdown"). `PR_SET_PDEATHSIG` would also reach a server that ignores this. But only Linux has it, and it needs
+a foreign call between fork and exec, which can deadlock in a process with threads."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ class Child(asyncio.SubprocessProtocol):
 
     @property
     def usable(self) -> bool:
-        """Whether a message may still be written to it."""
+        """Return whether it still accepts messages."""
         return self._stopping is None
 
     def attach(self, listener: Callable[[Inbound], None], ended: Callable[[str], None]) -> None:
@@ -127,8 +124,8 @@ class Child(asyncio.SubprocessProtocol):
             )
 
     def post(self, message: bytes) -> None:
-        """Write one message without waiting: for short ones. Raises `UpstreamBroken` if the child has ended, or has left
-        so many unread that it is ended now: it may be what calls for them."""
+        """Write a short message without waiting. Raises `UpstreamBroken` if the child has ended. A child with too many
+        unread messages is ended now."""
         if self._writable.is_set():
             self._unread = 0
         elif self._unread + len(message) > MAX_UNREAD:
@@ -227,8 +224,8 @@ class Child(asyncio.SubprocessProtocol):
             self._hear()
 
     def _hear(self) -> None:
-        """Take in what the child said, as much as one turn allows; while it rests, nothing more of it is read. Of one that
-        has exited there is no more to come than is in its pipe."""
+        """Take in the child's output, as much as one turn allows; nothing is read while the child rests. After its
+        exit, only the rest of the pipe is left."""
         last = self._exited.is_set() or self._silent.is_set()
         now = asyncio.get_running_loop().time()
         if now - self._turn_began >= REST:
@@ -301,10 +298,10 @@ async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str],
 
 
 def _seal_descriptors() -> None:
-    """In the child, before it becomes the command: let no open file of the gateway stay with it. uvloop takes `close_fds`
-    and does not act on it, so what the gateway itself inherited (a socket of a supervisor, say) would be in every server's
-    hands, and so would a second descriptor of each of the server's own pipes: nobody would see that it closes one. uvloop
-    runs Python between fork and exec in any case."""
+    """Close all other files in the child before it becomes the command. uvloop takes `close_fds` and does not act on
+    it. So every server would hold the gateway's inherited files, such as a supervisor's socket, and second descriptors
+    of its own pipes. The gateway could then not see the close of a pipe. uvloop runs Python between fork and exec in
+    any case."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names of descriptors, not files
         with contextlib.suppress(OSError):
             if int(name) > _STDERR:

@@ -1,9 +1,6 @@
-"""The stateless era (2026-07-28): a few children for one principal, shared by all its clients.
-
-Nothing on a child's standard output says which client a message is for, except the id of a request, its progress
-token, and its subscription id (which is the id again). So a request goes only to a child in which none of these is in
-use, and an id that was cancelled stays in use until its late response has come.
-"""
+"""Children of the stateless era (2026-07-28): a few for one principal, shared by all its clients. A message on a
+child's standard output names its client only by a request id, a progress token, or a subscription id. So a request goes
+only to a child where none of these is in use. A cancelled id stays in use until its late response has come."""
 
 from __future__ import annotations
 
@@ -65,7 +62,7 @@ class Worker:
         return len(self._cancelled) > MAX_CANCELLED
 
     def accepts(self, message: Message) -> bool:
-        """Whether nothing in flight here can be mistaken for something of this request."""
+        """Return whether this request shares no id or token with requests in flight here."""
         token = wire.progress_token(message.params)
         heard = [*self._calls.values(), *self._cancelled.values()]
         logs = wire.wants_logs(message.params) and any(call.logs for call in heard)
@@ -136,7 +133,7 @@ class Worker:
             self._note("upstream.unknown-response", None)
 
     def _refuse(self, message: wire.Inbound) -> None:
-        """Servers must not send requests in this era; one that waits for an answer gets one."""
+        """Refuse the server's request, which this era forbids, so that the server does not wait."""
         self._note("upstream.forbidden-request", message.method)
         text = "clients take no requests in this protocol revision; answer with an input-required result"
         with contextlib.suppress(UpstreamError):
@@ -152,7 +149,7 @@ class Worker:
         call.stream.finish()
 
     def _addressee(self, message: wire.Inbound) -> _Call | None:
-        """Whose notification this is; `None` if it cannot be told, since a guess would show it to another client."""
+        """Return the call of this notification; `None` if unknown, since a guess would show it to another client."""
         if message.subscription is not None:
             call = self._calls.get(message.subscription)
             return call if call is not None and call.listens else None

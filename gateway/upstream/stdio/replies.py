@@ -1,4 +1,4 @@
-"""What the gateway answers over HTTP in the place of a server that has only pipes."""
+"""HTTP answers of the gateway on behalf of a server that has only pipes."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ async def answer(
     status: Callable[[int | None], int] = lambda _: 200,
     headers: Headers = (),
 ) -> UpstreamReply:
-    """Wait for the beginning of the answer, and give it the form that it needs.
+    """Wait for the beginning of the answer, and return it in the needed form.
 
-    `late` is called if nothing at all comes within `first_byte` seconds, and must end the stream; `left` if the
-    client goes before an event stream is at its end. Raises what ended the stream before the answer began.
+    `late` is called if no data comes within `first_byte` seconds, and must end the stream. `left` is called if the
+    client leaves an unfinished event stream. Raises the error that ended the stream before the answer.
     """
     begun = await stream.begun(min(grace, first_byte))
     if (response := stream.sole_response()) is not None:

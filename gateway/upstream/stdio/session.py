@@ -1,9 +1,7 @@
-"""One session of the handshake era (2025-03-26 to 2025-11-25): one client, one child.
-
-Standard output has no streams, so a message is given to the stream where it belongs by what it says: a response by
-its id, progress by its token. The rest (log messages, list changes, the server's own requests) says nothing; it goes
-to the only request in flight, else to the stream of a GET, else to the latest request, else it waits for a GET.
-"""
+"""A session of the handshake era (2025-03-26 to 2025-11-25): one client, one child. Standard output has no streams, so
+a message's content selects its stream: a response by its id, progress by its token. Log messages, list changes and the
+server's own requests have neither. They go to the only request in flight, else to the stream of a GET. Without a GET
+they go to the latest request, or wait for a GET."""
 
 from __future__ import annotations
 
@@ -57,7 +55,7 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a client is connected to it."""
+        """Return whether a client is connected to it."""
         return self._standalone.connection is not None or any(s.listening for s in self._in_flight.values())
 
     @property

@@ -1,4 +1,5 @@
-"""Starts the processes of one upstream, counts them, and refuses to when there are too many or they keep dying."""
+"""A starter of one upstream's processes, with a count. It refuses to exceed the limit, and to start after repeated
+failures."""
 
 from __future__ import annotations
 
@@ -78,7 +79,7 @@ class Spawner:
         return max((backoff.wait(now) for backoff in self._backoffs.values()), default=0.0)
 
     def full_for(self, principal: str) -> bool:
-        """Whether this principal has as many processes as it may have."""
+        """Return whether this principal has reached its limit of processes."""
         return sum(owner == principal for owner in self._children.values()) >= MAX_CHILDREN_PER_PRINCIPAL
 
     async def spawn(self, principal: str) -> Child:

@@ -56,7 +56,7 @@ class StderrLines:
         return lines
 
     def end(self) -> list[str]:
-        """What is left when the stream ends."""
+        """Return the rest when the stream ends."""
         left = [*self._notice(), *([self._take()] if self._line else [])]
         self._line.clear()
         return left

@@ -1,8 +1,6 @@
-"""The answer to one request, as it comes: one JSON document, or server-sent events over one or more connections.
-
-MCP 2025-11-25, transports, "Sending Messages to the Server" and "Resumability and Redelivery"; 2026-07-28, streamable
-HTTP, "Receiving Messages".
-"""
+"""The answer to a request as it comes: one JSON document, or server-sent events over several connections. MCP
+2025-11-25, transports, "Sending Messages to the Server" and "Resumability and Redelivery"; 2026-07-28, streamable HTTP,
+"Receiving Messages"."""
 
 from __future__ import annotations
 
@@ -61,11 +59,9 @@ class Backlog:
 
 
 class EventStream:
-    """Messages for one request, or (number 0) those of a session that belong to none.
-
-    `resumable` streams number their events and keep them after delivery, for `Last-Event-ID`. A stream is written by
-    one child and read by at most one `Connection` at a time; a new one takes over from the last.
-    """
+    """Messages for one request, or (number 0) a session's messages without a request. `resumable` streams number their
+    events and keep delivered ones for `Last-Event-ID`. One child writes a stream, and at most one `Connection` at a
+    time reads it; a new connection takes over."""
 
     def __init__(self, number: int, backlog: Backlog, *, resumable: bool, request: RequestId | None = None) -> None:
         self.number = number
@@ -87,17 +83,17 @@ class EventStream:
 
     @property
     def listening(self) -> bool:
-        """Whether a client waits for what is published: it is connected, or its request is not yet answered."""
+        """Return whether a client waits for messages: it is connected, or its request is unanswered."""
         return not self.abandoned and (self.connection is not None or not self._opened)
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has come yet."""
+        """Return whether no message has come yet."""
         return self._last == 0 and not self.finished
 
     @property
     def spent(self) -> bool:
-        """Whether there is nothing to deliver and nothing more will come."""
+        """Return whether the stream has ended and delivered everything."""
         return self.finished and not self._events
 
     # --- written ---------------------------------------------------------------------------------------
@@ -131,7 +127,7 @@ class EventStream:
         self._wake.set()
 
     def abandon(self) -> None:
-        """Nobody will ever read it."""
+        """Drop the stream, which has lost its reader for good."""
         self.abandoned = self.finished = True
         self._events.clear()
         self._backlog.drop(self)
@@ -148,7 +144,7 @@ class EventStream:
     # --- read ------------------------------------------------------------------------------------------
 
     async def begun(self, patience: float) -> bool:
-        """Wait for the first message; whether it came. Raises the failure, if that is what came."""
+        """Wait for the first message, and return whether it came. Raises the failure of the stream."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while self.silent:
@@ -158,7 +154,7 @@ class EventStream:
         return not self.silent
 
     def sole_response(self) -> tuple[bytes, int | None] | None:
-        """The response and its error code, if it is all that came; it is then taken out of the stream."""
+        """Take the only message of the stream, if it is a response, and return it with its error code."""
         if not (self._answered and len(self._events) == 1):
             return None
         data = self._events[0].data
@@ -181,11 +177,11 @@ class EventStream:
         return self.connection
 
     def knows(self, sequence: int) -> bool:
-        """Whether an event of this number has been published."""
+        """Return whether an event of this number has been published."""
         return 0 <= sequence <= self._last
 
     def take(self) -> bytes:
-        """What is undelivered, as server-sent events."""
+        """Return the undelivered messages as server-sent events."""
         fresh = [event for event in self._events if event.sequence > self._delivered]
         if fresh:
             self._delivered = fresh[-1].sequence
@@ -207,8 +203,7 @@ class EventStream:
 
 
 class Connection:
-    """One HTTP response that delivers a stream. An iterator and not a generator, so that a read that was cancelled
-    can be taken up again."""
+    """An HTTP response with a stream. It is an iterator, not a generator, so that a cancelled read can be resumed."""
 
     def __init__(self, stream: EventStream, first: bytes, left: Callable[[], None]) -> None:
         self._stream = stream

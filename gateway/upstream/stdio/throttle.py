@@ -1,5 +1,5 @@
-"""Limits how fast the messages of one upstream's servers are read: a server that floods the gateway would leave the event
-loop no time for all other callers."""
+"""Bounds on the reading speed of one upstream's servers. A flooding server would take the event loop's time from all
+other callers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONG: Final = 4096
 
 
 class Throttle:
-    """Shared by the servers of one upstream: the more of them flood, the longer each of those rests."""
+    """A throttle shared by the servers of one upstream: the more of them flood, the longer each rests."""
 
     def __init__(self) -> None:
         self._resting = 0

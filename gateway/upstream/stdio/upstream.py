@@ -105,7 +105,7 @@ class StdioUpstream:
         await self._spawner.aclose()
 
     def status(self) -> Status:
-        """How it is doing, for metrics."""
+        """Return its status for metrics."""
         return Status(
             processes=self._spawner.running,
             sessions=len(self._sessions),
@@ -207,5 +207,5 @@ class StdioUpstream:
 
 
 def _primes(request: UpstreamRequest) -> bool:
-    """Whether the client understands priming events. Revisions are dates, so they compare as text."""
+    """Return whether the client understands priming events. Revisions are dates, so they compare as text."""
     return (value_of(request.headers, b"mcp-protocol-version") or "") >= _PRIMING_SINCE

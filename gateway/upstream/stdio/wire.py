@@ -1,8 +1,6 @@
-"""What is read of the lines that pass, and the few lines that the gateway writes itself. Pure.
-
-MCP stdio transport (2025-11-25 and 2026-07-28): one JSON-RPC message a line, no newline inside a message.
-Only identifiers are read; the rest of a line is skipped by the parser and forwarded as the bytes that it is.
-"""
+"""Reading of passing lines, and the few lines that the gateway writes itself. Pure. MCP stdio transport (2025-11-25 and
+2026-07-28): one JSON-RPC message a line, no newline inside a message. Only identifiers are read; the parser skips the
+rest of a line, which travels on as bytes."""
 
 from __future__ import annotations
 
@@ -33,11 +31,9 @@ _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """One message of a child. `line` is one line, valid UTF-8, without line ends: fit for an SSE `data` field.
-
-    `token` is the progress token of a progress notification, `subscription` the subscription that a notification
-    belongs to, `about` the request that a cancellation names, `error` the code of an error response.
-    """
+    """A message of a child. `line` is valid UTF-8 in one line, fit for an SSE `data` field. `token` is the token of a
+    progress notification, `subscription` the subscription of a notification. `about` is the request named by a
+    cancellation, `error` the code of an error response."""
 
     kind: Kind
     line: bytes
@@ -106,8 +102,8 @@ def one_line(message: bytes) -> bytes:
 
 
 def progress_token(params: JsonObject) -> RequestId | None:
-    """The token under which a client wants progress of its request (`params._meta.progressToken`). It is kept while the
-    request is open, so of one that is too long there is no progress."""
+    """Return the client's progress token for its request (`params._meta.progressToken`). It is kept while the request
+    is open, so a too long token gets no progress."""
     meta = params.get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None
     if isinstance(token, bool) or not isinstance(token, int | str) or len(str(token)) > MAX_TOKEN:
@@ -116,7 +112,7 @@ def progress_token(params: JsonObject) -> RequestId | None:
 
 
 def wants_logs(params: JsonObject) -> bool:
-    """Whether a stateless request asks for log messages: without it a server must send none for the request."""
+    """Return whether a stateless request asks for log messages. Without this, a server must send none for the request."""
     meta = params.get("_meta")
     return isinstance(meta, dict) and LOG_LEVEL_KEY in meta
 
