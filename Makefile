@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# One worker for each core; the tests of a file share a worker, and so its started services.
-PARALLEL ?= -n auto --dist loadfile
+# One worker for each core. Each begins with a run of neighbouring tests, which share started services, and takes tests from
+# another when it has none left.
+PARALLEL ?= -n auto --dist worksteal
 # The tests start hundreds of programs, each of which would compile the gateway again.
 unexport PYTHONDONTWRITEBYTECODE
 # Extras stay in the names: else pip takes a newer release for `name[extra]`, and refuses it for want of a hash.
