@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,13 @@ CACHES = {
 """What uses a cache of `functools`, and what its keys are. How long these may be must be known."""
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a file. Most tests here look through all of them."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def parts() -> dict[str, set[str]]:
     """Part of the package (first name below `gateway`) → the parts that it imports."""
     found: dict[str, set[str]] = {}
@@ -195,7 +203,7 @@ def parts() -> dict[str, set[str]]:
 
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             if node.module == "gateway":
                 names.update(alias.name for alias in node.names)
@@ -237,7 +245,7 @@ def importers(package: str) -> set[str]:
     return {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)
@@ -265,18 +273,12 @@ def test_nothing_that_serves_calls_imports_the_commands_or_the_demo():
 
 @pytest.mark.parametrize("module", PURE)
 def test_a_pure_module_names_nothing_that_reaches_outside(module: str):
-    path = ROOT / (module.replace(".", "/") + ".py")
-    tree = ast.parse(path.read_text("utf-8"))
-    imported = {
-        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-    }
-    imported |= {
-        node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
-    }
-    awaited = any(isinstance(node, ast.Await | ast.AsyncFunctionDef) for node in ast.walk(tree))
+    nodes = list(ast.walk(tree(ROOT / (module.replace(".", "/") + ".py"))))
+    imported = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    awaited = any(isinstance(node, ast.Await | ast.AsyncFunctionDef) for node in nodes)
     opened = any(
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
-        for node in ast.walk(tree)
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open" for node in nodes
     )
 
     assert imported & FORBIDDEN_TO_PURE == set()
@@ -309,7 +311,7 @@ def test_no_cache_of_functools_keeps_what_callers_write_however_long_it_is():
     remembering = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.ImportFrom)
         and node.module == "functools"
         and {"cache", "lru_cache"} & {alias.name for alias in node.names}
@@ -331,7 +333,7 @@ def test_no_function_is_longer_than_60_lines():
     lengths = {
         f"{path.relative_to(ROOT)}: {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
