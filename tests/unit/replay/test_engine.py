@@ -19,7 +19,7 @@ from tests import machine
 from tests.unit.policy.failing import failing_policy
 from tests.unit.replay.conftest import READ, allow, call, deciding, decision, trace
 
-LONG = 60_000
+LONG = 30_000
 """Steps of one task."""
 
 SITES: dict[str, Any] = {
@@ -269,7 +269,7 @@ async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
     outcomes = replay(read(path), deciding(allow))
     early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 3, LONG - 1}]
 
-    assert late - early < 6 * 2**20
+    assert late - early < 3 * 2**20
 
 
 def resident() -> int:
