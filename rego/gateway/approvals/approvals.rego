@@ -4,12 +4,21 @@
 # description: |
 #   A call that would pass asks first if one of these rules holds. The gateway decides the call again with the
 #   approval as a fact, so only this policy turns an approval into permission. An approval answers the codes that its
-#   person was shown (`answers`), and no other.
+#   person was shown (`answers`), and no other. Who may approve is judged again with it: see `gateway.approvers`.
 # schemas:
 #   - input: schema.input
 package gateway.approvals
 
+import data.gateway.lib.approvers
 import data.gateway.lib.declared
+
+# METADATA
+# title: What a person has not answered yet
+required contains question if {
+	some question in questions
+	code := question.code
+	not answered(code)
+}
 
 # METADATA
 # title: The grant asks for an approval
@@ -18,9 +27,8 @@ import data.gateway.lib.declared
 #   message: The grant for this call asks for an approval by a person.
 #   remedy: Ask a person who may approve it.
 #   controls: [ASI02, ASI09]
-required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject/id"]} if {
+questions contains {"code": "approval/grant", "facts": ["/resource/id", "/subject/id"]} if {
 	data.gateway.grants.granted == "after approval"
-	not answered("approval/grant")
 }
 
 # METADATA
@@ -30,20 +38,29 @@ required contains {"code": "approval/grant", "facts": ["/resource/id", "/subject
 #   message: What this call does cannot be taken back, so a person has to approve it.
 #   remedy: Ask a person who may approve it.
 #   controls: [ASI02, ASI09, ASI10]
-required contains {"code": "approval/effect", "facts": ["/resource/properties/effect"]} if {
+questions contains {"code": "approval/effect", "facts": ["/resource/properties/effect"]} if {
 	input.resource.type == "tool"
 	not _unattended(input)
-	not answered("approval/effect")
 }
 
 # METADATA
 # title: What the task has done before asks for an approval
 # description: The rules are those of the families, each with the code of what it would refuse at a higher limit.
-required contains object.remove(finding, ["approvable"]) if {
+questions contains object.remove(finding, ["approvable"]) if {
 	some finding in data.gateway.decision.findings
 	finding.approvable
-	code := finding.code
-	not answered(code)
+}
+
+# METADATA
+# title: Nobody may approve the call
+# description: Refuses a call that would ask. The decision looks here before it asks.
+# custom:
+#   code: approval/no-approver
+#   message: The policy lets nobody approve this call.
+#   remedy: An operator should check who may approve (`approvers` in the settings) with `opagate policy check`.
+#   controls: [ASI02, ASI09]
+unanswerable contains {"code": "approval/no-approver", "facts": ["/resource/id"]} if {
+	not data.gateway.approvers.rule
 }
 
 # METADATA
@@ -56,9 +73,15 @@ answered(code) if {
 }
 
 # METADATA
-# title: A person has approved this very call
+# title: Persons who may have approved this very call
 given if {
 	approval := input.context.approval
+	_readable(approval)
+	rule := data.gateway.approvers.rule
+	approvers.satisfies(approval, rule, input)
+}
+
+_readable(approval) if {
 	_text(approval.id)
 	_text(approval.digest)
 	_text(approval.granted)
@@ -74,14 +97,14 @@ _scopes(scopes) if {
 	is_array(scopes)
 	count(scopes) > 0
 	every scope in scopes {
-		scope in ["once", "destination", "limit"]
+		scope in approvers.scopes
 	}
 }
 
 _person(approver) if {
 	_text(approver.id)
 	_text(approver.issuer)
-	approver.assurance in ["chat", "peer", "login", "mfa", "passkey"]
+	is_string(approver.assurance)
 	groups := approver.groups
 	is_array(groups)
 	every group in groups {

@@ -40,8 +40,98 @@ test_what_cannot_be_taken_back_asks if {
 	every effect in ["destructive", "exec", "other"] {
 		places := {"/resource/properties/effect": effect, "/resource/properties/roles": {"/path": "command"}}
 		_codes(places, {"effects": [effect]}) == {"approval/effect"}
-		answered := {"/context/approval": example.approving(["approval/effect"])}
-		_codes(object.union(places, answered), {"effects": [effect]}) == set()
+	}
+	every effect in ["destructive", "exec"] {
+		places := {
+			"/resource/properties/effect": effect, "/resource/properties/roles": {"/path": "command"},
+			"/context/approval": example.approving(["approval/effect"]),
+		}
+		_codes(places, {"effects": [effect]}) == set()
+	}
+}
+
+test_nobody_approves_what_no_rule_is_for if {
+	unknown := example.changed({
+		"/resource/properties/effect": "other",
+		"/context/approval": example.approving(["approval/effect"]),
+	})
+	required := _required(unknown) with data.gateway.grants.upstreams as example.granted({"effects": ["other"]})
+	example.codes(required) == {"approval/effect"}
+	refused := approvals.unanswerable with input as unknown
+	refused == {{"code": "approval/no-approver", "facts": ["/resource/id"]}}
+	known := approvals.unanswerable with input as example.call
+	known == set()
+}
+
+# Each pair is a rule of the settings and the approvers of a call that a grant asks for.
+_released := [
+	[{}, [example.person]],
+	[{"count": 2}, [example.person, object.union(example.person, {"id": "carol"})]],
+	[{"group": "sre"}, [example.person]],
+	[{"assurance": "login"}, [example.person]],
+	[{"scopes": ["once"]}, [example.person]],
+]
+
+_kept := [
+	[{"count": 2}, [example.person]],
+	[{"count": 2}, [example.person, example.person]],
+	[{"count": 2}, [example.person, object.union(example.person, {"id": "BOB"})]],
+	[{"count": 2}, [example.person, object.union(example.person, {"id": " bob ", "issuer": "https://other.example"})]],
+	[{"group": "security"}, [example.person]],
+	[{"group": "SRE"}, [example.person]],
+	[{"group": "sre"}, [example.person, object.union(example.person, {"id": "carol", "groups": []})]],
+	[{"assurance": "mfa"}, [example.person]],
+	[{"assurance": "login"}, [object.union(example.person, {"assurance": "peer"})]],
+	[{}, [object.union(example.person, {"id": "Alice"})]],
+	[{}, [example.person, object.union(example.person, {"id": "alice", "issuer": "urn:else"})]],
+	[{}, [object.union(example.person, {"id": "spiffe://corp/agent/TRIAGE"})]],
+	[{}, [object.union(example.person, {"assurance": "retina"})]],
+]
+
+# The settings are replaced whole: OPA would put the fields of a part back.
+_reading(rule) := object.union(data.gateway.settings, {"approvers": {"effects": {"read": rule}}})
+
+_codes_by(rule, people) := codes if {
+	approval := object.union(example.approving(["approval/grant"]), {"approvers": people})
+	call := example.changed({"/context/approval": approval})
+	settings := _reading(rule)
+	found := _required(call) with data.gateway.settings as settings
+		with data.gateway.grants.upstreams as example.granted({"approval": true})
+	codes := example.codes(found)
+}
+
+test_people_who_satisfy_the_rule_of_now_release_a_call if {
+	every pair in _released {
+		[rule, people] := pair
+		_codes_by(rule, people) == set()
+	}
+}
+
+test_people_who_do_not_satisfy_the_rule_of_now_release_nothing if {
+	every pair in _kept {
+		[rule, people] := pair
+		_codes_by(rule, people) == {"approval/grant"}
+	}
+}
+
+test_a_longer_reach_than_the_rule_has_releases_nothing if {
+	approval := object.union(example.approving(["approval/grant"]), {"scopes": ["once", "destination"]})
+	call := example.changed({"/context/approval": approval})
+	every scopes, codes in {"once": {"approval/grant"}, "destination": set(), "limit": {"approval/grant"}} {
+		settings := _reading({"scopes": [scopes]})
+		found := _required(call) with data.gateway.settings as settings
+			with data.gateway.grants.upstreams as example.granted({"approval": true})
+		example.codes(found) == codes
+	}
+}
+
+test_a_rule_that_is_lost_releases_nothing if {
+	approved := example.changed({"/context/approval": example.approving(["approval/grant"])})
+	every lost in [null, {}, [], true, {"every": {}}] {
+		settings := object.union(object.remove(data.gateway.settings, ["approvers"]), {"approvers": lost})
+		found := _required(approved) with data.gateway.settings as settings
+			with data.gateway.grants.upstreams as example.granted({"approval": true})
+		example.codes(found) == {"approval/grant"}
 	}
 }
 
@@ -98,7 +188,7 @@ _malformed := [
 
 _malformed_people := [
 	{"id": ""}, {"id": null}, {"id": ["bob"]}, {"issuer": ""}, {"issuer": null}, {"groups": null}, {"groups": "sre"},
-	{"groups": [""]}, {"groups": [1]}, {"groups": {"a": "sre"}}, {"assurance": "password"}, {"assurance": ""}, {"assurance": null},
+	{"groups": [""]}, {"groups": [1]}, {"groups": {"a": "sre"}}, {"assurance": "password"}, {"assurance": ["login"]}, {"assurance": ""}, {"assurance": null},
 ]
 
 test_a_malformed_approval_is_none if {

@@ -57,12 +57,15 @@ result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
-} else := _answer("deny", _reasons(data.gateway.approvals.required | budget.exhausted), []) if {
+} else := _answer("deny", _reasons(data.gateway.approvals.required | _unasked), []) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
-	budget.exhausted != set()
-} else := _answer("ask", _reasons(data.gateway.approvals.required), overlay.with_own(obligations.of(input))) if {
+	_unasked != set()
+} else := _answer("ask", _reasons(data.gateway.approvals.required), array.concat(
+	data.gateway.approvers.obligations,
+	overlay.with_own(obligations.of(input)),
+)) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
@@ -85,6 +88,9 @@ findings := union({
 	tool.found(input),
 	toxic_flow.found(input),
 })
+
+# Why no person is asked.
+_unasked := data.gateway.approvals.unanswerable | budget.exhausted
 
 # A union has no value if one family has none, and then the denials of all others would be missing as well.
 _every_family_answered if findings >= set()

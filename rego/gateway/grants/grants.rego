@@ -9,6 +9,7 @@
 #   - input: schema.input
 package gateway.grants
 
+import data.gateway.lib.approvers
 import data.gateway.lib.conditions
 import data.gateway.lib.patterns
 
@@ -40,12 +41,19 @@ granted := "at once" if {
 	some key in [input.resource.properties.upstream, "*"]
 	is_array(upstreams[key])
 	some grant in upstreams[key]
-	grant.approval == true
-	patterns.any_matches(grant[field], name)
-	covers(grant, input.resource)
-	open_to_caller(grant, input.resource)
-	conditions.hold(grant, input.arguments)
+	_holds_after_approval(grant, field, name, input)
 }
+
+# METADATA
+# title: The grants that hold for the call after an approval
+asking := [grant |
+	[field, name, _] := designation(input.resource)
+	upstreams := data.gateway.grants.upstreams
+	some key in [input.resource.properties.upstream, "*"]
+	is_array(upstreams[key])
+	some grant in upstreams[key]
+	_holds_after_approval(grant, field, name, input)
+]
 
 # METADATA
 # title: The grants that name a target
@@ -119,6 +127,21 @@ covers_sensitivity(grant, resource) if {
 	settings := data.gateway.settings
 	ranks := settings.sensitivities
 	ranks[resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
+}
+
+_holds_after_approval(grant, field, name, call) if {
+	_asks(grant.approval)
+	patterns.any_matches(grant[field], name)
+	covers(grant, call.resource)
+	open_to_caller(grant, call.resource)
+	conditions.hold(grant, call.arguments)
+}
+
+_asks(approval) if {
+	approval == true
+} else if {
+	is_object(approval)
+	approvers.problems(approval) == set()
 }
 
 # What is left of a grant for a call.

@@ -15,7 +15,11 @@ package gateway.overlay
 found(call) := set() if call >= {}
 
 # METADATA
-# title: The obligations of the shipped policy and those of the overlay
+# title: The obligations of the overlay that say who may approve
+approvers := []
+
+# METADATA
+# title: The obligations of the shipped policy and the other ones of the overlay
 with_own(obligations) := obligations if obligations >= []
 
 # METADATA

@@ -6,6 +6,7 @@
 #   checked or loaded, and after a refusal; never for a call that passes.
 package gateway.grants.problems
 
+import data.gateway.lib.approvers
 import data.gateway.lib.conditions
 
 # METADATA
@@ -135,10 +136,16 @@ _values(grant) := union({
 		field in {"id", "description"}
 		not is_string(value)
 	},
-	{"approval is neither true nor false" | not is_boolean(object.get(grant, "approval", true))},
+	_approval(object.get(grant, "approval", false)),
 	{"when is not a mapping of JSON pointer to condition" | not is_object(object.get(grant, "when", {}))},
 	{"sensitivity is not one of public, internal, confidential, restricted" | not _ranked(grant)},
 })
+
+_approval(value) := set() if {
+	is_boolean(value)
+} else := {sprintf("approval: %s", [problem]) | some problem in approvers.problems(value)} if {
+	is_object(value)
+} else := {"approval is neither true nor false, nor a rule on approvers"}
 
 _ranked(grant) if data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
 
