@@ -53,7 +53,7 @@ def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:
             "id": fit.id,
             "place": _place(fit, where),
             "holds": fit.holds,
-            "approval": fit.approval is True,
+            "approval": fit.asks,
             "failed": [_part(part, fit, where) for part in fit.failed],
             "undecided": [_part(part, fit, where) for part in fit.open],
         }
@@ -113,8 +113,8 @@ def _show_grant(fit: Fit, where: Places) -> None:
 
 
 def _rows(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
-    if fit.approval is True:
-        yield "approval", "a person approves each call"
+    if fit.asks:
+        yield "approval", "each call needs an approval"
     place = _found(fit, where)
     for part in fit.failed:
         at = "" if place is None else f"  ({place.of(part.name)})"

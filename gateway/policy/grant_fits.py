@@ -42,6 +42,11 @@ class Fit(Struct, frozen=True):
     open: tuple[Part, ...] = ()
 
     @property
+    def asks(self) -> bool:
+        """Return whether each call by the grant needs an approval."""
+        return self.approval is True or isinstance(self.approval, dict)
+
+    @property
     def holds(self) -> bool:
         return not self.failed and not self.open
 

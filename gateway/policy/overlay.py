@@ -126,8 +126,9 @@ def _slot(found: Sequence[Family]) -> str:
             *findings,
             "}) if call >= {}",
             "",
-            "with_own(obligations) := array.concat(obligations, [own | some own in sort(_own); not _names_approvers(own)])"
-            " if obligations >= []",
+            "with_own(obligations) := array.concat(obligations, _others) if obligations >= []",
+            "",
+            "_others := [own | some own in sort(_own); not _names_approvers(own)]",
             "",
             "approvers := [own | some own in sort(_own); _names_approvers(own)]",
             "",

@@ -30,8 +30,8 @@ def rules(kind: str) -> set[str]:
     return found
 
 
-DENIED = rules("denials") | rules("exhausted") | {"policy/undefined", "policy/version"}
-ASKED = rules("asks") | rules("required")
+DENIED = rules("denials") | rules("exhausted") | rules("unanswerable") | {"policy/undefined", "policy/version"}
+ASKED = rules("asks") | rules("questions")
 OUTCOMES = {code: row[1].strip() for row in ROWS for code in re.findall(r"`([^`]+)`", row[0])}
 
 

@@ -34,6 +34,7 @@ hides(resource) if resource.id in input.arguments.own.hidden
 """
 """A family that says whatever the input gives it."""
 SILENT: Final[dict[str, Any]] = {"denials": [], "asks": [], "obligations": [], "hidden": []}
+ASSURANCES: Final = ("chat", "peer", "login", "mfa", "passkey")
 _RANKS: Final = ("allow", "ask", "deny", "failed")
 
 CODES = st.sampled_from(["budget/calls", "tool/not-granted", "approval/grant", "acme/x", "policy/undefined", "", "x"])
@@ -45,12 +46,23 @@ FINDINGS = st.lists(
     ),
     max_size=3,
 )
+LOOSE: Final[list[dict[str, Any]]] = [
+    {
+        "count": 1,
+        "exclude": [],
+        "assurance": "chat",
+        "expires_seconds": 10**6,
+        "scopes": ["once", "destination", "limit"],
+    },
+    {"count": 3, "group": "sre"},
+    {"count": "3"},
+]
 OBLIGATIONS = st.lists(
     ANYTHING
     | st.fixed_dictionaries(
         {
-            "id": st.sampled_from(["limit", "label", "conceal_credentials", "redact"]) | ANYTHING,
-            "properties": st.sampled_from([{}, {"max_bytes": 10**9}, {"confidentiality": "public"}]) | ANYTHING,
+            "id": st.sampled_from(["limit", "label", "conceal_credentials", "redact", "require_approvers"]) | ANYTHING,
+            "properties": st.sampled_from([{}, {"max_bytes": 10**9}, {"confidentiality": "public"}, *LOOSE]) | ANYTHING,
         }
     ),
     max_size=2,
@@ -115,10 +127,39 @@ def _require_no_less(before: dict[str, Any], after: dict[str, Any]) -> None:
         assert set(after["visible"]) <= set(before["visible"])
     else:
         assert _RANKS.index(after["effect"]) >= _RANKS.index(before["effect"])
-        if before["effect"] == after["effect"]:
+        # A denial of the overlay takes the place of a question that nobody is asked any more.
+        is_unasked = any(reason["code"] == "budget/approvals" for reason in before["reasons"])
+        if before["effect"] == after["effect"] and not is_unasked:
             assert _texts(before) <= _texts(after)
         if after["effect"] != "deny":
-            assert all(item in after["obligations"] for item in before["obligations"])
+            assert all(item in after["obligations"] for item in _others(before))
+            _require_no_looser(_approvers(before), _approvers(after))
+        assert bool(_approvers(after)) == (after["effect"] == "ask")
+
+
+def _others(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item for item in answer["obligations"] if not _names_approvers(item)]
+
+
+def _approvers(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item["properties"] for item in answer["obligations"] if _names_approvers(item)]
+
+
+def _names_approvers(item: object) -> bool:
+    return isinstance(item, dict) and cast("dict[str, Any]", item).get("id") == "require_approvers"
+
+
+def _require_no_looser(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """Whoever may approve with the overlay could approve without it."""
+    if not before or not after:
+        return
+    looser, stricter = before[0], after[0]
+    assert stricter["count"] >= looser["count"]
+    assert {item.get("group") for item in after} >= {item["group"] for item in before if "group" in item}
+    assert set(stricter["exclude"]) >= set(looser["exclude"])
+    assert ASSURANCES.index(stricter["assurance"]) >= ASSURANCES.index(looser["assurance"])
+    assert stricter["expires_seconds"] <= looser["expires_seconds"]
+    assert set(stricter["scopes"]) <= set(looser["scopes"])
 
 
 def _texts(answer: dict[str, Any]) -> set[str]:
@@ -180,6 +221,12 @@ def test_what_an_overlay_adds_is_there(with_overlay: Embedded):
     assert answer(denials=[finding])["reasons"][0]["code"] == "acme/x"
     assert answer(asks=[finding])["effect"] == "ask"
     assert limit in answer(obligations=[limit])["obligations"]
+    three = {"id": "require_approvers", "properties": {"count": 3, "group": "sre"}}
+    assert answer(obligations=[three])["obligations"] == []
+    asked = answer(asks=[finding], obligations=[three])
+    assert [(item["count"], item["group"]) for item in _approvers(asked)] == [(3, "sre")]
+    nobody = answer(asks=[finding], obligations=[{"id": "require_approvers", "properties": {"count": "3"}}])
+    assert [reason["code"] for reason in nobody["reasons"]] == ["acme/x", "approval/no-approver"]
 
     listed = next(case for case in CASES if case.entrypoint == "visibility" and case.expected["visible"])
     first = listed.expected["visible"][0]

@@ -151,3 +151,42 @@ test_a_question_about_a_limit_shows_the_number if {
 	other := _decided({}, {"approval": true})
 	[reason | some reason in other.reasons; reason.limits] == []
 }
+
+_two := {"id": "require_approvers", "properties": {"count": 2}}
+
+test_an_answer_that_asks_says_who_may_approve if {
+	found := _decided({"/resource/properties/effect": "destructive"}, {"effects": ["destructive"]})
+	[obligation.id | some obligation in found.obligations] == ["require_approvers", "limit"]
+	found.obligations[0].properties.exclude == ["requester", "user", "delegates"]
+}
+
+test_an_answer_that_allows_does_not_say_who_may_approve if {
+	answered := {"/context/approval": example.approving(["approval/grant"])}
+	_decided(answered, {"approval": true}).obligations == []
+	passes := decision.result with input as example.call
+		with data.gateway.grants.upstreams as example.granted({})
+		with data.gateway.overlay.approvers as [_two]
+	passes.effect == "allow"
+	passes.obligations == []
+}
+
+test_an_overlay_holds_at_the_question_and_at_the_release if {
+	asked := decision.result with input as example.call
+		with data.gateway.grants.upstreams as example.granted({"approval": true})
+		with data.gateway.overlay.approvers as [_two]
+	asked.obligations[0].properties.count == 2
+	alone := example.changed({"/context/approval": example.approving(["approval/grant"])})
+	again := decision.result with input as alone
+		with data.gateway.grants.upstreams as example.granted({"approval": true})
+		with data.gateway.overlay.approvers as [_two]
+	again.effect == "ask"
+}
+
+test_a_call_that_nobody_may_approve_is_refused if {
+	found := decision.result with input as example.call
+		with data.gateway.grants.upstreams as example.granted({"approval": true})
+		with data.gateway.overlay.approvers as [{"id": "require_approvers", "properties": {"count": "2"}}]
+	found.effect == "deny"
+	[reason.code | some reason in found.reasons] == ["approval/grant", "approval/no-approver"]
+	found.obligations == []
+}

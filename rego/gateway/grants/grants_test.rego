@@ -92,6 +92,18 @@ test_an_approval_grant_is_another_thing if {
 	_permits({"approval": false})
 }
 
+test_a_grant_can_say_who_approves if {
+	every rule in [{}, {"count": 2}, {"count": 2, "group": "sre", "assurance": "mfa", "scopes": ["once"]}] {
+		_granted({"approval": rule}, example.call) == "after approval"
+		asking := grants.asking with input as example.call
+			with data.gateway.grants.upstreams as example.granted({"approval": rule})
+		[grant.approval | some grant in asking] == [rule]
+	}
+	every rule in [{"count": 0}, {"counts": 2}, {"group": ""}, {"assurance": "password"}, ["sre"], 2] {
+		not _granted({"approval": rule}, example.call)
+	}
+}
+
 # To complete is to get with what is written so far.
 test_a_grant_to_get_a_prompt_covers_its_completion if {
 	prompt := object.union(example.note, {"type": "prompt", "id": "files/travel"})

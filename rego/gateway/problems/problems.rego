@@ -3,9 +3,12 @@
 # title: What is wrong with the settings
 # description: |
 #   A limit that cannot be read lets nothing pass, and one whose `soft` is above its `hard` lets calls pass up to `soft`
-#   without a look at `hard`. This says so before a policy is put into force. It runs when one is checked or loaded.
+#   without a look at `hard`. A rule on approvers that cannot be read lets nobody approve. This says so before a policy
+#   is put into force. It runs when one is checked or loaded.
 #   It is no package of the settings: rules bind those whole, and would run this with each call.
 package gateway.problems
+
+import data.gateway.lib.approvers
 
 # METADATA
 # title: The limits that rules ask for
@@ -44,6 +47,72 @@ found contains sprintf("task_limits.%s needs two numbers, soft and hard, with so
 	some name, limit in _given
 	not _ordered(limit)
 }
+
+found contains "assurances needs a number for each of chat, peer, login, mfa and passkey" if not _assurances
+
+found contains sprintf("approvers.%s is no mapping", [field]) if {
+	some field in (_approver_fields - {name | some name, value in _approving; is_object(value)})
+}
+
+found contains sprintf("approvers.%s is nothing that a rule asks for", [field]) if {
+	some field in (object.keys(_approving) - _approver_fields)
+}
+
+found contains sprintf("approvers.every.%s is missing", [field]) if {
+	is_object(_approving.every)
+	some field in ({"assurance", "count", "expires_seconds", "scopes"} - object.keys(_approving.every))
+}
+
+found contains sprintf("approvers.every: %s", [problem]) if {
+	is_object(_approving.every)
+	some problem in approvers.problems(_approving.every)
+}
+
+found contains sprintf("approvers.%s.%s: %s", [class, name, problem]) if {
+	some class in ["effects", "environments", "families", "sensitivities"]
+	is_object(_approving[class])
+	some name, rule in _approving[class]
+	some problem in approvers.problems(rule)
+}
+
+found contains sprintf("approvers.effects.%s is missing, so nobody approves such a call", [effect]) if {
+	is_object(_approving.effects)
+	some effect in data.gateway.settings.effects
+	not _has_rule(effect)
+}
+
+found contains sprintf("approvers.%s.%s is never looked at", [class, name]) if {
+	some class, names in {"effects": data.gateway.settings.effects, "sensitivities": _sensitivities}
+	is_object(_approving[class])
+	some name, _ in _approving[class]
+	not name in names
+}
+
+found contains sprintf("approvers.own_calls.%s is no list", [field]) if {
+	is_object(_approving.own_calls)
+	some field in ["effects", "environments"]
+	not _is_list(field)
+}
+
+default _approving := {}
+
+_approving := data.gateway.settings.approvers if is_object(data.gateway.settings.approvers)
+
+_approver_fields := {"effects", "environments", "every", "families", "own_calls", "sensitivities"}
+
+_assurances if {
+	names := ["chat", "login", "mfa", "passkey", "peer"]
+	ranks := data.gateway.settings.assurances
+	is_object(ranks)
+	[name | some name in names; is_number(ranks[name])] == names
+	count(ranks) == count(names)
+}
+
+_has_rule(effect) if is_object(_approving.effects[effect])
+
+_sensitivities := object.keys(data.gateway.settings.sensitivities)
+
+_is_list(field) if is_array(_approving.own_calls[field])
 
 default _given := {}
 

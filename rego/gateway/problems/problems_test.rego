@@ -44,3 +44,76 @@ test_without_limits_each_is_missing if {
 		count(_found(limits)) == count(problems.limits)
 	}
 }
+
+_among(fields) := found if {
+	settings := object.union(object.remove(data.gateway.settings, object.keys(fields)), fields)
+	found := problems.found with data.gateway.settings as settings
+}
+
+_approving := data.gateway.settings.approvers
+
+_class(class, names) := _among({"approvers": object.union(object.remove(_approving, [class]), {class: names})})
+
+test_a_rule_on_approvers_that_cannot_be_read_is_told if {
+	every number in [0, -1, 1.5, "2", null] {
+		_class("environments", {"production": {"count": number}}) == {sprintf(
+			"approvers.environments.production: %s",
+			["count is not a whole number of at least 1"],
+		)}
+	}
+	_class("families", {"toxic-flow": null}) == {"approvers.families.toxic-flow: it is no mapping of fields to values"}
+	_class("sensitivities", {"restricted": {"quorum": 2}}) == {"approvers.sensitivities.restricted: there is no field \"quorum\""}
+	_class("every", object.union(_approving.every, {"scopes": []})) == {sprintf(
+		"approvers.every: %s",
+		["scopes is not a list of once, destination and limit, with at least one item"],
+	)}
+}
+
+test_the_rule_for_every_call_is_whole if {
+	_class("every", object.remove(_approving.every, ["count", "scopes"])) == {
+		"approvers.every.count is missing",
+		"approvers.every.scopes is missing",
+	}
+}
+
+test_an_effect_that_nobody_approves_is_told if {
+	missing := "approvers.effects.exec is missing, so nobody approves such a call"
+	_class("effects", object.remove(_approving.effects, ["exec"])) == {missing}
+	_class("effects", object.union(_approving.effects, {"exec": null})) == {
+		missing,
+		"approvers.effects.exec: it is no mapping of fields to values",
+	}
+}
+
+test_a_misspelt_name_is_told if {
+	_class("effects", object.union(_approving.effects, {"wriet": {}})) == {"approvers.effects.wriet is never looked at"}
+	_class("sensitivities", {"secret": {"count": 2}}) == {"approvers.sensitivities.secret is never looked at"}
+	_class("environment", {}) == {"approvers.environment is nothing that a rule asks for"}
+}
+
+test_what_is_no_mapping_is_told if {
+	every class in ["effects", "environments", "every", "families", "own_calls", "sensitivities"] {
+		every lost in [null, [], "x", 1] {
+			_class(class, lost) == {sprintf("approvers.%s is no mapping", [class])}
+		}
+	}
+	every lost in [null, [], "x"] {
+		count(_among({"approvers": lost})) == 6
+	}
+}
+
+test_lists_of_own_calls_are_lists if {
+	_class("own_calls", {"effects": "read"}) == {
+		"approvers.own_calls.effects is no list",
+		"approvers.own_calls.environments is no list",
+	}
+}
+
+test_assurances_have_an_order if {
+	told := {"assurances needs a number for each of chat, peer, login, mfa and passkey"}
+	shipped := data.gateway.settings.assurances
+	every lost in [null, [], {}, object.remove(shipped, ["mfa"]), object.union(shipped, {"retina": 5})] {
+		told - _among({"assurances": lost}) == set()
+	}
+	_among({"assurances": object.union(shipped, {"mfa": "3"})}) == told
+}

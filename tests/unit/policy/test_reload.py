@@ -231,9 +231,10 @@ async def test_a_policy_with_a_mistake_that_nothing_shows_leaves_the_last_good_i
 
 async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     """The shipped rules about limits, beside a decision that asks for none."""
-    name = "gateway/problems/problems.rego"
+    names = ("gateway/problems/problems.rego", "gateway/lib/approvers/approvers.rego")
     limits = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
-    folder = tree({name: (shipped() / name).read_text("utf-8"), "gateway/settings/data.yaml": limits})
+    rules = {name: (shipped() / name).read_text("utf-8") for name in names}
+    folder = tree({**rules, "gateway/settings/data.yaml": limits})
     opened = PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0)
     await opened.open()
     tree({"gateway/settings/data.yaml": limits.replace("spread: {soft: 1, hard: 2}", "spread: {soft: null, hard: 2}")})
