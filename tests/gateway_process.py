@@ -14,8 +14,10 @@ import sys
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from tests import forked_gateway
+from tests.forked_gateway import Process
 from tests.servers.serving import ROOT, stop
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class GatewayProcess:
     origin: str
     folder: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     def mcp(self, upstream: str) -> str:
         """The endpoint of one upstream."""
@@ -57,7 +59,7 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 30
+    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 90
 ) -> AsyncGenerator[GatewayProcess]:
     """`running_gateway` for asynchronous tests: starting and stopping do not block the event loop."""
     with ExitStack() as stack:
@@ -71,7 +73,7 @@ async def gateway_process(
 
 @contextmanager
 def running_gateway(
-    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 30
+    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 90
 ) -> Generator[GatewayProcess]:
     """Run `opagate serve` on `config` (YAML without `listen`) for as long as the block lasts.
 
@@ -83,14 +85,7 @@ def running_gateway(
     path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
     log = folder / "gateway.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(path)],
-            cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"} | dict(environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = started_gateway(path, output, environment or {})
     gateway = GatewayProcess(f"http://127.0.0.1:{port}", folder, log, process)
     try:
         _wait_until_ready(gateway, port, ready_within)
@@ -103,6 +98,23 @@ def running_gateway(
             late.add_note(gateway.printed())
             raise
     assert TRACEBACK not in gateway.printed(), f"the gateway printed a traceback:\n{gateway.printed()}"
+
+
+def started_gateway(
+    config: Path, output: BinaryIO, environment: Mapping[str, str], *, by_command: bool = False
+) -> Process:
+    """Start `opagate serve` in the folder of its configuration, forked if this machine can and `by_command` is unset."""
+    arguments, own = ("serve", "--config", str(config)), os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment)
+    if forked_gateway.CAN_FORK and not by_command:
+        return forked_gateway.start(arguments, config.parent, output, own)
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=config.parent,
+        env=own | {"PYTHONFAULTHANDLER": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def free_port() -> int:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import tarfile
 import threading
 import urllib.request
@@ -22,29 +21,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.e2e.wire import until
-from tests.gateway_process import GatewayProcess, _is_healthy, free_port
+from tests.gateway_process import GatewayProcess, _is_healthy, free_port, started_gateway
 
 
 @contextmanager
 def mortal_gateway(
-    config: str, folder: Path, *, tls: ssl.SSLContext | None = None, port: int | None = None
+    config: str,
+    folder: Path,
+    *,
+    tls: ssl.SSLContext | None = None,
+    port: int | None = None,
+    by_command: bool = False,
 ) -> Generator[GatewayProcess]:
-    """A gateway that the test may end or kill. Ready when the block starts, and dead when it has ended."""
+    """A gateway that the test may end or kill. Ready when the block starts, and dead when it has ended.
+
+    `by_command` starts it with an interpreter of its own, as users do.
+    """
     port = port or free_port()
     path, log = folder / "gateway.yaml", folder / "gateway.log"
     path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(path)],
-            cwd=folder,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = started_gateway(path, output, {}, by_command=by_command)
     gateway = GatewayProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder, log, process)
     try:
-        until(lambda: _is_ready(gateway, tls))
+        until(lambda: _is_ready(gateway, tls), 90)
         yield gateway
     finally:
         process.kill()
@@ -160,7 +160,7 @@ class Opa:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        until(lambda: _is_healthy(self.socket))
+        until(lambda: _is_healthy(self.socket), 90)
 
     def signal(self, number: int) -> None:
         """A process that is to stop has stopped when this returns, with all of its threads."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forked_gateway
 from tests.e2e.desk import WORD
 from tests.e2e.systems import Agent, Servers, agent
 from tests.e2e.wire import Caller, entries, legacy
@@ -38,8 +38,7 @@ def ada(gateway: GatewayProcess, systems: Servers, request: pytest.FixtureReques
 
 def opagate(ada: Agent, *arguments: str) -> str:
     """The output of a command that succeeds."""
-    command = [sys.executable, "-m", "gateway", *arguments, "--config", "gateway.yaml"]
-    done = subprocess.run(command, cwd=ada.gateway.folder, capture_output=True, text=True, timeout=120, check=False)
+    done = forked_gateway.run([*arguments, "--config", "gateway.yaml"], ada.gateway.folder, os.environ)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stdout + done.stderr
     return done.stdout
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
+import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -18,6 +17,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from tests import forked_gateway
 from tests.e2e.wire import entries, token, until
 from tests.gateway_process import GatewayProcess
 from tests.requirements import requirement
@@ -54,8 +54,7 @@ def catalogue(shop: GatewayProcess, *arguments: str, status: int = 0) -> Any:
 
 
 def opagate(shop: GatewayProcess, *arguments: str, status: int = 0) -> Any:
-    command = [sys.executable, "-m", "gateway", *arguments, "--config", "gateway.yaml"]
-    done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, timeout=120, check=False)
+    done = forked_gateway.run([*arguments, "--config", "gateway.yaml"], shop.folder, os.environ)
     assert done.returncode == status, done.stdout + done.stderr
     return json.loads(done.stdout) if "--json" in arguments else done.stdout
 

@@ -8,8 +8,7 @@ Real gateway, real servers; none of the others has seen the call.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests import forked_gateway
 from tests.e2e.desk import KEY
 from tests.e2e.desk_streams import LARGE
 from tests.e2e.running import leave, mortal_gateway
@@ -177,8 +177,9 @@ def _arrived(ada: Agent) -> list[Any]:
 def test_explain_tells_where_it_came_from(ada: Agent, way: str, told: str):
     WAYS[way](Session(ada))
     refused = ada.held(PRESENTED, "billing", "use", token=KEY)
-    command = [sys.executable, "-m", "gateway", "explain", refused.decision, "--config", "gateway.yaml"]
-    found = subprocess.run(command, cwd=ada.gateway.folder, capture_output=True, text=True, timeout=60, check=True)
+    command = ["explain", refused.decision, "--config", "gateway.yaml"]
+    found = forked_gateway.run(command, ada.gateway.folder, os.environ)
+    found.check_returncode()
 
     assert told in " ".join(found.stdout.replace("│", " ").split()), found.stdout
 
@@ -277,10 +278,9 @@ def test_no_credential_is_in_anything_that_the_gateway_wrote(ada: Agent, one: Ga
 def test_a_journal_with_readings_is_exported_and_says_what_is_left_out(ada: Agent, one: GatewayProcess):
     WAYS["log message"](Session(ada))
     ada.held(PRESENTED, "billing", "use", token=KEY)
-    command = [sys.executable, "-m", "gateway", "journal", "export", "--format", "trace", "--task", ada.task]
-    found = subprocess.run(
-        [*command, "--config", "gateway.yaml"], cwd=one.folder, capture_output=True, text=True, timeout=60, check=True
-    )
+    command = ["journal", "export", "--format", "trace", "--task", ada.task]
+    found = forked_gateway.run([*command, "--config", "gateway.yaml"], one.folder, os.environ)
+    found.check_returncode()
     (trace,) = map(json.loads, found.stdout.splitlines())
     assert [step["expect"]["effect"] for step in trace["steps"]] == ["ask"]
     assert "outside of calls" in found.stderr

@@ -78,7 +78,7 @@ def test_no_request_is_lost_that_arrives_while_the_gateway_stops(
 ):
     setup = config(echo_server, policy(tmp_path), f"limits: {{drain_delay: {delay}}}\n")
     for _ in range(3):
-        with mortal_gateway(setup, tmp_path) as gateway, pressed(gateway) as clients:
+        with mortal_gateway(setup, tmp_path, by_command=True) as gateway, pressed(gateway) as clients:
             until(lambda: sum(clients.answered.values()) > 100)
             gateway.process.send_signal(signal.SIGTERM)
             assert gateway.process.wait(60) == 0
@@ -89,7 +89,7 @@ def test_no_request_is_lost_that_arrives_while_the_gateway_stops(
 @requirement("fault/drain", "operations/readiness")
 def test_it_says_for_a_while_that_it_is_stopping_and_serves_on(echo_server: ServerProcess, tmp_path: Path):
     setup = config(echo_server, policy(tmp_path), "limits: {drain_delay: 1h}\n")
-    with mortal_gateway(setup, tmp_path) as gateway:
+    with mortal_gateway(setup, tmp_path, by_command=True) as gateway:
         assert problems(gateway) == {}
         gateway.process.send_signal(signal.SIGTERM)
         until(lambda: problems(gateway) == {"gateway": "it is stopping"})
@@ -108,7 +108,7 @@ def test_one_that_is_killed_while_it_stops_leaves_a_journal_that_holds(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
     setup = config(echo_server, policy(tmp_path), "limits: {drain_delay: 1h}\n")
-    with mortal_gateway(setup, tmp_path) as gateway, ThreadPoolExecutor(1) as thread:
+    with mortal_gateway(setup, tmp_path, by_command=True) as gateway, ThreadPoolExecutor(1) as thread:
         held = thread.submit(Caller(gateway).call, "hold", key="killed-in-drain")
         recorder.wait("request", "killed-in-drain")
         gateway.process.send_signal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_one_that_is_killed_while_it_stops_leaves_a_journal_that_holds(
         gateway.process.wait()
         assert held.exception(30) is not None
     recorder.release("killed-in-drain")
-    with mortal_gateway(setup.replace("1h", "0s"), tmp_path) as again:
+    with mortal_gateway(setup.replace("1h", "0s"), tmp_path, by_command=True) as again:
         assert Caller(again).call("echo", text="again").text == "again"
         again.process.send_signal(signal.SIGTERM)
         assert again.process.wait(30) == 0

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from tests.forked_gateway import Process
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,7 +69,7 @@ def running(module: str, log: Path, arguments: Sequence[str] = ()) -> Generator[
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes], within: float = 10) -> None:
+def stop(process: Process, within: float = 10) -> None:
     """SIGTERM, and SIGABRT for what has not ended `within` seconds (which is an error): under PYTHONFAULTHANDLER its log
     then says where it is."""
     process.send_signal(signal.SIGTERM)

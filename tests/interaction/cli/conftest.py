@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests import forked_gateway
+
 ROOT = Path(__file__).resolve().parents[3]
 TRACEBACK = "Traceback"
 
@@ -41,16 +43,20 @@ def opagate(tmp_path: Path) -> Opagate:
 
 
 def _run(folder: Path, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Done:
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    own = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
+    if "PYTHONPATH" in (environment or {}):
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            cwd=folder,
+            env=own,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    else:
+        done = forked_gateway.run(arguments, folder, own, given=stdin, timeout=90)
     assert TRACEBACK not in done.stderr + done.stdout, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
 
