@@ -59,11 +59,18 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 90
+    config: str,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    ready_within: float = 90,
+    by_command: bool = False,
 ) -> AsyncGenerator[GatewayProcess]:
     """`running_gateway` for asynchronous tests: starting and stopping do not block the event loop."""
     with ExitStack() as stack:
-        gateway = running_gateway(config, folder, environment=environment, ready_within=ready_within)
+        gateway = running_gateway(
+            config, folder, environment=environment, ready_within=ready_within, by_command=by_command
+        )
         running = await asyncio.to_thread(stack.enter_context, gateway)
         try:
             yield running
@@ -73,7 +80,12 @@ async def gateway_process(
 
 @contextmanager
 def running_gateway(
-    config: str, folder: Path, *, environment: Mapping[str, str] | None = None, ready_within: float = 90
+    config: str,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    ready_within: float = 90,
+    by_command: bool = False,
 ) -> Generator[GatewayProcess]:
     """Run `opagate serve` on `config` (YAML without `listen`) for as long as the block lasts.
 
@@ -85,7 +97,7 @@ def running_gateway(
     path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
     log = folder / "gateway.log"
     with log.open("wb") as output:
-        process = started_gateway(path, output, environment or {})
+        process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"http://127.0.0.1:{port}", folder, log, process)
     try:
         _wait_until_ready(gateway, port, ready_within)

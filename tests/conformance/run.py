@@ -76,16 +76,16 @@ def client_scenario(node: Node, command: Sequence[str], scenario: str, version: 
     return _run(node.conformance(*arguments), folder)
 
 
-def differences(direct: Mapping[str, Checks], through: Mapping[str, Checks]) -> list[str]:
-    """Every check whose outcomes differ, with both."""
-    found: list[str] = []
+def differences(direct: Mapping[str, Checks], through: Mapping[str, Checks]) -> dict[str, str]:
+    """Return every check whose outcomes differ, with both."""
+    found: dict[str, str] = {}
     for scenario in sorted(direct.keys() | through.keys()):
         one, other = direct.get(scenario, {}), through.get(scenario, {})
-        found += [
-            f"{scenario}: {check}: direct {one.get(check)}, through the gateway {other.get(check)}"
+        found |= {
+            f"{scenario}: {check}": f"direct {one.get(check)}, through the gateway {other.get(check)}"
             for check in sorted(one.keys() | other.keys())
             if one.get(check) != other.get(check)
-        ]
+        }
     return found
 
 
@@ -96,7 +96,7 @@ def _run(command: list[str], folder: Path) -> Findings:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     return Findings(done.returncode == 0, _read(folder), _messages(folder) or done.stdout)

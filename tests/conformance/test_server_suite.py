@@ -57,6 +57,7 @@ def gateway(
         yield stack.enter_context(running_gateway(config, folder))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("requirements", REQUIREMENTS)
 def test_every_check_has_the_same_outcome_through_the_gateway(
     node: Node,
@@ -67,15 +68,18 @@ def test_every_check_has_the_same_outcome_through_the_gateway(
     requirements: str,
     tmp_path: Path,
 ) -> None:
-    """On a difference the server is asked once more: some checks measure time, and the first runs are side by side."""
+    """Some checks measure time, and other tests run beside this one. A difference counts that each of three rounds shows."""
     through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / "out")
-    found = differences(direct[requirements].result().scenarios, through.scenarios)
-    if found:
-        alone = server_suite(node, everything_server.mcp, requirements, tmp_path / "alone")
-        through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / "again")
-        found = differences(alone.scenarios, through.scenarios)
-    assert not found, "\n".join([*found, through.output, *gateway.printed().splitlines()[-40:]])
-    assert through.passed, through.output
+    found, passed = differences(direct[requirements].result().scenarios, through.scenarios), through.passed
+    for again in range(2):
+        if not found and passed:
+            break
+        alone = server_suite(node, everything_server.mcp, requirements, tmp_path / f"alone-{again}")
+        through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / f"out-{again}")
+        shown = differences(alone.scenarios, through.scenarios)
+        found, passed = {check: shown[check] for check in found if check in shown}, passed or through.passed
+    assert not found, "\n".join([*map(str, found.items()), through.output, *gateway.printed().splitlines()[-40:]])
+    assert passed, through.output
 
 
 @pytest.mark.parametrize("requirements", REQUIREMENTS)

@@ -15,7 +15,7 @@ from tests.gateway_process import gateway_process, open_config, open_policy
 
 async def main(folder: Path, url: str) -> None:
     config = open_config(open_policy(folder), {"server": url})
-    async with gateway_process(config, folder) as gateway:
+    async with gateway_process(config, folder, by_command=True) as gateway:
         await run(gateway.mcp("server"))
 
 

@@ -220,7 +220,7 @@ class SdkAgent(Agent):
 
     async def _called(self, system: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async with (
-            httpx2.AsyncClient(headers=dict(self.headers), verify=False) as http,
+            httpx2.AsyncClient(headers=dict(self.headers), verify=False, timeout=60) as http,
             Client(streamable_http_client(self.gateway.mcp(system), http_client=http)) as client,
         ):
             return await client.call_tool(tool, arguments)

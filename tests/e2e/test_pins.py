@@ -32,7 +32,7 @@ MODES: Final = ("legacy", "auto")
 async def connected(shop: GatewayProcess, mode: str) -> AsyncGenerator[Client]:
     headers = {"authorization": f"Bearer {token(shop, 'ada')}"}
     async with (
-        httpx2.AsyncClient(headers=headers) as http,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
         Client(streamable_http_client(shop.mcp("orders"), http_client=http), mode=mode) as client,
     ):
         yield client

@@ -76,7 +76,7 @@ class OAuthServer:
 
 
 async def _post(url: str, **more: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.post(url, **more)
     assert answer.status_code == 200, answer.text
     return answer
