@@ -53,13 +53,13 @@ def test_edits_of_a_folder_that_opa_watches_are_recorded_or_told(opa: Opa, echo_
         until(lambda: "gateway/decision/decision.rego" in problems(gateway).get("policy", ""))
         assert "OPA has not taken the configured policy" in problems(gateway)["policy"]
         assert metric(gateway, "opagate_policy_ready") == 0
-        assert "policy.broken" in gateway.printed()
+        until(lambda: "policy.broken" in gateway.printed())
         assert Caller(gateway).call("echo", text="b").text == "b"
 
         decision.write_text(text, "utf-8")
         until(lambda: not problems(gateway))
         assert metric(gateway, "opagate_policy_ready") == 1
-        assert "policy.mended" in gateway.printed()
+        until(lambda: "policy.mended" in gateway.printed())
         assert revisions(tmp_path) == [first, second]
         assert {entry["policy"]["revision"] for entry in entries(tmp_path, "call")} == {first, second}
         gateway.process.kill()
