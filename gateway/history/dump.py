@@ -14,12 +14,12 @@ from gateway.history.reach import Undecided
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity, System
 
-VERSION: Final = 9
+VERSION: Final = 10
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
     "number", "settled", "denials", "approvals", "approved", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
-    "presented", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
+    "presented", "code_requests", "given_codes", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
+from gateway.model.content import ONE_TIME, OneTime
 from gateway.model.target import Effect, Sensitivity, System
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ class Touch(NamedTuple):
 
 class Shown(NamedTuple):
     """A credential that was shown to the task: its fingerprint, and digests of its parts to know it again in pieces.
-    `ordinary`: ordinary text may have the same value in it."""
+    `ordinary`: ordinary text may have the same value in it. `one_time`: it is good for one login."""
 
     fingerprint: str
     shingles: frozenset[int] = NO_DIGESTS
     ordinary: bool = False
+    one_time: OneTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ class Observed(Struct, frozen=True):
 
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
-    trusted result shows as credentials too.
+    trusted result shows as credentials too. `requested`: the system has sent a one-time code; the number of the last call
+    before that, or 0.
     """
 
     call: str
@@ -150,6 +153,7 @@ class Observed(Struct, frozen=True):
     lost: bool = False
     links: frozenset[int] = NO_DIGESTS
     confirmed: tuple[str, ...] = ()
+    requested: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,10 @@ Event: TypeAlias = Opened | Reserved | Passed | Exposed | Released | Settled | O
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
     """Return the credentials shown by sightings, each once."""
-    found = {item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary) for item in sightings}
+    found = {
+        item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary, ONE_TIME.get(item.detector))
+        for item in sightings
+    }
     return tuple(found.values())
 
 

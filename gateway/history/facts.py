@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.history.carried import NOTHING
+from gateway.history.codes import is_requested
 from gateway.history.reach import ENDLESS, audiences_in_window, reach_of
 from gateway.history.state import MAX_LINKS, higher
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
@@ -108,9 +109,21 @@ def _credentials(
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
             fact = _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
-            plain = known is not None and _is_plain_word(state, sighting, known, carried)
-            found.append(replace(fact, plain_word=True) if plain else fact)
+            found.append(fact if known is None else _with_kind(fact, known, state, call, carried))
     return tuple(found)
+
+
+def _with_kind(fact: CredentialFact, known: Known, state: TaskState, call: str, carried: Carried) -> CredentialFact:
+    """Return a fact with what only some credentials are: a plain word, or a one-time code."""
+    if known.one_time is not None:
+        audience = state.open[call].touch.audience
+        carries_over = fact.sighting.fingerprint in carried.credentials
+        fact = replace(
+            fact,
+            one_time=True,
+            requested=not carries_over and is_requested(state, fact.sighting, known, audience),
+        )
+    return replace(fact, plain_word=True) if _is_plain_word(state, fact.sighting, known, carried) else fact
 
 
 def _known(state: TaskState, fingerprint: str, carried: Carried) -> Known | None:

@@ -26,6 +26,7 @@ from gateway.history.events import (
     Shown,
     Touch,
 )
+from gateway.model.content import ONE_TIME, OneTime
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 
@@ -151,6 +152,7 @@ def _observed(event: Observed) -> JsonObject:
             lost=event.lost,
             links=event.links and pack(event.links),
             confirmed=list(event.confirmed),
+            requested=event.requested,
         ),
     }
 
@@ -194,6 +196,7 @@ def _shown(credentials: tuple[Shown, ...]) -> dict[str, Json]:
     return {
         "credentials": {item.fingerprint: pack(item.shingles) for item in credentials},
         "ordinary": [item.fingerprint for item in credentials if item.ordinary],
+        "one_time": {item.fingerprint: item.one_time for item in credentials if item.one_time is not None},
     }
 
 
@@ -275,6 +278,7 @@ def _read_observed(fields: JsonObject) -> Observed:
         bool(fields.get("lost", False)),
         frozenset(unpack(fields.get("links", ""))),
         _texts(fields, "confirmed"),
+        _whole(fields.get("requested", 0)),
     )
 
 
@@ -314,10 +318,18 @@ def _read_shown(fields: JsonObject) -> tuple[Shown, ...]:
     if not isinstance(written, Mapping):
         raise TypeError("credentials that were shown are no object")
     ordinary = frozenset(_texts(fields, "ordinary"))
+    one_time = _read_one_time(fields)
     return tuple(
-        Shown(fingerprint, frozenset(unpack(shingles)), fingerprint in ordinary)
+        Shown(fingerprint, frozenset(unpack(shingles)), fingerprint in ordinary, one_time.get(fingerprint))
         for fingerprint, shingles in written.items()
     )
+
+
+def _read_one_time(fields: JsonObject) -> Mapping[str, OneTime]:
+    written = fields.get("one_time", {})
+    if not isinstance(written, Mapping) or not all(kind in ONE_TIME.values() for kind in written.values()):
+        raise TypeError("one-time codes that were shown are no object of kinds")
+    return cast("Mapping[str, OneTime]", written)
 
 
 def _text(fields: JsonObject, name: str) -> str:

@@ -66,11 +66,25 @@ def apply(state: TaskState, event: Event) -> TaskState:
 def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
     match event:
         case Passed():
-            state.undecided.end(open_call(state, event.call))
+            passed = open_call(state, event.call)
+            state.undecided.end(passed)
+            _give_codes(state, passed)
         case Settled():
             _settle(state, event)
         case Released():
             _release(state, event)
+
+
+def _give_codes(state: TaskState, passed: Reserved) -> None:
+    """Note the one-time codes that a call gives to its system. The system waits for none after that."""
+    audience = passed.touch.audience
+    for fingerprint in passed.credentials:
+        known = state.credentials.get(fingerprint)
+        if known is None or known.one_time is None or known.audience in {None, audience}:
+            continue
+        if fingerprint not in state.given_codes:
+            state.given_codes[fingerprint] = audience
+            state.code_requests.pop(audience, None)
 
 
 def _endorse(state: TaskState, event: Endorsed) -> None:
@@ -188,8 +202,10 @@ def _observe(state: TaskState, event: Observed) -> None:
     for shows in event.credentials:
         depth = _depth(state, source.credentials, shows.fingerprint)
         known = Known("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
-        _keep_credential(state, shows, known)
+        _keep_credential(state, shows, known._replace(one_time=shows.one_time))
     _confirm(state, event.confirmed)
+    if event.requested:
+        state.code_requests.setdefault(audience, event.requested)
     if event.lost:
         _lose(state, audience)
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
@@ -206,7 +222,7 @@ def _read(state: TaskState, event: Read) -> None:
         call = event.number if event.late else None
         minted = event.mint or event.unknown
         known = Known("result", event.audience, call, depth, minted, shows.ordinary, event.untrusted)
-        _keep_credential(state, shows, known)
+        _keep_credential(state, shows, known._replace(one_time=shows.one_time))
     _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, event.audience)

@@ -118,7 +118,11 @@ def observed(
     fresh, whole = _fresh(state, content)
     lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
     confirmed = () if reservation.untrusted else _confirmed(state, content)
-    return Observed(call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links, confirmed=confirmed)
+    waits = content.requests_code and reservation.touch.audience not in state.code_requests
+    requested = state.number if waits else 0
+    return Observed(
+        call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links, confirmed=confirmed, requested=requested
+    )
 
 
 def lost_result(state: TaskState, call_id: str) -> Observed:
@@ -169,16 +173,18 @@ def read(
 def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Return whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
-        untrusted, source, links = event.untrusted, event.touch, NO_DIGESTS
+        untrusted, source, links, requested = event.untrusted, event.touch, NO_DIGESTS, 0
     else:
         reservation = open_call(state, event.call)
-        untrusted, source, links = reservation.untrusted, reservation.touch, event.links
+        untrusted, source = reservation.untrusted, reservation.touch
+        links, requested = event.links, event.requested
     return not (
         event.tokens
         or event.credentials
         or event.lost
         or event.confirmed
         or links
+        or requested
         or (untrusted and not (state.untrusted and (event.complete or source.audience in state.unkept)))
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
         or (is_confidential(event.sensitivity) and not source.systems <= state.confidential_systems)
@@ -219,7 +225,7 @@ def _is_whole(item: Shown) -> bool:
 def _marked(item: Shown) -> Shown | None:
     """Return a credential as its mark alone; `None` if it has no mark."""
     mark = mark_of(item.shingles)
-    return None if mark is None else Shown(name_of(mark), NO_DIGESTS, item.ordinary)
+    return None if mark is None else item._replace(fingerprint=name_of(mark), shingles=NO_DIGESTS)
 
 
 def _fingerprints(content: CallContent | None) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.reach import Undecided
+from gateway.model.content import OneTime
 from gateway.model.target import Sensitivity, System
 
 MAX_TOKENS: Final = 32_768
@@ -61,7 +62,8 @@ Grown: TypeAlias = set[Key] | frozenset[Key]
 class Known(NamedTuple):
     """A credential whose origin is known: where it was first seen. `depth` is fixed then: in a graph with cycles a
     longest path would grow with each round. `ordinary`: ordinary text may have the same value in it. `untrusted`: the result
-    of an untrusted system showed it. `confirmed`: a trusted system showed it as a credential too."""
+    of an untrusted system showed it. `confirmed`: a trusted system showed it as a credential too. `one_time`: it is good for
+    one login."""
 
     origin: Literal["result", "user"]
     audience: str | None = None
@@ -71,6 +73,7 @@ class Known(NamedTuple):
     ordinary: bool = False
     untrusted: bool = False
     confirmed: bool = False
+    one_time: OneTime | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +116,10 @@ class TaskState:
     """Audiences that have shown credentials which are not kept."""
     exposed: dict[str, dict[int, int]] = field(default_factory=dict[str, dict[int, int]])
     """Audience → gram of another system's credential → calls that carried it there."""
+    code_requests: dict[str, int] = field(default_factory=dict[str, int])
+    """Audience that waits for a one-time code → the last call before the audience said so."""
+    given_codes: dict[str, str] = field(default_factory=dict[str, str])
+    """One-time code → the first audience other than its own that got it."""
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
 

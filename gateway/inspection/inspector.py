@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from gateway.inspection import followable_links
 from gateway.inspection.arguments import analyse
+from gateway.inspection.code_requests import may_request
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
@@ -79,7 +80,9 @@ class Inspector:
     ) -> ResultInspector:
         """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.keeps_words`)."""
-        return ResultInspector(self.result_words(call, task, words=words), self._scanner(quiet, seen))
+        return ResultInspector(
+            self.result_words(call, task, words=words), self._scanner(quiet, seen), may_request(call.target)
+        )
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
         """Return the part of `result` for the words, and for the links that may be followed."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway.inspection import followable_links
+from gateway.inspection.code_requests import CodeRequests
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
@@ -129,11 +130,14 @@ class Scans(Protocol):
 class ResultInspector:
     """The complete inspection of one result. Each answer has the findings since the answer before."""
 
-    __slots__ = ("_scanner", "_told", "_words")
+    __slots__ = ("_requests", "_scanner", "_told", "_words")
 
-    def __init__(self, words: ResultWords | None, scanner: Scans | None = None) -> None:
+    def __init__(
+        self, words: ResultWords | None, scanner: Scans | None = None, requests: CodeRequests | None = None
+    ) -> None:
         self._words = words
         self._scanner = scanner
+        self._requests = requests
         self._told = False
 
     def feed(self, chunk: bytes) -> ResultContent | None:
@@ -142,6 +146,7 @@ class ResultInspector:
         return self._content(
             self._words.feed(chunk) if self._words is not None else _NONE,
             self._scanner.feed(chunk) if self._scanner is not None else (),
+            requests_code=self._requests is not None and self._requests.feed(chunk),
         )
 
     def finish(self, chunk: bytes = b"") -> ResultContent | None:
@@ -149,27 +154,34 @@ class ResultInspector:
         return self._content(
             self._words.finish(chunk) if self._words is not None else _NONE,
             self._scanner.finish(chunk) if self._scanner is not None else (),
+            requests_code=self._requests is not None and self._requests.finish(chunk),
         )
 
     def finish_credentials(self, chunk: bytes) -> ResultContent | None:
         """Return the content of a chunk that is the whole result, without its words. `finish_words` finds the words."""
-        return self._content(_NONE, self._scanner.finish(chunk) if self._scanner is not None else ())
+        return self._content(
+            _NONE,
+            self._scanner.finish(chunk) if self._scanner is not None else (),
+            requests_code=self._requests is not None and self._requests.finish(chunk),
+        )
 
     def finish_words(self, chunk: bytes) -> ResultContent | None:
         """Return the words of that chunk."""
         return self._content(self._words.finish(chunk) if self._words is not None else _NONE, ())
 
-    def _content(self, tokens: frozenset[int], seen: Sequence[Finding]) -> ResultContent | None:
+    def _content(
+        self, tokens: frozenset[int], seen: Sequence[Finding], *, requests_code: bool = False
+    ) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
         links = self._words.links() if self._words is not None else _NONE
-        if not tokens and not seen and not links and complete:
+        if not (tokens or seen or links or requests_code) and complete:
             return None
         self._told = self._told or not complete
         sightings = tuple(
             Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
             for item in seen
         )
-        return ResultContent(sightings, tokens, complete, links)
+        return ResultContent(sightings, tokens, complete, links, requests_code)
 
 
 def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
@@ -182,4 +194,5 @@ def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
         frozenset(token for part in found for token in part.tokens),
         all(part.complete for part in found),
         frozenset(link for part in found for link in part.links),
+        any(part.requests_code for part in found),
     )

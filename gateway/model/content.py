@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from gateway.model.target import Role
+
+OneTime: TypeAlias = Literal["code", "link"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Sighting:
     shown_by: str | None = None
     word: int | None = field(default=None, compare=False)
     in_goal: bool = field(default=False, compare=False)
+
+
+ONE_TIME: Final[Mapping[str, OneTime]] = {"one-time-code": "code", "magic-link": "link"}
+"""Detectors of credentials that are good for one login."""
 
 
 class Piece(NamedTuple):
@@ -108,9 +114,11 @@ EVERYTHING = Relevance()
 
 class ResultContent(Struct, frozen=True):
     """The content of a part of a result. It is folded before this part reaches the caller. `complete` is false if it
-    held more than could be told apart. `links` are the digests of its whole web addresses."""
+    held more than could be told apart. `links` are the digests of its whole web addresses. `requests_code`: the system has
+    sent a one-time code."""
 
     sightings: tuple[Sighting, ...] = ()
     tokens: frozenset[int] = frozenset()
     complete: bool = True
     links: frozenset[int] = frozenset()
+    requests_code: bool = False

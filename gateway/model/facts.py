@@ -15,7 +15,8 @@ from gateway.model.task import Task
 class CredentialFact:
     """A credential in the call under decision, and where it came from. `chain_depth` is the length of the longest path
     of credentials, each used in the call whose result revealed the next, that ends in this one. `plain_word`: the value has
-    no secret's form, and the task has it as a word from elsewhere."""
+    no secret's form, and the task has it as a word from elsewhere. `one_time`: it is good for one login. `requested`: the
+    called system waits for it."""
 
     sighting: Sighting
     origin: Literal["result", "broker", "user", "unknown"]
@@ -24,6 +25,8 @@ class CredentialFact:
     chain_depth: int = 0
     minted_in_task: bool = False
     plain_word: bool = False
+    one_time: bool = False
+    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,8 @@ class Origin(Closed):
 class Credential(Closed):
     """A credential in this call, by its keyed fingerprint; `pointer` names the argument. `handle`: the argument has a
     handle, resolved for the audience of its origin alone. `plain_word`: the value has no secret's form, and the goal or
-    a result of another system has it as a word."""
+    a result of another system has it as a word. `one_time`: it is good for one login. `requested`: the called system waits
+    for it."""
 
     fingerprint: str
     detector: str
@@ -190,6 +191,8 @@ class Credential(Closed):
     handle: bool
     role: Role | UnsetType = UNSET
     plain_word: bool | UnsetType = UNSET
+    one_time: bool | UnsetType = UNSET
+    requested: bool | UnsetType = UNSET
 
 
 class ReadLabels(Closed):

@@ -253,6 +253,10 @@ def _credential(fact: CredentialFact) -> JsonObject:
         described["role"] = sighting.role
     if fact.plain_word:
         described["plain_word"] = True
+    if fact.one_time:
+        described["one_time"] = True
+    if fact.requested:
+        described["requested"] = True
     return described
 
 

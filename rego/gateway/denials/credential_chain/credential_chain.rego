@@ -68,7 +68,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 	some i, held in _held
 	_from_elsewhere(held)
 	not _may_be_shown(held)
-	not _plain_word(held)
+	not _has_own_rule(held)
 }
 
 # METADATA
@@ -83,7 +83,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_goes_astray(held)
-	not _plain_word(held)
+	not _has_own_rule(held)
 }
 
 # METADATA
@@ -100,6 +100,7 @@ denials contains {"code": "credential-chain/mint", "facts": [
 	input.resource.properties.effect == "mint"
 	some held in _held
 	not held.minted_in_task == false
+	not _one_time_code(held)
 }
 
 # METADATA
@@ -113,7 +114,7 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 	some i, held in _held
 	_carried(held)
 	not _short(held)
-	not _plain_word(held)
+	not _has_own_rule(held)
 }
 
 # METADATA
@@ -132,7 +133,7 @@ asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)
 	some i, held in _held
 	_from_elsewhere(held)
 	_may_be_shown(held)
-	not _plain_word(held)
+	not _has_own_rule(held)
 }
 
 # METADATA
@@ -141,7 +142,7 @@ asks contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_misplaced(held)
 	not _goes_astray(held)
-	not _plain_word(held)
+	not _has_own_rule(held)
 }
 
 # METADATA
@@ -156,7 +157,27 @@ asks contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
 asks contains {"code": "credential-chain/plain-word", "facts": _facts(i, held)} if {
 	some i, held in _held
 	_plain_word(held)
+	not _one_time_code(held)
 	_is_carried_on(held)
+}
+
+# METADATA
+# title: A person decides on a one-time code, unless the called system waits for it
+# description: |
+#   A code arrives in one system for use at another. The system waits for a code if it requested one in this task, and
+#   this code alone has arrived since. The code has to stand in an argument for a credential.
+# custom:
+#   code: credential-chain/one-time-code
+#   message: The call carries a one-time code, and history does not show that this system waits for it.
+#   remedy: >-
+#     Have the system send a code in this task first, and then read one code. Send it in an argument for a credential,
+#     and nowhere else. Or ask a person who may approve it.
+#   controls: [ASI03, NHI2, MCP01]
+asks contains {"code": "credential-chain/one-time-code", "facts": _facts(i, held)} if {
+	some i, held in _held
+	_one_time_code(held)
+	_is_carried_on(held)
+	not _is_expected(held)
 }
 
 # METADATA
@@ -209,6 +230,27 @@ _may_be_object(value) if {
 _plain_word(held) if {
 	held.plain_word == true
 	held.handle == false
+}
+
+_one_time_code(held) if {
+	held.one_time == true
+	held.handle == false
+}
+
+_has_own_rule(held) if {
+	_plain_word(held)
+} else if {
+	_one_time_code(held)
+}
+
+_is_expected(held) if {
+	held.requested == true
+	held.role == "credential"
+	input.session.call_destinations == []
+} else if {
+	held.requested == true
+	held.role == "credential"
+	_place_is_named
 }
 
 _is_carried_on(held) if {

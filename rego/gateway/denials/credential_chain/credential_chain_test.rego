@@ -390,3 +390,76 @@ test_found_holds_what_a_person_decides if {
 	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
 }
+
+_code := object.union(_from({"kind": "result", "audience": "mail", "call": 2}), {"one_time": true, "requested": true})
+
+_unnamed := {
+	"/session/call_destinations": ["eve@evil.example"],
+	"/session/ungrounded": ["/to"],
+	"/resource/properties/roles": {"/token": "credential", "/to": "destination"},
+}
+
+test_a_code_goes_to_the_system_that_waits_for_it if {
+	_passes(_carrying([_code], {}))
+	_passes(_carrying([_code], {"/resource/properties/effect": "write"}))
+	long_chain := object.union(_code, {"chain_depth": 9})
+	_passes(_carrying([long_chain], {"/resource/properties/effect": "write"}))
+}
+
+test_a_code_that_nobody_waits_for_asks if {
+	every change in [{"requested": false}, {"requested": null}, {"minted_in_task": true, "requested": false}, {"chain_depth": 9, "requested": false}] {
+		call := _carrying([object.union(_code, change)], {})
+		_asked(call) == {"credential-chain/one-time-code"}
+		_denied(call) == set()
+	}
+	bare := object.remove(_code, ["requested"])
+	found := credential_chain.asks with input as _carrying([bare], {})
+	found == {{"code": "credential-chain/one-time-code", "facts": ["/arguments/token", "/session/credentials/0"]}}
+}
+
+test_a_code_asks_in_any_other_argument if {
+	every role in ["content", "destination", "selector", "command"] {
+		call := _carrying([object.union(_code, {"role": role})], _sends)
+		_asked(call) == {"credential-chain/one-time-code"}
+		_denied(call) == set()
+	}
+	unlabelled := _carrying([object.remove(_code, ["role"])], _sends)
+	_asked(unlabelled) == {"credential-chain/one-time-code"}
+	own := object.union(_code, {"origin": {"kind": "result", "audience": "files", "call": 1}, "role": "content"})
+	_asked(_carrying([own], _sends)) == {"credential-chain/one-time-code"}
+}
+
+test_a_code_of_the_called_system_goes_back if {
+	own := object.union(_code, {"origin": {"kind": "result", "audience": "files", "call": 1}, "requested": false})
+	_passes(_carrying([own], {}))
+	_passes(_carrying([own], _sends))
+}
+
+test_a_code_asks_on_its_way_to_a_place_that_nobody_named if {
+	call := _carrying([_code], object.union(_sends, _unnamed))
+	_asked(call) == {"credential-chain/one-time-code"}
+	_denied(call) == set()
+	named := _carrying([_code], object.union_n([_sends, _unnamed, {"/session/ungrounded": []}]))
+	_passes(named)
+	unknown := example.lacking(_carrying([_code], _sends), "/session/call_destinations")
+	_asked(unknown) == {"credential-chain/one-time-code"}
+}
+
+test_a_code_behind_a_handle_is_a_handle if {
+	every handle in [true, null] {
+		_denied(_carrying([object.union(_code, {"handle": handle})], {})) == {"credential-chain/presentation"}
+	}
+}
+
+test_a_code_that_is_a_plain_word_too_asks_once if {
+	plain := object.union(_code, {"plain_word": true})
+	_passes(_carrying([plain], {}))
+	_asked(_carrying([object.union(plain, {"requested": false})], {})) == {"credential-chain/one-time-code"}
+}
+
+test_a_code_makes_a_credential_with_a_question if {
+	made := object.union(_code, {"minted_in_task": true, "requested": false})
+	call := _carrying([made], {"/resource/properties/effect": "mint"})
+	_denied(call) == set()
+	_asked(call) == {"credential-chain/mint", "credential-chain/one-time-code"}
+}

@@ -1,0 +1,54 @@
+"""One-time codes that a system waits for. Pure: no I/O, no clock, no randomness.
+
+A code goes without a question only to the system that requested one in this task, and only if the code arrived after the
+request. Whoever plants a code elsewhere makes it one of several, and a person is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.model.target import Role
+
+if TYPE_CHECKING:
+    from gateway.history.state import Known, TaskState
+    from gateway.model.content import Sighting
+
+
+def is_requested(state: TaskState, sighting: Sighting, known: Known, audience: str) -> bool:
+    """Return whether a call to `audience` gives it the one-time code that it waits for.
+
+    The code stands as it is in an argument for a credential. It came first from another system, after the request was
+    answered. No other system waits for a code, and no other code has come since. A code is good for one system, and a
+    request for one code; the same code may be sent again.
+    """
+    if sighting.role is not Role.CREDENTIAL or sighting.form != "raw" or known.origin != "result" or known.minted:
+        return False
+    if sighting.fingerprint in state.given_codes:
+        return state.given_codes[sighting.fingerprint] == audience
+    since = state.code_requests.get(audience)
+    if since is None or not _came_after(known, since):
+        return False
+    return not _another_waits(state, known, audience) and not _another_came(state, sighting, known, audience, since)
+
+
+def _came_after(known: Known, since: int) -> bool:
+    return known.call is not None and known.call > since
+
+
+def _another_waits(state: TaskState, known: Known, audience: str) -> bool:
+    return any(
+        other not in {audience, known.audience} and _came_after(known, since)
+        for other, since in state.code_requests.items()
+    )
+
+
+def _another_came(state: TaskState, sighting: Sighting, known: Known, audience: str, since: int) -> bool:
+    return any(
+        name != sighting.fingerprint
+        and other.one_time == known.one_time
+        and other.audience != audience
+        and name not in state.given_codes
+        and _came_after(other, since)
+        for name, other in state.credentials.items()
+    )

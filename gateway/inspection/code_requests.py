@@ -1,0 +1,83 @@
+"""Tells whether a call has its system send a one-time code: the name of its tool or its result says so. Pure.
+
+A result counts only if its tool changes something: strangers may write what a tool reads.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.inspection.text import Unescaper
+from gateway.model.target import Effect, Target
+from gateway.protocol.strict import fold
+
+_LOOKED_AT: Final = 65_536
+"""Characters of a result that are looked through."""
+_REACH: Final = 160
+"""Characters before a cut that may belong to a phrase behind it."""
+_AROUND: Final = 24
+"""Characters before and after a phrase in which a word may deny it."""
+_KINDS: Final = "verification|security|login|auth|authentication|access|onetime|confirmation|sms|e?mail|text|phone|signin|mfa|2fa|twofactor|reset"
+_TOOL: Final = re.compile(
+    rf"(?:.*(?:request|send|resend|start|begin|initiate|trigger|issue)(?:a|new|another)?(?:{_KINDS})?"
+    r"(?:code|otp|passcode|2fa|mfa|twofactor|verification|challenge|onetimepassword|magiclink|loginlink|signinlink|passwordreset)"
+    r"(?:(?:by|to|via|for)?(?:e?mail|sms|phone|text|user|login))?)"
+)
+_CODE: Final = (
+    r"(?:one[- _]?time[- _]?(?:pass)?(?:code|word|pin)"
+    r"|(?:verification|security|confirmation|authentication|access|log-?in|sign-?in|magic|sms|e-?mail)[- _](?:code|pin|link)"
+    r"|passcode|\botp|(?:\b|_)2fa|(?:\b|_)mfa|two[- _]factor(?: authentication)?"
+    r"|\b(?:an?|the|your|this|another) (?:new )?(?:[0-9a-z]{1,5}[- ]digit )?code\b|(?<!zip )(?<!error )(?<!promo )(?<!postal )(?<!status )\bcode[_ ](?=sent|required))"
+)
+_SENT: Final = (
+    r"(?:sent|e-?mailed|texted|mailed|delivered|requested|required|requires|needed|pending|on its way|\benter\b|awaiting"
+    r"|check your (?:e-?mail|inbox|phone|messages))"
+)
+_SAYS: Final = re.compile(rf"{_CODE}[^.\n]{{0,48}}?{_SENT}|{_SENT}[^.\n]{{0,48}}?{_CODE}")
+_DENIES: Final = re.compile(
+    r"\b(?:no|not|never|invalid|incorrect|wrong|failed|without|cannot|unable)\b|n't|\" ?: ?(?:false|null|0)\b"
+)
+
+
+class CodeRequests:
+    """What the result of one call says of a code. `by_name`: the name of the tool says that a code is sent."""
+
+    __slots__ = ("_by_name", "_left", "_tail", "_text", "_told")
+
+    def __init__(self, *, by_name: bool) -> None:
+        self._by_name = by_name
+        self._text = Unescaper()
+        self._tail: str = ""
+        self._left = _LOOKED_AT
+        self._told = False
+
+    def feed(self, chunk: bytes) -> bool:
+        """Return whether this chunk says so first."""
+        return self._look(self._text.feed(chunk))
+
+    def finish(self, chunk: bytes = b"") -> bool:
+        """Return whether the last chunk says so first."""
+        return self._look(self._text.feed(chunk) + self._text.finish())
+
+    def _look(self, text: str) -> bool:
+        if self._told or self._left <= 0:
+            return False
+        seen = self._tail + text[: self._left].lower()
+        self._left -= len(text)
+        self._tail = seen[-_REACH:]
+        self._told = self._by_name or _says(" ".join(seen.split()))
+        return self._told
+
+
+def may_request(target: Target) -> CodeRequests | None:
+    """Return what looks at the result of a call; `None` for a call that requests no code, whatever its result says."""
+    by_name = target.type == "tool" and _TOOL.fullmatch(fold(target.name)) is not None
+    labels = target.labels
+    changes = target.type == "tool" and labels.effect is not Effect.READ and "effect" not in labels.assumed
+    return CodeRequests(by_name=by_name) if by_name or changes else None
+
+
+def _says(text: str) -> bool:
+    around = ((max(0, match.start() - _AROUND), match.end() + _AROUND) for match in _SAYS.finditer(text))
+    return any(_DENIES.search(text, start, end) is None for start, end in around)
