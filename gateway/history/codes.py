@@ -1,7 +1,7 @@
-"""One-time codes that a system waits for. Pure: no I/O, no clock, no randomness.
+"""One-time codes and the systems that wait for them. Pure: no I/O, no clock, no randomness.
 
-A code goes without a question only to the system that requested one in this task, and only if the code arrived after the
-request. Whoever plants a code elsewhere makes it one of several, and a person is asked.
+A code goes without a question to a system with an open request of this task. The code has to arrive after the request. A
+planted code makes two codes, and a person is asked.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def is_requested(state: TaskState, sighting: Sighting, known: Known, audience: str) -> bool:
-    """Return whether a call to `audience` gives it the one-time code that it waits for.
+    """Return whether a call gives its system, `audience`, the one-time code of an open request.
 
-    The code stands as it is in an argument for a credential. It came first from another system, after the request was
-    answered. No other system waits for a code, and no other code has come since. A code is good for one system, and a
-    request for one code; the same code may be sent again.
+    The code stands undisguised in an argument for a credential. Another system showed the code first, after the answer to
+    the request. No other system waits, and no other code has come since. A code is good for one system, and a request for one
+    code. The same code may go to its system again.
     """
     if sighting.role is not Role.CREDENTIAL or sighting.form != "raw" or known.origin != "result" or known.minted:
         return False

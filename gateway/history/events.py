@@ -45,8 +45,8 @@ class Touch(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A credential that was shown to the task: its fingerprint, and digests of its parts to know it again in pieces.
-    `ordinary`: ordinary text may have the same value in it. `one_time`: it is good for one login."""
+    """A credential in a reading of the task: its fingerprint, and digests of its parts for finding pieces. `ordinary`: ordinary
+    text may have the same value. `one_time`: the credential is good for one login."""
 
     fingerprint: str
     shingles: frozenset[int] = NO_DIGESTS

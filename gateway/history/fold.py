@@ -76,7 +76,7 @@ def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
 
 
 def _give_codes(state: TaskState, passed: Reserved) -> None:
-    """Note the one-time codes that a call gives to its system. The system waits for none after that."""
+    """Note the one-time codes in a call for its system, and end the request of the system."""
     audience = passed.touch.audience
     for fingerprint in passed.credentials:
         known = state.credentials.get(fingerprint)

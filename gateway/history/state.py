@@ -60,10 +60,10 @@ Grown: TypeAlias = set[Key] | frozenset[Key]
 
 
 class Known(NamedTuple):
-    """A credential whose origin is known: where it was first seen. `depth` is fixed then: in a graph with cycles a
-    longest path would grow with each round. `ordinary`: ordinary text may have the same value in it. `untrusted`: the result
-    of an untrusted system showed it. `confirmed`: a trusted system showed it as a credential too. `one_time`: it is good for
-    one login."""
+    """A credential of known origin: the place of its first sighting. `depth` is fixed then, since in a graph with cycles a longest
+    path would grow with each round. `ordinary`: ordinary text may have the same value. `untrusted`: the result of an
+    untrusted system showed the credential. `confirmed`: a trusted system showed the credential too. `one_time`: it is good
+    for one login."""
 
     origin: Literal["result", "user"]
     audience: str | None = None

@@ -41,7 +41,7 @@ _DENIES: Final = re.compile(
 
 
 class CodeRequests:
-    """What the result of one call says of a code. `by_name`: the name of the tool says that a code is sent."""
+    """A search of one result for the news that a code was sent. `by_name`: the name of the tool says so."""
 
     __slots__ = ("_by_name", "_left", "_tail", "_text", "_told")
 
@@ -71,7 +71,7 @@ class CodeRequests:
 
 
 def may_request(target: Target) -> CodeRequests | None:
-    """Return what looks at the result of a call; `None` for a call that requests no code, whatever its result says."""
+    """Return a search of the result of a call; `None` for a call that cannot request a code."""
     by_name = target.type == "tool" and _TOOL.fullmatch(fold(target.name)) is not None
     labels = target.labels
     changes = target.type == "tool" and labels.effect is not Effect.READ and "effect" not in labels.assumed

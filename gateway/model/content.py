@@ -113,9 +113,11 @@ EVERYTHING = Relevance()
 
 
 class ResultContent(Struct, frozen=True):
-    """The content of a part of a result. It is folded before this part reaches the caller. `complete` is false if it
-    held more than could be told apart. `links` are the digests of its whole web addresses. `requests_code`: the system has
-    sent a one-time code."""
+    """Findings of a part of a result, folded before the part reaches the caller.
+
+    `complete` is false for a part with more findings than are told apart. `links` are digests of the whole web addresses in
+    the part. `requests_code`: the system has sent a one-time code.
+    """
 
     sightings: tuple[Sighting, ...] = ()
     tokens: frozenset[int] = frozenset()

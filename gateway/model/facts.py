@@ -13,10 +13,9 @@ from gateway.model.task import Task
 
 @dataclass(frozen=True, slots=True)
 class CredentialFact:
-    """A credential in the call under decision, and where it came from. `chain_depth` is the length of the longest path
-    of credentials, each used in the call whose result revealed the next, that ends in this one. `plain_word`: the value has
-    no secret's form, and the task has it as a word from elsewhere. `one_time`: it is good for one login. `requested`: the
-    called system waits for it."""
+    """A credential in the call under decision, and its origin. `chain_depth` is the length of the longest path of credentials
+    to this one, each used in the call whose result revealed the next. `plain_word`: the value has no secret's form, and the
+    task has the word from elsewhere. `one_time`: it is good for one login. `requested`: the called system waits for it."""
 
     sighting: Sighting
     origin: Literal["result", "broker", "user", "unknown"]

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.between import without_fillers
+from gateway.inspection.credentials.codes import bare
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Known, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints, covered, grams_of_digests, letters
 from gateway.inspection.credentials.forms import Budget, Form, forms, string, whole
@@ -219,6 +220,7 @@ class _Search:
         if self._look is not None and self._look(leaf.text):
             return
         detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
+        value = bare(value)
         hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
         self._add(leaf, hit, "raw")
 

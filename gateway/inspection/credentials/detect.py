@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from gateway.inspection.credentials import phrases
+from gateway.inspection.credentials import codes, phrases
 from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect, words_of
+from gateway.inspection.credentials.codes import bare, by_code
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
 from gateway.inspection.credentials.forms import string
@@ -85,12 +86,13 @@ class Detector:
         around = _CONTEXT.search(text)
         if sign is None and around is None and not self.ruleset.always:
             return []
-        found = [] if around is None else [*_by_context(text), *by_phrase(text)]
+        found = [] if around is None else [*_by_context(text), *by_phrase(text), *by_code(text)]
         if sign is not None or self.ruleset.always:
             first = len(text) if sign is None else sign.start()
             for rule, at in self.ruleset.candidates(text, first):
                 found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
             found.extend(_by_name(text, first))
+        found = [replace(hit, value=bare(hit.value)) if hit.kind == "code" else hit for hit in found]
         kept = _apart(found, len(text)) if len(found) > 1 else found
         return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
 
@@ -484,4 +486,4 @@ def _any_of(expressions: Iterable[str]) -> str:
     return "|".join(f"(?:{expression})" for expression in expressions)
 
 
-_CONTEXT: Final = compiled(_any_of([*_SIGNS, *phrases.SIGNS]), groups=False)
+_CONTEXT: Final = compiled(_any_of([*_SIGNS, *phrases.SIGNS, *codes.SIGNS]), groups=False)

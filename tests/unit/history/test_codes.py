@@ -18,6 +18,7 @@ from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Role
 
 if TYPE_CHECKING:
+    from gateway.model.facts import CredentialFact, SessionFacts
     from tests.unit.history.agents import Agent
 
 REQUEST = ResultContent(requests_code=True)
@@ -32,11 +33,16 @@ def presenting(code: str, *, role: Role | None = Role.CREDENTIAL, **more: Any) -
     return CallContent(sightings=(Sighting(code, "seen", "/code", role, **more),))
 
 
+def only(known: SessionFacts) -> CredentialFact:
+    assert known.credentials is not None
+    (fact,) = known.credentials
+    return fact
+
+
 def is_requested(agent: Agent, audience: str = "bank", content: CallContent | None = None) -> bool:
-    known = agent.call(audience, content or presenting("code")).credentials
-    assert known is not None
-    assert known[0].one_time
-    return known[0].requested
+    known = only(agent.call(audience, content or presenting("code")))
+    assert known.one_time
+    return known.requested
 
 
 def give(agent: Agent, audience: str, code: str) -> None:
@@ -161,7 +167,7 @@ def test_a_refused_call_gives_no_code_away(agent: Agent):
 def test_another_credential_is_no_code(agent: Agent):
     agent.call("bank", result=REQUEST)
     agent.call("mail", result=showing("token", detector="github-pat"))
-    (fact,) = agent.call("bank", presenting("token")).credentials or ()
+    fact = only(agent.call("bank", presenting("token")))
     assert (fact.one_time, fact.requested) == (False, False)
 
 
@@ -179,7 +185,7 @@ def test_a_code_of_an_earlier_task_is_not_requested(agent: Agent):
     content = presenting("code")
     call, _ = agent.begin("bank", content)
 
-    (fact,) = facts(agent.state, 9, call=call, content=content, carried=earlier).credentials or ()
+    fact = only(facts(agent.state, 9, call=call, content=content, carried=earlier))
 
     assert (fact.one_time, fact.requested) == (True, False)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
-from gateway.inspection.credentials import detect, ruleset
+from gateway.inspection.credentials import codes, detect, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.model.target import Role
@@ -52,7 +52,7 @@ def found(text: str) -> list[tuple[str, str]]:
         ("https://oauth2token9f8e7d6c5b4a@git.acme.org/x", "userinfo", "oauth2token9f8e7d6c5b4a"),
         ("Your login code is 493817.", "one-time-code", "493817"),
         ("493817 is your Acme verification code", "one-time-code", "493817"),
-        ("Verification code: 493 817", "one-time-code", "493 817"),
+        ("Verification code: 493 817", "one-time-code", "493817"),
         ("otp: 493817", "one-time-code", "493817"),
         ("Private-Lines: 14\n" + BODY, "putty-private-key", BODY.replace("\n", "")),
         ('[{"name": "DB_PASSWORD", "value": "s3cr3t!pw"}]', "named-password", "s3cr3t!pw"),
@@ -99,6 +99,10 @@ LOOKS = {
     "userinfo": detect._USERINFO,
     "signed": detect._SIGNED,
     "code": detect._CODES,
+    "code-beside": codes._BESIDE,
+    "code-before": codes._BEFORE,
+    "code-entered": codes._ENTERED,
+    "code-link": codes._LINK,
     "named": detect._NAMED,
 }
 
