@@ -19,6 +19,7 @@
     ├── HistoryError             a task cannot be kept                                 history/unavailable
     │   ├── HistoryFull          no room for another task                              history/full
     │   └── TaskExpired          the task is no longer kept                            history/expired
+    ├── ApprovalStoreError       a question to people cannot be kept                   approval/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -111,6 +112,10 @@ class HistoryFull(HistoryError):
 
 class TaskExpired(HistoryError):
     code = "history/expired"
+
+
+class ApprovalStoreError(GatewayError):
+    code = "approval/store"
 
 
 class JournalError(GatewayError):

@@ -1,4 +1,4 @@
-"""The way of a call through the gateway: identify → read → gather → decide → record → forward → settle.
+"""The way of a call through the gateway: identify → read → gather → decide → (ask people) → record → forward → settle.
 
 `for_caller` identifies, `answer` reads, `decide_and_forward` does the rest: `deciding.decide` records what was decided,
 `forwarding.forward` settles the call when its answer has ended. Each stage takes frozen values and gives one back. A
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, TypeVar
 
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -23,14 +24,15 @@ from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
 from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
-from gateway.steps.case import gather
-from gateway.steps.deciding import decide, denied
+from gateway.steps.approving import Passed, Prepare, decide_with_people
+from gateway.steps.case import Case, gather
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
 from gateway.steps.known_credentials import with_safe_trace
 from gateway.steps.places import Place, waits_for_news
 from gateway.steps.refusing import failure, refuse
 from gateway.steps.relay import Relay, until_ended
+from gateway.steps.tickets import Resumed, take_out_ticket
 from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
@@ -114,12 +116,18 @@ async def read(exchange: Exchange) -> Message | Refusal | None:
     return body if isinstance(body, Refusal) else classify(body, exchange.headers)
 
 
-async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Relay | Refusal:
+async def serve(
+    gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
+) -> Relay | Reply | Refusal:
     """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
     upstream = visit.exchange.upstream
     transport = gateway.upstreams.get(upstream)
     if transport is None:
         return _unknown_upstream(upstream, gateway.upstreams, principal)
+    resumed = take_out_ticket(gateway, principal, message, visit.arrived)
+    if isinstance(resumed, Refusal):
+        return resumed
+    message = message if resumed is None else resumed.message
     request = admitted(gateway, visit, principal, message)
     if isinstance(request, Refusal):
         return request
@@ -131,7 +139,8 @@ async def serve(gateway: Gateway, visit: Visit, principal: Principal, message: M
     if refused is not None:
         return refused
     if message is not None and message.disposition is Disposition.DECIDE:
-        work = decide_and_forward(gateway, visit, transport, request, message, exposed=exposed)
+        prepare = partial(_prepare, gateway, request, message, exposed)
+        work = decide_and_forward(gateway, visit, transport, prepare, resumed)
     else:
         work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway.conversations, upstream, request, work)
@@ -150,20 +159,22 @@ _LONGEST_NAME: Final = 63
 """Characters of an upstream's name. A longer text is cut before it is compared."""
 
 
-async def decide_and_forward(
+def _prepare(
     gateway: Gateway,
-    visit: Visit,
-    transport: UpstreamTransport,
     request: UpstreamRequest,
     message: Message,
-    *,
-    exposed: bool,
-) -> Relay | Refusal:
-    """Prepare a call, have policy decide and record it, and forward what is allowed. `exposed`: the message has a piece of a
-    token of its caller."""
+    exposed: bool,  # noqa: FBT001 - the message has a piece of a token of its caller
+    visit: Visit,
+) -> Case | Refusal:
+    return gather(gateway, visit, request, message, exposed=exposed)
+
+
+async def decide_and_forward(
+    gateway: Gateway, visit: Visit, transport: UpstreamTransport, prepare: Prepare, resumed: Resumed | None
+) -> Relay | Reply | Refusal:
+    """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
     await gateway.catalogue.ensure(visit.exchange.upstream)
-    case = gather(gateway, visit, request, message, exposed=exposed)
-    if isinstance(case, Refusal):
-        return case
-    decision = await decide(gateway, visit, case)
-    return await forward(gateway, visit, transport, case, decision) if decision.allowed else denied(decision)
+    outcome = await decide_with_people(gateway, visit, prepare, resumed)
+    if not isinstance(outcome, Passed):
+        return outcome
+    return await forward(gateway, outcome.visit, transport, outcome.case, outcome.decision)

@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from gateway.app import content, events, memory
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
+from gateway.app.people import build_desk, build_people, keep_time
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -68,8 +69,11 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         flood = events.flood(stack, configuration, recorder, clock)
         ownership, unanswered = Ownership(clock), Ownership(clock)
         history = memory.history(configuration, origins, inspector.detector, vault, clock)
-        write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock)
+        desk = build_desk(configuration, keys, journal, history, clock)
+        write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
         stack.push_async_callback(write_down)
+        if desk is not None:
+            keep_time(stack, desk)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))
@@ -104,6 +108,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             caller_tokens=CallerTokens(inspector.detector.fingerprints),
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
+            people=build_people(configuration, keys, journal, desk, inspector.spots),
         )
 
 

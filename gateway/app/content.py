@@ -107,14 +107,14 @@ def arguments_record(
     mode, key = configuration.journal.arguments, journal.fingerprint_key
 
     def record(call: Call, facts: SessionFacts, known: KnownCredentials | None, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
-        held = None if has_pieces else _held(facts)
+        held = None if has_pieces else held_credentials(facts)
         return recorded(call.arguments, mode, key=key, spots=spots, known=known, held=held)
 
     return record
 
 
-def _held(facts: SessionFacts) -> dict[str, list[str]] | None:
-    """The credentials in a call as the record marks them, by where they are."""
+def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
+    """Return the credentials in a call as the record marks them, by the pointer of their argument; `None` if nobody knows them."""
     if facts.credentials is None:
         return None
     held: dict[str, list[str]] = {}

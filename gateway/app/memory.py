@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
 import structlog
 
+from gateway.approvals.desk import Desk
+from gateway.approvals.store import StoredApprovals
 from gateway.background import Job
 from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
-from gateway.errors import HistoryError
+from gateway.errors import ApprovalStoreError, HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials.calls import Index
@@ -25,6 +27,7 @@ from gateway.journal.redaction import concealed_with
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.keys import Keys
+from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway")
 
@@ -50,19 +53,29 @@ def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHis
 
 
 async def remembered(
-    configuration: Configuration, history: History, journal: Journal, *, keys: Keys, clock: Callable[[], float]
+    configuration: Configuration,
+    history: History,
+    journal: Journal,
+    *,
+    keys: Keys,
+    clock: Callable[[], float],
+    desk: Desk | None = None,
 ) -> Callable[[], Awaitable[None]]:
-    """Restore history from the previous gateway's snapshot and journal. Return the writer of new snapshots. Raises
-    `JournalError` for a changed journal: a task would seem to have done less than it did."""
+    """Restore history and open questions from the stores and the journal of the gateway before this one.
+
+    Returns a function that writes both down. Raises `JournalError` for a journal that was changed: a task would seem to have done less
+    than it did.
+    """
     store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
-    rebuilt = rebuild(
-        history,
-        entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=restored.seq),
-        restored,
-    )
+    asked = None if desk is None else await desk.restore()
+    after = restored.seq if asked is None or not asked.approvals else min(restored.seq, asked.seq)
+    recorded = entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=after)
+    rebuilt = rebuild(history, recorded if desk is None else _followed(recorded, desk), restored)
+    if desk is not None and asked is not None:
+        await resume_questions(desk, asked, rebuilt.journal)
     lost = lost_end(history, restored, rebuilt, journal.taken_up)
     rewind(history, journal.taken_up)
     if lost is not None:
@@ -76,12 +89,38 @@ async def remembered(
             if replaced is not None:
                 log.error("history.snapshot-replaced", problem=replaced.message)
             history.shed(clock())
+            if desk is not None:
+                await desk.sweep((rebuilt.journal or "", journal.entries))
+        except ApprovalStoreError as error:
+            log.error("approvals.unsaved", problem=error.message)  # noqa: TRY400 - the message says it all
         except HistoryError as error:
             # The journal has everything: the next start only takes longer.
             log.error("history.snapshot-failed", problem=error.message)  # noqa: TRY400 - the message says it all
 
     await write_down()
     return write_down
+
+
+def _followed(entries: Iterable[JsonObject], desk: Desk) -> Iterator[JsonObject]:
+    """Yield the entries of the journal after the desk has followed each."""
+    for entry in entries:
+        try:
+            desk.replay(entry)
+        except (ValueError, KeyError, TypeError) as error:
+            raise HistoryError(
+                f"an entry of the journal about approvals cannot be read: {error}", "run `opagate journal verify`"
+            ) from error
+        yield entry
+
+
+async def resume_questions(desk: Desk, asked: StoredApprovals, journal: str | None) -> None:
+    """Go on with the questions of the gateway before this one. With another journal nobody knows which were used: all end."""
+    if asked.unreadable:
+        log.error("approvals.unreadable", rows=asked.unreadable)
+    await desk.resume()
+    if asked.approvals and asked.journal != (journal or ""):
+        log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
+        await desk.withdraw_all("journal-replaced")
 
 
 def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:

@@ -300,6 +300,15 @@ class History:
         self._fold(task, event)
         return {"task": task.id, **to_fields(event)}
 
+    def sources(self, task: Task, values: frozenset[int]) -> list[JsonObject]:
+        """Return the untrusted results that values (digests, as in `CallContent.authority`) stand in: call number and system.
+
+        Raises `TaskExpired`.
+        """
+        state = self.state(self._known(task))
+        numbers = sorted({number for value in values if (number := state.tokens.get(value)) is not None})
+        return [{"call": number, "audience": state.results[number]} for number in numbers if number in state.results]
+
     def let_pass(self, task: Task, call_id: str) -> None:
         """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
         self._fold(task, Passed(call_id))

@@ -7,6 +7,7 @@
 | `call` | policy decided; before the call goes on | id, effect, reasons, principal, task, target, arguments, policy, … |
 | `exposed` | before a message carries a piece of another system's credential beside arguments | id, task, owner, at, audience, digests |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
+| `approval` | a question to people was made, answered or ended | id, event, at, task, call, shown, reasons, rule, vote, cause |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms, history |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
@@ -66,15 +67,17 @@ def call_entry(
     context: Context,
     arguments_record: JsonObject,
     facts: SessionFacts,
+    approval: str | None = None,
     conceal: Conceal = concealed,
 ) -> JsonObject:
-    """Fields of a `call`: what was asked by whom, and what policy said. `arguments_record` is from `redaction`; of the
+    """Fields of a `call`: what was asked by whom, and what policy said. `approval` is the id of a person's approval of it. `arguments_record` is from `redaction`; of the
     `facts` is kept what the events of history do not say. `undecided` is there if policy gave no valid verdict: then
     history counts no denial (`history.fields.verdict_of`)."""
     return {
         "id": decision_id,
         "effect": decision.effect,
         **({"undecided": True} if decision.undecided else {}),
+        **({} if approval is None else {"approval": approval}),
         "reasons": _reasons(decision.reasons, conceal),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},

@@ -140,12 +140,18 @@ def tasks_of(message: Message) -> frozenset[str]:
     return frozenset([item for item in found if isinstance(item, str)])
 
 
-def declares_tasks(message: Message) -> bool:
-    """Return whether the client of the stateless era declares support for tasks with this request."""
+def client_capabilities(message: Message) -> JsonObject:
+    """Return the capabilities that a client of the stateless era declares with this request."""
     found: Json = message.params
-    for member in ("_meta", _CAPABILITIES_META, "extensions"):
+    for member in ("_meta", _CAPABILITIES_META):
         found = found.get(member) if isinstance(found, Mapping) else None
-    return isinstance(found, Mapping) and TASKS_EXTENSION in found
+    return found if isinstance(found, Mapping) else {}
+
+
+def declares_tasks(message: Message) -> bool:
+    """Return whether the client of the stateless era declares with this request that it takes tasks."""
+    extensions = client_capabilities(message).get("extensions")
+    return isinstance(extensions, Mapping) and TASKS_EXTENSION in extensions
 
 
 def cursor_of(message: Message) -> str | None:

@@ -5,40 +5,56 @@ from __future__ import annotations
 
 from functools import partial
 
-from msgspec import structs
+from msgspec import Struct
 
+from gateway.approvals.model import Approval
 from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.journal.redaction import conceal_known
 from gateway.model.content import CallContent
-from gateway.model.decision import Decision, Reason, Refusal
+from gateway.model.decision import Decision, Refusal
+from gateway.model.facts import SessionFacts
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
 from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
 from gateway.steps.known_credentials import known_to
 from gateway.steps.recording import append_or_log
+from gateway.steps.releasing import claim, describe_approval, give_back, settle_release
 from gateway.steps.shielding import shielded, shielded_result
 from gateway.steps.visit import Gateway, Visit
 
 
-async def decide(gateway: Gateway, visit: Visit, case: Case) -> Decision:
-    """Return the recorded verdict of policy. From its counting on, a call reaches its verdict even if its caller
-    leaves: leaving must not undo a denial."""
+class Ruling(Struct, frozen=True):
+    """A recorded decision on a call, with the facts and the content that it rests on."""
+
+    decision: Decision
+    facts: SessionFacts
+    content: CallContent
+
+
+async def decide(gateway: Gateway, visit: Visit, case: Case, approval: Approval | None = None) -> Ruling:
+    """Return the policy's decision on a call, after the record has it. `approval` is a person's answer to an equal call.
+
+    A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
+    """
     content = await inspected(gateway, visit, case)
-    decision, left = await shielded_result(ruled(gateway, visit, case, content))
+    ruling, left = await shielded_result(ruled(gateway, visit, case, content, approval))
     if left is not None:
-        if decision.allowed:
+        if ruling.decision.allowed:
             await shielded(called_off(gateway, visit, case))
         raise left
-    return decision
+    return ruling
 
 
-async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent) -> Decision:
-    """Count the call, then return its verdict, so that parallel calls cannot race a limit. Uncount a call that does not
-    go on."""
+async def ruled(
+    gateway: Gateway, visit: Visit, case: Case, content: CallContent, approval: Approval | None = None
+) -> Ruling:
+    """The verdict on a call that is counted before it, so that parallel calls cannot race a limit, and uncounted again if
+    it does not go on."""
     principal, call, task = case.request.principal, case.call, case.task
-    context = visit.context(case.message, task)
+    claimed = claim(gateway, approval)
+    context = visit.context(case.message, task, describe_approval(claimed))
     depth = depth_of(principal, call.target)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
@@ -61,11 +77,13 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
             context=context,
             arguments_record=record,
             facts=counted.facts,
+            approval=None if claimed is None else claimed.id,
         )
         entry = conceal_known(build, known)
         await gateway.journal.append("call", {**entry, "history": counted.fields})
     except BaseException:
         gateway.history.release(task, visit.id, denied=False)
+        give_back(gateway, claimed)
         raise
     if decision.allowed:
         gateway.history.let_pass(task, visit.id)
@@ -73,7 +91,8 @@ async def ruled(gateway: Gateway, visit: Visit, case: Case, content: CallContent
         gateway.history.release(task, visit.id, denied=decision.is_denial)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
-    return decision
+    await settle_release(gateway, visit.id, task, decision, claimed)
+    return Ruling(decision, counted.facts, content)
 
 
 async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
@@ -108,12 +127,5 @@ async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
 
 
 def denied(decision: Decision) -> Refusal:
-    """Return the refusal for a verdict other than `allow`."""
-    if decision.effect == "ask":
-        reason = Reason(
-            "approval/unavailable",
-            "This call needs a person's approval, and this gateway cannot ask for one yet.",
-            "Have the operator grant it without approval, or do it by hand.",
-        )
-        return Refusal(200, reason, REFUSED, decision=structs.replace(decision, reasons=(*decision.reasons, reason)))
+    """Return the refusal of a call that the policy denied."""
     return Refusal(200, decision.reasons[0], REFUSED, decision=decision)

@@ -12,6 +12,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.classify import OWN_TASK
 from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.replies import Reply
 from gateway.steps.relay import Relay, until_ended
 
 _NOT_ASKED: Final = Refusal(
@@ -58,10 +59,9 @@ def refusal(conversations: Conversations, upstream: str, request: UpstreamReques
 
 
 async def during(
-    conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Refusal]
-) -> Relay | Refusal:
-    """Do `work`, which sends the request. Until the answer has ended, the caller may answer its questions and cancel
-    it."""
+    conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Reply | Refusal]
+) -> Relay | Reply | Refusal:
+    """Do `work`, which sends the request. Until its answer has ended, its caller may answer and cancel what belongs to it."""
     if not _may_converse(request):
         return await work
     message = request.message

@@ -28,6 +28,7 @@ from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
+from gateway.steps.people import People
 from gateway.steps.places import Places
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
@@ -81,6 +82,8 @@ class Gateway:
     result_record: Callable[[], ResultRecord | None]
     """What is kept of a result, if anything is."""
     style: Literal["result", "protocol"]
+    people: People | None = None
+    """The way to people who approve calls; `None`: a call that needs a person is refused."""
 
 
 class Visit(Struct, frozen=True):
@@ -99,8 +102,8 @@ class Visit(Struct, frozen=True):
         """Return the time that the request has taken at this monotonic time, in seconds."""
         return monotonic - self.began
 
-    def context(self, message: Message | None, task: Task) -> Context:
-        """The circumstances of the request, as policy and the record are told of them."""
+    def context(self, message: Message | None, task: Task, approval: JsonObject | None = None) -> Context:
+        """Return the circumstances of the request, as policy and the record are told of them."""
         return Context(
             time=self.arrived,
             trace_id=self.trace.trace_id,
@@ -108,4 +111,5 @@ class Visit(Struct, frozen=True):
             client_name=message.client_name if message else None,
             task=task,
             supported_obligations=SUPPORTED_OBLIGATIONS,
+            approval=approval,
         )

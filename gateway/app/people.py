@@ -1,0 +1,88 @@
+"""The desk of approvals, made from the configuration, with its socket and its clockwork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.app.content import held_credentials
+from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.seal import TicketSeal
+from gateway.background import Job
+from gateway.errors import GatewayError
+from gateway.journal.redaction import recorded
+from gateway.steps.people import People
+from gateway.subkeys import subkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config import Configuration
+    from gateway.history import History
+    from gateway.journal.redaction import KnownCredentials, Spots
+    from gateway.journal.writer import Journal
+    from gateway.keys import Keys
+    from gateway.model.call import Call
+    from gateway.model.facts import SessionFacts
+    from gateway.model.wire import JsonObject
+
+log = structlog.get_logger("gateway")
+
+_SWEEP_SECONDS: Final = 1.0
+
+
+def build_desk(
+    configuration: Configuration, keys: Keys, journal: Journal, history: History, clock: Callable[[], float]
+) -> Desk | None:
+    """Return the desk, `None` if nobody is configured to approve calls."""
+    settings = configuration.approvals
+    if settings is None:
+        return None
+    store = ApprovalStore(configuration.state / "approvals", subkey(keys.chain, "approvals"))
+    times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
+    return Desk(times, store, append=journal.append, clock=clock, is_open=history.is_open)
+
+
+def build_people(
+    configuration: Configuration, keys: Keys, journal: Journal, desk: Desk | None, spots: Spots
+) -> People | None:
+    """Return the way to people, `None` without a desk."""
+    if desk is None:
+        return None
+    tickets = TicketSeal(subkey(keys.sessions, "approvals"), os.urandom)
+    return People(desk, tickets, f"{configuration.base_url}/approvals", _describer(journal, spots))
+
+
+def keep_time(stack: AsyncExitStack, desk: Desk) -> None:
+    """End questions whose time is over, again and again, until the stack ends."""
+
+    async def sweep() -> None:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        try:
+            await desk.sweep()
+        except GatewayError as error:
+            log.warning("approvals.unswept", problem=error.message)
+
+    stack.push_async_callback(Job.repeating(sweep, "approvals").stop)
+
+
+def _describer(
+    journal: Journal, spots: Spots
+) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
+    """Return the function that writes arguments for people: without credentials, whatever the journal keeps of them."""
+    record = partial(recorded, mode="full", key=journal.fingerprint_key, spots=spots)
+
+    def describe(
+        call: Call,
+        facts: SessionFacts,
+        known: KnownCredentials | None,
+        has_pieces: bool,  # noqa: FBT001 - called in one place
+    ) -> JsonObject:
+        return record(call.arguments, known=known, held=None if has_pieces else held_credentials(facts))
+
+    return describe

@@ -1,0 +1,10 @@
+"""Approvals: a call that a person has to approve waits, and passes once after a yes.
+
+`model` has the records, `state` their changes, `rules` the requirements on people, `digest` what binds a yes to one call. `desk`
+keeps the open questions; `store` keeps them over a restart.
+"""
+
+from gateway.approvals.desk import Desk, Times
+from gateway.approvals.store import ApprovalStore
+
+__all__ = ["ApprovalStore", "Desk", "Times"]

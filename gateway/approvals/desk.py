@@ -1,0 +1,306 @@
+"""The open questions of this gateway: in memory for calls, in the journal for the record, on disk for a restart.
+
+The journal has each change before memory has it. A lock for each question orders votes, time and ends, so that one of them wins. A
+granted approval is claimed before the policy decides again, so that of parallel equal calls one uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gateway.approvals import events, state
+from gateway.approvals.index import QuestionIndex
+from gateway.approvals.model import OPEN, Approval, Question, Vote
+from gateway.background import in_thread
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from gateway.approvals.store import StoredApprovals
+    from gateway.model.wire import JsonObject
+
+
+class Store(Protocol):
+    """Questions on disk: `store.ApprovalStore`."""
+
+    def load(self) -> StoredApprovals: ...
+    def describe(self, identifier: str, /) -> dict[str, Any] | None: ...
+    def add(self, approval: Approval, description: Mapping[str, Any], /) -> None: ...
+    def save(self, changed: Iterable[Approval], gone: Iterable[str] = (), /) -> None: ...
+    def save_position(self, journal: str, seq: int, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: `pending` for people to answer, `grant` for the approved call to come, `hold` for one request to wait."""
+
+    pending: float
+    grant: float
+    hold: float
+
+
+class Desk:
+    """Questions to people, and their answers.
+
+    `append` writes to the journal. `clock` gives seconds since the epoch. `is_open` tells whether a task still is.
+    """
+
+    def __init__(
+        self,
+        times: Times,
+        store: Store,
+        *,
+        append: Callable[[str, JsonObject], Awaitable[None]],
+        clock: Callable[[], float],
+        is_open: Callable[[str, float], bool] = lambda _task, _now: True,
+    ) -> None:
+        self.times = times
+        self._store = store
+        self._append = append
+        self._clock = clock
+        self._is_open = is_open
+        self._latest = 0.0
+        self._index = QuestionIndex()
+        self._claimed: set[str] = set()
+        self._saving = 0
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._asking = asyncio.Lock()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._watchers: set[Callable[[Approval], None]] = set()
+
+    def now(self) -> float:
+        """Return the time. A clock that is set back revives nothing."""
+        self._latest = max(self._latest, self._clock())
+        return self._latest
+
+    # --- for calls -------------------------------------------------------------------------------------
+
+    def has_questions(self, caller: str) -> bool:
+        """Return whether a caller (`Principal.key`) has a remembered question. All other calls need no digest."""
+        return self._index.has_questions(caller)
+
+    def find(self, call: str, earlier: str | None = None) -> Approval | None:
+        """Return the approval that answers a call. `earlier` is the decision id of the call that this one continues."""
+        now = self.now()
+        if earlier is not None and (used := self._index.continued(call, earlier, now)) is not None:
+            return used
+        found = self._index.answering(call, now)
+        return None if found is None or found.id in self._claimed else found
+
+    async def ask(self, question: Question, description: Mapping[str, Any]) -> Approval | Reason:
+        """Put a question to people, or join the pending one about the same call. Refuse a caller with too many questions.
+
+        Raises `JournalError` and `ApprovalStoreError`: then there is no question.
+        """
+        async with self._asking:
+            known = self._index.answering(question.call, self.now())
+            if known is not None and known.state == "pending":
+                return known
+            if (refusal := self._index.object_to_question(question)) is not None:
+                return refusal
+            approval = state.ask(question)
+            with self._unsaved():
+                await self._append(events.KIND, events.asked_entry(approval))
+                await in_thread(partial(self._store.add, approval, description))
+            self._index.put(approval)
+        self._tell(approval)
+        return approval
+
+    async def wait(self, identifier: str, seconds: float) -> Approval | None:
+        """Wait until an approval is pending no more, at most so many seconds. Returns `None` for a forgotten approval."""
+        approval = self._index.get(identifier)
+        if approval is None or approval.state != "pending":
+            return approval
+        changed = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(identifier, [])
+        waiting.append(changed)
+        try:
+            async with asyncio.timeout(min(seconds, max(approval.until - self.now(), 0.0))):
+                await changed
+        except TimeoutError:
+            await self._end_over(identifier)
+        finally:
+            if changed in waiting:
+                waiting.remove(changed)
+        return self._index.get(identifier)
+
+    def claim(self, identifier: str) -> bool:
+        """Take a granted approval for one call, and return whether the call has it. End it by `give_back`, `use` or `end`.
+
+        A later round of the call that used an approval has it too.
+        """
+        approval = self._index.get(identifier)
+        if approval is None or identifier in self._claimed or self.now() >= approval.until:
+            return False
+        if approval.state == "granted":
+            self._claimed.add(identifier)
+        return approval.state in {"granted", "used"}
+
+    def give_back(self, identifier: str) -> None:
+        """Let another call have a claimed approval."""
+        self._claimed.discard(identifier)
+
+    async def use(self, identifier: str, decision: str) -> None:
+        """Note that a call used its claimed approval. The `call` entry in the journal has it already.
+
+        Raises `ApprovalStoreError`. The next start then reads the use from the journal.
+        """
+        approval = self._index.get(identifier)
+        if approval is None:
+            return
+        used = state.use(approval, decision)
+        self._index.put(used)
+        with self._unsaved():
+            self._claimed.discard(identifier)
+            self._tell(used)
+            await in_thread(partial(self._store.save, (used,)))
+
+    async def end(self, identifier: str, how: state.End, cause: str = "") -> None:
+        """End an approval that its call did not use. Raises `JournalError`: then another call may have it."""
+        async with self._locked(identifier) as approval:
+            try:
+                if approval is not None and approval.state in OPEN:
+                    await self._change(state.end(approval, how, self.now()), cause=cause)
+            finally:
+                self._claimed.discard(identifier)
+
+    def note_told(self, approval: Approval) -> None:
+        """Note that the caller knows the answer. After an expired question its next call asks anew; a no stays a no."""
+        if approval.state == "expired":
+            self._index.let_ask_anew(approval)
+
+    # --- for people ------------------------------------------------------------------------------------
+
+    def list_open(self) -> list[Approval]:
+        """Return the open questions and approvals, the oldest first."""
+        return sorted((one for one in self._index if one.state in OPEN), key=lambda one: one.question.asked)
+
+    def get(self, identifier: str) -> Approval | None:
+        """Return an approval by its id."""
+        return self._index.get(identifier)
+
+    async def describe(self, identifier: str) -> dict[str, Any] | None:
+        """Return the description of a call that waits. Raises `ApprovalStoreError`."""
+        return await in_thread(partial(self._store.describe, identifier))
+
+    async def vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
+        """Count a person's answer. `shown` is the digest of the question that the person saw. Raises `JournalError`."""
+        async with self._locked(identifier) as approval:
+            if approval is None:
+                return _NO_SUCH
+            now = self.now()
+            if approval.state == "pending" and not self._is_open(approval.question.task, now):
+                await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
+                return _WITHDRAWN
+            remember = approval.question.rule.seconds
+            counted = state.count_vote(approval, vote, shown, grant=self.times.grant, remember=remember)
+            if isinstance(counted, Approval):
+                await self._change(counted, vote=vote)
+            return counted
+
+    def watch(self, tell: Callable[[Approval], None]) -> Callable[[], None]:
+        """Have `tell` called with each changed approval. Returns the end of it."""
+        self._watchers.add(tell)
+        return partial(self._watchers.discard, tell)
+
+    # --- time and restart ------------------------------------------------------------------------------
+
+    async def sweep(self, position: tuple[str, int] | None = None) -> None:
+        """End the approvals whose time or task is over, and forget old ones.
+
+        `position` is the journal's id and the number of its last entry. The next start reads the entries after it.
+        """
+        for approval in self._index:
+            if approval.state in OPEN:
+                await self._end_over(approval.id)
+        old = self._index.over(self.now(), self.times.pending)
+        for approval in old:
+            self._index.remove(approval)
+            self._locks.pop(approval.id, None)
+        if old:
+            await in_thread(partial(self._store.save, (), [approval.id for approval in old]))
+        if position is not None and len(self._index) and not self._saving and not self._claimed:
+            await in_thread(partial(self._store.save_position, *position))
+
+    async def restore(self) -> StoredApprovals:
+        """Take over the approvals of the gateway before this one. Raises `ApprovalStoreError`."""
+        stored = await in_thread(self._store.load)
+        for approval in stored.approvals:
+            self._index.put(approval)
+        return stored
+
+    def replay(self, entry: JsonObject) -> None:
+        """Bring the restored approvals up to date with an entry of the journal. Raises `ValueError` for a damaged entry."""
+        kind = entry.get("kind")
+        identifier = entry.get("id") if kind == events.KIND else entry.get("approval") if kind == "call" else None
+        approval = self._index.get(identifier) if isinstance(identifier, str) else None
+        if approval is not None:
+            fold = events.fold_entry if kind == events.KIND else events.fold_call
+            self._index.put(fold(approval, entry))
+
+    async def resume(self) -> None:
+        """Write the approvals down as the journal has them, after all entries were replayed."""
+        if len(self._index):
+            await in_thread(partial(self._store.save, tuple(self._index)))
+
+    async def withdraw_all(self, cause: str) -> None:
+        """End all open approvals: nobody knows which of them were used."""
+        for approval in self.list_open():
+            await self.end(approval.id, "withdrawn", cause)
+
+    # --- small parts -----------------------------------------------------------------------------------
+
+    async def _end_over(self, identifier: str) -> None:
+        """End an approval whose time or task is over."""
+        now = self.now()
+        async with self._locked(identifier) as approval:
+            if approval is None or approval.state not in OPEN or identifier in self._claimed:
+                return
+            if now >= approval.until:
+                await self._change(state.end_of_time(approval, now))
+            elif not self._is_open(approval.question.task, now):
+                await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
+
+    async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
+        """Record a changed approval, and then let calls see it."""
+        with self._unsaved():
+            await self._append(events.KIND, events.changed_entry(approval, self.now(), vote=vote, cause=cause))
+            self._index.put(approval)
+            self._tell(approval)
+            await in_thread(partial(self._store.save, (approval,)))
+
+    @contextmanager
+    def _unsaved(self) -> Generator[None]:
+        """Hold back the position while the journal knows more than the store."""
+        self._saving += 1
+        try:
+            yield
+        finally:
+            self._saving -= 1
+
+    @asynccontextmanager
+    async def _locked(self, identifier: str) -> AsyncGenerator[Approval | None]:
+        """Hold the lock of an approval, and give the approval as it is then."""
+        if self._index.get(identifier) is None:
+            yield None
+            return
+        async with self._locks.setdefault(identifier, asyncio.Lock()):
+            yield self._index.get(identifier)
+
+    def _tell(self, approval: Approval) -> None:
+        if approval.state != "pending":
+            for waiting in self._waiting.pop(approval.id, []):
+                if not waiting.done():
+                    waiting.set_result(None)
+        for tell in tuple(self._watchers):
+            tell(approval)
+
+
+_NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
+_WITHDRAWN: Final = Reason("vote/closed", "The task of this call is over.", "Nothing is left to do.")

@@ -1,0 +1,66 @@
+"""Digests that bind an approval: of the exact call, and of the question as it was shown. Pure.
+
+Both are SHA-256 over the canonical form of `protocol.canonical` (RFC 8785). They leave out the policy's revision and the time, since
+the call is decided again when it is released.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import structs
+
+from gateway.protocol import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.approvals.model import Question
+    from gateway.model.call import Call
+    from gateway.model.wire import Json, JsonObject
+
+_VERSION: Final = 1
+_LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+"""Letters that people tell apart: no I and no O."""
+_CODE_LENGTH: Final = 4
+
+
+def digest_call(principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]]) -> str:
+    """Return the digest of one exact call: its caller, task, target with definition and pin, and arguments.
+
+    `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments that JSON
+    cannot write.
+    """
+    target = call.target
+    document: dict[str, Json] = {
+        "v": _VERSION,
+        "principal": principal_key,
+        "task": task_id,
+        "action": call.action,
+        "target": target.id,
+        "type": target.type,
+        "audience": target.audience,
+        "pin": None if target.pin is None else target.pin.value,
+        "schema": target.schema,
+        "arguments": call.arguments,
+        "handles": {handle: sorted(prints) for handle, prints in handles.items()},
+    }
+    return canonical.digest(document)
+
+
+def digest_question(question: Question, description: JsonObject) -> str:
+    """Return the digest of a question: the call, the caller, the rule, the reasons, the time, and the description of the call."""
+    asked = msgspec.to_builtins(structs.replace(question, shown=""))
+    return canonical.digest({"v": _VERSION, "question": asked, "description": description})
+
+
+def code_of(question: Question) -> str:
+    """Return four letters by which people compare a question on two screens."""
+    number = int.from_bytes(hashlib.sha256(question.shown.encode("ascii")).digest()[:8], "big")
+    letters: list[str] = []
+    for _ in range(_CODE_LENGTH):
+        number, place = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[place])
+    return "".join(letters)

@@ -1,0 +1,92 @@
+"""Entries of the journal about approvals, and their replay after a crash. Pure.
+
+| event | when |
+|---|---|
+| `asked` | a question was made |
+| `vote` | a person answered, and more people have to |
+| `granted`, `denied` | a person answered, and that decided the question |
+| `expired`, `lapsed` | the time for an answer, or for the approved call, was over |
+| `withdrawn`, `void`, `superseded` | the task ended, or the policy decided otherwise at the release |
+
+The use of an approval is no event: the `call` entry that allows has the field `approval`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from msgspec import structs
+
+from gateway.approvals.model import Approval, State, Vote
+from gateway.approvals.state import use
+
+if TYPE_CHECKING:
+    from gateway.model.wire import JsonObject
+
+KIND: Final = "approval"
+
+
+def asked_entry(approval: Approval) -> JsonObject:
+    """Return the fields of an `asked` entry: the question without the description of the call."""
+    question = approval.question
+    return {
+        "id": question.id,
+        "event": "asked",
+        "at": question.asked,
+        "call": question.call,
+        "shown": question.shown,
+        "decision": question.decision,
+        "task": question.task,
+        "owner": question.requester.key,
+        "target": question.target,
+        "reasons": list(question.codes),
+        "rule": msgspec.to_builtins(question.rule),
+        "expires": question.expires,
+    }
+
+
+def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, cause: str = "") -> JsonObject:
+    """Return the fields of the entry for a changed approval. `vote` is the vote that changed it, `cause` another cause."""
+    event = "vote" if approval.state == "pending" else approval.state
+    fields: dict[str, Any] = {
+        "id": approval.id,
+        "event": event,
+        "at": now,
+        "task": approval.question.task,
+        "until": approval.until,
+        "seconds": round(now - approval.question.asked, 3),
+    }
+    if vote is not None:
+        fields["vote"] = msgspec.to_builtins(vote)
+    if cause:
+        fields["cause"] = cause
+    return fields
+
+
+def fold_entry(approval: Approval, fields: JsonObject) -> Approval:
+    """Return the approval after an entry of its own. An entry that the approval has already changes nothing.
+
+    Raises `ValueError` and `KeyError` for a damaged entry.
+    """
+    event = cast("str", fields["event"])
+    if event == "asked":
+        return approval
+    votes, at = approval.votes, cast("float", fields["at"])
+    if "vote" in fields:
+        vote = msgspec.convert(fields["vote"], Vote)
+        votes = votes if vote in votes else (*votes, vote)
+    state = cast("State", "pending" if event == "vote" else event)
+    if approval.state == "used" or (state == "pending" and approval.state != "pending"):
+        return approval
+    granted = at if state == "granted" else approval.granted
+    until = cast("float", fields["until"])
+    return structs.replace(approval, votes=votes, state=state, granted=granted, until=until)
+
+
+def fold_call(approval: Approval, fields: JsonObject) -> Approval:
+    """Return the approval after the `call` entry that names it: used, if the policy allowed."""
+    decision = cast("str", fields["id"])
+    if fields.get("effect") != "allow" or decision in approval.calls:
+        return approval
+    return use(approval, decision)

@@ -1,0 +1,110 @@
+"""An index of remembered questions: by id, by the call they answer, by the call that used them, and by caller. In memory only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.approvals import state
+from gateway.approvals.model import OPEN, Approval
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.approvals.model import Question
+
+PER_TASK: Final = 5
+"""Questions of one task that may wait for people at once."""
+PER_CALLER: Final = 100
+"""The same for one caller."""
+REMEMBERED_PER_CALLER: Final = 1_000
+REMEMBERED: Final = 20_000
+"""Questions in all, answered ones included: some 3 KB each."""
+
+_ANSWERING: Final = frozenset({"pending", "granted", "denied", "expired"})
+
+
+class QuestionIndex:
+    """Questions by their four keys."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Approval] = {}
+        self._by_call: dict[str, str] = {}
+        self._by_use: dict[str, str] = {}
+        self._of_caller: dict[str, dict[str, None]] = {}
+
+    def __iter__(self) -> Iterator[Approval]:
+        return iter(tuple(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, identifier: str) -> Approval | None:
+        """Return an approval by its id."""
+        return self._all.get(identifier)
+
+    def has_questions(self, caller: str) -> bool:
+        """Return whether a caller (`Principal.key`) has a remembered question."""
+        return caller in self._of_caller
+
+    def put(self, approval: Approval) -> None:
+        """Keep an approval in the place of its earlier state."""
+        question = approval.question
+        self._all[approval.id] = approval
+        self._of_caller.setdefault(question.requester.key, {})[approval.id] = None
+        if approval.state in _ANSWERING:
+            self._by_call[question.call] = approval.id
+        else:
+            self.let_ask_anew(approval)
+        self._by_use.update(dict.fromkeys(approval.calls, approval.id))
+
+    def let_ask_anew(self, approval: Approval) -> None:
+        """Let the next equal call make a new question."""
+        if self._by_call.get(approval.question.call) == approval.id:
+            del self._by_call[approval.question.call]
+
+    def remove(self, approval: Approval) -> None:
+        """Forget an approval."""
+        del self._all[approval.id]
+        self.let_ask_anew(approval)
+        for decision in approval.calls:
+            self._by_use.pop(decision, None)
+        caller = approval.question.requester.key
+        del self._of_caller[caller][approval.id]
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
+
+    def answering(self, call: str, now: float) -> Approval | None:
+        """Return the approval that answers an equal call at `now`: open, refused, or expired without the caller's knowledge."""
+        found = self._by_call.get(call)
+        if found is None:
+            return None
+        approval = state.end_of_time(self._all[found], now)
+        if approval.state == "expired":
+            return approval
+        return approval if approval.state in _ANSWERING and now < approval.until else None
+
+    def continued(self, call: str, earlier: str, now: float) -> Approval | None:
+        """Return the approval that the call with the decision id `earlier` used, if this call is a later round of it."""
+        used = self._by_use.get(earlier)
+        approval = None if used is None else self._all[used]
+        return approval if approval is not None and approval.question.call == call and now < approval.until else None
+
+    def object_to_question(self, question: Question) -> Reason | None:
+        """Return the reason for which people are not asked: too many questions wait already."""
+        ids = self._of_caller.get(question.requester.key, {})
+        waiting = [one for one in map(self._all.__getitem__, ids) if one.state == "pending"]
+        of_task = sum(one.question.task == question.task for one in waiting)
+        is_full = len(ids) >= REMEMBERED_PER_CALLER or len(self._all) >= REMEMBERED
+        return _TOO_MANY if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
+
+    def over(self, now: float, remember: float) -> list[Approval]:
+        """Return the approvals whose last state ended more than `remember` seconds ago."""
+        return [one for one in self if one.state not in OPEN and now >= one.until + remember]
+
+
+_TOO_MANY: Final = Reason(
+    "approval/budget",
+    "Too many questions of this task or caller wait for people already.",
+    "Wait until they are answered, then repeat the call.",
+)

@@ -1,0 +1,126 @@
+"""Records of approvals. Pure: frozen values without I/O, clock or randomness. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+Scope: TypeAlias = Literal["once", "destination", "limit"]
+"""Extent of a yes: this call once, its shown values for the task, or its shown limits for the task."""
+Excluded: TypeAlias = Literal["requester", "user", "delegates"]
+Assurance: TypeAlias = Literal["chat", "peer", "login", "mfa", "passkey"]
+State: TypeAlias = Literal[
+    "pending", "granted", "used", "denied", "expired", "lapsed", "withdrawn", "void", "superseded"
+]
+
+ASSURANCES: Final[tuple[Assurance, ...]] = ("chat", "peer", "login", "mfa", "passkey")
+"""From the weakest proof of a person to the strongest."""
+SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit")
+OPEN: Final[frozenset[State]] = frozenset({"pending", "granted"})
+
+
+class Person(Struct, frozen=True):
+    """A verified person. `channel` names the way on which the vote came."""
+
+    id: str
+    issuer: str
+    groups: tuple[str, ...] = ()
+    assurance: Assurance = "peer"
+    channel: str = "socket"
+
+
+class Requester(Struct, frozen=True):
+    """The caller that waits. `key` is `Principal.key`; `delegates` are the actors of its delegation chain."""
+
+    key: str
+    id: str
+    issuer: str
+    user: str | None = None
+    delegates: tuple[str, ...] = ()
+
+
+class Rule(Struct, frozen=True):
+    """Requirements on the approvers. `seconds` is the time that people have to answer."""
+
+    count: int = 1
+    groups: tuple[str, ...] = ()
+    exclude: tuple[Excluded, ...] = ("requester", "user", "delegates")
+    assurance: Assurance = "chat"
+    seconds: float = 900.0
+    scopes: tuple[Scope, ...] = ("once",)
+
+
+class ShownReason(Struct, frozen=True):
+    """A reason of the policy, as people see it. An approval answers its code, and raises `limits` if its scope says so."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    facts: tuple[str, ...] = ()
+    limits: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+
+
+class Question(Struct, frozen=True):
+    """A question to people about one call. The description of the call is kept apart, on disk.
+
+    `call` is the digest of the call, `shown` the digest of all that the people are asked. `decision` is the id of the decision that
+    asked. `values` are the digests that the scope `destination` endorses.
+    """
+
+    id: str
+    call: str
+    shown: str
+    decision: str
+    task: str
+    target: str
+    requester: Requester
+    rule: Rule
+    reasons: tuple[ShownReason, ...]
+    asked: float
+    expires: float
+    policy: tuple[str, str] = ("unknown", "")
+    values: tuple[int, ...] = ()
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(reason.code for reason in self.reasons))
+
+
+class Vote(Struct, frozen=True):
+    """A person's answer to a question. `end_task`: a no that ends the task too."""
+
+    person: Person
+    answer: Literal["approve", "deny"]
+    at: float
+    scopes: tuple[Scope, ...] = ("once",)
+    end_task: bool = False
+
+
+class Approval(Struct, frozen=True):
+    """A question with its votes. `until` is the end of its present state. `calls` are the decision ids that used it."""
+
+    question: Question
+    state: State = "pending"
+    votes: tuple[Vote, ...] = ()
+    granted: float | None = None
+    until: float = 0.0
+    calls: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.question.id
+
+    @property
+    def yes(self) -> tuple[Vote, ...]:
+        return tuple(vote for vote in self.votes if vote.answer == "approve")
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Return the scopes that every approver chose. This call once is always among them."""
+        return tuple(scope for scope in SCOPES if scope == "once" or (self.yes and _is_in_all(scope, self.yes)))
+
+
+def _is_in_all(scope: Scope, votes: tuple[Vote, ...]) -> bool:
+    return all(scope in vote.scopes for vote in votes)

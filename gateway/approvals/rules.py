@@ -1,0 +1,85 @@
+"""Rules on approvers: their merger, and the objections to a person's vote. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.approvals.model import ASSURANCES, SCOPES, Approval, Excluded, Person, Requester, Rule, Vote
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.model.decision import Obligation
+
+OBLIGATION: Final = "require_approvers"
+_ALL_EXCLUDED: Final[tuple[Excluded, ...]] = ("requester", "user", "delegates")
+
+
+def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
+    """Return the rule of all `require_approvers` obligations together, which is at least as strict as each.
+
+    `seconds` is the configured time for an answer, which a policy can only shorten. Without an obligation one person other than the
+    requester, its user and its delegates may approve the call once.
+    """
+    found = [cast("dict[str, Any]", item.properties) for item in obligations if item.id == OBLIGATION]
+    if not found:
+        return Rule(seconds=seconds)
+    excluded = {name for item in found for name in item.get("exclude", _ALL_EXCLUDED)} | {"requester"}
+    return Rule(
+        count=max(item["count"] for item in found),
+        groups=tuple(sorted({item["group"] for item in found if "group" in item})),
+        exclude=tuple(name for name in _ALL_EXCLUDED if name in excluded),
+        assurance=max((item.get("assurance", ASSURANCES[0]) for item in found), key=ASSURANCES.index),
+        seconds=min(seconds, *(float(item.get("expires_seconds", seconds)) for item in found)),
+        scopes=tuple(
+            scope for scope in SCOPES if scope == "once" or all(scope in item.get("scopes", ()) for item in found)
+        ),
+    )
+
+
+def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
+    """Return the reason for which a person's vote does not count, `None` if it counts. An excluded person may still say no."""
+    rule, person = approval.question.rule, vote.person
+    if vote.answer == "approve" and _name(person.id) in _excluded_names(rule, approval.question.requester):
+        return _EXCLUDED
+    if any(_name(earlier.person.id) == _name(person.id) for earlier in approval.votes):
+        return _TWICE
+    if missing := [group for group in rule.groups if group not in person.groups]:
+        return Reason("vote/group", f"Approvers of this call are in the group {missing[0]!r}.", "Ask one of them.")
+    if ASSURANCES.index(person.assurance) < ASSURANCES.index(rule.assurance):
+        return Reason(
+            "vote/assurance",
+            f"This call needs the assurance {rule.assurance!r}, and you have {person.assurance!r}.",
+            "Answer over a stronger channel.",
+        )
+    if vote.answer == "approve" and not set(vote.scopes) <= set(rule.scopes):
+        return Reason("vote/scope", f"The policy allows these scopes: {', '.join(rule.scopes)}.", "Choose one of them.")
+    return None
+
+
+def may_vote(approval: Approval, person: Person) -> bool:
+    """Return whether a person's yes would count."""
+    return object_to_vote(approval, Vote(person, "approve", 0.0)) is None
+
+
+def _excluded_names(rule: Rule, requester: Requester) -> frozenset[str]:
+    """Return the names that may not vote. The same name at another issuer counts as the same person."""
+    names = {_name(requester.id)} if "requester" in rule.exclude else set[str]()
+    if "user" in rule.exclude and requester.user is not None:
+        names.add(_name(requester.user))
+    if "delegates" in rule.exclude:
+        names.update(map(_name, requester.delegates))
+    return frozenset(names)
+
+
+def _name(identifier: str) -> str:
+    return identifier.strip().casefold()
+
+
+_EXCLUDED: Final = Reason(
+    "vote/excluded",
+    "The caller, its user and its delegates cannot approve this call.",
+    "Ask another approver.",
+)
+_TWICE: Final = Reason("vote/twice", "You have answered this question already.", "Ask another approver.")

@@ -1,0 +1,61 @@
+"""The gateway's own `requestState`: `oga1.` and a sealed ticket of a waiting caller (MCP 2026-07-28, multi round-trip requests).
+
+A client may change, keep or lend a state. So the ticket is sealed with AES-256-GCM (NIST SP 800-38D) and names its caller and call.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
+
+PREFIX: Final = "oga1."
+_NONCE: Final = 12
+_LONGEST: Final = 2**20
+"""Characters of a state that is opened."""
+
+
+class Ticket(Struct, frozen=True):
+    """Contents of a state. `round` counts the answers that asked the client to wait. `state` and `responses` are the upstream's
+    own, for the upstream, as the first request had them."""
+
+    approval: str
+    call: str
+    principal: str
+    round: int
+    expires: float
+    state: str | None = None
+    responses: dict[str, Any] | None = None
+
+
+class TicketSeal:
+    """Seals and opens tickets. `key` has 32 bytes; `nonce` returns that many fresh random bytes."""
+
+    def __init__(self, key: bytes, nonce: Any) -> None:
+        self._cipher = AESGCM(key)
+        self._nonce = nonce
+
+    def seal(self, ticket: Ticket) -> str:
+        """Return the state that the client gets."""
+        nonce = self._nonce(_NONCE)
+        sealed = self._cipher.encrypt(nonce, msgspec.json.encode(ticket), PREFIX.encode("ascii"))
+        return PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode("ascii").rstrip("=")
+
+    def open(self, state: str, principal: str, now: float) -> Ticket | None:
+        """Return the ticket, `None` if this gateway did not give it to this caller, or if its time is over."""
+        if not state.startswith(PREFIX) or len(state) > _LONGEST:
+            return None
+        text = state.removeprefix(PREFIX)
+        try:
+            data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            ticket = msgspec.json.decode(
+                self._cipher.decrypt(data[:_NONCE], data[_NONCE:], PREFIX.encode("ascii")), type=Ticket
+            )
+        except (binascii.Error, InvalidTag, ValueError, msgspec.MsgspecError):
+            return None
+        return ticket if ticket.principal == principal and now < ticket.expires else None

@@ -1,0 +1,113 @@
+"""States of an approval. Pure: each function returns the next value and changes nothing.
+
+pending ── yes of enough people ──▶ granted ── its call, decided again: allow ──▶ used
+   │ one no ─▶ denied                  │ policy: deny ─▶ void · policy: further reasons ─▶ superseded
+   │ time over ─▶ expired              │ time over ─▶ lapsed
+   └ task ended ─▶ withdrawn           └ task ended ─▶ withdrawn
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from msgspec import structs
+
+from gateway.approvals.model import OPEN, Approval, Question, State, Vote
+from gateway.approvals.rules import object_to_vote
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.model.wire import JsonObject
+
+End = Literal["withdrawn", "void", "superseded"]
+
+
+def ask(question: Question) -> Approval:
+    """Return the approval of a new question."""
+    return Approval(question, until=question.expires)
+
+
+def count_vote(approval: Approval, vote: Vote, shown: str, *, grant: float, remember: float) -> Approval | Reason:
+    """Return the approval with a vote, or the reason for which the vote does not count.
+
+    `shown` is the digest that the person saw. `grant` is the time in seconds that the call has to come after the approval.
+    `remember` is the time in seconds for which a no answers the same call.
+    """
+    if approval.state != "pending" or vote.at >= approval.until:
+        return Reason(
+            "vote/closed", f"This question is {end_of_time(approval, vote.at).state} already.", "Nothing is left to do."
+        )
+    if shown != approval.question.shown:
+        return Reason("vote/changed", "The question is not the one that you were shown.", "Look at it again.")
+    if (objection := object_to_vote(approval, vote)) is not None:
+        return objection
+    votes = (*approval.votes, vote)
+    if vote.answer == "deny":
+        return structs.replace(approval, votes=votes, state="denied", until=vote.at + remember)
+    counted = structs.replace(approval, votes=votes)
+    if len(counted.yes) < approval.question.rule.count:
+        return counted
+    return structs.replace(counted, state="granted", granted=vote.at, until=vote.at + grant)
+
+
+def end_of_time(approval: Approval, now: float) -> Approval:
+    """Return the approval as it is at `now`: its time may be over."""
+    if approval.state not in OPEN or now < approval.until:
+        return approval
+    state: State = "expired" if approval.state == "pending" else "lapsed"
+    return structs.replace(approval, state=state)
+
+
+def end(approval: Approval, state: End, now: float) -> Approval:
+    """Return an open approval as ended for another cause than time."""
+    return structs.replace(approval, state=state, until=now) if approval.state in OPEN else approval
+
+
+def use(approval: Approval, decision: str) -> Approval:
+    """Return the approval as used by a call that the policy allowed."""
+    return structs.replace(approval, state="used", calls=(*approval.calls, decision))
+
+
+_BY_STATE: Final[dict[State, Reason]] = {
+    "pending": Reason(
+        "approval/pending",
+        "A person was asked to approve this call and has not answered yet.",
+        "Repeat the same call with the same arguments later: it passes once after the approval.",
+    ),
+    "denied": Reason("approval/denied", "A person refused this call.", "Do not repeat it. Ask your user how to go on."),
+    "expired": Reason(
+        "approval/expired",
+        "Nobody answered in time whether this call may pass. No person refused it.",
+        "Repeat the call to ask again.",
+    ),
+    "withdrawn": Reason(
+        "approval/withdrawn",
+        "The question about this call was withdrawn, since its task or its tool's definition ended or changed.",
+        "Start over in a new task.",
+    ),
+}
+
+
+def reason_of(approval: Approval) -> Reason:
+    """Return the reason that a waiting caller is told in this state."""
+    return _BY_STATE.get(approval.state, _BY_STATE["pending"])
+
+
+def fact_of(approval: Approval, granted: str) -> JsonObject:
+    """Return the approval as the policy reads it (`context.approval`). `granted` is its time in RFC 3339."""
+    return {
+        "id": approval.id,
+        "digest": approval.question.shown,
+        "approvers": [
+            {
+                "id": vote.person.id,
+                "issuer": vote.person.issuer,
+                "groups": vote.person.groups,
+                "assurance": vote.person.assurance,
+            }
+            for vote in approval.yes
+        ],
+        "granted": granted,
+        "scopes": approval.scopes,
+        "answers": approval.question.codes,
+    }

@@ -1,0 +1,104 @@
+"""Decisions that people take part in: a call is decided, put to a person, held, and decided again when the person has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from msgspec import Struct, structs
+
+from gateway.approvals.model import Approval
+from gateway.model.decision import Decision, Refusal
+from gateway.protocol.classify import state_of
+from gateway.steps.asking import ask_people, digest_case
+from gateway.steps.case import Case
+from gateway.steps.deciding import decide, denied
+from gateway.steps.visit import Gateway, Visit
+from gateway.steps.waiting import may_be_told_to_wait, opens_addresses, refuse_waiting, tell_to_wait
+
+if TYPE_CHECKING:
+    from gateway.protocol.replies import Reply
+    from gateway.steps.people import People
+    from gateway.steps.tickets import Resumed
+
+Prepare: TypeAlias = Callable[[Visit], "Case | Refusal"]
+
+_SETTLED: Final = frozenset({"granted", "used"})
+
+
+class Passed(Struct, frozen=True):
+    """A call that the policy allowed, under the visit that its record names."""
+
+    visit: Visit
+    case: Case
+    decision: Decision
+
+
+async def decide_with_people(
+    gateway: Gateway, visit: Visit, prepare: Prepare, resumed: Resumed | None = None
+) -> Passed | Refusal | Reply:
+    """Return an allowed call, its refusal, or the answer that asks its client to come again.
+
+    `prepare` reads the call anew for each decision: while the request was held, its task or its tool may have changed. `resumed` is the
+    ticket of an earlier request for the same call.
+    """
+    people = gateway.people
+    until = gateway.monotonic() + (0.0 if people is None else people.desk.times.hold)
+    while True:
+        case = prepare(visit)
+        if isinstance(case, Refusal):
+            return case
+        approval = None if people is None else _find(gateway, people, case)
+        if approval is None or approval.state in _SETTLED:
+            outcome = await _decide_once(gateway, visit, case, approval)
+            if not isinstance(outcome, Approval):
+                return outcome
+            approval = outcome
+        assert people is not None  # noqa: S101 - without people there is no approval
+        answer = await _hold(people, case, approval, until - gateway.monotonic(), resumed)
+        if answer is not None:
+            return answer
+        visit = structs.replace(visit, id=gateway.new_id(), arrived=gateway.clock())
+
+
+async def _hold(
+    people: People, case: Case, approval: Approval, seconds: float, resumed: Resumed | None
+) -> Refusal | Reply | None:
+    """Hold a call until its question is answered. Returns the answer of the client, `None` if the call is decided again."""
+    ticket = None if resumed is None else resumed.ticket
+    if resumed is not None and resumed.is_declined and approval.state == "pending":
+        await people.desk.end(approval.id, "withdrawn", "declined")
+        return refuse_waiting(structs.replace(approval, state="withdrawn"))
+    current = approval
+    opens_page = ticket is None and opens_addresses(case.message) and may_be_told_to_wait(case.message)
+    if approval.state == "pending" and seconds > 0 and not opens_page:
+        with people.holds.enter(case.request.principal.key) as may_wait:
+            current = await people.desk.wait(approval.id, seconds) if may_wait else approval
+    if current is None or current.state not in {"pending", "denied", "expired"}:
+        return None
+    if current.state == "pending":
+        return tell_to_wait(people, case, current, ticket) or refuse_waiting(current)
+    people.desk.note_told(current)
+    return refuse_waiting(current)
+
+
+def _find(gateway: Gateway, people: People, case: Case) -> Approval | None:
+    """Return the approval that answers a call. A later round of an upstream's exchange has that of the first."""
+    principal = case.request.principal
+    if not people.desk.has_questions(principal.key):
+        return None
+    state, earlier = state_of(case.message), None
+    if state is not None:
+        earlier = gateway.ownership.past_call(case.call.target.upstream, state, principal)
+    return people.desk.find(digest_case(case), None if earlier is None else earlier.call)
+
+
+async def _decide_once(
+    gateway: Gateway, visit: Visit, case: Case, approval: Approval | None
+) -> Passed | Refusal | Approval:
+    ruling = await decide(gateway, visit, case, approval)
+    if ruling.decision.allowed:
+        return Passed(visit, case, ruling.decision)
+    if ruling.decision.effect == "ask":
+        return await ask_people(gateway, visit, case, ruling)
+    return denied(ruling.decision)

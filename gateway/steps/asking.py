@@ -1,0 +1,135 @@
+"""A question to people about a held call: its description, its rule, and the digests that bind the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from gateway.approvals.digest import digest_call, digest_question
+from gateway.approvals.model import Approval, Question, Requester, ShownReason
+from gateway.approvals.rules import merge_rules
+from gateway.model.decision import Reason, Refusal
+from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.replies import printable
+from gateway.steps.known_credentials import known_to
+
+if TYPE_CHECKING:
+    from gateway.model.caller import Principal
+    from gateway.model.facts import CredentialFact
+    from gateway.model.wire import JsonObject
+    from gateway.steps.case import Case
+    from gateway.steps.deciding import Ruling
+    from gateway.steps.people import People
+    from gateway.steps.visit import Gateway, Visit
+
+_CREDENTIALS: Final = 64
+
+
+def digest_case(case: Case) -> str:
+    """Return the digest by which a retry finds the approval of its call."""
+    handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
+    return digest_call(case.request.principal.key, case.task.id, case.call, handles)
+
+
+async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
+    """Put a held call to people, or refuse it: without a desk, or with too many questions.
+
+    Raises `JournalError` and `ApprovalStoreError`.
+    """
+    people = gateway.people
+    if people is None:
+        return _refuse(ruling, _UNAVAILABLE)
+    description = _describe(gateway, visit, people, case, ruling)
+    question = _question(gateway, visit, people, case, ruling)
+    question = structs.replace(question, shown=digest_question(question, description))
+    approval = await people.desk.ask(question, description)
+    return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
+
+
+def _refuse(ruling: Ruling, reason: Reason) -> Refusal:
+    decision = structs.replace(ruling.decision, reasons=(*ruling.decision.reasons, reason))
+    return Refusal(200, reason, REFUSED, decision=decision)
+
+
+def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling: Ruling) -> Question:
+    decision, now = ruling.decision, people.desk.now()
+    rule = merge_rules(decision.obligations, seconds=people.desk.times.pending)
+    ungrounded = ruling.facts.ungrounded or ()
+    values = {digest for pointer in ungrounded for digest in ruling.content.authority.get(pointer, ())}
+    return Question(
+        id=gateway.new_id(),
+        call=digest_case(case),
+        shown="",
+        decision=visit.id,
+        task=case.task.id,
+        target=case.call.target.id,
+        requester=_requester(case.request.principal),
+        rule=rule,
+        reasons=tuple(
+            ShownReason(item.code, item.message, item.remedy, item.facts, dict(item.limits))
+            for item in decision.reasons
+        ),
+        asked=now,
+        expires=now + rule.seconds,
+        policy=(decision.policy.name, decision.policy.revision),
+        values=tuple(sorted(values)),
+    )
+
+
+def _requester(principal: Principal) -> Requester:
+    return Requester(
+        principal.key,
+        principal.id,
+        principal.issuer,
+        None if principal.user is None else principal.user.id,
+        tuple(actor.id for actor in principal.delegation),
+    )
+
+
+def _describe(gateway: Gateway, visit: Visit, people: People, case: Case, ruling: Ruling) -> JsonObject:
+    """Return the description of a call for people: without credentials, and with each part's source told apart."""
+    call, target, facts = case.call, case.call.target, ruling.facts
+    known = known_to(gateway, case.request.principal.key, case.task, ruling.content.sightings)
+    shown = people.describe(call, facts, known, case.exposed)
+    labels = target.labels
+    return {
+        "action": call.action,
+        "target": printable(target.id),
+        "audience": target.audience,
+        "labels": {
+            "effect": labels.effect.value,
+            "egress": labels.egress,
+            "sensitivity": labels.sensitivity.value,
+            "trust": target.trust,
+            "environment": target.environment,
+            "tenant": target.tenant,
+            "pin": None if target.pin is None else target.pin.value,
+        },
+        "arguments": shown,
+        "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
+        "ungrounded": {
+            pointer: gateway.history.sources(case.task, ruling.content.authority.get(pointer, frozenset()))
+            for pointer in facts.ungrounded or ()
+        },
+        "task": {"id": case.task.id, "kind": case.task.kind, "risk": case.task.risk},
+        "client": None if case.message.client_name is None else printable(case.message.client_name),
+        "arrived": visit.arrived,
+    }
+
+
+def _describe_credential(fact: CredentialFact) -> dict[str, Any]:
+    return {
+        "pointer": printable(fact.sighting.pointer),
+        "detector": fact.sighting.detector,
+        "fingerprint": fact.sighting.fingerprint,
+        "origin": fact.origin,
+        "audience": fact.origin_audience,
+    }
+
+
+_UNAVAILABLE: Final = Reason(
+    "approval/unavailable",
+    "This call needs a person's approval, and this gateway has nobody to ask.",
+    "Have the operator configure `approvals`, or grant the call without approval.",
+)

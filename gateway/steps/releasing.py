@@ -1,0 +1,81 @@
+"""The release of an approved call: one call claims the approval, and the record of its decision uses it or ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.approvals.model import Approval
+from gateway.approvals.state import fact_of
+from gateway.errors import ApprovalStoreError, HistoryError, JournalError
+from gateway.policy.document import timestamp
+from gateway.steps.recording import append_or_log
+
+if TYPE_CHECKING:
+    from gateway.model.decision import Decision
+    from gateway.model.task import Task
+    from gateway.model.wire import JsonObject
+    from gateway.steps.visit import Gateway
+
+log = structlog.get_logger("gateway.releasing")
+
+
+def claim(gateway: Gateway, approval: Approval | None) -> Approval | None:
+    """Return the approval if this call has it now; `None` without one, or if an equal call was faster."""
+    if approval is None or gateway.people is None or not gateway.people.desk.claim(approval.id):
+        return None
+    return approval
+
+
+def describe_approval(approval: Approval | None) -> JsonObject | None:
+    """Return the approval as the policy reads it."""
+    if approval is None or approval.granted is None:
+        return None
+    return fact_of(approval, timestamp(approval.granted))
+
+
+def give_back(gateway: Gateway, approval: Approval | None) -> None:
+    """Let another call have an approval: this one was not decided, or not recorded."""
+    if approval is not None and gateway.people is not None:
+        gateway.people.desk.give_back(approval.id)
+
+
+async def settle_release(
+    gateway: Gateway, decision_id: str, task: Task, decision: Decision, approval: Approval | None
+) -> None:
+    """Use an approval after the record has the decision of its call, or end it if the policy does not let the call pass."""
+    if approval is None or gateway.people is None:
+        return
+    desk = gateway.people.desk
+    try:
+        if decision.allowed:
+            is_first = approval.state == "granted"
+            await desk.use(approval.id, decision_id)
+            if is_first:
+                await _endorse(gateway, task, approval)
+        elif decision.undecided:
+            desk.give_back(approval.id)
+        elif decision.effect == "ask":
+            await desk.end(approval.id, "superseded", "further-reasons")
+        else:
+            await desk.end(approval.id, "void", decision.reasons[0].code)
+    except (ApprovalStoreError, JournalError) as error:
+        # The journal has the use of the approval, so a restart cannot use it again.
+        log.exception("approval.unsaved", id=approval.id, problem=error.message)
+
+
+async def _endorse(gateway: Gateway, task: Task, approval: Approval) -> None:
+    """Note in the task's history that an approval was used, and which values and limits it covers from now on."""
+    question, scopes = approval.question, approval.scopes
+    values = frozenset(question.values) if "destination" in scopes else frozenset[int]()
+    limits: dict[str, int] = {}
+    if "limit" in scopes:
+        for reason in question.reasons:
+            limits.update(reason.limits)
+    try:
+        entry = gateway.history.endorse(task, values, limits)
+    except HistoryError as error:
+        log.warning("approval.not-endorsed", id=approval.id, problem=error.message)
+        return
+    await append_or_log(gateway, "task", entry)
