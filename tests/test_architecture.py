@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
-PHASES = {"binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
+PHASES = {"approvals", "binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
 VOCABULARY = {
     "background",
     "loop_turns",
@@ -48,6 +48,12 @@ PURE = (
     "gateway.model.shingles",
     "gateway.model.task",
     "gateway.model.wire",
+    "gateway.approvals.digest",
+    "gateway.approvals.events",
+    "gateway.approvals.index",
+    "gateway.approvals.model",
+    "gateway.approvals.rules",
+    "gateway.approvals.state",
     "gateway.config.problems",
     "gateway.errors",
     "gateway.binding.sessions",

@@ -94,13 +94,13 @@ class Desk:
         return None if found is None or found.id in self._claimed else found
 
     async def ask(self, question: Question, description: Mapping[str, Any]) -> Approval | Reason:
-        """Put a question to people, or join the pending one about the same call. Refuse a caller with too many questions.
+        """Put a question to people, or join the one about the same call that waits or got a no. Refuse too many questions.
 
         Raises `JournalError` and `ApprovalStoreError`: then there is no question.
         """
         async with self._asking:
             known = self._index.answering(question.call, self.now())
-            if known is not None and known.state == "pending":
+            if known is not None and known.state in {"pending", "denied"}:
                 return known
             if (refusal := self._index.object_to_question(question)) is not None:
                 return refusal

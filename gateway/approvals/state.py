@@ -97,7 +97,7 @@ def fact_of(approval: Approval, granted: str) -> JsonObject:
     """Return the approval as the policy reads it (`context.approval`). `granted` is its time in RFC 3339."""
     return {
         "id": approval.id,
-        "digest": approval.question.shown,
+        "digest": approval.question.call,
         "approvers": [
             {
                 "id": vote.person.id,
