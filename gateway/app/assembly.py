@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from gateway.app import content, events, memory
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
-from gateway.app.people import build_desk, build_people, keep_time
+from gateway.app.people import build_desk, build_people, keep_time, open_desk
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -74,6 +74,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         stack.push_async_callback(write_down)
         if desk is not None:
             keep_time(stack, desk)
+            await open_desk(stack, configuration, desk, history, journal)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))

@@ -12,8 +12,12 @@ import structlog
 
 from gateway.app.content import held_credentials
 from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.model import Person
+from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
+from gateway.approvals.socket import Accounts, DeskSocket, own_uid
 from gateway.background import Job
+from gateway.config.approvals import ApprovalSettings
 from gateway.errors import GatewayError
 from gateway.journal.redaction import recorded
 from gateway.steps.people import People
@@ -21,6 +25,7 @@ from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gateway.config import Configuration
     from gateway.history import History
@@ -56,6 +61,33 @@ def build_people(
         return None
     tickets = TicketSeal(subkey(keys.sessions, "approvals"), os.urandom)
     return People(desk, tickets, f"{configuration.base_url}/approvals", _describer(journal, spots))
+
+
+async def open_desk(
+    stack: AsyncExitStack, configuration: Configuration, desk: Desk, history: History, journal: Journal
+) -> Office:
+    """Let people answer over the Unix socket until the stack ends. Raises `ConfigurationError`."""
+
+    async def end_task(task_id: str) -> bool:
+        kept = history.find(task_id)
+        if kept is None or kept.status(desk.now()) != "open":
+            return False
+        await journal.append("task", history.end(kept.task, "cancelled"))
+        return True
+
+    office = Office(desk, end_task)
+    settings = configuration.approvals or ApprovalSettings()
+    people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in settings.peers}
+    is_development = any(identity.kind == "development" for identity in configuration.identity)
+    accounts = Accounts(people, own_uid(), is_development)
+    await DeskSocket(socket_path(configuration), office, accounts).start(stack)
+    return office
+
+
+def socket_path(configuration: Configuration) -> Path:
+    """Return the path of the socket of `opagate approvals`."""
+    given = None if configuration.approvals is None else configuration.approvals.socket
+    return given or configuration.state / "approvals.sock"
 
 
 def keep_time(stack: AsyncExitStack, desk: Desk) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import add, can, catalogue, check, explain, init, journal, policy, replay, serve, token, up
+from gateway.cli import add, approvals, can, catalogue, check, explain, init, journal, policy, replay, serve, token, up
 from gateway.cli.help import Program
 from gateway.cli.running import run
 
@@ -44,6 +44,7 @@ app.command("replay", rich_help_panel=_OPERATE, epilog="Example: opagate replay 
 app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain 5f0c1d2e3a4b5c6d7e8f9a0b")(
     explain.explain
 )
+app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

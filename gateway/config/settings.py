@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.approvals import ApprovalSettings
 from gateway.config.formats import Domain, HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.values import (
@@ -369,42 +370,6 @@ class Limits(Settings):
         " the gateway listens no more.",
     )
     drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after that.")
-
-
-class PeerSettings(Settings):
-    """A person with an account on this machine, who answers over the Unix socket."""
-
-    uid: Annotated[int, Field(strict=True, ge=0)] = Field(description="The number of the account.")
-    id: Text = Field(
-        description="The person, as the identity provider names users: nobody approves a call of their own."
-    )
-    issuer: Text = Field(default="local", description="Who vouches for that name.")
-    groups: tuple[Text, ...] = Field(default=(), description="Groups of approvers that the person is in.")
-
-
-class ApprovalSettings(Settings):
-    """Calls that a person has to approve: how long they wait, and who answers."""
-
-    pending: Duration = Field(
-        default=timedelta(minutes=15), description="For people to answer. A policy can shorten it."
-    )
-    grant: Duration = Field(default=timedelta(minutes=5), description="For the approved call to come again.")
-    hold: Duration = Field(
-        default=timedelta(seconds=25),
-        description="How long one request waits for an answer before it is told to come again.",
-    )
-    socket: FilePath | None = Field(
-        default=None, description="Unix socket of `opagate approvals`; by default `<state>/approvals.sock`."
-    )
-    peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
-
-    @field_validator("peers")
-    @classmethod
-    def _one_each(cls, value: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
-        uids = [peer.uid for peer in value]
-        if twice := [uid for uid in uids if uids.count(uid) > 1]:
-            raise ValueError(f"the account {twice[0]} is given twice; keep one of the two")
-        return value
 
 
 class KeySettings(Settings):

@@ -1,0 +1,80 @@
+"""The verbs of the desk for verified people: list, show, vote. The socket and the HTTP API both speak through them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.approvals.model import SCOPES, Approval, Person, Scope, Vote
+from gateway.approvals.rendering import describe, summarize
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.approvals.desk import Desk
+
+
+class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person's answer, as it comes from outside. `shown` is the digest of the question that the person saw."""
+
+    answer: str
+    shown: str
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["once"])
+    end_task: bool = False
+
+
+class Office:
+    """`end_task` ends the task with an id, and returns whether there was one to end."""
+
+    def __init__(self, desk: Desk, end_task: Callable[[str], Awaitable[bool]]) -> None:
+        self.desk = desk
+        self._end_task = end_task
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return the open questions and approvals, the oldest first."""
+        return [summarize(approval) for approval in self.desk.list_open()]
+
+    async def show(self, identifier: str, person: Person) -> dict[str, Any] | Reason:
+        """Return all that a person has to see of a question. Raises `ApprovalStoreError`."""
+        approval = self.desk.get(identifier)
+        if approval is None:
+            return NO_SUCH
+        return describe(approval, await self.desk.describe(identifier), person)
+
+    async def vote(self, identifier: str, person: Person, answer: Answer) -> dict[str, Any] | Reason:
+        """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""
+        if answer.answer not in {"approve", "deny"}:
+            return Reason("vote/invalid", "An answer is approve or deny.", "Write one of the two.")
+        scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in answer.scopes or scope == "once")
+        if not set(answer.scopes) <= set[str](scopes):
+            return Reason("vote/invalid", f"The scopes are {', '.join(SCOPES)}.", "Write some of them.")
+        if answer.answer == "approve" and await self.desk.describe(identifier) is None:
+            return NO_SUCH
+        counted = await self.desk.vote(identifier, self._vote(person, answer, scopes), answer.shown)
+        if isinstance(counted, Reason):
+            return counted
+        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
+        return {**summarize(counted), "task_ended": ended}
+
+    def _vote(self, person: Person, answer: Answer, scopes: tuple[Scope, ...]) -> Vote:
+        is_yes = answer.answer == "approve"
+        return Vote(
+            person,
+            "approve" if is_yes else "deny",
+            self.desk.now(),
+            scopes if is_yes else ("once",),
+            answer.end_task and not is_yes,
+        )
+
+    def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Have `tell` called with the summary of each changed question. Returns the end of it."""
+
+        def told(approval: Approval) -> None:
+            tell(summarize(approval))
+
+        return self.desk.watch(told)
+
+
+NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")

@@ -1,0 +1,81 @@
+"""Questions as documents for people's programs: the command line, the API, pages. Pure.
+
+Each document tells apart the words of the agent (`said_by_agent`), and the knowledge of the gateway (all else).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway.approvals.digest import code_of
+from gateway.approvals.rules import may_vote
+from gateway.approvals.suggestions import suggest_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.approvals.model import Approval, Person
+
+
+def summarize(approval: Approval) -> dict[str, Any]:
+    """Return one line of a list of questions."""
+    question = approval.question
+    return {
+        "id": approval.id,
+        "code": code_of(question),
+        "state": approval.state,
+        "target": question.target,
+        "agent": question.requester.id,
+        "user": question.requester.user,
+        "reasons": list(question.codes),
+        "asked": _time(question.asked),
+        "expires": _time(approval.until),
+        "votes": f"{len(approval.yes)} of {question.rule.count}",
+    }
+
+
+def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person) -> dict[str, Any]:
+    """Return all that a person has to see before a vote. Without a description nobody can approve."""
+    question = approval.question
+    shown = dict(description or {})
+    said = {
+        "arguments": shown.pop("arguments", None),
+        "goal": shown.pop("goal", None),
+        "client": shown.pop("client", None),
+    }
+    return {
+        **summarize(approval),
+        "shown": question.shown,
+        "call": shown,
+        "said_by_agent": said,
+        "is_whole": _is_whole(said["arguments"]),
+        "reasons": [
+            {"code": item.code, "message": item.message, "facts": list(item.facts), "limits": item.limits}
+            for item in question.reasons
+        ],
+        "rule": {
+            "count": question.rule.count,
+            "groups": list(question.rule.groups),
+            "exclude": list(question.rule.exclude),
+            "assurance": question.rule.assurance,
+            "scopes": list(question.rule.scopes),
+        },
+        "votes_by": [{"id": vote.person.id, "answer": vote.answer, "at": _time(vote.at)} for vote in approval.votes],
+        "may_approve": description is not None and may_vote(approval, person),
+        "instead": [
+            {"code": one.code, "where": one.where, "yaml": one.yaml} for one in suggest_settings(question, shown | said)
+        ],
+        "decision": question.decision,
+        "task": question.task,
+    }
+
+
+def _is_whole(arguments: Any) -> bool:
+    """Return whether the arguments are shown whole: they are neither too large nor hold a credential in several parts."""
+    return isinstance(arguments, dict) and "value" in arguments
+
+
+def _time(seconds: float) -> str:
+    """Return a time in RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

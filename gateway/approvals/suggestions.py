@@ -1,0 +1,77 @@
+"""Lines of YAML that would have made a question unnecessary. Pure.
+
+The desk has no "always": a question that recurs becomes a grant, a directory entry or a part of a contract, by the owner of that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from gateway.approvals.model import Question, ShownReason
+
+_MOST: Final = 8
+
+
+class Suggestion(NamedTuple):
+    """A setting, and the file that it belongs into."""
+
+    code: str
+    where: str
+    yaml: str
+
+
+def suggest_settings(question: Question, description: Mapping[str, Any]) -> list[Suggestion]:
+    """Return the settings that would have ended the reasons of a question, as far as there are any."""
+    found = [one for reason in question.reasons for one in _settings(question, reason, description)]
+    return list(dict.fromkeys(found))[:_MOST]
+
+
+def _settings(question: Question, reason: ShownReason, description: Mapping[str, Any]) -> Iterator[Suggestion]:
+    upstream, _, tool = question.target.partition("/")
+    if reason.code == "approval/grant":
+        yield Suggestion(
+            reason.code,
+            "the grants file",
+            f"upstreams: {{{upstream}: [{{tools: [{_quoted(tool)}], approval: false}}]}}",
+        )
+    elif reason.code == "approval/effect":
+        effect = description.get("labels", {}).get("effect", "destructive")
+        yield Suggestion(
+            reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quoted(question.target)}]}}"
+        )
+    elif reason.code == "toxic-flow/ungrounded":
+        for value in _values(reason, description):
+            yield Suggestion(reason.code, "gateway.yaml", f"directory: {{entries: [{_quoted(value)}]}}")
+    elif reason.code == "credential-chain/presentation":
+        for credential in description.get("credentials", ()):
+            source = credential.get("audience")
+            if source is not None and source != description.get("audience"):
+                flow = f"{{from: {_quoted(source)}, to: {_quoted(str(description.get('audience')))}}}"
+                yield Suggestion(reason.code, "the contract of the task", f"credential_flows: [{flow}]")
+    for name, number in reason.limits.items():
+        yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
+
+
+def _values(reason: ShownReason, description: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts at the arguments that a reason names."""
+    arguments = description.get("arguments", {}).get("value")
+    for fact in reason.facts:
+        value: Any = arguments
+        for part in fact.removeprefix("/arguments/").split("/"):
+            value = _member(value, part.replace("~1", "/").replace("~0", "~"))
+        items = cast("list[Any]", value) if isinstance(value, list) else [value]
+        yield from (item for item in items if isinstance(item, str))
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get(name)
+    if isinstance(value, list) and name.isascii() and name.isdecimal() and int(name) < len(cast("list[Any]", value)):
+        return cast("list[Any]", value)[int(name)]
+    return None
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

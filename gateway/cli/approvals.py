@@ -1,0 +1,229 @@
+"""`opagate approvals`: the questions about held calls, and people's answers to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from gateway.cli.desk_client import DeskClient
+
+app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first characters of its id.")]
+SocketOption = Annotated[
+    Path | None, typer.Option("--socket", metavar="PATH", help="The desk's socket, in the place of the configured one.")
+]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="PERSON", help="Who speaks: with a development identity only.")
+]
+GroupOption = Annotated[
+    list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of that person, with --as.")
+]
+ScopeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        metavar="SCOPE",
+        help="What the yes covers beside this call: `destination` (its shown values, for the task) or `limit` (its numbers).",
+    ),
+]
+
+
+@app.command("list", epilog="Example: opagate approvals list")
+def list_questions(
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the calls that wait for a person, the oldest first."""
+    with _desk(socket, speaks_as, None, config) as desk:
+        found: list[dict[str, Any]] = desk.ask("list")
+    if as_json:
+        emit(found)
+        return
+    if not found:
+        note("no call waits for a person")
+        return
+    listed = table("id", "code", "state", "call", "agent", "for", "reasons", "expires", "votes")
+    for one in found:
+        reasons = ", ".join(one["reasons"])
+        cells = (one["target"], one["agent"], one["user"] or "-", reasons, one["expires"], one["votes"])
+        listed.add_row(one["id"][:_SHORT], one["code"], one["state"], *map(plain, cells))
+    show(listed)
+
+
+@app.command("show", epilog="Example: opagate approvals show 5f0c1d2e")
+def show_question(
+    question: IdArgument,
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    group: GroupOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
+    with _desk(socket, speaks_as, group, config) as desk:
+        found = desk.ask("show", id=_whole_id(desk, question))
+    if as_json:
+        emit(found)
+    else:
+        _print_question(found)
+
+
+@app.command("approve", epilog="Example: opagate approvals approve 5f0c1d2e --scope destination")
+def approve(
+    question: IdArgument,
+    scope: ScopeOption = None,
+    code: Annotated[
+        str | None, typer.Option("--code", metavar="CODE", help="The four letters that you were shown, to be sure.")
+    ] = None,
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    group: GroupOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve a call: it passes once, if it comes again and the policy still allows it."""
+    with _desk(socket, speaks_as, group, config) as desk:
+        found = desk.ask("show", id=_whole_id(desk, question))
+        if code is not None and code.upper() != found["code"]:
+            raise typer.BadParameter(f"the question has the code {found['code']}", param_hint="--code")
+        if not as_json:
+            _print_question(found)
+        vote = {"answer": "approve", "shown": found["shown"], "scopes": ["once", *(scope or ())]}
+        counted_vote = desk.ask("vote", id=found["id"], vote=vote)
+    _print_vote(counted_vote, as_json=as_json)
+
+
+@app.command("deny", epilog="Example: opagate approvals deny 5f0c1d2e --end-task")
+def deny(
+    question: IdArgument,
+    end_task: Annotated[bool, typer.Option("--end-task", help="End the task of the call too.")] = False,
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    group: GroupOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a call. One no is enough."""
+    with _desk(socket, speaks_as, group, config) as desk:
+        found = desk.ask("show", id=_whole_id(desk, question))
+        vote = {"answer": "deny", "shown": found["shown"], "end_task": end_task}
+        counted_vote = desk.ask("vote", id=found["id"], vote=vote)
+    _print_vote(counted_vote, as_json=as_json)
+
+
+@app.command("watch", epilog="Example: opagate approvals watch")
+def watch(
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print each question as it comes and changes, until you press Ctrl-C."""
+    with _desk(socket, speaks_as, None, config) as desk:
+        for one in desk.watch():
+            if as_json:
+                typer.echo(json.dumps(one))
+            else:
+                text = f"{one['state']:<10} {one['code']}  {one['id'][:_SHORT]}  {one['target']}  {', '.join(one['reasons'])}"
+                out.print(plain(text))
+
+
+_SHORT: Final = 8
+
+
+def _desk(
+    socket: Path | None, speaks_as: str | None, groups: list[str] | None, config: Path | None
+) -> AbstractContextManager[DeskClient]:
+    from gateway.app.people import socket_path
+    from gateway.cli.desk_client import connected
+
+    return connected(socket or socket_path(configuration(config)), speaks_as, groups or [])
+
+
+def _whole_id(desk: DeskClient, beginning: str) -> str:
+    """Return the id of the open question that begins so. Raises `typer.BadParameter` if there are several."""
+    found = [one["id"] for one in desk.ask("list") if one["id"].startswith(beginning)]
+    if len(found) > 1:
+        raise typer.BadParameter(f"{counted(len(found), 'question')} begin with {beginning!r}; give more of the id")
+    return found[0] if found else beginning
+
+
+def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        emit(found)
+        return
+    told = {
+        "granted": "approved: the call passes once when it comes again",
+        "pending": f"counted: {found['votes']} approvals",
+        "denied": "refused: the caller is told that a person said no",
+    }
+    ended = "; its task is ended" if found.get("task_ended") else ""
+    out.print(plain(f"{told.get(found['state'], found['state'])}{ended}"))
+
+
+def _print_question(found: dict[str, Any]) -> None:
+    call, rule, said = found["call"], found["rule"], found["said_by_agent"]
+    grid = pairs()
+    user = "" if found["user"] is None else f", for {found['user']}"
+    labels = ", ".join(f"{name} {value}" for name, value in call.get("labels", {}).items() if value is not None)
+    rows = [
+        ("question", f"{found['id']}  code {found['code']}  {found['state']} until {found['expires']}"),
+        ("call", f"{found['target']} ({labels})"),
+        ("agent", f"{found['agent']}{user}, task {found['task']}"),
+    ]
+    for name, value in rows:
+        grid.add_row(name, plain(value))
+    show(grid)
+    out.print(plain("\nsaid by the agent:"), style="bold")
+    if said.get("goal"):
+        out.print(plain(f"  goal: {said['goal']}"))
+    arguments: dict[str, Any] = said.get("arguments") or {}
+    if found["is_whole"]:
+        out.print(plain(_indented(arguments["value"])))
+    else:
+        size, names = arguments.get("bytes"), ", ".join(map(str, arguments.get("names", ())))
+        out.print(plain(f"  the arguments are NOT shown whole: {size} bytes, with the names {names}"))
+    _print_known(found)
+    out.print(plain("\na yes covers:"), style="bold")
+    out.print(plain(f"  {_reach(rule)}"))
+    for one in found["instead"]:
+        out.print(plain(f"\nto be asked no more ({one['code']}), the owner of {one['where']} adds:\n  {one['yaml']}"))
+
+
+def _print_known(found: dict[str, Any]) -> None:
+    out.print(plain("\nknown by the gateway:"), style="bold")
+    for reason in found["reasons"]:
+        out.print(plain(f"  {reason['message']} [{reason['code']}] {', '.join(reason['facts'])}"))
+    for pointer, sources in found["call"].get("ungrounded", {}).items():
+        came = ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
+        out.print(plain(f"  the value at {pointer} came from {came}"))
+    for one in found["call"].get("credentials", ()):
+        came = one["audience"] or one["origin"]
+        out.print(plain(f"  a credential at {one['pointer']}: {one['detector']} {one['fingerprint']}, from {came}"))
+
+
+def _reach(rule: dict[str, Any]) -> str:
+    people = counted(rule["count"], "person")
+    people = people if rule["count"] == 1 else f"{rule['count']} persons"
+    groups = f" of {', '.join(rule['groups'])}" if rule["groups"] else ""
+    more = [scope for scope in rule["scopes"] if scope != "once"]
+    scopes = "this call once" + (f"; with --scope also {' and '.join(more)} for the task" if more else "")
+    return f"{scopes}. Needed: {people}{groups}, at least {rule['assurance']}"
+
+
+def _indented(value: Any) -> str:
+    """Return arguments as JSON in a fixed order. `plain` spells out hidden characters."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,77 @@
+"""The client of the desk's Unix socket, for `opagate approvals`."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.errors import ConfigurationError, GatewayError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SECONDS: Final = 30.0
+"""For the answer to one request."""
+
+
+class DeskRefusal(GatewayError):
+    """The desk refused a request, and says why."""
+
+
+class DeskClient:
+    """One connection to the desk. `speaker` are the fields of a request that say who speaks, for development."""
+
+    def __init__(self, connection: socket.socket, speaker: dict[str, Any]) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+        self._speaker = speaker
+
+    def ask(self, do: str, **fields: Any) -> Any:
+        """Return the answer to a request. Raises `DeskRefusal`."""
+        self._send(do, fields)
+        return self._read()
+
+    def watch(self) -> Iterator[dict[str, Any]]:
+        """Yield each open question, and each change from then on."""
+        self._send("watch", {})
+        self._connection.settimeout(None)
+        while True:
+            yield self._read()
+
+    def _send(self, do: str, fields: dict[str, Any]) -> None:
+        self._connection.sendall(json.dumps({"do": do, **self._speaker, **fields}).encode() + b"\n")
+
+    def _read(self) -> Any:
+        try:
+            line = self._lines.readline()
+        except TimeoutError:
+            raise DeskRefusal("the gateway does not answer", "try again") from None
+        if not line:
+            raise DeskRefusal("the gateway closed the connection", "try again")
+        answer = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            message = error["message"].rstrip(".")
+            raise DeskRefusal(f"{message[:1].lower()}{message[1:]} [{error['code']}]", error["remedy"])
+        return answer["ok"]
+
+
+@contextmanager
+def connected(path: Path, speaks_as: str | None, groups: list[str]) -> Generator[DeskClient]:
+    """Give a connection to the desk. Raises `ConfigurationError` if no gateway listens."""
+    speaker: dict[str, Any] = {} if speaks_as is None else {"speaks_as": speaks_as}
+    if groups:
+        speaker["groups"] = groups
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_SECONDS)
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            raise ConfigurationError(
+                f"no gateway answers at {path}: {error.strerror or error}",
+                "start it with `approvals:` in its configuration, on this machine",
+            ) from error
+        yield DeskClient(connection, speaker)

@@ -1,0 +1,46 @@
+"""The settings of approvals: how long calls wait for people, and who the people are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from gateway.config.values import Duration, FilePath, Settings, Text
+
+
+class PeerSettings(Settings):
+    """A person with an account on this machine, who answers over the Unix socket."""
+
+    uid: Annotated[int, Field(strict=True, ge=0)] = Field(description="The number of the account.")
+    id: Text = Field(
+        description="The person, as the identity provider names users: nobody approves a call of their own."
+    )
+    issuer: Text = Field(default="local", description="Who vouches for that name.")
+    groups: tuple[Text, ...] = Field(default=(), description="Groups of approvers that the person is in.")
+
+
+class ApprovalSettings(Settings):
+    """Calls that a person has to approve: how long they wait, and who answers."""
+
+    pending: Duration = Field(
+        default=timedelta(minutes=15), description="For people to answer. A policy can shorten it."
+    )
+    grant: Duration = Field(default=timedelta(minutes=5), description="For the approved call to come again.")
+    hold: Duration = Field(
+        default=timedelta(seconds=25),
+        description="How long one request waits for an answer before it is told to come again.",
+    )
+    socket: FilePath | None = Field(
+        default=None, description="Unix socket of `opagate approvals`; by default `<state>/approvals.sock`."
+    )
+    peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
+
+    @field_validator("peers")
+    @classmethod
+    def _one_each(cls, value: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
+        uids = [peer.uid for peer in value]
+        if twice := [uid for uid in uids if uids.count(uid) > 1]:
+            raise ValueError(f"the account {twice[0]} is given twice; keep one of the two")
+        return value

@@ -1,0 +1,70 @@
+"""Questions, votes and desks for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.model import Person, Question, Requester, Rule, ShownReason, Vote
+from gateway.errors import JournalError
+from tests.unit.clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.model.wire import JsonObject
+
+KEY = b"k" * 32
+ALICE = Person("alice", "https://idp.example", ("sre",), "login", "test")
+BOB = Person("bob", "https://idp.example", ("sre",), "mfa", "test")
+DESCRIPTION = {"target": "files/delete", "arguments": {"mode": "full", "value": {"path": "a"}}}
+
+
+def question(identifier: str = "q1", **changes: Any) -> Question:
+    asked = Question(
+        id=identifier,
+        call=f"sha256:call-{identifier}",
+        shown=f"sha256:shown-{identifier}",
+        decision="d1",
+        task="t1",
+        target="files/delete",
+        requester=Requester("k1", "agent", "https://idp.example", "ursula", ("relay",)),
+        rule=Rule(seconds=900.0, scopes=("once", "destination", "limit")),
+        reasons=(ShownReason("approval/effect", "It cannot be taken back."),),
+        asked=1_000.0,
+        expires=1_900.0,
+    )
+    return structs.replace(asked, **changes)
+
+
+def yes(person: Person = BOB, at: float = 1_001.0, **more: Any) -> Vote:
+    return Vote(person, "approve", at, **more)
+
+
+def no(person: Person = BOB, at: float = 1_001.0, **more: Any) -> Vote:
+    return Vote(person, "deny", at, **more)
+
+
+@dataclass
+class Recorder:
+    """Stands where the journal does, and keeps what it is told."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failing: bool = False
+
+    async def append(self, kind: str, fields: JsonObject) -> None:
+        if self.failing:
+            raise JournalError("the disk is full")
+        self.entries.append({"kind": kind, **fields})
+
+    @property
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.entries]
+
+
+def make_desk(folder: Path, recorder: Recorder, clock: Clock, **changes: Any) -> Desk:
+    times = Times(900.0, 300.0, 0.05)
+    return Desk(times, ApprovalStore(folder, KEY), append=recorder.append, clock=clock, **changes)
