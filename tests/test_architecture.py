@@ -17,7 +17,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
-PHASES = {"approvals", "binding", "history", "identity", "inspection", "journal", "policy", "tasks", "transport", "upstream"}
+PHASES = {
+    "approvals",
+    "binding",
+    "history",
+    "identity",
+    "inspection",
+    "journal",
+    "policy",
+    "tasks",
+    "transport",
+    "upstream",
+}
 VOCABULARY = {
     "background",
     "loop_turns",

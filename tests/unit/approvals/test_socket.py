@@ -1,0 +1,221 @@
+"""The desk on its socket, spoken to by `opagate approvals` and by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.approvals import Desk
+from gateway.approvals.office import Office
+from gateway.approvals.socket import Accounts, DeskSocket
+from gateway.cli import approvals
+from gateway.cli.desk_client import DeskRefusal, connected
+from gateway.errors import ConfigurationError
+from tests.unit.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, question
+from tests.unit.clock import Clock
+
+ME = os.getuid()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return make_desk(tmp_path, Recorder(), Clock(1_000.5))
+
+
+@pytest.fixture
+async def ended() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def path(tmp_path: Path, desk: Desk, ended: list[str]) -> AsyncGenerator[Path]:
+    async with listening(tmp_path, desk, ended, Accounts({ME: BOB}, own=ME + 1)) as found:
+        yield found
+
+
+def listening(folder: Path, desk: Desk, ended: list[str], accounts: Accounts) -> Any:
+    class Listening:
+        async def __aenter__(self) -> Path:
+            async def end_task(task: str) -> bool:
+                ended.append(task)
+                return True
+
+            self.stack = AsyncExitStack()
+            socket = DeskSocket(folder / "desk.sock", Office(desk, end_task), accounts)
+            await socket.start(self.stack)
+            return socket.path
+
+        async def __aexit__(self, *_: object) -> None:
+            await self.stack.aclose()
+
+    return Listening()
+
+
+async def asked(path: Path, do: str, speaks_as: str | None = None, **fields: Any) -> Any:
+    def ask() -> Any:
+        with connected(path, speaks_as, []) as client:
+            return client.ask(do, **fields)
+
+    return await asyncio.to_thread(ask)
+
+
+async def refused(path: Path, do: str, speaks_as: str | None = None, **fields: Any) -> str:
+    with pytest.raises(DeskRefusal) as refusal:
+        await asked(path, do, speaks_as, **fields)
+    return refusal.value.message.rpartition("[")[2].rstrip("]")
+
+
+def vote(answer: str = "approve", **more: Any) -> dict[str, Any]:
+    return {"answer": answer, "shown": "sha256:shown-q1", **more}
+
+
+async def test_a_person_lists_shows_and_approves(desk: Desk, path: Path):
+    await desk.ask(question(), DESCRIPTION)
+
+    (listed,) = await asked(path, "list")
+    shown = await asked(path, "show", id="q1")
+    voted = await asked(path, "vote", id="q1", vote=vote())
+
+    assert (listed["id"], listed["code"], listed["votes"]) == ("q1", shown["code"], "0 of 1")
+    assert shown["said_by_agent"]["arguments"] == DESCRIPTION["arguments"]
+    assert (shown["is_whole"], shown["may_approve"]) == (True, True)
+    assert shown["instead"][0]["yaml"] == "effects: {destructive: ['files/delete']}"
+    assert voted["state"] == "granted"
+    (one,) = desk.list_open()
+    assert one.votes[0].person == BOB
+
+
+async def test_a_no_can_end_the_task(desk: Desk, path: Path, ended: list[str]):
+    await desk.ask(question(), DESCRIPTION)
+    voted = await asked(path, "vote", id="q1", vote=vote("deny", end_task=True))
+
+    assert (voted["state"], voted["task_ended"], ended) == ("denied", True, ["t1"])
+
+
+async def test_a_yes_never_ends_a_task(desk: Desk, path: Path, ended: list[str]):
+    await desk.ask(question(), DESCRIPTION)
+    voted = await asked(path, "vote", id="q1", vote=vote(end_task=True))
+
+    assert (voted["state"], voted["task_ended"], ended) == ("granted", False, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"id": "q2", "vote": vote()}, "vote/unknown"),
+        ({"id": "q1"}, "vote/invalid"),
+        ({"id": "q1", "vote": vote("maybe")}, "vote/invalid"),
+        ({"id": "q1", "vote": vote(scopes=["always"])}, "vote/invalid"),
+        ({"id": "q1", "vote": {**vote(), "shown": "sha256:other"}}, "vote/changed"),
+        ({"id": "q1", "vote": {**vote(), "person": "alice"}}, "vote/invalid"),
+        ({"id": "q1", "vote": vote(), "speaks_as": "alice"}, "vote/account"),
+    ],
+)
+async def test_requests_that_count_for_nothing(desk: Desk, path: Path, fields: dict[str, Any], code: str):
+    await desk.ask(question(), DESCRIPTION)
+
+    assert await refused(path, "vote", **fields) == code
+    assert [one.state for one in desk.list_open()] == ["pending"]
+
+
+async def test_the_gateways_own_account_and_strangers_are_not_heard(tmp_path: Path, desk: Desk, ended: list[str]):
+    for accounts in (Accounts({ME: BOB}, own=ME), Accounts({}, own=ME + 1), Accounts({ME + 1: BOB}, own=ME + 2)):
+        async with listening(tmp_path, desk, ended, accounts) as path:
+            for do in ("list", "show", "vote", "watch"):
+                assert await refused(path, do, id="q1", vote=vote()) == "vote/account"
+
+
+async def test_in_development_the_owner_speaks_as_anybody_but_the_requester(
+    tmp_path: Path, desk: Desk, ended: list[str]
+):
+    await desk.ask(question(), DESCRIPTION)
+    async with listening(tmp_path, desk, ended, Accounts({}, own=ME, is_development=True)) as path:
+        assert await refused(path, "vote", "agent", id="q1", vote=vote()) == "vote/excluded"
+        assert (await asked(path, "vote", "carol", id="q1", vote=vote()))["state"] == "granted"
+
+
+async def test_a_watcher_sees_each_change(desk: Desk, path: Path):
+    await desk.ask(question(), DESCRIPTION)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"do": "watch"}\n')
+    first = json.loads(await reader.readline())
+    await desk.ask(question("q2"), DESCRIPTION)
+    second = json.loads(await reader.readline())
+    writer.close()
+
+    assert [first["ok"]["id"], second["ok"]["id"]] == ["q1", "q2"]
+
+
+@pytest.mark.parametrize("line", [b"\xff\n", b"{}\n", b"[]\n", b'{"do": "approve-all"}\n', b"{" * 70_000 + b"\n"])
+async def test_a_line_that_is_no_request_ends_nothing(desk: Desk, path: Path, line: bytes):
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(line)
+    answer = await reader.readline()
+    writer.close()
+
+    assert answer == b"" or json.loads(answer)["error"]["code"] == "vote/invalid"
+    assert await asked(path, "list") == []
+
+
+async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk):
+    with pytest.raises(ConfigurationError, match="cannot be made"):
+        await DeskSocket(tmp_path / ("x" * 200), Office(desk, None), Accounts({}, 0)).start(AsyncExitStack())  # type: ignore[arg-type]
+
+
+def test_without_a_gateway_the_command_says_so(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="no gateway answers"), connected(tmp_path / "none.sock", None, []):
+        pass
+
+
+# --- the command line --------------------------------------------------------------------------------
+
+
+async def run(*words: str) -> str:
+    result = await asyncio.to_thread(CliRunner().invoke, approvals.app, list(words))
+    assert result.exception is None, result.output
+    return result.output
+
+
+async def test_the_commands_show_what_is_asked_and_answer(desk: Desk, path: Path, capsys: pytest.CaptureFixture[str]):
+    hostile = {"arguments": {"mode": "full", "value": {"path": "a\u202eb\x1b[2J"}}, "goal": "tidy\x07 up"}
+    await desk.ask(question(), {**DESCRIPTION, **hostile})
+    at = ("--socket", str(path))
+
+    listed = json.loads(await run("list", "--json", *at))
+    voted = json.loads(await run("approve", "q", "--scope", "limit", "--json", *at))
+
+    assert [one["id"] for one in listed] == ["q1"]
+    assert voted["state"] == "granted"
+    (one,) = desk.list_open()
+    assert one.scopes == ("once", "limit")
+
+
+async def test_hidden_characters_reach_no_terminal(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
+    value = {"path": "a\u202eb\x1b[2J\u200b", "n": 1}
+    await desk.ask(question(), {**DESCRIPTION, "arguments": {"mode": "full", "value": value}, "goal": "x\x07"})
+
+    def show() -> None:
+        approvals.show_question("q1", socket=path)
+
+    await asyncio.to_thread(show)
+    printed = capfd.readouterr().out
+
+    assert not set(printed) & {"\u202e", "\x1b", "\u200b", "\x07"}
+    assert "said by the agent" in printed
+    assert "this call once" in printed
+
+
+async def test_arguments_that_are_not_shown_whole_say_so(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
+    record = {"mode": "digest", "digest": "fp:1", "bytes": 70_000, "names": ["path"]}
+    await desk.ask(question(), {**DESCRIPTION, "arguments": record})
+    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+
+    assert "NOT shown whole" in capfd.readouterr().out
