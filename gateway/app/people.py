@@ -106,7 +106,7 @@ def keep_time(stack: AsyncExitStack, desk: Desk) -> None:
 def _describer(
     journal: Journal, spots: Spots
 ) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
-    """Return the function that writes arguments for people: without credentials, whatever the journal keeps of them."""
+    """Return the description of arguments for people. It has no credentials, and is the same for each setting of the journal."""
     record = partial(recorded, mode="full", key=journal.fingerprint_key, spots=spots)
 
     def describe(

@@ -1,7 +1,7 @@
 """The open questions of this gateway: in memory for calls, in the journal for the record, on disk for a restart.
 
-The journal has each change before memory has it. A lock for each question orders votes, time and ends, so that one of them wins. A
-granted approval is claimed before the policy decides again, so that of parallel equal calls one uses it.
+The journal learns of each change before memory does. A lock for each question orders votes, time and ends: one wins. A call claims
+its granted approval before the policy decides again. So parallel equal calls cannot use one approval twice.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Desk:
         return self._index.has_questions(caller)
 
     def find(self, call: str, earlier: str | None = None) -> Approval | None:
-        """Return the approval that answers a call. `earlier` is the decision id of the call that this one continues."""
+        """Return the approval for a call. `earlier` is the decision id of the previous round of its exchange."""
         now = self.now()
         if earlier is not None and (used := self._index.continued(call, earlier, now)) is not None:
             return used
@@ -131,9 +131,9 @@ class Desk:
         return self._index.get(identifier)
 
     def claim(self, identifier: str) -> bool:
-        """Take a granted approval for one call, and return whether the call has it. End it by `give_back`, `use` or `end`.
+        """Claim an approval for one call, and return whether the call may use it.
 
-        A later round of the call that used an approval has it too.
+        A claim ends with `give_back`, `use` or `end`. A later round of an exchange shares the approval of the first round.
         """
         approval = self._index.get(identifier)
         if approval is None or identifier in self._claimed or self.now() >= approval.until:

@@ -1,4 +1,4 @@
-"""An index of remembered questions: by id, by the call they answer, by the call that used them, and by caller. In memory only."""
+"""An index of questions in memory: by id, by digest of the call, by decision id of the use, and by caller."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ _BY_STATE: Final[dict[State, Reason]] = {
     "denied": Reason("approval/denied", "A person refused this call.", "Do not repeat it. Ask your user how to go on."),
     "expired": Reason(
         "approval/expired",
-        "Nobody answered in time whether this call may pass. No person refused it.",
+        "The time for people to answer is over. No person refused this call.",
         "Repeat the call to ask again.",
     ),
     "withdrawn": Reason(

@@ -39,8 +39,8 @@ _REMOVE: Final = "delete from approvals where id = ?"
 
 @dataclass(frozen=True, slots=True)
 class StoredApprovals:
-    """Contents of a store. `unreadable` counts the rows that do not open. The rows have all that the journal `journal` says up
-    to its entry `seq`; entries after it may be in them too."""
+    """Contents of a store. `unreadable` counts the rows that do not open. The rows include the entries of the journal `journal`
+    up to the entry `seq`, and may include later entries."""
 
     approvals: tuple[Approval, ...] = ()
     unreadable: int = 0

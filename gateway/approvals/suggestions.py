@@ -1,6 +1,6 @@
 """Lines of YAML that would have made a question unnecessary. Pure.
 
-The desk has no "always": a question that recurs becomes a grant, a directory entry or a part of a contract, by the owner of that file.
+The desk has no "always". The owner of a file turns a recurring question into a grant, a directory entry or a contract.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def approve(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Approve a call: it passes once, if it comes again and the policy still allows it."""
+    """Approve a call. The call passes once, if the policy still allows it."""
     with _desk(socket, speaks_as, group, config) as desk:
         found = desk.ask("show", id=_whole_id(desk, question))
         if code is not None and code.upper() != found["code"]:

@@ -22,7 +22,7 @@ class DeskRefusal(GatewayError):
 
 
 class DeskClient:
-    """One connection to the desk. `speaker` are the fields of a request that say who speaks, for development."""
+    """One connection to the desk. `speaker` has the fields of a request that name its person, for development."""
 
     def __init__(self, connection: socket.socket, speaker: dict[str, Any]) -> None:
         self._connection = connection

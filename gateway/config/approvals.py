@@ -22,7 +22,7 @@ class PeerSettings(Settings):
 
 
 class ApprovalSettings(Settings):
-    """Calls that a person has to approve: how long they wait, and who answers."""
+    """People who approve calls, and the time for their answers."""
 
     pending: Duration = Field(
         default=timedelta(minutes=15), description="For people to answer. A policy can shorten it."

@@ -50,8 +50,8 @@ async def decide(gateway: Gateway, visit: Visit, case: Case, approval: Approval 
 async def ruled(
     gateway: Gateway, visit: Visit, case: Case, content: CallContent, approval: Approval | None = None
 ) -> Ruling:
-    """The verdict on a call that is counted before it, so that parallel calls cannot race a limit, and uncounted again if
-    it does not go on."""
+    """Return the decision on a call. The call is counted first, so that parallel calls cannot race a limit. A refused call is
+    uncounted again."""
     principal, call, task = case.request.principal, case.call, case.task
     claimed = claim(gateway, approval)
     context = visit.context(case.message, task, describe_approval(claimed))

@@ -1,4 +1,4 @@
-"""The release of an approved call: one call claims the approval, and the record of its decision uses it or ends it."""
+"""The release of an approved call. The call claims its approval, and the recorded decision uses or ends the approval."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def settle_release(
 
 
 async def _endorse(gateway: Gateway, task: Task, approval: Approval) -> None:
-    """Note in the task's history that an approval was used, and which values and limits it covers from now on."""
+    """Note the use of an approval in the task's history, with the values and limits of its scope."""
     question, scopes = approval.question, approval.scopes
     values = frozenset(question.values) if "destination" in scopes else frozenset[int]()
     limits: dict[str, int] = {}

@@ -61,7 +61,7 @@ def refusal(conversations: Conversations, upstream: str, request: UpstreamReques
 async def during(
     conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Reply | Refusal]
 ) -> Relay | Reply | Refusal:
-    """Do `work`, which sends the request. Until its answer has ended, its caller may answer and cancel what belongs to it."""
+    """Do `work`, the sending of the request. Until the answer has ended, the caller may answer its questions and cancel the request."""
     if not _may_converse(request):
         return await work
     message = request.message
