@@ -124,7 +124,7 @@ async def test_silence_is_told_once_and_then_asked_again(tmp_path: Path):
         second = await there.ask(call("ask_first", path="a"))
 
         assert first.codes == ["approval/grant", "approval/expired"]
-        assert "No person refused" in first.body.decode()
+        assert "No person refused this call" in first.body.decode()
         assert second.codes == ["approval/grant", "approval/expired"]
         assert events(there) == ["asked", "expired", "asked", "expired"]
 
@@ -214,7 +214,7 @@ async def test_a_second_vote_comes_too_late(there: Bench):
 
 # --- the client comes again --------------------------------------------------------------------------
 
-URL_CLIENT = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
+URL_CLIENT: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}
 
 
 async def test_a_client_that_opens_addresses_gets_the_address_once(there: Bench):
@@ -273,7 +273,7 @@ async def test_accepting_the_elicitation_approves_nothing_and_declining_withdraw
 
 
 async def test_after_nine_rounds_the_client_gets_a_readable_refusal(there: Bench):
-    state, kinds = None, list[str]()
+    state, kinds, answer = None, list[str](), dict[str, Any]()
     for _ in range(10):
         more = {} if state is None else {"requestState": state}
         answer = (await there.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}, **more))).json

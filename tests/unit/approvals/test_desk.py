@@ -139,7 +139,11 @@ async def test_a_clock_that_is_set_back_revives_nothing(desk: Desk, clock: Clock
 
 async def test_the_end_of_a_task_withdraws_its_questions(tmp_path: Path, recorder: Recorder, clock: Clock):
     open_tasks = {"t1"}
-    desk = make_desk(tmp_path, recorder, clock, is_open=lambda task, _now: task in open_tasks)
+
+    def is_open(task: str, _now: float) -> bool:
+        return task in open_tasks
+
+    desk = make_desk(tmp_path, recorder, clock, is_open=is_open)
     asked = await ask(desk)
     open_tasks.clear()
     voted = await desk.vote("q1", yes(), asked.question.shown)

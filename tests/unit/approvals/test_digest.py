@@ -62,7 +62,7 @@ def test_other_arguments_have_another_digest(other: Any):
     ],
 )
 def test_another_caller_task_tool_definition_or_credential_has_another_digest(changes: Any):
-    same = {"handles": {"cred://x": ["f1"]}}
+    same: dict[str, Any] = {"handles": {"cred://x": ["f1"]}}
 
     assert digest({"a": 1}, **same) != digest({"a": 1}, **(same | changes))
 

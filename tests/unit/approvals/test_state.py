@@ -125,7 +125,7 @@ def test_silence_is_never_told_as_a_no():
     expired = state.reason_of(state.end_of_time(state.ask(question()), 2_000.0))
 
     assert expired.code == "approval/expired"
-    assert "No person refused" in expired.message
+    assert "No person refused this call" in expired.message
 
 
 def test_the_policy_reads_people_codes_and_reach():
