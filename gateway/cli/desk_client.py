@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from gateway.errors import ConfigurationError, GatewayError
 
@@ -24,9 +24,9 @@ class DeskRefusal(GatewayError):
 class DeskClient:
     """One connection to the desk. `speaker` has the fields of a request that name its person, for development."""
 
-    def __init__(self, connection: socket.socket, speaker: dict[str, Any]) -> None:
+    def __init__(self, connection: socket.socket, lines: BinaryIO, speaker: dict[str, Any]) -> None:
         self._connection = connection
-        self._lines = connection.makefile("rb")
+        self._lines = lines
         self._speaker = speaker
 
     def ask(self, do: str, **fields: Any) -> Any:
@@ -74,4 +74,5 @@ def connected(path: Path, speaks_as: str | None, groups: list[str]) -> Generator
                 f"no gateway answers at {path}: {error.strerror or error}",
                 "start it with `approvals:` in its configuration, on this machine",
             ) from error
-        yield DeskClient(connection, speaker)
+        with connection.makefile("rb") as lines:
+            yield DeskClient(connection, lines, speaker)
