@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import typer
 
 from gateway.cli import loop
+from gateway.cli.approvers import describe_obligations
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import emit, note, out, pairs, plain, revised, show, styled
 
@@ -223,8 +224,8 @@ def _tell(
         _show_reason(reason)
     near_grants.show_grants(chosen, where, call.target.id)
     out.print()
-    for obligation in decision.obligations:
-        out.print(plain(f"obligation {obligation.id} {json.dumps(obligation.properties)}"))
+    for line in describe_obligations(decision.obligations):
+        out.print(plain(line))
     out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
 
 

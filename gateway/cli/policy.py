@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from gateway.cli import loop, opa_commands, policy_cost
+from gateway.cli.approvers import describe_obligations
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
 from gateway.cli.policy_options import GrantsOption, OverlayOption, PathOption
 from gateway.cli.terminal import counted, emit, out, pairs, revised, show, styled, table
@@ -344,6 +345,6 @@ def _show_decision(decision: Decision) -> None:
         if reason.facts:
             rows.add_row("facts", ", ".join(reason.facts))
         show(rows)
-    for obligation in decision.obligations:
-        out.print(f"obligation {obligation.id} {json.dumps(obligation.properties)}", markup=False)
+    for line in describe_obligations(decision.obligations):
+        out.print(line, markup=False)
     out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)

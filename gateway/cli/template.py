@@ -104,7 +104,7 @@ _GRANTS_HEAD: Final = """\
 #   effects              which labelled effects, if not only read; sensitivity: up to which
 #   arguments            the only arguments that may be there
 #   when                 conditions by argument: {/path: {under: reports}}, {/to: {matches: '.+@corp\\.example', max_items: 5}}
-#   approval: true       each call needs a person's approval
+#   approval: true       each call needs a person's approval; {count: 2, group: sre}: the approval of two persons in the group
 """
 
 _GRANTS_EXAMPLE: Final = """\

@@ -6,12 +6,12 @@ it answered.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from gateway.history import relevance
-from gateway.history.events import Opened, Passed, Released, Settled, shown
+from gateway.history.events import Endorsed, Opened, Passed, Released, Settled, shown
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
@@ -25,12 +25,12 @@ from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call
 from gateway.model.caller import Principal
-from gateway.model.content import ResultContent
+from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.asking import KEY, ask
-from gateway.replay.trace import BEGINNING, Expectation, Step, Trace
+from gateway.replay.trace import BEGINNING, Expectation, Step, StepApproval, Trace
 from gateway.steps.observation import label
 
 Assume = Literal["refused", "forwarded"]
@@ -118,6 +118,11 @@ class _Run:
         content = self._exposures.complete(self, state, call.target, content)
         asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
         decision = await decide(asked)
+        if step.approve is not None and decision.effect == "ask":
+            question, asked = decision, with_approval(asked, step.approve, decision, f"{trace.id}/{number}")
+            decision = await decide(asked)
+            if decision.allowed:
+                apply(state, endorsed(step.approve, question, content, asked))
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
             self._answer(call_id, call, step.result, label(decision))
@@ -137,6 +142,32 @@ class _Run:
                     apply(self._state, event)
                     names = (shows.fingerprint for shows in event.credentials)
                     self._teller.tell(_OWNER, self._trace.task.id, self._state, names)
+
+
+def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:
+    """Return the policy input of the release: the question's input with the approval as a fact."""
+    context = cast("JsonObject", asked["context"])
+    codes = [reason.code for reason in question.reasons] if approval.answers is None else approval.answers
+    fact: JsonObject = {
+        "id": name,
+        "digest": f"replay:{name}",
+        "approvers": approval.approvers,
+        "granted": context["time"],
+        "scopes": approval.scopes,
+        "answers": list(codes),
+    }
+    return {**asked, "context": {**context, "approval": fact}}
+
+
+def endorsed(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:
+    """Return the event of a used approval, with the values and limits that it covers for the rest of the task."""
+    session = cast("Mapping[str, Sequence[str]]", asked["session"])
+    values = {digest for pointer in session.get("ungrounded", ()) for digest in content.authority.get(pointer, ())}
+    limits = {name: number for reason in question.reasons for name, number in reason.limits.items()}
+    return Endorsed(
+        frozenset(values) if "destination" in approval.scopes else frozenset(),
+        tuple(limits.items()) if "limit" in approval.scopes else (),
+    )
 
 
 def _written(result: Json) -> bytes:

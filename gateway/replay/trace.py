@@ -18,6 +18,7 @@ from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Pin, Target
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
+from gateway.policy.contract import Assurance, Scope
 from gateway.replay.secrets import UnknownSecret, filled
 from gateway.upstream.labels import labels_for
 
@@ -49,6 +50,15 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class StepApproval:
+    """An approval that answers the question of a step. Without `answers` the persons saw all codes of the question."""
+
+    approvers: tuple[JsonObject, ...]
+    scopes: tuple[str, ...] = ("once",)
+    answers: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One call. `at` is in seconds since the beginning of the trace; `result` is what the upstream would answer."""
 
@@ -58,6 +68,7 @@ class Step:
     at: float
     result: Json = None
     expect: Expectation | None = None
+    approve: StepApproval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +186,26 @@ class _Expectation(_Form):
     code: _Name | None = None
 
 
+class _StepApprover(_Form):
+    id: _Name
+    issuer: _Name = "urn:opagate:trace"
+    groups: tuple[_Name, ...] = ()
+    assurance: Assurance = "login"
+
+
+class _StepApproval(_Form):
+    approvers: Annotated[tuple[_StepApprover, ...], Field(min_length=1)]
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = ("once",)
+    answers: tuple[_Name, ...] | None = None
+
+
 class _Step(_Form):
     upstream: Annotated[str, Field(pattern=r"^[^/]{1,256}$")]
     tool: _Name
     arguments: dict[str, JsonValue] = {}
     result: JsonValue = None
     expect: _Expectation | None = None
+    approve: _StepApproval | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
 
@@ -247,7 +272,15 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     except UnknownSecret as error:
         raise Flaw(f"steps[{number}]", str(error)) from None
     expect = None if read.expect is None else Expectation(frozenset(read.expect.effect.split("|")), read.expect.code)
-    return Step(read.upstream, read.tool, arguments if isinstance(arguments, dict) else {}, at, result, expect)
+    return Step(
+        read.upstream,
+        read.tool,
+        arguments if isinstance(arguments, dict) else {},
+        at,
+        result,
+        expect,
+        None if read.approve is None else _approval(read.approve),
+    )
 
 
 # --- small parts -----------------------------------------------------------------------------------
@@ -286,6 +319,14 @@ def _contract(contract: _Contract, trace: str) -> Contract:
         limits=contract.limits,
         effects={**contract.effects},
     )
+
+
+def _approval(read: _StepApproval) -> StepApproval:
+    people: tuple[JsonObject, ...] = tuple(
+        {"id": item.id, "issuer": item.issuer, "groups": list(item.groups), "assurance": item.assurance}
+        for item in read.approvers
+    )
+    return StepApproval(people, read.scopes, read.answers)
 
 
 def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:

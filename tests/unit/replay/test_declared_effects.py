@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.config import PolicySettings
-from gateway.policy import Policy
+from gateway.policy.policy import Policy
 from gateway.replay.engine import replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests.unit.replay.conftest import READ, call, trace

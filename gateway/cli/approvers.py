@@ -1,0 +1,54 @@
+"""Rules on approvers (`require_approvers`) in words, for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gateway.model.decision import Obligation
+
+OBLIGATION: Final = "require_approvers"
+_PARTIES: Final = {"requester": "the calling agent", "user": "the user", "delegates": "the delegates"}
+_SCOPES: Final = {
+    "once": "this call",
+    "destination": "its destinations for the task",
+    "limit": "its limits for the task",
+}
+
+
+def describe_obligations(obligations: Iterable[Obligation]) -> Iterator[str]:
+    """Yield each obligation as a line, a rule on approvers in words."""
+    for item in obligations:
+        if item.id == OBLIGATION:
+            yield f"may approve: {describe(item.properties)}"
+        else:
+            yield f"obligation {item.id} {json.dumps(item.properties)}"
+
+
+def describe(rule: Mapping[str, Any]) -> str:
+    """Return the properties of one `require_approvers` in words."""
+    return ", ".join(_parts(rule))
+
+
+def _parts(rule: Mapping[str, Any]) -> Iterator[str]:
+    count, assurance, excluded = rule["count"], rule.get("assurance", "chat"), rule.get("exclude") or ()
+    group = f" in the group {rule['group']}" if "group" in rule else ""
+    yield f"1 person{group}" if count == 1 else f"{count} different persons{group}"
+    if assurance != "chat":
+        yield f"authenticated by {assurance}" if assurance == "passkey" else f"authenticated by {assurance} or stronger"
+    if excluded:
+        yield f"but not {_joined([_PARTIES[party] for party in excluded], 'or')}"
+    if "expires_seconds" in rule:
+        yield f"within {_duration(rule['expires_seconds'])}"
+    if "scopes" in rule:
+        yield f"for {_joined([_SCOPES[scope] for scope in rule['scopes']], 'or')}"
+
+
+def _joined(names: list[str], word: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
