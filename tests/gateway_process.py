@@ -166,15 +166,37 @@ def _wait_until_ready(gateway: GatewayProcess, port: int, within: float) -> None
 # --- policy ----------------------------------------------------------------------------------------
 
 
+OPENED = {
+    "follow_links: false": "follow_links: true",
+    "  audiences: {soft: 5, hard: 5}": "  audiences: {soft: 3, hard: 5}",
+    "  audiences_in_window: {soft: 5, hard: 6}": "  audiences_in_window: {soft: 4, hard: 6}",
+    "  write_audiences: {soft: 4, hard: 4}": "  write_audiences: {soft: 3, hard: 4}",
+    "  destinations: {soft: 7, hard: 8}": "  destinations: {soft: 5, hard: 8}",
+    "  call_destinations: {soft: 7, hard: 20}": "  call_destinations: {soft: 5, hard: 20}",
+}
+"""Shipped settings, and settings under which each limit can be seen to ask and to refuse, and links are followed."""
+
+
 def open_policy(folder: Path) -> Path:
-    """Return a copy of the project's policy with one grant, for all callers and targets. Its denials stay in force.
+    """Return a copy of the project's policy with one grant, for all callers and targets, and with `OPENED`.
 
     The tests of the policy are left out: a gateway would run all of them at each start.
     """
     policy = folder / "policy"
     shutil.copytree(ROOT / "rego", policy, ignore=shutil.ignore_patterns("*_test.rego"))
     (policy / "gateway/grants/data.yaml").write_text(ANYONE_ANYTHING, "utf-8")
+    change_settings(policy, OPENED)
     return policy
+
+
+def change_settings(policy: Path, changes: Mapping[str, str]) -> None:
+    """Replace texts of the settings of a policy. Each has to stand there once."""
+    settings = policy / "gateway/settings/data.yaml"
+    text = settings.read_text("utf-8")
+    for before, after in changes.items():
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    settings.write_text(text, "utf-8")
 
 
 def open_config(policy: Path, upstreams: Mapping[str, str | Sequence[str]], *, opa: Path | None = None) -> str:

@@ -5,20 +5,20 @@ holds up. No model, and no network once the package is installed.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime as dt
 import json
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.agentdojo import package
 from benchmarks.agentdojo.report import report
 from benchmarks.agentdojo.variants import VARIANTS, varied
-from benchmarks.corpora.corpus import BY_HAND, Corpus, measure_corpus, summary
+from benchmarks.corpora.corpus import BY_HAND, Corpus, Job, measure_corpora, run_jobs, summary
 from benchmarks.corpora.installed import ROOT
-from benchmarks.corpora.measure import REGO, WITH_DIRECTORY, Measured, measure
+from benchmarks.corpora.measure import REGO, WITH_DIRECTORY, Measured
 from benchmarks.corpora.traces import name_of, read_catalogue
 from gateway.policy import bundle
 
@@ -36,13 +36,13 @@ def main() -> None:
         sys.exit("; ".join(corpus.problems))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        results = asyncio.run(measure_corpus(corpus, folder))
+        results = measure_corpora([corpus], folder)[corpus.name]
         if options.traces:
             shutil.copytree(folder, options.traces, dirs_exist_ok=True)
         if options.json:
             print(json.dumps({corpus.name: summary(results)}, indent=1))
             return
-        variants = asyncio.run(measure_variants(corpus, folder))
+        variants = measure_variants(corpus, folder)
         measured = results[BY_HAND][WITH_DIRECTORY.name]
         cases = [dict(verdict.recording) | {"steps": [], "passed": verdict.passed} for verdict in measured.attacks]
         reached = [name_of(case) for case in package.judged(cases, folder) if case["reached"]]
@@ -57,13 +57,12 @@ def agentdojo() -> Corpus:
     return Corpus("agentdojo", package.recordings(), read_catalogue(Path(__file__).with_name("catalogue.yaml")))
 
 
-async def measure_variants(corpus: Corpus, folder: Path) -> dict[str, Measured]:
-    """Return what would be if some labels were others."""
-    found: dict[str, Measured] = {}
-    for name, (what, change) in VARIANTS.items():
-        (folder / name).mkdir()
-        found[what] = await measure(corpus.recordings, varied(corpus.tools, change), folder / name, WITH_DIRECTORY)
-    return found
+def measure_variants(corpus: Corpus, folder: Path) -> dict[str, Measured]:
+    """Return the measurements with other labels, by the description of the change."""
+    changed = {name: varied(corpus.tools, change) for name, (_, change) in VARIANTS.items()}
+    jobs = [Job(replace(corpus, tools=tools), name, tools, WITH_DIRECTORY) for name, tools in changed.items()]
+    described = [description for description, _ in VARIANTS.values()]
+    return dict(zip(described, run_jobs(jobs, folder), strict=True))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.corpora.installed import Recording
-from benchmarks.corpora.measure import PLAIN, SETTINGS, WITH_BOTH, Measured, Setting, measure
+from benchmarks.corpora.measure import PLAIN, SETTINGS, WITH_BOTH, WITH_LINKS, Measured, Setting, measure
 from benchmarks.corpora.mechanical import label_mechanically
 from benchmarks.corpora.rules import shares
 from benchmarks.corpora.traces import Catalogue, disagreements
@@ -38,17 +43,54 @@ Results = Mapping[str, Mapping[str, Measured]]
 EVERYTHING: Final = (*((BY_HAND, setting) for setting in SETTINGS), (BY_WORDS, PLAIN), (BY_WORDS, WITH_BOTH))
 EXTREMES: Final = ((BY_HAND, PLAIN), (BY_HAND, WITH_BOTH))
 """The least and the most that is said of a task, in a third of the time."""
+LINKS: Final = ((BY_HAND, PLAIN), (BY_HAND, WITH_LINKS))
+"""What following links changes."""
 
 
-async def measure_corpus(corpus: Corpus, folder: Path, planned: Sequence[tuple[str, Setting]] = EVERYTHING) -> Results:
-    """Return the corpus measured under labellings and settings, all of which include `PLAIN` by hand."""
-    labels = {BY_HAND: corpus.tools, BY_WORDS: label_mechanically(corpus.tools, corpus.recordings)}
-    found: dict[str, dict[str, Measured]] = {}
-    for labelling, setting in planned:
-        scratch = folder / corpus.name / f"{labelling} {setting.name}"
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One corpus to measure with one set of labels under one setting, in a folder of its own."""
+
+    corpus: Corpus
+    name: str
+    labels: Catalogue
+    setting: Setting
+
+    def run(self, folder: Path) -> Measured:
+        """Return the measurement. It needs a processor for some seconds, and no other process."""
+        scratch = folder / self.corpus.name / f"{self.name} {self.setting.name}"
         scratch.mkdir(parents=True)
-        measured = await measure(corpus.recordings, labels[labelling], scratch, setting, judge=corpus.tools)
-        found.setdefault(labelling, {})[setting.name] = measured
+        return asyncio.run(measure(self.corpus.recordings, self.labels, scratch, self.setting, judge=self.corpus.tools))
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path, *, workers: int | None = None) -> list[Measured]:
+    """Return the measurements of some jobs, in their order. Each of the `workers` is a process, by default one a processor."""
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    if count <= 1:
+        return [job.run(folder) for job in jobs]
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        return [*pool.map(partial(_run, folder), jobs)]
+
+
+def _run(folder: Path, job: Job) -> Measured:
+    return job.run(folder)
+
+
+def measure_corpora(
+    corpora: Iterable[Corpus],
+    folder: Path,
+    planned: Sequence[tuple[str, Setting]] = EVERYTHING,
+    *,
+    workers: int | None = None,
+) -> Mapping[str, Results]:
+    """Return each corpus measured under labellings and settings, all of which include `PLAIN` by hand."""
+    jobs: list[Job] = []
+    for corpus in corpora:
+        labels = {BY_HAND: corpus.tools, BY_WORDS: label_mechanically(corpus.tools, corpus.recordings)}
+        jobs += [Job(corpus, labelling, labels[labelling], setting) for labelling, setting in planned]
+    found: dict[str, dict[str, dict[str, Measured]]] = {}
+    for job, measured in zip(jobs, run_jobs(jobs, folder, workers=workers), strict=True):
+        found.setdefault(job.corpus.name, {}).setdefault(job.name, {})[job.setting.name] = measured
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from gateway.replay import StepOutcome, read, replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
+SETTINGS_DATA: Final = "gateway/settings/data.yaml"
 TRUSTED: Final = "gateway/denials/toxic_flow/data.yaml"
 GRANTS: Final = {
     "upstreams": {
@@ -48,6 +50,8 @@ class Setting:
     name: str
     directory: bool
     contract: bool
+    links: bool = False
+    """The policy follows links, which it does not by default."""
 
 
 PLAIN: Final = Setting("labels alone", directory=False, contract=False)
@@ -55,6 +59,7 @@ WITH_DIRECTORY: Final = Setting("with a directory", directory=True, contract=Fal
 WITH_CONTRACT: Final = Setting("with a contract", directory=False, contract=True)
 WITH_BOTH: Final = Setting("with both", directory=True, contract=True)
 SETTINGS: Final = (PLAIN, WITH_DIRECTORY, WITH_CONTRACT, WITH_BOTH)
+WITH_LINKS: Final = Setting("with links followed", directory=False, contract=False, links=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,46 +160,49 @@ async def measure(
     *,
     judge: Catalogue | None = None,
 ) -> Measured:
-    """Replay all tasks of all suites. Each suite is a deployment, with a directory of its own if the setting has one.
+    """Replay all tasks of all suites. Each suite has a directory of its own if the setting has one.
 
     `judge` is the catalogue that says which calls of an attack do harm, if that is not `tools`.
     """
-    verdicts: list[Verdict] = []
+    files: list[Path] = []
     for suite in (item for item in recordings if item["kind"] == "suite"):
         items = [item for item in recordings if item["kind"] != "suite" and item["suite"] == suite["suite"]]
-        place = folder / suite["suite"]
-        policy = deploy(place)
-        file = place.with_suffix(".jsonl")
+        files.append(folder / f"{suite['suite']}.jsonl")
         directory = suite["directory"] if setting.directory else ()
-        write_traces(items, tools, file, contract=setting.contract, directory=directory)
-        verdicts += _verdicts(items, judge or tools, await decide_traces(policy, file))
+        write_traces(items, tools, files[-1], contract=setting.contract, directory=directory)
+    rulings = await decide_traces(deploy(folder / "policy", links=setting.links), files)
+    tasks = [item for item in recordings if item["kind"] != "suite"]
+    verdicts = [*_verdicts(tasks, judge or tools, rulings)]
     benign, attacks = (tuple(one for one in verdicts if one.recording["kind"] == kind) for kind in ("benign", "attack"))
     return Measured(benign, attacks)
 
 
-def deploy(folder: Path) -> PolicySettings:
+def deploy(folder: Path, *, links: bool = False) -> PolicySettings:
     """Return the shipped policy with grants of its own, and without the examples of trusted destinations."""
     shutil.copytree(REGO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*_test.rego"))
     (folder / TRUSTED).write_text(yaml.safe_dump({"trusted_destinations": []}), encoding="utf-8")
+    if links:
+        settings = folder / SETTINGS_DATA
+        settings.write_text(settings.read_text("utf-8").replace("follow_links: false", "follow_links: true"), "utf-8")
     grants = folder.with_suffix(".grants.yaml")
     grants.write_text(yaml.safe_dump(GRANTS), encoding="utf-8")
     return PolicySettings(path=folder, grants=grants, reload=timedelta(days=1))
 
 
-async def decide_traces(settings: PolicySettings, file: Path) -> dict[str, list[Ruling]]:
-    """Return the rulings on a file of traces, by trace, as `opagate replay` would come to them.
+async def decide_traces(settings: PolicySettings, files: Iterable[Path]) -> dict[str, list[Ruling]]:
+    """Return the rulings on files of traces, by trace, as `opagate replay` would come to them.
 
     A refused call goes on all the same. A person would approve the user's own calls; an attack that was stopped once
     stays stopped, whatever comes after.
     """
     assert settings.path is not None
     async with AsyncExitStack() as stack:
-        policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+        policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
         await policy.start()
         stack.push_async_callback(policy.stop)
         observed = ObservedPolicy(policy, FindingsReader(bundle.read(settings.path, settings.grants)))
         rulings: dict[str, list[Ruling]] = {}
-        async for outcome in replay(read(file), observed.decide, assume="forwarded"):
+        async for outcome in replay(chain.from_iterable(map(read, files)), observed.decide, assume="forwarded"):
             rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
     return rulings
 

@@ -5,7 +5,6 @@ planted in them it stops. No model, and no network once the packages are install
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime as dt
 import json
 import shutil
@@ -13,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.corpora.corpus import Corpus, Results, measure_corpus, summary
+from benchmarks.corpora.corpus import Corpus, measure_corpora, summary
 from benchmarks.corpora.installed import ROOT, Recording
 from benchmarks.corpora.measure import REGO
 from benchmarks.corpora.traces import read_catalogue
@@ -37,7 +36,7 @@ def main() -> None:
     if problems := [problem for corpus in corpora for problem in corpus.problems]:
         sys.exit("; ".join(problems))
     with tempfile.TemporaryDirectory() as scratch:
-        results = asyncio.run(measure_all(corpora, Path(scratch)))
+        results = measure_corpora(corpora, Path(scratch))
         if options.traces:
             shutil.copytree(scratch, options.traces, dirs_exist_ok=True)
     if options.json:
@@ -55,10 +54,6 @@ def unfamiliar(repository: Path | None) -> list[Corpus]:
     """Return BFCL and the domains of tau2, each a corpus of its own."""
     recordings = [*packages.bfcl(), *packages.tau2(repository)]
     return [_corpus(suite, recordings) for suite in ("bfcl", "retail", "airline", "banking")]
-
-
-async def measure_all(corpora: list[Corpus], folder: Path) -> dict[str, Results]:
-    return {corpus.name: await measure_corpus(corpus, folder) for corpus in corpora}
 
 
 def _corpus(suite: str, recordings: list[Recording]) -> Corpus:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.systems import Agent, Servers, agent, servers
 from tests.e2e.wire import Caller, caller
-from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
+from tests.gateway_process import GatewayProcess, change_settings, open_config, open_policy, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess, running
 
@@ -114,16 +114,12 @@ def ada(one: GatewayProcess, systems: Servers) -> Agent:
 def roomy_policy(folder: Path) -> Path:
     """The shipped policy with wide limits for reach, and credentials made without asking."""
     tree = open_policy(folder)
-    settings = tree / "gateway/settings/data.yaml"
-    text = settings.read_text("utf-8")
-    for shipped, own in (
-        ("  audiences: {soft: 3, hard: 5}", "  audiences: {soft: 20, hard: 20}"),
-        ("  destinations: {soft: 5, hard: 8}", "  destinations: {soft: 99, hard: 99}"),
-        ("effects_without_approval: [", "effects_without_approval: [mint, "),
-    ):
-        assert text.count(shipped) == 1
-        text = text.replace(shipped, own)
-    settings.write_text(text, "utf-8")
+    changes = {
+        "  audiences: {soft: 3, hard: 5}": "  audiences: {soft: 20, hard: 20}",
+        "  destinations: {soft: 5, hard: 8}": "  destinations: {soft: 99, hard: 99}",
+        "effects_without_approval: [": "effects_without_approval: [mint, ",
+    }
+    change_settings(tree, changes)
     chain = tree / "gateway/denials/credential_chain/credential_chain.rego"
     before, rule, after = chain.read_text("utf-8").partition("# title: A person decides on a new credential\n")
     assert rule

@@ -138,15 +138,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml, wants every tool pinned and
-    conceals what some results hold."""
+    """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml, wants every tool pinned,
+    follows links and conceals what some results hold."""
     strict = tmp_path_factory.mktemp("policies") / "strict"
     shutil.copytree(ROOT / "rego", strict)
     shutil.copy(FIXTURES / "grants.yaml", strict / bundle.GRANTS)
     catalogue = strict / "gateway/denials/catalogue/data.yaml"
     catalogue.write_text("unpinned: deny\n", encoding="utf-8")
     settings = strict / "gateway/settings/data.yaml"
-    text = settings.read_text("utf-8")
+    text = settings.read_text("utf-8").replace("follow_links: false", "follow_links: true")
     settings.write_text(text.replace("\nconcealed: []\n", "\nconcealed: [files/stat_*]\n"), "utf-8")
     return {"shipped": ROOT / "rego", "strict": strict}
 

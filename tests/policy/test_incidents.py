@@ -104,20 +104,26 @@ class Replays:
         return self.done[key]
 
 
+@pytest.fixture(scope="module")
+def rego() -> Path:
+    """The shipped policy."""
+    return ROOT / "rego"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def embedded() -> AsyncIterator[Replays]:
-    """The shipped policy, with the grants of the corpus."""
+async def embedded(rego: Path) -> AsyncIterator[Replays]:
+    """The policy, with the grants of the corpus."""
     engine = EmbeddedEngine(deadline=PATIENT)
-    policy = await started(PolicySettings(engine=engine, path=ROOT / "rego", grants=GRANTS))
+    policy = await started(PolicySettings(engine=engine, path=rego, grants=GRANTS))
     yield Replays(policy)
     await policy.stop()
 
 
 @pytest.fixture(scope="module")
-def opa_socket(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def opa_socket(opa_path: Path, rego: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A real OPA with the same policy."""
     folder = tmp_path_factory.mktemp("corpus")
-    shutil.copytree(ROOT / "rego", folder / "rego")
+    shutil.copytree(rego, folder / "rego")
     shutil.copy(GRANTS, folder / "rego" / bundle.GRANTS)
     address = folder / "opa.sock"
     command = [

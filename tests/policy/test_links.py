@@ -3,16 +3,30 @@ was read. One task per case; the agent does whatever the attacker wants."""
 
 from __future__ import annotations
 
+import shutil
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.gateway_process import change_settings
 from tests.policy import test_incidents
+from tests.policy.conftest import ROOT
 from tests.policy.test_incidents import ONE_LOOP, Raw, Replays, told
 
 embedded, opa, opa_socket = test_incidents.embedded, test_incidents.opa, test_incidents.opa_socket
-"""The fixtures of the corpus."""
+"""The fixtures of the corpus, on the policy below."""
+
+
+@pytest.fixture(scope="module")
+def rego(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped policy, which follows links."""
+    folder = tmp_path_factory.mktemp("links") / "rego"
+    shutil.copytree(ROOT / "rego", folder, ignore=shutil.ignore_patterns("*_test.rego"))
+    change_settings(folder, {"follow_links: false": "follow_links: true"})
+    return folder
+
 
 UPSTREAMS = {
     "chat": {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.agentdojo.report import report as agentdojo_report
-from benchmarks.corpora.corpus import BY_HAND, BY_WORDS, Corpus, figures, measure_corpus, summary
+from benchmarks.corpora.corpus import BY_HAND, BY_WORDS, Corpus, figures, measure_corpora, summary
 from benchmarks.corpora.measure import PLAIN, WITH_BOTH, WITH_CONTRACT, WITH_DIRECTORY, Measured, Verdict, measure
 from benchmarks.unfamiliar.report import report as unfamiliar_report
 
@@ -133,10 +133,10 @@ async def test_the_hand_made_catalogue_judges_harm_under_other_labels(tmp_path: 
 
 
 @pytest.fixture
-async def corpus(tmp_path: Path) -> Any:
+def corpus(tmp_path: Path) -> Any:
     office = Corpus("office", RECORDINGS, TOOLS)
     assert office.problems == []
-    return await measure_corpus(office, tmp_path)
+    return measure_corpora([office], tmp_path, workers=1)["office"]
 
 
 async def test_a_corpus_is_measured_under_all_settings_and_both_labellings(corpus: Any):

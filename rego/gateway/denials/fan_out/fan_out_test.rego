@@ -29,11 +29,11 @@ _asked(name, size) := example.codes(found) if {
 
 # What each fact may be, the code that refuses it, and the soft and the hard limit.
 _table := {
-	"audiences": ["fan-out/audiences", 3, 5],
-	"audiences_in_window": ["fan-out/burst", 4, 6],
-	"write_audiences": ["fan-out/writes", 3, 4],
-	"destinations": ["fan-out/destinations", 5, 8],
-	"call_destinations": ["fan-out/destinations", 5, 20],
+	"audiences": ["fan-out/audiences", 5, 5],
+	"audiences_in_window": ["fan-out/burst", 5, 6],
+	"write_audiences": ["fan-out/writes", 4, 4],
+	"destinations": ["fan-out/destinations", 7, 8],
+	"call_destinations": ["fan-out/destinations", 7, 20],
 	"spread": ["fan-out/spread", 1, 2],
 	"depth": ["fan-out/depth", 2, 3],
 	"tenants": ["fan-out/tenants", 1, 1],
@@ -75,8 +75,8 @@ test_above_the_hard_limit_nobody_can_allow_it if {
 test_the_finding_says_which_fact if {
 	found := fan_out.denials with input as _call("call_destinations", 21)
 	found == {{"code": "fan-out/destinations", "facts": ["/session/call_destinations"]}}
-	asked := fan_out.asks with input as _call("destinations", 6)
-	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"], "limits": {"destinations": 6}}}
+	asked := fan_out.asks with input as _call("destinations", 8)
+	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"], "limits": {"destinations": 8}}}
 }
 
 test_an_unknown_fact_refuses if {
@@ -118,11 +118,11 @@ _asked_under(limits, name, size) := example.codes(found) if {
 	found := fan_out.asks with input as _contracted(limits, name, size)
 }
 
-test_a_contract_without_limits_is_clear if fan_out.clear(_contracted({}, "audiences", 3))
+test_a_contract_without_limits_is_clear if fan_out.clear(_contracted({}, "audiences", 5))
 
 test_a_contract_raises_the_soft_limit if {
-	_asked_under({"audiences": 5}, "audiences", 5) == set()
-	_asked_under({"destinations": 8}, "audiences", 4) == {"fan-out/audiences"}
+	_asked_under({"destinations": 8}, "destinations", 8) == set()
+	_asked_under({"audiences": 8}, "destinations", 8) == {"fan-out/destinations"}
 }
 
 test_a_contract_lowers_the_soft_limit if {
@@ -140,7 +140,7 @@ test_a_contract_never_passes_the_hard_limit if {
 
 test_a_contract_limit_that_is_none_raises_nothing if {
 	every limit in [null, "9", [], {}] {
-		_asked_under({"audiences": limit}, "audiences", 4) == {"fan-out/audiences"}
+		_asked_under({"destinations": limit}, "destinations", 8) == {"fan-out/destinations"}
 	}
 }
 
@@ -173,7 +173,7 @@ test_found_is_what_the_rules_find if {
 }
 
 test_found_holds_what_a_person_decides if {
-	open_question := _call("audiences", 4)
+	open_question := _call("destinations", 8)
 	asks := fan_out.asks with input as open_question
 	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
@@ -279,8 +279,8 @@ test_a_call_that_raises_a_number_asks_above_soft_and_is_refused_above_hard if {
 
 test_malformed_raises_raise_everything if {
 	every raises in [null, [], "audiences", true, {"audiences": null}, {"audiences": "1"}, {"x": []}] {
-		found := _findings(_raising(raises, "audiences", 4), data.gateway.settings)
-		example.codes(found) == {"fan-out/audiences"}
+		found := _findings(_raising(raises, "destinations", 8), data.gateway.settings)
+		example.codes(found) == {"fan-out/destinations"}
 	}
 }
 
@@ -288,8 +288,8 @@ test_soft_limits_count_what_nobody_named if {
 	every name, unnamed in {"destinations": "unnamed_destinations", "call_destinations": "call_unnamed_destinations"} {
 		_findings(_raising({name: 8, unnamed: 5}, name, 8), data.gateway.settings) == set()
 		_findings(_raising({name: 8}, name, 8), data.gateway.settings) == set()
-		asked := _findings(_raising({name: 6, unnamed: 6}, name, 6), data.gateway.settings)
-		asked == {{"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])], "limits": {name: 6}, "approvable": true}}
+		asked := _findings(_raising({name: 8, unnamed: 8}, name, 8), data.gateway.settings)
+		asked == {{"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])], "limits": {name: 8}, "approvable": true}}
 		refused := _findings(_raising({name: 21, unnamed: 0}, name, 21), data.gateway.settings)
 		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
 	}
@@ -299,10 +299,10 @@ test_soft_limits_count_what_nobody_named if {
 
 test_own_domains_have_limits_of_their_own if {
 	every name in ["own_destinations", "call_own_destinations"] {
-		_findings(_raising({name: 20}, "destinations", 6), data.gateway.settings) == set()
-		asked := _findings(_raising({name: 21}, "destinations", 6), data.gateway.settings)
+		_findings(_raising({name: 20}, "destinations", 8), data.gateway.settings) == set()
+		asked := _findings(_raising({name: 21}, "destinations", 8), data.gateway.settings)
 		example.codes(asked) == {"fan-out/destinations"}
-		refused := _findings(_raising({name: 101}, "destinations", 6), data.gateway.settings)
+		refused := _findings(_raising({name: 101}, "destinations", 8), data.gateway.settings)
 		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
 	}
 	many := json.patch(example.call, [{"op": "add", "path": "/session/own_destinations", "value": 21}])
@@ -317,8 +317,8 @@ test_an_approved_number_asks_no_more if {
 		further := _findings(_approved({name: row[2] + 9}, name, row[2] + 1), data.gateway.settings)
 		example.codes({finding | some finding in further; not finding.approvable}) == {row[0]}
 	}
-	example.codes(_findings(_approved({"audiences": 4}, "audiences", 5), data.gateway.settings)) == {"fan-out/audiences"}
-	every known in [{"audiences": null}, {"audiences": "9"}, {}, null, [], {"spread": 9}] {
-		example.codes(_findings(_approved(known, "audiences", 4), data.gateway.settings)) == {"fan-out/audiences"}
+	example.codes(_findings(_approved({"call_destinations": 8}, "call_destinations", 9), data.gateway.settings)) == {"fan-out/destinations"}
+	every known in [{"destinations": null}, {"destinations": "9"}, {}, null, [], {"spread": 9}] {
+		example.codes(_findings(_approved(known, "destinations", 8), data.gateway.settings)) == {"fan-out/destinations"}
 	}
 }

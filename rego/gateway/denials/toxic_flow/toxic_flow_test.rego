@@ -179,10 +179,16 @@ test_what_only_reads_may_be_told_where if {
 	_asked(_after(_labels(true, "public"), both)) == {"toxic-flow/ungrounded"}
 }
 
+_asked_following(call) := codes if {
+	codes := _asked(call) with data.gateway.settings.follow_links as true
+}
+
+_passes_following(call) if _asked_following(call) == set()
+
 _fetches := {"/resource/properties/egress": true, "/session/followed": ["/x"]}
 
 test_a_link_that_the_task_was_pointed_at_may_be_read if {
-	_passes(_ungrounded("destination", _fetches))
+	_passes_following(_ungrounded("destination", _fetches))
 	every places in [
 		{"/session/followed": []},
 		{"/session/followed": ["/y"]},
@@ -191,18 +197,25 @@ test_a_link_that_the_task_was_pointed_at_may_be_read if {
 		{"/resource/properties/effect": "exec"},
 		{"/resource/type": "resource", "/resource/id": "files/https://news.test/today"},
 	] {
-		_asked(_ungrounded("destination", object.union(_fetches, places))) == {"toxic-flow/ungrounded"}
+		_asked_following(_ungrounded("destination", object.union(_fetches, places))) == {"toxic-flow/ungrounded"}
 	}
-	_asked(_ungrounded("destination", {"/resource/properties/egress": true})) == {"toxic-flow/ungrounded"}
+	_asked_following(_ungrounded("destination", {"/resource/properties/egress": true})) == {"toxic-flow/ungrounded"}
 	every role in ["amount", "command", "content", "selector"] {
-		_asked(_ungrounded(role, _fetches)) == {"toxic-flow/ungrounded"}
+		_asked_following(_ungrounded(role, _fetches)) == {"toxic-flow/ungrounded"}
 	}
-	found := toxic_flow.asks with input as _ungrounded("destination", _fetches) with data.gateway.settings.follow_links as false
-	example.codes(found) == {"toxic-flow/ungrounded"}
+}
+
+test_no_link_is_followed_unless_the_operator_says_so if {
+	call := _ungrounded("destination", _fetches)
+	_asked(call) == {"toxic-flow/ungrounded"}
+	every setting in [null, "true", 1, {}] {
+		found := toxic_flow.asks with input as call with data.gateway.settings.follow_links as setting
+		example.codes(found) == {"toxic-flow/ungrounded"}
+	}
 }
 
 test_a_link_is_not_read_once_something_confidential_was if {
-	_asked(_after(_labels(true, "confidential"), object.union(_fetches, {
+	_asked_following(_after(_labels(true, "confidential"), object.union(_fetches, {
 		"/session/ungrounded": ["/x"],
 		"/session/call_destinations": ["news.test"],
 		"/resource/properties/roles": {"/x": "destination"},
