@@ -91,7 +91,10 @@ def own_domains(suite: Recording) -> list[str]:
 def propose(corpora: Iterable[Iterable[Numbers]]) -> dict[str, int]:
     """Return the soft limits that follow from the benign tasks of some corpora. They may pass a hard limit."""
     tasks = [[*each] for each in corpora]
-    return {name: max(percentile([one[name] for one in each], SHARE) for each in tasks if each) for name in LIMITS}
+    return {
+        name: max((percentile([one[name] for one in each], SHARE) for each in tasks if each), default=0)
+        for name in LIMITS
+    }
 
 
 def with_earlier(limits: Numbers) -> dict[str, int]:
