@@ -35,7 +35,7 @@ def call(upstream: str, tool: str, result: str = "ok", **arguments: str) -> dict
 
 SESSION: dict[str, Any] = {
     "id": "monday",
-    "task": {"goal": "Answer the mail"},
+    "task": {"goal": "Answer the mail", "contract": {"limits": {"audiences": 3}}},
     "upstreams": SYSTEMS,
     "steps": [
         call("mail", "read", "write to ada@corp.example"),
@@ -84,7 +84,7 @@ def test_each_printed_setting_ends_its_question(opagate: Opagate, written: Path)
         "fan-out/audiences",
     }
     assert (found["tasks"], found["asked_tasks"], found["refused_tasks"]) == (1, 1, 1)
-    grants, session = json.loads(json.dumps(GRANTS)), {**SESSION, "task": {**SESSION["task"]}}
+    grants, session = json.loads(json.dumps([GRANTS, SESSION]))
     steps = session.pop("steps")
 
     for _ in range(2):
