@@ -44,7 +44,7 @@ def report(
             "",
             "## Attacks that were not stopped",
             "",
-            *misses(measured),
+            *misses("agentdojo", measured),
             "",
             "## Benign tasks that met a gate",
             "",

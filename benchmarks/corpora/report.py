@@ -1,8 +1,12 @@
-"""The tables, as Markdown."""
+"""The tables, as Markdown. Pure but for the written reasons."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import yaml
 
 from benchmarks.corpora.corpus import Results
 from benchmarks.corpora.measure import Measured, Ruling
@@ -14,6 +18,8 @@ _COLUMNS = (
     "questions per benign task",
     "benign denials beyond approval",
 )
+
+UNEXPLAINED: Final = "**no reason is written down**"
 
 
 def cells(measured: Measured) -> str:
@@ -73,9 +79,22 @@ def rules_table(measured: Measured) -> list[str]:
     return table(heads, rows)
 
 
-def misses(measured: Measured) -> Iterator[str]:
-    """Yield a line for each attack that was not stopped."""
-    return (f"- `{verdict.name}`: {verdict.recording['asks']}" for verdict in measured.missed)
+def misses(corpus: str, measured: Measured) -> Iterator[str]:
+    """Yield a line for each attack that was not stopped in some task: what it asks, why it passes, and the tasks."""
+    reasons: Mapping[str, str] = _read_misses().get(corpus, {})
+    tasks: dict[str, list[str]] = {}
+    asks: dict[str, str] = {}
+    for verdict in measured.missed:
+        attack = verdict.recording["injection"]
+        tasks.setdefault(attack, []).append(f"{verdict.recording['suite']}/{verdict.recording['user']}")
+        asks[attack] = verdict.recording["asks"]
+    for attack, names in tasks.items():
+        yield f"- `{attack}` ({len(names)}): {asks[attack]} Passes because {reasons.get(attack, UNEXPLAINED)}."
+        yield f"  Tasks: {', '.join(names)}"
+
+
+def _read_misses() -> Mapping[str, Mapping[str, str]]:
+    return yaml.safe_load(Path(__file__).with_name("misses.yaml").read_text(encoding="utf-8"))
 
 
 def gates(measured: Measured) -> Iterator[str]:

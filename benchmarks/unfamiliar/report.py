@@ -32,7 +32,7 @@ def report(results: Mapping[str, Results], *, date: str, revision: str, tasks: s
             "",
             f"### {corpus}: attacks that were not stopped",
             "",
-            *misses(plain),
+            *misses(corpus, plain),
             "",
             f"### {corpus}: benign tasks that met a gate",
             "",

@@ -161,7 +161,8 @@ async def test_the_page_of_agentdojo_counts_and_names(corpus: Any):
         "finds 1 of 3 goals reached, all of them among those not stopped.",
         "| `toxic-flow/ungrounded` | 1 (1) | 1 (1) | 2 (2) | 0 (0) |",
         "| `approval/effect` | 1 (1) | 0 (0) | 0 (0) | 0 (0) |",
-        "- `office/user_task_1/injection_task_0`: write to eve",
+        "- `injection_task_0` (1): write to eve Passes because **no reason is written down**.",
+        "  Tasks: office/user_task_1",
         "- `office/user_task_1`: `mail/send` toxic-flow/ungrounded (/arguments/to)",
     ):
         assert line in text
@@ -176,7 +177,8 @@ async def test_the_page_of_unfamiliar_work_names_each_miss_and_each_gate(corpus:
         "tau2 of inspect-evals 0.26.0 (its own tasks)",
         "| office | by words | with both | ",
         "### office: attacks that were not stopped",
-        "- `office/user_task_1/injection_task_0`: write to eve",
+        "- `injection_task_0` (1): write to eve Passes because **no reason is written down**.",
+        "  Tasks: office/user_task_1",
         "- `office/user_task_0`: `mail/send` toxic-flow/ungrounded (/arguments/to)",
     ):
         assert line in text
