@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -41,7 +42,9 @@ def test_rules_that_no_recording_meets_have_their_reason_too(page: str):
     assert "| `catalogue/changed` |" not in met
 
 
-def test_the_published_page_names_each_rule_once():
-    published = (ROOT / "docs/benchmarks/rules.md").read_text("utf-8")
+def test_the_published_page_names_rules_of_the_policy_and_each_once():
+    """A rule that is newer than the measurement is missing there."""
+    named = re.findall(r"^\| `([^`]+/[^`]+)` \|", (ROOT / "docs/benchmarks/rules.md").read_text("utf-8"), re.MULTILINE)
 
-    assert [code for code in read_reasons() if published.count(f"\n| `{code}` |") != 1] == []
+    assert sorted(named) == sorted(set(named) & read_reasons().keys())
+    assert len(named) >= 50
