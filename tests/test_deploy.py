@@ -155,7 +155,9 @@ def test_each_upstream_is_a_service_alone_with_the_gateway_on_a_network_that_lea
     assert service["entrypoint"] == ["python", "-m", f"gateway.demo.{name}"]
     assert service["networks"] == [name]
     assert sorted(members) == sorted(["gateway", name])
-    assert COMPOSE["networks"][name] == {"internal": True}
+    assert COMPOSE["networks"][name]["internal"] is True
+    # Else a program on the host reaches the container by its address, seen on a Docker Engine on Linux.
+    assert COMPOSE["networks"][name]["driver_opts"] == {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
     assert "ports" not in service
     assert name in gateway["depends_on"]
 
@@ -202,10 +204,31 @@ def test_only_one_service_builds_the_image():
     assert [name for name, item in COMPOSE["services"].items() if "build" in item] == ["gateway"]
 
 
+def test_up_waits_for_each_service_that_listens_and_looks_every_second_at_first():
+    checks = {name: item["healthcheck"] for name, item in COMPOSE["services"].items() if "healthcheck" in item}
+
+    assert sorted(checks) == sorted(["gateway", *NAMES])
+    assert {name: (item["start_period"], item["start_interval"]) for name, item in checks.items()} == dict.fromkeys(
+        checks, ("30s", "1s")
+    )
+    assert re.search(r"^HEALTHCHECK ", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_page_names_how_containers_read_a_clone_with_a_strict_umask():
+    folders = [
+        mount.split(":")[0].removeprefix("./").split("/")[0]
+        for item in COMPOSE["services"].values()
+        for mount in item.get("volumes", [])
+        if mount.startswith("./")
+    ]
+
+    assert f"chmod -R go+rX {' '.join(sorted(set(folders)))}" in (ROOT / "compose.yaml").read_text("utf-8")
+
+
 def test_the_engine_waits_longer_than_the_gateway_takes_to_stop():
     grace = int(COMPOSE["services"]["gateway"]["stop_grace_period"].removesuffix("s"))
 
-    assert grace > DEPLOYED.limits.drain.total_seconds()
+    assert grace > (DEPLOYED.limits.drain_delay + DEPLOYED.limits.drain).total_seconds()
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))

@@ -35,7 +35,9 @@ def load(path: Path, *, secrets: bool = True) -> Configuration:
         raise ConfigurationError(f"there is no configuration file {path}", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"the configuration file {path} cannot be read: {problem}", "name another") from error
+        may_not = isinstance(error, PermissionError)
+        remedy = "let the user that runs opagate read the file" if may_not else "name another file"
+        raise ConfigurationError(f"the configuration file {path} cannot be read: {problem}", remedy) from error
     return parse(text, base=path.parent, name=str(path), secrets=secrets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_what_is_not_strict_yaml_is_told_with_its_place(text: str, said: str):
         parse(text)
 
     assert "\n" not in raised.value.message
+
+
+def test_a_file_that_the_user_may_not_read_has_a_remedy_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied") as raised:
+        config.load(tmp_path / "gateway.yaml")
+
+    assert raised.value.remedy == "let the user that runs opagate read the file"
 
 
 def test_a_list_is_no_configuration():
