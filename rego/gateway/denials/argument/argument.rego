@@ -12,6 +12,7 @@ import data.gateway.lib.hosts
 import data.gateway.lib.paths
 import data.gateway.lib.pointers
 import data.gateway.lib.reach
+import data.gateway.lib.startup
 
 # METADATA
 # title: What refuses the call, or a person has to approve
@@ -20,6 +21,7 @@ found(call) := set() if {
 	# Of all values that JSON has, mappings come last.
 	call.arguments >= {}
 	call.resource.type in ["tool", "prompt"]
+	_startup_files(call) == set()
 	every pointer, role in call.resource.properties.roles {
 		_quiet(role, pointer, call.arguments)
 	}
@@ -107,6 +109,22 @@ asks contains {"code": "argument/hidden-command", "facts": [concat("", ["/argume
 	some pointer, "command" in input.resource.properties.roles
 	some text in pointers.texts(input.arguments, pointer)
 	regex.match(_hidden, _without_emoji_joiners(text))
+}
+
+# METADATA
+# title: A file that programs run by themselves is about to be written
+# description: |
+#   What a shell, a timer, a login or git runs later outlives the task, and no later call shows it. Each text that may
+#   be a path counts, alone and behind another text, in a call that does more than read.
+# custom:
+#   code: argument/startup-file
+#   message: >-
+#     The call may write a file that programs run or obey by themselves. Startup files, timed jobs, login keys and git
+#     hooks are such files.
+#   remedy: Write another file, or ask a person who may approve it.
+#   controls: [ASI02, ASI05, ASI10, MCP05]
+asks contains {"code": "argument/startup-file", "facts": [concat("/", ["/arguments", name])]} if {
+	some name in _startup_files(input)
 }
 
 # Plain texts that no rule above holds for. What is not plain is left to those rules.
@@ -233,4 +251,39 @@ _outside(address) if {
 	count(networks.v4) > 0
 	count(networks.v6) > 0
 	not hosts.within(host, names, networks)
+}
+
+# The names of the arguments that say which startup file a call writes.
+_startup_files(call) := set() if {
+	call.resource.properties.effect == "read"
+} else := names if {
+	is_object(call.arguments)
+	paths := [[_escaped(name), text] |
+		some name, value in pointers.opened(call.arguments)
+		not _is_no_path(call, name)
+		walk(value, [_, text])
+		is_string(text)
+	]
+	names := _named_alone(paths) | _named_together(paths)
+} else := set()
+
+_escaped(name) := replace(replace(name, "~", "~0"), "/", "~1")
+
+_is_no_path(call, name) if {
+	role := call.resource.properties.roles[concat("", ["/", _escaped(name)])]
+	role in ["content", "command", "credential", "amount"]
+}
+
+_named_alone(paths) := {name |
+	some [name, text] in paths
+	startup.names_file(text)
+}
+
+# A folder and a name, as two arguments.
+_named_together(paths) := {name |
+	count(paths) <= 8
+	some i, [_, folder] in paths
+	some j, [name, text] in paths
+	i != j
+	startup.names_file(concat("/", [folder, text]))
 }

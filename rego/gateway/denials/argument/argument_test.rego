@@ -262,3 +262,44 @@ test_a_joiner_between_emoji_hides_nothing if {
 		_codes("command", text) == {"argument/hidden-command"}
 	}
 }
+
+_written(effect, arguments, roles) := example.codes(found) if {
+	found := _denials(example.changed({
+		"/resource/properties/effect": effect,
+		"/resource/properties/roles": roles,
+		"/arguments": arguments,
+	}))
+}
+
+test_startup_files_are_written_with_a_question if {
+	every effect in ["write", "destructive", "exec", "mint"] {
+		_written(effect, {"file_name": ".profile", "content": "x"}, {"/file_name": "selector"}) == {"argument/startup-file"}
+		_written(effect, {"file_name": "notes.md", "content": "x"}, {"/file_name": "selector"}) == set()
+	}
+	_written("read", {"file_name": ".profile"}, {"/file_name": "selector"}) == set()
+}
+
+test_a_startup_file_is_seen_wherever_it_may_be_named if {
+	every arguments in [
+		{"path": ".git/hooks/pre-commit"}, {"folder": ".git/hooks", "name": "pre-commit"}, {"name": "pre-commit", "folder": ".git/hooks/"},
+		{"files": [{"path": "a"}, {"path": "~/.bashrc"}]}, {"files": "[\".bashrc\"]"}, {"a~b/c": ".bashrc"},
+	] {
+		_written("write", arguments, {}) == {"argument/startup-file"}
+	}
+	named := _denials(example.changed({
+		"/resource/properties/effect": "write",
+		"/resource/properties/roles": {},
+		"/arguments": {"a~b/c": ".bashrc"},
+	}))
+	named == {{"code": "argument/startup-file", "facts": ["/arguments/a~0b~1c"]}}
+	many := {name: "x" | some name in ["a", "b", "c", "d", "e", "f", "g", "h"]}
+	_written("write", object.union(many, {"i": ".bashrc"}), {}) == {"argument/startup-file"}
+	_written("write", object.union(many, {"i": ".git/hooks"}), {}) == set()
+}
+
+test_a_text_may_speak_of_a_startup_file if {
+	every role in ["content", "command", "credential", "amount"] {
+		_written("write", {"text": ".bashrc", "to": "notes.md"}, {"/text": role}) == set()
+	}
+	_written("write", {"text": "Edit your .bashrc, please."}, {}) == set()
+}
