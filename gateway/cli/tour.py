@@ -18,9 +18,11 @@ from mcp import MCPError
 from rich.text import Text
 
 from gateway import app, keys
+from gateway.app.people import socket_path
 from gateway.cli import trial
 from gateway.cli.terminal import line, out, plain, styled
 from gateway.demo import agent
+from gateway.demo.person import person_at
 from gateway.errors import UpstreamUnreachable
 from gateway.journal import reader
 
@@ -53,7 +55,7 @@ async def run(*, port: int | None, state: Path | None, form: Form) -> bool:
     with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
         tally = _Tally()
         async with trial.serving(port=port or trial.free_port(), state=state or Path(folder)) as configuration:
-            async with _up(configuration):
+            async with _up(configuration), person_at(socket_path(configuration)):
                 await _walk(configuration, tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
         _finish(tally, record, form)

@@ -117,6 +117,7 @@ def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
         "identity": [{"kind": "development"}],
         # A machine on which one tries things out is busy with other things too.
         "policy": {"engine": {"kind": "embedded", "deadline": "2s"}},
+        "approvals": {},
         "journal": {"path": "journal"},
         "catalogue": {"lock": "catalogue.lock"},
         "telemetry": {"log": "console", "level": "warning"},

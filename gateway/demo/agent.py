@@ -56,7 +56,6 @@ TOKEN_IN_BASE64: Final = "<the token in base64>"  # noqa: S105 - as above
 
 SCRIPT: Final = (
     Attempt("files", "See which tools there are for files"),
-    Attempt("files", "See which files there are", "list_files"),
     Attempt("files", "Read what the project is", "read_file", {"path": "README.md"}),
     Attempt("files", "Read how it is deployed", "read_file", {"path": "docs/deployment.md"}),
     Attempt("tickets", "See the tools for tickets (export_customers is not granted, and not shown)"),
@@ -116,7 +115,14 @@ SCRIPT: Final = (
         "refused",
     ),
     Attempt("files", "Delete the deployment notes", "delete_file", {"path": "docs/deployment.md"}, "refused"),
-    Attempt("files", "Call a tool that does not exist", "format_disk", {"confirm": True}, "refused"),
+    Attempt("files", "Delete its own report: a person approves it", "delete_file", {"path": "reports/checkout.md"}),
+    Attempt(
+        "files",
+        "Delete it again: the approval was for one call",
+        "delete_file",
+        {"path": "reports/checkout.md"},
+        "refused",
+    ),
 )
 
 

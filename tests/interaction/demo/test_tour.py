@@ -10,6 +10,7 @@ import yaml
 from mcp import Client
 
 from gateway.demo.agent import SCRIPT, tour
+from gateway.demo.person import person_at
 from gateway.demo.upstreams import upstreams
 from gateway.identity import development
 from tests.gateway_process import gateway_process
@@ -24,7 +25,9 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
         name: upstream.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         for name, upstream in upstreams(demo).items()
     }
-    config = yaml.safe_dump({"errors": errors, "identity": [{"kind": "development"}], "upstreams": settings})
+    config = yaml.safe_dump(
+        {"errors": errors, "identity": [{"kind": "development"}], "approvals": {}, "upstreams": settings}
+    )
     async with gateway_process(config, tmp_path) as gateway:
         token = development.issue(
             development.load_key(tmp_path / "state"),
@@ -33,7 +36,8 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
             ttl=300,
             clock=time.time,
         )
-        steps = [step async for step in tour(gateway.origin, token)]
+        async with person_at(tmp_path / "state/approvals.sock"):
+            steps = [step async for step in tour(gateway.origin, token)]
 
     assert [step.attempt for step in steps] == list(SCRIPT)
     refused = {(step.attempt.tool, step.codes) for step in steps if step.outcome == "refused"}
@@ -41,16 +45,17 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
         ("export_customers", ("tool/not-granted",)),
         ("send_message", ("tool/arguments",)),
         ("delete_file", ("tool/arguments",)),
-        ("format_disk", ("catalogue/unknown", "tool/not-granted")),
+        ("delete_file", ("approval/effect", "approval/grant", "approval/denied")),
         ("comment_ticket", ("credential-chain/egress", "credential-chain/presentation")),
-        ("send_message", ("credential-chain/egress", "credential-chain/presentation", "approval/unavailable")),
+        ("send_message", ("credential-chain/egress", "credential-chain/presentation", "approval/denied")),
         ("send_message", ("fan-out/destinations", "tool/arguments")),
     }
     assert not [step for step in steps if step.outcome == "failed"]
+    assert [step.outcome for step in steps[-2:]] == ["allowed", "refused"]
     assert all(step.decision and step.text for step in steps if step.outcome == "refused")
     assert steps[0].text == "list_files, read_file, write_file, delete_file"
-    assert steps[4].text == "search_tickets, read_ticket, comment_ticket, close_ticket"
-    assert "make promote" in steps[3].text
+    assert steps[3].text == "search_tickets, read_ticket, comment_ticket, close_ticket"
+    assert "make promote" in steps[2].text
     async with Client(demo["mail"]) as client:
         sent = str((await client.call_tool("list_messages", {"folder": "sent"})).content)
     assert "jana@example.com" in sent
