@@ -55,6 +55,7 @@ class Index:
         self._path = path
         self._tasks: dict[str, _Places] = {}
         self._open: dict[str, tuple[_Places, int]] = {}
+        self._votes: dict[str, list[int]] = {}
         for number, file in segments(path):
             offset = 0
             for count, line in enumerate(raw_lines(file), 1):
@@ -77,6 +78,10 @@ class Index:
         for call, end in zip(places.calls, places.ends, strict=True):
             yield self._read(call), self._read(end) if end else None
 
+    def votes(self, approval: str) -> Iterator[JsonObject]:
+        """Yield the entries of the votes for an approval that was granted."""
+        yield from map(self._read, self._votes.get(approval, ()))
+
     def readings(self, task: str) -> int:
         """Return the number of a task's entries about data read outside of calls."""
         return self._tasks[task].readings
@@ -96,7 +101,9 @@ class Index:
                     places.ends[at] = place
                 case "observed" if heading.event == "read":
                     self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places()).readings += 1
-                case "task":
+                case "approval" if heading.id is not None and heading.event in {"vote", "granted"}:
+                    self._votes.setdefault(heading.id, []).append(place)
+                case "task" if heading.event == "opened":
                     places = self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places())
                     places.declared = places.declared or place
                 case _:

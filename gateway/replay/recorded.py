@@ -127,6 +127,8 @@ class _Steps:
                 self._omitted.undecided += 1
                 continue
             step, at = _fields(entry, lambda fields, end=end: self._step(fields, end))
+            if (approval := entry.get("approval")) is not None:
+                step["approve"] = _approval(index, cast("str", approval))
             first = at if first is None else first
             last = min(max(round(at - first, 3), last or 0.0), LATEST)
             yield {**step, "at": last}
@@ -165,6 +167,14 @@ class _Steps:
     def _place(self, mark: re.Match[str], form: str | None) -> str:
         name = self._names.setdefault(mark["name"], f"{_kind(mark['rule'])}-{mark['name'][:16]}")
         return f"{{{{secret:{name}{f':{form}' if form else ''}}}}}"
+
+
+def _approval(index: Index, approval: str) -> dict[str, Any]:
+    """Return the approval of a step: the persons, and the scopes that all of them chose."""
+    votes = [_fields(entry, lambda fields: fields["vote"]) for entry in index.votes(approval)]
+    people = [{name: vote["person"][name] for name in ("id", "issuer", "groups", "assurance")} for vote in votes]
+    scopes = [scope for scope in ("once", "destination", "limit") if all(scope in vote["scopes"] for vote in votes)]
+    return {"approvers": people, "scopes": scopes}
 
 
 def _forms(fields: Mapping[str, Any]) -> dict[str, str]:

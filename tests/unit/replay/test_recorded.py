@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.credentials.examples import example
+from gateway.approvals.model import Person, Vote
 from gateway.errors import JournalError
 from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
@@ -81,6 +82,27 @@ async def test_what_a_gateway_recorded_replays_to_the_same_decisions(tmp_path: P
 
 
 @requirement("replay/export")
+async def test_an_approved_call_replays_with_its_persons(tmp_path: Path):
+    async with bench(tmp_path, more=f"{FULL}approvals: {{hold: 20ms}}\n") as there:
+        await there.ask(call("ask_first", path="a"))
+        desk = there.gateway.people.desk if there.gateway.people else None
+        assert desk is not None
+        (asked,) = desk.list_open()
+        await desk.vote(
+            asked.id, Vote(Person("bob", "https://idp.example"), "approve", desk.now()), asked.question.shown
+        )
+        await there.ask(call("ask_first", path="a"))
+        file, _ = exported(tmp_path)
+        outcomes = await replayed(there, file)
+
+    (trace,) = map(json.loads, file.read_text("utf-8").splitlines())
+    assert [outcome.decision.effect for outcome in outcomes] == ["ask", "allow"]
+    assert trace["steps"][1]["approve"]["approvers"] == [
+        {"id": "bob", "issuer": "https://idp.example", "groups": [], "assurance": "peer"}
+    ]
+    assert "approve" not in trace["steps"][0]
+
+
 @pytest.mark.parametrize(("behind", "effect"), [("[mail]", "allow"), ("[]", "deny")])
 async def test_an_aggregator_replays_as_one(tmp_path: Path, behind: str, effect: str):
     async with bench(tmp_path, more=FULL, labels=f"{LABELS}\n    aggregates: {behind}") as there:
