@@ -26,14 +26,14 @@ from tests.requirements import requirement
 
 
 @requirement("history/toxic-flow")
-def test_confidential_data_does_not_leave_after_something_untrusted(ada: Agent):
+def test_confidential_data_stays_in_its_own_system_after_something_untrusted(ada: Agent):
     ada.reads("crm")
     ada.passes("vault", "confidential")
     flow = ["toxic-flow/exfiltration"]
     ada.held(flow, "mail", "post", text="hello")
     ada.held(flow, "mail", "send", to=ADDRESS, body="hello")
     ada.held(flow, "mail", "send", to="colleague@example.com", body="hello")
-    ada.held(flow, "vault", "write", body="hello")
+    ada.passes("vault", "write", body="hello")
     ada.held(flow, "vault", "send", to=["colleague@example.com", ADDRESS], body="hello")
     ada.passes("mail", "read")
 
