@@ -64,9 +64,10 @@ def test_there_is_something_to_shadow():
     assert ("gateway", "testing", "example_test", "call") in PATHS
 
 
-@pytest.mark.parametrize("value", [{}, "at once", {"x": {"y": 1}}], ids=repr)
-def test_data_in_the_place_of_any_rule_are_refused(value: object):
-    for path in PATHS:
+@pytest.mark.parametrize(("first", "value"), list(enumerate([{}, "at once", {"x": {"y": 1}}])), ids=repr)
+def test_data_in_the_place_of_any_rule_are_refused(first: int, value: object):
+    """Each rule alone meets one of the values. `test_opa_refuses_the_same_rules` gives every value to all of them."""
+    for path in PATHS[first::3]:
         assert len(gateways_verdict(nested(path, value))) == 1, path
 
 
