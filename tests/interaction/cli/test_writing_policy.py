@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.gateway_process import free_port
 from tests.servers.serving import stop
 
@@ -20,7 +22,7 @@ PAGE: Final = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"`(own/[\w/.]+)`")
 _ADDRESS: Final = "127.0.0.1:8080"
-_SECONDS: Final = 60
+_SECONDS: Final = 240
 
 
 class Walk:
@@ -113,6 +115,7 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
+@pytest.mark.timeout(900)
 def test_the_page_makes_a_tested_rule_that_refuses_a_call(tmp_path: Path):
     with ExitStack() as stack:
         walk = Walk(tmp_path, stack)
