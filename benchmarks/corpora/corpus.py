@@ -35,6 +35,13 @@ class Corpus:
         """Where recordings and catalogue disagree."""
         return [f"{self.name}: {problem}" for problem in disagreements(self.tools, self.recordings)]
 
+    def effective(self, setting: Setting) -> Setting:
+        """Return the setting that has the same result. A corpus without a directory is measured without."""
+        if any(item["directory"] for item in self.recordings if item["kind"] == "suite"):
+            return setting
+        same = (one for one in SETTINGS if one.contract == setting.contract and not one.directory)
+        return setting if setting.links else next(same)
+
 
 Results = Mapping[str, Mapping[str, Measured]]
 """Labelling → setting → what was measured."""
@@ -84,13 +91,17 @@ def measure_corpora(
     workers: int | None = None,
 ) -> Mapping[str, Results]:
     """Return each corpus measured under labellings and settings, all of which include `PLAIN` by hand."""
-    jobs: list[Job] = []
-    for corpus in corpora:
-        labels = {BY_HAND: corpus.tools, BY_WORDS: label_mechanically(corpus.tools, corpus.recordings)}
-        jobs += [Job(corpus, labelling, labels[labelling], setting) for labelling, setting in planned]
+    jobs: dict[tuple[str, str, Setting], Job] = {}
     found: dict[str, dict[str, dict[str, Measured]]] = {}
-    for job, measured in zip(jobs, run_jobs(jobs, folder, workers=workers), strict=True):
-        found.setdefault(job.corpus.name, {}).setdefault(job.name, {})[job.setting.name] = measured
+    wanted = [(corpus, labelling, setting) for corpus in corpora for labelling, setting in planned]
+    for corpus, labelling, setting in wanted:
+        needed = corpus.effective(setting)
+        labels = corpus.tools if labelling == BY_HAND else label_mechanically(corpus.tools, corpus.recordings)
+        jobs.setdefault((corpus.name, labelling, needed), Job(corpus, labelling, labels, needed))
+    measured = dict(zip(jobs, run_jobs([*jobs.values()], folder, workers=workers), strict=True))
+    for corpus, labelling, setting in wanted:
+        result = measured[corpus.name, labelling, corpus.effective(setting)]
+        found.setdefault(corpus.name, {}).setdefault(labelling, {})[setting.name] = result
     return found
 
 

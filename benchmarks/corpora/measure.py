@@ -6,9 +6,9 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upst
 from gateway.config import PolicySettings
 from gateway.policy import bundle
 from gateway.policy.policy import Policy
-from gateway.replay import StepOutcome, read, replay
+from gateway.replay import StepOutcome, Trace, read, replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
@@ -170,7 +170,8 @@ async def measure(
         files.append(folder / f"{suite['suite']}.jsonl")
         directory = suite["directory"] if setting.directory else ()
         write_traces(items, tools, files[-1], contract=setting.contract, directory=directory)
-    rulings = await decide_traces(deploy(folder / "policy", links=setting.links), files)
+    ends = {name_of(item): _end(item) for item in recordings if item["kind"] == "attack"}
+    rulings = await decide_traces(deploy(folder / "policy", links=setting.links), files, ends)
     tasks = [item for item in recordings if item["kind"] != "suite"]
     verdicts = [*_verdicts(tasks, judge or tools, rulings)]
     benign, attacks = (tuple(one for one in verdicts if one.recording["kind"] == kind) for kind in ("benign", "attack"))
@@ -189,11 +190,18 @@ def deploy(folder: Path, *, links: bool = False) -> PolicySettings:
     return PolicySettings(path=folder, grants=grants, reload=timedelta(days=1))
 
 
-async def decide_traces(settings: PolicySettings, files: Iterable[Path]) -> dict[str, list[Ruling]]:
+def _end(item: Recording) -> int:
+    """Return the number of steps until an attack is over. What the task does afterwards stops nothing."""
+    return max(number for number, step in enumerate(item["steps"]) if step["by"] == "injection") + 1
+
+
+async def decide_traces(
+    settings: PolicySettings, files: Iterable[Path], ends: Mapping[str, int]
+) -> dict[str, list[Ruling]]:
     """Return the rulings on files of traces, by trace, as `opagate replay` would come to them.
 
     A refused call goes on all the same. A person would approve the user's own calls; an attack that was stopped once
-    stays stopped, whatever comes after.
+    stays stopped, whatever comes after. `ends` has the number of steps of traces that are not replayed whole.
     """
     assert settings.path is not None
     async with AsyncExitStack() as stack:
@@ -202,9 +210,15 @@ async def decide_traces(settings: PolicySettings, files: Iterable[Path]) -> dict
         stack.push_async_callback(policy.stop)
         observed = ObservedPolicy(policy, FindingsReader(bundle.read(settings.path, settings.grants)))
         rulings: dict[str, list[Ruling]] = {}
-        async for outcome in replay(chain.from_iterable(map(read, files)), observed.decide, assume="forwarded"):
+        async for outcome in replay(
+            _until(ends, chain.from_iterable(map(read, files))), observed.decide, assume="forwarded"
+        ):
             rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
     return rulings
+
+
+def _until(ends: Mapping[str, int], traces: Iterable[Trace]) -> Iterator[Trace]:
+    return (replace(trace, steps=islice(trace.steps, ends.get(trace.id))) for trace in traces)
 
 
 def _verdicts(
