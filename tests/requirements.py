@@ -96,6 +96,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/implicit": Requirement("docs/concepts.md", "A caller's implicit task outlasts its tokens, sessions and certificates."),
         "history/room": Requirement("docs/operations.md#room-for-tasks", "No caller, and no number of identities of one, takes the room of others."),
+        "labels/arguments": Requirement("docs/policy/labels.md#labels-that-depend-on-arguments", "What nobody can read counts as the worst label."),
+        "labels/sandbox": Requirement("docs/policy/labels.md#sandboxes", "A sandbox asks less, and what comes out of it gives no ground."),
         "history/contract": Requirement("docs/policy/history.md#the-contract", "A declared task does what it declared."),
         "history/restart": Requirement("SECURITY.md", "What a task has done holds after the gateway was killed."),
         "history/journal-edited": Requirement("docs/operations.md#journal", "A journal that was edited or cut does not become history."),

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 import typer.main
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, JsonValue, SecretStr, StrictFloat, StrictInt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -30,6 +30,9 @@ _SCALARS: Final = {
     str: "text",
     bool: "true or false",
     int: "number",
+    StrictInt: "number",
+    StrictFloat: "number",
+    JsonValue: "any value",
 }
 _SCALAR_NOTES: Final = """\
 Values are written like this:
@@ -187,7 +190,7 @@ def _type(annotation: object) -> str:
     bare, origin = _bare(annotation), get_origin(_bare(annotation))
     arguments = [item for item in get_args(bare) if item not in {NoneType, Ellipsis}]
     if origin is Literal:
-        return " or ".join(f"`{item}`" for item in arguments)
+        return " or ".join(f"`{str(item).lower() if isinstance(item, bool) else item}`" for item in arguments)
     if origin in {Union, UnionType}:
         return " or ".join(dict.fromkeys(_type(item) for item in arguments))
     if origin is dict:

@@ -99,6 +99,7 @@ def _object(text: str) -> JsonObject:
 def _call(
     settings: Configuration, named: str, kind: Literal["tool", "resource", "prompt"], arguments: JsonObject
 ) -> Call:
+    from gateway.inspection.label_cases import labelled_for_call
     from gateway.model.call import Call
 
     upstream, slash, name = named.partition("/")
@@ -109,7 +110,7 @@ def _call(
         raise typer.BadParameter(f"there is no upstream {upstream!r} in the configuration ({known})")
     if kind == "resource":
         arguments = {"uri": name}
-    return Call(_ACTIONS[kind], _target(settings, upstream, name, kind), arguments)
+    return Call(_ACTIONS[kind], labelled_for_call(_target(settings, upstream, name, kind), arguments), arguments)
 
 
 def _target(settings: Configuration, upstream: str, name: str, kind: Literal["tool", "resource", "prompt"]) -> Target:
@@ -257,7 +258,7 @@ def _facts(asked: JsonObject, call: Call) -> list[tuple[str, str]]:
     if proof["scopes"]:
         rows.append(("scopes", " ".join(proof["scopes"])))
     rows.append(("when", document["context"]["time"]))
-    leaves = "data leaves" if labels.egress else "data stays"
+    leaves = "in a sandbox" if labels.in_sandbox else "data leaves" if labels.egress else "data stays"
     said = f"{labels.effect} on {call.target.audience}, {labels.sensitivity}, {leaves}"
     assumed = (
         f"; without a label: {', '.join(sorted(labels.assumed))}"

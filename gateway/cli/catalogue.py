@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gateway.config import Configuration
-    from gateway.model.target import Target
+    from gateway.model.target import LabelCase, Labels, Target
     from gateway.upstream.catalogue import Catalogue, UpstreamStatus
     from gateway.upstream.pins import Change
 
@@ -259,23 +259,26 @@ def _require_listed(problems: dict[str, str]) -> None:
 
 
 def _show_tools(targets: Sequence[Target]) -> None:
+    from gateway.inspection.label_cases import label_variants
+
     rows = table("tool, roles of arguments", "effect", "egress", "sensitivity", "pin")
     for target in targets:
         labels = target.labels
         shown = plain(f"{target.upstream}/{target.name}")
         for pointer, role in labels.roles.items():
             shown.append(f"\n  {pointer} {role.value}", style="dim")
-        rows.add_row(
-            shown,
-            labels.effect.value,
-            "yes" if labels.egress else "no",
-            labels.sensitivity.value,
-            styled(str(target.pin.value) if target.pin else ""),
-        )
+        rows.add_row(shown, *_shown_labels(labels), styled(str(target.pin.value) if target.pin else ""))
+        for number, variant in enumerate(label_variants(target)[1:]):
+            rows.add_row(plain(f"  cases[{number}]"), *_shown_labels(variant.labels), "")
     if targets:
         show(rows)
     else:
         out.print("No tools.", style="yellow")
+
+
+def _shown_labels(labels: Labels) -> tuple[str, str, str]:
+    egress = "sandbox" if labels.in_sandbox else "yes" if labels.egress else "no"
+    return labels.effect.value, egress, labels.sensitivity.value
 
 
 def _show_prompts(prompts: Sequence[Target]) -> None:
@@ -315,7 +318,9 @@ def _coloured(text: str) -> Text:
 
 
 def _as_json(target: Target) -> dict[str, Any]:
-    labels = target.labels
+    from gateway.inspection.label_cases import label_variants
+
+    labels, variants = target.labels, label_variants(target)[1:]
     return {
         "id": target.id,
         "upstream": target.upstream,
@@ -326,7 +331,24 @@ def _as_json(target: Target) -> dict[str, Any]:
         "egress": labels.egress,
         "sensitivity": labels.sensitivity,
         "roles": dict(labels.roles),
+        "sandbox": labels.in_sandbox,
+        "cases": [_case_as_json(case, variant.labels) for case, variant in zip(labels.cases, variants, strict=True)],
         "pin": target.pin,
+    }
+
+
+def _case_as_json(case: LabelCase, labels: Labels) -> dict[str, Any]:
+    return {
+        "when": {
+            pointer: {**condition.tests, **({"optional": True} if condition.optional else {})}
+            for pointer, condition in case.when.items()
+        },
+        "arguments": None if case.arguments is None else sorted(case.arguments),
+        "effect": labels.effect,
+        "egress": labels.egress,
+        "sensitivity": labels.sensitivity,
+        "roles": dict(labels.roles),
+        "sandbox": labels.in_sandbox,
     }
 
 

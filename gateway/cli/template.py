@@ -77,6 +77,8 @@ catalogue:
 #     egress         whether data leaves to somewhere else
 #     sensitivity    public, internal, confidential or restricted
 #     roles          argument (JSON pointer) to destination, command, credential, content, selector or amount
+#     sandbox        true: it runs code inside a sandbox of the task, from which nothing leaves
+#     cases          milder labels for some arguments: [{when: {/sql: {statement: select}}, effect: read}]
 """
 
 _EXAMPLE: Final = """\

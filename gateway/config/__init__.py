@@ -1,7 +1,8 @@
 """Configuration: `gateway.yaml`, read and validated. No other package reads configuration files or the environment.
-`settings` and `identities` are the models, `values` and `formats` the types of their fields. `loading` reads a file,
-and `problems` puts its faults into words."""
+`settings`, `labels` and `identities` are the models, `values` and `formats` the types of their fields. `loading` reads a
+file, and `problems` puts its faults into words."""
 
+from gateway.config.labels import ArgumentTests, MilderLabels, ToolLabels
 from gateway.config.loading import InvalidSettings, load, parse
 from gateway.config.settings import (
     CatalogueSettings,
@@ -15,11 +16,11 @@ from gateway.config.settings import (
     OpaEngine,
     PolicySettings,
     TlsSettings,
-    ToolLabels,
     Upstream,
 )
 
 __all__ = [
+    "ArgumentTests",
     "CatalogueSettings",
     "Configuration",
     "EmbeddedEngine",
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidSettings",
     "JournalSettings",
     "Limits",
+    "MilderLabels",
     "OpaEngine",
     "PolicySettings",
     "TlsSettings",

@@ -17,6 +17,7 @@ from pydantic import (
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.formats import Domain, HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
+from gateway.config.labels import ToolLabels
 from gateway.config.values import (
     Count,
     Delay,
@@ -30,7 +31,7 @@ from gateway.config.values import (
     is_local_http,
     is_loopback,
 )
-from gateway.model.target import Effect, Role, Sensitivity
+from gateway.model.target import Sensitivity
 
 # --- policy ----------------------------------------------------------------------------------------
 
@@ -121,25 +122,6 @@ class PolicySettings(Settings):
 
 
 # --- upstreams -------------------------------------------------------------------------------------
-
-
-class ToolLabels(Settings):
-    """Labels for the tools with names that match a pattern. Later patterns override earlier ones."""
-
-    effect: Effect | None = Field(default=None, description="What it does to the world; without a label: `write`.")
-    egress: bool | None = Field(default=None, description="Whether data leaves by it; without a label: true.")
-    sensitivity: Sensitivity | None = Field(
-        default=None, description="How sensitive what it touches is; without a label: `internal`."
-    )
-    roles: dict[str, Role] = Field(default_factory=dict, description="JSON pointer into the arguments → role.")
-
-    @field_validator("roles")
-    @classmethod
-    def _pointers(cls, value: dict[str, Role]) -> dict[str, Role]:
-        for pointer in value:
-            if not pointer.startswith("/"):
-                raise ValueError(f"{pointer!r} is not a JSON pointer; write it like /to or /recipients/0")
-        return value
 
 
 class NoCredential(Settings):

@@ -27,7 +27,7 @@ from gateway.inspection.words import digest, digests, distinctive, encoded, ment
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, Sighting
-from gateway.model.target import Effect, Role
+from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.strict import fold
@@ -108,7 +108,7 @@ def analyse(
         seen_whole = not found.incomplete
         pieces = found.pieces
     authority = _Authority(key, given, own_domains)
-    authority.add_all(call.arguments, roles)
+    authority.add_all(call.arguments, _roles_of_authority(call.target.labels))
     identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
     own = (given.parts, identity, directory.parts)
     link = followable_links.sole_argument(call)
@@ -268,6 +268,13 @@ def _parsed(text: str) -> Json:
         return cast("Json", json.loads(text))
     except (ValueError, RecursionError):
         return None
+
+
+def _roles_of_authority(labels: Labels) -> Mapping[str, Role]:
+    """Return the roles by which values need grounds. Of code in a sandbox only the links do, for nothing else leads out."""
+    if not labels.in_sandbox or Role.COMMAND not in labels.roles.values():
+        return labels.roles
+    return {pointer: Role.CONTENT if role is Role.COMMAND else role for pointer, role in labels.roles.items()}
 
 
 class _Authority:

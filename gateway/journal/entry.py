@@ -238,6 +238,7 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
         "sensitivity": target.labels.sensitivity.value,
         "roles": {pointer: role.value for pointer, role in target.labels.roles.items()},
         "pin": None if target.pin is None else target.pin.value,
+        **({"sandbox": True} if target.labels.in_sandbox else {}),
         **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from gateway.model.wire import Json, JsonObject
 
@@ -58,6 +58,37 @@ class Pin(StrEnum):
     UNKNOWN = "unknown"
 
 
+StatementKind: TypeAlias = Literal["select", "explain", "show"]
+"""Kinds of SQL statements that change nothing (`gateway.inspection.statements`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentCondition:
+    """Tests on one argument, all of which must hold: name of a test → expected value.
+
+    `optional`: a missing argument holds too.
+    """
+
+    tests: Mapping[str, Any]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCase:
+    """Milder labels of a tool for calls whose arguments meet all conditions. `None` changes nothing.
+
+    `when` maps a JSON pointer to its condition. `arguments` has the only names of arguments that the call may have.
+    """
+
+    when: Mapping[str, ArgumentCondition]
+    arguments: frozenset[str] | None = None
+    effect: Effect | None = None
+    egress: bool | None = None
+    sensitivity: Sensitivity | None = None
+    sandbox: bool | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """The operator's labels for a tool. The defaults fail closed."""
@@ -69,6 +100,14 @@ class Labels:
     """JSON pointer (RFC 6901) into the arguments → role."""
     assumed: frozenset[str] = frozenset()
     """Names of the labels that the operator left out, so that their fail-closed values hold."""
+    sandbox: bool = False
+    """Whether the tool works inside a sandbox of the task, from which nothing leaves."""
+    cases: tuple[LabelCase, ...] = ()
+    """For some arguments the labels are milder. The first case that holds counts; labels of a call have none."""
+
+    @property
+    def in_sandbox(self) -> bool:
+        return self.sandbox and not self.egress
 
 
 @dataclass(frozen=True, slots=True)

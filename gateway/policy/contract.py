@@ -80,6 +80,7 @@ class ResourceProperties(Closed):
     tenant: str | UnsetType = UNSET
     environment: str | UnsetType = UNSET
     pin: Pin | UnsetType = UNSET
+    sandbox: bool | UnsetType = UNSET
 
 
 class Resource(Closed):

@@ -129,6 +129,8 @@ def _resource(target: Target) -> JsonObject:
     }
     if target.type == "tool":
         properties["tool"] = target.name
+    if labels.in_sandbox:
+        properties["sandbox"] = True
     if target.tenant is not None:
         properties["tenant"] = target.tenant
     if target.environment is not None:

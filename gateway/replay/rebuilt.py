@@ -100,6 +100,7 @@ def _target(recorded: Mapping[str, Any]) -> Target:
         recorded["egress"],
         Sensitivity(recorded["sensitivity"]),
         {pointer: Role(role) for pointer, role in recorded["roles"].items()},
+        sandbox=recorded.get("sandbox", False),
     )
     behind = recorded.get("aggregates")
     return Target(

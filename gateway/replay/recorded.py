@@ -85,7 +85,7 @@ def write_task(index: Index, task: str, write: Callable[[str], object], omitted:
     omitted.readings += index.readings(task)
     write(json.dumps(head, separators=(",", ":"))[:-1] + ',"steps":[')
     count = 0
-    for step in _Steps(omitted).of(index, task):
+    for step in _Steps(omitted, head["upstreams"]).of(index, task):
         write("," * (count > 0) + json.dumps(step, separators=(",", ":")))
         count += 1
     write("]}\n")
@@ -113,8 +113,9 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
 class _Steps:
     """The steps of a task. A credential has the same name in every step, whatever its finder."""
 
-    def __init__(self, omitted: Omitted) -> None:
+    def __init__(self, omitted: Omitted, sites: Mapping[str, Any]) -> None:
         self._omitted = omitted
+        self._sites = sites
         self._names: dict[str, str] = {}
 
     def of(self, index: Index, task: str) -> Iterator[dict[str, Any]]:
@@ -148,6 +149,9 @@ class _Steps:
         if fields["reasons"]:
             expect["code"] = fields["reasons"][0]["code"]
         self._omitted.carried += "carried" in fields["history"]
+        labels, site = _labels(fields["target"]), self._sites[fields["target"]["upstream"]]
+        if labels != site.get("tools", {}).get(step["tool"], _DEFAULTS):
+            step["labels"] = labels
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
     def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
@@ -209,9 +213,14 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
         entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
     ) | {"aggregates": target.get("aggregates")}
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
-    labels = _fields(entry, lambda _: {name: target[name] for name in _LABELS})
+    labels = _fields(entry, lambda _: _labels(target))
     if labels != _DEFAULTS:
         site.setdefault("tools", {}).setdefault(_tool(target), labels)
+
+
+def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the labels of a recorded call. With cases they differ from call to call."""
+    return {name: target[name] for name in _LABELS} | ({"sandbox": True} if target.get("sandbox") else {})
 
 
 def _declared(task: Mapping[str, Any]) -> dict[str, Any]:

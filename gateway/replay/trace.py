@@ -14,6 +14,7 @@ from gateway.config.formats import Domain
 from gateway.errors import GatewayError
 from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Pin, Target
 from gateway.model.task import Contract, Task, TaskApprover
@@ -69,6 +70,8 @@ class Step:
     result: Json = None
     expect: Expectation | None = None
     approve: StepApproval | None = None
+    labels: ToolLabels | None = None
+    """In place of the labels of the tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,12 @@ class Trace:
         )
 
     def target(self, step: Step) -> Target:
-        """The tool of a step with its labels. What the trace does not describe gets the fail-closed defaults."""
+        """Return the tool of a step with the labels of the call. A tool without any gets the fail-closed defaults."""
         upstream = self.upstreams.get(step.upstream) or TraceUpstream(step.upstream)
-        return Target(
+        labels = labels_for(step.tool, upstream.tools)
+        if step.labels is not None:
+            labels = labels_for("this call", {"this call": step.labels})
+        target = Target(
             "tool",
             step.upstream,
             step.tool,
@@ -115,10 +121,11 @@ class Trace:
             tenant=upstream.tenant,
             environment=upstream.environment,
             trust=upstream.trust,
-            labels=labels_for(step.tool, upstream.tools),
+            labels=labels,
             pin=Pin.UNPINNED,
             aggregates=upstream.aggregates,
         )
+        return labelled_for_call(target, step.arguments)
 
 
 # --- the form --------------------------------------------------------------------------------------
@@ -206,6 +213,7 @@ class _Step(_Form):
     result: JsonValue = None
     expect: _Expectation | None = None
     approve: _StepApproval | None = None
+    labels: ToolLabels | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
 
@@ -272,15 +280,9 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     except UnknownSecret as error:
         raise Flaw(f"steps[{number}]", str(error)) from None
     expect = None if read.expect is None else Expectation(frozenset(read.expect.effect.split("|")), read.expect.code)
-    return Step(
-        read.upstream,
-        read.tool,
-        arguments if isinstance(arguments, dict) else {},
-        at,
-        result,
-        expect,
-        None if read.approve is None else _approval(read.approve),
-    )
+    given = arguments if isinstance(arguments, dict) else {}
+    approve = None if read.approve is None else _approval(read.approve)
+    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels)
 
 
 # --- small parts -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.call import Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
@@ -62,7 +63,8 @@ def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:
             target = catalogue.target(upstream, asked.type, asked.name)
             return Call("completion/complete", target, asked.arguments)
         case _:
-            return Call("tools/call", catalogue.target(upstream, "tool", name), _arguments(message))
+            arguments = _arguments(message)
+            return Call("tools/call", labelled_for_call(catalogue.target(upstream, "tool", name), arguments), arguments)
 
 
 def _arguments(message: Message) -> JsonObject:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import structlog
 
 from gateway.errors import HistoryError
+from gateway.inspection.label_cases import label_variants
 from gateway.model.target import Pin, Target
 from gateway.model.wire import UpstreamRequest
 from gateway.policy import document
@@ -78,7 +79,7 @@ async def notice_for_caller(gateway: Gateway, visit: Visit, request: UpstreamReq
 async def visible_ids(
     gateway: Gateway, visit: Visit, request: UpstreamRequest, targets: tuple[Target, ...]
 ) -> frozenset[str]:
-    """The ids of those that policy lets this caller see."""
+    """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
     principal, found = request.principal, set[str]()
     try:
         task = gateway.history.task(principal, visit.arrived)
@@ -87,10 +88,11 @@ async def visible_ids(
         log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)
         return frozenset()
     context = visit.context(request.message, task)
-    for first in range(0, len(targets), _ASKED_AT_ONCE):
+    asked = [variant for target in targets for variant in label_variants(target)]
+    for first in range(0, len(asked), _ASKED_AT_ONCE):
         if first:
             await gateway.turns.take(principal.key)
-        portion = targets[first : first + _ASKED_AT_ONCE]
+        portion = asked[first : first + _ASKED_AT_ONCE]
         question = document.visibility(principal, portion, context, facts)
         found |= await gateway.policy.visible(question, frozenset(target.id for target in portion))
     return frozenset(found)

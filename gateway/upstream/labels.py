@@ -3,16 +3,17 @@ uses an upstream's own `annotations`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.model.target import Effect, Labels, Sensitivity
+from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Sensitivity
 from gateway.upstream.overlaps import FIELDS, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gateway.config import ToolLabels
+    from gateway.config import MilderLabels, ToolLabels
     from gateway.model.target import Role
     from gateway.model.wire import Json, JsonObject
 
@@ -29,13 +30,38 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
     ]
     fields: dict[str, Any] = {}
     roles: dict[str, Role] = {}
+    cases: tuple[LabelCase, ...] = ()
     for _, labels in ordered:
+        said = {field: value for field in FIELDS if (value := getattr(labels, field)) is not None}
+        cases = tuple(_without(case, said, labels.roles) for case in cases)
+        if labels.has_cases:
+            cases = tuple(map(_case, labels.cases))
         roles.update(labels.roles)
-        for field in FIELDS:
-            value = getattr(labels, field)
-            if value is not None:
-                fields[field] = value
-    return Labels(**fields, roles=roles, assumed=frozenset(FIELDS) - fields.keys())
+        fields.update(said)
+    if fields.get("sandbox"):
+        fields.setdefault("egress", False)
+    return Labels(**fields, roles=roles, assumed=_ASSUMED - fields.keys(), cases=cases)
+
+
+_ASSUMED: Final = frozenset({"effect", "egress", "sensitivity"})
+
+
+def _case(milder: MilderLabels) -> LabelCase:
+    return LabelCase(
+        {pointer: ArgumentCondition(tests.tests(), tests.optional) for pointer, tests in milder.when.items()},
+        None if milder.arguments is None else frozenset(milder.arguments),
+        milder.effect,
+        milder.egress,
+        milder.sensitivity,
+        milder.sandbox,
+        milder.roles,
+    )
+
+
+def _without(case: LabelCase, said: Mapping[str, Any], roles: Mapping[str, Role]) -> LabelCase:
+    """Return an earlier case without the labels that a later pattern gives for every call."""
+    kept = {pointer: role for pointer, role in case.roles.items() if pointer not in roles}
+    return replace(case, roles=kept, **dict.fromkeys(said))
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:
@@ -67,13 +93,21 @@ def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mappin
         tools = [name for name in schemas if fnmatchcase(name, pattern)]
         if not tools:
             yield f"upstreams.{upstream}.tools.{pattern} matches no tool that {upstream} lists"
-        for pointer in labels.roles:
+        for place, pointer in _pointers(labels):
             for tool in tools:
                 if not has_pointer(schemas[tool], pointer):
                     yield (
-                        f"upstreams.{upstream}.tools.{pattern}.roles.{pointer}:"
+                        f"upstreams.{upstream}.tools.{pattern}.{place}.{pointer}:"
                         f" the tool {tool!r} has no such argument in its inputSchema"
                     )
+
+
+def _pointers(labels: ToolLabels) -> Iterator[tuple[str, str]]:
+    """Yield each pointer of the labels, behind the place where it stands."""
+    yield from (("roles", pointer) for pointer in labels.roles)
+    for number, case in enumerate(labels.cases):
+        yield from ((f"cases[{number}].when", pointer) for pointer in case.when)
+        yield from ((f"cases[{number}].roles", pointer) for pointer in case.roles)
 
 
 def has_pointer(schema: Json, pointer: str) -> bool:

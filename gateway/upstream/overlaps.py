@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.config import ToolLabels
     from gateway.model.target import Sensitivity
 
-FIELDS: Final = ("effect", "egress", "sensitivity")
+FIELDS: Final = ("effect", "egress", "sensitivity", "sandbox")
 _WILDCARDS: Final = frozenset("*?[")
 _SHOWN: Final = 3
 """Names of tools in a sentence. An upstream chooses how many there are, and how long."""
@@ -90,6 +90,8 @@ def _values(labels: ToolLabels) -> Iterator[tuple[str, object]]:
         if (value := getattr(labels, field)) is not None:
             yield field, value
     yield from ((f"the role of {pointer}", role) for pointer, role in labels.roles.items())
+    if labels.has_cases:
+        yield "cases", labels.cases
 
 
 def _listed(names: Sequence[str]) -> str:

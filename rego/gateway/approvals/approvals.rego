@@ -11,6 +11,7 @@ package gateway.approvals
 
 import data.gateway.lib.approvers
 import data.gateway.lib.declared
+import data.gateway.lib.reach
 
 # METADATA
 # title: What a person has not answered yet
@@ -115,7 +116,11 @@ _person(approver) if {
 _unattended(call) if {
 	settings := data.gateway.settings
 	call.resource.properties.effect in settings.effects_without_approval
-} else if declared.effect_agreed(call)
+} else if {
+	declared.effect_agreed(call)
+} else if {
+	reach.in_sandbox(call)
+}
 
 _text(value) if {
 	is_string(value)

@@ -160,6 +160,20 @@ test_an_effect_that_was_agreed_with_the_task_asks_nobody if {
 	}
 }
 
+test_a_sandbox_asks_for_no_effect_but_mint if {
+	every effect in ["read", "write", "destructive", "exec"] {
+		_codes({"/resource/properties/sandbox": true, "/resource/properties/effect": effect}, {"effects": [effect]}) == set()
+	}
+	places := {"/resource/properties/sandbox": true, "/resource/properties/effect": "mint"}
+	"approval/effect" in _codes(places, {"effects": ["mint"]})
+	leaks := {
+		"/resource/properties/sandbox": true,
+		"/resource/properties/effect": "destructive",
+		"/resource/properties/egress": true,
+	}
+	_codes(leaks, {"effects": ["destructive"]}) == {"approval/effect"}
+}
+
 test_what_history_asks_an_approval_answers if {
 	every name, code in {"spread": "fan-out/spread", "calls": "budget/calls"} {
 		places := {concat("/", ["/session", name]): 200001}

@@ -28,6 +28,11 @@ upstreams:
     tools:
       comment: {effect: write, egress: false, sensitivity: internal, roles: {/ticket: selector, /url: destination}}
       unlabelled: {}
+      query:
+        effect: destructive
+        egress: false
+        sensitivity: internal
+        cases: [{when: {/sql: {statement: select}}, effect: read}]
     resources: {"notes://*": internal}
 """
 GRANTS = """\
@@ -45,7 +50,7 @@ upstreams:
       agents: ["*"]
       issuers: ["urn:opagate:development"]
       groups: [staff]
-      tools: [unlabelled]
+      tools: [unlabelled, query]
       resources: ["notes://*"]
       prompts: [hello]
     - id: ask-first
@@ -202,3 +207,14 @@ def test_a_policy_that_does_not_explain_grants_still_decides(
     assert "tells which grants are near" in capsys.readouterr().out
     assert can("ann", "github/comment", '{"ticket":"T-1"}', "--json") == 0
     assert answer(capsys)["grants"] is None
+
+
+def test_the_labels_are_those_of_the_arguments(can: Status, capsys: pytest.CaptureFixture[str]):
+    asked = ("ann", "github/query", "--user", "ann", "--group", "staff", "--json")
+    assert can(*asked, '{"sql": "SELECT 1"}') == 0
+    assert answer(capsys)["input"]["resource"]["properties"]["effect"] == "read"
+    for arguments in ('{"sql": "DROP TABLE t"}', '{"sql": 1}', "{}"):
+        assert can(*asked, arguments) == 1
+        found = answer(capsys)
+        assert found["input"]["resource"]["properties"]["effect"] == "destructive"
+        assert "tool/effect" in [reason["code"] for reason in found["reasons"]]

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
+from gateway.config import PolicySettings
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.model.wire import JsonObject
+from gateway.policy.policy import Policy
 from gateway.replay.trace import Step, Trace, head, step
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 READ = {"effect": "read", "egress": False}
+GRANTS = """
+upstreams:
+  "*":
+    - {id: all, agents: ["*"], issuers: ["*"], tools: ["*"], effects: [read, write, destructive, mint, exec],
+       sensitivity: restricted}
+"""
 POLICY = PolicyRevision("test", "1")
 
 
@@ -39,3 +52,14 @@ def deciding(rule: Callable[[dict[str, Any]], Decision]) -> Callable[[JsonObject
 
 def allow(_: object) -> Decision:
     return decision("allow")
+
+
+@pytest.fixture
+async def shipped_policy(tmp_path: Path) -> AsyncIterator[Policy]:
+    grants = tmp_path / "grants.yaml"
+    grants.write_text(GRANTS, encoding="utf-8")
+    settings = PolicySettings.model_validate({"grants": str(grants), "engine": {"kind": "embedded", "deadline": "10s"}})
+    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
+    await policy.start()
+    yield policy
+    await policy.stop()

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from gateway.config import PolicySettings
 from gateway.policy.policy import Policy
 from gateway.replay.engine import replay
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests.unit.replay.conftest import READ, call, trace
 
-GRANTS = """
-upstreams:
-  "*":
-    - {id: all, agents: ["*"], issuers: ["*"], tools: ["*"], effects: [read, write, destructive, mint, exec]}
-"""
 REMOVES = {"effect": "destructive", "egress": False, "roles": {"/name": "selector"}}
 SITES: dict[str, Any] = {
     "shop": {
@@ -34,17 +22,6 @@ TASK: dict[str, Any] = {
     "contract": {"effects": {"destructive": ["shop/cancel"], "mint": ["vault/issue"]}},
     "approved_by": [{"id": "bob", "issuer": "https://idp.example"}],
 }
-
-
-@pytest.fixture
-async def shipped_policy(tmp_path: Path) -> AsyncIterator[Policy]:
-    grants = tmp_path / "grants.yaml"
-    grants.write_text(GRANTS, encoding="utf-8")
-    settings = PolicySettings.model_validate({"grants": str(grants), "engine": {"kind": "embedded", "deadline": "10s"}})
-    policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
-    await policy.start()
-    yield policy
-    await policy.stop()
 
 
 async def codes(policy: Policy, *steps: dict[str, Any], **task: Any) -> list[tuple[str, ...]]:

@@ -191,3 +191,12 @@ def test_labels_that_the_operator_left_out_are_known_as_assumed():
     assert labels_for("a", {"a": ToolLabels(effect=Effect.READ), "*": ToolLabels(egress=False)}).assumed == {
         "sensitivity"
     }
+
+
+def test_a_case_about_an_argument_that_the_tool_lacks_is_told():
+    case = {"when": {"/too": {"equals": "x"}}, "roles": {"/also": "content"}, "effect": "read"}
+    said = ToolLabels.model_validate({"effect": "write", "cases": [case]})
+    assert [warning.split(":")[0] for warning in check("mail", {"send": said}, {"send": SEND})] == [
+        "upstreams.mail.tools.send.cases[0].when./too",
+        "upstreams.mail.tools.send.cases[0].roles./also",
+    ]

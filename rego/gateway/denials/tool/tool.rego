@@ -11,6 +11,7 @@ package gateway.denials.tool
 import data.gateway.grants
 import data.gateway.grants.problems
 import data.gateway.lib.conditions
+import data.gateway.lib.reach
 
 # METADATA
 # title: What refuses the call, or a person has to approve
@@ -126,6 +127,7 @@ denials contains {"code": "tool/effect-ceiling", "facts": [
 asks contains {"code": "tool/unlabelled-exec", "facts": ["/resource/properties/roles"]} if {
 	input.resource.properties.effect == "exec"
 	not _names_command(input)
+	not reach.in_sandbox(input)
 }
 
 # METADATA

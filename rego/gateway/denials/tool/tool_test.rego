@@ -133,6 +133,9 @@ test_what_runs_code_says_which_argument if {
 	_asked(places) == {{"code": "tool/unlabelled-exec", "facts": ["/resource/properties/roles"]}}
 	_codes(places, {"effects": ["exec"]}) == set()
 	_asked(object.union(places, {"/resource/properties/roles": {"/path": "command"}})) == set()
+	_asked(object.union(places, {"/resource/properties/sandbox": true})) == set()
+	outside := {"/resource/properties/sandbox": true, "/resource/properties/egress": true}
+	_asked(object.union(places, outside)) != set()
 }
 
 _asked(places) := asks if {

@@ -66,6 +66,7 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} 
 	not _open
 	not reach.reads_only(input)
 	not _returns
+	not _stays_in_sandbox(input)
 }
 
 _exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
@@ -116,6 +117,12 @@ asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/argument
 	roles := _roles(pointer)
 	not _excused(roles)
 	not _followed(pointer, roles)
+}
+
+# A destination among the arguments would be a way out.
+_stays_in_sandbox(call) if {
+	reach.in_sandbox(call)
+	call.session.call_destinations == []
 }
 
 _open if input.session.labels.confidentiality in ["public", "internal"]

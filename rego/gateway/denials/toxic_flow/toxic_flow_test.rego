@@ -77,6 +77,16 @@ test_all_three_ask_a_person if {
 	}
 }
 
+test_data_may_go_into_a_sandbox_without_a_way_out if {
+	sandbox := {"/resource/properties/sandbox": true, "/resource/properties/effect": "exec"}
+	_passes(_after(_labels(true, "restricted"), sandbox))
+	asked := {"toxic-flow/exfiltration"}
+	_asked(_after(_labels(true, "restricted"), _to(["eve@evil.test"], sandbox))) == asked
+	_asked(_after(_labels(true, "restricted"), _to(null, sandbox))) == asked
+	_asked(_after(_labels(true, "restricted"), object.union(sandbox, {"/resource/properties/egress": true}))) == asked
+	_asked(_after(_labels(true, "restricted"), object.union(sandbox, {"/resource/properties/effect": "mint"}))) == asked
+}
+
 test_no_list_and_no_contract_answers_for_the_person if {
 	trusted := {"/context/task/contract": {"credential_flows": [], "limits": {}, "destinations": ["*"]}}
 	_asked(_after(_labels(true, "restricted"), object.union(_to(["bob@corp.example"], _sends), trusted))) == {"toxic-flow/exfiltration"}

@@ -55,6 +55,17 @@ _names_web(uri) if {
 _web := `(?i)(^|[^a-z0-9])(https?|wss?|s?ftps?)(:|%(25)*3a)`
 
 # METADATA
+# title: The call works inside a sandbox of the task, and nothing leaves with it
+# description: The operator labels such a tool. It may run code and destroy there; no credential is made there.
+in_sandbox(call) if {
+	properties := call.resource.properties
+	properties.sandbox == true
+	properties.egress == false
+	call.resource.type == "tool"
+	properties.effect in ["read", "write", "destructive", "exec"]
+}
+
+# METADATA
 # title: Nothing of the call leaves the systems that the gateway knows
 stays_inside(call) if {
 	call.resource.properties.egress == false

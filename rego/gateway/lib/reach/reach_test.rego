@@ -111,3 +111,16 @@ test_what_the_directory_knows_is_named if {
 		not reach.names_trusted(call)
 	}
 }
+
+_sandbox := {"/resource/properties/sandbox": true, "/resource/properties/effect": "exec"}
+
+test_a_tool_is_in_a_sandbox_if_it_is_labelled_so_and_nothing_leaves if {
+	reach.in_sandbox(example.changed(_sandbox))
+	not reach.in_sandbox(example.call)
+	every value in [false, null, "true", 1, []] {
+		not reach.in_sandbox(example.changed(object.union(_sandbox, {"/resource/properties/sandbox": value})))
+	}
+	not reach.in_sandbox(example.changed(object.union(_sandbox, {"/resource/properties/egress": true})))
+	not reach.in_sandbox(example.changed(object.union(_sandbox, {"/resource/properties/effect": "mint"})))
+	not reach.in_sandbox(example.changed(object.union(_sandbox, {"/resource/type": "resource"})))
+}
