@@ -54,7 +54,7 @@ merged(rules) := {
 satisfies(approval, rule, call) if {
 	people := {person(approver.id) | some approver in approval.approvers}
 	count(people) >= rule.count
-	people & _excluded(rule.exclude, call) == set()
+	people & excluded(rule.exclude, call) == set()
 	every approver in approval.approvers {
 		_fits(approver, rule)
 	}
@@ -66,6 +66,17 @@ satisfies(approval, rule, call) if {
 # METADATA
 # title: The person behind an id
 person(id) := lower(upper(trim_space(id))) if is_string(id)
+
+# METADATA
+# title: The persons behind some parties to a call
+excluded(named, call) := union({
+	{person(call.subject.id) | "requester" in named},
+	{person(call.subject.properties.user.id) | "user" in named},
+	{person(link.id) |
+		"delegates" in named
+		some link in call.subject.properties.delegation
+	},
+})
 
 _exclusions(rules) := [party | some party in parties; party in named] if {
 	named := {"requester"} | {party | some rule in rules; some party in rule.exclude}
@@ -149,12 +160,3 @@ _fits(approver, rule) if {
 	ranks := settings.assurances
 	ranks[approver.assurance] >= ranks[rule.assurance]
 }
-
-_excluded(excluded, call) := union({
-	{person(call.subject.id) | "requester" in excluded},
-	{person(call.subject.properties.user.id) | "user" in excluded},
-	{person(link.id) |
-		"delegates" in excluded
-		some link in call.subject.properties.delegation
-	},
-})

@@ -6,6 +6,7 @@
 #   approved the task. An agent writes contracts itself, so its own word opens nothing.
 package gateway.lib.declared
 
+import data.gateway.lib.approvers
 import data.gateway.lib.patterns
 
 # METADATA
@@ -21,24 +22,21 @@ effect_agreed(call) if {
 }
 
 # METADATA
-# title: People other than the agent approved the task as it was declared
+# title: People other than the agent, its user and its delegates approved the task as it was declared
+# description: The effects that a contract declares are lasting, and for these the user's own word does not count.
 task_approved(call) if {
-	approvers := call.context.task.approved_by
-	is_array(approvers)
-	count(approvers) > 0
-	every approver in approvers {
-		_is_person(approver, call.subject)
+	people := call.context.task.approved_by
+	is_array(people)
+	count(people) > 0
+	excluded := approvers.excluded(approvers.parties, call)
+	every one in people {
+		_text(one.id)
+		_text(one.issuer)
+		not _is_excluded(one, excluded)
 	}
 }
 
-_is_person(approver, subject) if {
-	_text(approver.id)
-	_text(approver.issuer)
-	approver.id != subject.id
-	every link in subject.properties.delegation {
-		approver.id != link.id
-	}
-}
+_is_excluded(one, excluded) if approvers.person(one.id) in excluded
 
 # Credentials have a family of their own.
 _has_sources(call) if {

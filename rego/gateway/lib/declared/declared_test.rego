@@ -37,6 +37,16 @@ test_a_delegate_approves_nothing if {
 	_holds({"/subject/properties/delegation": [{"id": "carol"}]})
 }
 
+test_the_same_name_is_the_same_person if {
+	not _holds({"/context/task/approved_by": [{"id": "SPIFFE://corp/agent/Triage ", "issuer": "x"}]})
+	not _holds({"/subject/properties/delegation": [{"id": "BOB"}]})
+	every name in ["alice", "Alice", " ALICE "] {
+		not _holds({"/context/task/approved_by": [{"id": name, "issuer": "https://other.example"}]})
+		not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": "x"}, {"id": name, "issuer": "x"}]})
+	}
+	_holds({"/subject/properties/user": null})
+}
+
 test_the_declaration_names_the_tool_and_the_effect if {
 	every effects in [
 		{"destructive": []}, {"destructive": ["mail/*"]}, {"destructive": "files/read_file"}, {"mint": ["files/read_file"]},
