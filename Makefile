@@ -23,7 +23,7 @@ run: $(VENV)/.run ## start everything, embedded, to try it (ARGS=--once for the 
 test: $(VENV)/.test tools ## the whole test suite, on all cores
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-unit: $(VENV)/.test ## the unit tests, which start no gateway, on all cores
+unit: $(VENV)/.test ## the unit tests alone, on all cores
 	@$(BIN)/python -m pytest $(PARALLEL) tests/unit $(ARGS)
 
 lint: $(VENV)/.lint ## ruff, and the language of texts that were touched
