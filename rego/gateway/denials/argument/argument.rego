@@ -90,8 +90,8 @@ asks contains {"code": "argument/internal-address", "facts": ["/session/call_des
 #   code: argument/disguised-host
 #   message: An argument holds a URL whose host different programs read differently.
 #   remedy: >-
-#     Write the host as a plain name or as four decimal numbers, without user information, percent signs,
-#     backslashes or characters beyond ASCII (`xn--…` for international names).
+#     Write the host as a plain ASCII name or as four decimal numbers (`xn--…` for international names). Leave out
+#     user information, percent signs and backslashes.
 #   controls: [ASI02, MCP05]
 asks contains {"code": "argument/disguised-host", "facts": [pointer]} if {
 	some [pointer, address] in _addresses

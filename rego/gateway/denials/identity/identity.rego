@@ -39,8 +39,8 @@ found(call) := set() if {
 #   code: identity/incomplete
 #   message: The gateway does not know all it needs about who is calling.
 #   remedy: >-
-#     An operator should check the identity section of the configuration; the facts that are named are missing or
-#     malformed in what was made of the caller's credential.
+#     Have an operator check the identity section of the configuration. The named facts of the caller's credential
+#     are missing or malformed.
 #   controls: [ASI03, MCP07, NHI4]
 denials contains {"code": "identity/incomplete", "facts": sort(_flaws)} if not complete(input)
 

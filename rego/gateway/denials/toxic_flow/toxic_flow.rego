@@ -107,8 +107,8 @@ _stays(roles) if {
 # custom:
 #   code: toxic-flow/ungrounded
 #   message: >-
-#     After something untrusted was read, the call names a destination, a link, a command or an amount that neither the
-#     goal, the contract nor a trusted source named.
+#     The task has read untrusted data. The call names a destination, a link, a command or an amount that neither the
+#     goal, the contract nor a trusted source gave.
 #   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
 #   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
 asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
