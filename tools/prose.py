@@ -27,6 +27,8 @@ OPENINGS = frozenset(
 PRONOUN = re.compile(r"\b(what|which|who|whom|whose|whoever|whatever|that|those|one|it|them|they)\b", re.IGNORECASE)
 MESSAGES = re.compile(r"Reason|Refusal|[A-Z]\w+(?:Error|Broken|Unreachable|Unavailable|Late|Stale)")
 """The classes whose text arguments people read: refusals and errors."""
+EVENTS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+"""The methods of a log. An event has a name, and values that people read."""
 GENERATED = ("docs/reference/", "docs/benchmarks/")
 
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z`*\[])")
@@ -111,13 +113,29 @@ def _of_module(file: str, source: str) -> Iterator[Text]:
             if docstring:
                 # Sections of a long docstring (tables, examples, drawings) are no sentences.
                 yield Text(file, getattr(node, "lineno", 1), "docstring", docstring.split("\n\n    ")[0])
-        elif isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if MESSAGES.fullmatch(name):
-                for argument in node.args:
-                    words = _literal(argument)
-                    if len(words.split()) > 2:
-                        yield Text(file, argument.lineno, "message", words)
+        else:
+            for argument in _read_by_people(node):
+                words = _literal(argument)
+                # A constant in several lines is SQL or a template.
+                if len(words.split()) > 2 and "\n" not in words.strip():
+                    yield Text(file, argument.lineno, "message", words)
+
+
+def _read_by_people(node: ast.AST) -> list[ast.expr]:
+    """Return the arguments of a refusal or an error, the values of a log event, help texts, and named sentences."""
+    if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "Final" and node.value:
+        return list(node.value.elts) if isinstance(node.value, ast.Tuple) else [node.value]
+    return _of_call(node) if isinstance(node, ast.Call) else []
+
+
+def _of_call(call: ast.Call) -> list[ast.expr]:
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if MESSAGES.fullmatch(name):
+        return call.args
+    named = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    if name in EVENTS:
+        return list(named.values())
+    return [named[key] for key in ("help", "description") if key in named]
 
 
 def _literal(node: ast.expr) -> str:
