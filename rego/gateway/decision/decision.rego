@@ -45,6 +45,7 @@ default result := {
 	"policy": {"name": "opagate"},
 }
 
+# A question shows all codes, answered or not: the approval that comes of it is the only one at the next release.
 # Nearly every call passes here, with one look at each family.
 result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	findings == set()
@@ -57,12 +58,12 @@ result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
-} else := _answer("deny", _reasons(data.gateway.approvals.required | _unasked), []) if {
+} else := _answer("deny", _reasons(data.gateway.approvals.questions | _unasked), []) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
 	_unasked != set()
-} else := _answer("ask", _reasons(data.gateway.approvals.required), array.concat(
+} else := _answer("ask", _reasons(data.gateway.approvals.questions), array.concat(
 	data.gateway.approvers.obligations,
 	overlay.with_own(obligations.of(input)),
 )) if {

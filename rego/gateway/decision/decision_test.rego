@@ -190,3 +190,13 @@ test_a_call_that_nobody_may_approve_is_refused if {
 	[reason.code | some reason in found.reasons] == ["approval/grant", "approval/no-approver"]
 	found.obligations == []
 }
+
+# Else the approval of the second question would lack the codes of the first, and the call would ask for ever.
+test_a_question_shows_every_code_again if {
+	places := {"/session/calls": 200001, "/context/approval": example.approving(["approval/grant"])}
+	asked := _decided(places, {"approval": true})
+	codes := [reason.code | some reason in asked.reasons]
+	[asked.effect, codes] == ["ask", ["approval/grant", "budget/calls"]]
+	released := _decided(object.union(places, {"/context/approval": example.approving(codes)}), {"approval": true})
+	released.effect == "allow"
+}
