@@ -20,7 +20,7 @@ _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     "fan-out/audiences": ("audiences",),
     "fan-out/burst": ("audiences_in_window",),
     "fan-out/writes": ("write_audiences",),
-    "fan-out/destinations": ("destinations", "call_destinations"),
+    "fan-out/destinations": ("destinations", "call_destinations", "own_destinations", "call_own_destinations"),
     "fan-out/spread": ("spread",),
     "fan-out/depth": ("depth",),
 }

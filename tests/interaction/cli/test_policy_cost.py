@@ -96,6 +96,25 @@ def test_each_printed_setting_ends_its_question(opagate: Opagate, written: Path)
     assert (found["questions"], found["refused_tasks"]) == (0, 0), found["rules"]
 
 
+@requirement("replay/cost")
+def test_a_question_about_colleagues_is_ended_by_their_own_limit(opagate: Opagate, written: Path):
+    to = ", ".join(f"person{number}@corp.example" for number in range(21))
+    session = {
+        **SESSION,
+        "own_domains": ["corp.example"],
+        "task": {"goal": "Invite everybody"},
+        "steps": [call("mail", "send", to=to)],
+    }
+    steps = session.pop("steps")
+    (written / "sessions.jsonl").write_text(json.dumps({**session, "steps": steps}) + "\n", "utf-8")
+
+    (rule,) = cost(opagate)["rules"]
+
+    assert (rule["code"], rule["without_setting"]) == ("fan-out/destinations", 0)
+    settings = {setting["yaml"] for setting in rule["settings"]}
+    assert settings == {"limits: {own_destinations: 21}", "limits: {call_own_destinations: 21}"}
+
+
 def test_people_read_a_table_and_the_settings(opagate: Opagate, written: Path):
     assert written.is_dir()
     done = opagate("policy", "cost", "sessions.jsonl", "--grants", "grants.yaml")
