@@ -108,9 +108,12 @@ def _pin_entry(catalogue: Catalogue, change: Change, digest: str) -> JsonObject:
 
 def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
     status = event.status
-    recorder.metrics.policy_reloads.labels(event.kind).inc()
+    is_in_force = event.kind in {"started", "loaded"}
+    recorder.metrics.policy_reloads.labels("loaded" if is_in_force else event.kind).inc()
     if event.kind == "loaded":
+        # The `start` entry names the first policy.
         recorder.write("policy", lambda: policy_entry(revision(status)))
+    if is_in_force:
         log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
     elif event.kind == "mended":
         log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)

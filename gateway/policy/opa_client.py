@@ -11,11 +11,13 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from gateway.background import in_thread
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http1 import address
@@ -109,7 +111,7 @@ class OpaClient:
         """Return every module that OPA holds. Raise a `PolicyError`."""
         status, body = await self._ask(b"GET", b"/v1/policies", within=CONTENTS_SECONDS, limit=MAX_CONTENTS)
         _require_ok(status, body)
-        return await asyncio.to_thread(opa_contents.read_modules, body)
+        return await in_thread(partial(opa_contents.read_modules, body))
 
     async def value(self, path: Path) -> object:
         """Return the value at a path below `data`, `verdict.UNDEFINED` if there is none. Raise a `PolicyError`."""

@@ -40,7 +40,7 @@ _STALE: Final = (
 _GRACE_LOOKS: Final = 3
 """Looks for which an OPA may still be loading a changed folder."""
 
-EventKind = Literal["loaded", "problem", "stale", "mended", "failed"]
+EventKind = Literal["started", "loaded", "problem", "stale", "mended", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Policy:
         await self._source.open()
         if self._source.ready:
             self._since = self._clock()
-        self._tell("loaded" if self._source.ready else "problem")
+        self._tell("started" if self._source.ready else "problem")
         self._watch = Job(self._watching, "policy-watch")
 
     async def stop(self) -> None:

@@ -32,7 +32,7 @@ class RemotePolicy:
         monotonic: Callable[[], float],
         agreement: Agreement | None = None,
     ) -> None:
-        """`stale_after` in seconds; if it is infinite, OPA is not asked how old its bundles are."""
+        """`stale_after` in seconds. If it is infinite, or with an agreement, OPA is not asked for the age of its bundles."""
         self._server = server
         self._agreement = agreement
         self._stale_after = stale_after
@@ -67,13 +67,16 @@ class RemotePolicy:
 
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
+        begun = self._monotonic()
         try:
             held = await self._held()
             changed = await self._try(await self._revision(held))
         except PolicyError as error:
             self._flaw = f"{error.message}; {error.remedy}"
             return False
-        if self._stale_after < math.inf:
+        if self._agreement is not None:
+            self.current = self.current if self._agreement.problem else begun
+        elif self._stale_after < math.inf:
             await self._look_at_ages(held.bundles)
         return changed
 

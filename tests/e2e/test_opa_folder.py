@@ -28,8 +28,9 @@ def opa(opa_path: Path, tmp_path: Path) -> Generator[Opa]:
 
 
 def revisions(folder: Path) -> list[str]:
-    """Return the revisions that the journal says came into force."""
-    return [entry["revision"] for entry in entries(folder, "policy")]
+    """Return the revisions that the journal says came into force, at a start and later."""
+    started = [entry["policy"]["revision"] for entry in entries(folder, "start")]
+    return started + [entry["revision"] for entry in entries(folder, "policy")]
 
 
 @requirement("operations/opa-folder")

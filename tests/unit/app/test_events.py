@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from gateway.upstream.catalogue import Catalogue
 
 
-async def test_start_policy_pins_and_stop_are_in_the_record(tmp_path: Path):
+async def test_start_pins_and_stop_are_in_the_record_and_the_start_names_the_policy(tmp_path: Path):
     async with bench(tmp_path) as there:
-        pass
+        status = there.gateway.policy.status()
     (start,) = there.entries("start")
-    (policy,) = there.entries("policy")
 
-    assert start["policy"] == {"name": "opagate", "revision": policy["revision"]}
+    assert start["policy"] == {"name": "opagate", "revision": status.revision}
+    assert there.entries("policy") == []
     pins = {(entry["type"], entry["target"]): entry for entry in there.entries("pin")}
     expected = {"tool": TOOLS, "prompt": PROMPTS, "instructions": ("instructions",)}
     assert set(pins) == {(subject, f"files/{name}") for subject, names in expected.items() for name in names}

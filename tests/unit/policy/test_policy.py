@@ -300,7 +300,7 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
     await policy.stop()
 
     assert [(event.kind, event.status.problem) for event in events] == [
-        ("loaded", None),
+        ("started", None),
         ("loaded", None),
         ("problem", "p1"),
         ("failed", "p1"),
@@ -333,7 +333,7 @@ async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():
     await steps.done.wait()
     await policy.stop()
 
-    assert [event.kind for event in events] == ["loaded", "problem", "stale", "mended"]
+    assert [event.kind for event in events] == ["started", "problem", "stale", "mended"]
     # Lists are empty meanwhile.
     assert told == [4, 1]
     assert str(events[2].status.problem).startswith("p; until that is mended, every call is refused")
@@ -351,7 +351,7 @@ async def test_an_opa_that_answers_and_whose_age_is_not_known_is_told_as_loaded_
     await steps.done.wait()
     await policy.stop()
 
-    assert [event.kind for event in events] == ["loaded", "problem"]
+    assert [event.kind for event in events] == ["started", "problem"]
     assert policy.status().since == 7.0
 
 
@@ -373,7 +373,7 @@ async def test_who_asked_is_told_of_each_other_policy_and_cannot_end_the_watch()
     await policy.stop()
 
     assert told == ["r", "r"]
-    assert [event.kind for event in events] == ["loaded", "loaded", "failed", "problem", "loaded", "failed"]
+    assert [event.kind for event in events] == ["started", "loaded", "failed", "problem", "loaded", "failed"]
 
 
 async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():

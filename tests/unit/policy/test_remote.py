@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from gateway.errors import PolicyUnavailable
+from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleState, Labels, Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
@@ -185,3 +186,41 @@ async def test_an_opa_that_is_gone_is_no_more_current_than_it_was():
     await remote.look()
 
     assert (remote.current, remote.problem) == (100.0, "OPA is not ready; wait")
+
+
+class _Agreement:
+    """An agreement that a test sets by hand."""
+
+    is_reached = True
+    revision = "r1"
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+
+    async def look(self, held: Held) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+
+async def test_with_a_configured_policy_its_age_is_that_of_the_agreement_and_not_of_the_bundles():
+    server, clock, agreement = _Server(), Clock(100.0), _Agreement()
+    remote = RemotePolicy(
+        cast("OpaClient", server), stale_after=60.0, monotonic=clock, agreement=cast("Agreement", agreement)
+    )
+    server.fetched = None  # a folder that OPA was given has no age
+    await remote.open()
+    assert (remote.current, remote.problem) == (100.0, None)
+
+    clock.now = 130.0
+    await remote.look()
+    assert (remote.current, remote.problem) == (130.0, None)
+
+    clock.now, agreement.problem = 150.0, "OPA has not taken the configured policy"
+    await remote.look()
+    assert (remote.current, remote.problem) == (130.0, "OPA has not taken the configured policy")
+
+    clock.now, server.ready, agreement.problem = 160.0, False, None
+    await remote.look()
+    assert remote.current == 130.0
