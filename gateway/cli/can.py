@@ -202,17 +202,7 @@ def _tell(
     ]
     if as_json:
         grants = None if chosen is None else near_grants.as_json(chosen, where)
-        obligations = [{"id": item.id, "properties": item.properties} for item in decision.obligations]
-        emit(
-            {
-                "effect": decision.effect,
-                "reasons": reasons,
-                "obligations": obligations,
-                "grants": grants,
-                "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
-                "input": asked,
-            }
-        )
+        emit({**_as_json(decision), "reasons": reasons, "grants": grants, "input": asked})
         return
     out.print(
         styled(decision.effect, decision.effect.upper()), "", plain(f"{call.action} {call.target.id}"), style="bold"
@@ -228,6 +218,14 @@ def _tell(
     for line in describe_obligations(decision.obligations):
         out.print(plain(line))
     out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
+
+
+def _as_json(decision: Decision) -> dict[str, Any]:
+    return {
+        "effect": decision.effect,
+        "obligations": [{"id": item.id, "properties": item.properties} for item in decision.obligations],
+        "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
+    }
 
 
 def _show_reason(reason: Mapping[str, Any]) -> None:

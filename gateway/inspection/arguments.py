@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Final, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 from gateway.inspection import followable_links
 from gateway.inspection.credentials.calls import Index
@@ -26,7 +26,7 @@ from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_o
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
-from gateway.model.content import EVERYTHING, CallContent, Relevance, Sighting
+from gateway.model.content import EVERYTHING, CallContent, Piece, Relevance, Sighting
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
@@ -79,6 +79,22 @@ class Detects(Protocol):
     ) -> Inspection: ...
 
 
+class _Shown(NamedTuple):
+    """The credentials in a call. `complete` is false if the search ended early."""
+
+    sightings: tuple[Sighting, ...] = ()
+    complete: bool = True
+    pieces: tuple[Piece, ...] = ()
+
+
+class _Words(NamedTuple):
+    """Digests of a call's foreign words, of all words if the call is short, and of words told to a trusted system."""
+
+    tokens: frozenset[int]
+    words: frozenset[int] | None
+    said: frozenset[int]
+
+
 def analyse(
     call: Call,
     *,
@@ -98,15 +114,8 @@ def analyse(
     task has seen, or `None` for none. `relevance` says which words matter. `directory` and `own_domains` are the
     operator's. `caller` makes the call.
     """
-    roles = call.target.labels.roles
     given = grounds(goal, None if contract is None else contract.destinations, directory)
-    sightings, seen_whole, pieces = (), True, ()
-    if detector is not None:
-        found = detector.inspect(call.arguments, roles, known)
-        told = _sightings(found.findings, call.arguments)
-        sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
-        seen_whole = not found.incomplete
-        pieces = found.pieces
+    shown = _Shown() if detector is None else _shown(call, detector, known, given, key)
     authority = _Authority(key, given, own_domains)
     authority.add_all(call.arguments, _roles_of_authority(call.target.labels))
     identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
@@ -115,30 +124,43 @@ def analyse(
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
     tells = relevance.told and call.target.trust == "trusted"
+    words = _words(text, relevance, key, own, tells=tells)
+    return CallContent(
+        destinations=authority.destinations,
+        sightings=shown.sightings,
+        authority=authority.digests,
+        grounded=frozenset(authority.grounded),
+        known_destinations=frozenset(authority.known),
+        accounts=_accounts(given, text),
+        tokens=words.tokens,
+        complete=authority.complete and whole and shown.complete,
+        links={} if link is None else {link[0]: digest(link[1], key)},
+        own=named is False,
+        directed=named is True and followable_links.may_be_followed(call, goal),
+        words=words.words,
+        said=words.said,
+        pieces=shown.pieces,
+        named=frozenset(authority.named),
+        inside=frozenset(authority.inside),
+        unnamed=unnamed_values(call, contract, given, key),
+    )
+
+
+def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Grounds, key: bytes) -> _Shown:
+    found = detector.inspect(call.arguments, call.target.labels.roles, known)
+    told = _sightings(found.findings, call.arguments)
+    sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
+    return _Shown(sightings, not found.incomplete, found.pieces)
+
+
+def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
     tokens = _enough(text, relevance, key, own)
     encoded = decoded(text) if tokens is None or tells else ""
     said = distinctive(text) | distinctive(encoded) if tokens is None or len(text) <= MAX_WORDS else None
     if tokens is None:
         tokens = sampled(digests(foreign(said or (), own), key))
-    return CallContent(
-        destinations=authority.destinations,
-        sightings=sightings,
-        authority=authority.digests,
-        grounded=frozenset(authority.grounded),
-        known_destinations=frozenset(authority.known),
-        accounts=_accounts(given, text),
-        tokens=tokens,
-        complete=authority.complete and whole and seen_whole,
-        links={} if link is None else {link[0]: digest(link[1], key)},
-        own=named is False,
-        directed=named is True and followable_links.may_be_followed(call, goal),
-        words=None if said is None else digests(said, key),
-        said=_said(text, encoded, key) if tells else frozenset(),
-        pieces=pieces,
-        named=frozenset(authority.named),
-        inside=frozenset(authority.inside),
-        unnamed=unnamed_values(call, contract, given, key),
-    )
+    words = None if said is None else digests(said, key)
+    return _Words(tokens, words, _said(text, encoded, key) if tells else frozenset())
 
 
 def _accounts(given: Grounds, text: str) -> frozenset[str]:
