@@ -14,7 +14,7 @@ from gateway.history.reach import Undecided
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity, System
 
-VERSION: Final = 10
+VERSION: Final = 11
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
@@ -38,6 +38,7 @@ def dump(state: TaskState) -> bytes:
     written["unkept"] = list(state.unkept)
     written["confidential_systems"] = [*map(tuple, state.confidential_systems)]
     written["lost"] = list(state.lost)
+    written["made"] = list(state.made)
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
     written["links"] = _pack(state.links)
@@ -86,6 +87,7 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         unkept=set(read["unkept"]),
         confidential_systems={System(*values) for values in read["confidential_systems"]},
         lost=set(read["lost"]),
+        made=set(read["made"]) or NO_DIGESTS,
         sources=set(plain["results"].values()),
         trusted=set(_unpack(read["trusted"])) or NO_DIGESTS,
         endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,

@@ -210,8 +210,8 @@ def _ungrounded(state: TaskState, content: CallContent, carried: Carried) -> tup
 def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carried) -> tuple[str, ...] | None:
     """Return the pointers of values without a source, for a call with a declared lasting effect.
 
-    Sources are the goal, the contract, the directory, trusted results and approvals. The called system is one if its result was
-    the first untrusted one with the value.
+    Sources are the goal, the contract, the directory, trusted results and approvals. What the task itself made in the called
+    system has one too.
     """
     if content.unnamed is None:
         return None
@@ -222,22 +222,22 @@ def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carri
             pointer
             for pointer, digests in content.unnamed.items()
             if not all(
-                any(digest in known for known in grounds) or _is_shown_by(audience, digest, state, carried)
+                any(digest in known for known in grounds) or _is_made_by_task(audience, digest, state, carried)
                 for digest in digests
             )
         )
     )
 
 
-def _is_shown_by(audience: str, word: int, state: TaskState, carried: Carried) -> bool:
-    """Return whether a system showed a word before any other untrusted system did, and the task did not say it first.
+def _is_made_by_task(audience: str, word: int, state: TaskState, carried: Carried) -> bool:
+    """Return whether a system answered a change by the task with a word that the task had neither read nor said before.
 
-    Results after a call with more words than are kept do not count.
+    Such a word names what the task itself made. Results after a call with more words than are kept do not count.
     """
     number = state.tokens.get(word)
     if number is None or word in state.uttered or word in carried.uttered or word in carried.tokens or carried.wordy:
         return False
-    return state.results.get(number) == audience and number < (state.wordy or ENDLESS)
+    return number in state.made and state.results[number] == audience and number < (state.wordy or ENDLESS)
 
 
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:

@@ -210,6 +210,8 @@ def _observe(state: TaskState, event: Observed) -> None:
         _lose(state, audience)
     state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
     state.links = _grown(state.links, event.links)
+    if source.touch.write and source.untrusted and event.tokens:
+        state.made = _grown(state.made, frozenset({source.number}))
     _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
 
 

@@ -135,6 +135,8 @@ class TaskState:
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])
     """Untrusted result with words in `tokens` → its audience."""
+    made: Grown[int] = NO_DIGESTS
+    """Those of `results` that answered a call of the task which changed something."""
     sources: Grown[str] = frozenset()
     """The audiences in `results`."""
     kept: dict[str, int] = field(default_factory=dict[str, int])
