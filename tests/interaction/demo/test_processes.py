@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,22 +16,19 @@ from tests.gateway_process import free_port
 from tests.servers.serving import ROOT
 
 
-def demo_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("opagate-demo-*"))
-
-
 def printed(logs: Path) -> str:
     return "".join(path.read_text("utf-8") for path in sorted(logs.glob("demo-*.log")))
 
 
-async def test_the_servers_end_with_the_block_and_leave_nothing(tmp_path: Path):
-    before = demo_folders()
+async def test_the_servers_end_with_the_block_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     async with running(tmp_path) as urls:
         assert urls.keys() == {"files", "tickets", "mail"}
-        folders = demo_folders() - before
-        assert folders
+        assert [*temporary.glob("opagate-demo-*")]
 
-    assert not any(folder.exists() for folder in folders)
+    assert [*temporary.iterdir()] == []
     for url in urls.values():
         with pytest.raises(OSError, match="Connect call failed"):
             await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].partition("/")[0]))
