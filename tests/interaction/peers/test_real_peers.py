@@ -36,7 +36,7 @@ CALLS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 BOTH_ERAS = ("git", "time")
 """The others know the handshake only."""
 THREE_SYSTEMS = "audiences: {soft: 3, hard: 5}"
-"""More are asked about, by the shipped settings."""
+"""More are asked about, by the settings of `open_policy`."""
 
 MODES = [
     *((name, mode) for name in CALLS for mode in ("auto", "legacy")),
