@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from gateway.app import content, events, memory
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
-from gateway.app.people import build_desk, build_people, keep_time, open_desk
+from gateway.app.people import build_desk, open_people
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -72,9 +72,16 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         desk = build_desk(configuration, keys, journal, history, clock)
         write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
         stack.push_async_callback(write_down)
-        if desk is not None:
-            keep_time(stack, desk)
-            await open_desk(stack, configuration, desk, history, journal)
+        people = await open_people(
+            stack,
+            configuration,
+            desk,
+            keys=keys,
+            journal=journal,
+            history=history,
+            spots=inspector.spots,
+            clock=clock,
+        )
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))
@@ -109,7 +116,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             caller_tokens=CallerTokens(inspector.detector.fingerprints),
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
-            people=build_people(configuration, keys, journal, desk, inspector.spots),
+            people=people,
         )
 
 

@@ -81,6 +81,8 @@ async def remembered(
     if lost is not None:
         log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
         await journal.append("cut", lost)
+        if desk is not None:
+            await desk.withdraw_all("journal-cut")
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:
@@ -114,7 +116,7 @@ def _followed(entries: Iterable[JsonObject], desk: Desk) -> Iterator[JsonObject]
 
 
 async def resume_questions(desk: Desk, asked: StoredApprovals, journal: str | None) -> None:
-    """Go on with the questions of the gateway before this one. With another journal nobody knows which were used: all end."""
+    """Go on with the questions of the previous gateway. They end if the journal is another: it may lack the use of an approval."""
     if asked.unreadable:
         log.error("approvals.unreadable", rows=asked.unreadable)
     await desk.resume()

@@ -17,10 +17,10 @@ from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
 from gateway.approvals.socket import Accounts, DeskSocket, own_uid
 from gateway.background import Job
-from gateway.config.approvals import ApprovalSettings
 from gateway.errors import GatewayError
+from gateway.identity.identities import Identities
 from gateway.journal.redaction import recorded
-from gateway.steps.people import People
+from gateway.steps.people import Approvers, People
 from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
@@ -53,20 +53,23 @@ def build_desk(
     return Desk(times, store, append=journal.append, clock=clock, is_open=history.is_open)
 
 
-def build_people(
-    configuration: Configuration, keys: Keys, journal: Journal, desk: Desk | None, spots: Spots
+async def open_people(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    desk: Desk | None,
+    *,
+    keys: Keys,
+    journal: Journal,
+    history: History,
+    spots: Spots,
+    clock: Callable[[], float],
 ) -> People | None:
-    """Return the way to people, `None` without a desk."""
-    if desk is None:
+    """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without a desk.
+
+    Raises `ConfigurationError`.
+    """
+    if desk is None or configuration.approvals is None:
         return None
-    tickets = TicketSeal(subkey(keys.sessions, "approvals"), os.urandom)
-    return People(desk, tickets, f"{configuration.base_url}/approvals", _describer(journal, spots))
-
-
-async def open_desk(
-    stack: AsyncExitStack, configuration: Configuration, desk: Desk, history: History, journal: Journal
-) -> Office:
-    """Let people answer over the Unix socket until the stack ends. Raises `ConfigurationError`."""
 
     async def end_task(task_id: str) -> bool:
         kept = history.find(task_id)
@@ -75,13 +78,37 @@ async def open_desk(
         await journal.append("task", history.end(kept.task, "cancelled"))
         return True
 
+    keep_time(stack, desk)
     office = Office(desk, end_task)
-    settings = configuration.approvals or ApprovalSettings()
-    people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in settings.peers}
+    await DeskSocket(socket_path(configuration), office, _accounts(configuration)).start(stack)
+    return People(
+        desk,
+        office,
+        TicketSeal(subkey(keys.sessions, "approvals"), os.urandom),
+        f"{configuration.base_url}/approvals",
+        _describer(journal, spots),
+        approvers=await _approvers(stack, configuration, clock),
+    )
+
+
+def _accounts(configuration: Configuration) -> Accounts:
+    peers = () if configuration.approvals is None else configuration.approvals.peers
+    people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in peers}
     is_development = any(identity.kind == "development" for identity in configuration.identity)
-    accounts = Accounts(people, own_uid(), is_development)
-    await DeskSocket(socket_path(configuration), office, accounts).start(stack)
-    return office
+    return Accounts(people, own_uid(), is_development)
+
+
+async def _approvers(
+    stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]
+) -> Approvers | None:
+    """Return the identities of people who answer over HTTP, with their keys loaded; `None` if there are none."""
+    identity = None if configuration.approvals is None else configuration.approvals.people
+    if identity is None:
+        return None
+    identities = Identities.build_approvers(configuration, identity, clock=clock)
+    await identities.start()
+    stack.push_async_callback(identities.stop)
+    return Approvers(identities, identity.assurance)
 
 
 def socket_path(configuration: Configuration) -> Path:

@@ -225,7 +225,7 @@ class Desk:
             self._locks.pop(approval.id, None)
         if old:
             await in_thread(partial(self._store.save, (), [approval.id for approval in old]))
-        if position is not None and len(self._index) and not self._saving and not self._claimed:
+        if position is not None and not self._saving and not self._claimed:
             await in_thread(partial(self._store.save_position, *position))
 
     async def restore(self) -> StoredApprovals:

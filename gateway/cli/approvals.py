@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
 
 if TYPE_CHECKING:
@@ -138,6 +139,52 @@ def watch(
             else:
                 text = f"{one['state']:<10} {one['code']}  {one['id'][:_SHORT]}  {one['target']}  {', '.join(one['reasons'])}"
                 out.print(plain(text))
+
+
+@app.command("stats", epilog="Example: opagate approvals stats --since 7d")
+def stats(
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time on: RFC 3339, a date, or 7d for seven days ago.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how people answer: questions a task, the share approved, the time, and the rules that ask most."""
+    from gateway.approvals.statistics import Fatigue
+    from gateway.journal import reader
+    from gateway.journal.chain import timestamp
+
+    first = timestamp(moment(since, now=time.time())) if since else ""
+    found = Fatigue()
+    for entry in reader.entries(configuration(config).journal.path):
+        if entry["kind"] == "approval" and first <= str(entry["time"]):
+            found.add(entry)
+    report = found.describe()
+    if as_json:
+        emit(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    if not report["questions"]:
+        note("no question was asked")
+        return
+    grid = pairs()
+    for name in ("questions", "tasks", "questions_per_task", "answered", "expired", "median_seconds"):
+        grid.add_row(name.replace("_", " "), plain(str(report[name])))
+    for name, label in (("approved_share", "approved"), ("quick_share", "answered in under 2 s")):
+        share = report[name]
+        grid.add_row(label, plain("-" if share is None else f"{share:.0%}"))
+    show(grid)
+    for rule in report["rules"]:
+        out.print(
+            plain(f"\n{rule['code']}: {counted(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}")
+        )
+        for one in rule["instead"]:
+            out.print(plain(f"  to be asked no more, in {one['where']}: {one['yaml']}"))
+    if report["warning"]:
+        out.print(plain(f"\n{report['warning']}"), style="yellow")
 
 
 _SHORT: Final = 8

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from gateway.config.identities import JwtIdentity
 from gateway.config.values import Duration, FilePath, Settings, Text
 
 
@@ -19,6 +20,18 @@ class PeerSettings(Settings):
     )
     issuer: Text = Field(default="local", description="Who vouches for that name.")
     groups: tuple[Text, ...] = Field(default=(), description="Groups of approvers that the person is in.")
+
+
+class ApproverIdentity(JwtIdentity):
+    """Tokens of people who answer over HTTP. Their audience is the desk, so that no token of an agent serves."""
+
+    kind: Literal["jwt"] = "jwt"
+    audience: Text | None = Field(
+        default=None, description="The `aud` of approvers' tokens; by default `<public_url>/api/approvals`."
+    )
+    assurance: Literal["login", "mfa", "passkey"] = Field(
+        default="login", description="The proof that a login at this issuer asks for; policies can ask for more."
+    )
 
 
 class ApprovalSettings(Settings):
@@ -36,6 +49,9 @@ class ApprovalSettings(Settings):
         default=None, description="Unix socket of `opagate approvals`; by default `<state>/approvals.sock`."
     )
     peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
+    people: ApproverIdentity | None = Field(
+        default=None, description="Who answers at `/api/approvals`, by a token of an OIDC provider."
+    )
 
     @field_validator("peers")
     @classmethod

@@ -67,6 +67,20 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
     return Parts(tuple(authenticators), tuple(keys), protection)
 
 
+def assemble_approvers(configuration: Configuration, identity: JwtIdentity, *, clock: Callable[[], float]) -> Parts:
+    """Build the parts for people who approve calls. Their tokens have an audience of their own. Raises `ConfigurationError`."""
+    audience = identity.audience or f"{configuration.base_url}/api/approvals"
+    if audience in _own_audiences(configuration, f"{configuration.base_url}/mcp"):
+        raise ConfigurationError(
+            f"approvals.people: the audience {audience} is that of callers, so that agents' tokens would approve calls",
+            "give approvers an audience of their own",
+        )
+    keys = Keys(identity.issuer, _jwt_source(identity), clock=clock)
+    trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
+    authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
+    return Parts((authenticator,), (keys,), metadata.protection(configuration))
+
+
 def issuer_of(identity: Identity) -> str:
     """The `Principal.issuer` of an identity's callers."""
     match identity:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
+    from gateway.config.identities import JwtIdentity
     from gateway.identity.authorization_header import AccessToken
     from gateway.identity.cache import CacheKey
     from gateway.identity.challenge import Protection
@@ -54,6 +55,14 @@ class Identities:
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
         return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark)
+
+    @classmethod
+    def build_approvers(
+        cls, configuration: Configuration, identity: JwtIdentity, *, clock: Callable[[], float]
+    ) -> Identities:
+        """Return the identities of people who approve calls. Raises `ConfigurationError`. `clock` is as for `build`."""
+        parts = assembly.assemble_approvers(configuration, identity, clock=clock)
+        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock)
 
     async def start(self) -> None:
         """Load all keys and keep them fresh. An absent key server is a warning, since it may come back."""

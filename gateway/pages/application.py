@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.model.decision import Reason, Refusal
+from gateway.pages.approvals import approval_routes
 from gateway.pages.documents import document_routes
 from gateway.pages.probes import probe_routes
 from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
@@ -38,6 +39,7 @@ def build_pages(configuration: Configuration, gateway: Gateway, *, is_draining: 
     routes = [
         *probe_routes(gateway, is_draining),
         *task_routes(gateway),
+        *approval_routes(gateway),
         *document_routes(configuration, gateway),
     ]
     handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}

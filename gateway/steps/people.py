@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.approvals.desk import Desk
+from gateway.approvals.model import Assurance
+from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
+from gateway.identity.identities import Identities
 from gateway.journal.redaction import KnownCredentials
 from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
@@ -41,12 +44,23 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
+class Approvers:
+    """The identities of people who answer over HTTP. `assurance` is the worth of a login at their issuer."""
+
+    identities: Identities
+    assurance: Assurance
+
+
+@dataclass(frozen=True, slots=True)
 class People:
     """The way to people. `page_url` is the address of the page of a question, without its id. `describe` returns the arguments of a
     call without credentials, as far as they are shown whole."""
 
     desk: Desk
+    office: Office
     tickets: TicketSeal
     page_url: str
     describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
     holds: Holds = field(default_factory=Holds)
+    approvers: Approvers | None = None
+    """`None`: people answer over the socket only."""

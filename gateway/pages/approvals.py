@@ -1,0 +1,168 @@
+"""The desk over HTTP: `/api/approvals` for approvers with a token, and `/approvals/{id}` for whoever was sent there.
+
+| request | answer |
+|---|---|
+| `GET /api/approvals` | open questions, the oldest first |
+| `GET /api/approvals/{id}` | all of one question |
+| `POST /api/approvals/{id}/vote` | `{"answer", "shown", "scopes", "end_task"}` → the question after the vote |
+| `GET /api/approvals/openapi.json` | this interface in OpenAPI 3.1 |
+| `GET /approvals/{id}` | state and code of a question, without its call: the page is not behind a login |
+
+A token of an approver names a person and no agent, and has the audience of the desk. So no token of an agent works here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.approvals.digest import code_of
+from gateway.approvals.model import Person
+from gateway.approvals.office import Answer, Office
+from gateway.approvals.openapi import describe_api
+from gateway.approvals.state import reason_of
+from gateway.errors import GatewayError, IdentityUnavailable
+from gateway.model.caller import Credentials
+from gateway.model.decision import Reason, Refusal
+from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.protocol.error_codes import UNAUTHENTICATED
+from gateway.protocol.headers import passed_on, values_of
+from gateway.protocol.replies import Reply
+from gateway.steps.refusing import failure, refuse_early, sentence
+from gateway.transport.edge import Client
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.steps.people import Approvers, People
+    from gateway.steps.visit import Gateway
+
+_STATUS: Final = {"vote/unknown": 404, "vote/invalid": 400, "vote/closed": 409, "vote/changed": 409}
+"""Statuses of refused votes; of every other: 403."""
+_STORE: Final = (b"cache-control", b"no-store")
+
+Handler = Callable[["Gateway", Office, "Request", Person], Awaitable[Response]]
+
+
+def approval_routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the desk: none without people."""
+    people = gateway.people
+    if people is None:
+        return []
+    routes = [Route("/approvals/{id}", partial(_show_state, people))]
+    if people.approvers is not None:
+        known = partial(_for_person, gateway, people.office, people.approvers)
+        routes += [
+            Route("/api/approvals", partial(known, _list)),
+            Route("/api/approvals/openapi.json", _show_interface),
+            Route("/api/approvals/{id}", partial(known, _show)),
+            Route("/api/approvals/{id}/vote", partial(known, _vote), methods=["POST"]),
+        ]
+    return routes
+
+
+async def _for_person(
+    gateway: Gateway, office: Office, approvers: Approvers, handle: Handler, request: Request
+) -> Response:
+    """Answer the request of a verified person, and refuse every other."""
+    exchange = exchange_of(request)
+    credentials = Credentials(
+        method=exchange.method,
+        url=exchange.url,
+        authorization=values_of(exchange.headers, b"authorization"),
+        dpop=values_of(exchange.headers, b"dpop"),
+        passed_on=passed_on(exchange.headers),
+    )
+    try:
+        principal = await approvers.identities.identify(credentials, exchange.client_ip)
+    except IdentityUnavailable as error:
+        principal = failure(error)
+    if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
+        principal = _NO_PERSON
+    if isinstance(principal, Refusal):
+        reply = await refuse_early(gateway, principal, Client(exchange.client_ip, exchange.headers))
+        return ReplyResponse(reply)
+    user = principal.user
+    assert user is not None  # noqa: S101 - refused above
+    person = Person(user.id, principal.issuer, user.groups, approvers.assurance, "api")
+    try:
+        return await handle(gateway, office, request, person)
+    except GatewayError as error:
+        return _refuse(Reason(error.code, sentence(error.message), error.remedy), 503)
+
+
+async def _list(_gateway: Gateway, office: Office, _request: Request, _person: Person) -> Response:
+    return json_response({"questions": office.list()}, _STORE)
+
+
+async def _show(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
+    found = await office.show(request.path_params["id"], person)
+    return _refuse(found) if isinstance(found, Reason) else json_response(found, _STORE)
+
+
+async def _vote(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
+    body = await exchange_of(request).body()
+    if isinstance(body, Refusal):
+        return _refuse(body.reason, body.status)
+    try:
+        answer = msgspec.json.decode(body, type=Answer)
+    except msgspec.MsgspecError as error:
+        return _refuse(Reason("vote/invalid", f"The vote cannot be read: {error}.", "Correct it."))
+    counted = await office.vote(request.path_params["id"], person, answer)
+    return _refuse(counted) if isinstance(counted, Reason) else json_response(counted, _STORE)
+
+
+async def _show_interface(_request: Request) -> Response:
+    return json_response(describe_api())
+
+
+async def _show_state(people: People, request: Request) -> Response:
+    """Show the state of a question. The id is a random name that the waiting caller was given."""
+    approval = people.desk.get(request.path_params["id"])
+    if approval is None:
+        return _page(404, "There is no such question", "It was answered, or its time is over.", None)
+    told = {"granted": "A person approved the call. It passes when it comes again.", "used": "The call has passed."}
+    text = told.get(approval.state) or reason_of(approval).message
+    return _page(200, f"A call waits for a person: {approval.state}", text, code_of(approval.question))
+
+
+def _page(status: int, title: str, text: str, code: str | None) -> Response:
+    named = "" if code is None else f"<p>The code of the question is <strong>{escape(code)}</strong>.</p>"
+    help_text = "<p>Approvers answer with <code>opagate approvals</code>.</p>"
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{named}{help_text}"
+    )
+    return ReplyResponse(Reply(status, _PAGE_HEADERS, page.encode()))
+
+
+_PAGE_HEADERS: Final = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    _STORE,
+)
+
+
+def _refuse(reason: Reason, status: int | None = None) -> Response:
+    shown: dict[str, Any] = {"code": reason.code, "message": reason.message, "remedy": reason.remedy}
+    return json_response({"error": shown}, _STORE, status=status or _STATUS.get(reason.code, 403))
+
+
+_NO_PERSON: Final = Refusal(
+    403,
+    Reason(
+        "identity/person",
+        "The token names no person, or an agent that acts for one.",
+        "Log in yourself, and use the token of that login.",
+    ),
+    UNAUTHENTICATED,
+)
+"""An agent's token, or a machine's: neither answers for people."""

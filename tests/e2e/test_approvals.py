@@ -1,0 +1,144 @@
+"""Held calls through real gateways: kills, clients of both eras, and the command line of approvers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextContent
+
+from gateway.cli.desk_client import DeskClient, connected
+from tests import forked_gateway
+from tests.e2e.running import mortal_gateway
+from tests.e2e.wire import caller, entries, token, until, verified
+from tests.gateway_process import GatewayProcess, free_port, running_gateway
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess
+
+GRANTS = """
+upstreams:
+  echo: [{id: asks, agents: ["*"], issuers: ["*"], tools: [echo], approval: true}]
+"""
+
+
+def configured(folder: Path, echo: ServerProcess, hold: str) -> str:
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
+    tools = {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}}
+    settings = {
+        "identity": [{"kind": "development"}],
+        "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
+        "approvals": {"hold": hold},
+        "upstreams": {"echo": {"url": echo.mcp, "audience": "echo", "environment": "test", "tools": tools}},
+    }
+    return yaml.safe_dump(settings)
+
+
+@pytest.fixture(scope="module")
+def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("approvals")
+    with running_gateway(configured(folder, echo_server, "30s"), folder) as running:
+        yield running
+
+
+def at_desk(folder: Path, act: Callable[[DeskClient], Any], person: str = "carol") -> Any:
+    with connected(folder / "state/approvals.sock", person, []) as desk:
+        return act(desk)
+
+
+def waiting(folder: Path) -> list[dict[str, Any]]:
+    return at_desk(folder, lambda desk: desk.ask("list"))
+
+
+def approve(folder: Path, identifier: str) -> None:
+    def act(desk: DeskClient) -> Any:
+        shown = desk.ask("show", id=identifier)["shown"]
+        return desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown})
+
+    assert at_desk(folder, act)["state"] == "granted"
+
+
+def received(echo: ServerProcess, text: str) -> int:
+    return sum(text in record["body"] for record in Recorder(echo.origin).requests())
+
+
+def test_a_kill_at_any_moment_loses_no_question_and_uses_no_approval_twice(echo_server: ServerProcess, tmp_path: Path):
+    config, port = configured(tmp_path, echo_server, "10ms"), free_port()
+    texts = [f"killed-{number}-{tmp_path.name}" for number in range(6)]
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        ann = caller(gateway, "ann", "echo")
+        for text in texts[:5]:
+            assert ann.call("echo", text=text).codes == ["approval/grant", "approval/pending"]
+        for one in waiting(tmp_path)[1:]:
+            approve(tmp_path, one["id"])
+        assert ann.call("echo", text=texts[4]).text == texts[4]
+        gateway.process.kill()
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        ann = caller(gateway, "ann", "echo")
+        assert [one["state"] for one in waiting(tmp_path)] == ["pending", "granted", "granted", "granted"]
+        assert ann.call("echo", text=texts[0]).codes == ["approval/grant", "approval/pending"]
+        assert ann.call("echo", text=texts[1]).text == texts[1]
+        gateway.process.kill()
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        ann = caller(gateway, "ann", "echo")
+        for used in (texts[1], texts[4]):
+            assert ann.call("echo", text=used).codes == ["approval/grant", "approval/pending"]
+        for granted in (texts[2], texts[3]):
+            assert ann.call("echo", text=granted).text == granted
+        asked = {entry["id"] for entry in entries(tmp_path, "approval") if entry["event"] == "asked"}
+        assert len(asked) == 7
+
+    assert [received(echo_server, text) for text in texts] == [0, 1, 1, 1, 1, 0]
+    assert verified(tmp_path).ok
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_sdk_for_python_gets_its_result_at_the_click(gateway: GatewayProcess, mode: Any):
+    text = f"sdk-{mode}"
+
+    def person() -> None:
+        until(lambda: [one for one in waiting(gateway.folder) if one["state"] == "pending"])
+        (one,) = [one for one in waiting(gateway.folder) if one["state"] == "pending"]
+        approve(gateway.folder, one["id"])
+
+    clicking = threading.Thread(target=person)
+    clicking.start()
+    headers = {"authorization": f"Bearer {token(gateway, f'sdk-{mode}')}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(gateway.mcp("echo"), http_client=http), mode=mode) as client,
+    ):
+        result = await client.call_tool("echo", {"text": text})
+    clicking.join()
+
+    assert result.is_error is not True
+    assert isinstance(result.content[0], TextContent)
+    assert result.content[0].text == text
+
+
+def test_approvers_list_show_and_deny_on_the_command_line(gateway: GatewayProcess):
+    def run(*words: str) -> Any:
+        arguments = ("approvals", *words, "--as", "carol", "--json")
+        done = forked_gateway.run(arguments, gateway.folder, {"HOME": str(gateway.folder)}, given="", timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    answers: list[Any] = []
+    calling = threading.Thread(target=lambda: answers.append(caller(gateway, "cli", "echo").call("echo", text="cli")))
+    calling.start()
+    until(lambda: [one for one in waiting(gateway.folder) if one["agent"] == "cli"])
+    (one,) = [one for one in run("list") if one["agent"] == "cli"]
+    shown = run("show", one["id"][:8])
+    denied = run("deny", one["id"][:8])
+    calling.join()
+
+    assert shown["said_by_agent"]["arguments"]["value"] == {"text": "cli"}
+    assert denied["state"] == "denied"
+    assert answers[0].codes == ["approval/grant", "approval/denied"]

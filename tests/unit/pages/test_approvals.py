@@ -1,0 +1,161 @@
+"""The desk over HTTP, through the edge of a whole gateway, with tokens of a real issuer's form."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from gateway.errors import ConfigurationError
+from tests.unit.harness import Answer, Bench, bench, call
+from tests.unit.pages.asking import ask_page
+
+KEY = ECKey.generate_key("P-256", {"kid": "k1"})
+ISSUER = "https://idp.example"
+DESK = "http://127.0.0.1:8080/api/approvals"
+MORE = f"approvals: {{hold: 20ms, people: {{issuer: '{ISSUER}', jwks: 'file:jwks.json', assurance: mfa}}}}\n"
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncGenerator[Bench]:
+    (tmp_path / "jwks.json").write_text(json.dumps(KeySet([KEY]).as_dict(private=False)), "utf-8")
+    async with bench(tmp_path, more=MORE) as started:
+        yield started
+
+
+def token(**changes: Any) -> tuple[bytes, bytes]:
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "sub": "bob",
+        "client_id": "desk",
+        "aud": DESK,
+        "iat": now,
+        "exp": now + 60,
+        "groups": ["sre"],
+    }
+    members = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    text = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": "k1"}, members, KEY, algorithms=["ES256"])
+    return b"authorization", f"Bearer {text}".encode()
+
+
+async def asked(there: Bench) -> str:
+    await there.ask(call("ask_first", path="a"))
+    assert there.gateway.people is not None
+    (one,) = there.gateway.people.desk.list_open()
+    return one.id
+
+
+async def vote(there: Bench, identifier: str, shown: str, *headers: tuple[bytes, bytes], **more: Any) -> Answer:
+    body = json.dumps({"answer": "approve", "shown": shown, **more}).encode()
+    return await ask_page(there, "POST", f"/api/approvals/{identifier}/vote", *headers, body=body)
+
+
+async def test_a_person_lists_shows_and_approves(there: Bench):
+    identifier = await asked(there)
+    listed = await ask_page(there, "GET", "/api/approvals", token())
+    shown = await ask_page(there, "GET", f"/api/approvals/{identifier}", token())
+    voted = await vote(there, identifier, shown.json["shown"], token())
+
+    assert [one["id"] for one in listed.json["questions"]] == [identifier]
+    assert shown.json["said_by_agent"]["arguments"]["value"] == {"path": "a"}
+    assert voted.json["state"] == "granted"
+    assert (await there.ask(call("ask_first", path="a"))).json["result"] == {"content": []}
+    (granted,) = [entry for entry in there.entries("approval") if entry["event"] == "granted"]
+    assert granted["vote"]["person"] == {
+        "id": "bob",
+        "issuer": ISSUER,
+        "groups": ["sre"],
+        "assurance": "mfa",
+        "channel": "api",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"aud": "http://127.0.0.1:8080/mcp"}, 401),
+        ({"aud": "http://127.0.0.1:8080/mcp/files"}, 401),
+        ({"act": {"sub": "agent"}}, 403),
+        ({"sub": "desk"}, 403),
+        ({"exp": 1}, 401),
+        ({"iss": "https://other.example"}, 401),
+    ],
+)
+async def test_no_other_token_is_a_persons(there: Bench, changes: dict[str, Any], status: int):
+    identifier = await asked(there)
+
+    for answer in (
+        await ask_page(there, "GET", "/api/approvals", token(**changes)),
+        await ask_page(there, "GET", f"/api/approvals/{identifier}", token(**changes)),
+        await vote(there, identifier, "x", token(**changes)),
+    ):
+        assert answer.status == status
+        assert b'"path"' not in answer.body
+
+
+async def test_without_a_token_nothing_is_told(there: Bench):
+    identifier = await asked(there)
+
+    assert (await ask_page(there, "GET", "/api/approvals")).status == 401
+    assert (await vote(there, identifier, "x")).status == 401
+    assert (await ask_page(there, "GET", "/api/approvals/openapi.json")).json["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{}", 400, "vote/invalid"),
+        (b"[]", 400, "vote/invalid"),
+        (b'{"answer": "approve", "shown": "sha256:other"}', 409, "vote/changed"),
+        (b'{"answer": "approve", "shown": "x", "person": "eve"}', 400, "vote/invalid"),
+        (b'{"answer": "approve", "shown": "x", "scopes": ["always"]}', 400, "vote/invalid"),
+    ],
+)
+async def test_a_vote_that_does_not_count_says_why(there: Bench, body: bytes, status: int, code: str):
+    identifier = await asked(there)
+    answer = await ask_page(there, "POST", f"/api/approvals/{identifier}/vote", token(), body=body)
+
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+async def test_the_requester_does_not_approve_its_own_call(there: Bench):
+    identifier = await asked(there)
+    shown = (await ask_page(there, "GET", f"/api/approvals/{identifier}", token(sub="Dev"))).json
+    answer = await vote(there, identifier, shown["shown"], token(sub="Dev"))
+
+    assert shown["may_approve"] is False
+    assert (answer.status, answer.json["error"]["code"]) == (403, "vote/excluded")
+
+
+async def test_the_page_tells_state_and_code_and_nothing_of_the_call(there: Bench):
+    identifier = await asked(there)
+    page = await ask_page(there, "GET", f"/approvals/{identifier}")
+    none = await ask_page(there, "GET", "/approvals/%3Cscript%3E")
+
+    text = page.body.decode()
+    assert "pending" in text
+    assert "ask_first" not in text
+    assert dict(page.headers)[b"content-security-policy"] == b"default-src 'none'; frame-ancestors 'none'"
+    assert none.status == 404
+    assert b"<script>" not in none.body
+
+
+async def test_without_people_there_is_no_desk(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        for path in ("/api/approvals", "/approvals/x"):
+            assert (await ask_page(there, "GET", path)).status == 404
+
+
+async def test_an_audience_of_callers_is_refused_at_the_start(tmp_path: Path):
+    (tmp_path / "jwks.json").write_text("{}", "utf-8")
+    more = MORE.replace("assurance: mfa", "audience: 'http://127.0.0.1:8080/mcp'")
+    with pytest.raises(ConfigurationError, match="agents' tokens would approve calls"):
+        async with bench(tmp_path, more=more):
+            pass
