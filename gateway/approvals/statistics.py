@@ -69,7 +69,7 @@ class Fatigue:
 
 
 def _question(code: str, target: str) -> Question:
-    """Return a question about one code of one target, for the settings that would end it."""
+    """Return a question with one reason code, as `suggest_settings` reads it."""
     nobody = Requester("", "", "")
     return Question("", "", "", "", "", target, nobody, Rule(), (ShownReason(code, ""),), 0.0, 0.0)
 
