@@ -16,7 +16,7 @@ from importlib.metadata import version
 
 from gateway.app import content, events, memory
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
-from gateway.app.people import build_desk, open_people
+from gateway.app.people import DeskParts, build_desk, open_people
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -69,19 +69,11 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         flood = events.flood(stack, configuration, recorder, clock)
         ownership, unanswered = Ownership(clock), Ownership(clock)
         history = memory.history(configuration, origins, inspector.detector, vault, clock)
-        desk = build_desk(configuration, keys, journal, history, clock)
+        parts = DeskParts(configuration, keys, journal, history, clock)
+        desk = build_desk(parts)
         write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
         stack.push_async_callback(write_down)
-        people = await open_people(
-            stack,
-            configuration,
-            desk,
-            keys=keys,
-            journal=journal,
-            history=history,
-            spots=inspector.spots,
-            clock=clock,
-        )
+        people = await open_people(stack, parts, desk, inspector.spots)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -41,35 +41,34 @@ log = structlog.get_logger("gateway")
 _SWEEP_SECONDS: Final = 1.0
 
 
-def build_desk(
-    configuration: Configuration, keys: Keys, journal: Journal, history: History, clock: Callable[[], float]
-) -> Desk | None:
+class DeskParts(NamedTuple):
+    """The parts of the gateway that the desk is made of."""
+
+    configuration: Configuration
+    keys: Keys
+    journal: Journal
+    history: History
+    clock: Callable[[], float]
+
+
+def build_desk(parts: DeskParts) -> Desk | None:
     """Return the desk, `None` if nobody is configured to approve calls."""
-    settings = configuration.approvals
+    settings = parts.configuration.approvals
     if settings is None:
         return None
-    store = ApprovalStore(configuration.state / "approvals", subkey(keys.chain, "approvals"))
+    store = ApprovalStore(parts.configuration.state / "approvals", subkey(parts.keys.chain, "approvals"))
     times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
-    return Desk(times, store, append=journal.append, clock=clock, is_open=history.is_open)
+    return Desk(times, store, append=parts.journal.append, clock=parts.clock, is_open=parts.history.is_open)
 
 
-async def open_people(
-    stack: AsyncExitStack,
-    configuration: Configuration,
-    desk: Desk | None,
-    *,
-    keys: Keys,
-    journal: Journal,
-    history: History,
-    spots: Spots,
-    clock: Callable[[], float],
-) -> People | None:
+async def open_people(stack: AsyncExitStack, parts: DeskParts, desk: Desk | None, spots: Spots) -> People | None:
     """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without a desk.
 
     Raises `ConfigurationError`.
     """
-    if desk is None or configuration.approvals is None:
+    if desk is None:
         return None
+    configuration, journal, history = parts.configuration, parts.journal, parts.history
 
     async def end_task(task_id: str) -> bool:
         kept = history.find(task_id)
@@ -84,10 +83,10 @@ async def open_people(
     return People(
         desk,
         office,
-        TicketSeal(subkey(keys.sessions, "approvals"), os.urandom),
+        TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
         f"{configuration.base_url}/approvals",
         _describer(journal, spots),
-        approvers=await _approvers(stack, configuration, clock),
+        approvers=await _approvers(stack, configuration, parts.clock),
     )
 
 
