@@ -113,9 +113,10 @@ def _credential(held: Mapping[str, Any]) -> str:
     chain = f", {held['chain_depth']} more credentials before it" if held["chain_depth"] else ""
     minted = ", made in this task" if held["minted_in_task"] else ""
     plain = ", a plain word elsewhere" if held.get("plain_word") else ""
+    pointed = ", from a source and to a place that the goal names" if held.get("pointed_at") else ""
     code = ", a one-time code" if held.get("one_time") else ""
     code += " that the system waits for" if held.get("requested") else ""
-    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}"
+    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}{pointed}"
 
 
 def _steps(pointer: str) -> list[str]:

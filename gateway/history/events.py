@@ -75,7 +75,7 @@ class Reserved(NamedTuple):
     says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
     call that the task has not read. `wordy`: the call has more of these than are kept. `exposed` are grams of foreign
     credentials in the call. `mint`, `untrusted` and `sensitivity` describe the coming result. `directed`: links in the
-    result may be followed.
+    result may be followed. `pointed`: the goal names each text of this reading call.
     """
 
     call: str
@@ -100,6 +100,7 @@ class Reserved(NamedTuple):
     named: tuple[int, ...] = ()
     inside: tuple[int, ...] = ()
     raises: tuple[tuple[str, int], ...] = ()
+    pointed: bool = False
 
     @property
     def named_outside(self) -> tuple[int, ...]:

@@ -109,7 +109,8 @@ def _credentials(
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
             fact = _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
-            found.append(fact if known is None else _with_kind(fact, known, state, call, carried))
+            fact = fact if known is None else _with_kind(fact, known, state, call, carried)
+            found.append(replace(fact, pointed_at=True) if _is_pointed_at(fact, known, content) else fact)
     return tuple(found)
 
 
@@ -124,6 +125,12 @@ def _with_kind(fact: CredentialFact, known: Known, state: TaskState, call: str, 
             requested=not carries_over and is_requested(state, fact.sighting, known, audience),
         )
     return replace(fact, plain_word=True) if _is_plain_word(state, fact.sighting, known, carried) else fact
+
+
+def _is_pointed_at(fact: CredentialFact, known: Known | None, content: CallContent) -> bool:
+    """Return whether the goal names the source of a credential, or has the credential, and names the place of the call."""
+    from_goal = fact.origin == "user" or (known is not None and known.pointed and fact.sighting.shown_by is None)
+    return content.to_named_place and from_goal
 
 
 def _known(state: TaskState, fingerprint: str, carried: Carried) -> Known | None:

@@ -120,7 +120,7 @@ def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
 
 
 _DIGESTS: Final = ("links", "said", "uttered", "exposed", "named", "inside")
-_FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy")
+_FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy", "pointed")
 
 
 def _exposed(event: Exposed) -> JsonObject:
@@ -239,6 +239,7 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         named=unpack(fields.get("named", "")),
         inside=unpack(fields.get("inside", "")),
         raises=_numbers(fields, "raises"),
+        pointed=bool(fields.get("pointed", False)),
     )
 
 

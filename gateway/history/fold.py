@@ -202,7 +202,7 @@ def _observe(state: TaskState, event: Observed) -> None:
     for shows in event.credentials:
         depth = _depth(state, source.credentials, shows.fingerprint)
         known = Known("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
-        _keep_credential(state, shows, known._replace(one_time=shows.one_time))
+        _keep_credential(state, shows, known._replace(one_time=shows.one_time, pointed=source.pointed))
     _confirm(state, event.confirmed)
     if event.requested:
         state.code_requests.setdefault(audience, event.requested)

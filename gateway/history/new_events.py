@@ -79,6 +79,7 @@ def reserved(
         links=links,
         own=(content is None or content.own) and not links,
         directed=content is not None and content.directed,
+        pointed=content is not None and content.pointed,
         said=tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
         uttered=uttered,
         wordy=wordy,

@@ -336,12 +336,13 @@ def _content(event: Reserved, found: Mapping[str, Any]) -> CallContent | None:
 def _with_plain_words(
     credentials: tuple[CredentialFact, ...] | None, found: Mapping[str, Any]
 ) -> tuple[CredentialFact, ...] | None:
-    """Return the facts with the plain words of the record. The arguments alone tell plain words, and a record has none."""
+    """Return the facts with the marks of the record. The arguments alone tell plain words and places, and a record has none."""
     held: Sequence[Any] = found.get("credentials") or ()
     if credentials is None or len(credentials) != len(held):
         return credentials
     return tuple(
-        replace(fact, plain_word=bool(item.get("plain_word"))) for fact, item in zip(credentials, held, strict=True)
+        replace(fact, plain_word=bool(item.get("plain_word")), pointed_at=bool(item.get("pointed_at")))
+        for fact, item in zip(credentials, held, strict=True)
     )
 
 

@@ -63,7 +63,7 @@ class Known(NamedTuple):
     """A credential of known origin: the place of its first sighting. `depth` is fixed then, since in a graph with cycles a longest
     path would grow with each round. `ordinary`: ordinary text may have the same value. `untrusted`: the result of an
     untrusted system showed the credential. `confirmed`: a trusted system showed the credential too. `one_time`: it is good
-    for one login."""
+    for one login. `pointed`: the goal names the source."""
 
     origin: Literal["result", "user"]
     audience: str | None = None
@@ -74,6 +74,7 @@ class Known(NamedTuple):
     untrusted: bool = False
     confirmed: bool = False
     one_time: OneTime | None = None
+    pointed: bool = False
 
 
 @dataclass(slots=True)

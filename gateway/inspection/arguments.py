@@ -136,6 +136,8 @@ def analyse(
         complete=authority.complete and whole and shown.complete,
         links={} if link is None else {link[0]: digest(link[1], key)},
         own=named is False,
+        pointed=named is True,
+        to_named_place=bool(shown.sightings) and _names_place(call, given),
         directed=named is True and followable_links.may_be_followed(call, goal),
         words=words.words,
         said=words.said,
@@ -447,6 +449,20 @@ def _named(arguments: JsonObject, given: Grounds) -> bool | None:
         if left < 0:
             return False
     return found
+
+
+def _names_place(call: Call, given: Grounds) -> bool:
+    """Return whether the goal names each record that a call selects, or the system of a call that selects nothing.
+
+    Destinations have a rule of their own (`CallContent.grounded`).
+    """
+    roles = call.target.labels.roles
+    selectors = [pointer for pointer, role in roles.items() if role is Role.SELECTOR]
+    values = [text for pointer in selectors for text in texts(at(call.arguments, pointer))]
+    if values:
+        return len(values) <= MAX_LOOKED_UP and all(map(given.names_record, values))
+    systems = (call.target.upstream, call.target.audience)
+    return Role.DESTINATION in roles.values() or any(map(given.name, systems))
 
 
 def _text(arguments: JsonObject) -> tuple[str, bool]:

@@ -142,6 +142,10 @@ class Grounds:
         word = folded(text)
         return len(word) >= _NAMES and word not in _NOTHING and stands(word, self.caseless)
 
+    def names_record(self, text: str) -> bool:
+        """Return whether the goal names a record: by a word as in `name`, or by a number of any length."""
+        return self.name(text) or (text.isdigit() and stands(text, self.caseless))
+
     def reach(self, destination: Destination) -> bool:
         """Return whether the goal, the contract or the directory has a destination."""
         return self.knows(destination) or self.names_destination(destination)

@@ -268,6 +268,7 @@ def _seen(fact: CredentialFact, conceal: Conceal) -> JsonObject:
         "origin": fact.origin,
         **({} if sighting.shown_by is None else {"shown_by": sighting.shown_by}),
         **({"plain_word": True} if fact.plain_word else {}),
+        **({"pointed_at": True} if fact.pointed_at else {}),
     }
 
 

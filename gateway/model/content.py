@@ -77,6 +77,10 @@ class CallContent(Struct, frozen=True):
     """Pointer of the call's only argument → digest of the web address that it is, if it is one that may be followed."""
     own: bool = False
     """Whether the call may change something, or has a text that the goal does not name."""
+    pointed: bool = False
+    """Whether the call only reads, by texts that the goal names."""
+    to_named_place: bool = False
+    """Whether the call has a credential, and the goal names each record that the call selects."""
     directed: bool = False
     """Whether the call reads something untrusted by what the goal names."""
     words: frozenset[int] | None = None

@@ -26,6 +26,8 @@ class CredentialFact:
     plain_word: bool = False
     one_time: bool = False
     requested: bool = False
+    pointed_at: bool = False
+    """The goal names the source and the place of the call, or the goal has the credential and names the place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ class Credential(Closed):
     """A credential in this call, by its keyed fingerprint; `pointer` names the argument. `handle`: the argument has a
     handle, resolved for the audience of its origin alone. `plain_word`: the value has no secret's form, and the goal or
     a result of another system has it as a word. `one_time`: it is good for one login. `requested`: the called system waits
-    for it."""
+    for it. `pointed_at`: the goal names the source and the place of the call."""
 
     fingerprint: str
     detector: str
@@ -194,6 +194,7 @@ class Credential(Closed):
     plain_word: bool | UnsetType = UNSET
     one_time: bool | UnsetType = UNSET
     requested: bool | UnsetType = UNSET
+    pointed_at: bool | UnsetType = UNSET
 
 
 class ReadLabels(Closed):

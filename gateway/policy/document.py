@@ -259,6 +259,8 @@ def _credential(fact: CredentialFact) -> JsonObject:
         described["one_time"] = True
     if fact.requested:
         described["requested"] = True
+    if fact.pointed_at:
+        described["pointed_at"] = True
     return described
 
 

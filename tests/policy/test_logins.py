@@ -9,7 +9,12 @@ import pytest
 from tests.policy import test_incidents
 from tests.policy.test_incidents import ONE_LOOP, Raw, Replays, told
 
-embedded, opa, opa_socket = test_incidents.embedded, test_incidents.opa, test_incidents.opa_socket
+embedded, opa, opa_socket, rego = (
+    test_incidents.embedded,
+    test_incidents.opa,
+    test_incidents.opa_socket,
+    test_incidents.rego,
+)
 """The fixtures of the corpus."""
 
 ENGINES = pytest.mark.parametrize("engine", ["embedded", pytest.param("opa", marks=pytest.mark.opa)])

@@ -82,4 +82,4 @@ def test_an_event_takes_the_same_time_in_a_long_task(make_call: Callable[..., Ca
 
 
 def test_a_known_credential_is_a_small_value():
-    assert Known("user") == ("user", None, None, 0, False, False, False, False, None)
+    assert Known("user") == ("user", None, None, 0, False, False, False, False, None, False)

@@ -166,3 +166,10 @@ def test_the_end_of_an_endless_goal_grounds_nothing():
 )
 def test_a_word_stands_alone(word: str, text: str, expected: bool):  # noqa: FBT001 - a table
     assert stands(word, text) is expected
+
+
+def test_a_goal_names_records_by_words_and_numbers():
+    given = grounds("Copy it to ticket 7 of Northwind.", None)
+
+    assert all(map(given.names_record, ["7", "northwind"]))
+    assert not any(map(given.names_record, ["77", "it", "", "north"]))

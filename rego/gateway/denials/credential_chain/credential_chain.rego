@@ -129,7 +129,7 @@ denials contains {"code": "credential-chain/lineage", "facts": _facts(i, held)} 
 
 # METADATA
 # title: A person decides on one step of a credential from system to system
-asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)} if {
+asks contains {"code": "credential-chain/presentation", "facts": array.concat(_facts(i, held), _route(held))} if {
 	some i, held in _held
 	_from_elsewhere(held)
 	_may_be_shown(held)
@@ -138,7 +138,7 @@ asks contains {"code": "credential-chain/presentation", "facts": _facts(i, held)
 
 # METADATA
 # title: A person decides on a credential for a place that is named
-asks contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
+asks contains {"code": "credential-chain/egress", "facts": array.concat(_facts(i, held), _route(held))} if {
 	some i, held in _held
 	_misplaced(held)
 	not _goes_astray(held)
@@ -302,6 +302,7 @@ _goes_astray(held) if {
 	_from_elsewhere(held)
 	not input.session.call_destinations == []
 	not _place_is_named
+	not _is_pointed_at(held)
 }
 
 _may_be_placed(held) if {
@@ -312,6 +313,16 @@ _may_be_placed(held) if {
 	held.minted_in_task == false
 	_short(held)
 	_place_is_named
+} else if {
+	held.minted_in_task == false
+	_short(held)
+	_is_pointed_at(held)
+}
+
+# The goal names the source and the record that the call selects. A destination or link without a source is no such place.
+_is_pointed_at(held) if {
+	held.pointed_at == true
+	_without_source == set()
 }
 
 _place_is_named if {
@@ -394,3 +405,13 @@ _facts(i, held) := [concat("", ["/arguments", held.pointer]), _index(i)] if {
 } else := ["/arguments", _index(i)]
 
 _index(i) := concat("/", ["/session/credentials", format_int(i, 10)])
+
+# Where a credential that the goal points at comes from and goes to.
+_route(held) := array.concat([goal], sort(places)) if {
+	held.pointed_at == true
+	goal := "/context/task/goal"
+	places := {concat("", ["/arguments", pointer]) |
+		some pointer, role in input.resource.properties.roles
+		role in ["selector", "destination"]
+	}
+} else := []

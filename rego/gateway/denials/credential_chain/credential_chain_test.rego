@@ -463,3 +463,35 @@ test_a_code_makes_a_credential_with_a_question if {
 	_denied(call) == set()
 	_asked(call) == {"credential-chain/mint", "credential-chain/one-time-code"}
 }
+
+_pointed := object.union(_from({"kind": "result", "audience": "mail", "call": 1}), {"pointed_at": true, "role": "content"})
+
+_to_record := {
+	"/resource/properties/effect": "write",
+	"/resource/properties/roles": {"/token": "content", "/ticket": "selector"},
+	"/session/ungrounded": [],
+	"/session/call_destinations": [],
+}
+
+test_a_credential_that_the_goal_points_at_asks_and_shows_its_way if {
+	call := _carrying([_pointed], _to_record)
+	_denied(call) == set()
+	facts := ["/arguments/token", "/session/credentials/0", "/context/task/goal", "/arguments/ticket"]
+	found := credential_chain.asks with input as call
+	found == {
+		{"code": "credential-chain/egress", "facts": facts},
+		{"code": "credential-chain/presentation", "facts": facts},
+	}
+	user := object.union(_user, {"pointed_at": true, "role": "content"})
+	_denied(_carrying([user], _to_record)) == set()
+	_asked(_carrying([user], _to_record)) == {"credential-chain/egress"}
+}
+
+test_a_credential_that_the_goal_does_not_point_at_goes_nowhere if {
+	every change in [{"pointed_at": false}, {"pointed_at": null}, {"minted_in_task": true}, {"chain_depth": 9}, {"handle": true}] {
+		_denied(_carrying([object.union(_pointed, change)], _to_record)) != set()
+	}
+	_denied(_carrying([_pointed], object.union(_to_record, {"/session/ungrounded": ["/to"]}))) != set()
+	unknown := example.lacking(_carrying([_pointed], _to_record), "/session/ungrounded")
+	_denied(unknown) != set()
+}
