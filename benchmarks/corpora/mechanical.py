@@ -25,7 +25,7 @@ def _flat(words: Iterable[str | list[str]]) -> frozenset[str]:
 
 def _read_words() -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("mechanical.yaml").read_text(encoding="utf-8"))
-    flat = {name: _flat(read[name]) for name in ("egress", "confidential")}
+    flat = {name: _flat(read[name]) for name in ("egress", "confidential", "commits", "records")}
     return flat | {name: {key: _flat(words) for key, words in read[name].items()} for name in ("effects", "roles")}
 
 
@@ -52,7 +52,8 @@ def labels(tool: str, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return the labels of one tool: effect and egress by its name, roles by its arguments, sensitivity by both texts."""
     name, text = words_of(tool), {*words_of(tool), *words_of(described["description"])}
     effect = next((effect for word in name for effect, known in WORDS["effects"].items() if word in known), "write")
-    roles = {f"/{argument}": role_of(argument) for argument in described["arguments"]}
+    commits = effect != "read" and bool(WORDS["commits"].intersection(name))
+    roles = {f"/{argument}": role_of(argument, commits=commits) for argument in described["arguments"]}
     leaves = bool(WORDS["egress"].intersection(name)) or "destination" in roles.values()
     return {
         "effect": effect,
@@ -62,10 +63,14 @@ def labels(tool: str, described: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def role_of(argument: str) -> str:
-    """Return the role of an argument by its name: `selector` if no list has a word of it."""
+def role_of(argument: str, *, commits: bool = False) -> str:
+    """Return the role of an argument by its name: `selector` if no list has a word of it.
+
+    `commits`: the tool commits money or people, so that its selectors with an id are records.
+    """
     found = {*words_of(argument)}
-    return next((role for role, known in WORDS["roles"].items() if known & found), "selector")
+    selects = "record" if commits and WORDS["records"] & found else "selector"
+    return next((role for role, known in WORDS["roles"].items() if known & found), selects)
 
 
 def words_of(text: str) -> list[str]:

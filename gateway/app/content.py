@@ -27,6 +27,7 @@ from gateway.model.target import Target
 from gateway.model.wire import JsonObject
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
+from gateway.upstream.labels import selects_records
 from gateway.upstream.stdio.stderr import LONGEST_LINE
 
 log = structlog.get_logger("gateway")
@@ -39,7 +40,8 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
         log.info("directory.loaded", entries=len(directory))
     suppressions = _suppressions(configuration, detector, metrics)
     own_domains = configuration.history.own_domains
-    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains)
+    records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
+    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, records)
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:

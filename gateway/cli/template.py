@@ -76,7 +76,7 @@ catalogue:
 #     effect         read, write, destructive, mint (makes credentials) or exec
 #     egress         whether data leaves to somewhere else
 #     sensitivity    public, internal, confidential or restricted
-#     roles          argument (JSON pointer) to destination, command, credential, content, selector or amount
+#     roles          argument (JSON pointer) to destination, command, credential, content, selector, amount or record
 #     sandbox        true: it runs code inside a sandbox of the task, from which nothing leaves
 #     cases          milder labels for some arguments: [{when: {/sql: {statement: select}}, effect: read}]
 """

@@ -26,8 +26,8 @@ STRIDE: Final = 2**40
 
 class Carried(Struct, frozen=True):
     """Fields as in `TaskState`. `tokens` and `results` number results among themselves; the present task writes these
-    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart. `wordy`: calls said
-    more words that no reading had than are kept."""
+    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart. `told` has more values than are
+    told apart if it has more than `MAX_TOLD`. `wordy`: calls said more words that no reading had than are kept."""
 
     untrusted: bool = False
     confidentiality: Sensitivity = Sensitivity.PUBLIC
@@ -35,6 +35,9 @@ class Carried(Struct, frozen=True):
     trusted: AbstractSet[int] = NO_DIGESTS
     said: AbstractSet[int] = NO_DIGESTS
     crowded: bool = False
+    records: Mapping[str, AbstractSet[int]] = msgspec.field(default_factory=dict[str, AbstractSet[int]])
+    told: AbstractSet[int] = NO_DIGESTS
+    sampled: bool = False
     uttered: AbstractSet[int] = NO_DIGESTS
     wordy: bool = False
     tokens: Mapping[int, int] = msgspec.field(default_factory=dict[int, int])
@@ -64,6 +67,9 @@ def _of_one(state: TaskState) -> Carried:
         state.trusted,
         state.said.keys(),
         len(state.said) > MAX_SAID,
+        state.records,
+        state.told.keys(),
+        state.sampled,
         state.uttered.keys(),
         bool(state.wordy),
         state.tokens,
@@ -81,12 +87,15 @@ def _joined(found: list[Carried]) -> Carried:
     results: dict[int, str] = {}
     credentials: dict[str, Known] = {}
     shingles: dict[str, frozenset[int]] = {}
+    records: dict[str, AbstractSet[int]] = {}
     confidentiality = Sensitivity.PUBLIC
     for index, one in enumerate(found):
         tokens.update((token, number + index * STRIDE) for token, number in one.tokens.items())
         results.update((number + index * STRIDE, audience) for number, audience in one.results.items())
         credentials.update(one.credentials)
         shingles.update(one.shingles)
+        for audience, values in one.records.items():
+            records[audience] = values | records.get(audience, NO_DIGESTS)
         confidentiality = higher(confidentiality, one.confidentiality)
     return Carried(
         any(one.untrusted for one in found),
@@ -95,6 +104,9 @@ def _joined(found: list[Carried]) -> Carried:
         frozenset(item for one in found for item in one.trusted),
         frozenset(item for one in found for item in one.said),
         any(one.crowded for one in found),
+        records,
+        frozenset(item for one in found for item in one.told),
+        any(one.sampled for one in found),
         frozenset(item for one in found for item in one.uttered),
         any(one.wordy for one in found),
         tokens,

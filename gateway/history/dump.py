@@ -14,12 +14,12 @@ from gateway.history.reach import Undecided
 from gateway.history.state import Known, TaskState
 from gateway.model.target import Sensitivity, System
 
-VERSION: Final = 11
+VERSION: Final = 12
 """Of the form. A snapshot of another version is not read."""
 
 _PLAIN: Final = (
     "number", "settled", "denials", "approvals", "approved", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
-    "presented", "code_requests", "given_codes", "results", "kept", "fed", "widths", "flood", "untrusted", "confidentiality",
+    "presented", "code_requests", "given_codes", "results", "kept", "fed", "widths", "flood", "sampled", "untrusted", "confidentiality",
 )  # fmt: skip
 """Fields that MessagePack can carry as they are."""
 
@@ -42,6 +42,8 @@ def dump(state: TaskState) -> bytes:
     written["trusted"] = _pack(state.trusted)
     written["endorsed"] = _pack(state.endorsed)
     written["links"] = _pack(state.links)
+    written["records"] = [(audience, _pack(values)) for audience, values in state.records.items()]
+    written["told"] = (_pack(state.told), list(state.told.values()))
     written["followed"] = (_pack(state.followed), list(state.followed.values()))
     written["said"] = (_pack(state.said), list(state.said.values()))
     written["uttered"] = (_pack(state.uttered), list(state.uttered.values()))
@@ -93,6 +95,8 @@ def _state(read: Mapping[str, Any]) -> TaskState:
         endorsed=set(_unpack(read["endorsed"])) or NO_DIGESTS,
         links=set(_unpack(read["links"])) or NO_DIGESTS,
         followed=_counts(read["followed"]),
+        records={audience: set(_unpack(values)) for audience, values in read["records"]},
+        told=_counts(read["told"]),
         said=_counts(read["said"]),
         uttered=_counts(read["uttered"]),
         exposed={audience: _counts(pair) for audience, *pair in read["exposed"]},

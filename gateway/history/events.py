@@ -73,8 +73,8 @@ class Reserved(NamedTuple):
     apart. `fed` are the numbers of the untrusted results with data in the arguments. `flooded`: data of results that are
     not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
     says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
-    call that the task has not read. `wordy`: the call has more of these than are kept. `exposed` are grams of foreign
-    credentials in the call. `mint`, `untrusted` and `sensitivity` describe the coming result. `directed`: links in the
+    call that the task has not read. `wordy`: the call has more of these than are kept. `told` are values of
+    the call that no record has. `exposed` are grams of foreign credentials in the call. `mint`, `untrusted` and `sensitivity` describe the coming result. `directed`: links in the
     result may be followed. `pointed`: the goal names each text of this reading call.
     """
 
@@ -101,6 +101,7 @@ class Reserved(NamedTuple):
     inside: tuple[int, ...] = ()
     raises: tuple[tuple[str, int], ...] = ()
     pointed: bool = False
+    told: tuple[int, ...] = ()
 
     @property
     def named_outside(self) -> tuple[int, ...]:
@@ -143,7 +144,8 @@ class Observed(Struct, frozen=True):
     `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
     trusted result shows as credentials too. `requested`: the system has sent a one-time code; the number of the last call
-    before that, or 0.
+    before that, or 0. `records` are values of records with a word of the goal. `sampled`: the result had more words than
+    are kept.
     """
 
     call: str
@@ -155,6 +157,8 @@ class Observed(Struct, frozen=True):
     links: frozenset[int] = NO_DIGESTS
     confirmed: tuple[str, ...] = ()
     requested: int = 0
+    records: frozenset[int] = NO_DIGESTS
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class Read:
     complete: bool = True
     lost: bool = False
     confirmed: tuple[str, ...] = ()
+    sampled: bool = False
 
     @property
     def audience(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.history.carried import NOTHING
 from gateway.history.codes import is_requested
 from gateway.history.reach import ENDLESS, audiences_in_window, reach_of
+from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import MAX_LINKS, higher
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
@@ -59,7 +60,8 @@ def facts(
         spread=_spread(state, carried),
         credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),
         labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
-        ungrounded=None if whole is None else _ungrounded(state, whole, carried),
+        ungrounded=None if whole is None else _ungrounded(state, call, whole, carried),
+        unread=() if whole is None else _unread(state, whole, carried),
         followed=None if whole is None else _followed(state, whole),
         unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
         approvals_used=state.approvals,
@@ -200,16 +202,21 @@ def _given(sighting: Sighting, content: CallContent) -> bool:
     return sighting.role is Role.CREDENTIAL and sighting.form == "raw" and sighting.pointer in content.grounded
 
 
-def _ungrounded(state: TaskState, content: CallContent, carried: Carried) -> tuple[str, ...]:
+def _ungrounded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
     if not content.authority:
         return ()
     grounds = (state.trusted, state.endorsed, carried.trusted)
+    audience = None if call is None else state.open[call].touch.audience
+    recorded = (*grounds, *records_of(audience, state, carried)) if content.selects else grounds
     return tuple(
         sorted(
             pointer
             for pointer, digests in content.authority.items()
             if pointer not in content.grounded
-            and not all(any(digest in known for known in grounds) for digest in digests)
+            and not all(
+                any(digest in known for known in (recorded if pointer in content.selects else grounds))
+                for digest in digests
+            )
         )
     )
 
@@ -245,6 +252,11 @@ def _is_made_by_task(audience: str, word: int, state: TaskState, carried: Carrie
     if number is None or word in state.uttered or word in carried.uttered or word in carried.tokens or carried.wordy:
         return False
     return number in state.made and state.results[number] == audience and number < (state.wordy or ENDLESS)
+
+
+def _unread(state: TaskState, content: CallContent, carried: Carried) -> tuple[str, ...]:
+    """Return the pointers of selected records with values that certainly no untrusted result has shown."""
+    return tuple(sorted(pointer for pointer, pieces in content.pieces_of.items() if is_unread(state, pieces, carried)))
 
 
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:

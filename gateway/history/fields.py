@@ -119,7 +119,7 @@ def _write_touch(fields: dict[str, Json], touch: Touch) -> None:
         fields["behind"] = list(touch.behind)
 
 
-_DIGESTS: Final = ("links", "said", "uttered", "exposed", "named", "inside")
+_DIGESTS: Final = ("links", "said", "uttered", "exposed", "named", "inside", "told")
 _FLAGS: Final = ("mint", "crowded", "flooded", "own", "directed", "wordy", "pointed")
 
 
@@ -150,7 +150,9 @@ def _observed(event: Observed) -> JsonObject:
             tokens=event.tokens and pack(event.tokens),
             incomplete=not event.complete,
             lost=event.lost,
+            sampled=event.sampled,
             links=event.links and pack(event.links),
+            records=event.records and pack(event.records),
             confirmed=list(event.confirmed),
             requested=event.requested,
         ),
@@ -181,7 +183,7 @@ def _read(event: Read) -> JsonObject:
     }
 
 
-_READ_FLAGS: Final = ("late", "mint", "unknown", "lost")
+_READ_FLAGS: Final = ("late", "mint", "unknown", "lost", "sampled")
 
 
 def _endorsed(event: Endorsed) -> JsonObject:
@@ -240,6 +242,7 @@ def _read_reserved(fields: JsonObject) -> Reserved:
         inside=unpack(fields.get("inside", "")),
         raises=_numbers(fields, "raises"),
         pointed=bool(fields.get("pointed", False)),
+        told=unpack(fields.get("told", "")),
     )
 
 
@@ -280,6 +283,8 @@ def _read_observed(fields: JsonObject) -> Observed:
         frozenset(unpack(fields.get("links", ""))),
         _texts(fields, "confirmed"),
         _whole(fields.get("requested", 0)),
+        frozenset(unpack(fields.get("records", ""))),
+        bool(fields.get("sampled", False)),
     )
 
 
@@ -300,6 +305,7 @@ def _read_read(fields: JsonObject) -> Read:
         complete=not fields.get("incomplete", False),
         lost=bool(fields.get("lost", False)),
         confirmed=_texts(fields, "confirmed"),
+        sampled=bool(fields.get("sampled", False)),
     )
 
 

@@ -140,6 +140,8 @@ def _counted_destinations(state: TaskState, event: Reserved) -> tuple[tuple[dict
 def _say(state: TaskState, event: Reserved) -> None:
     for value in event.said:
         _add(state.said, value)
+    for value in event.told:
+        _add(state.told, value)
     for word in event.uttered:
         _add(state.uttered, word)
     if event.wordy:
@@ -164,6 +166,8 @@ def _release(state: TaskState, event: Released) -> None:
         _take(state.followed, link)
     for value in taken.said:
         _take(state.said, value)
+    for value in taken.told:
+        _take(state.told, value)
     for word in taken.uttered:
         _take(state.uttered, word)
     _conceal(state, taken.touch, taken.exposed)
@@ -212,6 +216,9 @@ def _observe(state: TaskState, event: Observed) -> None:
     state.links = _grown(state.links, event.links)
     if source.touch.write and source.untrusted and event.tokens:
         state.made = _grown(state.made, frozenset({source.number}))
+    if event.records:
+        state.records.setdefault(audience, set()).update(event.records)
+    state.sampled |= event.sampled
     _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
 
 
@@ -228,6 +235,7 @@ def _read(state: TaskState, event: Read) -> None:
     _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, event.audience)
+    state.sampled |= event.sampled
     _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.history.carried import NOTHING
-from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, shown, touch, touch_of
+from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, Touch, shown, touch, touch_of
 from gateway.history.reach import own_numbers, raised
+from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import (
     MAX_CREDENTIALS,
     MAX_DESTINATIONS,
     MAX_LINKS,
     MAX_MARKED,
+    MAX_RECORDED,
     MAX_RESULT_TOKENS,
     MAX_RESULTS,
     MAX_SAID,
     MAX_TOKENS,
+    MAX_TOLD,
     MAX_TRUSTED,
     MAX_UTTERED,
     MAX_UTTERED_IN_CALL,
@@ -57,6 +60,7 @@ def reserved(
     links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
     told = NO_DIGESTS if content is None or not (state.untrusted or carried.untrusted) else content.said
     said = told - state.trusted - carried.trusted
+    fresh = NO_DIGESTS if content is None else _told(state, touched.audience, content, carried)
     crowded = len(state.destinations) + len(state.inside) + len(digests) > MAX_DESTINATIONS
     counted = NO_DIGESTS if crowded else digests
     uttered, wordy = _uttered(state, content, carried)
@@ -84,9 +88,22 @@ def reserved(
         uttered=uttered,
         wordy=wordy,
         exposed=() if content is None else content.exposed,
+        told=tuple(sorted(smallest(fresh, MAX_TOLD + 1 - len(state.told)))),
     )
     raises = {**raised(state, event, carried), **own_numbers(content, depth)}
     return event._replace(raises=tuple(raises.items()))
+
+
+def _told(state: TaskState, audience: str, content: CallContent, carried: Carried) -> frozenset[int]:
+    """Return the values of a call that no record had, and that an untrusted result may have shown."""
+    if not (state.untrusted or carried.untrusted):
+        return NO_DIGESTS
+    known = (*records_of(audience, state, carried), state.trusted, carried.trusted)
+    return frozenset(
+        value
+        for value, pieces in content.told.items()
+        if not any(value in values for values in known) and not is_unread(state, pieces, carried)
+    )
 
 
 def _uttered(state: TaskState, content: CallContent | None, carried: Carried) -> tuple[tuple[int, ...], bool]:
@@ -120,10 +137,30 @@ def observed(
     lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
     confirmed = () if reservation.untrusted else _confirmed(state, content)
     waits = content.requests_code and reservation.touch.audience not in state.code_requests
-    requested = state.number if waits else 0
     return Observed(
-        call_id, fresh, tokens, complete, sensitivity, lost=lost, links=links, confirmed=confirmed, requested=requested
+        call_id,
+        fresh,
+        tokens,
+        complete,
+        sensitivity,
+        lost=lost,
+        links=links,
+        confirmed=confirmed,
+        requested=state.number if waits else 0,
+        records=_recorded(state, reservation.touch, content, carried),
+        sampled=content.sampled,
     )
+
+
+def _recorded(state: TaskState, source: Touch, content: ResultContent, carried: Carried) -> frozenset[int]:
+    """Return the new values in records of a result. A value that a call told before gives no ground.
+
+    A result of an aggregator has none: any system behind it may have written it.
+    """
+    if source.behind or max(len(state.told), len(carried.told)) > MAX_TOLD:
+        return NO_DIGESTS
+    fresh = content.records.difference(state.records.get(source.audience, NO_DIGESTS), state.told, carried.told)
+    return smallest(fresh, max(0, MAX_RECORDED - sum(map(len, state.records.values()))))
 
 
 def lost_result(state: TaskState, call_id: str) -> Observed:
@@ -168,22 +205,25 @@ def read(
         complete=complete,
         lost=not (whole and content.complete) and target.audience not in state.lost,
         confirmed=() if untrusted else _confirmed(state, content),
+        sampled=content.sampled,
     )
 
 
 def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Return whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
-        untrusted, source, links, requested = event.untrusted, event.touch, NO_DIGESTS, 0
+        untrusted, source, links, records, requested = event.untrusted, event.touch, NO_DIGESTS, NO_DIGESTS, 0
     else:
         reservation = open_call(state, event.call)
         untrusted, source = reservation.untrusted, reservation.touch
-        links, requested = event.links, event.requested
+        links, records, requested = event.links, event.records, event.requested
     return not (
         event.tokens
         or event.credentials
         or event.lost
         or event.confirmed
+        or records
+        or (event.sampled and not state.sampled)
         or links
         or requested
         or (untrusted and not (state.untrusted and (event.complete or source.audience in state.unkept)))

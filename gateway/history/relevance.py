@@ -11,6 +11,8 @@ from gateway.history.state import MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED
 from gateway.model.content import Relevance
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from gateway.history.carried import Carried
     from gateway.history.state import TaskState
     from gateway.model.target import Target
@@ -26,6 +28,19 @@ def of_call(state: TaskState, target: Target, carried: Carried = NOTHING) -> Rel
         words = "none"
     trusted = state.trusted | carried.trusted if carried.trusted and words == "one" else state.trusted
     return Relevance(words, trusted, told=state.untrusted or carried.untrusted)
+
+
+def is_unread(state: TaskState, pieces: frozenset[int] | None, carried: Carried = NOTHING) -> bool:
+    """Return whether certainly no untrusted result has shown a value, by the parts of it (`CallContent.pieces_of`)."""
+    if pieces is None or state.sampled or carried.sampled or state.unkept or carried.unkept:
+        return False
+    return pieces.isdisjoint(state.tokens) and pieces.isdisjoint(carried.tokens)
+
+
+def records_of(audience: str | None, state: TaskState, carried: Carried) -> tuple[AbstractSet[int], ...]:
+    """Return the values in records of one system, in this task and the tasks before."""
+    found = (records.get(audience) for records in (state.records, carried.records)) if audience is not None else ()
+    return tuple(values for values in found if values is not None)
 
 
 def of_result(state: TaskState, target: Target) -> bool:

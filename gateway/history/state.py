@@ -33,6 +33,10 @@ MAX_TRUSTED: Final = 16_384
 """Words of trusted results, of the goal and of the contract."""
 MAX_SAID: Final = 4_096
 """Values told to trusted systems that are kept apart. One more says that there are too many."""
+MAX_RECORDED: Final = 16_384
+"""Values of records with a word of the goal. Values beyond these give no ground."""
+MAX_TOLD: Final = 4_096
+"""Values of calls that stood in no record. After one more no result gives ground to a record."""
 MAX_UTTERED: Final = 1_024
 """Words of calls that the task had read nowhere. Results after the first call beyond it give no plain word."""
 MAX_UTTERED_IN_CALL: Final = 64
@@ -132,6 +136,12 @@ class TaskState:
     wordy: int = 0
     """The first call that said more such words than are kept, or 0. A refused call counts too."""
     endorsed: Grown[int] = NO_DIGESTS
+    records: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    """Audience → values in its records with a word of the goal: ground for arguments that select a record there."""
+    sampled: bool = False
+    """Whether an untrusted result had more words than are kept."""
+    told: dict[int, int] = field(default_factory=dict[int, int])
+    """Value that stood in no record before → calls that told it: a system that repeats it knows it from the task."""
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])

@@ -23,6 +23,7 @@ from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, folded, normalise
 from gateway.inspection.own_domains import is_inside
 from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_of_texts
+from gateway.inspection.records import pieces_of, told_values
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
@@ -58,7 +59,7 @@ _LONGEST_PART: Final = 256
 """Characters of one part of a name that stands in two arguments."""
 _PARTED: Final = 6
 """Arguments that are tried as parts of one name, each with each."""
-_AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
+_AUTHORITY: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT, Role.RECORD})
 MAX_SAID: Final = 65_536
 """Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
 _TOO_MANY_VALUES: Final = range(8_192)
@@ -107,12 +108,13 @@ def analyse(
     directory: Directory = EMPTY,
     caller: Principal | None = None,
     own_domains: tuple[str, ...] = (),
+    records: bool = False,
 ) -> CallContent:
     """Return the content of `call`.
 
     All digests have the deployment's `key`. `goal` and `contract` are of the task. `known` has the credentials that the
     task has seen, or `None` for none. `relevance` says which words matter. `directory` and `own_domains` are the
-    operator's. `caller` makes the call.
+    operator's. `caller` makes the call. `records`: the deployment has tools that select records.
     """
     given = grounds(goal, None if contract is None else contract.destinations, directory)
     shown = _Shown() if detector is None else _shown(call, detector, known, given, key)
@@ -120,6 +122,8 @@ def analyse(
     authority.add_all(call.arguments, _roles_of_authority(call.target.labels))
     identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
     own = (given.parts, identity, directory.parts)
+    roles = call.target.labels.roles
+    selects = frozenset(pointer for pointer in authority.digests if roles.get(pointer) is Role.RECORD)
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
@@ -145,6 +149,9 @@ def analyse(
         named=frozenset(authority.named),
         inside=frozenset(authority.inside),
         unnamed=unnamed_values(call, contract, given, key),
+        selects=selects,
+        pieces_of={pointer: pieces_of(at(call.arguments, pointer), key) for pointer in selects - authority.grounded},
+        told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
 
 

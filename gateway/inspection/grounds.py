@@ -29,7 +29,7 @@ MAX_GOAL: Final = 16_384
 _AMOUNT: Final = re.compile(r"(?<![\w./:+-])[+-]?[$€£¥₹]?\d(?:[\d.,']*\d)?(?![\w/:-]|\.\d)")
 _JOINS: Final = frozenset(".-@/\\:%+~=")
 """Marks that make one word of what is on their two sides."""
-_NOTHING: Final = frozenset(
+NAMES_NOBODY: Final = frozenset(
     [
         "a",
         "all",
@@ -94,7 +94,7 @@ _NOTHING: Final = frozenset(
 _NAMES: Final = 3
 """Letters of a word that names something."""
 _RUN_ON: Final = re.compile(
-    rf"(?<=[a-z0-9])\.(?=(?:{'|'.join(sorted(word.title() for word in _NOTHING if len(word) > 2 and word != 'you'))})(?![\w./@:-]))"
+    rf"(?<=[a-z0-9])\.(?=(?:{'|'.join(sorted(word.title() for word in NAMES_NOBODY if len(word) > 2 and word != 'you'))})(?![\w./@:-]))"
 )
 """The end of a sentence without a space after it: `see our-company.example.They know more`. None of these words is a
 top-level domain; those of two letters may be, and `you` is."""
@@ -135,12 +135,14 @@ class Grounds:
                 return (number in self.amounts and (not two_readings(text) or stands(folded(text), self.caseless)),)
             day = dates.moment(text)
             return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
+        if role is Role.RECORD:
+            return (stands(folded(text), self.caseless),)
         return (stands(_spaced(text), self.exact),)
 
     def name(self, text: str) -> bool:
         """Return whether the goal names the text, in one or several meaningful words."""
         word = folded(text)
-        return len(word) >= _NAMES and word not in _NOTHING and stands(word, self.caseless)
+        return len(word) >= _NAMES and word not in NAMES_NOBODY and stands(word, self.caseless)
 
     def names_record(self, text: str) -> bool:
         """Return whether the goal names a record: by a word as in `name`, or by a number of any length."""
@@ -155,7 +157,7 @@ class Grounds:
         if destination.value in self.contracted:
             return True
         word = destination.word.lower()
-        if destination.mixed or word in _NOTHING:
+        if destination.mixed or word in NAMES_NOBODY:
             return False
         return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
 

@@ -16,6 +16,8 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.directory import EMPTY, Directory
+from gateway.inspection.grounds import grounds
+from gateway.inspection.records import ResultRecords
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
@@ -37,6 +39,8 @@ class Inspector:
     directory: Directory = field(default=EMPTY, repr=False)
     own_domains: tuple[str, ...] = ()
     """Domains of the operator. A domain stands for those below it too."""
+    records: bool = False
+    """Whether a tool of the deployment has an argument with the role `record`."""
 
     def call(
         self,
@@ -67,6 +71,7 @@ class Inspector:
             directory=self.directory,
             caller=caller,
             own_domains=self.own_domains,
+            records=self.records,
         )
 
     def result(
@@ -81,8 +86,17 @@ class Inspector:
         """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.keeps_words`)."""
         return ResultInspector(
-            self.result_words(call, task, words=words), self._scanner(quiet, seen), may_request(call.target)
+            self.result_words(call, task, words=words),
+            self._scanner(quiet, seen),
+            may_request(call.target),
+            self.result_records(call, task),
         )
+
+    def result_records(self, call: Call, task: Task) -> ResultRecords | None:
+        """Return what `result` has for records; `None` where they do not matter. A completion repeats its input."""
+        if not self.records or task.goal is None or call.action == "completion/complete":
+            return None
+        return ResultRecords(self.key, grounds(task.goal, None, self.directory))
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
         """Return the part of `result` for the words, and for the links that may be followed."""

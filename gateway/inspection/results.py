@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from gateway.inspection import followable_links
 from gateway.inspection.code_requests import CodeRequests
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.records import ResultRecords
 from gateway.inspection.text import Unescaper
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
@@ -65,6 +66,11 @@ class ResultWords:
         """The digests of the links that have come up since this was last asked."""
         found, self._links = self._links, frozenset()
         return found
+
+    @property
+    def sampled(self) -> bool:
+        """Return whether an untrusted result had more words than are kept."""
+        return self._highest is not None and not self._trusted
 
     def _more(self, text: str) -> frozenset[int]:
         if self._skipping:
@@ -130,19 +136,27 @@ class Scans(Protocol):
 class ResultInspector:
     """The complete inspection of one result. Each answer has the findings since the answer before."""
 
-    __slots__ = ("_requests", "_scanner", "_told", "_words")
+    __slots__ = ("_records", "_requests", "_sampled", "_scanner", "_told", "_words")
 
     def __init__(
-        self, words: ResultWords | None, scanner: Scans | None = None, requests: CodeRequests | None = None
+        self,
+        words: ResultWords | None,
+        scanner: Scans | None = None,
+        requests: CodeRequests | None = None,
+        records: ResultRecords | None = None,
     ) -> None:
         self._words = words
         self._scanner = scanner
         self._requests = requests
+        self._records = records
+        self._sampled = False
         self._told = False
 
     def feed(self, chunk: bytes) -> ResultContent | None:
         """Return the content of this chunk, to be folded before the chunk goes on; `None` without any. More credentials
         than the scanner tells apart are reported once."""
+        if self._records is not None:
+            self._records.feed(chunk)
         return self._content(
             self._words.feed(chunk) if self._words is not None else _NONE,
             self._scanner.feed(chunk) if self._scanner is not None else (),
@@ -154,6 +168,7 @@ class ResultInspector:
         return self._content(
             self._words.finish(chunk) if self._words is not None else _NONE,
             self._scanner.finish(chunk) if self._scanner is not None else (),
+            self._recorded(chunk),
             requests_code=self._requests is not None and self._requests.finish(chunk),
         )
 
@@ -167,21 +182,32 @@ class ResultInspector:
 
     def finish_words(self, chunk: bytes) -> ResultContent | None:
         """Return the words of that chunk."""
-        return self._content(self._words.finish(chunk) if self._words is not None else _NONE, ())
+        words = self._words.finish(chunk) if self._words is not None else _NONE
+        return self._content(words, (), self._recorded(chunk))
+
+    def _recorded(self, chunk: bytes) -> frozenset[int]:
+        return _NONE if self._records is None else self._records.finish(chunk)
 
     def _content(
-        self, tokens: frozenset[int], seen: Sequence[Finding], *, requests_code: bool = False
+        self,
+        tokens: frozenset[int],
+        seen: Sequence[Finding],
+        records: frozenset[int] = _NONE,
+        *,
+        requests_code: bool = False,
     ) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
         links = self._words.links() if self._words is not None else _NONE
-        if not (tokens or seen or links or requests_code) and complete:
+        sampled = self._words is not None and self._words.sampled and not self._sampled
+        if not (tokens or seen or links or records or sampled or requests_code) and complete:
             return None
         self._told = self._told or not complete
+        self._sampled = self._sampled or sampled
         sightings = tuple(
             Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
             for item in seen
         )
-        return ResultContent(sightings, tokens, complete, links, requests_code)
+        return ResultContent(sightings, tokens, complete, links, requests_code, records, sampled)
 
 
 def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
@@ -195,4 +221,6 @@ def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
         all(part.complete for part in found),
         frozenset(link for part in found for link in part.links),
         any(part.requests_code for part in found),
+        frozenset(value for part in found for value in part.records),
+        any(part.sampled for part in found),
     )

@@ -100,6 +100,13 @@ class CallContent(Struct, frozen=True):
     unnamed: Mapping[str, frozenset[int]] | None = None
     """Pointer of each argument without a role of authority → digests of its values that neither goal, contract nor
     directory name; `None` for a call whose effect the contract does not declare."""
+    selects: frozenset[str] = frozenset()
+    """The pointers in `authority` that name records."""
+    pieces_of: Mapping[str, frozenset[int] | None] = msgspec.field(default_factory=dict[str, "frozenset[int] | None"])
+    """Pointer in `selects` → digests of the parts by which its values would be known in a result; `None` if a value is too
+    common for that."""
+    told: Mapping[int, frozenset[int] | None] = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])
+    """Digest of each value in the arguments that the goal does not name → its parts, as in `pieces_of`; if records matter."""
 
 
 class Relevance(NamedTuple):
@@ -120,7 +127,8 @@ class ResultContent(Struct, frozen=True):
     """Findings of a part of a result, folded before the part reaches the caller.
 
     `complete` is false for a part with more findings than are told apart. `links` are digests of the whole web addresses in
-    the part. `requests_code`: the system has sent a one-time code.
+    the part. `requests_code`: the system has sent a one-time code. `records` are the digests of values in records with a word
+    of the goal. `sampled`: an untrusted result had more words than are kept.
     """
 
     sightings: tuple[Sighting, ...] = ()
@@ -128,3 +136,5 @@ class ResultContent(Struct, frozen=True):
     complete: bool = True
     links: frozenset[int] = frozenset()
     requests_code: bool = False
+    records: frozenset[int] = frozenset()
+    sampled: bool = False

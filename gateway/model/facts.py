@@ -84,6 +84,8 @@ class SessionFacts:
     """The numbers up to which a person approved a limit for the task."""
     confidential_systems: tuple[System, ...] = ()
     """The systems that the task has read something confidential from."""
+    unread: tuple[str, ...] = ()
+    """Pointers of selected records whose values no untrusted result has shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Role(StrEnum):
     CONTENT = "content"
     SELECTOR = "selector"
     AMOUNT = "amount"
+    RECORD = "record"
 
 
 class System(NamedTuple):

@@ -241,6 +241,7 @@ class Session(Closed):
     raises: dict[str, Count] | UnsetType = UNSET
     approved: dict[str, Count] | UnsetType = UNSET
     confidential_systems: list[System] | UnsetType = UNSET
+    unread: list[str] | UnsetType = UNSET
 
 
 class Input(Closed):

@@ -226,6 +226,7 @@ def session(facts: SessionFacts) -> JsonObject:
         "raises": facts.raises,
         "approved": facts.approved or None,
         "confidential_systems": [*map(_system, facts.confidential_systems)] or None,
+        "unread": facts.unread or None,
     }
     described.update((name, value) for name, value in plain.items() if value is not None)
     return described

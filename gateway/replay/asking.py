@@ -25,6 +25,7 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import document
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+from gateway.upstream.labels import selects_records
 
 KEY: Final = b"opagate replay: nothing that it digests is kept"
 """Of the digests and fingerprints of a question, so that two runs have the same output."""
@@ -41,7 +42,8 @@ def inspector_of(configuration: Configuration) -> Inspector:
     ]
     detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
     known = load(directory.entries, directory.files)
-    return Inspector(KEY, detector, Suppressions(rules), known, configuration.history.own_domains)
+    records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
+    return Inspector(KEY, detector, Suppressions(rules), known, configuration.history.own_domains, records)
 
 
 def ask(

@@ -21,7 +21,7 @@ from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import Assurance, Scope
 from gateway.replay.secrets import UnknownSecret, filled
-from gateway.upstream.labels import labels_for
+from gateway.upstream.labels import labels_for, selects_records
 
 BEGINNING: Final = 1767225600.0
 """2026-01-01T00:00:00Z, when each trace begins."""
@@ -105,6 +105,7 @@ class Trace:
             operator,
             directory=operator.directory if self.directory is None else self.directory,
             own_domains=operator.own_domains if self.own_domains is None else self.own_domains,
+            records=operator.records or any(selects_records(site.tools.values()) for site in self.upstreams.values()),
         )
 
     def target(self, step: Step) -> Target:

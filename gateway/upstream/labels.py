@@ -7,14 +7,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Sensitivity
+from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
 from gateway.upstream.overlaps import FIELDS, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.config import MilderLabels, ToolLabels
-    from gateway.model.target import Role
     from gateway.model.wire import Json, JsonObject
 
 
@@ -62,6 +61,11 @@ def _without(case: LabelCase, said: Mapping[str, Any], roles: Mapping[str, Role]
     """Return an earlier case without the labels that a later pattern gives for every call."""
     kept = {pointer: role for pointer, role in case.roles.items() if pointer not in roles}
     return replace(case, roles=kept, **dict.fromkeys(said))
+
+
+def selects_records(tools: Iterable[ToolLabels]) -> bool:
+    """Return whether an argument of a tool has the role `record`."""
+    return any(Role.RECORD in part.roles.values() for labels in tools for part in (labels, *labels.cases))
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:

@@ -12,7 +12,8 @@ from tests.policy import test_incidents
 from tests.policy.test_incidents import ONE_LOOP, Raw, Replays, told
 from tests.requirements import requirement
 
-embedded, opa, opa_socket = test_incidents.embedded, test_incidents.opa, test_incidents.opa_socket
+rego, embedded = test_incidents.rego, test_incidents.embedded
+opa, opa_socket = test_incidents.opa, test_incidents.opa_socket
 """The fixtures of the corpus."""
 
 READS = {"effect": "read", "egress": False, "sensitivity": "confidential", "roles": {"/id": "selector"}}

@@ -79,3 +79,17 @@ def test_a_labelling_trusts_no_upstream_and_reads_no_label_made_by_hand():
 def test_words_are_those_of_any_way_to_write_a_name():
     assert words_of("displayCarStatus") == ["display", "car", "status"]
     assert words_of("get_URL-of page") == ["get", "url", "of", "page"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "argument", "role"),
+    [
+        ("refund_order", "card_id", "record"),
+        ("refund_order", "reason", "selector"),
+        ("refund_order", "receiver_id", "destination"),
+        ("get_order", "order_id", "selector"),
+        ("rename_user", "user_id", "selector"),
+    ],
+)
+def test_ids_select_records_where_a_tool_commits_money_or_people(tool: str, argument: str, role: str):
+    assert labels(tool, described("", argument))["roles"] == {f"/{argument}": role}

@@ -40,9 +40,20 @@ CONTENTS = st.builds(
     directed=st.booleans(),
     said=DIGEST_SETS,
     exposed=DIGEST_SETS.map(lambda digests: tuple(sorted(digests))),
+    selects=st.frozensets(st.sampled_from(["/to", "/cc"])),
+    told=st.dictionaries(DIGESTS, st.none() | DIGEST_SETS, max_size=4),
 )
 MAYBE_CONTENTS: SearchStrategy[CallContent | None] = st.none() | CONTENTS
-RESULTS = st.builds(ResultContent, SIGHTINGS, DIGEST_SETS, COMPLETE, DIGEST_SETS)
+RESULTS = st.builds(
+    ResultContent,
+    SIGHTINGS,
+    DIGEST_SETS,
+    COMPLETE,
+    DIGEST_SETS,
+    requests_code=st.booleans(),
+    records=DIGEST_SETS,
+    sampled=st.booleans(),
+)
 CALLS = st.builds(
     Target,
     st.just("tool"),

@@ -129,7 +129,7 @@ asks contains {"code": "argument/startup-file", "facts": [concat("/", ["/argumen
 
 # Plain texts that no rule above holds for. What is not plain is left to those rules.
 _quiet(role, pointer, arguments) if {
-	not role in ["destination", "selector", "command"]
+	not role in ["destination", "selector", "record", "command"]
 } else if {
 	[before, key] := split(pointer, "/")
 	before == ""
@@ -141,7 +141,7 @@ _quiet(role, pointer, arguments) if {
 _quiet_at(role, arguments, key) if {
 	not arguments[key]
 } else if {
-	role == "selector"
+	role in ["selector", "record"]
 	text := arguments[key]
 	is_string(text)
 	regex.match(`^[./]?([A-Za-z0-9_ -][./]?)*$`, text)
@@ -211,7 +211,7 @@ _hidden := concat("", [
 # bare host; a selector has to look like a URL or like more than a plain path.
 _places contains [concat("", ["/arguments", pointer]), text, role] if {
 	some pointer, role in input.resource.properties.roles
-	role in ["destination", "selector"]
+	role in ["destination", "selector", "record"]
 	some text in pointers.texts(input.arguments, pointer)
 	_notable(role, text)
 }

@@ -69,6 +69,24 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} 
 	not _stays_in_sandbox(input)
 }
 
+# METADATA
+# title: A value of authority has no source that may give it
+# custom:
+#   code: toxic-flow/ungrounded
+#   message: >-
+#     The task has read untrusted data. The call names a destination, a link, a command, an amount or a record that
+#     neither the goal, the contract nor a trusted source gave.
+#   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
+#   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
+asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
+	not input.session.labels.untrusted == false
+	some pointer in input.session.ungrounded
+	roles := _roles(pointer)
+	not _excused(roles)
+	not _followed(pointer, roles)
+	not _selected_unread(pointer)
+}
+
 _exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
 
 # Confidential data goes back to the one system that it came from. The operator has labelled the tool as one by which
@@ -83,7 +101,7 @@ _returns if {
 	is_number(input.session.depth)
 	is_array(input.session.ungrounded)
 	every pointer in input.session.ungrounded {
-		_stays(_roles(pointer))
+		_stays(pointer)
 	}
 	every name, _ in input.arguments {
 		input.resource.properties.roles[concat("", ["/", _escaped(name)])]
@@ -95,28 +113,20 @@ _called_system := object.filter(input.resource.properties, ["audience", "tenant"
 _escaped(name) := replace(replace(name, "~", "~0"), "/", "~1")
 
 # A link in a text may lead its reader away, whoever the reader is.
-_stays(roles) if {
-	roles == {"credential"}
+_stays(pointer) if {
+	_roles(pointer) == {"credential"}
 } else if {
-	roles == {"destination"}
+	_roles(pointer) == {"destination"}
 	reach.names_trusted(input)
+} else if {
+	_selected_unread(pointer)
 }
 
-# METADATA
-# title: A value of authority has no source that may give it
-# custom:
-#   code: toxic-flow/ungrounded
-#   message: >-
-#     The task has read untrusted data. The call names a destination, a link, a command or an amount that neither the
-#     goal, the contract nor a trusted source gave.
-#   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
-#   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
-asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
-	not input.session.labels.untrusted == false
-	some pointer in input.session.ungrounded
-	roles := _roles(pointer)
-	not _excused(roles)
-	not _followed(pointer, roles)
+# No untrusted text has shown the value of this record.
+_selected_unread(pointer) if {
+	data.gateway.settings.unread_records == true
+	pointer in input.session.unread
+	_roles(pointer) - {"selector"} == {"record"}
 }
 
 # A destination among the arguments would be a way out.

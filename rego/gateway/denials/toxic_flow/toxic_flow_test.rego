@@ -94,10 +94,11 @@ test_no_list_and_no_contract_answers_for_the_person if {
 
 _own := {"audience": "files", "tenant": "acme", "environment": "production"}
 
-_home(places) := _after(_labels(true, "restricted"), object.union(
-	object.union(_writes, {"/session/confidential_systems": [_own]}),
+_home(places) := _after(_labels(true, "restricted"), object.union_n([
+	_writes,
+	{"/session/confidential_systems": [_own]},
 	places,
-))
+]))
 
 test_data_may_go_back_to_its_own_system if {
 	_passes(_home({}))
@@ -263,4 +264,48 @@ test_found_holds_what_a_person_decides if {
 	asks := toxic_flow.asks with input as open_question
 	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
 	asks != set()
+}
+
+_selects(places) := _ungrounded("record", object.union(_writes, places))
+
+test_a_record_that_no_untrusted_result_has_shown_may_be_selected if {
+	_passes(_selects({"/session/unread": ["/x"]}))
+	_passes(_selects({"/session/unread": ["/x"], "/resource/properties/egress": true}))
+	_passes(_selects({
+		"/session/ungrounded": ["/x/y"],
+		"/session/unread": ["/x/y"],
+		"/resource/properties/roles": {"/x": "selector", "/x/y": "record"},
+	}))
+	_passes(_home({
+		"/session/ungrounded": ["/path"],
+		"/session/unread": ["/path"],
+		"/resource/properties/roles": {"/path": "record"},
+	}))
+}
+
+test_a_record_of_unknown_origin_asks if {
+	every places in [
+		{},
+		{"/session/unread": []},
+		{"/session/unread": ["/y"]},
+		{"/session/unread": null},
+		{"/session/unread": "/x"},
+	] {
+		_asked(_selects(places)) == {"toxic-flow/ungrounded"}
+	}
+	strict := toxic_flow.asks with input as _selects({"/session/unread": ["/x"]}) with data.gateway.settings.unread_records as false
+	example.codes(strict) == {"toxic-flow/ungrounded"}
+	lost := toxic_flow.asks with input as _selects({"/session/unread": ["/x"]}) with data.gateway.settings as {}
+	example.codes(lost) == {"toxic-flow/ungrounded"}
+}
+
+test_only_records_may_be_unread if {
+	every role in ["destination", "amount", "command", "content", "selector"] {
+		_asked(_ungrounded(role, object.union(_sends, {"/session/unread": ["/x"]}))) == {"toxic-flow/ungrounded"}
+	}
+	both := {"/session/ungrounded": ["/x/y"], "/session/unread": ["/x/y"]}
+	every role in ["destination", "command", "content"] {
+		roles := {"/resource/properties/roles": {"/x": role, "/x/y": "record"}}
+		_asked(_selects(object.union(both, roles))) == {"toxic-flow/ungrounded"}
+	}
 }
