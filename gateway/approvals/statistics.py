@@ -18,6 +18,8 @@ QUICK_SECONDS: Final = 2.0
 WARN_SHARE: Final = 0.9
 """Share of approved questions above which people no longer decide."""
 _RULES: Final = 5
+_LEAST: Final = 10
+"""Answers from which a share says anything."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class Fatigue:
             "median_seconds": round(median(self.seconds), 1) if self.seconds else None,
             "quick_share": round(quick / len(self.seconds), 3) if self.seconds else None,
             "rules": [self._rule(code, count) for code, count in self.codes.most_common(_RULES)],
-            "warning": _WARNING if approved is not None and approved > WARN_SHARE else None,
+            "warning": _WARNING if answered >= _LEAST and approved is not None and approved > WARN_SHARE else None,
         }
 
     def _rule(self, code: str, count: int) -> dict[str, Any]:

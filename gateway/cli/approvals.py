@@ -178,13 +178,12 @@ def _print_report(report: dict[str, Any]) -> None:
         grid.add_row(label, plain("-" if share is None else f"{share:.0%}"))
     show(grid)
     for rule in report["rules"]:
-        out.print(
-            plain(f"\n{rule['code']}: {counted(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}")
-        )
+        _title(f"{rule['code']}: {counted(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}")
         for one in rule["instead"]:
-            out.print(plain(f"  to be asked no more, in {one['where']}: {one['yaml']}"))
+            _say(f"  to be asked no more, in {one['where']}: {one['yaml']}")
     if report["warning"]:
-        out.print(plain(f"\n{report['warning']}"), style="yellow")
+        out.print()
+        _say(report["warning"], "yellow")
 
 
 _SHORT: Final = 8
@@ -217,7 +216,18 @@ def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:
         "denied": "refused: the caller is told that a person said no",
     }
     ended = "; its task is ended" if found.get("task_ended") else ""
-    out.print(plain(f"{told.get(found['state'], found['state'])}{ended}"))
+    _say(f"{told.get(found['state'], found['state'])}{ended}")
+
+
+def _say(text: str, style: str = "") -> None:
+    """Print lines. Hidden characters of each are spelled out."""
+    for one in text.split("\n"):
+        out.print(plain(one), style=style)
+
+
+def _title(text: str) -> None:
+    out.print()
+    _say(text, "bold")
 
 
 def _print_question(found: dict[str, Any]) -> None:
@@ -233,32 +243,33 @@ def _print_question(found: dict[str, Any]) -> None:
     for name, value in rows:
         grid.add_row(name, plain(value))
     show(grid)
-    out.print(plain("\nsaid by the agent:"), style="bold")
+    _title("said by the agent")
     if said.get("goal"):
-        out.print(plain(f"  goal: {said['goal']}"))
+        _say(f"  goal: {said['goal']}")
     arguments: dict[str, Any] = said.get("arguments") or {}
     if found["is_whole"]:
-        out.print(plain(_indented(arguments["value"])))
+        _say(_indented(arguments["value"]))
     else:
         size, names = arguments.get("bytes"), ", ".join(map(str, arguments.get("names", ())))
-        out.print(plain(f"  the arguments are NOT shown whole: {size} bytes, with the names {names}"))
+        _say(f"  the arguments are NOT shown whole: {size} bytes, with the names {names}")
     _print_known(found)
-    out.print(plain("\na yes covers:"), style="bold")
-    out.print(plain(f"  {_reach(rule)}"))
+    _title("a yes covers")
+    _say(f"  {_reach(rule)}")
     for one in found["instead"]:
-        out.print(plain(f"\nto be asked no more ({one['code']}), the owner of {one['where']} adds:\n  {one['yaml']}"))
+        _title(f"to be asked no more ({one['code']}), the owner of {one['where']} adds")
+        _say(f"  {one['yaml']}")
 
 
 def _print_known(found: dict[str, Any]) -> None:
-    out.print(plain("\nknown by the gateway:"), style="bold")
+    _title("known by the gateway")
     for reason in found["reasons"]:
-        out.print(plain(f"  {reason['message']} [{reason['code']}] {', '.join(reason['facts'])}"))
+        _say(f"  {reason['message']} [{reason['code']}] {', '.join(reason['facts'])}")
     for pointer, sources in found["call"].get("ungrounded", {}).items():
         came = ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
-        out.print(plain(f"  the value at {pointer} came from {came}"))
+        _say(f"  the value at {pointer} came from {came}")
     for one in found["call"].get("credentials", ()):
         came = one["audience"] or one["origin"]
-        out.print(plain(f"  a credential at {one['pointer']}: {one['detector']} {one['fingerprint']}, from {came}"))
+        _say(f"  a credential at {one['pointer']}: {one['detector']} {one['fingerprint']}, from {came}")
 
 
 def _reach(rule: dict[str, Any]) -> str:

@@ -213,6 +213,7 @@ def suggestions(configuration: Configuration, where: str, name: str = "opagate")
     yield "each decision, as it is made", f"{name} journal tail {where}"
     yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where, name)
     yield "why: the rule, and what would pass (the refusal names its ID)", f"{name} explain ID {where}"
+    yield "calls that wait for a person, such as files/delete_file in reports/", f"{name} approvals list {where}"
     yield "the tools, their labels and pins", f"{name} catalogue show {where}"
     yield "a scripted agent shows what passes and what does not", f"{name} up --once"
 

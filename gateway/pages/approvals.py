@@ -129,7 +129,7 @@ async def _show_state(people: People, request: Request) -> Response:
         return _page(404, "There is no such question", "It was answered, or its time is over.", None)
     told = {"granted": "A person approved the call. It passes when it comes again.", "used": "The call has passed."}
     text = told.get(approval.state) or reason_of(approval).message
-    return _page(200, f"A call waits for a person: {approval.state}", text, code_of(approval.question))
+    return _page(200, f"A call that needs a person: {approval.state}", text, code_of(approval.question))
 
 
 def _page(status: int, title: str, text: str, code: str | None) -> Response:

@@ -219,3 +219,12 @@ async def test_arguments_that_are_not_shown_whole_say_so(desk: Desk, path: Path,
     await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
 
     assert "NOT shown whole" in capfd.readouterr().out
+
+
+async def test_show_is_laid_out_in_lines(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
+    await desk.ask(question(), DESCRIPTION)
+    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+    printed = capfd.readouterr().out
+
+    assert "U+000A" not in printed
+    assert '    "path": "a"' in printed.splitlines()
