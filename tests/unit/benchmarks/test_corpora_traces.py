@@ -111,6 +111,7 @@ def test_a_contract_names_the_systems_and_tools_of_the_users_own_task_and_no_val
         "audiences": ["mail"],
         "tools": ["contacts/look_up"],
         "limits": {"audiences": 1, "audiences_in_window": 1, "write_audiences": 0},
+        "effects": {"destructive": [], "mint": []},
     }
     write_traces([ATTACK], TOOLS, tmp_path / "traces.jsonl", contract=True)
     read_contract = next(read(tmp_path / "traces.jsonl")).task.contract
