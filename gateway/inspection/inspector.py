@@ -23,7 +23,7 @@ from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
-from gateway.model.target import Role
+from gateway.model.target import Effect, Role
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
 
@@ -96,7 +96,8 @@ class Inspector:
         """Return what `result` has for records; `None` where they do not matter. A completion repeats its input."""
         if not self.records or task.goal is None or call.action == "completion/complete":
             return None
-        return ResultRecords(self.key, grounds(task.goal, None, self.directory))
+        made = call.target.labels.effect is Effect.WRITE
+        return ResultRecords(self.key, grounds(task.goal, None, self.directory), made=made)
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
         """Return the part of `result` for the words, and for the links that may be followed."""

@@ -48,13 +48,17 @@ def words_of(parts: frozenset[bytes]) -> frozenset[bytes]:
 
 
 class ResultRecords:
-    """The records of one result. They are looked for when the result is whole."""
+    """The records of one result. They are looked for when the result is whole.
 
-    __slots__ = ("_data", "_goal", "_key", "_size")
+    `made`: the task itself made the record by a change, so it needs no word of the goal.
+    """
 
-    def __init__(self, key: bytes, given: Grounds) -> None:
+    __slots__ = ("_data", "_goal", "_key", "_made", "_size")
+
+    def __init__(self, key: bytes, given: Grounds, *, made: bool = False) -> None:
         self._key = key
         self._goal = words_of(given.parts)
+        self._made = made
         self._data: list[bytes] = []
         self._size = 0
 
@@ -70,9 +74,9 @@ class ResultRecords:
         """Return the digests of the values in records that have a word of the goal."""
         self.feed(chunk)
         data, self._data = b"".join(self._data), []
-        if not self._goal:
+        if not self._goal and not self._made:
             return frozenset()
-        found = {value for result in _results(data) for value in values_of(result, self._goal)}
+        found = {value for result in _results(data) for value in values_of(result, self._goal, made=self._made)}
         return frozenset(nsmallest(MAX_RECORDED, digests(map(encoded, found), self._key)))
 
 
@@ -84,9 +88,9 @@ class _Part(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def values_of(result: Json, goal: frozenset[bytes]) -> Iterator[str]:
+def values_of(result: Json, goal: frozenset[bytes], *, made: bool = False) -> Iterator[str]:
     """Yield the values of all records that have a word of the goal, in the spelling of `words.value_words`."""
-    waiting = [_Part(result)]
+    waiting = [_Part(result, made)]
     while waiting:
         part = waiting.pop()
         fields, inner = _opened(part)

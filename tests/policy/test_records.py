@@ -51,6 +51,11 @@ PASSES: dict[str, Raw] = {
     "a card of the order": task(READ, step("refund", order="#W4711471", card="card_8154711")),
     "a card from a list": task(LISTED, step("refund", order="#W4711471", card="card_8154711")),
     "a card that only the user knows": task(READ, step("refund", order="#W4711471", card="card_1212121")),
+    "an order that the task made": task(
+        READ,
+        step("rename", {"order": "#N5555555", "state": "new"}, user="ana", name="x"),
+        step("refund", order="#N5555555", card="card_8154711"),
+    ),
     "a guest of the goal": task(
         READ, step("book", guests=[{"name": "Ana"}, {"name": "Berger"}], pay={"card": "card_8154711"})
     ),
