@@ -319,7 +319,8 @@ _may_be_placed(held) if {
 	_is_pointed_at(held)
 }
 
-# The goal names the source and the record that the call selects. A destination or link without a source is no such place.
+# The goal names the source and the record that the call selects. A destination or link without a source is no such
+# place.
 _is_pointed_at(held) if {
 	held.pointed_at == true
 	_without_source == set()
