@@ -195,7 +195,7 @@ class Desk:
             if approval is None:
                 return _NO_SUCH
             now = self.now()
-            if approval.state == "pending" and not self._is_open(approval.question.task, now):
+            if approval.state == "pending" and self._has_ended_task(approval, now):
                 await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
                 return _WITHDRAWN
             remember = approval.question.rule.seconds
@@ -238,10 +238,10 @@ class Desk:
     def replay(self, entry: JsonObject) -> None:
         """Bring the restored approvals up to date with an entry of the journal. Raises `ValueError` for a damaged entry."""
         kind = entry.get("kind")
-        identifier = entry.get("id") if kind == events.KIND else entry.get("approval") if kind == "call" else None
+        identifier = entry.get("id") if kind == events.KIND else entry.get("approval")
         approval = self._index.get(identifier) if isinstance(identifier, str) else None
-        if approval is not None:
-            fold = events.fold_entry if kind == events.KIND else events.fold_call
+        fold = _FOLDS.get(kind) if isinstance(kind, str) else None
+        if approval is not None and fold is not None:
             self._index.put(fold(approval, entry))
 
     async def resume(self) -> None:
@@ -264,8 +264,13 @@ class Desk:
                 return
             if now >= approval.until:
                 await self._change(state.end_of_time(approval, now))
-            elif not self._is_open(approval.question.task, now):
+            elif self._has_ended_task(approval, now):
                 await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
+
+    def _has_ended_task(self, approval: Approval, now: float) -> bool:
+        """Return whether the task of a call is over. A question about a task that is not open yet has none."""
+        task = approval.question.task
+        return task != "" and not self._is_open(task, now)
 
     async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
         """Record a changed approval, and then let calls see it."""
@@ -302,5 +307,6 @@ class Desk:
             tell(approval)
 
 
+_FOLDS: Final = {events.KIND: events.fold_entry, "call": events.fold_call, "task": events.fold_task}
 _NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
 _WITHDRAWN: Final = Reason("vote/closed", "The task of this call is over.", "Nothing is left to do.")

@@ -8,7 +8,7 @@
 | `expired`, `lapsed` | the time for an answer, or for the approved call, was over |
 | `withdrawn`, `void`, `superseded` | the task ended, or the policy decided otherwise at the release |
 
-The use of an approval is no event: the `call` entry that allows has the field `approval`.
+The use of an approval is no event: the `call` entry that allows, or the `task` entry that opens, has the field `approval`.
 """
 
 from __future__ import annotations
@@ -90,3 +90,9 @@ def fold_call(approval: Approval, fields: JsonObject) -> Approval:
     if fields.get("effect") != "allow" or decision in approval.calls:
         return approval
     return use(approval, decision)
+
+
+def fold_task(approval: Approval, fields: JsonObject) -> Approval:
+    """Return the approval after the `task` entry that names it: used by the opened task."""
+    task = cast("str", fields["task"])
+    return approval if task in approval.calls else use(approval, task)

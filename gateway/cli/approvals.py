@@ -237,7 +237,7 @@ def _print_question(found: dict[str, Any]) -> None:
     labels = ", ".join(f"{name} {value}" for name, value in call.get("labels", {}).items() if value is not None)
     rows = [
         ("question", f"{found['id']}  code {found['code']}  {found['state']} until {found['expires']}"),
-        ("call", f"{found['target']} ({labels})"),
+        ("call", f"{found['target']} ({labels})" if labels else found["target"]),
         ("agent", f"{found['agent']}{user}, task {found['task']}"),
     ]
     for name, value in rows:

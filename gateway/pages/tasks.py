@@ -15,11 +15,12 @@ from gateway.model.decision import Reason, Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, allowed_methods
 from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.replies import Reply
 from gateway.steps.refusing import sentence
+from gateway.steps.task_approval import approve_task, settle_task, task_id_of
 from gateway.tasks.endpoints import End, Refused, refuse_task
 
 if TYPE_CHECKING:
-    from gateway.protocol.replies import Reply
     from gateway.steps.visit import Gateway
     from gateway.tasks.endpoints import TaskEndpoints
 
@@ -41,7 +42,16 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         body = await caller.read_body()
         if isinstance(body, Refusal):
             return await caller.refuse(body)
-        return await _answer(request, await tasks.open(caller.principal, body, caller.arrived))
+        approval = await approve_task(caller.gateway, caller.visit.id, caller.principal, body)
+        if isinstance(approval, Reply):
+            return await _answer(request, approval)
+        task_id = None
+        try:
+            reply = await tasks.open(caller.principal, body, caller.arrived, approval)
+            task_id = task_id_of(reply)
+        finally:
+            await settle_task(caller.gateway, approval, task_id)
+        return await _answer(request, reply)
 
     async def show_task(request: Request) -> Response:
         caller = known_caller(request)

@@ -1,6 +1,7 @@
 """The body of `POST /tasks`, strictly read. Pure: no I/O, no clock, no randomness.
 
     {"goal": "mend the login page", "risk": "low", "tenant": "acme", "environment": "staging", "expires_in": 3600,
+     "approval": "ask",
      "contract": {"audiences": ["github"], "tools": ["github/*"], "destinations": ["ops@acme.example"],
                   "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6},
                   "effects": {"destructive": ["github/delete_branch"]}}}
@@ -57,7 +58,7 @@ LIMITS: Final = (
 
 Risk = Literal["low", "medium", "high"]
 _RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}
-_FIELDS: Final = ("goal", "contract", "risk", "tenant", "environment", "expires_in")
+_FIELDS: Final = ("goal", "contract", "risk", "tenant", "environment", "expires_in", "approval")
 _CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits", "effects")
 _EFFECTS: Final = ("destructive", "mint")
 _FLOW_FIELDS: Final = ("from", "to")
@@ -68,7 +69,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A caller's declaration of a task. `expires_in` is in seconds."""
+    """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole."""
 
     goal: str | None = None
     contract: Contract | None = None
@@ -76,6 +77,7 @@ class Declaration:
     tenant: str | None = None
     environment: str | None = None
     expires_in: int = DEFAULT_EXPIRY
+    asks: bool = False
 
     def names(self) -> Iterator[str]:
         """Yield all texts but the goal: names of systems, tools, destinations and places."""
@@ -122,7 +124,14 @@ def _declaration(document: JsonObject) -> Declaration:
         tenant=_optional(document, "tenant", "tenant", _text),
         environment=_optional(document, "environment", "environment", _text),
         expires_in=_optional(document, "expires_in", "expires_in", _expiry) or DEFAULT_EXPIRY,
+        asks=_optional(document, "approval", "approval", _asks) or False,
     )
+
+
+def _asks(value: Json, field: str) -> bool:
+    if value != "ask":
+        raise _Invalid(f'{field} is not "ask"')
+    return True
 
 
 def _contract(value: Json, field: str) -> Contract:

@@ -7,9 +7,9 @@ given. A task that the journal cannot take is ended at once.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +17,7 @@ from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
-from gateway.model.task import Task
+from gateway.model.task import Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.replies import Reply, printable
 from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read, too_many_credentials
@@ -50,6 +50,13 @@ class Refused(Reply):
     """An answer that refuses, and why."""
 
     reason: Reason
+
+
+class TaskApproval(NamedTuple):
+    """A person's approval of a task as a whole: its id, and who approved."""
+
+    id: str
+    approvers: tuple[TaskApprover, ...]
 
 
 class TaskStore(Protocol):
@@ -86,8 +93,9 @@ class TaskEndpoints:
         """The keys of what the gateway signs, for `/.well-known/jwks.json`."""
         return _json(200, self._tokens.jwks(), (b"cache-control", b"max-age=300"))
 
-    async def open(self, principal: Principal, body: bytes, now: float) -> Reply:
-        """Open the task that a body declares. `now` is in seconds since the epoch, here and below.
+    async def open(self, principal: Principal, body: bytes, now: float, approval: TaskApproval | None = None) -> Reply:
+        """Open the task that a body declares. `now` is in seconds since the epoch, here and below. `approval` is a person's yes to
+        the task as a whole.
 
         Raises `GatewayError` if there is no room, or if the journal cannot be written.
         """
@@ -98,12 +106,14 @@ class TaskEndpoints:
             return refuse_task(_CREDENTIAL)
         self._store.require_room(principal, now)
         task = _task(self._new_id(), declared, now)
+        if approval is not None:
+            task = replace(task, approved_by=approval.approvers)
         content = self._inspect(task.goal, task.contract)
         if len(content.sightings) > MAX_CREDENTIALS:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
         try:
-            await self._append("task", fields)
+            await self._append("task", fields if approval is None else {**fields, "approval": approval.id})
         except BaseException:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
             self._store.end(task, "cancelled")
