@@ -3,13 +3,14 @@
 A row holds the description of a call, so it is encrypted with AES-256-GCM (NIST SP 800-38D) under its id. A row that was edited, or
 put under another id, does not open. The journal decides on the state: an older copy of a row is brought up to date from it.
 
-Safe to use from one thread at a time.
+Safe to use from several threads: one works with the file at a time.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -34,6 +35,7 @@ create table if not exists positions (one integer primary key check (one = 1), j
 """
 _ADD: Final = "insert or replace into approvals values (?, ?, ?)"
 _CHANGE: Final = "update approvals set approval = ? where id = ?"
+_DESCRIPTION: Final = "select description from approvals where id = ?"
 _REMOVE: Final = "delete from approvals where id = ?"
 
 
@@ -55,16 +57,19 @@ class ApprovalStore:
         self.path = folder / "approvals.db"
         self._cipher = AESGCM(key)
         self._database: sqlite3.Connection | None = None
+        # SQLite's module crashes when two threads use one connection at the same time.
+        self._lock = threading.RLock()
 
     def load(self) -> StoredApprovals:
         """Return the stored approvals."""
         if not self.path.exists():
             return StoredApprovals()
-        try:
-            rows = self._connected().execute("select id, approval from approvals").fetchall()
-            position = self._connected().execute("select journal, seq from positions").fetchone()
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
+        with self._lock:
+            try:
+                rows = self._connected().execute("select id, approval from approvals").fetchall()
+                position = self._connected().execute("select journal, seq from positions").fetchone()
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
         found = [self._open(identifier, sealed, Approval) for identifier, sealed in rows]
         whole = tuple(approval for approval in found if approval is not None)
         journal, seq = position or ("", 0)
@@ -76,12 +81,11 @@ class ApprovalStore:
 
     def describe(self, identifier: str) -> dict[str, Any] | None:
         """Return the description of a call, `None` if there is no whole one."""
-        try:
-            found = (
-                self._connected().execute("select description from approvals where id = ?", (identifier,)).fetchone()
-            )
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
+        with self._lock:
+            try:
+                found = self._connected().execute(_DESCRIPTION, (identifier,)).fetchone()
+            except sqlite3.Error as error:
+                raise self._broken(error) from error
         return None if found is None else self._open(_description(identifier), found[0], dict[str, Any])
 
     def add(self, approval: Approval, description: Mapping[str, Any]) -> None:
@@ -96,20 +100,22 @@ class ApprovalStore:
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
     def _write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
-        try:
-            with closing(self._connected().cursor()) as cursor:
-                cursor.execute("begin")
-                for statement, values in statements:
-                    cursor.execute(statement, values)
-                cursor.execute("commit")
-        except sqlite3.Error as error:
-            self.close()
-            raise self._broken(error) from error
+        with self._lock:
+            try:
+                with closing(self._connected().cursor()) as cursor:
+                    cursor.execute("begin")
+                    for statement, values in statements:
+                        cursor.execute(statement, values)
+                    cursor.execute("commit")
+            except sqlite3.Error as error:
+                self.close()
+                raise self._broken(error) from error
 
     def _seal(self, name: str, value: object) -> bytes:
         nonce = os.urandom(_NONCE)

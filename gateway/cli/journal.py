@@ -356,13 +356,18 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
 
     fields = cast("dict[str, Any]", entry)
     kind = str(fields["kind"])
-    word = next((fields[name] for name in ("effect", "outcome", "state") if fields.get(name)), "")
+    word = next((fields[name] for name in ("effect", "outcome", "state", "event") if fields.get(name)), "")
     word = "refused" if kind == "refused" else word
     shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
     shown.append_text(styled(str(word), f"{word:<10}"))
     for part in (*([target] if target else []), *_details(fields)):
         shown.append(f" {visible(part)}")
     return shown
+
+
+def _code_of(reason: Any) -> str:
+    """Return the code of a reason. An `approval` entry has codes alone."""
+    return reason if isinstance(reason, str) else str(reason["code"])
 
 
 def _details(fields: dict[str, Any]) -> Iterator[str]:
@@ -375,9 +380,11 @@ def _details(fields: dict[str, Any]) -> Iterator[str]:
         yield f"{fields['method']} {fields.get('name') or ''}".rstrip()
     if isinstance(principal, dict):
         yield f"by {cast('dict[str, Any]', principal).get('id')}"
-    codes = [str(reason["code"]) for reason in fields.get("reasons") or ()]
+    codes = [_code_of(reason) for reason in fields.get("reasons") or ()]
     if codes:
         yield ", ".join(codes)
+    if isinstance(vote := fields.get("vote"), dict):
+        yield f"by {cast('dict[str, Any]', vote)['person']['id']}"
     if isinstance(fields.get("codes"), dict):
         yield f"{fields['count']} more refusals:"
         yield ", ".join(f"{code} {count}" for code, count in cast("dict[str, Any]", fields["codes"]).items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mcp.types import TextContent
 from gateway.cli.desk_client import DeskClient, connected
 from tests import forked_gateway
 from tests.e2e.running import mortal_gateway
-from tests.e2e.wire import caller, entries, token, until, verified
+from tests.e2e.wire import call, caller, entries, token, until, verified
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
@@ -26,17 +27,22 @@ from tests.servers.serving import ServerProcess
 GRANTS = """
 upstreams:
   echo: [{id: asks, agents: ["*"], issuers: ["*"], tools: [echo], approval: true}]
+  shop: [{id: all, agents: ["*"], issuers: ["*"], tools: [echo], effects: [destructive]}]
 """
 
 
 def configured(folder: Path, echo: ServerProcess, hold: str) -> str:
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     tools = {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}}
+    destroys = {"*": {**tools["*"], "effect": "destructive"}}
     settings = {
         "identity": [{"kind": "development"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "approvals": {"hold": hold},
-        "upstreams": {"echo": {"url": echo.mcp, "audience": "echo", "environment": "test", "tools": tools}},
+        "upstreams": {
+            "echo": {"url": echo.mcp, "audience": "echo", "environment": "test", "tools": tools},
+            "shop": {"url": echo.mcp, "audience": "shop", "environment": "test", "tools": destroys},
+        },
     }
     return yaml.safe_dump(settings)
 
@@ -142,3 +148,23 @@ def test_approvers_list_show_and_deny_on_the_command_line(gateway: GatewayProces
     assert shown["said_by_agent"]["arguments"]["value"] == {"text": "cli"}
     assert denied["state"] == "denied"
     assert answers[0].codes == ["approval/grant", "approval/denied"]
+
+
+def test_the_effects_of_a_task_that_a_person_approved_ask_no_more(echo_server: ServerProcess, tmp_path: Path):
+    declared = {"goal": "say kept", "contract": {"effects": {"destructive": ["shop/echo"]}}}
+    with running_gateway(configured(tmp_path, echo_server, "10ms"), tmp_path) as gateway:
+        headers = {"authorization": f"Bearer {token(gateway, 'ann')}"}
+        ask = partial(httpx2.post, f"{gateway.origin}/tasks", headers=headers)
+        assert ask(json=declared | {"approval": "ask"}).status_code == 202
+        (one,) = waiting(tmp_path)
+        approve(tmp_path, one["id"])
+        approved, unapproved = ask(json=declared | {"approval": "ask"}).json(), ask(json=declared).json()
+        ann = caller(gateway, "ann", "shop")
+
+        def call_in(task: dict[str, Any]) -> Any:
+            return ann.ask(call("echo", text="kept"), headers={"opagate-task": task["token"]})
+
+        assert approved["approved_by"] == [{"id": "carol", "issuer": "local"}]
+        assert call_in(approved).text == "kept"
+        assert call_in(approved).text == "kept"
+        assert call_in(unapproved).codes == ["approval/effect", "approval/pending"]

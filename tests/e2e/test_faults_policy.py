@@ -105,12 +105,13 @@ def bundles(tmp_path: Path) -> Generator[BundleServer]:
 def with_bundles(
     bundles: BundleServer, opa_path: Path, echo_server: ServerProcess, tmp_path: Path
 ) -> Generator[GatewayProcess]:
-    """A gateway with an OPA that fetches its policy."""
+    """A gateway with an OPA that fetches its policy. The gateway has no copy to compare it with."""
     opa = Opa(opa_path, bundles.policy, tmp_path, bundles.configuration)
     opa.start()
     engine = f"{{kind: opa, url: 'unix://{opa.socket}', deadline: 2s}}, stale_after: 5s"
     try:
-        with running_gateway(config(echo_server, opa.policy, engine=engine), tmp_path) as gateway:
+        whole = config(echo_server, opa.policy, engine=engine)
+        with running_gateway(whole.replace(f", path: '{opa.policy}'", ""), tmp_path) as gateway:
             yield gateway
     finally:
         opa.kill()

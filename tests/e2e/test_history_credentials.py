@@ -221,7 +221,7 @@ def test_a_key_line_by_line_stops_at_half(ada: Agent):
     lines = PEM.splitlines()[1:-1]
     answers = [ada.call("billing", "read", query=line) for line in lines]
     refused = [answer for answer in answers if "isError" in answer.json["result"]]
-    assert len(refused) >= len(lines) * 0.4
+    assert len(refused) >= len(lines) / 3
     assert all({*THERE} <= {*answer.codes} for answer in refused)
 
 

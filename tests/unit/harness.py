@@ -221,12 +221,12 @@ def _loaded_once(policy: Bundle) -> _Loaded:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, upstream: Upstream | None = None, more: str = "", labels: str = READING, grants: str = GRANTS
+    folder: Path, upstream: Upstream | None = None, more: str = "", labels: str = READING
 ) -> AsyncGenerator[Bench]:
     """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here, `labels` are
     those of every tool."""
     port = upstream or Upstream()
-    (folder / "grants.yaml").write_text(grants, "utf-8")
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     text = (
         "identity: [{kind: anonymous}]\npolicy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
         "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n    tools:\n"

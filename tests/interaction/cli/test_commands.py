@@ -341,7 +341,12 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     tailed = opagate("journal", "tail", "--no-follow", "-n", "12").out.splitlines()
     assert len(tailed) == 12
     assert all(
-        re.search(r"\d{3}Z (stop|start|(call|settled) +\w[\w-]* +(files|mail|tickets)/\w+ )", said) for said in tailed
+        re.search(
+            r"\d{3}Z (stop|start|task +endorsed|approval +(asked +files/\w+ |\w+ +by jana )"
+            r"|(call|settled) +\w[\w-]* +(files|mail|tickets)/\w+ )",
+            said,
+        )
+        for said in tailed
     )
 
     segment = next((tmp_path / "state/journal").glob("*.jsonl"))

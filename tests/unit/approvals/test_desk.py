@@ -12,7 +12,7 @@ import pytest
 
 from gateway.approvals import ApprovalStore, Desk
 from gateway.approvals.index import PER_TASK
-from gateway.approvals.model import Approval
+from gateway.approvals.model import Approval, Requester
 from gateway.errors import ApprovalStoreError, JournalError
 from gateway.model.decision import Reason
 from tests.unit.approvals.making import ALICE, BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
@@ -245,6 +245,25 @@ async def test_edited_and_swapped_rows_do_not_open(desk: Desk, tmp_path: Path):
     assert [one.id for one in found.approvals] == ["q1"]
     assert found.unreadable == 2
     assert b"files/delete" not in plain
+
+
+async def test_many_questions_are_written_at_once(tmp_path: Path, recorder: Recorder, clock: Clock):
+    desk = make_desk(tmp_path, recorder, clock)
+    for number in range(60):
+        await ask(desk, f"q{number}", task=f"t{number}", requester=Requester(f"k{number}", "agent", "x"))
+
+    async def use(number: int) -> None:
+        await grant(desk, f"q{number}")
+        desk.claim(f"q{number}")
+        await asyncio.gather(
+            desk.use(f"q{number}", f"d{number}"), desk.describe(f"q{number}"), desk.sweep(("j", number))
+        )
+
+    await asyncio.gather(*(use(number) for number in range(60)))
+
+    stored = ApprovalStore(tmp_path, KEY).load()
+    assert [one.state for one in stored.approvals] == ["used"] * 60
+    assert stored.unreadable == 0
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):

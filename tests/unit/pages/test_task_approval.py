@@ -11,7 +11,7 @@ import pytest
 
 from gateway.approvals.model import Approval, Person, Vote
 from gateway.errors import JournalError
-from tests.unit.harness import Answer, Bench, bench, call
+from tests.unit.harness import Answer, Bench, bench
 from tests.unit.pages.asking import ask_page
 
 MORE = "approvals: {hold: 20ms}\n"
@@ -113,21 +113,3 @@ async def test_the_approval_is_used_also_after_a_restart(tmp_path: Path):
         assert (await declare(there)).status == 201
     async with bench(tmp_path, more=MORE) as there:
         assert (await declare(there)).status == 202
-
-
-async def test_declared_effects_of_an_approved_task_ask_no_more(tmp_path: Path):
-    grants = "upstreams:\n  files:\n    - {id: all, agents: ['*'], issuers: ['*'], tools: ['read_*'], effects: [destructive]}\n"
-    labels = "{effect: destructive, egress: false, sensitivity: internal}"
-    async with bench(tmp_path, more=MORE, labels=labels, grants=grants) as there:
-        plain = await ask_page(there, "POST", "/tasks", body=json.dumps({**DECLARED, "approval": "ask"}).encode())
-        assert plain.status == 202
-        await vote(there)
-        opened = await declare(there)
-        unapproved = {name: value for name, value in DECLARED.items() if name != "approval"}
-        other = await ask_page(there, "POST", "/tasks", body=json.dumps(unapproved).encode())
-
-        async def calls(task: str) -> Answer:
-            return await there.ask(call("read_file"), (b"opagate-task", task.encode()))
-
-        assert (await calls(opened.json["token"])).json["result"] == {"content": []}
-        assert (await calls(other.json["token"])).codes == ["approval/effect", "approval/pending"]
