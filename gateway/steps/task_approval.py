@@ -33,10 +33,10 @@ _STATUS: Final = {"denied": 403, "expired": 410, "withdrawn": 410}
 async def approve_task(
     gateway: Gateway, decision: str, principal: Principal, body: bytes
 ) -> TaskApproval | Reply | None:
-    """Return a claimed approval of the task that a body declares, or the answer to a caller that has to wait.
+    """Return the claimed approval of a declared task, or the answer to a waiting caller.
 
-    Returns `None` for a declaration that asks nobody, or that cannot be read: opening it says what is wrong. Raises `JournalError` and
-    `ApprovalStoreError`.
+    Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the problem.
+    Raises `JournalError` and `ApprovalStoreError`.
     """
     declared = read(body)
     if isinstance(declared, Reason) or not declared.asks:
