@@ -130,21 +130,25 @@ class Desk:
                 waiting.remove(changed)
         return self._index.get(identifier)
 
-    def claim(self, identifier: str) -> bool:
+    def claim(self, identifier: str, earlier: str | None = None) -> bool:
         """Claim an approval for one call, and return whether the call may use it.
 
-        A claim ends with `give_back`, `use` or `end`. A later round of an exchange shares the approval of the first round.
+        A claim ends with `give_back`, `use` or `end`. `earlier` is the decision id of the previous round of an upstream's exchange,
+        which can have one next round.
         """
         approval = self._index.get(identifier)
         if approval is None or identifier in self._claimed or self.now() >= approval.until:
             return False
         if approval.state == "granted":
             self._claimed.add(identifier)
-        return approval.state in {"granted", "used"}
+            return True
+        return approval.state == "used" and earlier is not None and self._index.take_round(earlier)
 
-    def give_back(self, identifier: str) -> None:
-        """Let another call have a claimed approval."""
+    def give_back(self, identifier: str, earlier: str | None = None) -> None:
+        """Let another call have a claimed approval. `earlier` is as for `claim`."""
         self._claimed.discard(identifier)
+        if earlier is not None:
+            self._index.give_round_back(earlier, identifier)
 
     async def use(self, identifier: str, decision: str) -> None:
         """Note that a call used its claimed approval. The `call` entry in the journal has it already.

@@ -56,7 +56,8 @@ class QuestionIndex:
             self._by_call[question.call] = approval.id
         else:
             self.let_ask_anew(approval)
-        self._by_use.update(dict.fromkeys(approval.calls, approval.id))
+        if approval.calls:
+            self._by_use[approval.calls[-1]] = approval.id
 
     def let_ask_anew(self, approval: Approval) -> None:
         """Let the next equal call make a new question."""
@@ -89,6 +90,15 @@ class QuestionIndex:
         used = self._by_use.get(earlier)
         approval = None if used is None else self._all[used]
         return approval if approval is not None and approval.question.call == call and now < approval.until else None
+
+    def take_round(self, earlier: str) -> bool:
+        """Take the right to continue a call, and return whether it was there: a call has one next round."""
+        return self._by_use.pop(earlier, None) is not None
+
+    def give_round_back(self, earlier: str, identifier: str) -> None:
+        """Let a call be continued after all."""
+        if identifier in self._all:
+            self._by_use[earlier] = identifier
 
     def object_to_question(self, question: Question) -> Reason | None:
         """Return the reason for which people are not asked: too many questions wait already."""

@@ -13,6 +13,7 @@ from gateway.protocol.classify import state_of
 from gateway.steps.asking import ask_people, digest_case
 from gateway.steps.case import Case
 from gateway.steps.deciding import decide, denied
+from gateway.steps.releasing import Release
 from gateway.steps.visit import Gateway, Visit
 from gateway.steps.waiting import may_be_told_to_wait, opens_addresses, refuse_waiting, tell_to_wait
 
@@ -48,9 +49,10 @@ async def decide_with_people(
         case = prepare(visit)
         if isinstance(case, Refusal):
             return case
-        approval = None if people is None else _find(gateway, people, case)
+        release = None if people is None else _find(gateway, people, case)
+        approval = None if release is None else release.approval
         if approval is None or approval.state in _SETTLED:
-            outcome = await _decide_once(gateway, visit, case, approval)
+            outcome = await _decide_once(gateway, visit, case, release)
             if not isinstance(outcome, Approval):
                 return outcome
             approval = outcome
@@ -82,7 +84,7 @@ async def _hold(
     return refuse_waiting(current)
 
 
-def _find(gateway: Gateway, people: People, case: Case) -> Approval | None:
+def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     """Return the approval that answers a call. A later round of an upstream's exchange has that of the first."""
     principal = case.request.principal
     if not people.desk.has_questions(principal.key):
@@ -90,13 +92,15 @@ def _find(gateway: Gateway, people: People, case: Case) -> Approval | None:
     state, earlier = state_of(case.message), None
     if state is not None:
         earlier = gateway.ownership.past_call(case.call.target.upstream, state, principal)
-    return people.desk.find(digest_case(case), None if earlier is None else earlier.call)
+    call, round_before = digest_case(case), None if earlier is None else earlier.call
+    found = None if call is None else people.desk.find(call, round_before)
+    return None if found is None else Release(found, round_before)
 
 
 async def _decide_once(
-    gateway: Gateway, visit: Visit, case: Case, approval: Approval | None
+    gateway: Gateway, visit: Visit, case: Case, release: Release | None
 ) -> Passed | Refusal | Approval:
-    ruling = await decide(gateway, visit, case, approval)
+    ruling = await decide(gateway, visit, case, release)
     if ruling.decision.allowed:
         return Passed(visit, case, ruling.decision)
     if ruling.decision.effect == "ask":

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = 64
 
 
-def digest_case(case: Case) -> str:
-    """Return the digest by which a retry finds the approval of its call."""
+def digest_case(case: Case) -> str | None:
+    """Return the digest by which a retry finds the approval of its call; `None` for arguments that JSON cannot write."""
     handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
-    return digest_call(case.request.principal.key, case.task.id, case.call, handles)
+    try:
+        return digest_call(case.request.principal.key, case.task.id, case.call, handles)
+    except ValueError:
+        return None
 
 
 async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
@@ -40,8 +43,11 @@ async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling)
     people = gateway.people
     if people is None:
         return _refuse(ruling, _UNAVAILABLE)
+    call = digest_case(case)
+    if call is None:
+        return _refuse(ruling, _UNAVAILABLE)
     description = _describe(gateway, visit, people, case, ruling)
-    question = _question(gateway, visit, people, case, ruling)
+    question = structs.replace(_question(gateway, visit, people, case, ruling), call=call)
     question = structs.replace(question, shown=digest_question(question, description))
     approval = await people.desk.ask(question, description)
     return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
@@ -59,7 +65,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
     values = {digest for pointer in ungrounded for digest in ruling.content.authority.get(pointer, ())}
     return Question(
         id=gateway.new_id(),
-        call=digest_case(case),
+        call="",
         shown="",
         decision=visit.id,
         task=case.task.id,

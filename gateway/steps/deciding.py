@@ -7,7 +7,6 @@ from functools import partial
 
 from msgspec import Struct
 
-from gateway.approvals.model import Approval
 from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.journal.redaction import conceal_known
@@ -20,7 +19,7 @@ from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
 from gateway.steps.known_credentials import known_to
 from gateway.steps.recording import append_or_log
-from gateway.steps.releasing import claim, describe_approval, give_back, settle_release
+from gateway.steps.releasing import Release, claim, describe_approval, give_back, settle_release
 from gateway.steps.shielding import shielded, shielded_result
 from gateway.steps.visit import Gateway, Visit
 
@@ -33,13 +32,13 @@ class Ruling(Struct, frozen=True):
     content: CallContent
 
 
-async def decide(gateway: Gateway, visit: Visit, case: Case, approval: Approval | None = None) -> Ruling:
-    """Return the policy's decision on a call, after the record has it. `approval` is a person's answer to an equal call.
+async def decide(gateway: Gateway, visit: Visit, case: Case, release: Release | None = None) -> Ruling:
+    """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
 
     A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
     """
     content = await inspected(gateway, visit, case)
-    ruling, left = await shielded_result(ruled(gateway, visit, case, content, approval))
+    ruling, left = await shielded_result(ruled(gateway, visit, case, content, release))
     if left is not None:
         if ruling.decision.allowed:
             await shielded(called_off(gateway, visit, case))
@@ -48,12 +47,12 @@ async def decide(gateway: Gateway, visit: Visit, case: Case, approval: Approval 
 
 
 async def ruled(
-    gateway: Gateway, visit: Visit, case: Case, content: CallContent, approval: Approval | None = None
+    gateway: Gateway, visit: Visit, case: Case, content: CallContent, release: Release | None = None
 ) -> Ruling:
     """Return the decision on a call. The call is counted first, so that parallel calls cannot race a limit. A refused call is
     uncounted again."""
     principal, call, task = case.request.principal, case.call, case.task
-    claimed = claim(gateway, approval)
+    claimed = claim(gateway, release)
     context = visit.context(case.message, task, describe_approval(claimed))
     depth = depth_of(principal, call.target)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
@@ -77,7 +76,7 @@ async def ruled(
             context=context,
             arguments_record=record,
             facts=counted.facts,
-            approval=None if claimed is None else claimed.id,
+            approval=None if claimed is None else claimed.approval.id,
         )
         entry = conceal_known(build, known)
         await gateway.journal.append("call", {**entry, "history": counted.fields})

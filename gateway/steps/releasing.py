@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -21,33 +21,40 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.releasing")
 
 
-def claim(gateway: Gateway, approval: Approval | None) -> Approval | None:
+class Release(NamedTuple):
+    """An approval for a call. `earlier` is the decision id of the previous round of an upstream's exchange."""
+
+    approval: Approval
+    earlier: str | None = None
+
+
+def claim(gateway: Gateway, release: Release | None) -> Release | None:
     """Return the approval if this call has it now; `None` without one, or if an equal call was faster."""
-    if approval is None or gateway.people is None or not gateway.people.desk.claim(approval.id):
+    if release is None or gateway.people is None:
         return None
-    return approval
+    return release if gateway.people.desk.claim(release.approval.id, release.earlier) else None
 
 
-def describe_approval(approval: Approval | None) -> JsonObject | None:
+def describe_approval(release: Release | None) -> JsonObject | None:
     """Return the approval as the policy reads it."""
-    if approval is None or approval.granted is None:
+    if release is None or release.approval.granted is None:
         return None
-    return fact_of(approval, timestamp(approval.granted))
+    return fact_of(release.approval, timestamp(release.approval.granted))
 
 
-def give_back(gateway: Gateway, approval: Approval | None) -> None:
+def give_back(gateway: Gateway, release: Release | None) -> None:
     """Let another call have an approval: this one was not decided, or not recorded."""
-    if approval is not None and gateway.people is not None:
-        gateway.people.desk.give_back(approval.id)
+    if release is not None and gateway.people is not None:
+        gateway.people.desk.give_back(release.approval.id, release.earlier)
 
 
 async def settle_release(
-    gateway: Gateway, decision_id: str, task: Task, decision: Decision, approval: Approval | None
+    gateway: Gateway, decision_id: str, task: Task, decision: Decision, release: Release | None
 ) -> None:
     """Use an approval after the record has the decision of its call, or end it if the policy does not let the call pass."""
-    if approval is None or gateway.people is None:
+    if release is None or gateway.people is None:
         return
-    desk = gateway.people.desk
+    desk, approval = gateway.people.desk, release.approval
     try:
         if decision.allowed:
             is_first = approval.state == "granted"
@@ -55,7 +62,7 @@ async def settle_release(
             if is_first:
                 await _endorse(gateway, task, approval)
         elif decision.undecided:
-            desk.give_back(approval.id)
+            desk.give_back(approval.id, release.earlier)
         elif decision.effect == "ask":
             await desk.end(approval.id, "superseded", "further-reasons")
         else:

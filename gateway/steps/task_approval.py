@@ -46,13 +46,21 @@ async def approve_task(
         return refuse_task(_UNAVAILABLE, 409)
     document = strict.read(body)
     assert not isinstance(document, strict.Unreadable)  # noqa: S101 - it was read above
-    call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
+    try:
+        call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
+    except ValueError:
+        return refuse_task(_UNREADABLE)
     approval = people.desk.find(call)
     if approval is None:
         description = _describe(gateway, principal, document)
         question = structs.replace(_question(people, gateway.new_id(), principal, call), decision=decision)
         question = structs.replace(question, shown=digest_question(question, description))
         approval = await people.desk.ask(question, description)
+    return await _claim_or_tell(people, principal, approval)
+
+
+async def _claim_or_tell(people: People, principal: Principal, approval: Approval | Reason) -> TaskApproval | Reply:
+    """Wait for the answer, and return the claimed approval or the answer to the caller."""
     if isinstance(approval, Reason):
         return refuse_task(approval, 429)
     if approval.state == "pending":
@@ -127,6 +135,9 @@ def task_id_of(reply: Reply) -> str | None:
     return cast("str", msgspec.json.decode(reply.body)["id"]) if reply.status == 201 else None
 
 
+_UNREADABLE: Final = Reason(
+    "task/invalid", "The task was not opened: it holds text that is not valid Unicode.", "Send well-formed UTF-8."
+)
 _UNAVAILABLE: Final = Reason(
     "approval/unavailable",
     "This task asks for a person's approval, and this gateway has nobody to ask.",

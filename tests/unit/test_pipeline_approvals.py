@@ -335,6 +335,47 @@ async def test_an_upstreams_own_exchange_goes_on_under_one_approval(there: Bench
     assert (await ask()).json["result"]["resultType"] == "input_required"
 
 
+async def test_a_round_of_an_exchange_is_continued_once(there: Bench):
+    def ask(**more: Any) -> Any:
+        return there.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}, **more))
+
+    answering(there, {"resultType": "input_required", "requestState": "theirs-1"})
+    first = (await ask()).json
+    await approve(there)
+    await ask(requestState=first["result"]["requestState"])
+    answers = await asyncio.gather(*(ask(requestState="theirs-1") for _ in range(5)))
+
+    states = sorted(answer.json["result"]["requestState"][:8] for answer in answers)
+    assert [state.startswith("theirs") for state in states].count(True) == 1
+    assert len(there.upstream.sent) == 2
+
+
+async def test_a_round_that_could_not_be_decided_may_come_again(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    def ask(**more: Any) -> Any:
+        return there.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}, **more))
+
+    answering(there, {"resultType": "input_required", "requestState": "theirs-1"})
+    first = (await ask()).json
+    await approve(there)
+    await ask(requestState=first["result"]["requestState"])
+    with monkeypatch.context() as failing:
+        deciding(there, refused("policy/late", "Late.", ""), failing)
+        assert (await ask(requestState="theirs-1")).codes == ["policy/late"]
+
+    assert (await ask(requestState="theirs-1")).json["result"]["requestState"] == "theirs-1"
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("inf"), 2**70])
+async def test_arguments_that_json_cannot_write_are_refused_as_ever(there: Bench, value: Any):
+    await there.ask(call("ask_first", path="a"))
+
+    answer = await there.ask(call("ask_first", path=value))
+
+    assert answer.status in {200, 400}
+    assert not {"approval/pending", "gateway/defect"} & set(answer.codes)
+    assert events(there) == ["asked"]
+
+
 async def test_an_upstreams_state_is_put_back_when_the_question_comes_in_the_middle(there: Bench):
     answering(there, {"resultType": "input_required", "requestState": "theirs-1"})
     given = (await there.ask(*modern("tools/call", name="read_file", arguments={"path": "a"}))).json
