@@ -82,7 +82,7 @@ def test_grants_whose_expressions_take_too_long_are_refused_and_the_slowest_is_n
 
     assert "ms of processor time for tools/call of" in refusal
     assert (
-        "and may take 30 ms, half of policy.engine.deadline; it looks at 300 grants; the slowest is upstream" in refusal
+        "and may take 60 ms, half of policy.engine.deadline; it looks at 300 grants; the slowest is upstream" in refusal
     )
     assert re.search(rf"upstream '{re.escape(upstream)}', grant (1[1-9]|[2-9]\d|\d{{3}}) \(h\d+\): \d+\.\d ms", refusal)
 
