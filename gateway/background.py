@@ -33,6 +33,11 @@ async def in_thread(work: Callable[[], Result]) -> Result:
         raise
 
 
+async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do work to its end. A caller that is cancelled goes at once, and the work goes on."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
 async def in_parallel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do several works at once. The first failure cancels the others, and is raised when they have ended."""
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.approvals import events, state
 from gateway.approvals.index import QuestionIndex
 from gateway.approvals.model import OPEN, Approval, Question, Vote
-from gateway.background import in_thread
+from gateway.background import in_thread, to_the_end
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class Desk:
 
         Raises `JournalError` and `ApprovalStoreError`: then there is no question.
         """
+        return await to_the_end(self._ask(question, description))
+
+    async def _ask(self, question: Question, description: Mapping[str, Any]) -> Approval | Reason:
         async with self._asking:
             known = self._index.answering(question.call, self.now())
             if known is not None and known.state in {"pending", "denied"}:
@@ -124,7 +127,7 @@ class Desk:
             async with asyncio.timeout(min(seconds, max(approval.until - self.now(), 0.0))):
                 await changed
         except TimeoutError:
-            await self._end_over(identifier)
+            await to_the_end(self._end_over(identifier))
         finally:
             if changed in waiting:
                 waiting.remove(changed)
@@ -167,6 +170,9 @@ class Desk:
 
     async def end(self, identifier: str, how: state.End, cause: str = "") -> None:
         """End an approval that its call did not use. Raises `JournalError`: then another call may have it."""
+        await to_the_end(self._end(identifier, how, cause))
+
+    async def _end(self, identifier: str, how: state.End, cause: str) -> None:
         async with self._locked(identifier) as approval:
             try:
                 if approval is not None and approval.state in OPEN:
@@ -194,7 +200,13 @@ class Desk:
         return await in_thread(partial(self._store.describe, identifier))
 
     async def vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
-        """Count a person's answer. `shown` is the digest of the question that the person saw. Raises `JournalError`."""
+        """Count a person's answer, also if the person's connection ends meanwhile. Raises `JournalError`.
+
+        `shown` is the digest of the question that the person saw.
+        """
+        return await to_the_end(self._vote(identifier, vote, shown))
+
+    async def _vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
         async with self._locked(identifier) as approval:
             if approval is None:
                 return _NO_SUCH
@@ -254,7 +266,7 @@ class Desk:
             await in_thread(partial(self._store.save, tuple(self._index)))
 
     async def withdraw_all(self, cause: str) -> None:
-        """End all open approvals: nobody knows which of them were used."""
+        """End all open approvals. The journal may lack the use of any of them."""
         for approval in self.list_open():
             await self.end(approval.id, "withdrawn", cause)
 

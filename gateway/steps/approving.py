@@ -92,8 +92,8 @@ def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     state, earlier = state_of(case.message), None
     if state is not None:
         earlier = gateway.ownership.past_call(case.call.target.upstream, state, principal)
-    call, round_before = digest_case(case), None if earlier is None else earlier.call
-    found = None if call is None else people.desk.find(call, round_before)
+    round_before = None if earlier is None else earlier.call
+    found = people.desk.find(digest_case(case), round_before)
     return None if found is None else Release(found, round_before)
 
 

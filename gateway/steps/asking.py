@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = 64
 
 
-def digest_case(case: Case) -> str | None:
-    """Return the digest by which a retry finds the approval of its call; `None` for arguments that JSON cannot write."""
+def digest_case(case: Case) -> str:
+    """Return the digest by which a retry finds the approval of its call."""
     handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
-    try:
-        return digest_call(case.request.principal.key, case.task.id, case.call, handles)
-    except ValueError:
-        return None
+    return digest_call(case.request.principal.key, case.task.id, case.call, handles)
 
 
 async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
@@ -43,11 +40,8 @@ async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling)
     people = gateway.people
     if people is None:
         return _refuse(ruling, _UNAVAILABLE)
-    call = digest_case(case)
-    if call is None:
-        return _refuse(ruling, _UNAVAILABLE)
     description = _describe(gateway, visit, people, case, ruling)
-    question = structs.replace(_question(gateway, visit, people, case, ruling), call=call)
+    question = _question(gateway, visit, people, case, ruling)
     question = structs.replace(question, shown=digest_question(question, description))
     approval = await people.desk.ask(question, description)
     return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
@@ -65,7 +59,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
     values = {digest for pointer in ungrounded for digest in ruling.content.authority.get(pointer, ())}
     return Question(
         id=gateway.new_id(),
-        call="",
+        call=digest_case(case),
         shown="",
         decision=visit.id,
         task=case.task.id,

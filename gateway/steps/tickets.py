@@ -67,5 +67,5 @@ def _restored(message: Message, ticket: Ticket) -> Message:
     if ticket.responses is not None:
         params["inputResponses"] = ticket.responses
     document: dict[str, Any] = {"jsonrpc": "2.0", "id": message.id, "method": message.method, "params": params}
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    body = json.dumps(document, separators=(",", ":")).encode("ascii")
     return structs.replace(message, body=body, params=params)

@@ -365,17 +365,6 @@ async def test_a_round_that_could_not_be_decided_may_come_again(there: Bench, mo
     assert (await ask(requestState="theirs-1")).json["result"]["requestState"] == "theirs-1"
 
 
-@pytest.mark.parametrize("value", ["\ud800", float("inf"), 2**70])
-async def test_arguments_that_json_cannot_write_are_refused_as_ever(there: Bench, value: Any):
-    await there.ask(call("ask_first", path="a"))
-
-    answer = await there.ask(call("ask_first", path=value))
-
-    assert answer.status in {200, 400}
-    assert not {"approval/pending", "gateway/defect"} & set(answer.codes)
-    assert events(there) == ["asked"]
-
-
 async def test_an_upstreams_state_is_put_back_when_the_question_comes_in_the_middle(there: Bench):
     answering(there, {"resultType": "input_required", "requestState": "theirs-1"})
     given = (await there.ask(*modern("tools/call", name="read_file", arguments={"path": "a"}))).json

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.approvals import ApprovalStore, Desk
+from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.index import PER_TASK
 from gateway.approvals.model import Approval, Requester
 from gateway.errors import ApprovalStoreError, JournalError
@@ -127,6 +127,30 @@ async def test_a_vote_that_cannot_be_recorded_does_not_count(desk: Desk, recorde
     assert desk.list_open() == [asked]
     recorder.failing = False
     assert (await grant(desk)).state == "granted"
+
+
+async def test_a_no_counts_although_the_person_leaves_meanwhile(tmp_path: Path, clock: Clock):
+    recorder, proceed = Recorder(), asyncio.Event()
+
+    async def append(kind: str, fields: Any) -> None:
+        await recorder.append(kind, fields)
+        if fields["event"] == "denied":
+            await proceed.wait()
+
+    desk = Desk(Times(900.0, 300.0, 0.05), ApprovalStore(tmp_path, KEY), append=append, clock=clock)
+    asked = await ask(desk)
+    leaving = asyncio.create_task(desk.vote("q1", no(ALICE), asked.question.shown))
+    while recorder.events[-1] != "denied":
+        await asyncio.sleep(0)
+    leaving.cancel()
+    second = asyncio.create_task(desk.vote("q1", yes(BOB), asked.question.shown))
+    await asyncio.sleep(0)
+    proceed.set()
+    voted = await second
+
+    assert isinstance(voted, Reason)
+    assert voted.code == "vote/closed"
+    assert recorder.events == ["asked", "denied"]
 
 
 async def test_a_clock_that_is_set_back_revives_nothing(desk: Desk, clock: Clock):
