@@ -28,6 +28,8 @@ class TaskApprover:
 
     id: str
     issuer: str
+    groups: tuple[str, ...] = ()
+    assurance: str = "chat"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,11 +119,13 @@ class TaskContract(Closed):
     effects: DeclaredEffects | UnsetType = UNSET
 
 
-class TaskApprover(Closed):
-    """A person who approved the task as it was declared."""
+class Approver(Closed):
+    """Person who approved. `assurance` names the strength of the authentication."""
 
     id: Text
     issuer: Text
+    groups: list[str]
+    assurance: Assurance
 
 
 class Task(Closed):
@@ -136,16 +138,7 @@ class Task(Closed):
     tenant: str | UnsetType = UNSET
     environment: str | UnsetType = UNSET
     contract: TaskContract | UnsetType = UNSET
-    approved_by: list[TaskApprover] | UnsetType = UNSET
-
-
-class Approver(Closed):
-    """Person who approved. `assurance` names the strength of the authentication."""
-
-    id: Text
-    issuer: Text
-    groups: list[str]
-    assurance: Assurance
+    approved_by: list[Approver] | UnsetType = UNSET
 
 
 class Approval(Closed):

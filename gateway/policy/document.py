@@ -171,7 +171,10 @@ def _task(task: Task) -> JsonObject:
     if task.contract is not None:
         described["contract"] = _contract(task.contract)
     if task.approved_by:
-        described["approved_by"] = [{"id": approver.id, "issuer": approver.issuer} for approver in task.approved_by]
+        described["approved_by"] = [
+            {"id": one.id, "issuer": one.issuer, "groups": one.groups, "assurance": one.assurance}
+            for one in task.approved_by
+        ]
     return described
 
 

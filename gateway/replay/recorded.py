@@ -237,7 +237,9 @@ def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
         if (destinations := contract.get("destinations")) is not None:
             stated["contract"]["destinations"] = [escaped(destination) for destination in destinations]
     if approved_by := task.get("approved_by"):
-        stated["approved_by"] = [{name: approver[name] for name in ("id", "issuer")} for approver in approved_by]
+        stated["approved_by"] = [
+            {name: approver[name] for name in ("id", "issuer", "groups", "assurance")} for approver in approved_by
+        ]
     return {name: value for name, value in stated.items() if value is not None}
 
 

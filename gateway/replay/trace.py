@@ -152,9 +152,11 @@ class _Contract(_Form):
     effects: dict[Literal["destructive", "mint"], tuple[_Name, ...]] = {}
 
 
-class _Approver(_Form):
+class _StepApprover(_Form):
     id: _Name
-    issuer: _Name
+    issuer: _Name = "urn:opagate:trace"
+    groups: tuple[_Name, ...] = ()
+    assurance: Assurance = "login"
 
 
 class _Task(_Form):
@@ -163,7 +165,7 @@ class _Task(_Form):
     tenant: _Name | None = None
     environment: _Name | None = None
     contract: _Contract | None = None
-    approved_by: tuple[_Approver, ...] = ()
+    approved_by: tuple[_StepApprover, ...] = ()
     agent: _Name = "dev"
     user: _Name | None = None
     groups: tuple[_Name, ...] = ()
@@ -192,13 +194,6 @@ class _Head(_Form):
 class _Expectation(_Form):
     effect: Annotated[str, Field(pattern=r"^(allow|deny|ask)(\|(allow|deny|ask)){0,2}$")]
     code: _Name | None = None
-
-
-class _StepApprover(_Form):
-    id: _Name
-    issuer: _Name = "urn:opagate:trace"
-    groups: tuple[_Name, ...] = ()
-    assurance: Assurance = "login"
 
 
 class _StepApproval(_Form):
@@ -246,7 +241,7 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
             tenant=task.tenant,
             environment=task.environment,
             contract=contract,
-            approved_by=tuple(TaskApprover(approver.id, approver.issuer) for approver in task.approved_by),
+            approved_by=tuple(TaskApprover(one.id, one.issuer, one.groups, one.assurance) for one in task.approved_by),
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,

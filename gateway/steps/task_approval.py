@@ -46,10 +46,7 @@ async def approve_task(
         return refuse_task(_UNAVAILABLE, 409)
     document = strict.read(body)
     assert not isinstance(document, strict.Unreadable)  # noqa: S101 - it was read above
-    try:
-        call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
-    except ValueError:
-        return refuse_task(_UNREADABLE)
+    call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
     approval = people.desk.find(call)
     if approval is None:
         description = _describe(gateway, principal, document)
@@ -66,9 +63,9 @@ async def _claim_or_tell(people: People, principal: Principal, approval: Approva
     if approval.state == "pending":
         approval = await _wait(people, principal, approval)
     if approval.state == "granted" and people.desk.claim(approval.id):
-        return TaskApproval(
-            approval.id, tuple(TaskApprover(vote.person.id, vote.person.issuer) for vote in approval.yes)
-        )
+        persons = (vote.person for vote in approval.yes)
+        approvers = (TaskApprover(one.id, one.issuer, one.groups, one.assurance) for one in persons)
+        return TaskApproval(approval.id, tuple(approvers))
     people.desk.note_told(approval)
     if approval.state in _STATUS:
         return refuse_task(reason_of(approval), _STATUS[approval.state])
@@ -135,9 +132,6 @@ def task_id_of(reply: Reply) -> str | None:
     return cast("str", msgspec.json.decode(reply.body)["id"]) if reply.status == 201 else None
 
 
-_UNREADABLE: Final = Reason(
-    "task/invalid", "The task was not opened: it holds text that is not valid Unicode.", "Send well-formed UTF-8."
-)
 _UNAVAILABLE: Final = Reason(
     "approval/unavailable",
     "This task asks for a person's approval, and this gateway has nobody to ask.",

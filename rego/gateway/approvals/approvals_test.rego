@@ -155,7 +155,7 @@ test_an_effect_that_was_agreed_with_the_task_asks_nobody if {
 			"/session/unsourced": [],
 		}
 		"approval/effect" in _codes(places, {"effects": [effect]})
-		agreed := {"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example"}]}
+		agreed := {"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example", "groups": [], "assurance": "login"}]}
 		_codes(object.union(places, agreed), {"effects": [effect]}) == set()
 	}
 }

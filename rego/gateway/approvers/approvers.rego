@@ -42,7 +42,7 @@ _of_classes := [more |
 	settings := data.gateway.settings
 	approving := settings.approvers
 	classes := {
-		"environments": _environments,
+		"environments": approvers.environments(input),
 		"sensitivities": {input.resource.properties.sensitivity},
 		"families": _families,
 	}
@@ -62,17 +62,6 @@ _own_call := {} if {
 	effect in own_calls.effects
 	is_array(own_calls.environments)
 	object.get(input.resource.properties, "environment", "production") in own_calls.environments
-}
-
-# An environment that is not known to be harmless counts as production too.
-_environments contains input.resource.properties.environment
-
-_environments contains "production" if not _harmless
-
-_harmless if {
-	settings := data.gateway.settings
-	is_array(settings.harmless_environments)
-	input.resource.properties.environment in settings.harmless_environments
 }
 
 _families contains family if {

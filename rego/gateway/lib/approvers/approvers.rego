@@ -78,6 +78,15 @@ excluded(named, call) := union({
 	},
 })
 
+# METADATA
+# title: The environments that count for the approvers of a call
+# description: An environment that is not known to be harmless counts as production too.
+environments(call) := {call.resource.properties.environment} if {
+	settings := data.gateway.settings
+	is_array(settings.harmless_environments)
+	call.resource.properties.environment in settings.harmless_environments
+} else := {object.get(call.resource.properties, "environment", "production"), "production"}
+
 _exclusions(rules) := [party | some party in parties; party in named] if {
 	named := {"requester"} | {party | some rule in rules; some party in rule.exclude}
 }

@@ -23,11 +23,15 @@ effect_agreed(call) if {
 
 # METADATA
 # title: People other than the agent, its user and its delegates approved the task as it was declared
-# description: The effects that a contract declares are lasting, and for these the user's own word does not count.
+# description: |
+#   The effects that a contract declares are lasting, and for these the user's own word does not count. The people
+#   have to satisfy the rules on approvers that hold for the call. So a call that needs two persons asks after the
+#   word of one.
 task_approved(call) if {
 	people := call.context.task.approved_by
 	is_array(people)
 	count(people) > 0
+	approvers.satisfies({"approvers": people, "scopes": []}, _rule(call), call)
 	excluded := approvers.excluded(approvers.parties, call)
 	every one in people {
 		_text(one.id)
@@ -35,6 +39,35 @@ task_approved(call) if {
 		not _is_excluded(one, excluded)
 	}
 }
+
+# Grants have questions of their own, which no declaration answers.
+_rule(call) := approvers.merged([one |
+	some rules in [[approving.every, approving.effects[effect]], _of_classes(call), _of_overlay]
+	some one in rules
+]) if {
+	settings := data.gateway.settings
+	approving := settings.approvers
+	effect := call.resource.properties.effect
+	approving.effects[effect]
+}
+
+_of_classes(call) := [more |
+	some class, names in {
+		"environments": approvers.environments(call),
+		"sensitivities": {call.resource.properties.sensitivity},
+		"families": {"approval", "credential-chain"},
+	}
+	some name in names
+	more := approving[class][name]
+] if {
+	settings := data.gateway.settings
+	approving := settings.approvers
+	every class in ["environments", "sensitivities", "families"] {
+		is_object(approving[class])
+	}
+}
+
+_of_overlay := [object.get(obligation, "properties", null) | some obligation in data.gateway.overlay.approvers]
 
 _is_excluded(one, excluded) if approvers.person(one.id) in excluded
 

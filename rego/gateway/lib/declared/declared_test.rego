@@ -10,7 +10,7 @@ _agreed := {
 		"limits": {},
 		"effects": {"destructive": ["files/read_*"]},
 	},
-	"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example"}],
+	"/context/task/approved_by": [{"id": "bob", "issuer": "https://idp.example", "groups": [], "assurance": "login"}],
 	"/session/unsourced": [],
 }
 
@@ -27,9 +27,37 @@ test_a_declaration_of_the_agent_alone_opens_nothing if {
 	not _holds({"/context/task/approved_by": null})
 	not _holds({"/context/task/approved_by": "bob"})
 	not _holds({"/context/task/approved_by": ["bob"]})
-	not _holds({"/context/task/approved_by": [{"id": "spiffe://corp/agent/triage", "issuer": "x"}]})
-	not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": ""}]})
+	not _holds({"/context/task/approved_by": [{"id": "spiffe://corp/agent/triage", "issuer": "x", "groups": [], "assurance": "login"}]})
+	not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": "", "groups": [], "assurance": "login"}]})
 	not declared.effect_agreed(example.lacking(example.changed(_agreed), "/context/task/approved_by"))
+}
+
+_bob := {"id": "bob", "issuer": "https://idp.example", "groups": ["sre"], "assurance": "mfa"}
+
+_carol := object.union(_bob, {"id": "carol"})
+
+test_the_people_satisfy_the_rules_of_the_call if {
+	every rule, people in {
+		{"count": 2}: [_bob, _carol],
+		{"group": "sre"}: [_bob],
+		{"assurance": "mfa"}: [_bob],
+	} {
+		every class, name in {"effects": "destructive", "environments": "production", "families": "approval"} {
+			settings := json.patch(data.gateway.settings.approvers, [{"op": "add", "path": sprintf("/%s/%s", [class, name]), "value": rule}])
+			call := {"/resource/properties/environment": "production"}
+			_holds(object.union(call, {"/context/task/approved_by": people})) with data.gateway.settings.approvers as settings
+			not _holds(call) with data.gateway.settings.approvers as settings
+		}
+	}
+}
+
+test_without_rules_on_approvers_nobody_has_approved if {
+	every field in ["effects", "environments", "sensitivities", "families"] {
+		rest := object.remove(data.gateway.settings.approvers, [field])
+		settings := object.union(object.remove(data.gateway.settings, ["approvers"]), {"approvers": rest})
+		not _holds({}) with data.gateway.settings as settings
+	}
+	not _holds({}) with data.gateway.settings as object.remove(data.gateway.settings, ["approvers"])
 }
 
 test_a_delegate_approves_nothing if {
@@ -38,11 +66,11 @@ test_a_delegate_approves_nothing if {
 }
 
 test_the_same_name_is_the_same_person if {
-	not _holds({"/context/task/approved_by": [{"id": "SPIFFE://corp/agent/Triage ", "issuer": "x"}]})
+	not _holds({"/context/task/approved_by": [{"id": "SPIFFE://corp/agent/Triage ", "issuer": "x", "groups": [], "assurance": "login"}]})
 	not _holds({"/subject/properties/delegation": [{"id": "BOB"}]})
 	every name in ["alice", "Alice", " ALICE "] {
-		not _holds({"/context/task/approved_by": [{"id": name, "issuer": "https://other.example"}]})
-		not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": "x"}, {"id": name, "issuer": "x"}]})
+		not _holds({"/context/task/approved_by": [{"id": name, "issuer": "https://other.example", "groups": [], "assurance": "login"}]})
+		not _holds({"/context/task/approved_by": [{"id": "bob", "issuer": "x", "groups": [], "assurance": "login"}, {"id": name, "issuer": "x", "groups": [], "assurance": "login"}]})
 	}
 	_holds({"/subject/properties/user": null})
 }
