@@ -85,12 +85,13 @@ class Desk:
         """Return whether a caller (`Principal.key`) has a remembered question. All other calls need no digest."""
         return self._index.has_questions(caller)
 
-    def find(self, call: str, earlier: str | None = None) -> Approval | None:
-        """Return the approval for a call. `earlier` is the decision id of the previous round of its exchange."""
-        now = self.now()
-        if earlier is not None and (used := self._index.continued(call, earlier, now)) is not None:
-            return used
-        found = self._index.answering(call, now)
+    def find_round(self, operation: str, earlier: str) -> Approval | None:
+        """Return the approval of an exchange for its next round. `earlier` is the decision id of the previous round."""
+        return self._index.continued(operation, earlier, self.now())
+
+    def find(self, call: str) -> Approval | None:
+        """Return the approval for a call."""
+        found = self._index.answering(call, self.now())
         return None if found is None or found.id in self._claimed else found
 
     async def ask(self, question: Question, description: Mapping[str, Any]) -> Approval | Reason:

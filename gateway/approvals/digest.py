@@ -27,8 +27,10 @@ _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _CODE_LENGTH: Final = 4
 
 
-def digest_call(principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]]) -> str:
-    """Return the digest of one exact call: its caller, task, target with definition and pin, and arguments.
+def digest_call(
+    principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], responses: Json = None
+) -> str:
+    """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and input responses.
 
     `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments that JSON
     cannot write.
@@ -45,6 +47,7 @@ def digest_call(principal_key: str, task_id: str, call: Call, handles: Mapping[s
         "pin": None if target.pin is None else target.pin.value,
         "schema": target.schema,
         "arguments": call.arguments,
+        "responses": responses,
         "handles": {handle: sorted(prints) for handle, prints in handles.items()},
     }
     return canonical.digest(document)

@@ -85,11 +85,15 @@ class QuestionIndex:
             return approval
         return approval if approval.state in _ANSWERING and now < approval.until else None
 
-    def continued(self, call: str, earlier: str, now: float) -> Approval | None:
+    def continued(self, operation: str, earlier: str, now: float) -> Approval | None:
         """Return the approval that the call with the decision id `earlier` used, if this call is a later round of it."""
         used = self._by_use.get(earlier)
         approval = None if used is None else self._all[used]
-        return approval if approval is not None and approval.question.call == call and now < approval.until else None
+        return (
+            approval
+            if approval is not None and approval.question.operation == operation and now < approval.until
+            else None
+        )
 
     def take_round(self, earlier: str) -> bool:
         """Take the right to continue a call, and return whether it was there: a call has one next round."""

@@ -41,6 +41,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
     shown = dict(description or {})
     said = {
         "arguments": shown.pop("arguments", None),
+        "responses": shown.pop("responses", None),
         "goal": shown.pop("goal", None),
         "client": shown.pop("client", None),
     }
@@ -49,7 +50,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "shown": question.shown,
         "call": shown,
         "said_by_agent": said,
-        "is_whole": _is_whole(said["arguments"]),
+        "is_whole": _is_whole(said["arguments"]) and _is_shown(said["responses"]),
         "reasons": [
             {"code": item.code, "message": item.message, "facts": list(item.facts), "limits": item.limits}
             for item in question.reasons
@@ -74,6 +75,11 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
 def _is_whole(arguments: Any) -> bool:
     """Return whether the arguments are shown whole: they are neither too large nor hold a credential in several parts."""
     return isinstance(arguments, dict) and "value" in arguments
+
+
+def _is_shown(responses: Any) -> bool:
+    """Return whether the answers to the server's questions are shown, if there are any."""
+    return responses is None or responses.get("value") is not None
 
 
 def _time(seconds: float) -> str:

@@ -247,6 +247,9 @@ def _print_question(found: dict[str, Any]) -> None:
     if said.get("goal"):
         _say(f"  goal: {said['goal']}")
     arguments: dict[str, Any] = said.get("arguments") or {}
+    if said.get("responses"):
+        _say("  answers to the server's questions:")
+        _say(_indented(said["responses"].get("value")))
     if found["is_whole"]:
         _say(_indented(arguments["value"]))
     else:

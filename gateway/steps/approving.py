@@ -92,9 +92,12 @@ def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     state, earlier = state_of(case.message), None
     if state is not None:
         earlier = gateway.ownership.past_call(case.call.target.upstream, state, principal)
-    round_before = None if earlier is None else earlier.call
-    found = people.desk.find(digest_case(case), round_before)
-    return None if found is None else Release(found, round_before)
+    if earlier is not None:
+        used = people.desk.find_round(digest_case(case, has_responses=False), earlier.call)
+        if used is not None:
+            return Release(used, earlier.call)
+    found = people.desk.find(digest_case(case))
+    return None if found is None else Release(found)
 
 
 async def _decide_once(

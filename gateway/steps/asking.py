@@ -9,6 +9,7 @@ from msgspec import structs
 from gateway.approvals.digest import digest_call, digest_question
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
+from gateway.journal.redaction import redacted
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import printable
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = 64
 
 
-def digest_case(case: Case) -> str:
-    """Return the digest by which a retry finds the approval of its call."""
+def digest_case(case: Case, *, has_responses: bool = True) -> str:
+    """Return the digest by which a retry finds the approval of its call; without input responses, that of all its rounds."""
     handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
-    return digest_call(case.request.principal.key, case.task.id, case.call, handles)
+    responses = case.message.params.get("inputResponses") if has_responses else None
+    return digest_call(case.request.principal.key, case.task.id, case.call, handles, responses)
 
 
 async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
@@ -60,6 +62,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
     return Question(
         id=gateway.new_id(),
         call=digest_case(case),
+        operation=digest_case(case, has_responses=False),
         shown="",
         decision=visit.id,
         task=case.task.id,
@@ -92,6 +95,8 @@ def _describe(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
     call, target, facts = case.call, case.call.target, ruling.facts
     known = known_to(gateway, case.request.principal.key, case.task, ruling.content.sightings)
     shown = people.describe(call, facts, known, case.exposed)
+    responses = case.message.params.get("inputResponses")
+    spots, key = gateway.inspector.spots, gateway.journal.fingerprint_key
     labels = target.labels
     return {
         "action": call.action,
@@ -107,6 +112,7 @@ def _describe(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
             "pin": None if target.pin is None else target.pin.value,
         },
         "arguments": shown,
+        "responses": responses and {"value": redacted(responses, key=key, spots=spots, known=known)},
         "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
         "ungrounded": {
             pointer: gateway.history.sources(case.task, ruling.content.authority.get(pointer, frozenset()))

@@ -96,6 +96,7 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
     return Question(
         id=identifier,
         call=call,
+        operation=call,
         shown="",
         decision="",
         task="",

@@ -365,6 +365,22 @@ async def test_a_round_that_could_not_be_decided_may_come_again(there: Bench, mo
     assert (await ask(requestState="theirs-1")).json["result"]["requestState"] == "theirs-1"
 
 
+async def test_an_approval_is_for_the_answers_that_the_person_saw(there: Bench):
+    def ask(value: int) -> Any:
+        responses = {"k": {"action": "accept", "content": {"amount": value}}}
+        return there.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}, inputResponses=responses))
+
+    await ask(1)
+    shown = await desk(there).describe(pending(there).id)
+    await approve(there)
+
+    assert shown is not None
+    assert shown["responses"]["value"]["k"]["content"] == {"amount": 1}
+    assert (await ask(1_000_000)).json["result"]["resultType"] == "input_required"
+    assert there.upstream.sent == []
+    assert (await ask(1)).json["result"] == {"content": []}
+
+
 async def test_an_upstreams_state_is_put_back_when_the_question_comes_in_the_middle(there: Bench):
     answering(there, {"resultType": "input_required", "requestState": "theirs-1"})
     given = (await there.ask(*modern("tools/call", name="read_file", arguments={"path": "a"}))).json

@@ -27,6 +27,7 @@ def question(identifier: str = "q1", **changes: Any) -> Question:
     asked = Question(
         id=identifier,
         call=f"sha256:call-{identifier}",
+        operation=f"sha256:operation-{identifier}",
         shown=f"sha256:shown-{identifier}",
         decision="d1",
         task="t1",

@@ -76,19 +76,19 @@ async def test_a_later_round_of_the_same_exchange_has_it_too(desk: Desk, clock: 
     desk.claim("q1")
     await desk.use("q1", "d2")
 
-    found = desk.find("sha256:call-q1", "d2")
+    found = desk.find_round("sha256:operation-q1", "d2")
     assert found is not None
     assert found.state == "used"
     assert desk.claim("q1") is False
     assert desk.claim("q1", "d2") is True
     assert desk.claim("q1", "d2") is False
     await desk.use("q1", "d3")
-    assert desk.find("sha256:call-q1", "d2") is None
-    assert desk.find("sha256:call-q1", "d3") is not None
-    assert desk.find("sha256:call-q2", "d2") is None
-    assert desk.find("sha256:call-q1", "d9") is None
+    assert desk.find_round("sha256:operation-q1", "d2") is None
+    assert desk.find_round("sha256:operation-q1", "d3") is not None
+    assert desk.find_round("sha256:operation-q2", "d2") is None
+    assert desk.find_round("sha256:operation-q1", "d9") is None
     clock.now += 10_000
-    assert desk.find("sha256:call-q1", "d3") is None
+    assert desk.find_round("sha256:operation-q1", "d3") is None
 
 
 async def test_equal_calls_join_one_question(desk: Desk, recorder: Recorder):
