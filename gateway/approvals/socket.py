@@ -38,6 +38,8 @@ log = structlog.get_logger("gateway.approvals")
 _LINE: Final = 64 * 2**10
 _PEERS: Final = 64
 """Connections at once."""
+_IDLE_SECONDS: Final = 60.0
+"""For the next request of a peer: a silent one keeps no place from others."""
 _BEHIND: Final = 256
 """Changes that a watcher may be behind before its connection ends."""
 
@@ -78,10 +80,11 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
 class DeskSocket:
     """A server for people with an account on this machine."""
 
-    def __init__(self, path: Path, office: Office, accounts: Accounts) -> None:
+    def __init__(self, path: Path, office: Office, accounts: Accounts, *, idle: float = _IDLE_SECONDS) -> None:
         self.path = path
         self._office = office
         self._accounts = accounts
+        self._idle = idle
         self._connected = 0
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -114,28 +117,36 @@ class DeskSocket:
                 await _send(writer, _error(_BUSY))
                 return
             uid = peer_uid(writer.get_extra_info("socket"))
-            while line := await reader.readline():
-                await self._answer(line, uid, reader, writer)
-        except (ConnectionError, ValueError):
-            # The peer has gone, or sent a longer line than any request is.
+            while line := await self._next_line(reader):
+                if not await self._answer(line, uid, reader, writer):
+                    return
+        except (ConnectionError, TimeoutError, ValueError):
+            # The peer has gone, says nothing, or sent a longer line than any request is.
             pass
         finally:
             self._connected -= 1
             writer.close()
 
-    async def _answer(self, line: bytes, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _next_line(self, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(self._idle):
+            return await reader.readline()
+
+    async def _answer(self, line: bytes, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer a request. Returns whether the peer may send another: a stranger may not."""
         try:
             request = msgspec.json.decode(line, type=Request)
         except msgspec.MsgspecError as error:
             await _send(writer, _error(Reason("vote/invalid", f"The request cannot be read: {error}.", "Correct it.")))
-            return
+            return True
         person = self._accounts.person(uid, request.speaks_as, request.groups)
         if isinstance(person, Reason):
             await _send(writer, _error(person))
-        elif request.do == "watch":
+            return False
+        if request.do == "watch":
             await self._watch(reader, writer)
-        else:
-            await _send(writer, await self._do(request, person))
+            return False
+        await _send(writer, await self._do(request, person))
+        return True
 
     async def _do(self, request: Request, person: Person) -> dict[str, Any]:
         try:

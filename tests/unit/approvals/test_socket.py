@@ -165,6 +165,22 @@ async def test_a_line_that_is_no_request_ends_nothing(desk: Desk, path: Path, li
     assert await asked(path, "list") == []
 
 
+async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk):
+    async def no_task(_task: str) -> bool:
+        return False
+
+    for accounts, first in ((Accounts({ME: BOB}, own=ME + 1), b""), (Accounts({}, own=ME + 1), b'{"do": "list"}\n')):
+        async with AsyncExitStack() as stack:
+            idle = 60.0 if first else 0.05
+            socket = DeskSocket(tmp_path / "idle.sock", Office(desk, no_task), accounts, idle=idle)
+            await socket.start(stack)
+            reader, writer = await asyncio.open_unix_connection(socket.path)
+            writer.write(first)
+            answer = await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            assert (b"vote/account" in answer) is bool(first)
+
+
 async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk):
     with pytest.raises(ConfigurationError, match="cannot be made"):
         await DeskSocket(tmp_path / ("x" * 200), Office(desk, None), Accounts({}, 0)).start(AsyncExitStack())  # type: ignore[arg-type]
