@@ -9,13 +9,14 @@ from msgspec import structs
 from gateway.approvals.digest import digest_call, digest_question
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
-from gateway.journal.redaction import redacted
+from gateway.journal.redaction import concealed_with, redacted, together
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import printable
 from gateway.steps.known_credentials import known_to
 
 if TYPE_CHECKING:
+    from gateway.inspection.credentials.known_spots import KnownSpots
     from gateway.model.caller import Principal
     from gateway.model.facts import CredentialFact
     from gateway.model.wire import JsonObject
@@ -42,11 +43,19 @@ async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling)
     people = gateway.people
     if people is None:
         return _refuse(ruling, _UNAVAILABLE)
-    description = _describe(gateway, visit, people, case, ruling)
+    known = known_to(gateway, case.request.principal.key, case.task, ruling.content.sightings)
+    description = _describe(gateway, people, case, ruling, known)
     question = _question(gateway, visit, people, case, ruling)
+    question = structs.replace(question, target=_conceal(gateway, known, case.call.target.id))
     question = structs.replace(question, shown=digest_question(question, description))
     approval = await people.desk.ask(question, description)
     return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
+
+
+def _conceal(gateway: Gateway, known: KnownSpots | None, text: str) -> str:
+    """Return a caller's word without credentials, such as the address of a resource: the journal and lists repeat it."""
+    spots = gateway.inspector.spots
+    return printable(concealed_with(spots if known is None else together(spots, known), text))
 
 
 def _refuse(ruling: Ruling, reason: Reason) -> Refusal:
@@ -66,7 +75,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
         shown="",
         decision=visit.id,
         task=case.task.id,
-        target=case.call.target.id,
+        target="",
         requester=_requester(case.request.principal),
         rule=rule,
         reasons=tuple(
@@ -90,17 +99,15 @@ def _requester(principal: Principal) -> Requester:
     )
 
 
-def _describe(gateway: Gateway, visit: Visit, people: People, case: Case, ruling: Ruling) -> JsonObject:
+def _describe(gateway: Gateway, people: People, case: Case, ruling: Ruling, known: KnownSpots | None) -> JsonObject:
     """Return the description of a call for people: without credentials, and with each part's source told apart."""
     call, target, facts = case.call, case.call.target, ruling.facts
-    known = known_to(gateway, case.request.principal.key, case.task, ruling.content.sightings)
     shown = people.describe(call, facts, known, case.exposed)
     responses = case.message.params.get("inputResponses")
     spots, key = gateway.inspector.spots, gateway.journal.fingerprint_key
     labels = target.labels
     return {
         "action": call.action,
-        "target": printable(target.id),
         "audience": target.audience,
         "labels": {
             "effect": labels.effect.value,
@@ -119,8 +126,7 @@ def _describe(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
             for pointer in facts.ungrounded or ()
         },
         "task": {"id": case.task.id, "kind": case.task.kind, "risk": case.task.risk},
-        "client": None if case.message.client_name is None else printable(case.message.client_name),
-        "arrived": visit.arrived,
+        "client": None if case.message.client_name is None else _conceal(gateway, known, case.message.client_name),
     }
 
 

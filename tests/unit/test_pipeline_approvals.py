@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from gateway.errors import JournalError
 from gateway.model.decision import Decision, PolicyRevision, Reason
 from gateway.policy.verdict import refused
 from gateway.steps.people import HELD_PER_CALLER
-from tests.unit.harness import Bench, answering, bench, call, deciding, modern
+from tests.unit.harness import Bench, answering, bench, call, deciding, message, modern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -462,6 +463,18 @@ async def test_a_journal_that_cannot_be_written_leaves_the_approval_unused(
     assert there.upstream.sent == []
 
     assert (await there.ask(call("ask_first", path="a"))).json["result"] == {"content": []}
+
+
+async def test_no_credential_in_an_address_is_written_down(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    deciding(there, Decision("ask", (Reason("approval/grant", "Ask."),), (), REVISION), monkeypatch)
+    secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    await there.ask(message("resources/read", uri=f"file:///notes?token={secret}"))
+
+    asked = pending(there)
+    shown = json.dumps([await desk(there).describe(asked.id), asked.question.target])
+    assert secret not in shown
+    assert secret not in json.dumps(there.entries("approval"))
+    assert asked.question.target.startswith("files/file:///notes")
 
 
 async def test_without_people_such_a_call_is_refused(tmp_path: Path):
