@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
@@ -17,12 +14,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.policy import folders
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import PolicyFolders, shipped
-from tests import tiny_policy
-from tests.policy.conftest import FIXTURES, Opa, connected
-from tests.policy.test_overlay import ANYTHING_SAID, ASSURANCES
+from tests.policy import test_overlay
+from tests.policy.conftest import FIXTURES, Opa
+from tests.policy.test_overlay import ASSURANCES
 
 CALL: Final[dict[str, Any]] = yaml.safe_load((FIXTURES / "bases.yaml").read_text("utf-8"))["read"]
 SCOPES: Final = ("once", "destination", "limit")
@@ -77,29 +72,8 @@ _SETTINGS = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> PolicyFolders:
-    own = tiny_policy.write(tmp_path_factory.mktemp("own"), {"anything/anything.rego": ANYTHING_SAID})
-    return PolicyFolders(shipped(), None, own)
-
-
-@pytest.fixture(scope="module")
-def engine(places: PolicyFolders) -> Embedded:
-    return Embedded(folders.read(places), deadline=5.0)
-
-
-@pytest.fixture(scope="module")
-def opa(places: PolicyFolders, opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opa]:
-    folder = tmp_path_factory.mktemp("built")
-    folders.write(folders.read(places), folder)
-    address = tmp_path_factory.mktemp("socket") / "opa.sock"
-    command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", folder]
-    process = subprocess.Popen(command)
-    connection = connected(address)
-    yield Opa(connection)
-    connection.close()
-    process.kill()
-    process.wait()
+places, engine, opa = test_overlay.places, test_overlay.with_overlay, test_overlay.opa
+"""The fixtures of a policy with an overlay, on both engines."""
 
 
 def document(case: dict[str, Any]) -> dict[str, Any]:
