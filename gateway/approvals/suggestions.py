@@ -15,7 +15,7 @@ _MOST: Final = 8
 
 
 class Suggestion(NamedTuple):
-    """A setting, and the file that it belongs into."""
+    """Lines of YAML, with the name of their file."""
 
     code: str
     where: str

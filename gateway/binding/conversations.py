@@ -25,7 +25,7 @@ class _Open:
 
 
 class Conversations:
-    """Of each caller and upstream those that are open."""
+    """Open conversations of each caller with each upstream."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], list[_Open]] = {}

@@ -74,7 +74,7 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, width=_width(stderr
 
 
 def complain(error: GatewayError) -> None:
-    """One sentence, and a remedy if there is one."""
+    """Print the message of an error and its remedy."""
     sentence(error.message, error.remedy)
 
 
@@ -91,7 +91,7 @@ def note(text: str) -> None:
 
 
 def line(whole: str) -> None:
-    """One line for a program, exactly as it is."""
+    """Print one line for a program, exactly as it is."""
     text(f"{whole}\n")
 
 

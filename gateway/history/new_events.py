@@ -51,7 +51,10 @@ def reserved(
     depth: int | None = None,
     carried: Carried = NOTHING,
 ) -> Reserved:
-    """Return the reservation of a call. `depth` is the delegation depth plus aggregator hops. Without content, or with incomplete content, all that depends on it is unknown."""
+    """Return the reservation of a call. `depth` is the delegation depth plus aggregator hops.
+
+    Without whole content, every fact that depends on the content is unknown.
+    """
     target = call.target
     touched = touch(call)
     whole = content is not None and content.complete

@@ -64,7 +64,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """`digest` is that of the state, which `Store.state` reads."""
+    """Task without its state. `Store.state` reads the state with this `digest`."""
 
     id: str
     seq: int

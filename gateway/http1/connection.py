@@ -84,7 +84,7 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """To be given to a loop, which connects it."""
+    """Protocol of one client connection, for an event loop to connect."""
 
     __slots__ = ("_loop", "_owner", "_parser", "_paused", "_poll", "_response", "_transport", "_waiter", "free_since")
 

@@ -70,9 +70,12 @@ def call_entry(
     approval: str | None = None,
     conceal: Conceal = concealed,
 ) -> JsonObject:
-    """Fields of a `call`: what was asked by whom, and what policy said. `approval` is the id of a person's approval of it. `arguments_record` is from `redaction`; of the
-    `facts` is kept what the events of history do not say. `undecided` is there if policy gave no valid verdict: then
-    history counts no denial (`history.fields.verdict_of`)."""
+    """Return the fields of a `call` entry: the request, its caller and the policy's decision.
+
+    `approval` is the id of a person's approval of the call. `arguments_record` is from `redaction`. The entry keeps only the `facts`
+    that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
+    (`history.fields.verdict_of`).
+    """
     return {
         "id": decision_id,
         "effect": decision.effect,

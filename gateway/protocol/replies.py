@@ -159,5 +159,5 @@ def _cut(name: str) -> str:
 
 
 def _header_value(text: str) -> bytes:
-    """A header value without anything that could end it."""
+    """Return a header value of printable ASCII: no character in it ends the field."""
     return re.sub(r"[^\x20-\x7e]", "", text).encode("ascii")

@@ -48,7 +48,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One step on which two policies do not agree."""
+    """Step with different decisions of two policies."""
 
     one: StepOutcome
     other: StepOutcome

@@ -22,7 +22,7 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def shielded_result(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio.CancelledError | None]:
-    """Do `work` to its end: what it gives, and the cancellation that came meanwhile, which is to be raised.
+    """Do `work` to its end. Return its result, and the cancellation that came meanwhile: the caller has to raise it.
 
     What never waits cannot be cancelled meanwhile. Nearly all work is so, and is done at once: to make a task of it costs
     more than the work does. So its beginning runs in the caller's task, and must not begin an `asyncio.timeout`.

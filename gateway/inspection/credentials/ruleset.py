@@ -234,7 +234,7 @@ class Ruleset:
 
 
 def load(*paths: Path) -> Ruleset:
-    """Our rules and those of gitleaks configurations beside them. Raises `ConfigurationError`."""
+    """Return the shipped rules and the rules of gitleaks configurations. Raises `ConfigurationError`."""
     own = _read(OWN, own=True).rules
     grammar = cast("dict[str, dict[str, str]]", tomllib.loads(GRAMMAR.read_text("utf-8")))
     rules = {rule.id: replace(rule, **grammar[rule.id]) for rule in own}

@@ -239,7 +239,7 @@ class Pool:
         return await worker.carry(message.id, message, stream)
 
     def reap(self, idle: float) -> None:
-        """End children that nobody has used for `idle` seconds."""
+        """End the children that were unused for `idle` seconds."""
         self._retire(lambda worker: worker.worn or self._clock() - worker.touched > idle)
 
     async def _choose(self, message: Message) -> Worker:

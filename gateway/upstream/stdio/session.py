@@ -67,7 +67,7 @@ class Session:
     async def request(
         self, message: Message, *, prime: bool, grace: float | None = None, headers: Headers = ()
     ) -> UpstreamReply:
-        """Forward a request and answer with what comes of it. Raises `UpstreamError`.
+        """Forward a request, and return its answer. Raises `UpstreamError`.
 
         If the caller is cancelled the request goes on: in this era a lost connection does not cancel.
         """
