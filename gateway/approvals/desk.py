@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.approvals import events, state
+from gateway.approvals.digest import digest_subject
 from gateway.approvals.index import QuestionIndex
 from gateway.approvals.model import OPEN, Approval, Question, Vote
 from gateway.background import in_thread, to_the_end
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from gateway.approvals.store import StoredApprovals
+    from gateway.model.target import Target
     from gateway.model.wire import JsonObject
 
 
@@ -81,9 +83,9 @@ class Desk:
 
     # --- for calls -------------------------------------------------------------------------------------
 
-    def has_questions(self, caller: str) -> bool:
-        """Return whether a caller (`Principal.key`) has a remembered question. All other calls need no digest."""
-        return self._index.has_questions(caller)
+    def has_questions_about(self, caller: str, target: Target) -> bool:
+        """Return whether a caller has a remembered question about a target. All other calls need no digest."""
+        return self._index.has_questions(caller) and self._index.has_questions_about(caller, digest_subject(target))
 
     def find_round(self, operation: str, earlier: str) -> Approval | None:
         """Return the approval of an exchange for its next round. `earlier` is the decision id of the previous round."""

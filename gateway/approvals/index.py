@@ -32,6 +32,7 @@ class QuestionIndex:
         self._by_call: dict[str, str] = {}
         self._by_use: dict[str, str] = {}
         self._of_caller: dict[str, dict[str, None]] = {}
+        self._of_subject: dict[tuple[str, str], set[str]] = {}
 
     def __iter__(self) -> Iterator[Approval]:
         return iter(tuple(self._all.values()))
@@ -47,11 +48,16 @@ class QuestionIndex:
         """Return whether a caller (`Principal.key`) has a remembered question."""
         return caller in self._of_caller
 
+    def has_questions_about(self, caller: str, subject: str) -> bool:
+        """Return whether a caller has a remembered question about a target (`digest_subject`)."""
+        return (caller, subject) in self._of_subject
+
     def put(self, approval: Approval) -> None:
         """Keep an approval in the place of its earlier state."""
         question = approval.question
         self._all[approval.id] = approval
         self._of_caller.setdefault(question.requester.key, {})[approval.id] = None
+        self._of_subject.setdefault((question.requester.key, question.subject), set()).add(approval.id)
         if approval.state in _ANSWERING:
             self._by_call[question.call] = approval.id
         else:
@@ -74,6 +80,10 @@ class QuestionIndex:
         del self._of_caller[caller][approval.id]
         if not self._of_caller[caller]:
             del self._of_caller[caller]
+        about = self._of_subject[caller, approval.question.subject]
+        about.discard(approval.id)
+        if not about:
+            del self._of_subject[caller, approval.question.subject]
 
     def answering(self, call: str, now: float) -> Approval | None:
         """Return the approval that answers an equal call at `now`: open, refused, or expired without the caller's knowledge."""

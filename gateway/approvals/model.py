@@ -65,13 +65,14 @@ class ShownReason(Struct, frozen=True):
 class Question(Struct, frozen=True):
     """A question to people about one call. The description of the call is kept apart, on disk.
 
-    `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
+    `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `subject` is the digest of the target alone. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
     asked. `values` are the digests that the scope `destination` endorses.
     """
 
     id: str
     call: str
     operation: str
+    subject: str
     shown: str
     decision: str
     task: str

@@ -73,7 +73,7 @@ class Fatigue:
 def _question(code: str, target: str) -> Question:
     """Return a question with one reason code, as `suggest_settings` reads it."""
     nobody = Requester("", "", "")
-    return Question("", "", "", "", "", "", target, nobody, Rule(), (ShownReason(code, ""),), 0.0, 0.0)
+    return Question("", "", "", "", "", "", "", target, nobody, Rule(), (ShownReason(code, ""),), 0.0, 0.0)
 
 
 _WARNING: Final = (

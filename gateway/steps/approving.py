@@ -87,7 +87,7 @@ async def _hold(
 def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     """Return the approval that answers a call. A later round of an upstream's exchange has that of the first."""
     principal = case.request.principal
-    if not people.desk.has_questions(principal.key):
+    if not people.desk.has_questions_about(principal.key, case.call.target):
         return None
     state, earlier = state_of(case.message), None
     if state is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from gateway.approvals.digest import digest_call, digest_question
+from gateway.approvals.digest import digest_call, digest_question, digest_subject
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.journal.redaction import concealed_with, redacted, together
@@ -72,6 +72,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
         id=gateway.new_id(),
         call=digest_case(case),
         operation=digest_case(case, has_responses=False),
+        subject=digest_subject(case.call.target),
         shown="",
         decision=visit.id,
         task=case.task.id,

@@ -97,6 +97,7 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
         id=identifier,
         call=call,
         operation=call,
+        subject="",
         shown="",
         decision="",
         task="",

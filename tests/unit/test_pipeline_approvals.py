@@ -53,6 +53,21 @@ async def test_a_retry_while_people_think_asks_neither_policy_nor_people_again(t
     assert len(there.entries("call")) == 1
 
 
+async def test_only_calls_of_a_target_with_a_question_are_digested(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    await there.ask(call("ask_first", path="a"))
+    digested: list[str] = []
+
+    def digest(case: Any, **_: Any) -> str:
+        digested.append(case.call.target.name)
+        return "sha256:other"
+
+    monkeypatch.setattr("gateway.steps.approving.digest_case", digest)
+    await there.ask(call("read_file", path="a"))
+    assert digested == []
+    await there.ask(call("ask_first", path="a"))
+    assert digested == ["ask_first"]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -28,6 +28,7 @@ def question(identifier: str = "q1", **changes: Any) -> Question:
         id=identifier,
         call=f"sha256:call-{identifier}",
         operation=f"sha256:operation-{identifier}",
+        subject="subject",
         shown=f"sha256:shown-{identifier}",
         decision="d1",
         task="t1",

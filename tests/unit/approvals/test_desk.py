@@ -116,7 +116,7 @@ async def test_a_question_that_cannot_be_recorded_is_none(desk: Desk, recorder: 
     with pytest.raises(JournalError):
         await desk.ask(question(), DESCRIPTION)
     assert desk.list_open() == []
-    assert desk.has_questions("k1") is False
+    assert desk.get("q1") is None
 
 
 async def test_a_vote_that_cannot_be_recorded_does_not_count(desk: Desk, recorder: Recorder):
@@ -206,11 +206,11 @@ async def test_old_questions_are_forgotten_and_removed_from_the_disk(desk: Desk,
     await ask(desk)
     clock.now = 1_950.0
     await desk.sweep()
-    assert desk.has_questions("k1") is True
+    assert desk.get("q1") is not None
     clock.now = 2_850.0
     await desk.sweep()
 
-    assert desk.has_questions("k1") is False
+    assert desk.get("q1") is None
     assert ApprovalStore(tmp_path, KEY).load().approvals == ()
 
 
