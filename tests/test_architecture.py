@@ -19,6 +19,7 @@ PACKAGE = ROOT / "gateway"
 
 PHASES = {
     "approvals",
+    "authority",
     "binding",
     "history",
     "identity",
@@ -59,6 +60,7 @@ PURE = (
     "gateway.model.shingles",
     "gateway.model.task",
     "gateway.model.wire",
+    "gateway.authority.model",
     "gateway.approvals.digest",
     "gateway.approvals.events",
     "gateway.approvals.index",

@@ -1,0 +1,178 @@
+"""Records of leases. Pure: frozen values without I/O, clock or randomness. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from gateway.model.caller import Principal
+from gateway.model.wire import JsonObject
+
+State: TypeAlias = Literal[
+    "requested", "active", "ending", "stuck", "revoked", "expired", "lapsed", "failed", "abandoned"
+]
+Cause: TypeAlias = Literal[
+    "task-completed",
+    "task-cancelled",
+    "task-expired",
+    "lease-expired",
+    "policy-changed",
+    "signal",
+    "operator",
+    "budget",
+    "pin-changed",
+    "journal-outage",
+    "caller-expired",
+    "connection-removed",
+    "upstream-401",
+    "wider-than-asked",
+    "restart",
+    "shutdown",
+]
+ProofKind: TypeAlias = Literal["own", "introspection", "lookup", "absent", "status", "time"]
+"""How the end of a credential was seen: the gateway's own list, a question to its issuer, its absence, a 401, or its expiry."""
+Revocable: TypeAlias = Literal["at_once", "after_ttl", "never"]
+
+OPEN: Final[frozenset[State]] = frozenset({"requested", "active", "ending", "stuck"})
+"""States in which the credential may still work somewhere."""
+
+
+class Scope(Struct, frozen=True):
+    """Breadth of a lease. `details` are authorization details (RFC 9396 section 2) that narrow `names` further."""
+
+    names: tuple[str, ...] = ()
+    details: tuple[JsonObject, ...] = ()
+
+
+class LeaseRequest(Struct, frozen=True):
+    """Terms of a lease before a broker is asked. `id` is the gateway's. `expires` is the latest permitted end.
+
+    `subject_token` is the caller's own access token. A broker may send it to the token endpoint of its issuer and to no other place.
+    """
+
+    id: str
+    task: str
+    principal: Principal
+    upstream: str
+    audience: str
+    scope: Scope
+    asked: float
+    expires: float
+    subject_token: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.expires - self.asked
+
+    def __repr__(self) -> str:
+        return f"LeaseRequest({self.id!r}, {self.upstream!r})"
+
+
+class Credential(Struct, frozen=True):
+    """A value that the gateway shows to an upstream. Its text appears in no log and no error.
+
+    `header` is the field that carries it over HTTP, `scheme` the word before the value. `fields` has the parts of a dynamic secret by
+    their name, such as `username` and `password`, for an upstream over stdio.
+    """
+
+    value: str
+    header: str = "authorization"
+    scheme: str = "Bearer"
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return each text that must not appear anywhere else."""
+        return tuple(dict.fromkeys((self.value, *(value for _, value in self.fields))))
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+
+class Issued(Struct, frozen=True):
+    """A credential that a broker obtained, with its true end and scope.
+
+    `handle` is all that `Broker.end` needs, and holds no secret: an accessor, a lease id, a `jti`. The journal keeps it.
+    """
+
+    credential: Credential
+    expires: float
+    scope: tuple[str, ...]
+    handle: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
+class BrokerRefusal(Struct, frozen=True):
+    """A broker's refusal. `code` is a reason code (`credential/…`). `may_retry`: the same request may succeed later."""
+
+    code: str
+    message: str
+    remedy: str
+    may_retry: bool = False
+
+
+class Proof(Struct, frozen=True):
+    """An observation that the credential works no more. `detail` names the question and its answer, without a secret."""
+
+    kind: ProofKind
+    at: float
+    detail: str = ""
+
+
+class NotEnded(Struct, frozen=True):
+    """An end that is not proven yet. `problem` is for the operator. `after` is the least time in seconds before the next attempt."""
+
+    problem: str
+    after: float = 0.0
+
+
+class Lease(Struct, frozen=True):
+    """A credential lent to a task. The value is kept apart (`gateway.authority.values`), and is gone once the lease is ending."""
+
+    id: str
+    task: str
+    owner: str
+    user: str | None
+    agent: str
+    upstream: str
+    audience: str
+    broker: str
+    kind: str
+    scope: Scope
+    requested: float
+    expires: float
+    state: State = "requested"
+    handle: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    fingerprints: tuple[str, ...] = ()
+    cause: Cause | None = None
+    ending_since: float | None = None
+    attempts: int = 0
+    proof: Proof | None = None
+    problem: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+
+def describe_lease(lease: Lease) -> dict[str, Any]:
+    """Return a lease as operators and the owner of its task see it: no value, no handle."""
+    described: dict[str, Any] = {
+        "id": lease.id,
+        "task": lease.task,
+        "agent": lease.agent,
+        "user": lease.user,
+        "upstream": lease.upstream,
+        "audience": lease.audience,
+        "broker": lease.broker,
+        "kind": lease.kind,
+        "scope": list(lease.scope.names),
+        "state": lease.state,
+        "requested": lease.requested,
+        "expires": lease.expires,
+        "cause": lease.cause,
+        "attempts": lease.attempts or None,
+        "problem": lease.problem or None,
+        "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
+    }
+    return {name: value for name, value in described.items() if value is not None}

@@ -1,0 +1,68 @@
+"""The settings of leases: how long the gateway lends a credential, and with which scopes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gateway.config.values import Duration, Settings, Text
+from gateway.model.target import Effect, Sensitivity
+
+ScopeName = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
+"""A scope token (RFC 6749 section 3.3)."""
+
+
+class LeasedCredential(Settings):
+    """A credential of an upstream that the gateway leases, with the scopes of a call by the effect of its tool.
+
+    The gateway refuses a call whose effect has no scopes (`credential/scope`).
+    """
+
+    scopes: dict[Effect, tuple[ScopeName, ...]] = Field(
+        default_factory=dict[Effect, tuple[ScopeName, ...]],
+        description="Effect of a tool → the scopes that its calls get at most; policy can only take away.",
+    )
+    ttl: Duration | None = Field(default=None, description="The longest life of a lease for this upstream.")
+
+
+class GatewayCredential(LeasedCredential):
+    """An access token that the gateway signs itself (RFC 9068). The upstream verifies it with `opagate.verify`."""
+
+    kind: Literal["gateway"]
+    bind: Literal["call", "task"] = Field(
+        default="call", description="`call`: a token for one call with exactly its arguments. `task`: one for the task."
+    )
+
+
+class LeaseTimes(Settings):
+    """The lives of leases. The shortest of all limits holds."""
+
+    default: Duration = Field(default=timedelta(seconds=60), description="Life of a lease if policy says nothing.")
+    max: Duration = Field(default=timedelta(minutes=15), description="No lease lives longer.")
+    by_sensitivity: dict[Sensitivity, Duration] = Field(
+        default_factory=dict[Sensitivity, timedelta], description="Sensitivity of a tool → longest life."
+    )
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        if self.default > self.max:
+            raise ValueError("default is longer than max; shorten default, or lengthen max")
+        return self
+
+
+class AuthoritySettings(Settings):
+    """The credentials that the gateway lends to calls."""
+
+    issuer: Text | None = Field(
+        default=None, description="`iss` of the tokens that the gateway signs; by default `public_url`."
+    )
+    ttl: LeaseTimes = Field(default=LeaseTimes(), description="How long leases live.")
+    stuck_after: Duration = Field(
+        default=timedelta(seconds=60),
+        description="An end that is not proven for so long raises an alarm, and the broker lends no more.",
+    )
+    journal_outage: Duration = Field(
+        default=timedelta(seconds=60), description="All leases end if the journal cannot be written for so long."
+    )
