@@ -20,6 +20,7 @@ from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal.redaction import recorded
+from gateway.steps.completion_notices import CompletionNotices
 from gateway.steps.people import Approvers, People
 from gateway.subkeys import subkey
 
@@ -86,6 +87,7 @@ async def open_people(stack: AsyncExitStack, parts: DeskParts, desk: Desk | None
         TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
         f"{configuration.base_url}/approvals",
         _describer(journal, spots),
+        CompletionNotices(desk),
         approvers=await _approvers(stack, configuration, parts.clock),
     )
 

@@ -59,6 +59,11 @@ def digest_subject(target: Target) -> str:
     return hashlib.blake2b(f"{target.type}\0{target.id}".encode(), digest_size=16).hexdigest()
 
 
+def digest_session(upstream: str, principal_key: str, session: str) -> str:
+    """Return the digest of a caller's session (the upstream's own session id) at an upstream."""
+    return hashlib.sha256(f"{upstream}\0{principal_key}\0{session}".encode()).hexdigest()
+
+
 def digest_question(question: Question, description: JsonObject) -> str:
     """Return the digest of a question: the call, the caller, the rule, the reasons, the time, and the description of the call."""
     asked = msgspec.to_builtins(structs.replace(question, shown=""))

@@ -32,13 +32,15 @@ class Person(Struct, frozen=True):
 
 
 class Requester(Struct, frozen=True):
-    """The caller that waits. `key` is `Principal.key`; `delegates` are the actors of its delegation chain."""
+    """The caller that waits. `key` is `Principal.key`; `delegates` are the actors of its delegation chain. `session` is the digest of
+    the session whose client was given the address of the question; empty for other clients."""
 
     key: str
     id: str
     issuer: str
     user: str | None = None
     delegates: tuple[str, ...] = ()
+    session: str = ""
 
 
 class Rule(Struct, frozen=True):

@@ -62,13 +62,15 @@ class Message(Struct, frozen=True):
 
 class UpstreamRequest(Struct, frozen=True):
     """A request to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
-    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id."""
+    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the
+    client of the session declared URL elicitation in `initialize`."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
     principal: Principal
     message: Message | None = None
     session: str | None = None
+    opens_urls: bool = False
 
     @property
     def body(self) -> bytes | None:

@@ -148,6 +148,13 @@ def client_capabilities(message: Message) -> JsonObject:
     return found if isinstance(found, Mapping) else {}
 
 
+def opens_urls(message: Message) -> bool:
+    """Return whether the client declares URL elicitation: with a request of the stateless era, or in `initialize`."""
+    declared = message.params.get("capabilities") if message.method == "initialize" else client_capabilities(message)
+    found = declared.get("elicitation") if isinstance(declared, Mapping) else None
+    return isinstance(found, Mapping) and "url" in found
+
+
 def declares_tasks(message: Message) -> bool:
     """Return whether the client of the stateless era declares with this request that it takes tasks."""
     extensions = client_capabilities(message).get("extensions")

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Json, Kind, Message, RequestId
-from gateway.protocol.error_codes import DENIED
+from gateway.protocol.error_codes import DENIED, URL_ELICITATION_REQUIRED
 
 DECISION_META: Final = "io.opagate/decision"
 """Key of the decision in `_meta` of a result and in `data` of an error."""
@@ -55,7 +55,9 @@ def render(refusal: Refusal, message: Message | None, *, decision_id: str | None
     answerable = message is None or message.kind is Kind.REQUEST
     if not answerable and status < 400:
         status = 400  # "If the server cannot accept it, it MUST return an HTTP error status code"
-    if status == 200 and style == "result" and message is not None and message.method == "tools/call":
+    is_elicitation = refusal.rpc_code == URL_ELICITATION_REQUIRED
+    is_call = message is not None and message.method == "tools/call"
+    if status == 200 and style == "result" and message is not None and is_call and not is_elicitation:
         payload = _tool_result(refusal, message, decision_id)
     else:
         payload = _error(refusal, message, decision_id, answerable=answerable)
@@ -82,7 +84,7 @@ def _error(
     refusal: Refusal, message: Message | None, decision_id: str | None, *, answerable: bool
 ) -> Mapping[str, Json]:
     code = refusal.rpc_code
-    if refusal.decision is not None and -32768 <= code <= -32000:
+    if refusal.decision is not None and -32768 <= code <= -32000 and code != URL_ELICITATION_REQUIRED:
         code = DENIED
     data: dict[str, Json] = dict(refusal.data or {})
     if refusal.decision is not None or decision_id is not None:

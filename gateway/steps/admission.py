@@ -7,7 +7,7 @@ from typing import Final, Literal, cast
 from msgspec import structs
 
 from gateway.binding.ownership import Ownership
-from gateway.binding.sessions import Sessions
+from gateway.binding.sessions import Session, Sessions
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
@@ -34,7 +34,7 @@ def admitted(
         return foreign(message)
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)
-    return request if session is None else structs.replace(request, session=session)
+    return request if session is None else structs.replace(request, session=session.id, opens_urls=session.opens_urls)
 
 
 def forwardable(visit: Visit, message: Message | None) -> Headers:
@@ -50,9 +50,9 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
 
 def own_session(
     sessions: Sessions, exchange: Exchange, principal: Principal, message: Message | None
-) -> str | Refusal | None:
-    """The upstream's session, if the caller names one that is its own. The stateless era has none, and ignores the
-    headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
+) -> Session | Refusal | None:
+    """Return the session that the caller names, if it is its own. The stateless era has none, and ignores the headers
+    of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
     if _is_stateless(message):
         return None
     sealed = values_of(exchange.headers, b"mcp-session-id")

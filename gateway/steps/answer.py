@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
-from gateway.binding.sessions import Sessions
+from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.inspection.answers import Answers, failure_response
 from gateway.inspection.envelope import Envelope, EventEnvelope
@@ -22,8 +22,10 @@ from gateway.model.call import PastCall
 from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
+from gateway.protocol.classify import opens_urls
 from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
 from gateway.steps.changed_lists import changed_lists
+from gateway.steps.completion_notices import listener
 from gateway.steps.places import waits_for_news
 from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import sentence
@@ -82,6 +84,7 @@ def relay(
         on_sent=settlement.read,
         idle=idle,
         announcement=partial(_announcement, gateway, upstream, request) if idle else None,
+        listen=listener(gateway.people, upstream, request) if idle else None,
     )
 
 
@@ -163,5 +166,12 @@ def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest,
     headers = forwardable_response(reply.headers)
     if not given:
         return headers
-    sealed = sessions.seal(given[0], upstream=upstream, principal=request.principal)
+    session = Session(given[0], _has_client_that_opens_urls(request))
+    sealed = sessions.seal(session, upstream=upstream, principal=request.principal)
     return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))
+
+
+def _has_client_that_opens_urls(request: UpstreamRequest) -> bool:
+    """Return whether the client of a session declares URL elicitation, or declared it when it opened the session."""
+    message = request.message
+    return opens_urls(message) if message is not None and message.method == "initialize" else request.opens_urls

@@ -15,7 +15,7 @@ from gateway.steps.case import Case
 from gateway.steps.deciding import decide, denied
 from gateway.steps.releasing import Release
 from gateway.steps.visit import Gateway, Visit
-from gateway.steps.waiting import may_be_told_to_wait, opens_addresses, refuse_waiting, tell_to_wait
+from gateway.steps.waiting import is_shown_address, refuse_waiting, refuse_with_address, tell_to_wait
 
 if TYPE_CHECKING:
     from gateway.protocol.replies import Reply
@@ -57,31 +57,32 @@ async def decide_with_people(
                 return outcome
             approval = outcome
         assert people is not None  # noqa: S101 - without people there is no approval
-        answer = await _hold(people, case, approval, until - gateway.monotonic(), resumed)
+        answer = await _hold(people, visit, case, approval, seconds=until - gateway.monotonic(), resumed=resumed)
         if answer is not None:
             return answer
         visit = structs.replace(visit, id=gateway.new_id(), arrived=gateway.clock())
 
 
 async def _hold(
-    people: People, case: Case, approval: Approval, seconds: float, resumed: Resumed | None
+    people: People, visit: Visit, case: Case, approval: Approval, *, seconds: float, resumed: Resumed | None
 ) -> Refusal | Reply | None:
     """Hold a call until its question is answered. Returns the answer of the client, `None` if the call is decided again."""
     ticket = None if resumed is None else resumed.ticket
     if resumed is not None and resumed.is_declined and approval.state == "pending":
         await people.desk.end(approval.id, "withdrawn", "declined")
-        return refuse_waiting(structs.replace(approval, state="withdrawn"))
+        return refuse_waiting(people, structs.replace(approval, state="withdrawn"))
     current = approval
-    opens_page = ticket is None and opens_addresses(case.message) and may_be_told_to_wait(case.message)
-    if approval.state == "pending" and seconds > 0 and not opens_page:
+    is_shown = is_shown_address(case, approval, ticket, visit.id)
+    if approval.state == "pending" and seconds > 0 and not is_shown:
         with people.holds.enter(case.request.principal.key) as may_wait:
             current = await people.desk.wait(approval.id, seconds) if may_wait else approval
     if current is None or current.state not in {"pending", "denied", "expired"}:
         return None
     if current.state == "pending":
-        return tell_to_wait(people, case, current, ticket) or refuse_waiting(current)
+        refuse = refuse_with_address if is_shown else refuse_waiting
+        return tell_to_wait(people, case, current, ticket) or refuse(people, current)
     people.desk.note_told(current)
-    return refuse_waiting(current)
+    return refuse_waiting(people, current)
 
 
 def _find(gateway: Gateway, people: People, case: Case) -> Release | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from gateway.approvals.digest import digest_call, digest_question, digest_subject
+from gateway.approvals.digest import digest_call, digest_question, digest_session, digest_subject
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.journal.redaction import concealed_with, redacted, together
@@ -14,10 +14,10 @@ from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import printable
 from gateway.steps.known_credentials import known_to
+from gateway.steps.waiting import may_be_elicited
 
 if TYPE_CHECKING:
     from gateway.inspection.credentials.known_spots import KnownSpots
-    from gateway.model.caller import Principal
     from gateway.model.facts import CredentialFact
     from gateway.model.wire import JsonObject
     from gateway.steps.case import Case
@@ -77,7 +77,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
         decision=visit.id,
         task=case.task.id,
         target="",
-        requester=_requester(case.request.principal),
+        requester=_requester(case),
         rule=rule,
         reasons=tuple(
             ShownReason(item.code, item.message, item.remedy, item.facts, dict(item.limits))
@@ -90,13 +90,16 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
     )
 
 
-def _requester(principal: Principal) -> Requester:
+def _requester(case: Case) -> Requester:
+    request, principal = case.request, case.request.principal
+    is_elicited = request.session is not None and may_be_elicited(request)
     return Requester(
         principal.key,
         principal.id,
         principal.issuer,
         None if principal.user is None else principal.user.id,
         tuple(actor.id for actor in principal.delegation),
+        digest_session(case.call.target.upstream, principal.key, request.session or "") if is_elicited else "",
     )
 
 

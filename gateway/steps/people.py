@@ -16,6 +16,7 @@ from gateway.journal.redaction import KnownCredentials
 from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
+from gateway.steps.completion_notices import CompletionNotices
 from gateway.transport.concurrency import ConcurrencyLimit
 
 HELD_PER_CALLER: Final = 16
@@ -61,6 +62,7 @@ class People:
     tickets: TicketSeal
     page_url: str
     describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
+    notices: CompletionNotices
     holds: Holds = field(default_factory=Holds)
     approvers: Approvers | None = None
     """`None`: people answer over the socket only."""

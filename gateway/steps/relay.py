@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -51,12 +51,20 @@ class Bounds:
 NO_BOUNDS: Final = Bounds()
 
 
+Listen: TypeAlias = Callable[[Callable[[bytes], None]], Callable[[], None]]
+"""Takes a sink of events, and gives its removal."""
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
+
+
 class Relay:
     """One answer. Iterated once by the edge; `close` must follow in any case.
 
     `on_sent` is called when `close` begins, before anything is waited for: whatever the caller sends next is looked at
     after it. `announcement` gives the events that tell of changed lists, and is told whether any of the answer was passed
-    on. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
+    on. `listen` registers the reader for the gateway's own notices. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
     """
 
     __slots__ = (
@@ -69,6 +77,7 @@ class Relay:
         "_ended",
         "_exhausted",
         "_hasher",
+        "_listen",
         "_on_broken",
         "_on_end",
         "_on_sent",
@@ -92,6 +101,7 @@ class Relay:
         hasher: Hasher | None = None,
         on_sent: Callable[[], object] = lambda: None,
         announcement: Callable[[bool], bytes] | None = None,
+        listen: Listen | None = None,
         on_broken: Callable[[UpstreamError, bool], bytes | None] = lambda _error, _begun: None,
     ) -> None:
         self.status = reply.status
@@ -101,6 +111,7 @@ class Relay:
         self._on_end = on_end
         self._on_sent = on_sent
         self._announcement = announcement
+        self._listen = listen
         self._on_broken = on_broken
         self._transform = transform
         self._bounds = bounds
@@ -126,6 +137,10 @@ class Relay:
     def announcement(self) -> bytes:
         """The events, if any, by which the reader of this answer learns that lists may show something else than before."""
         return b"" if self._announcement is None else self._announcement(self._begun)
+
+    def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
+        """Have `say` called with each event of the gateway for the reader of this answer. Returns the end of it."""
+        return _do_nothing if self._listen is None else self._listen(say)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

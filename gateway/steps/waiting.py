@@ -1,11 +1,12 @@
 """Answers to a caller whose call waits for a person: asked to come again, or told the state of the question.
 
-The client waits, not the gateway: each request is held for a bounded time. MCP 2026-07-28 has the result `input_required` for that.
-Other clients get a result that their model can read, and repeat the call.
+The client waits, not the gateway: each request is held for a bounded time. MCP 2026-07-28 has the result `input_required` for that,
+and 2025-11-25 an error with the address of the question. All clients understand a result that their model can read.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,23 +17,26 @@ from gateway.approvals.seal import Ticket
 from gateway.approvals.state import reason_of
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Era
-from gateway.protocol.classify import client_capabilities, state_of
-from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.classify import opens_urls, state_of
+from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
+from gateway.protocol.headers import value_of
 from gateway.protocol.replies import Reply
 from gateway.steps.tickets import RESPONSE_KEY
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Approval
-    from gateway.model.wire import JsonObject, Message
+    from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.steps.case import Case
     from gateway.steps.people import People
 
 _ROUNDS: Final = 9
 """Answers that ask a client to come again. SDKs raise an error at the eleventh request of a call."""
+_ELICITATION_VERSION: Final = "2025-11-25"
+"""The only revision with the error `URLElicitationRequiredError`."""
 _RESUMABLE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
 
-def refuse_waiting(approval: Approval) -> Refusal:
+def refuse_waiting(people: People, approval: Approval) -> Refusal:
     """Return the readable refusal of a call whose question is open, refused or expired."""
     question = approval.question
     reasons = tuple(
@@ -40,9 +44,32 @@ def refuse_waiting(approval: Approval) -> Refusal:
     )
     own = reason_of(approval)
     if approval.state == "pending":
-        own = Reason(own.code, f"{own.message} Its code is {code_of(question)}.", own.remedy)
+        told = f"{own.message} Its code is {code_of(question)}, and its page is {_page(people, approval)}."
+        own = Reason(own.code, told, own.remedy)
     policy = PolicyRevision(*question.policy)
     return Refusal(200, own, REFUSED, decision=Decision("ask", (*reasons, own), (), policy))
+
+
+def may_be_elicited(request: UpstreamRequest) -> bool:
+    """Return whether the client takes the address of a question as an error: it has a session of 2025-11-25 and opens URLs.
+
+    2025-11-25, client/elicitation, "URL Mode With Elicitation Required Error". Other revisions lack the error.
+    """
+    message = request.message
+    return (
+        request.opens_urls
+        and message is not None
+        and message.era is Era.HANDSHAKE
+        and message.method in _RESUMABLE
+        and value_of(request.headers, b"mcp-protocol-version") == _ELICITATION_VERSION
+    )
+
+
+def refuse_with_address(people: People, approval: Approval) -> Refusal:
+    """Return the error that gives a client of 2025-11-25 the address of a question."""
+    params = {**_elicitation_params(people, approval), "elicitationId": approval.id}
+    refusal = refuse_waiting(people, approval)
+    return dataclasses.replace(refusal, rpc_code=URL_ELICITATION_REQUIRED, data={"elicitations": [params]})
 
 
 def may_be_told_to_wait(message: Message) -> bool:
@@ -70,19 +97,31 @@ def tell_to_wait(people: People, case: Case, approval: Approval, ticket: Ticket 
         dict(responses) if isinstance(responses, Mapping) else None,
     )
     result: dict[str, Any] = {"resultType": "input_required", "requestState": people.tickets.seal(own)}
-    if ticket is None and opens_addresses(message):
+    if ticket is None and opens_urls(message):
         result["inputRequests"] = {RESPONSE_KEY: _elicitation(people, approval)}
     body = msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     return Reply(200, ((b"content-type", b"application/json"),), body)
 
 
-def opens_addresses(message: Message) -> bool:
-    """Return whether the client declares that it opens addresses for its user (elicitation in the mode `url`)."""
-    found: Any = client_capabilities(message).get("elicitation")
-    return isinstance(found, Mapping) and "url" in found
+def is_shown_address(case: Case, approval: Approval, ticket: Ticket | None, request: str) -> bool:
+    """Return whether this answer gives the client the address of the question, and so comes at once.
+
+    `request` is the decision id of the request. A session gets the address with the answer to the call that made the question.
+    """
+    if may_be_told_to_wait(case.message):
+        return ticket is None and opens_urls(case.message)
+    return approval.question.decision == request and may_be_elicited(case.request)
 
 
 def _elicitation(people: People, approval: Approval) -> JsonObject:
+    return {"method": "elicitation/create", "params": _elicitation_params(people, approval)}
+
+
+def _elicitation_params(people: People, approval: Approval) -> JsonObject:
     text = f"A person has to approve this call. The code of the question is {code_of(approval.question)}."
-    params = {"mode": "url", "url": f"{people.page_url}/{approval.id}", "message": text}
-    return {"method": "elicitation/create", "params": params}
+    return {"mode": "url", "url": _page(people, approval), "message": text}
+
+
+def _page(people: People, approval: Approval) -> str:
+    """Return the address of the page of a question."""
+    return f"{people.page_url}/{approval.id}"

@@ -165,8 +165,10 @@ class Delivery:
     async def _pump_events(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
         keep_alive = KeepAlive(send, self._keep_alive)
+        end = None
         if stream.idle:
             self._listeners.add(keep_alive, stream)
+            end = stream.listen(keep_alive.notify)
         try:
             async for chunk in stream:
                 await keep_alive.pass_on(chunk)
@@ -175,6 +177,8 @@ class Delivery:
             return
         finally:
             self._listeners.remove(keep_alive)
+            if end is not None:
+                end()
             await keep_alive.stop()
         await send(_END)
 

@@ -1,4 +1,4 @@
-"""The gateway's own events on a stream: announcements, and comments while it is idle, so that no proxy closes the
+"""The gateway's own events on a stream: announcements, notices, and comments while it is idle, so that no proxy closes the
 stream. MCP 2026-07-28, streamable HTTP, "Receiving Messages": a line that begins with a colon carries no data."""
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ class KeepAlive:
     """A sender of one stream. Its own events come only between the stream's events, and never during the sending of a
     chunk. A slow client can make that sending long."""
 
-    __slots__ = ("_between_events", "_interval", "_last", "_loop", "_send", "_sending", "_tail", "_timer", "_waiting")
+    __slots__ = (
+        "_between_events",
+        "_interval",
+        "_last",
+        "_loop",
+        "_notices",
+        "_send",
+        "_sending",
+        "_tail",
+        "_timer",
+        "_waiting",
+    )
 
     def __init__(self, send: Callable[[Any], Awaitable[None]], interval: float) -> None:
         self._send = send
@@ -26,6 +37,7 @@ class KeepAlive:
         self._tail = b""
         self._sending: asyncio.Task[None] | None = None
         self._waiting = b""
+        self._notices = b""
         self._timer = self._loop.call_later(interval, self._tick)
 
     async def pass_on(self, chunk: bytes) -> None:
@@ -43,6 +55,11 @@ class KeepAlive:
         self._waiting = events
         self._say_what_waits()
 
+    def notify(self, events: bytes) -> None:
+        """Say this as soon as there is a place for it, after all that waits already."""
+        self._notices += events
+        self._say_what_waits()
+
     async def stop(self) -> None:
         self._timer.cancel()
         if self._sending is not None:
@@ -56,7 +73,7 @@ class KeepAlive:
         self._timer = self._loop.call_later(left if left > 0 else self._interval, self._tick)
 
     def _say_what_waits(self) -> None:
-        if self._waiting and self._has_place:
+        if (self._waiting or self._notices) and self._has_place:
             self._begin()
 
     @property
@@ -68,7 +85,7 @@ class KeepAlive:
         self._last = self._loop.time()
 
     async def _say(self) -> None:
-        text, self._waiting = self._waiting or COMMENT, b""
+        text, self._waiting, self._notices = self._waiting + self._notices or COMMENT, b"", b""
         await self._send({"type": "http.response.body", "body": text, "more_body": True})
         self._sending = None
         self._say_what_waits()

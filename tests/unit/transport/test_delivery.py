@@ -38,6 +38,11 @@ class Stream:
         self.closed = 0
         self.whole = False
         self.announcement = b""
+        self.listeners: list[Callable[[bytes], None]] = []
+
+    def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
+        self.listeners.append(say)
+        return partial(self.listeners.remove, say)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -284,6 +289,23 @@ async def test_nothing_is_sent_after_the_end_of_a_stream():
 
     assert wire.complete
     assert len(wire.sent) == sent
+
+
+async def test_the_reader_of_an_idle_stream_gets_notices_until_its_end():
+    found, end = fresh(), asyncio.Event()
+    ears, others = Wire(), Wire()
+    listening, working = Stream(end, idle=True, headers=EVENTS), Stream(end, headers=EVENTS)
+    conversing = asyncio.gather(ears.converse(found, listening), others.converse(found, working))
+    await asyncio.gather(ears.begun.wait(), others.begun.wait())
+    ears.begun.clear()
+    (say,) = listening.listeners
+    say(b"data: notice\n\n")
+    await asyncio.wait_for(ears.begun.wait(), 5)
+    end.set()
+    await conversing
+
+    assert [message.get("body") for message in ears.sent] == [None, b"data: notice\n\n", b""]
+    assert working.listeners == listening.listeners == []
 
 
 async def test_those_who_listen_are_told_of_changed_lists_and_others_are_not():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -351,6 +351,9 @@ class Chunks:
         self.announcement = b""
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.closed = asyncio.Event()
+
+    def listen(self, _say: Callable[[bytes], None]) -> Callable[[], None]:
+        return lambda: None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

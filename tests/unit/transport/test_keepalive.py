@@ -131,6 +131,23 @@ async def test_an_announcement_is_made_at_once_and_once():
     assert wire.sent == [EVENTS, b"data: 1\n\n"]
 
 
+async def test_each_notice_is_said_once_and_in_order_beside_an_announcement():
+    wire = Wire()
+    keep_alive = KeepAlive(wire.send, 60)
+    await keep_alive.pass_on(b"data: half an ev")
+    keep_alive.notify(b"data: n1\n\n")
+    keep_alive.announce(EVENTS)
+    keep_alive.notify(b"data: n1\n\n")
+    await keep_alive.pass_on(b"ent\n\n")
+    said = EVENTS + b"data: n1\n\ndata: n1\n\n"
+    await wire.got(said)
+    keep_alive.notify(b"data: n2\n\n")
+    await wire.got(b"data: n2\n\n")
+    await keep_alive.stop()
+
+    assert wire.sent[2:] == [said, b"data: n2\n\n"]
+
+
 async def test_an_announcement_waits_for_the_end_of_an_event():
     wire = Wire()
     keep_alive = KeepAlive(wire.send, 60)

@@ -1,0 +1,84 @@
+"""Notices that people have answered a question whose address a client was given (MCP 2025-11-25, client/elicitation, "Completion
+Notifications for URL Mode Elicitation"). A notice goes to the session of the question alone, on its stream of a GET."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gateway.approvals.digest import digest_session
+from gateway.approvals.index import PER_CALLER
+from gateway.protocol import sse
+
+if TYPE_CHECKING:
+    from gateway.approvals.desk import Desk
+    from gateway.approvals.model import Approval
+    from gateway.model.wire import UpstreamRequest
+    from gateway.steps.people import People
+    from gateway.steps.relay import Listen
+
+KEPT: Final = 4096
+"""Sessions without a stream whose notices are kept. Beyond it the oldest session loses its notices."""
+
+Say = Callable[[bytes], None]
+
+
+class CompletionNotices:
+    """Streams of sessions, and the notices of sessions that have no stream yet. The notices do not outlive a restart."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._streams: dict[str, list[Say]] = {}
+        self._untold: dict[str, deque[bytes]] = {}
+        desk.watch(self._note)
+
+    def listen(self, session: str, say: Say) -> Callable[[], None]:
+        """Have `say` called with each notice for a session (`digest_session`), kept ones first. Returns the end of it."""
+        self._streams.setdefault(session, []).append(say)
+        if (kept := self._untold.pop(session, None)) is not None:
+            say(b"".join(kept))
+        return partial(self._leave, session, say)
+
+    def _leave(self, session: str, say: Say) -> None:
+        left = self._streams[session]
+        left.remove(say)
+        if not left:
+            del self._streams[session]
+
+    def _note(self, approval: Approval) -> None:
+        """Send the notice of an answered question on one stream of its session, or keep it."""
+        session = approval.question.requester.session
+        if not session or not _is_new_answer(approval):
+            return
+        if streams := self._streams.get(session):
+            # "The server MUST send each of its JSON-RPC messages on only one of the connected streams."
+            streams[-1](_notice(approval))
+            return
+        self._untold.setdefault(session, deque(maxlen=PER_CALLER)).append(_notice(approval))
+        if len(self._untold) > KEPT:
+            del self._untold[next(iter(self._untold))]
+
+
+def listener(people: People | None, upstream: str, request: UpstreamRequest) -> Listen | None:
+    """Return the registration of a stream for notices; `None` for a stream of another client."""
+    if people is None or request.session is None or not request.opens_urls:
+        return None
+    return partial(people.notices.listen, digest_session(upstream, request.principal.key, request.session))
+
+
+def _is_new_answer(approval: Approval) -> bool:
+    """Return whether the question waits no more for people since this change."""
+    if approval.granted is not None:
+        return approval.state == "granted"
+    return approval.state in {"denied", "expired", "withdrawn"}
+
+
+def _notice(approval: Approval) -> bytes:
+    notification = {
+        "jsonrpc": "2.0",
+        "method": "notifications/elicitation/complete",
+        "params": {"elicitationId": approval.id},
+    }
+    return sse.encode(json.dumps(notification).encode())
