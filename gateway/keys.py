@@ -5,7 +5,7 @@
 | `chain` | the links of the journal, and snapshots of history | never: its reader can forge the record |
 | `sessions` | session ids of the handshake era | yes |
 | `fingerprints` | digests of arguments, results, words and credentials | yes |
-| `tokens` | signatures of task tokens (P-256, PEM) | yes |
+| `tokens` | signatures of task tokens (P-256, PEM); the key of access tokens is derived from it | yes |
 
 The first three are 32 random bytes, as they are or in base64. Two keys with the same bytes are refused.
 """
@@ -58,6 +58,11 @@ class Keys:
     sessions: bytes
     fingerprints: bytes
     tokens: ECKey
+
+    @property
+    def access(self) -> ECKey:
+        """The key of access tokens for upstreams. Agents hold task tokens, so no task token may verify under it."""
+        return signing_keys.derive(self.tokens, "access tokens")
 
     @property
     def snapshots(self) -> bytes:

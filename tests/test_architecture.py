@@ -60,6 +60,8 @@ PURE = (
     "gateway.model.shingles",
     "gateway.model.task",
     "gateway.model.wire",
+    "gateway.authority.active",
+    "gateway.authority.minting",
     "gateway.authority.model",
     "gateway.approvals.digest",
     "gateway.approvals.events",

@@ -48,3 +48,16 @@ def test_what_is_no_private_p256_key_is_refused_and_not_replaced(tmp_path: Path,
         signing_keys.load(path, "the test's key", remedy="mend it")
     assert caught.value.remedy == "mend it"
     assert path.read_bytes() == pem
+
+
+def test_a_derived_key_is_the_same_each_time_and_another_for_each_purpose_and_key():
+    key, other = ECKey.generate_key("P-256"), ECKey.generate_key("P-256")
+    derived = signing_keys.derive(key, "access tokens")
+
+    assert derived.is_private
+    assert derived.thumbprint() == signing_keys.derive(key, "access tokens").thumbprint()
+    thumbprints = {
+        each.thumbprint()
+        for each in (key, derived, signing_keys.derive(key, "other"), signing_keys.derive(other, "access tokens"))
+    }
+    assert len(thumbprints) == 4

@@ -1,0 +1,73 @@
+"""The broker of the kind `gateway`. The gateway signs these credentials, and ends them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.authority.active import TokenRegister
+    from gateway.authority.minting import Mint
+
+
+class MintedBroker:
+    """Tokens that are bound to a task. Tokens of one call have no lease: their journal entry is that of the call.
+
+    `new_jti` returns a random name. `clock` returns seconds since the epoch.
+    """
+
+    kind: Literal["gateway"] = "gateway"
+    revocable: Literal["at_once"] = "at_once"
+    min_ttl = 1.0
+
+    def __init__(
+        self,
+        mint: Mint,
+        register: TokenRegister,
+        *,
+        new_jti: Callable[[], str],
+        clock: Callable[[], float],
+        name: str = "gateway",
+    ) -> None:
+        self.name = name
+        self._mint = mint
+        self._register = register
+        self._new_jti = new_jti
+        self._clock = clock
+
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:  # noqa: ARG002 - the interface of brokers
+        """Return the `jti` of the token to come."""
+        return {"jti": self._new_jti()}
+
+    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+        """Sign a token, and make it active."""
+        now = self._clock()
+        token = self._mint.mint_task(request, jti=prepared["jti"], now=now)
+        if isinstance(token, BrokerRefusal):
+            return token
+        if not self._register.add(token, now):
+            return _NO_ROOM
+        return Issued(token.credential, token.expires, request.scope.names, prepared)
+
+    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002 - the interface of brokers
+        """Make the token inactive, and prove it by the question that an upstream asks. After a restart no token is active."""
+        jti = lease.handle.get("jti", "")
+        self._register.end(jti)
+        now = self._clock()
+        if self._register.find(jti, now) is not None:
+            return NotEnded("the register still has the token")
+        return Proof("own", now, "introspection answers: inactive")
+
+    async def aclose(self) -> None:
+        """Close nothing: the broker has no connection."""
+
+
+_NO_ROOM = BrokerRefusal(
+    "credential/room",
+    "The gateway has no room for another active token.",
+    "Try again when other tasks have ended.",
+    may_retry=True,
+)
