@@ -17,14 +17,14 @@ from typing import Final, TypeVar
 from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Message, UpstreamRequest, UpstreamTransport
+from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import passed_on, values_of
 from gateway.protocol.replies import Reply
 from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
-from gateway.steps.approving import Passed, Prepare, decide_with_people
+from gateway.steps.approving import Passed, Prepare, decide_with_people, open_hold, take_back_held_call
 from gateway.steps.case import Case, gather
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
@@ -138,9 +138,10 @@ async def serve(
     refused = refused or await subscriptions.refusal(gateway, visit, request)
     if refused is not None:
         return refused
+    take_back_held_call(gateway, upstream, request)
     if message is not None and message.disposition is Disposition.DECIDE:
         prepare = partial(_prepare, gateway, request, message, exposed)
-        work = decide_and_forward(gateway, visit, transport, prepare, resumed)
+        work = decide_and_forward(gateway, visit, request, prepare, resumed)
     else:
         work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway.conversations, upstream, request, work)
@@ -170,11 +171,13 @@ def _prepare(
 
 
 async def decide_and_forward(
-    gateway: Gateway, visit: Visit, transport: UpstreamTransport, prepare: Prepare, resumed: Resumed | None
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, prepare: Prepare, resumed: Resumed | None
 ) -> Relay | Reply | Refusal:
     """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
-    await gateway.catalogue.ensure(visit.exchange.upstream)
-    outcome = await decide_with_people(gateway, visit, prepare, resumed)
+    upstream = visit.exchange.upstream
+    await gateway.catalogue.ensure(upstream)
+    with open_hold(gateway, upstream, request) as hold:
+        outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
     if not isinstance(outcome, Passed):
         return outcome
-    return await forward(gateway, outcome.visit, transport, outcome.case, outcome.decision)
+    return await forward(gateway, outcome.visit, gateway.upstreams[upstream], outcome.case, outcome.decision)

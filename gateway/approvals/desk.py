@@ -118,12 +118,15 @@ class Desk:
         self._tell(approval)
         return approval
 
-    async def wait(self, identifier: str, seconds: float) -> Approval | None:
-        """Wait until an approval is pending no more, at most so many seconds. Returns `None` for a forgotten approval."""
+    async def wait(self, identifier: str, seconds: float, woken: asyncio.Future[None] | None = None) -> Approval | None:
+        """Wait until an approval is pending no more, at most so many seconds, or until `woken` has a result.
+
+        Returns `None` for a forgotten approval.
+        """
         approval = self._index.get(identifier)
         if approval is None or approval.state != "pending":
             return approval
-        changed = asyncio.get_running_loop().create_future()
+        changed = asyncio.get_running_loop().create_future() if woken is None else woken
         waiting = self._waiting.setdefault(identifier, [])
         waiting.append(changed)
         try:

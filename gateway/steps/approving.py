@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct, structs
 
 from gateway.approvals.model import Approval
 from gateway.model.decision import Decision, Refusal
+from gateway.model.wire import Era
 from gateway.protocol.classify import state_of
 from gateway.steps.asking import ask_people, digest_case
 from gateway.steps.case import Case
 from gateway.steps.deciding import decide, denied
+from gateway.steps.people import Hold
 from gateway.steps.releasing import Release
 from gateway.steps.visit import Gateway, Visit
 from gateway.steps.waiting import is_shown_address, refuse_waiting, refuse_with_address, tell_to_wait
 
 if TYPE_CHECKING:
+    from gateway.model.wire import RequestId, UpstreamRequest
     from gateway.protocol.replies import Reply
     from gateway.steps.people import People
     from gateway.steps.tickets import Resumed
@@ -36,12 +41,12 @@ class Passed(Struct, frozen=True):
 
 
 async def decide_with_people(
-    gateway: Gateway, visit: Visit, prepare: Prepare, resumed: Resumed | None = None
+    gateway: Gateway, visit: Visit, prepare: Prepare, resumed: Resumed | None = None, hold: Hold | None = None
 ) -> Passed | Refusal | Reply:
     """Return an allowed call, its refusal, or the answer that asks its client to come again.
 
     `prepare` reads the call anew for each decision: while the request was held, its task or its tool may have changed. `resumed` is the
-    ticket of an earlier request for the same call.
+    ticket of an earlier request for the same call. `hold` tells whether the client has taken the request back.
     """
     people = gateway.people
     until = gateway.monotonic() + (0.0 if people is None else people.desk.times.hold)
@@ -57,32 +62,69 @@ async def decide_with_people(
                 return outcome
             approval = outcome
         assert people is not None  # noqa: S101 - without people there is no approval
-        answer = await _hold(people, visit, case, approval, seconds=until - gateway.monotonic(), resumed=resumed)
+        waiting = _Waiting(case, approval, resumed, is_shown_address(case, approval, resumed, visit.id))
+        answer = await _hold(people, waiting, until - gateway.monotonic(), hold or Hold())
         if answer is not None:
             return answer
         visit = structs.replace(visit, id=gateway.new_id(), arrived=gateway.clock())
 
 
-async def _hold(
-    people: People, visit: Visit, case: Case, approval: Approval, *, seconds: float, resumed: Resumed | None
-) -> Refusal | Reply | None:
+class _Waiting(Struct, frozen=True):
+    """A call whose question may be open. `shows_address`: the answer gives the client the address of the question, and comes at once."""
+
+    case: Case
+    approval: Approval
+    resumed: Resumed | None
+    shows_address: bool
+
+
+async def _hold(people: People, waiting: _Waiting, seconds: float, hold: Hold) -> Refusal | Reply | None:
     """Hold a call until its question is answered. Returns the answer of the client, `None` if the call is decided again."""
-    ticket = None if resumed is None else resumed.ticket
+    approval, resumed = waiting.approval, waiting.resumed
     if resumed is not None and resumed.is_declined and approval.state == "pending":
         await people.desk.end(approval.id, "withdrawn", "declined")
         return refuse_waiting(people, structs.replace(approval, state="withdrawn"))
-    current = approval
-    is_shown = is_shown_address(case, approval, ticket, visit.id)
-    if approval.state == "pending" and seconds > 0 and not is_shown:
-        with people.holds.enter(case.request.principal.key) as may_wait:
-            current = await people.desk.wait(approval.id, seconds) if may_wait else approval
+    current: Approval | None = approval
+    if approval.state == "pending" and seconds > 0 and not waiting.shows_address and not hold.is_taken_back:
+        with people.holds.enter(waiting.case.request.principal.key) as may_wait:
+            woken = asyncio.get_running_loop().create_future()
+            hold.wake_with(woken)
+            current = await people.desk.wait(approval.id, seconds, woken) if may_wait else approval
+    if hold.is_taken_back:
+        return refuse_waiting(people, structs.replace(approval, state="pending"))
     if current is None or current.state not in {"pending", "denied", "expired"}:
         return None
     if current.state == "pending":
-        refuse = refuse_with_address if is_shown else refuse_waiting
-        return tell_to_wait(people, case, current, ticket) or refuse(people, current)
+        refuse = refuse_with_address if waiting.shows_address else refuse_waiting
+        return tell_to_wait(people, waiting.case, current, resumed) or refuse(people, current)
     people.desk.note_told(current)
     return refuse_waiting(people, current)
+
+
+@contextmanager
+def open_hold(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Generator[Hold | None]:
+    """Give the hold of a request of the handshake era, which its client can take back with a notification."""
+    message = request.message
+    if gateway.people is None or message is None or message.era is not Era.HANDSHAKE:
+        yield None
+        return
+    with gateway.people.holds.open(_name_request(upstream, request, message.id)) as hold:
+        yield hold
+
+
+def take_back_held_call(gateway: Gateway, upstream: str, request: UpstreamRequest) -> None:
+    """End the wait of the held call that a client of the handshake era cancels. An approval that comes later stays unused."""
+    message = request.message
+    if gateway.people is None or message is None or message.method != "notifications/cancelled":
+        return
+    named = message.params.get("requestId")
+    if isinstance(named, str | int):
+        gateway.people.holds.take_back(_name_request(upstream, request, named))
+
+
+def _name_request(upstream: str, request: UpstreamRequest, identifier: RequestId | None) -> str:
+    """Return the name of a request among all that are held. Ids are told apart by type: 1 is not "1"."""
+    return "\0".join((upstream, request.principal.key, request.session or "", repr(identifier)))
 
 
 def _find(gateway: Gateway, people: People, case: Case) -> Release | None:

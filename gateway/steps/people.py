@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,12 +24,33 @@ HELD_PER_CALLER: Final = 16
 HELD: Final = 256
 
 
+class Hold:
+    """A request that may have to wait for a person. Its client can take it back at any time."""
+
+    __slots__ = ("_woken", "is_taken_back")
+
+    def __init__(self) -> None:
+        self.is_taken_back = False
+        self._woken: asyncio.Future[None] | None = None
+
+    def wake_with(self, woken: asyncio.Future[None]) -> None:
+        """Give `woken` a result when the client takes the request back."""
+        self._woken = woken
+
+    def take_back(self) -> None:
+        """End the wait: the client wants no answer any more."""
+        self.is_taken_back = True
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
 class Holds:
     """Requests that wait for a person at the same time: bounded for each caller and in all."""
 
     def __init__(self, per_caller: int = HELD_PER_CALLER, in_all: int = HELD) -> None:
         self._of_caller = ConcurrencyLimit(per_caller)
         self._left = in_all
+        self._open: dict[str, list[Hold]] = {}
 
     @contextmanager
     def enter(self, caller: str) -> Generator[bool]:
@@ -42,6 +64,24 @@ class Holds:
         finally:
             self._left += 1
             self._of_caller.leave(caller)
+
+    @contextmanager
+    def open(self, request: str) -> Generator[Hold]:
+        """Give the hold of a request that can be taken back under this name meanwhile."""
+        hold = Hold()
+        held = self._open.setdefault(request, [])
+        held.append(hold)
+        try:
+            yield hold
+        finally:
+            held.remove(hold)
+            if not held:
+                del self._open[request]
+
+    def take_back(self, request: str) -> None:
+        """Take back the requests of this name."""
+        for hold in self._open.get(request, ()):
+            hold.take_back()
 
 
 @dataclass(frozen=True, slots=True)

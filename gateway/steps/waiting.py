@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.steps.case import Case
     from gateway.steps.people import People
+    from gateway.steps.tickets import Resumed
 
 _ROUNDS: Final = 9
 """Answers that ask a client to come again. SDKs raise an error at the eleventh request of a call."""
@@ -77,12 +78,12 @@ def may_be_told_to_wait(message: Message) -> bool:
     return message.era is Era.STATELESS and message.method in _RESUMABLE
 
 
-def tell_to_wait(people: People, case: Case, approval: Approval, ticket: Ticket | None) -> Reply | None:
+def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resumed | None) -> Reply | None:
     """Return the result `input_required`; `None` if the client cannot take another.
 
     A client that opens addresses gets the address of the question once: it would ask its user each time.
     """
-    message, number = case.message, 1 if ticket is None else ticket.round + 1
+    message, number = case.message, 1 if resumed is None else resumed.ticket.round + 1
     if not may_be_told_to_wait(message) or number > _ROUNDS:
         return None
     question = approval.question
@@ -97,19 +98,19 @@ def tell_to_wait(people: People, case: Case, approval: Approval, ticket: Ticket 
         dict(responses) if isinstance(responses, Mapping) else None,
     )
     result: dict[str, Any] = {"resultType": "input_required", "requestState": people.tickets.seal(own)}
-    if ticket is None and opens_urls(message):
+    if resumed is None and opens_urls(message):
         result["inputRequests"] = {RESPONSE_KEY: _elicitation(people, approval)}
     body = msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     return Reply(200, ((b"content-type", b"application/json"),), body)
 
 
-def is_shown_address(case: Case, approval: Approval, ticket: Ticket | None, request: str) -> bool:
+def is_shown_address(case: Case, approval: Approval, resumed: Resumed | None, request: str) -> bool:
     """Return whether this answer gives the client the address of the question, and so comes at once.
 
     `request` is the decision id of the request. A session gets the address with the answer to the call that made the question.
     """
     if may_be_told_to_wait(case.message):
-        return ticket is None and opens_urls(case.message)
+        return resumed is None and opens_urls(case.message)
     return approval.question.decision == request and may_be_elicited(case.request)
 
 

@@ -15,7 +15,7 @@ from gateway.model.decision import Decision, Reason
 from gateway.policy.verdict import refused
 from gateway.steps.people import HELD_PER_CALLER
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
-from tests.unit.harness import Bench, bench, call, deciding, message, modern
+from tests.unit.harness import Bench, bench, call, deciding, message, modern, result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -388,3 +388,67 @@ async def test_questions_and_approvals_outlive_a_restart_and_none_is_used_twice(
         assert (await there.ask(call("ask_first", path="granted"))).json["result"] == {"content": []}
         assert (await there.ask(call("ask_first", path="used"))).codes[-1] == "approval/pending"
     assert sent == 1
+
+
+# --- the client gives up -----------------------------------------------------------------------------
+
+
+def cancelled(identifier: Any) -> bytes:
+    notification = {"method": "notifications/cancelled", "params": {"requestId": identifier}}
+    return json.dumps({"jsonrpc": "2.0", **notification}).encode()
+
+
+@pytest.mark.parametrize("session", [None, "s-1"])
+async def test_a_held_call_that_its_client_cancels_never_goes_on(tmp_path: Path, session: str | None):
+    async with bench(tmp_path, more=HOLDING) as there:
+        there.upstream.script = lambda request: result(request, {"content": []}, session=session)
+        opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
+        headers = [field for field in (await there.ask(opening)).headers if field[0] == b"mcp-session-id"]
+        sent = len(there.upstream.sent)
+        waiting = asyncio.create_task(there.ask(call("ask_first", path="a"), *headers))
+        while not desk(there).list_open():
+            await asyncio.sleep(0)
+        await there.ask(cancelled("7"), *headers)
+        await there.ask(cancelled(8), *headers)
+        assert not waiting.done()
+        await there.ask(cancelled(7), *headers)
+        await approve(there)
+
+        assert (await waiting).codes == ["approval/grant", "approval/pending"]
+        methods = [request.message and request.message.method for request in there.upstream.sent[sent:]]
+        assert "tools/call" not in methods
+        assert (await there.ask(call("ask_first", path="a"), *headers)).json["result"] == {"content": []}
+
+
+async def test_a_cancellation_and_a_yes_at_the_same_moment_let_nothing_pass(tmp_path: Path):
+    async with bench(tmp_path, more=HOLDING) as there:
+        waiting = asyncio.create_task(there.ask(call("ask_first", path="a")))
+        while not desk(there).list_open():
+            await asyncio.sleep(0)
+        approving = asyncio.create_task(approve(there))
+        await there.ask(cancelled(7))
+        await approving
+
+        answer = await waiting
+        assert len(there.upstream.sent) - 1 == (
+            "content" in answer.json["result"] and not answer.json["result"].get("isError")
+        )
+
+
+async def test_another_session_cannot_cancel_a_held_call(tmp_path: Path):
+    async with bench(tmp_path, more=HOLDING) as there:
+        sessions: list[tuple[bytes, bytes]] = []
+        for number in (1, 2):
+            there.upstream.script = lambda request, number=number: result(
+                request, {"content": []}, session=f"s-{number}"
+            )
+            opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
+            sessions += [field for field in (await there.ask(opening)).headers if field[0] == b"mcp-session-id"]
+        waiting = asyncio.create_task(there.ask(call("ask_first", path="a"), sessions[0]))
+        while not desk(there).list_open():
+            await asyncio.sleep(0)
+        await there.ask(cancelled(7), sessions[1])
+        await there.ask(cancelled(7))
+        await approve(there)
+
+        assert (await waiting).json["result"] == {"content": []}
