@@ -178,6 +178,8 @@ async def decide_and_forward(
     await gateway.catalogue.ensure(upstream)
     with open_hold(gateway, upstream, request) as hold:
         outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
+    if isinstance(outcome, Reply):
+        visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": "approval/pending"}, failed=False)
     if not isinstance(outcome, Passed):
         return outcome
     return await forward(gateway, outcome.visit, gateway.upstreams[upstream], outcome.case, outcome.decision)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.approvals.model import Approval, Person, Vote
 from gateway.errors import JournalError
 from gateway.model.decision import Decision, Reason
 from gateway.policy.verdict import refused
 from gateway.steps.people import HELD_PER_CALLER
+from gateway.telemetry.spans import Spans
+from gateway.telemetry.tracing import Tracing
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
 from tests.unit.harness import Bench, bench, call, deciding, message, modern, result
 
@@ -233,6 +237,17 @@ async def test_a_client_that_opens_addresses_gets_the_address_once(there: Bench)
     (sent,) = there.upstream.sent
     assert b"oga1." not in (sent.body or b"")
     assert b"inputResponses" not in (sent.body or b"")
+
+
+async def test_the_answer_that_asks_a_client_to_come_again_ends_its_span(there: Bench):
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(Spans(exporter))
+    traced = replace(there, gateway=replace(there.gateway, tracing=tracing))
+    await traced.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}))
+    tracing.stop()
+
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes or {})["opagate.reason"] == "approval/pending"
 
 
 async def test_accepting_the_elicitation_approves_nothing_and_declining_withdraws(there: Bench):
