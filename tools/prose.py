@@ -93,7 +93,7 @@ def problems(text: Text) -> list[str]:
 
 def texts() -> Iterator[Text]:
     """Yield all texts of the package, the policy and the pages; generated pages come from these."""
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
+    for path in sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "opagate").rglob("*.py")]):
         yield from _of_module(str(path.relative_to(ROOT)), path.read_text("utf-8"))
     for path in sorted((ROOT / "rego").rglob("*.rego")):
         source = path.read_text("utf-8")
