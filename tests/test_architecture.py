@@ -63,6 +63,8 @@ PURE = (
     "gateway.authority.active",
     "gateway.authority.minting",
     "gateway.authority.model",
+    "gateway.approvals.channels.notice",
+    "gateway.approvals.channels.throttle",
     "gateway.approvals.digest",
     "gateway.approvals.events",
     "gateway.approvals.index",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import time
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,6 +14,9 @@ import structlog
 
 from gateway.app.content import held_credentials
 from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.channels.building import build_channels
+from gateway.approvals.channels.notifier import Notifier
+from gateway.approvals.channels.sender import Timing
 from gateway.approvals.model import Person
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
@@ -79,17 +84,31 @@ async def open_people(stack: AsyncExitStack, parts: DeskParts, desk: Desk | None
         return True
 
     keep_time(stack, desk)
+    page_url = f"{configuration.base_url}/approvals"
+    start_channels(stack, parts, desk, page_url)
     office = Office(desk, end_task)
     await DeskSocket(socket_path(configuration), office, _accounts(configuration)).start(stack)
     return People(
         desk,
         office,
         TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
-        f"{configuration.base_url}/approvals",
+        page_url,
         _describer(journal, spots),
         CompletionNotices(desk),
         approvers=await _approvers(stack, configuration, parts.clock),
     )
+
+
+def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url: str) -> None:
+    """Tell people of questions until the stack ends. Raises `ConfigurationError`."""
+    settings = parts.configuration.approvals
+    channels = () if settings is None else build_channels(settings, parts.clock)
+    if settings is None or not channels:
+        return
+    timing = Timing(time.monotonic, asyncio.sleep, random.random)
+    notifier = Notifier(desk, channels, page_url, timing, has_watchers=settings.has_watchers)
+    stack.push_async_callback(notifier.stop)
+    notifier.start()
 
 
 def _accounts(configuration: Configuration) -> Accounts:

@@ -73,6 +73,8 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     def drain() -> None:
         log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
         edge.drain()
+        if gateway.people is not None:
+            gateway.people.desk.end_waits()
 
     def ready() -> None:
         _settle_memory()

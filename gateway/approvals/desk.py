@@ -1,7 +1,8 @@
 """The open questions of this gateway: in memory for calls, in the journal for the record, on disk for a restart.
 
 The journal learns of each change before memory does. A lock for each question orders votes, time and ends: one wins. A call claims
-its granted approval before the policy decides again. So parallel equal calls cannot use one approval twice.
+its granted approval before the policy decides again. So parallel equal calls cannot use one approval twice. The disk
+gets one state after the other, and each time the newest. An older state would bring a used approval back at the next start.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgspec import structs
+
 from gateway.approvals import events, state
 from gateway.approvals.digest import digest_subject
-from gateway.approvals.index import QuestionIndex
+from gateway.approvals.index import UNHEARD, QuestionIndex
 from gateway.approvals.model import OPEN, Approval, Question, Vote
 from gateway.background import in_thread, to_the_end
 from gateway.model.decision import Reason
@@ -73,6 +76,9 @@ class Desk:
         self._saving = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._asking = asyncio.Lock()
+        self._disk = asyncio.Lock()
+        self._unreached: set[str] = set()
+        self._draining = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._watchers: set[Callable[[Approval], None]] = set()
 
@@ -121,10 +127,10 @@ class Desk:
     async def wait(self, identifier: str, seconds: float, woken: asyncio.Future[None] | None = None) -> Approval | None:
         """Wait until an approval is pending no more, at most so many seconds, or until `woken` has a result.
 
-        Returns `None` for a forgotten approval.
+        The wait also ends when the gateway stops, and when no channel reaches people. Returns `None` for a forgotten approval.
         """
         approval = self._index.get(identifier)
-        if approval is None or approval.state != "pending":
+        if approval is None or approval.state != "pending" or self._draining or identifier in self._unreached:
             return approval
         changed = asyncio.get_running_loop().create_future() if woken is None else woken
         waiting = self._waiting.setdefault(identifier, [])
@@ -172,7 +178,7 @@ class Desk:
         with self._unsaved():
             self._claimed.discard(identifier)
             self._tell(used)
-            await in_thread(partial(self._store.save, (used,)))
+            await self._save(identifier)
 
     async def end(self, identifier: str, how: state.End, cause: str = "") -> None:
         """End an approval that its call did not use. Raises `JournalError`: then another call may have it."""
@@ -187,11 +193,59 @@ class Desk:
                 self._claimed.discard(identifier)
 
     def note_told(self, approval: Approval) -> None:
-        """Note that the caller knows the answer. After an expired question its next call asks anew; a no stays a no."""
-        if approval.state == "expired":
+        """Note that the caller knows the answer. After an unanswered question its next call asks anew; a no stays a no."""
+        if approval.state in UNHEARD:
             self._index.let_ask_anew(approval)
 
+    def is_unreached(self, identifier: str) -> bool:
+        """Return whether all channels have failed so far to tell people about an open question."""
+        return identifier in self._unreached
+
+    def end_waits(self) -> None:
+        """End all waits of calls, now and from now on: the gateway stops. The questions stay open."""
+        self._draining = True
+        for identifier in tuple(self._waiting):
+            self._wake(identifier)
+
+    # --- for channels ----------------------------------------------------------------------------------
+
+    def mark_unreached(self, identifier: str) -> None:
+        """Have waiting calls told that all channels have failed so far."""
+        approval = self._index.get(identifier)
+        if approval is not None and approval.state == "pending":
+            self._unreached.add(identifier)
+            self._wake(identifier)
+
+    async def note_sent(self, identifier: str, delivery: events.Delivery) -> None:
+        """Note that a channel delivered news of a question. Raises `JournalError` and `ApprovalStoreError`."""
+        self._unreached.discard(identifier)
+        await to_the_end(self._note_sent(identifier, delivery))
+
+    async def _note_sent(self, identifier: str, delivery: events.Delivery) -> None:
+        approval = self._index.get(identifier)
+        if approval is None:
+            return
+        with self._unsaved():
+            await self._append(events.KIND, events.delivery_entry(approval, self.now(), delivery))
+            # The state may have changed meanwhile, by a vote or by a call that used the approval.
+            if (current := self._index.get(identifier)) is not None:
+                self._index.put(state.note_told(current, delivery.channel, delivery.notice))
+                await self._save(identifier)
+
+    async def note_unsent(self, identifier: str, delivery: events.Delivery, problem: str) -> None:
+        """Note that a channel gave news of a question up. Raises `JournalError`."""
+        if (approval := self._index.get(identifier)) is not None:
+            entry = events.delivery_entry(approval, self.now(), delivery, problem=problem)
+            await to_the_end(self._note(entry))
+
+    async def _note(self, entry: JsonObject) -> None:
+        await self._append(events.KIND, entry)
+
     # --- for people ------------------------------------------------------------------------------------
+
+    def list_remembered(self) -> list[Approval]:
+        """Return all questions that the desk remembers, ended questions included."""
+        return list(self._index)
 
     def list_open(self) -> list[Approval]:
         """Return the open questions and approvals, the oldest first."""
@@ -298,9 +352,18 @@ class Desk:
         """Record a changed approval, and then let calls see it."""
         with self._unsaved():
             await self._append(events.KIND, events.changed_entry(approval, self.now(), vote=vote, cause=cause))
+            # A channel may have delivered its message meanwhile.
+            current = self._index.get(approval.id) or approval
+            approval = structs.replace(approval, told=current.told, told_end=current.told_end)
             self._index.put(approval)
             self._tell(approval)
-            await in_thread(partial(self._store.save, (approval,)))
+            await self._save(approval.id)
+
+    async def _save(self, identifier: str) -> None:
+        """Write the newest state of an approval to the disk."""
+        async with self._disk:
+            if (newest := self._index.get(identifier)) is not None:
+                await in_thread(partial(self._store.save, (newest,)))
 
     @contextmanager
     def _unsaved(self) -> Generator[None]:
@@ -322,11 +385,15 @@ class Desk:
 
     def _tell(self, approval: Approval) -> None:
         if approval.state != "pending":
-            for waiting in self._waiting.pop(approval.id, []):
-                if not waiting.done():
-                    waiting.set_result(None)
+            self._unreached.discard(approval.id)
+            self._wake(approval.id)
         for tell in tuple(self._watchers):
             tell(approval)
+
+    def _wake(self, identifier: str) -> None:
+        for waiting in self._waiting.pop(identifier, []):
+            if not waiting.done():
+                waiting.set_result(None)
 
 
 _FOLDS: Final = {events.KIND: events.fold_entry, "call": events.fold_call, "task": events.fold_task}

@@ -7,19 +7,21 @@
 | `granted`, `denied` | a person answered, and that decided the question |
 | `expired`, `lapsed` | the time for an answer, or for the approved call, was over |
 | `withdrawn`, `void`, `superseded` | the task ended, or the policy decided otherwise at the release |
+| `unreachable` | no channel could tell people about the question |
+| `sent`, `unsent` | a channel delivered news of the question, or gave it up; no change of its state |
 
 The use of an approval is no event: the `call` entry that allows, or the `task` entry that opens, has the field `approval`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 from msgspec import structs
 
-from gateway.approvals.model import Approval, State, Vote
-from gateway.approvals.state import use
+from gateway.approvals.model import Approval, Notice, State, Vote
+from gateway.approvals.state import note_told, use
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
@@ -64,14 +66,39 @@ def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, c
     return fields
 
 
+class Delivery(NamedTuple):
+    """News of a question on one channel. `message` is the id of the message, which may tell of several questions."""
+
+    channel: str
+    notice: Notice
+    message: str
+
+
+def delivery_entry(approval: Approval, now: float, delivery: Delivery, *, problem: str = "") -> JsonObject:
+    """Return the fields of the entry for a delivered message, or for one that the channel gave up because of `problem`."""
+    fields: dict[str, Any] = {
+        "id": approval.id,
+        "event": "unsent" if problem else "sent",
+        "at": now,
+        "task": approval.question.task,
+        "unsent" if problem else "sent": [delivery.channel],
+        "notice": delivery.notice,
+        "message": delivery.message,
+    }
+    return {**fields, "problem": problem} if problem else fields
+
+
 def fold_entry(approval: Approval, fields: JsonObject) -> Approval:
     """Return the approval after an entry of its own. An entry that the approval has already changes nothing.
 
     Raises `ValueError` and `KeyError` for a damaged entry.
     """
     event = cast("str", fields["event"])
-    if event == "asked":
+    if event in {"asked", "unsent"}:
         return approval
+    if event == "sent":
+        (channel,) = cast("list[str]", fields["sent"])
+        return note_told(approval, channel, cast("Notice", fields["notice"]))
     votes, at = approval.votes, cast("float", fields["at"])
     if "vote" in fields:
         vote = msgspec.convert(fields["vote"], Vote)

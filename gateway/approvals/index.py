@@ -21,7 +21,9 @@ REMEMBERED_PER_CALLER: Final = 1_000
 REMEMBERED: Final = 20_000
 """Questions in all, answered ones included: some 3 KB each."""
 
-_ANSWERING: Final = frozenset({"pending", "granted", "denied", "expired"})
+_ANSWERING: Final = frozenset({"pending", "granted", "denied", "expired", "unreachable"})
+UNHEARD: Final = frozenset({"expired", "unreachable"})
+"""States without an answer of a person. The caller is told once, and its next call asks anew."""
 
 
 class QuestionIndex:
@@ -86,12 +88,12 @@ class QuestionIndex:
             del self._of_subject[caller, approval.question.subject]
 
     def answering(self, call: str, now: float) -> Approval | None:
-        """Return the approval that answers an equal call at `now`: open, refused, or expired without the caller's knowledge."""
+        """Return the approval that answers an equal call at `now`: open, refused, or ended without the caller's knowledge."""
         found = self._by_call.get(call)
         if found is None:
             return None
         approval = state.end_of_time(self._all[found], now)
-        if approval.state == "expired":
+        if approval.state in UNHEARD:
             return approval
         return approval if approval.state in _ANSWERING and now < approval.until else None
 

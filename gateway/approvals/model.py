@@ -12,13 +12,15 @@ Scope: TypeAlias = Literal["once", "destination", "limit"]
 Excluded: TypeAlias = Literal["requester", "user", "delegates"]
 Assurance: TypeAlias = Literal["chat", "peer", "login", "mfa", "passkey"]
 State: TypeAlias = Literal[
-    "pending", "granted", "used", "denied", "expired", "lapsed", "withdrawn", "void", "superseded"
+    "pending", "granted", "used", "denied", "expired", "lapsed", "withdrawn", "void", "superseded", "unreachable"
 ]
 
 ASSURANCES: Final[tuple[Assurance, ...]] = ("chat", "peer", "login", "mfa", "passkey")
 """From the weakest proof of a person to the strongest."""
 SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit")
 OPEN: Final[frozenset[State]] = frozenset({"pending", "granted"})
+Notice: TypeAlias = Literal["asked", "closed"]
+"""News of a question that people are told: its beginning, or its end."""
 
 
 class Person(Struct, frozen=True):
@@ -86,6 +88,8 @@ class Question(Struct, frozen=True):
     expires: float
     policy: tuple[str, str] = ("unknown", "")
     values: tuple[int, ...] = ()
+    sort: str = "tool"
+    """Type of the target. The caller chooses the name of a resource, and the operator or an upstream that of a tool."""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -103,7 +107,10 @@ class Vote(Struct, frozen=True):
 
 
 class Approval(Struct, frozen=True):
-    """A question with its votes. `until` is the end of its present state. `calls` are the decision ids that used it."""
+    """A question with its votes. `until` is the end of its present state. `calls` are the decision ids that used it.
+
+    `told` and `told_end` name the channels that delivered the question, and its end.
+    """
 
     question: Question
     state: State = "pending"
@@ -111,6 +118,8 @@ class Approval(Struct, frozen=True):
     granted: float | None = None
     until: float = 0.0
     calls: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    told_end: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -3,7 +3,8 @@
 pending ── yes of enough people ──▶ granted ── its call, decided again: allow ──▶ used
    │ one no ─▶ denied                  │ policy: deny ─▶ void · policy: further reasons ─▶ superseded
    │ time over ─▶ expired              │ time over ─▶ lapsed
-   └ task ended ─▶ withdrawn           └ task ended ─▶ withdrawn
+   ├ task ended ─▶ withdrawn           └ task ended ─▶ withdrawn
+   └ no channel delivers ─▶ unreachable
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import structs
 
-from gateway.approvals.model import OPEN, Approval, Question, State, Vote
+from gateway.approvals.model import OPEN, Approval, Notice, Question, State, Vote
 from gateway.approvals.rules import object_to_vote
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
 
-End = Literal["withdrawn", "void", "superseded"]
+End = Literal["withdrawn", "void", "superseded", "unreachable"]
 
 
 def ask(question: Question) -> Approval:
@@ -68,6 +69,22 @@ def use(approval: Approval, decision: str) -> Approval:
     return structs.replace(approval, state="used", calls=(*approval.calls, decision))
 
 
+def note_told(approval: Approval, channel: str, notice: Notice) -> Approval:
+    """Return the approval with a channel that delivered news of it."""
+    if notice == "asked":
+        return structs.replace(approval, told=_with(approval.told, channel))
+    return structs.replace(approval, told_end=_with(approval.told_end, channel))
+
+
+def _with(channels: tuple[str, ...], channel: str) -> tuple[str, ...]:
+    return channels if channel in channels else (*channels, channel)
+
+
+UNREACHABLE: Final = Reason(
+    "approval/unreachable",
+    "The gateway could not tell any approver about this call. No person refused it.",
+    "Repeat the same call later. If that does not help, ask the operator to run `opagate approvals test`.",
+)
 _BY_STATE: Final[dict[State, Reason]] = {
     "pending": Reason(
         "approval/pending",
@@ -85,6 +102,7 @@ _BY_STATE: Final[dict[State, Reason]] = {
         "The question about this call was withdrawn, since its task or its tool's definition ended or changed.",
         "Start over in a new task.",
     ),
+    "unreachable": UNREACHABLE,
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
 
@@ -164,6 +165,29 @@ def stats(
         emit(report)
     else:
         _print_report(report)
+
+
+@app.command("test", epilog="Example: opagate approvals test --channel slack")
+def send_test(
+    channel: Annotated[
+        str | None, typer.Option("--channel", metavar="NAME", help="One channel in the place of all.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a test message through each channel of the configuration. A failure makes the exit status 1."""
+    from gateway.cli.channel_test import try_channels
+
+    found = run(try_channels(configuration(config), channel))
+    if as_json:
+        emit(found)
+    elif not found:
+        note("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
+    for one in () if as_json else found:
+        told = "delivered" if one["delivered"] else f"NOT delivered: {one['problem']}"
+        _say(f"{one['channel']} ({one['place']}): {told}", "" if one["delivered"] else "red")
+    if not all(one["delivered"] for one in found):
+        raise typer.Exit(1)
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 
 from gateway import config, keys
-from gateway.cli import catalogue, grant_checks
+from gateway.cli import approval_checks, catalogue, grant_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
@@ -74,7 +74,7 @@ async def run(path: Path) -> list[Finding]:
     found += [*_listen(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    found += [*_inspection(settings), *_directory(settings), *_lock(settings)]
+    found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
         found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
@@ -246,6 +246,14 @@ def _directory(settings: Configuration) -> Iterator[Finding]:
         yield _failed("directory", error)
         return
     yield Finding("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
+
+
+def _approvals(settings: Configuration) -> Iterator[Finding]:
+    try:
+        for told in approval_checks.look(settings):
+            yield Finding("warn" if told.is_warning else "ok", "approvals", told.found, told.remedy)
+    except GatewayError as error:
+        yield _failed("approvals", error)
 
 
 def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
 from gateway.config.identities import JwtIdentity
 from gateway.config.values import Duration, FilePath, Settings, Text
 
@@ -52,6 +53,21 @@ class ApprovalSettings(Settings):
     people: ApproverIdentity | None = Field(
         default=None, description="Who answers at `/api/approvals`, by a token of an OIDC provider."
     )
+    channels: tuple[ChannelSettings, ...] = Field(
+        default=(),
+        description="How people hear of a question. Without any, they look by themselves. Without `cli` among them, a question"
+        " that no channel delivers ends as `approval/unreachable`.",
+    )
+
+    @property
+    def sending(self) -> tuple[SendingChannel, ...]:
+        """Return the channels that send messages."""
+        return tuple(channel for channel in self.channels if not isinstance(channel, CliChannel))
+
+    @property
+    def has_watchers(self) -> bool:
+        """Return whether people look at the desk by themselves, also without a message."""
+        return not self.channels or any(isinstance(channel, CliChannel) for channel in self.channels)
 
     @field_validator("peers")
     @classmethod
@@ -59,4 +75,12 @@ class ApprovalSettings(Settings):
         uids = [peer.uid for peer in value]
         if twice := [uid for uid in uids if uids.count(uid) > 1]:
             raise ValueError(f"the account {twice[0]} is given twice; keep one of the two")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _one_name_each(cls, value: tuple[ChannelSettings, ...]) -> tuple[ChannelSettings, ...]:
+        names = [name_of(channel) for channel in value if not isinstance(channel, CliChannel)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two channels have the name {twice[0]!r}; give one of the two another name")
         return value

@@ -92,9 +92,9 @@ async def _hold(people: People, waiting: _Waiting, seconds: float, hold: Hold) -
             current = await people.desk.wait(approval.id, seconds, woken) if may_wait else approval
     if hold.is_taken_back:
         return refuse_waiting(people, structs.replace(approval, state="pending"))
-    if current is None or current.state not in {"pending", "denied", "expired"}:
+    if current is None or current.state not in {"pending", "denied", "expired", "unreachable"}:
         return None
-    if current.state == "pending":
+    if current.state == "pending" and not people.desk.is_unreached(current.id):
         refuse = refuse_with_address if waiting.shows_address else refuse_waiting
         return tell_to_wait(people, waiting.case, current, resumed) or refuse(people, current)
     people.desk.note_told(current)

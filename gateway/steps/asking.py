@@ -87,6 +87,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
         expires=now + rule.seconds,
         policy=(decision.policy.name, decision.policy.revision),
         values=tuple(sorted(values)),
+        sort=case.call.target.type,
     )
 
 

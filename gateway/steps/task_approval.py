@@ -10,7 +10,7 @@ from msgspec import structs
 from gateway.approvals.digest import code_of, digest_question
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
-from gateway.approvals.state import reason_of
+from gateway.approvals.state import UNREACHABLE, reason_of
 from gateway.journal.redaction import redacted
 from gateway.model.decision import Reason
 from gateway.model.task import TaskApprover
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.steps.visit import Gateway
 
 _TARGET: Final = "tasks"
-_STATUS: Final = {"denied": 403, "expired": 410, "withdrawn": 410}
+_STATUS: Final = {"denied": 403, "expired": 410, "withdrawn": 410, "unreachable": 503}
 
 
 async def approve_task(
@@ -69,6 +69,8 @@ async def _claim_or_tell(people: People, principal: Principal, approval: Approva
     people.desk.note_told(approval)
     if approval.state in _STATUS:
         return refuse_task(reason_of(approval), _STATUS[approval.state])
+    if people.desk.is_unreached(approval.id):
+        return refuse_task(UNREACHABLE, _STATUS["unreachable"])
     return _tell_to_wait(people, approval)
 
 

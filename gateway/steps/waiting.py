@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.approvals.digest import code_of
 from gateway.approvals.seal import Ticket
-from gateway.approvals.state import reason_of
+from gateway.approvals.state import UNREACHABLE, reason_of
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Era
 from gateway.protocol.classify import opens_urls, state_of
@@ -43,8 +43,8 @@ def refuse_waiting(people: People, approval: Approval) -> Refusal:
     reasons = tuple(
         Reason(item.code, item.message, item.remedy, facts=item.facts, limits=item.limits) for item in question.reasons
     )
-    own = reason_of(approval)
-    if approval.state == "pending":
+    own = UNREACHABLE if people.desk.is_unreached(approval.id) else reason_of(approval)
+    if own.code == "approval/pending":
         told = f"{own.message} Its code is {code_of(question)}, and its page is {_page(people, approval)}."
         own = Reason(own.code, told, own.remedy)
     policy = PolicyRevision(*question.policy)

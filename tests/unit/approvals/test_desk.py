@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.events import Delivery
 from gateway.approvals.index import PER_TASK
 from gateway.approvals.model import Approval, Requester
 from gateway.errors import ApprovalStoreError, JournalError
@@ -151,6 +153,57 @@ async def test_a_no_counts_although_the_person_leaves_meanwhile(tmp_path: Path, 
     assert isinstance(voted, Reason)
     assert voted.code == "vote/closed"
     assert recorder.events == ["asked", "denied"]
+
+
+async def test_a_slow_disk_keeps_the_newest_state(tmp_path: Path, recorder: Recorder, clock: Clock):
+    class SlowStore(ApprovalStore):
+        """The write of a yes takes until another write could have begun."""
+
+        def save(self, changed: Any, gone: Any = ()) -> None:
+            changed = tuple(changed)
+            if [one.state for one in changed] == ["granted"]:
+                begun.set()
+                proceed.wait(0.3)
+            super().save(changed, gone)
+
+    begun, proceed = threading.Event(), threading.Event()
+    desk = Desk(Times(900.0, 300.0, 0.05), SlowStore(tmp_path, KEY), append=recorder.append, clock=clock)
+    asked = await ask(desk)
+    granting = asyncio.create_task(desk.vote("q1", yes(), asked.question.shown))
+    await asyncio.to_thread(begun.wait)
+    assert desk.claim("q1")
+    await asyncio.gather(desk.use("q1", "d2"), desk.note_sent("q1", Delivery("hook", "asked", "msg_1")), granting)
+
+    (stored,) = ApprovalStore(tmp_path, KEY).load().approvals
+    assert (stored.state, stored.told) == ("used", ("hook",))
+
+
+async def test_a_delivery_beside_a_use_brings_nothing_back(desk: Desk, recorder: Recorder):
+    asked = await ask(desk)
+    await grant(desk)
+    desk.claim(asked.id)
+    await asyncio.gather(
+        *(desk.note_sent("q1", Delivery(f"hook-{number}", "asked", "msg_1")) for number in range(20)),
+        desk.use("q1", "d2"),
+        *(desk.note_sent("q1", Delivery(f"late-{number}", "asked", "msg_1")) for number in range(20)),
+    )
+
+    found = desk.get("q1")
+    assert found is not None
+    assert (found.state, found.calls, len(found.told)) == ("used", ("d2",), 40)
+    assert desk.claim("q1") is False
+
+
+async def test_all_waits_end_when_the_gateway_stops(desk: Desk):
+    for number in range(3):
+        await ask(desk, f"q{number}")
+    waits = [asyncio.create_task(desk.wait(f"q{number}", 900.0)) for number in range(3)]
+    await asyncio.sleep(0)
+    desk.end_waits()
+
+    assert [one and one.state for one in await asyncio.gather(*waits)] == ["pending"] * 3
+    assert (await desk.wait("q1", 900.0)) is not None
+    assert (await grant(desk, "q1")).state == "granted"
 
 
 async def test_a_clock_that_is_set_back_revives_nothing(desk: Desk, clock: Clock):

@@ -1,0 +1,37 @@
+"""Channels from the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.approvals.channels.mail import Mail, Server
+from gateway.approvals.channels.slack import Slack
+from gateway.approvals.channels.webhook import Webhook
+from gateway.config.channels import EmailChannel, SlackChannel, name_of, signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.approvals.channels.channel import Channel
+    from gateway.config.approvals import ApprovalSettings
+    from gateway.config.channels import SendingChannel
+
+
+def build_channels(settings: ApprovalSettings, clock: Callable[[], float]) -> tuple[Channel, ...]:
+    """Return the channels that send messages. Nothing is connected. Raises `ConfigurationError`.
+
+    `clock` gives seconds since the epoch.
+    """
+    return tuple(_build(channel, clock) for channel in settings.sending)
+
+
+def _build(settings: SendingChannel, clock: Callable[[], float]) -> Channel:
+    name, tells_end = name_of(settings), settings.tell_end
+    if isinstance(settings, SlackChannel):
+        return Slack(name, settings.url.get_secret_value(), tells_end=tells_end)
+    if isinstance(settings, EmailChannel):
+        password = None if settings.password is None else settings.password.get_secret_value()
+        server = Server(settings.host, settings.port, settings.tls, settings.user, password, settings.ca)
+        return Mail(name, server, settings.sender, settings.to, clock=clock, tells_end=tells_end)
+    key = signing_key(settings.secret)
+    return Webhook(name, settings.url, key, clock=clock, ca=settings.ca, tells_end=tells_end)

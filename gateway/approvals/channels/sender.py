@@ -1,0 +1,126 @@
+"""The queue of one channel: news of each caller in turn, with retries.
+
+A channel that hangs holds up neither a call nor another channel, since each has its own places and its own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from gateway.approvals.channels.channel import UndeliveredError
+from gateway.approvals.channels.notice import compose
+from gateway.approvals.channels.throttle import Throttle
+
+if TYPE_CHECKING:
+    from gateway.approvals.channels.channel import Channel
+    from gateway.approvals.channels.notice import Item, Message
+
+log = structlog.get_logger("gateway.approvals")
+
+ATTEMPTS: Final = 9
+"""To deliver one message, over some four minutes."""
+ATTEMPT_SECONDS: Final = 10.0
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+_PLACES: Final = 4
+"""Messages of one channel that are sent at once."""
+
+
+class Report(Protocol):
+    """Hears how deliveries go on: `notifier.Notifier`."""
+
+    def is_current(self, item: Item) -> bool: ...
+    async def note_delivered(self, channel: Channel, message: Message) -> None: ...
+    async def note_failed(self, channel: Channel, message: Message, problem: str, *, is_final: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time and chance of the retries. `clock` and `sleep` count seconds, `chance` returns a number from 0 to 1."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    chance: Callable[[], float]
+    attempt: float = ATTEMPT_SECONDS
+
+
+class Sender:
+    """Sends the news of one channel."""
+
+    def __init__(self, channel: Channel, report: Report, timing: Timing) -> None:
+        self.channel = channel
+        self._report = report
+        self._timing = timing
+        self._throttle = Throttle()
+        self._waiting: dict[str, dict[tuple[str, str], Item]] = {}
+        self._places = asyncio.Semaphore(_PLACES)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, caller: str, item: Item) -> None:
+        """Send news of a caller's question soon. News under the same name `caller` that come meanwhile go with it."""
+        waiting = self._waiting.get(caller)
+        if waiting is None:
+            self._waiting[caller] = waiting = {}
+            self._start(self._serve(caller))
+        waiting[item.id, item.notice] = item
+
+    async def stop(self) -> None:
+        """Stop sending. The next start sends the rest."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.channel.aclose()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"channel {self.channel.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, caller: str) -> None:
+        while (seconds := self._throttle.take(caller, self._timing.clock())) > 0:
+            await self._timing.sleep(seconds)
+        items = tuple(item for item in self._waiting.pop(caller).values() if self._report.is_current(item))
+        if items:
+            await self._deliver(compose(self.channel.name, items))
+
+    async def _deliver(self, message: Message) -> None:
+        for number in range(1, ATTEMPTS + 1):
+            failure = await self._attempt(message)
+            if failure is None:
+                await self._report.note_delivered(self.channel, message)
+                return
+            is_final = failure.is_final or number == ATTEMPTS
+            await self._report.note_failed(self.channel, message, failure.problem, is_final=is_final)
+            if is_final:
+                return
+            await self._timing.sleep(max(failure.after, pause_before(number, self._timing.chance())))
+            if not any(map(self._report.is_current, message.items)):
+                return
+
+    async def _attempt(self, message: Message) -> UndeliveredError | None:
+        """Return the failure of an attempt; `None` if the message was delivered. A long wait for a place counts as a failure."""
+        try:
+            async with asyncio.timeout(self._timing.attempt):
+                await self._places.acquire()
+        except TimeoutError:
+            return UndeliveredError(f"{self.channel.place} keeps {_PLACES} other messages waiting")
+        try:
+            await self.channel.send(message, self._timing.attempt)
+        except UndeliveredError as error:
+            return error
+        except Exception:
+            log.exception("defect", channel=self.channel.name)
+            return UndeliveredError("the gateway has a defect, and its log has the details")
+        finally:
+            self._places.release()
+        return None
+
+
+def pause_before(number: int, chance: float) -> float:
+    """Return the seconds after a failed attempt: twice as long each time, and between half and all of that by chance."""
+    return min(_FIRST_PAUSE * 2 ** (number - 1), _LONGEST_PAUSE) * (0.5 + chance / 2)

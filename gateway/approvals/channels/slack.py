@@ -1,0 +1,52 @@
+"""A Slack channel, by an incoming webhook. The message has a link; no click in Slack decides anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gateway.approvals.channels.notice import lines_of, title_of
+from gateway.approvals.channels.posting import Poster
+
+if TYPE_CHECKING:
+    from gateway.approvals.channels.notice import Message
+
+_LONGEST: Final = 2_800
+"""Characters of a text that Slack takes, less the title."""
+
+
+class Slack:
+    """Posts each message to one incoming webhook."""
+
+    def __init__(self, name: str, url: str, *, tells_end: bool = True) -> None:
+        self.name = name
+        self.tells_end = tells_end
+        self._poster = Poster(url, None)
+
+    @property
+    def place(self) -> str:
+        """The address without its path, which is a secret."""
+        return self._poster.place
+
+    async def send(self, message: Message, within: float) -> None:
+        """Send a message. Raises `UndeliveredError`."""
+        await self._poster.post(msgspec.json.encode(payload_of(message)), {}, within)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._poster.aclose()
+
+
+def payload_of(message: Message) -> dict[str, Any]:
+    """Return the message for Slack. `&`, `<` and `>` are escaped, so that no text is a link or a mention."""
+    urls = {item.url for item in message.items}
+    lines = (f"<{line}>" if line in urls else _escaped(line) for line in lines_of(message))
+    title, text = _escaped(title_of(message)), "\n".join(lines)[:_LONGEST]
+    # `verbatim`: Slack makes no links of its own, such as of a tool's name.
+    section = {"type": "section", "text": {"type": "mrkdwn", "text": f"*{title}*\n{text}", "verbatim": True}}
+    return {"text": title, "blocks": [section], "unfurl_links": False, "unfurl_media": False}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,56 @@
+"""Findings about approvals: who answers, and how people hear of a question. No message is sent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.approvals.channels.building import build_channels
+from gateway.cli.terminal import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.config import Configuration
+    from gateway.config.approvals import ApprovalSettings
+
+
+class Told(NamedTuple):
+    """A finding in words. `is_warning`: an operator should do what `remedy` says."""
+
+    found: str
+    remedy: str = ""
+    is_warning: bool = False
+
+
+def look(settings: Configuration) -> Iterator[Told]:
+    """Yield what is configured. Raises `GatewayError` for a channel that cannot be built."""
+    approvals = settings.approvals
+    if approvals is None:
+        return
+    is_development = any(identity.kind == "development" for identity in settings.identity)
+    yield _answering(approvals, is_development=is_development)
+    yield from _channels(approvals)
+
+
+def _answering(approvals: ApprovalSettings, *, is_development: bool) -> Told:
+    ways = [f"{counted(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
+    if approvals.people is not None:
+        ways.append(f"people of {approvals.people.issuer} over /api/approvals")
+    if is_development:
+        ways.append("the gateway's own account (development)")
+    if not ways:
+        return Told(
+            "nobody can answer a question", "list people under approvals.peers or approvals.people", is_warning=True
+        )
+    return Told(f"answers come from {', '.join(ways)}")
+
+
+def _channels(approvals: ApprovalSettings) -> Iterator[Told]:
+    for settings, channel in zip(approvals.sending, build_channels(approvals, time.time), strict=True):
+        end = ", and the end of a question too" if channel.tells_end else ""
+        yield Told(f"channel {channel.name} ({settings.kind}) sends to {channel.place}{end}")
+    if not approvals.sending:
+        yield Told("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
+    elif not approvals.has_watchers:
+        yield Told("a question that no channel delivers ends as approval/unreachable; try `opagate approvals test`")

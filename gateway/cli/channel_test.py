@@ -1,0 +1,43 @@
+"""Test messages through the channels of approvals."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gateway.approvals.channels.building import build_channels
+from gateway.approvals.channels.channel import UndeliveredError
+from gateway.approvals.channels.notice import Message
+from gateway.approvals.channels.sender import ATTEMPT_SECONDS
+
+if TYPE_CHECKING:
+    from gateway.approvals.channels.channel import Channel
+    from gateway.config import Configuration
+
+
+async def try_channels(settings: Configuration, name: str | None) -> list[dict[str, Any]]:
+    """Send a message through each channel, or through one, and return the outcome of each.
+
+    Raises `ConfigurationError`, and `typer.BadParameter` for a name that no channel has.
+    """
+    channels = () if settings.approvals is None else build_channels(settings.approvals, time.time)
+    chosen = [channel for channel in channels if name in {None, channel.name}]
+    if name is not None and not chosen:
+        known = ", ".join(channel.name for channel in channels) or "none"
+        raise typer.BadParameter(f"no channel has the name {name!r}; there are: {known}", param_hint="--channel")
+    return list(await asyncio.gather(*map(_try, chosen)))
+
+
+async def _try(channel: Channel) -> dict[str, Any]:
+    problem = None
+    try:
+        await channel.send(Message(f"msg_{secrets.token_hex(16)}", "test"), ATTEMPT_SECONDS)
+    except UndeliveredError as error:
+        problem = error.problem
+    finally:
+        await channel.aclose()
+    return {"channel": channel.name, "place": channel.place, "delivered": problem is None, "problem": problem}

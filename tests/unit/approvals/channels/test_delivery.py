@@ -1,0 +1,245 @@
+"""Channels against real receivers: a web server, and an SMTP server with TLS and a login."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.approvals.channels.channel import UndeliveredError
+from gateway.approvals.channels.mail import Mail, Server
+from gateway.approvals.channels.notice import Item, Message, compose, event_of, lines_of, title_of
+from gateway.approvals.channels.slack import Slack
+from gateway.approvals.channels.webhook import Webhook
+from gateway.config.channels import signing_key
+from gateway.errors import ConfigurationError
+from tests.e2e import certificates
+from tests.servers.receivers import PASSWORD, SECRET, Hooks, Mails, receiving, taking_mail
+from tests.unit.clock import Clock
+from tests.unit.identity.tokens import Authority
+
+KEY = signing_key(SecretStr(SECRET))
+ITEM = Item(
+    "q1",
+    "asked",
+    "QKZT",
+    "files/delete",
+    "task-1",
+    ("approval/effect",),
+    "2026-11-28T12:00:00Z",
+    "https://g/approvals/q1",
+)
+MESSAGE = compose("hook", (ITEM,))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A file of authorities, and the context of a server with a certificate of theirs."""
+    folder, found = tmp_path_factory.mktemp("tls"), Authority(now=time.time())
+    pair = certificates.server(found, folder)
+    (folder / "ca.pem").write_text(ssl.DER_cert_to_PEM_cert(found.der), "utf-8")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    return folder / "ca.pem", context
+
+
+@pytest.fixture
+def hooks() -> Generator[Hooks]:
+    with receiving() as found:
+        yield found
+
+
+def webhook(url: str, ca: Path | None = None) -> Webhook:
+    # The other implementation compares the time of a message with the time of day.
+    return Webhook("hook", url, KEY, clock=time.time, ca=ca)
+
+
+async def undelivered(channel: Webhook | Slack | Mail, within: float = 10.0) -> UndeliveredError:
+    with pytest.raises(UndeliveredError) as found:
+        await channel.send(MESSAGE, within)
+    await channel.aclose()
+    return found.value
+
+
+async def test_a_webhook_is_signed_as_another_implementation_verifies(hooks: Hooks):
+    channel = webhook(f"{hooks.url}/hook?key=1")
+    for _ in range(2):
+        await channel.send(MESSAGE, 10.0)
+    await channel.aclose()
+
+    first, second = hooks.received
+    assert first.path == "/hook?key=1"
+    assert first.id == second.id == MESSAGE.id
+    assert first.event["type"] == "approval.asked"
+    assert first.event["data"] == {
+        "id": "q1",
+        "code": "QKZT",
+        "tool": "files/delete",
+        "task": "task-1",
+        "reasons": ["approval/effect"],
+        "expires": "2026-11-28T12:00:00Z",
+        "url": "https://g/approvals/q1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "is_final", "after"),
+    [
+        (500, False, 7.0),
+        (503, False, 7.0),
+        (429, False, 7.0),
+        (404, True, 7.0),
+        (410, True, 7.0),
+        (302, True, 7.0),
+        (307, True, 7.0),
+    ],
+)
+async def test_an_answer_that_takes_no_message_is_a_failure(hooks: Hooks, status: int, *, is_final: bool, after: float):
+    hooks.statuses = [status]
+    hooks.headers = {"location": f"{hooks.url}/elsewhere", "retry-after": "7"}
+    failure = await undelivered(webhook(f"{hooks.url}/very-secret?token=very-secret"))
+
+    assert (failure.is_final, failure.after) == (is_final, after)
+    assert [one.path for one in hooks.received] == ["/very-secret?token=very-secret"]
+    assert str(status) in failure.problem
+    assert "very-secret" not in failure.problem
+    assert "very-secret" not in repr(failure)
+
+
+async def test_a_receiver_that_is_away_or_silent_is_a_failure_that_may_pass(hooks: Hooks):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    away = await undelivered(webhook(f"http://127.0.0.1:{port}/x"))
+    silent = await undelivered(webhook(f"{hooks.url}/held"), within=0.1)
+
+    assert (away.is_final, silent.is_final) == (False, False)
+    assert "did not answer within 0.1 s" in silent.problem
+
+
+async def test_a_certificate_is_verified(authority: tuple[Path, ssl.SSLContext]):
+    ca, tls = authority
+    with receiving(tls) as hooks:
+        trusted = webhook(hooks.url, ca)
+        await trusted.send(MESSAGE, 10.0)
+        await trusted.aclose()
+        untrusted = await undelivered(webhook(hooks.url))
+        wrong_name = await undelivered(webhook(hooks.url.replace("127.0.0.1", "localhost"), ca))
+
+    assert len(hooks.received) == 1
+    assert "certificate is not trusted" in untrusted.problem
+    assert "certificate is not trusted" in wrong_name.problem
+
+
+async def test_slack_gets_a_link_and_no_text_that_slack_could_take_for_more(hooks: Hooks):
+    channel = Slack("slack", f"{hooks.url}/services/T0/B0/very-secret")
+    await channel.send(MESSAGE, 10.0)
+    await channel.aclose()
+    hooks.statuses = [403]
+    failure = await undelivered(Slack("slack", f"{hooks.url}/services/T0/B0/very-secret"))
+
+    (section,) = hooks.received[0].json["blocks"]
+    assert "<https://g/approvals/q1>" in section["text"]["text"]
+    assert section["text"]["verbatim"] is True
+    assert "QKZT" in hooks.received[0].json["text"]
+    assert "very-secret" not in failure.problem + channel.place
+
+
+# --- mail --------------------------------------------------------------------------------------------
+
+
+def mail(mails: Mails, ca: Path | None, *, tls: str = "starttls", password: str = PASSWORD) -> Mail:
+    server = Server(mails.host, mails.port, tls, "gateway", password, ca)  # pyright: ignore[reportArgumentType]
+    to = ("Ann <ann@corp.example>", "bob@corp.example")
+    return Mail("mail", server, "opagate@corp.example", to, clock=Clock())
+
+
+@pytest.mark.parametrize("from_first_byte", [False, True])
+async def test_a_mail_goes_over_tls_after_a_login(authority: tuple[Path, ssl.SSLContext], *, from_first_byte: bool):
+    ca, tls = authority
+    with taking_mail(tls, from_first_byte=from_first_byte) as mails:
+        channel = mail(mails, ca, tls="tls" if from_first_byte else "starttls")
+        await channel.send(MESSAGE, 10.0)
+
+    (received,) = mails.received
+    assert mails.recipients == [["ann@corp.example", "bob@corp.example"]]
+    assert received["subject"] == "[opagate] Approval QKZT: files/delete waits for a person"
+    assert received["message-id"] == f"<{MESSAGE.id}@corp.example>"
+    assert received["auto-submitted"] == "auto-generated"
+    assert "https://g/approvals/q1" in received.get_content()
+
+
+async def test_a_refused_mail_is_told_without_the_password(authority: tuple[Path, ssl.SSLContext]):
+    ca, tls = authority
+    with taking_mail(tls) as mails:
+        mails.reply = "451 4.3.0 later"
+        later = await undelivered(mail(mails, ca))
+        mails.reply = "554 5.7.1 never"
+        never = await undelivered(mail(mails, ca))
+        stranger = await undelivered(mail(mails, ca, password="very-secret"))
+        untrusted = await undelivered(mail(mails, None))
+
+    assert (later.is_final, later.problem) == (False, f"{mails.host}:{mails.port} answered 451")
+    assert (never.is_final, never.problem) == (True, f"{mails.host}:{mails.port} answered 554")
+    assert stranger.is_final is True
+    assert stranger.problem.endswith("answered 535")
+    assert "not trusted" in untrusted.problem
+    assert mails.received == []
+
+
+@pytest.mark.parametrize(
+    ("greeting", "drip"), [(b"", b""), (b"220 hello\r\n", b""), (b"220-hel", b""), (b"220", b"-a\r\n220")]
+)
+async def test_a_silent_server_is_left_at_the_deadline_and_its_thread_ends(greeting: bytes, drip: bytes):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted: list[socket.socket] = []
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            accepted.append(connection)
+            connection.sendall(greeting)
+            with suppress(OSError):
+                while drip:
+                    connection.sendall(drip)
+                    time.sleep(0.05)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        channel = Mail(
+            "mail", Server("127.0.0.1", server.getsockname()[1], "none"), "a@x.example", ("b@x.example",), clock=Clock()
+        )
+        failure = await undelivered(channel, within=0.2)
+        while [thread for thread in threading.enumerate() if thread.name == "mail"]:
+            await asyncio.sleep(0.01)
+        accepted[0].close()
+        serving.join()
+
+    assert failure.is_final is False
+
+
+def test_no_secret_is_in_the_form_of_a_server():
+    assert "very-secret" not in repr(Server("h", 25, "tls", "user", "very-secret"))
+
+
+def test_authorities_that_cannot_be_read_are_told(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match=r"none\.pem cannot be read"):
+        webhook("https://127.0.0.1", tmp_path / "none.pem")
+
+
+def test_a_test_message_says_that_nothing_is_to_be_done():
+    message = Message("msg_1", "test")
+    assert "test" in title_of(message)
+    assert "Nothing is to be done" in "".join(lines_of(message))
+    assert json.loads(event_of(message, 0.0)) == {
+        "type": "approval.test",
+        "timestamp": "1970-01-01T00:00:00Z",
+        "data": {},
+    }
