@@ -61,6 +61,7 @@ PURE = (
     "gateway.model.task",
     "gateway.model.wire",
     "gateway.authority.active",
+    "gateway.authority.introspection",
     "gateway.authority.minting",
     "gateway.authority.model",
     "gateway.approvals.channels.notice",

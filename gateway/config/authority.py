@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
-from gateway.config.values import Duration, Settings, Text
+from gateway.config.values import Duration, Secret, Settings, Text, UnresolvedSecret
 from gateway.model.target import Effect, Sensitivity
 
 ScopeName = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
 """A scope token (RFC 6749 section 3.3)."""
+_SHORTEST_SECRET: Final = 32
+"""Characters of a secret: beyond any guess, at any rate of questions."""
 
 
 class LeasedCredential(Settings):
@@ -52,6 +54,38 @@ class LeaseTimes(Settings):
         return self
 
 
+class IntrospectionClient(Settings):
+    """An upstream that asks whether a token is still active. Its secret is in HTTP Basic."""
+
+    id: Text = Field(description="The name of the client.")
+    secret: Secret = Field(description="Its secret, at least 32 characters: `openssl rand -hex 32`.")
+    audiences: tuple[Text, ...] = Field(
+        min_length=1, description="The audiences of the tokens that it may ask for: those of its upstreams."
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, value: SecretStr) -> SecretStr:
+        if not isinstance(value, UnresolvedSecret) and len(value.get_secret_value()) < _SHORTEST_SECRET:
+            raise ValueError(
+                f"the secret is shorter than {_SHORTEST_SECRET} characters; make one with: openssl rand -hex 32"
+            )
+        return value
+
+
+class IntrospectionSettings(Settings):
+    """The upstreams that may ask at `/oauth/introspect`, and end a token at `/oauth/revoke`."""
+
+    clients: tuple[IntrospectionClient, ...] = Field(default=(), description="The upstreams.")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [client.id for client in self.clients]
+        if len(names) != len(set(names)):
+            raise ValueError("two clients have the same id; give each its own")
+        return self
+
+
 class AuthoritySettings(Settings):
     """The credentials that the gateway lends to calls."""
 
@@ -65,4 +99,7 @@ class AuthoritySettings(Settings):
     )
     journal_outage: Duration = Field(
         default=timedelta(seconds=60), description="All leases end if the journal cannot be written for so long."
+    )
+    introspection: IntrospectionSettings = Field(
+        default=IntrospectionSettings(), description="Questions of upstreams about the gateway's own tokens."
     )

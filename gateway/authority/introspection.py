@@ -1,0 +1,130 @@
+"""Introspection (RFC 7662) and revocation (RFC 7009) of minted tokens. Pure: the time is an argument.
+
+Each upstream learns of the tokens for its own audiences. Any other question has one answer, so it reveals nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qs, unquote_plus
+
+import msgspec
+from msgspec import Struct
+
+from gateway.authority.minting import MAX_TOKEN
+
+if TYPE_CHECKING:
+    from gateway.authority.active import TokenRegister
+    from gateway.authority.minting import MintedToken
+
+INACTIVE: Final = b'{"active":false}'
+MAX_FORM: Final = 2 * MAX_TOKEN
+"""Bytes of a question."""
+
+
+class Client(Struct, frozen=True):
+    """An upstream with a secret of its own, and the audiences of its tokens."""
+
+    id: str
+    secret_digest: bytes
+    audiences: frozenset[str]
+
+
+class Introspector:
+    """Answers to the questions of upstreams."""
+
+    def __init__(self, clients: Iterable[Client], tokens: TokenRegister) -> None:
+        self._clients: Mapping[str, Client] = {client.id: client for client in clients}
+        self._tokens = tokens
+
+    def authenticate(self, authorization: Iterable[str]) -> Client | None:
+        """Return the client of HTTP Basic credentials (RFC 6749 section 2.3.1)."""
+        named = tuple(authorization)
+        pair = _read_basic(named[0]) if len(named) == 1 else None
+        name, secret = pair or ("", "")
+        client = self._clients.get(name, _NO_CLIENT)
+        is_right = hmac.compare_digest(digest_secret(secret), client.secret_digest)
+        return client if is_right and client is not _NO_CLIENT else None
+
+    def introspect(self, client: Client, token: str, now: float) -> bytes:
+        """Return the answer, as JSON: all claims of an active token for this client."""
+        found = self.find(token, now)
+        if found is None or found.audience not in client.audiences:
+            return INACTIVE
+        return msgspec.json.encode({"active": True, "token_type": "Bearer", **msgspec.json.decode(found.claims)})
+
+    def find(self, token: str, now: float) -> MintedToken | None:
+        """Return an active token. The whole text is compared: a forged signature over the same claims is another token."""
+        jti = _jti(token)
+        found = None if jti is None else self._tokens.find(jti, now)
+        return found if found is not None and hmac.compare_digest(found.value.encode(), token.encode()) else None
+
+
+class RateLimit:
+    """A bound on events of each key in fixed windows of time. With too many keys, new keys are over the bound."""
+
+    def __init__(self, most: int, seconds: float, *, keys: int = 10_000) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._keys = keys
+        self._begun = 0.0
+        self._counts: dict[str, int] = {}
+
+    def admits(self, key: str, now: float) -> bool:
+        """Count an event. Return `False` for one over the bound."""
+        if not 0 <= now - self._begun < self._seconds:
+            self._begun = now
+            self._counts.clear()
+        if key not in self._counts and len(self._counts) >= self._keys:
+            return False
+        self._counts[key] = self._counts.get(key, 0) + 1
+        return self._counts[key] <= self._most
+
+
+def digest_secret(secret: str) -> bytes:
+    """Return a digest of fixed length, so that a comparison takes the same time for each secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def read_token(body: bytes) -> str | None:
+    """Return the token of a form. A form with another number of tokens has none."""
+    if len(body) > MAX_FORM or not body.isascii():
+        return None
+    try:
+        tokens = parse_qs(body.decode("ascii"), max_num_fields=8).get("token", [])
+    except ValueError:
+        return None
+    return tokens[0] if len(tokens) == 1 else None
+
+
+def _read_basic(value: str) -> tuple[str, str] | None:
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (unquote_plus(name), unquote_plus(secret)) if colon else None
+
+
+def _jti(token: str) -> str | None:
+    """Return the unverified `jti` of a token."""
+    parts = token.split(".")
+    if len(token) > MAX_TOKEN or not token.isascii() or len(parts) != 3:
+        return None
+    try:
+        claims: Any = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    jti = cast("Mapping[str, Any]", claims).get("jti") if isinstance(claims, dict) else None
+    return jti if isinstance(jti, str) else None
+
+
+_NO_CLIENT: Final = Client("", digest_secret(""), frozenset())
