@@ -12,13 +12,13 @@ import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 from gateway.background import in_parallel
 from gateway.demo.serving import HEALTH
-from gateway.demo.upstreams import NAMES
+from gateway.demo.upstreams import NAMES, audience_of
 from gateway.errors import UpstreamUnreachable
 
 if TYPE_CHECKING:
@@ -30,20 +30,31 @@ _STOP_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 2.0
 
 
-@asynccontextmanager
-async def running(logs: Path) -> AsyncGenerator[dict[str, str]]:
-    """Run the demo servers for as long as the block lasts. Gives name → MCP endpoint, all of them answering.
+class GatewayKeys(NamedTuple):
+    """A gateway whose tokens the demo servers demand: its issuer, and a file with its keys (RFC 7517)."""
 
-    `logs` is an existing folder for what they print. Raises `UpstreamUnreachable` if one does not come up within 30 s.
+    issuer: str
+    jwks: Path
+
+
+@asynccontextmanager
+async def running(logs: Path, gateway: GatewayKeys | None = None) -> AsyncGenerator[dict[str, str]]:
+    """Run the demo servers for as long as the block lasts. Gives name → MCP endpoint, once all servers answer.
+
+    `logs` is an existing folder for their output. With `gateway`, the servers refuse requests past that gateway. Raises
+    `UpstreamUnreachable` if a server does not answer within 30 s.
     """
     async with AsyncExitStack() as stack:
-        started = [await stack.enter_async_context(_child(name, logs / f"demo-{name}.log")) for name in NAMES]
+        started = [await stack.enter_async_context(_child(name, logs / f"demo-{name}.log", gateway)) for name in NAMES]
         await in_parallel(*(partial(_wait_for, name, port, child, logs) for name, port, child in started))
         yield {name: f"http://127.0.0.1:{port}/mcp" for name, port, _ in started}
 
 
 @asynccontextmanager
-async def _child(name: str, log: Path) -> AsyncGenerator[tuple[str, int, asyncio.subprocess.Process]]:
+async def _child(
+    name: str, log: Path, gateway: GatewayKeys | None
+) -> AsyncGenerator[tuple[str, int, asyncio.subprocess.Process]]:
+    demanded = () if gateway is None else ("--issuer", gateway.issuer, "--jwks", str(gateway.jwks))
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -51,6 +62,9 @@ async def _child(name: str, log: Path) -> AsyncGenerator[tuple[str, int, asyncio
             f"gateway.demo.{name}",
             "--fd",
             str(listening.fileno()),
+            "--audience",
+            audience_of(name),
+            *demanded,
             pass_fds=[listening.fileno()],
             stdin=asyncio.subprocess.PIPE,
             stdout=output,

@@ -1,18 +1,25 @@
-"""Transports of the demo servers: stdio, a port of the loopback address, or a socket opened by the parent process."""
+"""Transports of the demo servers: stdio, a port of the loopback address, or a socket opened by the parent process.
+
+With `--issuer`, a server accepts only requests of that gateway, and verifies the token of each (`opagate.verify`).
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import uvicorn
 from mcp.types import ToolAnnotations
 from starlette.responses import PlainTextResponse
+
+from opagate.verify import GatewayOnly, Verifier
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,26 +48,38 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
     choice.add_argument("--stdio", action="store_true", help="serve on standard input and output")
     choice.add_argument("--fd", type=int, help="serve streamable HTTP on this inherited listening socket")
     parser.add_argument("--host", default=_LOOPBACK, help="the address for --port, in a container 0.0.0.0")
+    parser.add_argument("--issuer", help="accept only requests of the gateway with this URL")
+    parser.add_argument("--audience", default=server.name, help="with --issuer: the audience of this server")
+    parser.add_argument("--jwks", type=Path, help="with --issuer: a file with the keys of the gateway")
     given = parser.parse_args(arguments)
+    verifier = _verifier(given.issuer, given.audience, given.jwks)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     if given.stdio:
         server.run("stdio")
     elif given.fd is not None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        _serve(server, socket.socket(fileno=given.fd))
+        _serve(server, verifier, socket.socket(fileno=given.fd))
     else:
         with socket.create_server((given.host, given.port)) as listening:
-            _serve(server, listening, given.host)
+            _serve(server, verifier, listening, given.host)
 
 
-def _serve(server: MCPServer, listening: socket.socket, host: str = _LOOPBACK) -> None:
+def _verifier(issuer: str | None, audience: str, jwks: Path | None) -> Verifier | None:
+    if issuer is None:
+        return None
+    keys = None if jwks is None else json.loads(jwks.read_text("utf-8"))
+    return Verifier(issuer, audience, jwks=keys)
+
+
+def _serve(server: MCPServer, verifier: Verifier | None, listening: socket.socket, host: str = _LOOPBACK) -> None:
     @server.custom_route(HEALTH, methods=["GET"])
     async def health(_request: Request) -> Response:
         return PlainTextResponse("ok")
 
+    app = server.streamable_http_app(host=host)
     config = uvicorn.Config(
-        server.streamable_http_app(host=host),
+        app if verifier is None else GatewayOnly(app, verifier, exempt={HEALTH}),
         log_level="warning",
         timeout_graceful_shutdown=1,
         ws="none",

@@ -57,6 +57,11 @@ _MAIL: Final = {
 NAMES: Final = ("files", "tickets", "mail")
 
 
+def audience_of(name: str) -> str:
+    """Return the audience of a demo server."""
+    return f"{name}.example.com"
+
+
 def upstreams(urls: Mapping[str, str]) -> dict[str, Upstream]:
     """The settings of the demo upstreams; `urls` is name → MCP endpoint.
 
@@ -66,7 +71,7 @@ def upstreams(urls: Mapping[str, str]) -> dict[str, Upstream]:
     return {
         name: Upstream(
             url=urls[name],
-            audience=f"{name}.example.com",
+            audience=audience_of(name),
             trust="trusted" if name == "files" else "untrusted",
             tenant="example",
             environment="demo",
