@@ -6,6 +6,7 @@ WORKDIR /opagate
 COPY pyproject.toml README.md LICENSE Makefile ./
 COPY requirements/ requirements/
 COPY gateway/ gateway/
+COPY opagate/ opagate/
 COPY rego/ rego/
 RUN make .venv/.run
 

@@ -51,6 +51,7 @@ _MAX_INTEGER: Final = 2**53 - 1
 _KEYS_FRESH: Final = 300.0
 _KEYS_USABLE: Final = 3_600.0
 _KEYS_PAUSE: Final = 10.0
+_FIRST_PAUSE: Final = 1.0
 _ACTIVE_FRESH: Final = 1.0
 _TIMEOUT: Final = 5.0
 _CAPACITY: Final = 100_000
@@ -545,7 +546,7 @@ class _Keys:
         async with self._lock:
             now = time.monotonic()
             is_stale = now - self._fetched > _KEYS_FRESH or kid not in self._keys
-            if is_stale and now - self._asked > _KEYS_PAUSE:
+            if is_stale and now - self._asked > (_KEYS_PAUSE if self._keys else _FIRST_PAUSE):
                 await self._fetch(self._url)
             if time.monotonic() - self._fetched > _KEYS_USABLE:
                 raise _Unavailable(f"{self._url} gave no keys")

@@ -45,7 +45,9 @@ async def verified(minter: Minter, tmp_path_factory: pytest.TempPathFactory) -> 
 async def session(verified: dict[str, str], minter: Minter) -> AsyncGenerator[httpx2.AsyncClient]:
     """A session that was opened with a token which permits no calls."""
     minter.now = time.time()
-    async with httpx2.AsyncClient(base_url=verified["tickets"].removesuffix("/mcp"), headers=HEADERS, timeout=20) as client:
+    async with httpx2.AsyncClient(
+        base_url=verified["tickets"].removesuffix("/mcp"), headers=HEADERS, timeout=20
+    ) as client:
         opened = await post(client, minter.task(may_call=False), OPENING)
         assert opened.status_code == 200, opened.text
         client.headers["mcp-session-id"] = opened.headers["mcp-session-id"]

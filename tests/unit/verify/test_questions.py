@@ -173,6 +173,18 @@ BROKEN: list[Any] = [
 ]
 
 
+async def test_a_gateway_that_starts_later_is_found_soon(gateway: Gateway, minter: Minter, turns: list[float]):
+    """A gateway lists the tools of its upstreams before it serves its keys."""
+    gateway.status = 503
+    verifier = verifier_of(gateway)
+    assert [await code(verifier, minter.call(CALL)) for _ in range(3)] == ["gateway/unavailable"] * 3
+    assert len(gateway.asked) == 1
+    gateway.status = 200
+    turns[0] += 1.1
+
+    assert await code(verifier, minter.call(CALL)) == "accepted"
+
+
 @pytest.mark.parametrize("keys", BROKEN)
 async def test_a_broken_key_set_verifies_nothing(gateway: Gateway, minter: Minter, keys: Any):
     gateway.keys = keys
