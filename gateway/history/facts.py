@@ -15,13 +15,18 @@ from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from collections.abc import Sized
+    from typing import TypeAlias
 
     from gateway.history.carried import Carried
     from gateway.history.state import Known, TaskState
     from gateway.model.caller import Principal
     from gateway.model.content import CallContent, Sighting
     from gateway.model.target import Target
+
+    Grounds: TypeAlias = tuple[AbstractSet[int], ...]
+    """Sets of digests of values that have a source."""
 
 
 def facts(
@@ -61,7 +66,7 @@ def facts(
         credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),
         labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
         ungrounded=None if whole is None else _ungrounded(state, call, whole, carried),
-        unread=() if whole is None else _unread(state, whole, carried),
+        unread=() if whole is None else _unread(state, call, whole, carried),
         followed=None if whole is None else _followed(state, whole),
         unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
         approvals_used=state.approvals,
@@ -206,19 +211,25 @@ def _ungrounded(state: TaskState, call: str | None, content: CallContent, carrie
     if not content.authority:
         return ()
     grounds = (state.trusted, state.endorsed, carried.trusted)
-    audience = None if call is None else state.open[call].touch.audience
-    recorded = (*grounds, *records_of(audience, state, carried)) if content.selects else grounds
+    recorded = _record_grounds(state, call, carried) if content.selects else grounds
     return tuple(
         sorted(
             pointer
             for pointer, digests in content.authority.items()
             if pointer not in content.grounded
-            and not all(
-                any(digest in known for known in (recorded if pointer in content.selects else grounds))
-                for digest in digests
-            )
+            and not all(_is_in(recorded if pointer in content.selects else grounds, digest) for digest in digests)
         )
     )
+
+
+def _record_grounds(state: TaskState, call: str | None, carried: Carried) -> Grounds:
+    """Return what grounds a selected record: what grounds any value, and the records of the called system."""
+    audience = None if call is None else state.open[call].touch.audience
+    return (state.trusted, state.endorsed, carried.trusted, *records_of(audience, state, carried))
+
+
+def _is_in(grounds: Grounds, digest: int) -> bool:
+    return any(digest in known for known in grounds)
 
 
 def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carried) -> tuple[str, ...] | None:
@@ -236,8 +247,7 @@ def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carri
             pointer
             for pointer, digests in content.unnamed.items()
             if not all(
-                any(digest in known for known in grounds) or _is_made_by_task(audience, digest, state, carried)
-                for digest in digests
+                _is_in(grounds, digest) or _is_made_by_task(audience, digest, state, carried) for digest in digests
             )
         )
     )
@@ -254,9 +264,24 @@ def _is_made_by_task(audience: str, word: int, state: TaskState, carried: Carrie
     return number in state.made and state.results[number] == audience and number < (state.wordy or ENDLESS)
 
 
-def _unread(state: TaskState, content: CallContent, carried: Carried) -> tuple[str, ...]:
-    """Return the pointers of selected records with values that certainly no untrusted result has shown."""
-    return tuple(sorted(pointer for pointer, pieces in content.pieces_of.items() if is_unread(state, pieces, carried)))
+def _unread(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
+    """Return the pointers of selected records of which each value stands in a record, or was certainly shown by no
+    untrusted result."""
+    if not content.pieces_of:
+        return ()
+    grounds = _record_grounds(state, call, carried)
+    return tuple(
+        sorted(
+            pointer
+            for pointer, values in content.pieces_of.items()
+            if all(
+                value not in content.authority.get(pointer, ())
+                or _is_in(grounds, value)
+                or is_unread(state, pieces, carried)
+                for value, pieces in values.items()
+            )
+        )
+    )
 
 
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:

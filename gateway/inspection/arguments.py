@@ -23,7 +23,7 @@ from gateway.inspection.grounds import Grounds, grounds
 from gateway.inspection.normal import Destination, folded, normalise
 from gateway.inspection.own_domains import is_inside
 from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_of_texts
-from gateway.inspection.records import pieces_of, told_values
+from gateway.inspection.records import record_pieces, told_values
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
@@ -150,7 +150,9 @@ def analyse(
         inside=frozenset(authority.inside),
         unnamed=unnamed_values(call, contract, given, key),
         selects=selects,
-        pieces_of={pointer: pieces_of(at(call.arguments, pointer), key) for pointer in selects - authority.grounded},
+        pieces_of={
+            pointer: record_pieces(at(call.arguments, pointer), key) for pointer in selects - authority.grounded
+        },
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
 
@@ -345,6 +347,9 @@ class _Authority:
         else:
             words = set(value_words(values, role, MAX_VALUES))
             held = self._given.hold(values, role, MAX_VALUES)
+            if role is Role.RECORD and not held:
+                # One list may have items of the goal and items of a record.
+                words = {word for word in words if not self._given.hold(word, role, 1)} or words
         if words:
             digests_of = _digests_of_hosts if role is Role.CONTENT else _digests
             self.digests[pointer] = digests_of(words, self._key)

@@ -1,7 +1,7 @@
 """Values of a call whose lasting effect the contract of its task declares. Pure.
 
 Such a call may pass without a question, so each of its values needs a source. Roles of authority (destination, command,
-credential, amount) have rules of their own, and texts are inspected for links.
+credential, amount, record) have rules of their own, and texts are inspected for links.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.model.wire import Json
 
 MAX_VALUES: Final = 256
 """Values of a call that are told apart. More have no source."""
-_ELSEWHERE: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT})
+_ELSEWHERE: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT, Role.RECORD})
 _TOO_MANY: Final = "\0 more values than are told apart"
 """Stands for the values of all further arguments. No result has this word."""
 

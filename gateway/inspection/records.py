@@ -20,6 +20,7 @@ from gateway.inspection.grounds import NAMES_NOBODY, Grounds
 from gateway.inspection.normal import folded
 from gateway.inspection.own_words import parts_of
 from gateway.inspection.words import MAX_VALUE, digest, digests, encoded
+from gateway.model.content import Pieces
 from gateway.model.wire import Json, JsonObject
 
 MAX_BYTES: Final = 65_536
@@ -132,6 +133,13 @@ def told_values(arguments: JsonObject, given: Grounds, key: bytes) -> Mapping[in
     return {digest(text, key): pieces_of([text], key) if few and len(text) <= _LONGEST_TOLD else None for text in found}
 
 
+def record_pieces(values: list[Json], key: bytes) -> Pieces:
+    """Return the parts of each selected value. Of more values than are told apart none is known again."""
+    words = {folded(text) for text in texts(values)}
+    few = len(words) <= MAX_PIECED
+    return {digest(word, key): pieces_of([word], key) if few else None for word in words}
+
+
 def pieces_of(values: list[Json], key: bytes) -> frozenset[int] | None:
     """Return the digests of all parts of values with a digit, as a result would have them as words.
 
@@ -145,7 +153,8 @@ def pieces_of(values: list[Json], key: bytes) -> frozenset[int] | None:
 
 
 def _is_known_again(word: str) -> bool:
-    return _SHORTEST_PART <= len(word) <= MAX_VALUE and _DIGIT.search(encoded(word)) is not None
+    """Return whether a result that shows a value has a part of it among its words. Words have no spaces."""
+    return _SHORTEST_PART <= len(word) <= MAX_VALUE and " " not in word and _DIGIT.search(encoded(word)) is not None
 
 
 def _parts(word: str) -> Iterator[str]:

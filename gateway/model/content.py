@@ -54,6 +54,10 @@ class Piece(NamedTuple):
     shown_by: str | None = None
 
 
+Pieces: TypeAlias = Mapping[int, frozenset[int] | None]
+"""Digest of a value → digests of the parts by which it would be known in a result; `None` if it is too common for that."""
+
+
 class CallContent(Struct, frozen=True):
     """The content of a call's arguments for history, with keyed digests in the place of values."""
 
@@ -102,11 +106,10 @@ class CallContent(Struct, frozen=True):
     directory name; `None` for a call whose effect the contract does not declare."""
     selects: frozenset[str] = frozenset()
     """The pointers in `authority` that name records."""
-    pieces_of: Mapping[str, frozenset[int] | None] = msgspec.field(default_factory=dict[str, "frozenset[int] | None"])
-    """Pointer in `selects` → digests of the parts by which its values would be known in a result; `None` if a value is too
-    common for that."""
-    told: Mapping[int, frozenset[int] | None] = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])
-    """Digest of each value in the arguments that the goal does not name → its parts, as in `pieces_of`; if records matter."""
+    pieces_of: Mapping[str, Pieces] = msgspec.field(default_factory=dict[str, "Pieces"])
+    """Pointer in `selects` → digest of each of its values → its parts."""
+    told: Pieces = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])
+    """Digest of each value in the arguments that the goal does not name → its parts; if records matter."""
 
 
 class Relevance(NamedTuple):

@@ -56,6 +56,12 @@ PASSES: dict[str, Raw] = {
         step("rename", {"order": "#N5555555", "state": "new"}, user="ana", name="x"),
         step("refund", order="#N5555555", card="card_8154711"),
     ),
+    "a card of the order beside one that only the user knows": task(
+        READ, step("refund", order="#W4711471", card=["card_8154711", "card_1212121"])
+    ),
+    "a card of the order beside one of the goal": task(
+        READ, step("refund", order="#W4711471", card=["card_8154711", "#W4711471"])
+    ),
     "a guest of the goal": task(
         READ, step("book", guests=[{"name": "Ana"}, {"name": "Berger"}], pay={"card": "card_8154711"})
     ),
@@ -73,6 +79,13 @@ ASKS: dict[str, Raw] = {
         READ,
         {"upstream": "web", "tool": "get", "arguments": {}, "result": {**ORDER, "cards": ["card_9731310"]}},
         step("refund", order="#W4711471", card="card_9731310"),
+    ),
+    "a room of several words in a text": task(
+        step("get", {**ORDER, "note": "Take the lane 731 west of it."}, id="#W4711471"),
+        step("refund", order="#W4711471", card="lane 731 west"),
+    ),
+    "a card of a text beside one that only the user knows": task(
+        READ, step("refund", order="#W4711471", card=["card_9731310", "card_1212121"])
     ),
     "a short number": task(READ, step("refund", order="#W4711471", card="77")),
     "a card after a very long text": task(

@@ -190,11 +190,38 @@ def test_records_are_found_again_after_a_crash():
     assert counted.facts.ungrounded == ()
 
 
-UNREAD = CallContent(authority=SELECTS.authority, selects=SELECTS.selects, pieces_of={"/card": frozenset({70, 71})})
+UNREAD = CallContent(
+    authority=SELECTS.authority, selects=SELECTS.selects, pieces_of={"/card": {CARD: frozenset({70, 71})}}
+)
 
 
 def unread(agent: Agent, content: CallContent = UNREAD) -> tuple[str, ...]:
     return agent.begin("shop", content)[1].unread
+
+
+OTHER = 8
+BOTH = CallContent(
+    authority={"/card": frozenset({CARD, OTHER})},
+    selects=SELECTS.selects,
+    pieces_of={"/card": {CARD: frozenset({70}), OTHER: frozenset({80})}},
+)
+
+
+@requirement("history/records")
+def test_each_value_of_a_list_is_judged_by_itself(agent: Agent):
+    agent.call("shop", result=ResultContent(records=frozenset({CARD}), tokens=frozenset({70})))
+    assert unread(agent, BOTH) == ("/card",)
+
+    agent.call("web", result=words(80))
+    assert unread(agent, BOTH) == ()
+    assert ungrounded(agent, BOTH) == ("/card",)
+
+
+def test_a_value_of_the_goal_needs_no_other_source(agent: Agent):
+    agent.call("web", result=words(80))
+    given = CallContent(authority=SELECTS.authority, selects=SELECTS.selects, pieces_of=BOTH.pieces_of)
+
+    assert unread(agent, given) == ("/card",)
 
 
 def words(*values: int, complete: bool = True, sampled: bool = False) -> ResultContent:
@@ -226,7 +253,12 @@ def test_what_a_trusted_result_shows_is_no_foreign_value(agent: Agent):
 
 
 def test_a_common_value_counts_as_read(agent: Agent):
-    assert unread(agent, CallContent(selects=SELECTS.selects, pieces_of={"/card": None})) == ()
+    assert (
+        unread(
+            agent, CallContent(authority=SELECTS.authority, selects=SELECTS.selects, pieces_of={"/card": {CARD: None}})
+        )
+        == ()
+    )
 
 
 def test_arguments_that_were_not_looked_at_whole_count_as_read(agent: Agent):

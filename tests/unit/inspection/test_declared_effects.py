@@ -56,7 +56,7 @@ def test_any_other_value_has_none(value: object):
 
 
 def test_roles_of_authority_and_texts_have_rules_of_their_own():
-    for role in (Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT):
+    for role in (Role.DESTINATION, Role.COMMAND, Role.CREDENTIAL, Role.AMOUNT, Role.CONTENT, Role.RECORD):
         assert unnamed({"a/b": "x", "c": "x"}, roles={"/a~1b": role, "/c": Role.SELECTOR}) == {"/c"}
     assert unnamed({"a": {"b": "x"}}, roles={"/a/b": Role.CONTENT}) == {"/a"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from gateway.inspection.records import (
     TOO_MANY,
     ResultRecords,
     pieces_of,
+    record_pieces,
     told_values,
     values_of,
     words_of,
@@ -205,10 +206,33 @@ def test_a_word_without_a_digit_is_no_part():
 
 
 @pytest.mark.parametrize(
-    "value", ["A12", "x" * 60 + "12345", "Dora Smith", "", ["ab-12345", "Dora"], ["9" * 6] * 2 + [9]]
+    "value",
+    [
+        "A12",
+        "x" * 60 + "12345",
+        "Dora Smith",
+        "lane 731 west",
+        "card_12345 b",
+        "",
+        ["ab-12345", "Dora"],
+        ["9" * 6] * 2 + [9],
+    ],
 )
 def test_a_common_value_is_not_known_again(value: Any):
     assert pieces_of([value], KEY) is None
+
+
+def test_each_selected_value_has_parts_of_its_own():
+    found = record_pieces([["Card_12345", 77], "lane 731"], KEY)
+
+    assert found == {
+        digest("card_12345", KEY): pieces_of(["card_12345"], KEY),
+        digest("77", KEY): None,
+        digest("lane 731", KEY): None,
+    }
+    many = [f"item-{number:05}" for number in range(MAX_PIECED + 1)]
+    assert set(record_pieces(cast("list[Any]", many), KEY).values()) == {None}
+    assert None not in record_pieces(cast("list[Any]", many[1:]), KEY).values()
 
 
 def test_of_many_values_none_is_known_again():

@@ -10,6 +10,7 @@
 package gateway.denials.toxic_flow
 
 import data.gateway.lib.reach
+import data.gateway.lib.sources
 
 # METADATA
 # title: What refuses the call, or a person has to approve
@@ -81,10 +82,10 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} 
 asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
 	not input.session.labels.untrusted == false
 	some pointer in input.session.ungrounded
-	roles := _roles(pointer)
+	roles := sources.roles(input, pointer)
 	not _excused(roles)
 	not _followed(pointer, roles)
-	not _selected_unread(pointer)
+	not sources.unread_record(input, pointer)
 }
 
 _exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
@@ -114,19 +115,12 @@ _escaped(name) := replace(replace(name, "~", "~0"), "/", "~1")
 
 # A link in a text may lead its reader away, whoever the reader is.
 _stays(pointer) if {
-	_roles(pointer) == {"credential"}
+	sources.roles(input, pointer) == {"credential"}
 } else if {
-	_roles(pointer) == {"destination"}
+	sources.roles(input, pointer) == {"destination"}
 	reach.names_trusted(input)
 } else if {
-	_selected_unread(pointer)
-}
-
-# No untrusted text has shown the value of this record.
-_selected_unread(pointer) if {
-	data.gateway.settings.unread_records == true
-	pointer in input.session.unread
-	_roles(pointer) - {"selector"} == {"record"}
+	sources.unread_record(input, pointer)
 }
 
 # A destination among the arguments would be a way out.
@@ -136,12 +130,6 @@ _stays_in_sandbox(call) if {
 }
 
 _open if input.session.labels.confidentiality in ["public", "internal"]
-
-# The labels at or above the place.
-_roles(pointer) := {role |
-	some labelled, role in input.resource.properties.roles
-	startswith(concat("", [pointer, "/"]), concat("", [labelled, "/"]))
-}
 
 # Credentials have a family of their own. A command is run whatever the label of its tool says.
 _excused(roles) if {

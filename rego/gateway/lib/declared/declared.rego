@@ -8,6 +8,7 @@ package gateway.lib.declared
 
 import data.gateway.lib.approvers
 import data.gateway.lib.patterns
+import data.gateway.lib.sources
 
 # METADATA
 # title: A person agreed to the effect of the call with its task, and each value of the call has a source
@@ -71,13 +72,17 @@ _of_overlay := [object.get(obligation, "properties", null) | some obligation in 
 
 _is_excluded(one, excluded) if approvers.person(one.id) in excluded
 
-# Credentials have a family of their own.
 _has_sources(call) if {
 	is_array(call.session.ungrounded)
 	every pointer in call.session.ungrounded {
-		call.resource.properties.roles[pointer] == "credential"
+		_has_source(call, pointer)
 	}
 }
+
+# Credentials have a family of their own.
+_has_source(call, pointer) if {
+	call.resource.properties.roles[pointer] == "credential"
+} else if sources.unread_record(call, pointer)
 
 _text(value) if {
 	is_string(value)

@@ -99,3 +99,10 @@ test_each_value_needs_a_source if {
 	roles := {"/path": "credential"}
 	_holds({"/session/ungrounded": ["/path"], "/resource/properties/roles": roles})
 }
+
+test_a_record_that_no_untrusted_result_has_shown_has_a_source if {
+	places := {"/session/ungrounded": ["/order"], "/resource/properties/roles": {"/order": "record"}}
+	not _holds(places)
+	_holds(object.union(places, {"/session/unread": ["/order"]}))
+	not _holds(object.union(places, {"/session/unread": ["/path"]}))
+}
