@@ -20,6 +20,7 @@
     │   ├── HistoryFull          no room for another task                              history/full
     │   └── TaskExpired          the task is no longer kept                            history/expired
     ├── ApprovalStoreError       a question to people cannot be kept                   approval/store
+    ├── LeaseStoreError          a lease cannot be kept                                credential/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -116,6 +117,10 @@ class TaskExpired(HistoryError):
 
 class ApprovalStoreError(GatewayError):
     code = "approval/store"
+
+
+class LeaseStoreError(GatewayError):
+    code = "credential/store"
 
 
 class JournalError(GatewayError):

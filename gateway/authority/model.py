@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Struct
 
 from gateway.model.caller import Principal
-from gateway.model.wire import JsonObject
 
 State: TypeAlias = Literal[
     "requested", "active", "ending", "stuck", "revoked", "expired", "lapsed", "failed", "abandoned"
@@ -27,7 +26,7 @@ Cause: TypeAlias = Literal[
     "caller-expired",
     "connection-removed",
     "upstream-401",
-    "wider-than-asked",
+    "not-issued",
     "restart",
     "shutdown",
 ]
@@ -43,7 +42,7 @@ class Scope(Struct, frozen=True):
     """Breadth of a lease. `details` are authorization details (RFC 9396 section 2) that narrow `names` further."""
 
     names: tuple[str, ...] = ()
-    details: tuple[JsonObject, ...] = ()
+    details: tuple[dict[str, Any], ...] = ()
 
 
 class LeaseRequest(Struct, frozen=True):
@@ -127,7 +126,10 @@ class NotEnded(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
-    """A credential lent to a task. The value is kept apart (`gateway.authority.values`), and is gone once the lease is ending."""
+    """A credential lent to a task. Its value is kept apart, in memory alone, and is gone once the lease is ending.
+
+    The gateway ends it at `expires`. The issuer's own end is `dies`, which may be later.
+    """
 
     id: str
     task: str
@@ -141,6 +143,7 @@ class Lease(Struct, frozen=True):
     scope: Scope
     requested: float
     expires: float
+    dies: float
     state: State = "requested"
     handle: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     fingerprints: tuple[str, ...] = ()

@@ -1,0 +1,172 @@
+"""The end of leases at their brokers: tried again and again until it is proven, or until time has ended the credential."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.authority import events, state
+from gateway.authority.lifetime import SKEW
+from gateway.authority.model import Lease, NotEnded, Proof
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.authority.broker import Broker
+    from gateway.authority.model import Credential
+    from gateway.authority.register import LeaseRegister
+    from gateway.authority.store import LeaseStore
+    from gateway.model.wire import JsonObject
+
+log = structlog.get_logger("gateway.leases")
+
+FIRST_PAUSE: Final = 0.2
+SHORTEST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts. Each pause is twice as long as the one before, with up to a quarter more or less."""
+ATTEMPT: Final = 10.0
+"""Seconds for one attempt."""
+AT_ONCE: Final = 16
+"""Attempts at one broker at the same time."""
+
+
+class LeaseRecord:
+    """The record of leases: each change goes to the journal and to the store.
+
+    `append` writes to the journal.
+    """
+
+    def __init__(self, store: LeaseStore, append: Callable[[str, JsonObject], Awaitable[None]]) -> None:
+        self._store = store
+        self._append = append
+
+    async def request(self, lease: Lease, decision: str | None) -> None:
+        """Record a request before the broker is asked. Raises `JournalError` and `LeaseStoreError`: then nobody may be asked."""
+        await self._store.put(lease)
+        try:
+            await self._append(events.KIND, events.requested_entry(lease, decision))
+        except BaseException:
+            with suppress(GatewayError):
+                await self._store.remove(lease.id)
+            raise
+
+    async def keep(self, lease: Lease) -> None:
+        """Keep a handle that the broker prepared. Raises `LeaseStoreError`."""
+        await self._store.put(lease)
+
+    async def issue(self, lease: Lease, now: float) -> None:
+        """Record an issued credential. Raises `JournalError` and `LeaseStoreError`: then no call may carry it."""
+        await self._store.put(lease)
+        await self._append(events.KIND, events.changed_entry(lease, now))
+
+    async def note(self, lease: Lease, now: float) -> None:
+        """Record a change that has happened. A failed write is logged: the end of a credential waits for no disk."""
+        try:
+            await (self._store.put(lease) if lease.is_open else self._store.remove(lease.id))
+        except GatewayError as error:
+            log.error("lease.unsaved", id=lease.id, problem=error.message)  # noqa: TRY400 - the message says it all
+        try:
+            await self._append(events.KIND, events.changed_entry(lease, now))
+        except GatewayError as error:
+            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
+
+
+class Ender:
+    """Ends leases at their brokers. `now` gives seconds since the epoch and never goes back."""
+
+    def __init__(
+        self,
+        register: LeaseRegister,
+        brokers: Mapping[str, Broker],
+        record: LeaseRecord,
+        *,
+        now: Callable[[], float],
+        stuck_after: float,
+        on_end: Callable[[Lease, float], None] = lambda _lease, _seconds: None,
+    ) -> None:
+        self._register = register
+        self._brokers = brokers
+        self._record = record
+        self._now = now
+        self._stuck_after = stuck_after
+        self._on_end = on_end
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._room: dict[str, asyncio.Semaphore] = {}
+
+    def start(self, lease: Lease, credential: Credential | None) -> None:
+        """Begin to end a lease in the state `ending` or `stuck`. `credential` is its value, for issuers that ask for it."""
+        if lease.id not in self._jobs:
+            self._jobs[lease.id] = asyncio.create_task(self._end(lease, credential), name=f"end {lease.id}")
+            self._jobs[lease.id].add_done_callback(lambda _job: self._jobs.pop(lease.id, None))
+
+    def stop(self, identifier: str) -> None:
+        """Stop to try the end of a lease that an operator abandoned."""
+        if (job := self._jobs.get(identifier)) is not None:
+            job.cancel()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until all ends that began are over, at most so many seconds."""
+        if self._jobs:
+            await asyncio.wait(list(self._jobs.values()), timeout=seconds)
+
+    async def aclose(self) -> None:
+        """Stop all attempts. The store keeps the leases for the next start."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    async def _end(self, lease: Lease, credential: Credential | None) -> None:
+        try:
+            await self._record.note(lease, self._now())
+            pause = FIRST_PAUSE
+            while (lease := await self._try_once(lease, credential)).is_open:
+                left = lease.dies + SKEW - self._now()
+                jitter = random.uniform(0.75, 1.25)  # noqa: S311 - spreads the load, and hides nothing
+                await asyncio.sleep(max(min(pause * jitter, left), SHORTEST_PAUSE))
+                pause = min(pause * 2, LONGEST_PAUSE)
+        except Exception:
+            # A defect must not leave a credential alive in silence: the next sweep begins again.
+            log.exception("defect", id=lease.id)
+
+    async def _try_once(self, lease: Lease, credential: Credential | None) -> Lease:
+        """Return the lease after one attempt at its broker."""
+        result = await self._ask(lease, credential)
+        now = self._now()
+        if isinstance(result, NotEnded) and state.is_over(lease, now):
+            lease = state.lapse(lease, Proof("time", now, result.problem))
+        elif isinstance(result, NotEnded):
+            return await self._note_attempt(lease, result, now)
+        else:
+            lease = state.prove(lease, result)
+        self._register.remove(lease.id)
+        self._on_end(lease, now - (lease.ending_since or now))
+        await self._record.note(lease, now)
+        return lease
+
+    async def _note_attempt(self, lease: Lease, result: NotEnded, now: float) -> Lease:
+        tried = state.note_attempt(lease, result, now, self._stuck_after)
+        self._register.put(tried)
+        if tried.state == "stuck" and lease.state != "stuck":
+            log.error("lease.stuck", id=lease.id, broker=lease.broker, upstream=lease.upstream, problem=tried.problem)
+            await self._record.note(tried, now)
+        return tried
+
+    async def _ask(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
+        broker = self._brokers.get(lease.broker)
+        if broker is None:
+            return NotEnded(f"no broker of the name {lease.broker} is configured")
+        room = self._room.setdefault(lease.broker, asyncio.Semaphore(AT_ONCE))
+        try:
+            async with room, asyncio.timeout(ATTEMPT):
+                return await broker.end(lease, credential)
+        except TimeoutError:
+            return NotEnded(f"the broker {lease.broker} did not answer within {ATTEMPT:g} s")
+        except Exception:
+            log.exception("defect", broker=lease.broker)
+            return NotEnded(f"the broker {lease.broker} failed; the log has the defect")

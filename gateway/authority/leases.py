@@ -1,0 +1,399 @@
+"""The leases of this gateway: lent to calls, and ended at once.
+
+A lease is on disk and in the journal before its broker is asked. When it ends, its value leaves memory in the same turn of the event
+loop: from then on no call carries it. Only then the broker is asked to end it (`ending.Ender`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from msgspec import Struct, structs
+
+from gateway.authority import state
+from gateway.authority.lifetime import SKEW
+from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest, Scope
+from gateway.authority.register import LeaseRegister, Terms, terms_of
+from gateway.background import to_the_end
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.authority.broker import Broker
+    from gateway.authority.ending import Ender, LeaseRecord
+    from gateway.authority.model import Cause, Credential
+    from gateway.authority.store import LeaseStore
+
+log = structlog.get_logger("gateway.leases")
+
+ISSUE: Final = 15.0
+"""Seconds for a broker to issue a credential."""
+MARGIN: Final = 2.0
+"""Seconds of life below which a lease serves no further call."""
+MAX_OPEN: Final = 20_000
+MAX_OF_TASK: Final = 256
+MAX_FAILURES: Final = 10_000
+_UNKNOWN_LIFE: Final = 3600.0
+"""Seconds that a credential may live whose issuer was asked and whose answer was lost."""
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+
+
+class Lent(Struct, frozen=True):
+    """A lease that a call may carry, with its value."""
+
+    lease: Lease
+    credential: Credential
+
+    def __repr__(self) -> str:
+        return f"Lent({self.lease.id!r})"
+
+
+class Failures(Struct):
+    """Failed requests for the same terms in a row, and the time before which the broker is not asked again."""
+
+    count: int = 0
+    until: float = 0.0
+
+
+class LeaseHooks(Struct, frozen=True):
+    """Functions of the gateway that leases need.
+
+    `clock` gives seconds since the epoch. `is_open` tells whether a task still is. `fingerprint` names a value. `on_issued` hears of
+    each value before any call carries it.
+    """
+
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    is_open: Callable[[str, float], bool]
+    fingerprint: Callable[[str], str]
+    on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
+
+
+class Leases:
+    """Credentials lent to tasks. All methods run on one event loop."""
+
+    def __init__(
+        self,
+        register: LeaseRegister,
+        brokers: Mapping[str, Broker],
+        record: LeaseRecord,
+        ender: Callable[[Callable[[], float]], Ender],
+        hooks: LeaseHooks,
+    ) -> None:
+        self._register = register
+        self._brokers = brokers
+        self._record = record
+        self._hooks = hooks
+        self._ender = ender(self.now)
+        self._latest = 0.0
+        self._values: dict[str, Credential] = {}
+        self._by_terms: dict[Terms, str] = {}
+        self._terms: dict[str, Terms] = {}
+        self._flights: dict[Terms, asyncio.Task[Lent | BrokerRefusal]] = {}
+        self._doomed: dict[str, Cause] = {}
+        self._failures: dict[Terms, Failures] = {}
+
+    def now(self) -> float:
+        """Return the time. A clock that is set back revives nothing."""
+        self._latest = max(self._latest, self._hooks.clock())
+        return self._latest
+
+    # --- for calls -------------------------------------------------------------------------------------
+
+    def find(self, task: str, upstream: str, scope: Scope) -> Lent | None:
+        """Return the lease with these terms that a call may carry now."""
+        identifier = self._by_terms.get(terms_of(task, upstream, scope))
+        return None if identifier is None else self._lent(identifier)
+
+    async def lend(self, broker: str, request: LeaseRequest, decision: str | None = None) -> Lent | BrokerRefusal:
+        """Return the lease with the terms of a request. Parallel calls share one request to the broker.
+
+        `decision` is the id of the call. Raises `JournalError` and `LeaseStoreError`.
+        """
+        present = self.find(request.task, request.upstream, request.scope)
+        if present is not None:
+            return present
+        terms = terms_of(request.task, request.upstream, request.scope)
+        flight = self._flights.get(terms)
+        if flight is None:
+            refusal = self._object(broker, request, terms)
+            if refusal is not None:
+                return refusal
+            flight = asyncio.ensure_future(self._issue(self._brokers[broker], request, terms, decision))
+            self._flights[terms] = flight
+            flight.add_done_callback(lambda _done: self._flights.pop(terms, None))
+        lent = await asyncio.shield(flight)
+        if isinstance(lent, Lent) and self._lent(lent.lease.id) is None:
+            return _ENDED
+        return lent
+
+    def note_rejected(self, lent: Lent) -> None:
+        """Note that the upstream rejected a credential (401). The lease ends once, and the next request for one has to wait longer each time."""
+        terms = self._terms.get(lent.lease.id)
+        if terms is not None and lent.lease.id in self._values:
+            self.end([lent.lease], "upstream-401")
+            self._note_failure(terms)
+
+    def note_accepted(self, lent: Lent) -> None:
+        """Note that the upstream accepted a credential."""
+        if self._failures and (terms := self._terms.get(lent.lease.id)) is not None:
+            self._failures.pop(terms, None)
+
+    # --- ends ------------------------------------------------------------------------------------------
+
+    def end_task(self, task: str, cause: Cause) -> int:
+        """End all leases of a task, and return their number."""
+        return self.end(self._register.of_task(task), cause)
+
+    def end_all(self, chosen: Callable[[Lease], bool], cause: Cause) -> int:
+        """End the leases for which `chosen` is true, and return their number."""
+        return self.end([lease for lease in self._register if chosen(lease)], cause)
+
+    def end(self, leases: Iterable[Lease], cause: Cause) -> int:
+        """End leases. No call carries their values once this returns. Returns the number of leases whose end began."""
+        now, ended = self.now(), 0
+        for lease in leases:
+            if lease.state == "requested":
+                # The broker is being asked. The end begins with its answer.
+                self._doomed.setdefault(lease.id, cause)
+                ended += 1
+            elif lease.state == "active":
+                self._begin_end(lease, cause, now)
+                ended += 1
+        return ended
+
+    async def abandon(self, identifier: str, reason: str) -> Lease | None:
+        """Give up the end of a lease, on the word of an operator. Returns `None` unless the lease is ending or stuck."""
+        lease = self._register.get(identifier)
+        if lease is None or lease.state not in {"ending", "stuck"}:
+            return None
+        abandoned = state.abandon(lease, reason)
+        self._ender.stop(identifier)
+        self._register.remove(identifier)
+        await to_the_end(self._record.note(abandoned, self.now()))
+        return abandoned
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def restore(self, store: LeaseStore) -> int:
+        """End the leases of the gateway before this one: their values are lost, or were kept by nobody. Returns their number."""
+        leases, unreadable = await store.load()
+        if unreadable:
+            log.error("lease.unreadable", rows=unreadable)
+        for lease in leases:
+            ending = state.begin_end(lease, "restart", self.now())
+            self._register.put(ending)
+            self._ender.start(ending, None)
+        return len(leases)
+
+    def sweep(self) -> None:
+        """End leases after their time, and leases of closed tasks. Restart each end after a defect."""
+        now = self.now()
+        for lease in self._register:
+            if lease.state == "active" and lease.expires <= now:
+                self.end([lease], "lease-expired")
+            elif lease.state == "active" and not self._hooks.is_open(lease.task, now):
+                self.end([lease], "task-expired")
+            elif lease.state in {"ending", "stuck"}:
+                self._ender.start(lease, None)
+        for terms in [terms for terms, failed in self._failures.items() if failed.until + _LONGEST_PAUSE < now]:
+            del self._failures[terms]
+
+    async def drain(self, seconds: float) -> tuple[Lease, ...]:
+        """End all leases, wait for their proofs at most so many seconds, and return the leases without proof."""
+        self.end_all(lambda _lease: True, "shutdown")
+        await self._ender.settle(seconds)
+        await self._ender.aclose()
+        return tuple(self._register)
+
+    # --- for people ------------------------------------------------------------------------------------
+
+    def all(self) -> tuple[Lease, ...]:
+        """Return the open leases."""
+        return tuple(self._register)
+
+    def get(self, identifier: str) -> Lease | None:
+        return self._register.get(identifier)
+
+    def of_task(self, task: str) -> tuple[Lease, ...]:
+        return self._register.of_task(task)
+
+    # --- small parts -----------------------------------------------------------------------------------
+
+    def _lent(self, identifier: str) -> Lent | None:
+        credential, lease = self._values.get(identifier), self._register.get(identifier)
+        if credential is None or lease is None or lease.expires - MARGIN <= self.now():
+            return None
+        return Lent(lease, credential)
+
+    def _object(self, broker: str, request: LeaseRequest, terms: Terms) -> BrokerRefusal | None:
+        """Return the refusal of a request that no broker is asked about."""
+        found = self._brokers.get(broker)
+        if found is None:
+            return BrokerRefusal(
+                "credential/unavailable", f"There is no broker {broker}.", "Have the operator configure it."
+            )
+        if self._register.has_stuck(broker):
+            return _STUCK
+        if request.seconds < max(found.min_ttl, MARGIN):
+            return _TOO_SHORT
+        if len(self._register) >= MAX_OPEN or len(self._register.of_task(request.task)) >= MAX_OF_TASK:
+            return _TOO_MANY
+        failed = self._failures.get(terms)
+        if failed is not None and self.now() < failed.until:
+            return BrokerRefusal(
+                "credential/unavailable",
+                "No credential could be obtained for this system a moment ago.",
+                f"Try again in {max(1, round(failed.until - self.now()))} s.",
+                may_retry=True,
+            )
+        return None
+
+    async def _issue(
+        self, broker: Broker, request: LeaseRequest, terms: Terms, decision: str | None
+    ) -> Lent | BrokerRefusal:
+        lease = _requested(request, broker)
+        self._register.put(lease)
+        try:
+            await self._record.request(lease, decision)
+        except BaseException:
+            self._register.remove(lease.id)
+            self._doomed.pop(lease.id, None)
+            raise
+        answer, prepared = await self._ask(broker, request, lease)
+        lease = structs.replace(lease, handle=prepared)
+        self._register.put(lease)
+        if isinstance(answer, BrokerRefusal):
+            self._note_failure(terms)
+            await self._give_up(lease, answer, may_exist=bool(prepared) or answer.may_retry)
+            return answer
+        is_wider = not set(answer.scope) <= set(request.scope.names)
+        if broker.revocable != "at_once":
+            is_wider = is_wider or answer.expires > request.expires + SKEW
+        return await self._accept(lease, answer, terms, is_wider=is_wider)
+
+    async def _ask(
+        self, broker: Broker, request: LeaseRequest, lease: Lease
+    ) -> tuple[Issued | BrokerRefusal, dict[str, str]]:
+        """Return the broker's answer and the handle that it prepared. Never raises for the broker."""
+        prepared: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(ISSUE):
+                before = await broker.prepare(request)
+                if isinstance(before, BrokerRefusal):
+                    return before, prepared
+                if before:
+                    prepared = before
+                    await self._record.keep(structs.replace(lease, handle=prepared))
+                return await broker.issue(request, prepared), prepared
+        except TimeoutError:
+            return _late(broker.name), prepared
+        except GatewayError as error:
+            return BrokerRefusal("credential/unavailable", error.message, error.remedy, may_retry=True), prepared
+        except Exception:
+            log.exception("defect", broker=broker.name)
+            return _late(broker.name), prepared
+
+    async def _accept(self, lease: Lease, issued: Issued, terms: Terms, *, is_wider: bool) -> Lent | BrokerRefusal:
+        """Put an issued credential into use, unless its lease was ended meanwhile or it is wider than the request."""
+        now = self.now()
+        fingerprints = tuple(map(self._hooks.fingerprint, issued.credential.secrets()))
+        active = state.activate(lease, issued, fingerprints)
+        self._register.put(active)
+        self._values[lease.id] = issued.credential
+        self._hooks.on_issued(active, issued.credential)
+        cause = self._doomed.pop(lease.id, None)
+        if cause is None and not self._hooks.is_open(lease.task, now):
+            cause = "task-expired"
+        if cause is not None or is_wider:
+            self.end([active], cause or "not-issued")
+            return _WIDER if is_wider else _ENDED
+        try:
+            await self._record.issue(active, now)
+        except BaseException:
+            self.end([active], "journal-outage")
+            raise
+        if lease.id not in self._values:
+            return _ENDED
+        self._by_terms[terms] = lease.id
+        self._terms[lease.id] = terms
+        return Lent(active, issued.credential)
+
+    async def _give_up(self, lease: Lease, refusal: BrokerRefusal, *, may_exist: bool) -> None:
+        """Record a refusal. If the issuer may have made a credential all the same, end it."""
+        cause = self._doomed.pop(lease.id, None)
+        if may_exist:
+            self._begin_end(lease, cause or "not-issued", self.now())
+            return
+        self._register.remove(lease.id)
+        await self._record.note(state.fail(lease, refusal), self.now())
+
+    def _begin_end(self, lease: Lease, cause: Cause, now: float) -> None:
+        credential = self._values.pop(lease.id, None)
+        terms = self._terms.pop(lease.id, None)
+        if terms is not None and self._by_terms.get(terms) == lease.id:
+            del self._by_terms[terms]
+        ending = state.begin_end(lease, cause, now)
+        self._register.put(ending)
+        self._ender.start(ending, credential)
+
+    def _note_failure(self, terms: Terms) -> None:
+        failed = self._failures.setdefault(terms, Failures())
+        failed.until = self.now() + min(_FIRST_PAUSE * 2**failed.count, _LONGEST_PAUSE)
+        failed.count += 1
+        while len(self._failures) > MAX_FAILURES:
+            del self._failures[next(iter(self._failures))]
+
+
+def _requested(request: LeaseRequest, broker: Broker) -> Lease:
+    principal = request.principal
+    return Lease(
+        id=request.id,
+        task=request.task,
+        owner=principal.key,
+        user=None if principal.user is None else principal.user.id,
+        agent=principal.id,
+        upstream=request.upstream,
+        audience=request.audience,
+        broker=broker.name,
+        kind=broker.kind,
+        scope=request.scope,
+        requested=request.asked,
+        expires=request.expires,
+        dies=request.asked + max(request.seconds, _UNKNOWN_LIFE),
+    )
+
+
+def _late(broker: str) -> BrokerRefusal:
+    return BrokerRefusal(
+        "credential/unavailable",
+        f"The broker {broker} did not give a credential.",
+        "Try again. If it goes on, have the operator look at the gateway's log.",
+        may_retry=True,
+    )
+
+
+_ENDED: Final = BrokerRefusal(
+    "credential/ended", "The task, or its right to this credential, ended meanwhile.", "Begin a new task if you may."
+)
+_STUCK: Final = BrokerRefusal(
+    "credential/stuck",
+    "The gateway could not end an earlier credential of this system, so it lends no more.",
+    "Ask the operator to look at `opagate leases list --stuck`.",
+)
+_TOO_SHORT: Final = BrokerRefusal(
+    "credential/ttl",
+    "The time left for the call is shorter than the shortest life of a credential of this system.",
+    "Begin a new task, or renew your own token, and call again.",
+)
+_TOO_MANY: Final = BrokerRefusal(
+    "credential/too-many", "Too many credentials are lent already.", "End tasks that are done, then call again."
+)
+_WIDER: Final = BrokerRefusal(
+    "credential/wider",
+    "The issuer gave a wider credential than the gateway asked for, so the gateway ended it.",
+    "Have the operator correct the issuer's settings for this gateway.",
+)

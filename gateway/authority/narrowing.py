@@ -1,0 +1,81 @@
+"""The breadth of a lease: the configured scopes for the effect of a tool, narrowed by the policy. Pure.
+
+The policy can take scopes away, shorten the life, bind a token to its call and add authorization details. It can never widen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+from gateway.authority.model import Scope
+from gateway.model.decision import Obligation, Reason
+
+Bind: TypeAlias = Literal["call", "task"]
+
+OBLIGATION: Final = "issue_credential"
+
+
+class Breadth(Struct, frozen=True):
+    """Permitted breadth of a credential. `seconds` is the life that the policy permits, `None` if it says nothing."""
+
+    scope: Scope
+    bind: Bind
+    seconds: float | None = None
+
+
+def narrow_credential(
+    obligations: Sequence[Obligation], scopes: Sequence[str] | None, audience: str, bind: Bind
+) -> Breadth | Reason:
+    """Return the breadth of a credential for a call, or the reason for none.
+
+    `scopes` are configured for the effect of the tool; `None` if the effect has none. `audience` and `bind` are configured for the upstream.
+    """
+    if scopes is None:
+        return _scope("The configuration gives no scopes for tools with this effect.")
+    names, found_bind, seconds = tuple(dict.fromkeys(scopes)), bind, list[float]()
+    details: tuple[dict[str, Any], ...] | None = None
+    for item in obligations:
+        if item.id != OBLIGATION:
+            continue
+        wanted = cast("Mapping[str, Any]", item.properties)
+        if wanted.get("audience", audience) != audience:
+            return Reason(
+                "credential/audience",
+                "The policy asks for a credential of another system than the call goes to.",
+                "Have the policy's author correct `audience` in `issue_credential`.",
+            )
+        narrowed = _narrow_scopes(names, scopes, cast("str | None", wanted.get("scope")))
+        if isinstance(narrowed, Reason):
+            return narrowed
+        names = narrowed
+        if "ttl_seconds" in wanted:
+            seconds.append(float(wanted["ttl_seconds"]))
+        found_bind = "call" if "call" in (found_bind, wanted.get("bind")) else "task"
+        more = wanted.get("details")
+        if more is not None and details is not None and list(more) != list(details):
+            return _scope("Two rules of the policy ask for different authorization details.")
+        details = details if more is None else tuple(more)
+    return Breadth(Scope(names, details or ()), found_bind, min(seconds, default=None))
+
+
+def _narrow_scopes(names: tuple[str, ...], configured: Sequence[str], wanted: str | None) -> tuple[str, ...] | Reason:
+    """Return the scopes that both sides name. A scope that the configuration does not give is refused, not dropped."""
+    if wanted is None:
+        return names
+    asked = wanted.split(" ")
+    foreign = [name for name in asked if name not in configured]
+    if foreign:
+        return _scope(f"The policy asks for the scope {foreign[0]!r}, which tools with this effect do not get.")
+    left = tuple(name for name in names if name in asked)
+    return left or _scope("No scope is left that all rules of the policy permit.")
+
+
+def _scope(message: str) -> Reason:
+    return Reason(
+        "credential/scope",
+        message,
+        "Have the operator compare `credential.scopes` of the upstream with `issue_credential` in the policy.",
+    )

@@ -1,0 +1,131 @@
+"""Leases over a broker that plays a script, a journal in memory and a store on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.authority.ending import Ender, LeaseRecord
+from gateway.authority.leases import LeaseHooks, Leases
+from gateway.authority.model import (
+    BrokerRefusal,
+    Credential,
+    Issued,
+    Lease,
+    LeaseRequest,
+    NotEnded,
+    Proof,
+    Revocable,
+    Scope,
+)
+from gateway.authority.register import LeaseRegister
+from gateway.authority.store import LeaseStore
+from gateway.errors import JournalError
+from gateway.model.caller import AuthMethod, Principal
+
+AGENT = Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT)
+KEY = b"k" * 32
+
+
+@dataclass
+class ScriptedBroker:
+    """Issues `secret-1`, `secret-2` and so on. `answers` and `ends` replace the next answers."""
+
+    name: str = "bao"
+    kind: str = "openbao"
+    revocable: Revocable = "at_once"
+    min_ttl: float = 1.0
+    prepared: dict[str, str] = field(default_factory=dict[str, str])
+    answers: list[Issued | BrokerRefusal | Exception] = field(default_factory=list[Any])
+    ends: list[Proof | NotEnded | Exception] = field(default_factory=list[Any])
+    gate: asyncio.Event | None = None
+    asked: int = 0
+    ended: list[tuple[str, Credential | None]] = field(default_factory=list[tuple[str, "Credential | None"]])
+
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        return self.prepared
+
+    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+        self.asked += 1
+        number = self.asked
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        return Issued(Credential(f"secret-{number}"), request.expires, request.scope.names, {"number": str(number)})
+
+    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
+        self.ended.append((lease.id, credential))
+        if self.ends:
+            result = self.ends.pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return result
+        return Proof("lookup", 0.0, "the accessor is unknown")
+
+    async def aclose(self) -> None:
+        pass
+
+
+@dataclass
+class Lending:
+    """A gateway's leases in a test. `now` is the time, `open_tasks` are the open tasks, `entries` the journal."""
+
+    folder: Path
+    broker: ScriptedBroker = field(default_factory=ScriptedBroker)
+    now: float = 1000.0
+    entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    open_tasks: set[str] = field(default_factory=lambda: {"t1", "t2"})
+    is_journal_down: Callable[[str], bool] = lambda _event: False
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Build the leases, as a start of the gateway does."""
+        self.store = LeaseStore(self.folder / "leases", KEY)
+        self.register = LeaseRegister()
+        record = LeaseRecord(self.store, self._append)
+        brokers = {self.broker.name: self.broker}
+        numbers = iter(range(1, 10**6))
+        hooks = LeaseHooks(
+            clock=lambda: self.now,
+            new_id=lambda: f"lease-{next(numbers)}",
+            is_open=lambda task, _now: task in self.open_tasks,
+            fingerprint=lambda value: f"fp-{value}",
+        )
+        self.leases = Leases(
+            self.register,
+            brokers,
+            record,
+            lambda now: Ender(self.register, brokers, record, now=now, stuck_after=60.0),
+            hooks,
+        )
+
+    async def _append(self, kind: str, fields: Any) -> None:
+        if self.is_journal_down(fields["event"]):
+            raise JournalError("the disk is full", "make room")
+        self.entries.append({"kind": kind, **fields})
+
+    def request(
+        self, number: int = 1, *, task: str = "t1", seconds: float = 60.0, scope: tuple[str, ...] = ("read",)
+    ) -> LeaseRequest:
+        return LeaseRequest(
+            id=f"l{number}",
+            task=task,
+            principal=AGENT,
+            upstream="crm",
+            audience="https://crm.example",
+            scope=Scope(scope),
+            asked=self.now,
+            expires=self.now + seconds,
+        )
+
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.entries]

@@ -1,0 +1,380 @@
+"""Leases: lent once for equal terms, gone from memory in the tick that ends them, and never forgotten before their proof."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.authority.leases import Lent
+from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof, Scope
+from gateway.errors import JournalError, LeaseStoreError
+from tests.unit.authority.lending import Lending, ScriptedBroker
+
+
+@pytest.fixture
+def lending(tmp_path: Path) -> Lending:
+    return Lending(tmp_path)
+
+
+async def lent(lending: Lending, number: int = 1, **terms: object) -> Lent:
+    answer = await lending.leases.lend("bao", lending.request(number, **terms), "d1")  # type: ignore[arg-type]
+    assert isinstance(answer, Lent)
+    return answer
+
+
+async def refused(lending: Lending, number: int = 1, **terms: object) -> BrokerRefusal:
+    answer = await lending.leases.lend("bao", lending.request(number, **terms), "d1")  # type: ignore[arg-type]
+    assert isinstance(answer, BrokerRefusal)
+    return answer
+
+
+async def settled(lending: Lending) -> None:
+    await lending.leases._ender.settle(5.0)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_lease_is_in_the_journal_before_its_broker_is_asked(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(lent(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+
+    assert lending.events() == ["requested"]
+    assert lending.entries[0]["decision"] == "d1"
+    assert [lease.state for lease in (await lending.store.load())[0]] == ["requested"]
+
+    lending.broker.gate.set()
+    await asking
+    assert lending.events() == ["requested", "issued"]
+    assert lending.entries[1]["fingerprints"] == ["fp-secret-1"]
+
+
+async def test_no_entry_and_no_row_has_the_value(lending: Lending):
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await settled(lending)
+
+    assert all(
+        "secret-1" not in str(value)
+        for entry in lending.entries
+        for key, value in entry.items()
+        if key != "fingerprints"
+    )
+    rows = b"".join(path.read_bytes() for path in lending.folder.rglob("*") if path.is_file())
+    assert b"secret-1" not in rows
+
+
+async def test_a_thousand_parallel_calls_of_a_task_cost_one_request(lending: Lending):
+    answers = await asyncio.gather(*(lent(lending, number) for number in range(1000)))
+
+    assert lending.broker.asked == 1
+    assert {answer.lease.id for answer in answers} == {"l0"}
+
+
+@pytest.mark.parametrize("terms", [{"task": "t2"}, {"scope": ("write",)}])
+async def test_other_terms_get_another_lease(lending: Lending, terms: dict[str, object]):
+    first = await lent(lending, 1)
+    second = await lent(lending, 2, **terms)
+
+    assert first.credential != second.credential
+    assert lending.broker.asked == 2
+
+
+async def test_the_value_is_gone_in_the_tick_that_ends_the_lease(lending: Lending):
+    lending.broker.ends = [NotEnded("the broker is down")] * 100
+    await lent(lending)
+
+    assert lending.leases.end_task("t1", "task-cancelled") == 1
+    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    await lending.leases.drain(0.0)
+
+
+async def test_the_broker_gets_the_value_to_end_and_the_proof_is_recorded(lending: Lending):
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await settled(lending)
+
+    assert lending.broker.ended == [("l1", Credential("secret-1"))]
+    assert lending.events() == ["requested", "issued", "ending", "revoked"]
+    assert lending.entries[2]["cause"] == "task-completed"
+    assert lending.entries[3]["proof"]["kind"] == "lookup"
+    assert (await lending.store.load())[0] == ()
+    assert len(lending.leases.all()) == 0
+
+
+async def test_a_task_that_ends_while_its_broker_is_asked_gets_nothing(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(refused(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    lending.leases.end_task("t1", "task-cancelled")
+    lending.broker.gate.set()
+
+    assert (await asking).code == "credential/ended"
+    await settled(lending)
+    assert lending.broker.ended == [("l1", Credential("secret-1"))]
+    assert lending.events()[-2:] == ["ending", "revoked"]
+
+
+async def test_an_answer_for_a_closed_task_is_ended_though_nobody_told(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(refused(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    lending.open_tasks.clear()
+    lending.broker.gate.set()
+
+    assert (await asking).code == "credential/ended"
+
+
+async def test_a_caller_that_leaves_does_not_lose_the_lease(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(lent(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    asking.cancel()
+    lending.broker.gate.set()
+    await asyncio.sleep(0.05)
+
+    assert (await lent(lending, 2)).lease.id == "l1"
+
+
+@pytest.mark.parametrize(
+    ("issued", "revocable"),
+    [
+        (Issued(Credential("wide"), 1060.0, ("read", "admin")), "at_once"),
+        (Issued(Credential("wide"), 5000.0, ("read",)), "after_ttl"),
+    ],
+)
+async def test_a_wider_answer_is_refused_and_ended(tmp_path: Path, issued: Issued, revocable: str):
+    lending = Lending(tmp_path, ScriptedBroker(revocable=revocable, answers=[issued]))  # type: ignore[arg-type]
+
+    assert (await refused(lending)).code == "credential/wider"
+    await settled(lending)
+    assert lending.broker.ended == [("l1", Credential("wide"))]
+    assert lending.entries[-2]["cause"] == "not-issued"
+
+
+async def test_a_refusal_of_the_broker_is_recorded_and_not_cached(lending: Lending):
+    lending.broker.answers = [BrokerRefusal("credential/refused", "No.", "Ask.")]
+
+    assert (await refused(lending)).code == "credential/refused"
+    assert lending.events() == ["requested", "failed"]
+    assert (await refused(lending, 2)).code == "credential/unavailable"
+    lending.now += 0.6
+    await lent(lending, 3)
+
+
+async def test_failures_do_not_stampede(lending: Lending):
+    refusal = BrokerRefusal("credential/refused", "No.", "Ask.")
+    lending.broker.answers = [refusal] * 100
+    for number in range(1000):
+        await refused(lending, number)
+        lending.now += 0.01
+
+    assert lending.broker.asked <= 5
+
+
+async def test_an_answer_that_was_lost_is_ended_by_its_handle(tmp_path: Path):
+    lending = Lending(tmp_path, ScriptedBroker(prepared={"accessor": "a1"}, answers=[RuntimeError("reset")]))
+
+    assert (await refused(lending)).may_retry
+    await settled(lending)
+    assert lending.broker.ended == [("l1", None)]
+    assert lending.events() == ["requested", "ending", "revoked"]
+
+
+@pytest.mark.parametrize("event", ["requested", "issued"])
+async def test_without_the_journal_nothing_is_lent(lending: Lending, event: str):
+    lending.is_journal_down = lambda each: each == event
+
+    with pytest.raises(JournalError):
+        await lent(lending)
+    await settled(lending)
+    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    assert lending.broker.asked == (event == "issued")
+    assert len(lending.broker.ended) == lending.broker.asked
+    assert (await lending.store.load())[0] == ()
+
+
+async def test_without_the_store_nobody_is_asked(lending: Lending):
+    (lending.folder / "leases").write_text("in the way")
+
+    with pytest.raises(LeaseStoreError):
+        await lent(lending)
+    assert lending.broker.asked == 0
+
+
+async def test_a_dead_journal_keeps_no_credential_alive(lending: Lending):
+    await lent(lending)
+    lending.is_journal_down = lambda _event: True
+    lending.leases.end_task("t1", "journal-outage")
+    await settled(lending)
+
+    assert lending.broker.ended
+    assert lending.leases.all() == ()
+
+
+async def test_an_upstream_that_rejects_a_credential_ends_it_once_and_does_not_loop(lending: Lending):
+    for number in range(1000):
+        answer = await lending.leases.lend("bao", lending.request(number), "d1")
+        if isinstance(answer, Lent):
+            lending.leases.note_rejected(answer)
+            lending.leases.note_rejected(answer)
+        lending.now += 0.01
+    await settled(lending)
+
+    assert lending.broker.asked <= 5
+    assert len(lending.broker.ended) == lending.broker.asked
+    assert {entry.get("cause") for entry in lending.entries if entry["event"] == "ending"} == {"upstream-401"}
+
+
+async def test_a_lease_serves_until_shortly_before_its_end(lending: Lending):
+    first = await lent(lending, 1)
+    lending.now += 59.0
+    second = await lent(lending, 2)
+
+    assert first.lease.id != second.lease.id
+
+
+async def test_a_clock_that_is_set_back_revives_nothing(lending: Lending):
+    await lent(lending)
+    lending.now += 61.0
+    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    lending.now -= 61.0
+    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+
+
+async def test_the_sweep_ends_leases_after_their_time_and_of_closed_tasks(lending: Lending):
+    await lent(lending, 1, seconds=60.0)
+    await lent(lending, 2, task="t2", seconds=600.0)
+    lending.now += 60.0
+    lending.leases.sweep()
+    lending.open_tasks.clear()
+    lending.leases.sweep()
+    await settled(lending)
+
+    causes = {entry["id"]: entry["cause"] for entry in lending.entries if entry["event"] == "ending"}
+    assert causes == {"l1": "lease-expired", "l2": "task-expired"}
+
+
+async def test_an_end_without_proof_is_stuck_and_blocks_its_broker(lending: Lending):
+    lending.broker.ends = [NotEnded("the database is down")] * 1000
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+    lending.now += 61.0
+    while lending.events()[-1] != "stuck":
+        await asyncio.sleep(0.01)
+
+    assert (await refused(lending, 2, task="t2")).code == "credential/stuck"
+    lending.broker.ends = []
+    await settled(lending)
+    assert lending.events()[-1] == "revoked"
+    await lent(lending, 3, task="t2")
+
+
+async def test_time_ends_a_stuck_lease_without_the_issuers_word(lending: Lending):
+    lending.broker.ends = [NotEnded("the database is down")] * 1000
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+    lending.now += 60.0 + 31.0
+    await settled(lending)
+
+    assert lending.events()[-1] == "lapsed"
+    assert lending.entries[-1]["proof"]["kind"] == "time"
+
+
+async def test_only_an_operator_gives_up_an_end(lending: Lending):
+    lending.broker.ends = [NotEnded("the database is down")] * 1000
+    await lent(lending)
+    assert await lending.leases.abandon("l1", "the system is gone") is None
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+
+    abandoned = await lending.leases.abandon("l1", "the system is gone")
+
+    assert abandoned is not None
+    assert lending.events()[-1] == "abandoned"
+    assert lending.entries[-1]["problem"] == "the system is gone"
+    assert lending.leases.all() == ()
+    assert (await lending.store.load())[0] == ()
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+async def test_a_restart_ends_each_lease_of_the_gateway_before(lending: Lending, is_active: bool):  # noqa: FBT001 - a case
+    lending.broker.prepared = {"accessor": "a1"}
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(lent(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    if is_active:
+        lending.broker.gate.set()
+        await asking
+    else:
+        asking.cancel()
+    lending.store.close()
+    lending.start()
+
+    assert await lending.leases.restore(lending.store) == 1
+    await settled(lending)
+    assert lending.broker.ended == [("l1", None)]
+    assert lending.events()[-2:] == ["ending", "revoked"]
+    assert lending.entries[-2]["cause"] == "restart"
+    assert (await lending.store.load())[0] == ()
+
+
+async def test_a_stuck_lease_is_not_forgotten_over_a_restart(lending: Lending):
+    lending.broker.ends = [NotEnded("the database is down")] * 1000
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+    lending.now += 61.0
+    while lending.events()[-1] != "stuck":
+        await asyncio.sleep(0.01)
+    left = await lending.leases.drain(0.0)
+    assert [lease.state for lease in left] == ["stuck"]
+    lending.start()
+
+    await lending.leases.restore(lending.store)
+    assert (await refused(lending, 2)).code == "credential/stuck"
+    lending.broker.ends = []
+    await settled(lending)
+    assert lending.events()[-1] == "revoked"
+
+
+async def test_an_edited_row_does_not_open_and_is_counted(lending: Lending, caplog: pytest.LogCaptureFixture):
+    await lent(lending)
+    lending.store.close()
+    path = lending.folder / "leases" / "leases.db"
+    with sqlite3.connect(path) as database:
+        database.execute("update sealed set value = x'00112233445566778899aabbccddeeff00112233'")
+    database.close()
+    lending.start()
+
+    assert await lending.leases.restore(lending.store) == 0
+    assert (await lending.store.load())[1] == 1
+
+
+async def test_a_defect_of_a_broker_is_no_end(lending: Lending):
+    lending.broker.ends = [RuntimeError("defect"), Proof("lookup", 0.0)]
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await settled(lending)
+
+    assert len(lending.broker.ended) == 2
+    assert lending.events()[-1] == "revoked"
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(0.5, "credential/ttl"), (1.9, "credential/ttl")])
+async def test_too_short_a_life_is_refused(lending: Lending, seconds: float, code: str):
+    assert (await refused(lending, 1, seconds=seconds)).code == code
+    assert lending.broker.asked == 0
+
+
+async def test_a_task_has_a_bounded_number_of_leases(lending: Lending):
+    for number in range(256):
+        await lent(lending, number, scope=(f"s{number}",))
+
+    assert (await refused(lending, 999, scope=("more",))).code == "credential/too-many"
