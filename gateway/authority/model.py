@@ -49,6 +49,7 @@ class LeaseRequest(Struct, frozen=True):
     """Terms of a lease before a broker is asked. `id` is the gateway's. `expires` is the latest permitted end.
 
     `subject_token` is the caller's own access token. A broker may send it to the token endpoint of its issuer and to no other place.
+    Without `permits_calls`, the credential is for messages that need no decision, such as `initialize` and lists.
     """
 
     id: str
@@ -60,6 +61,7 @@ class LeaseRequest(Struct, frozen=True):
     asked: float
     expires: float
     subject_token: str | None = None
+    permits_calls: bool = True
 
     @property
     def seconds(self) -> float:

@@ -60,10 +60,20 @@ class Message(Struct, frozen=True):
     client_name: str | None = None
 
 
+class UpstreamCredential(Struct, frozen=True):
+    """A header field that carries a leased credential. No text shows its value."""
+
+    name: bytes
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"UpstreamCredential({self.name!r})"
+
+
 class UpstreamRequest(Struct, frozen=True):
     """A request to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
     `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the
-    client of the session declared URL elicitation in `initialize`."""
+    client of the session declared URL elicitation in `initialize`. `credential` replaces every header of its name."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
@@ -71,6 +81,7 @@ class UpstreamRequest(Struct, frozen=True):
     message: Message | None = None
     session: str | None = None
     opens_urls: bool = False
+    credential: UpstreamCredential | None = None
 
     @property
     def body(self) -> bytes | None:

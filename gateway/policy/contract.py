@@ -298,9 +298,15 @@ class Visible(Struct):
 
 
 class IssueCredential(Closed):
-    audience: Text
-    scope: Text
-    ttl_seconds: Positive
+    """Narrower terms of the call's credential than the configuration gives. Several merge to the strictest.
+
+    `scope` is a list with spaces between (RFC 6749 section 3.3), `details` are authorization details (RFC 9396)."""
+
+    audience: Text | UnsetType = UNSET
+    scope: Text | UnsetType = UNSET
+    ttl_seconds: Positive | UnsetType = UNSET
+    bind: Literal["call", "task"] | UnsetType = UNSET
+    details: Annotated[list[dict[str, Any]], Meta(min_length=1)] | UnsetType = UNSET
 
 
 class ConcealCredentials(Closed):

@@ -94,11 +94,11 @@ async def ruled(
     return Ruling(decision, counted.facts, content)
 
 
-async def called_off(gateway: Gateway, visit: Visit, case: Case) -> None:
-    """End an allowed call without sending it, since its caller has left. The call counts, since its beginning is on
-    record."""
+async def called_off(gateway: Gateway, visit: Visit, case: Case, outcome: Outcome = Outcome.CANCELLED) -> None:
+    """End an allowed call without sending it: its caller has left, or it has no credential. The call counts, since its
+    beginning is on record."""
     gateway.history.settle(case.task, visit.id)
-    entry = settled_entry(visit.id, Outcome.CANCELLED, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
+    entry = settled_entry(visit.id, outcome, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
     await append_or_log(gateway, "settled", entry)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final, cast
@@ -22,6 +22,8 @@ from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
 from gateway.steps.concealing import Concealing, concealing, demanded
 from gateway.steps.current_task import task_of
+from gateway.steps.deciding import called_off
+from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_accepted, note_rejected
 from gateway.steps.known_credentials import known_to
 from gateway.steps.observation import Observation, label
 from gateway.steps.readings import Readings, unanswered
@@ -46,7 +48,10 @@ async def pass_through(
         if isinstance(task, Refusal):
             return task
         rewriter = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
-    reply = await accepted(upstream, await transport.send(request))
+    attached = await issue_for_message(gateway, visit, request)
+    if isinstance(attached, Refusal):
+        return attached
+    reply = await _accepted_with(gateway, upstream, attached, transport.send(attached.carried_by(request)))
     observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
     settle = partial(_passed, gateway, visit, rewriter)
     left = late_bounds(gateway.ownership, upstream, request)
@@ -66,8 +71,11 @@ def _may_answer_a_call(request: UpstreamRequest) -> bool:
 
 async def forward(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, case: Case, decision: Decision
-) -> Relay:
-    """Send an allowed call, and settle it exactly once, however it ends."""
+) -> Relay | Refusal:
+    """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends."""
+    attached = await _issue(gateway, visit, case, decision)
+    if isinstance(attached, Refusal):
+        return attached
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
     rewriter, values = None, case.presented.values
@@ -84,12 +92,41 @@ async def forward(
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
     try:
-        reply, left = await sent(upstream, transport, case.presented.outgoing, allowed)
+        outgoing = attached.carried_by(case.presented.outgoing)
+        reply, left = await sent(upstream, transport, outgoing, allowed)
+        note_accepted(gateway, attached)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
         await shielded(settle(Ending(_ended(error))))
+        if isinstance(error, UpstreamUnauthorized):
+            raise note_rejected(gateway, attached, error) from None
         raise
+
+
+async def _issue(gateway: Gateway, visit: Visit, case: Case, decision: Decision) -> Attached | Refusal:
+    """Return the credential of an allowed call. A call without one is settled here, since it goes no further."""
+    try:
+        attached = await issue_credential(gateway, visit, case, decision)
+    except BaseException as error:
+        outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
+        await shielded(called_off(gateway, visit, case, outcome))
+        raise
+    if isinstance(attached, Refusal):
+        await shielded(called_off(gateway, visit, case, Outcome.REFUSED))
+    return attached
+
+
+async def _accepted_with(
+    gateway: Gateway, upstream: str, attached: Attached, sending: Awaitable[UpstreamReply]
+) -> UpstreamReply:
+    """Return the reply to a request with a credential, and tell the leases whether the upstream took the credential."""
+    try:
+        reply = await accepted(upstream, await sending)
+    except UpstreamUnauthorized as error:
+        raise note_rejected(gateway, attached, error) from None
+    note_accepted(gateway, attached)
+    return reply
 
 
 async def settled(
@@ -106,6 +143,8 @@ async def settled(
     the answer was on its way."""
     history = read()
     gateway.history.settle(case.task, visit.id)
+    if gateway.authority is not None:
+        gateway.authority.end_call(visit.id)
     known = None if kept is None or not kept.held else known_to(gateway, case.request.principal.key, case.task)
     content = None if kept is None else await gateway.worker.run(kept.held, partial(kept.value, known))
     concealed = None if rewriter is None else rewriter.count

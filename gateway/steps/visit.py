@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from gateway.authority.lending import Authority
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -38,7 +39,7 @@ from gateway.transport.exchange import Exchange
 from gateway.upstream.catalogue import Catalogue
 from gateway.worker_thread import WorkerThread
 
-SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "label", "limit")
+SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "issue_credential", "label", "limit")
 """The obligations that this gateway carries out. Any other makes an `allow` a refusal."""
 
 
@@ -84,6 +85,8 @@ class Gateway:
     style: Literal["result", "protocol"]
     people: People | None = None
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
+    authority: Authority | None = None
+    """The credentials lent to calls; `None`: no upstream has a leased credential."""
 
 
 class Visit(Struct, frozen=True):

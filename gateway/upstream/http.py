@@ -63,11 +63,13 @@ class HttpUpstream:
         headers = list(request.headers)
         if request.session is not None:
             headers.append((b"mcp-session-id", request.session.encode("latin-1")))
-        if self._credential is not None:
+        lent = request.credential
+        credential = self._credential if lent is None else (lent.name, lent.value)
+        if credential is not None:
             # The caller must not speak in the gateway's place, also not to a server that takes `_` for `-`.
-            own = _read_as(self._credential[0])
+            own = _read_as(credential[0])
             headers = [field for field in headers if _read_as(field[0]) != own]
-            headers.append(self._credential)
+            headers.append(credential)
         return headers
 
     def _failure(self, error: ExchangeError) -> UpstreamError:

@@ -1,0 +1,129 @@
+"""The authority of this gateway: its leases, the tokens of calls, and the configured credential of each upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.authority.lifetime import Ends, choose_end
+from gateway.authority.minting import bind_call
+from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope
+from gateway.authority.narrowing import Bind
+from gateway.model.target import Effect, Sensitivity
+
+if TYPE_CHECKING:
+    from gateway.authority.active import TokenRegister
+    from gateway.authority.leases import Leases
+    from gateway.authority.minting import Mint
+    from gateway.model.caller import Principal
+    from gateway.model.wire import JsonObject
+
+MESSAGES: Final = "messages:"
+"""Beginning of the name under which a caller's messages without a decision share a lease, instead of a task's id."""
+CATALOGUE: Final = "catalogue"
+"""The name under which the gateway's own listings share a lease."""
+
+
+class UpstreamTerms(Struct, frozen=True):
+    """The configured credential of an upstream. `longest` is the longest life in seconds, `None` for no limit."""
+
+    broker: str
+    kind: str
+    audience: str
+    scopes: Mapping[Effect, tuple[str, ...]]
+    bind: Bind = "task"
+    longest: float | None = None
+
+
+class Lives(Struct, frozen=True):
+    """The configured lives of leases, in seconds."""
+
+    default: float
+    longest: float
+    by_sensitivity: Mapping[Sensitivity, float]
+
+
+class Purpose(Struct, frozen=True):
+    """The use of a credential: the calls of a task, or messages without a decision."""
+
+    task: str
+    principal: Principal
+    sensitivity: Sensitivity | None = None
+    task_ends: float | None = None
+    caller_ends: float | None = None
+    subject_token: str | None = None
+    permits_calls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The parts that lend credentials. `clock` gives seconds since the epoch."""
+
+    leases: Leases
+    mint: Mint
+    tokens: TokenRegister
+    terms: Mapping[str, UpstreamTerms]
+    lives: Lives
+    clock: Callable[[], float] = field(repr=False)
+    new_id: Callable[[], str] = field(repr=False)
+
+    def request(self, upstream: str, purpose: Purpose, scope: Scope, seconds: float | None) -> LeaseRequest:
+        """Return the request for a credential that lives as long as all limits permit. `seconds` is the life that the policy permits."""
+        terms, now = self.terms[upstream], self.clock()
+        ends = Ends(
+            default=self.lives.default,
+            longest=self.lives.longest,
+            of_policy=seconds,
+            of_sensitivity=None if purpose.sensitivity is None else self.lives.by_sensitivity.get(purpose.sensitivity),
+            of_upstream=terms.longest,
+            task_ends=purpose.task_ends,
+            caller_ends=purpose.caller_ends,
+        )
+        return LeaseRequest(
+            id=self.new_id(),
+            task=purpose.task,
+            principal=purpose.principal,
+            upstream=upstream,
+            audience=terms.audience,
+            scope=scope,
+            asked=now,
+            expires=choose_end(ends, now),
+            subject_token=purpose.subject_token,
+            permits_calls=purpose.permits_calls,
+        )
+
+    def mint_call(
+        self, request: LeaseRequest, method: str, params: JsonObject, *, decision: str, policy: str
+    ) -> Credential | BrokerRefusal:
+        """Return a token for one call, named by its decision. It is active until `end_call`."""
+        try:
+            binding = bind_call(method, params, decision=decision, policy=policy)
+        except ValueError:
+            return _NOT_JSON
+        now = self.clock()
+        token = self.mint.mint_call(request, binding, jti=decision, now=now)
+        if isinstance(token, BrokerRefusal):
+            return token
+        return token.credential if self.tokens.add(token, now) else _NO_ROOM
+
+    def end_call(self, decision: str) -> None:
+        """Make the token of a call inactive."""
+        self.tokens.end(decision)
+
+    def end_task(self, task: str) -> None:
+        """End all that was lent to a task, with its calls in flight."""
+        self.tokens.end_task(task)
+        self.leases.end_task(task, "task-completed")
+
+
+_NOT_JSON: Final = BrokerRefusal(
+    "credential/digest",
+    "The call has no canonical form, so no token can be bound to it.",
+    "Send valid numbers and text.",
+)
+_NO_ROOM: Final = BrokerRefusal(
+    "credential/too-many", "Too many calls are in flight.", "Call again when some have ended.", may_retry=True
+)

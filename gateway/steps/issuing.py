@@ -1,0 +1,191 @@
+"""The credential of an upstream for one request: obtained after the policy allowed it, and attached before it goes on."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
+
+from gateway.authority.leases import Lent
+from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
+from gateway.authority.model import BrokerRefusal, Credential, Scope
+from gateway.authority.narrowing import OBLIGATION, narrow_credential
+from gateway.errors import UpstreamUnauthorized
+from gateway.inspection.caller_tokens import expiry
+from gateway.model.decision import Reason, Refusal
+from gateway.model.target import Effect
+from gateway.model.wire import UpstreamCredential, UpstreamReply, UpstreamRequest
+from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.headers import values_of
+
+if TYPE_CHECKING:
+    from gateway.authority.lending import Authority, UpstreamTerms
+    from gateway.model.decision import Decision
+    from gateway.model.wire import UpstreamTransport
+    from gateway.steps.case import Case
+    from gateway.steps.visit import Gateway, Visit
+
+
+class Attached(Struct, frozen=True):
+    """The credential of one request, and its lease if other requests share it. Both are `None` without a leased credential."""
+
+    credential: Credential | None = None
+    lent: Lent | None = None
+
+    def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
+        """Return the request with the credential."""
+        if self.credential is None:
+            return request
+        return structs.replace(request, credential=_header(self.credential))
+
+
+NOTHING: Final = Attached()
+
+
+async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision: Decision) -> Attached | Refusal:
+    """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
+
+    Raises `JournalError` and `LeaseStoreError`.
+    """
+    authority, upstream = gateway.authority, visit.exchange.upstream
+    terms = None if authority is None else authority.terms.get(upstream)
+    if authority is None or terms is None:
+        return _UNCONFIGURED if any(item.id == OBLIGATION for item in decision.obligations) else NOTHING
+    target = case.call.target
+    breadth = narrow_credential(decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind)
+    if isinstance(breadth, Reason):
+        return Refusal(200, breadth, REFUSED)
+    is_of_call = breadth.bind == "call"
+    if is_of_call and terms.kind != "gateway":
+        return _UNBOUND
+    if not is_of_call:
+        present = authority.leases.find(case.task.id, upstream, breadth.scope)
+        if present is not None:
+            return Attached(present.credential, present)
+    token = _own_token(visit)
+    purpose = Purpose(
+        task=case.task.id,
+        principal=case.request.principal,
+        sensitivity=target.labels.sensitivity,
+        task_ends=case.task.expires,
+        caller_ends=_expiry(token),
+        subject_token=token,
+    )
+    request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
+    if not is_of_call:
+        return _attached(await authority.leases.lend(terms.broker, request, visit.id))
+    outgoing = case.presented.outgoing.message or case.message
+    method, policy = outgoing.method or "", decision.policy.revision
+    minted = authority.mint_call(request, method, outgoing.params, decision=visit.id, policy=policy)
+    return _refusal(minted) if isinstance(minted, BrokerRefusal) else Attached(minted)
+
+
+async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Attached | Refusal:
+    """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
+
+    Raises `JournalError` and `LeaseStoreError`.
+    """
+    authority, upstream = gateway.authority, visit.exchange.upstream
+    terms = None if authority is None else authority.terms.get(upstream)
+    if authority is None or terms is None:
+        return NOTHING
+    principal, token = request.principal, _own_token(visit)
+    purpose = Purpose(
+        task=f"{MESSAGES}{principal.key}",
+        principal=principal,
+        caller_ends=_expiry(token),
+        subject_token=token,
+        permits_calls=False,
+    )
+    return await _lend_reading(authority, upstream, terms, purpose)
+
+
+async def _lend_reading(
+    authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
+) -> Attached | Refusal:
+    scope = Scope(terms.scopes.get(Effect.READ, ()))
+    present = authority.leases.find(purpose.task, upstream, scope)
+    if present is not None:
+        return Attached(present.credential, present)
+    request = authority.request(upstream, purpose, scope, None)
+    return _attached(await authority.leases.lend(terms.broker, request))
+
+
+class ListingTransport:
+    """The way of the gateway's own listings to an upstream with a leased credential."""
+
+    def __init__(self, transport: UpstreamTransport, authority: Authority, upstream: str) -> None:
+        self._transport = transport
+        self._authority = authority
+        self._upstream = upstream
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Send one request with a credential of the gateway itself. A broker that lends only to users leaves it without one."""
+        terms = self._authority.terms[self._upstream]
+        purpose = Purpose(task=CATALOGUE, principal=request.principal, permits_calls=False)
+        attached = await _lend_reading(self._authority, self._upstream, terms, purpose)
+        return await self._transport.send(request if isinstance(attached, Refusal) else attached.carried_by(request))
+
+
+def note_rejected(gateway: Gateway, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
+    """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
+
+    The gateway sends no call again by itself: the upstream may have carried it out.
+    """
+    if gateway.authority is None or attached.lent is None:
+        return error
+    gateway.authority.leases.note_rejected(attached.lent)
+    return UpstreamUnauthorized(error.message, "call again: the gateway has ended that credential, and obtains another")
+
+
+def note_accepted(gateway: Gateway, attached: Attached) -> None:
+    """Note that the upstream accepted the credential."""
+    if gateway.authority is not None and attached.lent is not None:
+        gateway.authority.leases.note_accepted(attached.lent)
+
+
+def _attached(answer: Lent | BrokerRefusal) -> Attached | Refusal:
+    return _refusal(answer) if isinstance(answer, BrokerRefusal) else Attached(answer.credential, answer)
+
+
+def _refusal(refusal: BrokerRefusal) -> Refusal:
+    return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
+
+
+def _own_token(visit: Visit) -> str | None:
+    """Return the access token of the caller, without its scheme."""
+    values = values_of(visit.exchange.headers, b"authorization")
+    return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
+
+
+def _expiry(token: str | None) -> float | None:
+    return None if token is None else expiry(token) or None
+
+
+def _header(credential: Credential) -> UpstreamCredential:
+    """Return the header field of a credential. `Basic` has user name and password in base64 (RFC 7617)."""
+    value = credential.value
+    if credential.scheme == "Basic":
+        value = base64.b64encode(value.encode()).decode("ascii")
+    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {value}".strip().encode("latin-1"))
+
+
+_UNCONFIGURED: Final = Refusal(
+    200,
+    Reason(
+        "credential/none",
+        "The policy allows the call with a leased credential, and the configuration has none for this system.",
+        "Have the operator set `credential` of the upstream, or remove `issue_credential` from the policy.",
+    ),
+    REFUSED,
+)
+_UNBOUND: Final = Refusal(
+    200,
+    Reason(
+        "credential/bind",
+        "The policy binds the credential to one call, and only credentials of the kind `gateway` can be.",
+        "Have the policy's author leave `bind` out for this system.",
+    ),
+    REFUSED,
+)
