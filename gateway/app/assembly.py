@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 
 from gateway.app import content, events, memory
+from gateway.app.authority import lend_to_listings, open_authority
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.people import DeskParts, build_desk, open_people
 from gateway.binding.conversations import Conversations
@@ -33,6 +34,8 @@ from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
+from gateway.model.task import TaskEnd
+from gateway.model.wire import UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
@@ -65,11 +68,14 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         inspector = content.inspector(configuration, keys.fingerprints, metrics)
         conceal = content.stderr_concealer(configuration, inspector, origins)
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
-        catalogue = await _catalogue(stack, configuration, upstreams, recorder, clock)
+        ends: list[Callable[[str, TaskEnd], None]] = [lambda task, _how: vault.drop(task)]
+        history = memory.history(configuration, origins, inspector.detector, clock, ends)
+        parts = DeskParts(configuration, keys, journal, history, clock)
+        authority = await open_authority(stack, parts, origins, inspector.detector.fingerprints, ends)
+        listed = upstreams if authority is None else lend_to_listings(upstreams, authority)
+        catalogue = await _catalogue(stack, configuration, listed, recorder, clock)
         flood = events.flood(stack, configuration, recorder, clock)
         ownership, unanswered = Ownership(clock), Ownership(clock)
-        history = memory.history(configuration, origins, inspector.detector, vault, clock)
-        parts = DeskParts(configuration, keys, journal, history, clock)
         desk = build_desk(parts)
         write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
         stack.push_async_callback(write_down)
@@ -109,6 +115,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             result_record=content.result_record(configuration, journal, inspector.spots),
             style=configuration.errors,
             people=people,
+            authority=authority,
         )
 
 
@@ -162,7 +169,7 @@ async def _policy(
 async def _catalogue(
     stack: AsyncExitStack,
     configuration: Configuration,
-    upstreams: dict[str, HttpUpstream | StdioUpstream],
+    upstreams: Mapping[str, UpstreamTransport],
     recorder: EventRecorder,
     clock: Callable[[], float],
 ) -> Catalogue:

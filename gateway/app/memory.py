@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -27,6 +27,7 @@ from gateway.journal.redaction import concealed_with
 from gateway.journal.trusted import entries
 from gateway.journal.writer import Journal
 from gateway.keys import Keys
+from gateway.model.task import TaskEnd
 from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway")
@@ -37,10 +38,20 @@ _GOAL_LENGTH: Final = 8192
 
 
 def history(
-    configuration: Configuration, origins: Origins, detector: Detector, vault: Vault, clock: Callable[[], float]
+    configuration: Configuration,
+    origins: Origins,
+    detector: Detector,
+    clock: Callable[[], float],
+    ends: Sequence[Callable[[str, TaskEnd], None]],
 ) -> History:
+    """Return the history of tasks. Each of `ends` hears of the end of a task; more may be added later."""
     conceal = partial(_conceal_goal, origins, detector)
-    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=vault.drop)
+
+    def tell(task_id: str, how: TaskEnd) -> None:
+        for hear in ends:
+            hear(task_id, how)
+
+    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=tell)
 
 
 def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHistory) -> str:

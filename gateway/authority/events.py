@@ -37,7 +37,7 @@ def requested_entry(lease: Lease, decision: str | None) -> JsonObject:
         "upstream": lease.upstream,
         "audience": lease.audience,
         "broker": lease.broker,
-        "kind": lease.kind,
+        "credential": lease.kind,
         "scope": list(lease.scope.names),
         "expires": lease.expires,
         "handle": lease.handle,

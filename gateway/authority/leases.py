@@ -66,7 +66,6 @@ class LeaseHooks(Struct, frozen=True):
     """
 
     clock: Callable[[], float]
-    new_id: Callable[[], str]
     is_open: Callable[[str, float], bool]
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None

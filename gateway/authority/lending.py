@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gateway.authority.active import TokenRegister
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
+    from gateway.authority.model import Cause
     from gateway.model.caller import Principal
+    from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
 
 MESSAGES: Final = "messages:"
@@ -113,12 +115,17 @@ class Authority:
         """Make the token of a call inactive."""
         self.tokens.end(decision)
 
-    def end_task(self, task: str) -> None:
-        """End all that was lent to a task, with its calls in flight."""
+    def end_task(self, task: str, how: TaskEnd) -> None:
+        """End the leases of a task and the tokens of its calls."""
         self.tokens.end_task(task)
-        self.leases.end_task(task, "task-completed")
+        self.leases.end_task(task, _CAUSES[how])
 
 
+_CAUSES: Final[Mapping[TaskEnd, Cause]] = {
+    "completed": "task-completed",
+    "cancelled": "task-cancelled",
+    "expired": "task-expired",
+}
 _NOT_JSON: Final = BrokerRefusal(
     "credential/digest",
     "The call has no canonical form, so no token can be bound to it.",

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from gateway.config.approvals import ApprovalSettings
+from gateway.config.authority import AuthoritySettings, GatewayCredential
 from gateway.config.formats import Domain, HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.labels import ToolLabels
@@ -161,7 +162,7 @@ class Upstream(Settings):
     environment: Text | None = Field(
         default=None, description="Such as production; without it, policy assumes the worst."
     )
-    credential: Annotated[NoCredential | HeaderCredential, Field(discriminator="kind")] = Field(
+    credential: Annotated[NoCredential | HeaderCredential | GatewayCredential, Field(discriminator="kind")] = Field(
         default=NoCredential(), description="What the gateway shows to an HTTP upstream."
     )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
@@ -177,7 +178,7 @@ class Upstream(Settings):
             raise ValueError("command is empty; its first item is the program")
         if self.url is not None and not re.match(r"https?://", self.url):
             raise ValueError("url is not an http or https URL")
-        if self.command is not None and isinstance(self.credential, HeaderCredential):
+        if self.command is not None and isinstance(self.credential, HeaderCredential | GatewayCredential):
             raise ValueError("a stdio upstream has no headers; give its credential in env")
         return self
 
@@ -408,6 +409,9 @@ class Configuration(Settings):
     journal: JournalSettings = Field(default=JournalSettings(), description="The record.")
     approvals: ApprovalSettings | None = Field(
         default=None, description="People who approve calls. Without it, such calls are refused."
+    )
+    authority: AuthoritySettings = Field(
+        default=AuthoritySettings(), description="The credentials that the gateway lends to calls."
     )
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
     errors: Literal["result", "protocol"] = Field(

@@ -34,7 +34,7 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
 from gateway.model.target import Sensitivity
-from gateway.model.task import Task
+from gateway.model.task import Task, TaskEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,7 +71,8 @@ class History:
     """Tasks and their states, as many as the settings allow in all and for one principal.
 
     `conceal` takes the credentials out of a task's goal before it is written; by default no goal is written. `origins` hears
-    which credentials systems have shown to the kept tasks. `on_end` hears of each task that has ended or is forgotten.
+    which credentials systems have shown to the kept tasks. `on_end` hears of each task that has ended or is
+    forgotten, and how.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class History:
         new_id: Callable[[], str] = lambda: f"task-{secrets.token_hex(12)}",
         conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "",
         origins: Origins | None = None,
-        on_end: Callable[[str], None] = lambda _task_id: None,
+        on_end: Callable[[str, TaskEnd], None] = lambda _task_id, _how: None,
     ) -> None:
         self._clock = clock
         self._new_id = new_id
@@ -178,7 +179,7 @@ class History:
         event = Ended(how)
         self._fold(task, event)
         self._known(task).ended = how
-        self._on_end(task.id)
+        self._on_end(task.id, how)
         return {"task": task.id, **to_fields(event)}
 
     # --- calls ---------------------------------------------------------------------------------------
@@ -470,6 +471,6 @@ class History:
         self._lost.discard(kept.task.id)
         self._origins.drop(kept)
         self.exposures.drop(kept.owner, kept.task.id)
-        self._on_end(kept.task.id)
+        self._on_end(kept.task.id, kept.ended or "expired")
         if kept.stored:
             self._gone.add(kept.task.id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
+
+TaskEnd: TypeAlias = Literal["completed", "cancelled", "expired"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The credential of an upstream for one request: obtained after the policy allowed it, and attached before it goes on."""
+"""Issue of the credential for one request to an upstream, after the policy allowed the request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     if authority is None or terms is None:
         return _UNCONFIGURED if any(item.id == OBLIGATION for item in decision.obligations) else NOTHING
     target = case.call.target
-    breadth = narrow_credential(decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind)
+    breadth = narrow_credential(
+        decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind
+    )
     if isinstance(breadth, Reason):
         return Refusal(200, breadth, REFUSED)
     is_of_call = breadth.bind == "call"
@@ -121,7 +123,7 @@ class ListingTransport:
         self._upstream = upstream
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
-        """Send one request with a credential of the gateway itself. A broker that lends only to users leaves it without one."""
+        """Send one request with a credential of the gateway itself, or without any if the broker lends only to users."""
         terms = self._authority.terms[self._upstream]
         purpose = Purpose(task=CATALOGUE, principal=request.principal, permits_calls=False)
         attached = await _lend_reading(self._authority, self._upstream, terms, purpose)

@@ -45,7 +45,7 @@ class MintedBroker:
     async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         """Sign a token, and make it active."""
         now = self._clock()
-        token = self._mint.mint_task(request, jti=prepared["jti"], now=now)
+        token = self._mint.mint_task(request, jti=prepared["jti"], now=now, may_call=request.permits_calls)
         if isinstance(token, BrokerRefusal):
             return token
         if not self._register.add(token, now):

@@ -93,10 +93,8 @@ class Lending:
         self.register = LeaseRegister()
         record = LeaseRecord(self.store, self._append)
         brokers = {self.broker.name: self.broker}
-        numbers = iter(range(1, 10**6))
         hooks = LeaseHooks(
             clock=lambda: self.now,
-            new_id=lambda: f"lease-{next(numbers)}",
             is_open=lambda task, _now: task in self.open_tasks,
             fingerprint=lambda value: f"fp-{value}",
         )
@@ -111,6 +109,7 @@ class Lending:
     async def _append(self, kind: str, fields: Any) -> None:
         if self.is_journal_down(fields["event"]):
             raise JournalError("the disk is full", "make room")
+        assert not fields.keys() & {"kind", "seq", "time"}
         self.entries.append({"kind": kind, **fields})
 
     def request(

@@ -38,6 +38,7 @@ def lease_of(request: LeaseRequest, handle: dict[str, str]) -> Lease:
         request.scope,
         request.asked,
         request.expires,
+        request.expires,
         handle=handle,
     )
 

@@ -36,7 +36,7 @@ def claims_of(token: MintedToken | BrokerRefusal, mint: Mint) -> dict[str, Any]:
     return read.claims
 
 
-def narrowed(request: LeaseRequest, *details: JsonObject) -> LeaseRequest:
+def narrowed(request: LeaseRequest, *details: dict[str, Any]) -> LeaseRequest:
     return structs.replace(request, scope=Scope(("tickets:write",), details))
 
 

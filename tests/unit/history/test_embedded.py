@@ -308,7 +308,9 @@ def test_a_state_that_is_nowhere_is_an_error(history: History, make_principal: C
 
 def test_the_end_of_a_task_is_told_whichever_it_is(clock: Clock, make_principal: Callable[..., Principal]):
     ended: list[str] = []
-    history = History(HistorySettings(idle=timedelta(seconds=IDLE)), clock=clock, on_end=ended.append)
+    history = History(
+        HistorySettings(idle=timedelta(seconds=IDLE)), clock=clock, on_end=lambda task_id, _how: ended.append(task_id)
+    )
     implicit = history.task(make_principal(), 0.0)
     declared = Task("d-1", "declared", 0.0, expires=10.0)
     history.open(make_principal(), declared, ResultContent())

@@ -1,0 +1,147 @@
+"""Leased credentials through real gateways: on the wire, at the end of a task, after a kill, and in every record."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from tests.e2e.running import mortal_gateway
+from tests.e2e.wire import call, caller, entries, stateless, token, until, verified
+from tests.gateway_process import GatewayProcess, free_port, running_gateway
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess
+
+GRANTS = 'upstreams: {call: [{id: a, agents: ["*"], issuers: ["*"], tools: ["*"], effects: [read, write]}], task: [{id: b, agents: ["*"], issuers: ["*"], tools: ["*"]}]}'
+
+
+def configured(folder: Path, echo: ServerProcess) -> str:
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
+    labels: dict[str, Any] = {
+        "*": {"effect": "read", "egress": False, "sensitivity": "internal"},
+        "big": {"effect": "write"},
+    }
+    upstreams = {
+        bind: {
+            "url": echo.mcp,
+            "audience": f"https://{bind}.example",
+            "environment": "test",
+            "tools": copy.deepcopy(labels),
+            "credential": {"kind": "gateway", "bind": bind, "scopes": {"read": ["echo:read"]}},
+        }
+        for bind in ("call", "task")
+    }
+    policy = {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}}
+    return yaml.safe_dump({"identity": [{"kind": "development"}], "policy": policy, "upstreams": upstreams})
+
+
+@pytest.fixture(scope="module")
+def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    folder = tmp_path_factory.mktemp("leases")
+    with running_gateway(configured(folder, echo_server), folder) as running:
+        yield running
+
+
+def carried(echo: ServerProcess, text: str) -> str:
+    """Return the credential that came with the request with this text."""
+    (found,) = [record for record in Recorder(echo.origin).requests() if text in record["body"]]
+    (value,) = [value for name, value in found["headers"] if name == "authorization"]
+    return value.removeprefix("Bearer ")
+
+
+def claims_of(value: str) -> dict[str, Any]:
+    payload = value.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def left_behind(folder: Path, value: str) -> list[Path]:
+    """Return the files of a gateway that have a value, as it is, in base64 or in hex."""
+    raw = value.encode()
+    forms = (raw, base64.b64encode(raw)[:-4], raw.hex().encode())
+    return [path for path in folder.rglob("*") if path.is_file() and any(form in path.read_bytes() for form in forms)]
+
+
+def test_a_call_carries_a_token_of_this_call_and_nothing_of_the_caller(
+    gateway: GatewayProcess, echo_server: ServerProcess
+):
+    ann = caller(gateway, "ann", "call")
+    answer = ann.call("echo", text="leased-one")
+
+    value = carried(echo_server, "leased-one")
+    claims = claims_of(value)
+    (details,) = claims["authorization_details"]
+    assert answer.text == "leased-one"
+    assert (claims["aud"], claims["scope"], claims["client_id"]) == ("https://call.example", "echo:read", "ann")
+    assert details["actions"] == ["echo"]
+    assert claims["jti"] == details["decision"]
+    assert claims["jti"] in {entry["id"] for entry in entries(gateway.folder, "call")}
+    assert left_behind(gateway.folder, value) == []
+
+
+def test_each_call_has_its_own_token_and_a_task_shares_one(gateway: GatewayProcess, echo_server: ServerProcess):
+    for upstream, count in (("call", 2), ("task", 1)):
+        ann = caller(gateway, "ann", upstream)
+        for number in range(2):
+            ann.call("echo", text=f"shared-{upstream}-{number}")
+        assert len({carried(echo_server, f"shared-{upstream}-{number}") for number in range(2)}) == count
+
+
+def test_an_effect_without_scopes_is_refused_and_settled(gateway: GatewayProcess):
+    answer = caller(gateway, "ann", "call").call("big", bytes=1)
+
+    assert answer.codes == ["credential/scope"]
+    until(lambda: [entry for entry in entries(gateway.folder, "settled") if entry["outcome"] == "refused"])
+
+
+def test_the_end_of_a_task_ends_its_lease_with_a_proof(gateway: GatewayProcess, echo_server: ServerProcess):
+    headers = {"authorization": f"Bearer {token(gateway, 'ann')}"}
+    opened = httpx2.post(f"{gateway.origin}/tasks", json={"goal": "read", "expires_in": 600}, headers=headers).json()
+    ann = caller(gateway, "ann", "task")
+    sent = call("echo", stateless, text="in-a-task")
+    ann.ask(sent, headers={"opagate-task": opened["token"]})
+    assert claims_of(carried(echo_server, "in-a-task"))["task"] == opened["id"]
+
+    httpx2.post(f"{gateway.origin}/tasks/{opened['id']}/complete", headers=headers).raise_for_status()
+
+    def events() -> list[str]:
+        return [entry["event"] for entry in entries(gateway.folder, "lease") if entry["task"] == opened["id"]]
+
+    until(lambda: "revoked" in events())
+    assert events() == ["requested", "issued", "ending", "revoked"]
+    (ended,) = [
+        entry
+        for entry in entries(gateway.folder, "lease")
+        if entry["event"] == "revoked" and entry["task"] == opened["id"]
+    ]
+    assert ended["proof"]["kind"] == "own"
+
+
+def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerProcess, tmp_path: Path):
+    config, port = configured(tmp_path, echo_server), free_port()
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        caller(gateway, "ann", "task").call("echo", text="before-the-kill")
+        gateway.process.kill()
+        gateway.process.wait(30)
+    (lent,) = [
+        entry for entry in entries(tmp_path, "lease") if entry["event"] == "issued" and entry["task"] != "catalogue"
+    ]
+    with mortal_gateway(config, tmp_path, port=port) as gateway:
+        until(
+            lambda: (
+                "restart" in {entry.get("cause") for entry in entries(tmp_path, "lease") if entry["id"] == lent["id"]}
+            )
+        )
+        gateway.process.terminate()
+        gateway.process.wait(30)
+    last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
+
+    assert set(last.values()) == {"revoked"}
+    assert left_behind(tmp_path, carried(echo_server, "before-the-kill")) == []
+    assert verified(tmp_path).ok
