@@ -213,7 +213,7 @@ def _value(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: object = field.default
-    if value in {PydanticUndefined, None, ()} or isinstance(value, BaseModel):
+    if isinstance(value, BaseModel) or value in {PydanticUndefined, None, ()}:
         return ""
     return f"`{_written(value, size=_type(_whole(field)) == 'size')}`"
 

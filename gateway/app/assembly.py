@@ -34,7 +34,6 @@ from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
-from gateway.model.task import TaskEnd
 from gateway.model.wire import UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
@@ -68,15 +67,12 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         inspector = content.inspector(configuration, keys.fingerprints, metrics)
         conceal = content.stderr_concealer(configuration, inspector, origins)
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
-        ends: list[Callable[[str, TaskEnd], None]] = [lambda task, _how: vault.drop(task)]
-        history = memory.history(configuration, origins, inspector.detector, clock, ends)
+        history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock)
         authority = await open_authority(stack, parts, origins, inspector.detector.fingerprints, ends)
-        listed = upstreams if authority is None else lend_to_listings(upstreams, authority)
-        catalogue = await _catalogue(stack, configuration, listed, recorder, clock)
-        flood = events.flood(stack, configuration, recorder, clock)
+        catalogue = await _catalogue(stack, configuration, lend_to_listings(upstreams, authority), recorder, clock)
+        flood, desk = events.flood(stack, configuration, recorder, clock), build_desk(parts)
         ownership, unanswered = Ownership(clock), Ownership(clock)
-        desk = build_desk(parts)
         write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
         stack.push_async_callback(write_down)
         people = await open_people(stack, parts, desk, inspector.spots)

@@ -79,7 +79,7 @@ async def open_authority(
         return None
     stack.callback(store.close)
     stack.push_async_callback(_drain, leases)
-    _keep_time(stack, leases)
+    _keep_time(stack, leases, parts)
     settings = configuration.authority.ttl
     lives = Lives(
         _seconds(settings.default),
@@ -91,8 +91,12 @@ async def open_authority(
     return authority
 
 
-def lend_to_listings(transports: Mapping[str, UpstreamTransport], authority: Authority) -> dict[str, UpstreamTransport]:
+def lend_to_listings(
+    transports: Mapping[str, UpstreamTransport], authority: Authority | None
+) -> Mapping[str, UpstreamTransport]:
     """Return the transports of the gateway's own listings: with a credential for each upstream that has leased ones."""
+    if authority is None:
+        return transports
     return {
         name: ListingTransport(transport, authority, name) if name in authority.terms else transport
         for name, transport in transports.items()
@@ -141,10 +145,21 @@ def _leases(parts: DeskParts, store: LeaseStore, brokers: Mapping[str, Broker], 
     return Leases(register, brokers, record, ender, hooks)
 
 
-def _keep_time(stack: AsyncExitStack, leases: Leases) -> None:
+def _keep_time(stack: AsyncExitStack, leases: Leases, parts: DeskParts) -> None:
+    """Sweep the leases every second. End all of them when the journal has failed for too long: their use is not on record."""
+    outage, down_since = _seconds(parts.configuration.authority.journal_outage), list[float]()
+
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
+        parts.history.forget(parts.clock())
         leases.sweep()
+        if parts.journal.problem() is None:
+            down_since.clear()
+            return
+        down_since.append(leases.now())
+        del down_since[1:]
+        if leases.now() - down_since[0] >= outage:
+            leases.end_all(lambda _lease: True, "journal-outage")
 
     stack.push_async_callback(Job.repeating(sweep, "leases").stop)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -41,17 +41,18 @@ def history(
     configuration: Configuration,
     origins: Origins,
     detector: Detector,
+    vault: Vault,
     clock: Callable[[], float],
-    ends: Sequence[Callable[[str, TaskEnd], None]],
-) -> History:
-    """Return the history of tasks. Each of `ends` hears of the end of a task; more may be added later."""
+) -> tuple[History, list[Callable[[str, TaskEnd], None]]]:
+    """Return the history of tasks, and the functions that hear of the end of each task: the vault's, and later others."""
     conceal = partial(_conceal_goal, origins, detector)
+    ends: list[Callable[[str, TaskEnd], None]] = [lambda task_id, _how: vault.drop(task_id)]
 
     def tell(task_id: str, how: TaskEnd) -> None:
         for hear in ends:
             hear(task_id, how)
 
-    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=tell)
+    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=tell), ends
 
 
 def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHistory) -> str:

@@ -169,7 +169,7 @@ def test_policy_cannot_say_the_digest_of_a_call(mint: Mint, request_: LeaseReque
     ],
 )
 def test_a_call_that_policy_does_not_name_gets_no_token(
-    mint: Mint, request_: LeaseRequest, detail: JsonObject, *, permits: bool
+    mint: Mint, request_: LeaseRequest, detail: dict[str, Any], *, permits: bool
 ):
     token = mint.mint_call(narrowed(request_, detail), CLOSE, jti="j", now=1000)
 
