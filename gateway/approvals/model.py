@@ -19,18 +19,21 @@ ASSURANCES: Final[tuple[Assurance, ...]] = ("chat", "peer", "login", "mfa", "pas
 """From the weakest proof of a person to the strongest."""
 SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit")
 OPEN: Final[frozenset[State]] = frozenset({"pending", "granted"})
+CLOCK_SKEW: Final = 10.0
+"""Seconds by which the clock of an identity provider may be ahead."""
 Notice: TypeAlias = Literal["asked", "closed"]
 """News of a question that people are told: its beginning, or its end."""
 
 
 class Person(Struct, frozen=True):
-    """A verified person. `channel` names the way on which the vote came."""
+    """A verified person. `channel` names the way on which the vote came, `logged_in` the time of the login, if it is known."""
 
     id: str
     issuer: str
     groups: tuple[str, ...] = ()
     assurance: Assurance = "peer"
     channel: str = "socket"
+    logged_in: float | None = None
 
 
 class Requester(Struct, frozen=True):
@@ -46,7 +49,8 @@ class Requester(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """Requirements on the approvers. `seconds` is the time that people have to answer."""
+    """Requirements on the approvers. `seconds` is the time that people have to answer, and `max_age` the longest time in
+    seconds between the login of a person and the vote."""
 
     count: int = 1
     groups: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class Rule(Struct, frozen=True):
     assurance: Assurance = "chat"
     seconds: float = 900.0
     scopes: tuple[Scope, ...] = ("once",)
+    max_age: int | None = None
 
 
 class ShownReason(Struct, frozen=True):
@@ -104,6 +109,13 @@ class Vote(Struct, frozen=True):
     at: float
     scopes: tuple[Scope, ...] = ("once",)
     end_task: bool = False
+
+    @property
+    def login_age(self) -> float | None:
+        """Return the seconds between the person's login and the vote. A login in the future has no age."""
+        if self.person.logged_in is None or self.person.logged_in > self.at + CLOCK_SKEW:
+            return None
+        return max(0.0, round(self.at - self.person.logged_in, 3))
 
 
 class Approval(Struct, frozen=True):

@@ -41,7 +41,7 @@ class Office:
         approval = self.desk.get(identifier)
         if approval is None:
             return NO_SUCH
-        return describe(approval, await self.desk.describe(identifier), person)
+        return describe(approval, await self.desk.describe(identifier), person, self.desk.now())
 
     async def vote(self, identifier: str, person: Person, answer: Answer) -> dict[str, Any] | Reason:
         """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""

@@ -35,7 +35,7 @@ def summarize(approval: Approval) -> dict[str, Any]:
     }
 
 
-def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person) -> dict[str, Any]:
+def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person, now: float) -> dict[str, Any]:
     """Return all that a person has to see before a vote. Without a description nobody can approve."""
     question = approval.question
     shown = dict(description or {})
@@ -61,9 +61,10 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
             "exclude": list(question.rule.exclude),
             "assurance": question.rule.assurance,
             "scopes": list(question.rule.scopes),
+            "max_age_seconds": question.rule.max_age,
         },
         "votes_by": [{"id": vote.person.id, "answer": vote.answer, "at": _time(vote.at)} for vote in approval.votes],
-        "may_approve": description is not None and may_vote(approval, person),
+        "may_approve": description is not None and may_vote(approval, person, now),
         "instead": [
             {"code": one.code, "where": one.where, "yaml": one.yaml} for one in suggest_settings(question, shown | said)
         ],

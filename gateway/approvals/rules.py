@@ -35,6 +35,7 @@ def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
         scopes=tuple(
             scope for scope in SCOPES if scope == "once" or all(scope in item.get("scopes", ()) for item in found)
         ),
+        max_age=min((item["max_age_seconds"] for item in found if "max_age_seconds" in item), default=None),
     )
 
 
@@ -45,6 +46,16 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
         return _EXCLUDED
     if any(_name(earlier.person.id) == _name(person.id) for earlier in approval.votes):
         return _TWICE
+    if (objection := _object_to_proof(rule, vote)) is not None:
+        return objection
+    if vote.answer == "approve" and not set(vote.scopes) <= set(rule.scopes):
+        return Reason("vote/scope", f"The policy allows these scopes: {', '.join(rule.scopes)}.", "Choose one of them.")
+    return None
+
+
+def _object_to_proof(rule: Rule, vote: Vote) -> Reason | None:
+    """Return the reason for which a person's groups and login do not suffice."""
+    person = vote.person
     if missing := [group for group in rule.groups if group not in person.groups]:
         return Reason("vote/group", f"Approvers of this call are in the group {missing[0]!r}.", "Ask one of them.")
     if ASSURANCES.index(person.assurance) < ASSURANCES.index(rule.assurance):
@@ -53,14 +64,23 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
             f"This call needs the assurance {rule.assurance!r}, and you have {person.assurance!r}.",
             "Answer over a stronger channel.",
         )
-    if vote.answer == "approve" and not set(vote.scopes) <= set(rule.scopes):
-        return Reason("vote/scope", f"The policy allows these scopes: {', '.join(rule.scopes)}.", "Choose one of them.")
+    if rule.max_age is not None and (vote.login_age is None or vote.login_age > rule.max_age):
+        return _demand_login(rule.max_age, vote.login_age)
     return None
 
 
-def may_vote(approval: Approval, person: Person) -> bool:
+def _demand_login(max_age: int, age: float | None) -> Reason:
+    found = "the time of your login is not known" if age is None else f"yours is {int(age)} s old"
+    return Reason(
+        "vote/login",
+        f"This call needs a login of the last {max_age} s, and {found}.",
+        "Log in again, and answer over /api/approvals with the new token.",
+    )
+
+
+def may_vote(approval: Approval, person: Person, now: float) -> bool:
     """Return whether a person's yes would count."""
-    return object_to_vote(approval, Vote(person, "approve", 0.0)) is None
+    return object_to_vote(approval, Vote(person, "approve", now)) is None
 
 
 def _excluded_names(rule: Rule, requester: Requester) -> frozenset[str]:

@@ -122,6 +122,7 @@ def fact_of(approval: Approval, granted: str) -> JsonObject:
                 "issuer": vote.person.issuer,
                 "groups": vote.person.groups,
                 "assurance": vote.person.assurance,
+                **({} if vote.login_age is None else {"login_age_seconds": vote.login_age}),
             }
             for vote in approval.yes
         ],

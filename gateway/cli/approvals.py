@@ -305,7 +305,8 @@ def _reach(rule: dict[str, Any]) -> str:
     groups = f" of {', '.join(rule['groups'])}" if rule["groups"] else ""
     more = [scope for scope in rule["scopes"] if scope != "once"]
     scopes = "this call once" + (f"; with --scope also {' and '.join(more)} for the task" if more else "")
-    return f"{scopes}. Needed: {people}{groups}, at least {rule['assurance']}"
+    login = "" if rule["max_age_seconds"] is None else f", with a login of the last {rule['max_age_seconds']} s"
+    return f"{scopes}. Needed: {people}{groups}, at least {rule['assurance']}{login}"
 
 
 def _indented(value: Any) -> str:

@@ -40,6 +40,8 @@ def _parts(rule: Mapping[str, Any]) -> Iterator[str]:
         yield f"authenticated by {assurance}" if assurance == "passkey" else f"authenticated by {assurance} or stronger"
     if excluded:
         yield f"but not {_joined([_PARTIES[party] for party in excluded], 'or')}"
+    if "max_age_seconds" in rule:
+        yield f"logged in within {_duration(rule['max_age_seconds'])} before the answer"
     if "expires_seconds" in rule:
         yield f"within {_duration(rule['expires_seconds'])}"
     if "scopes" in rule:

@@ -103,6 +103,16 @@ def insufficient_scope(missing: Iterable[str], protection: Protection, url: str,
     return Refusal(status=403, reason=reason, rpc_code=UNAUTHENTICATED, challenge=value)
 
 
+def demand_login(max_age: int, *, dpop: bool = False) -> str:
+    """Return the challenge for a login of the last `max_age` seconds (RFC 9470 section 3)."""
+    parameters = {
+        "error": "insufficient_user_authentication",
+        "error_description": "A more recent authentication is required",
+        "max_age": str(max_age),
+    }
+    return _challenge("DPoP" if dpop else "Bearer", parameters)
+
+
 _DESCRIPTIONS: Final = {
     "invalid_token": "The access token is not valid here",
     "invalid_dpop_proof": "The proof of possession is not valid",

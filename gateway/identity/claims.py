@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
 """Checked against the clock, the configuration, the request or one another."""
 
-USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp"})
+USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp", "auth_time"})
 """Become part of the principal, or choose what does. The configured groups claim is one of them."""
 
 FOREIGN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "toe", "htm", "htu", "ath"})
@@ -30,7 +30,7 @@ UNUSED: Final = frozenset(
         # OIDC Core 5.1 and RFC 9068 section 2.2
         *("name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture"),
         *("website", "email", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
-        *("phone_number_verified", "address", "updated_at", "auth_time", "acr", "amr", "sid", "roles", "groups"),
+        *("phone_number_verified", "address", "updated_at", "acr", "amr", "sid", "roles", "groups"),
         *("entitlements", "authorization_details", "txn", "grant_id"),
         # Microsoft Entra ID, Auth0, Amazon Cognito, Okta, Keycloak, Kubernetes
         *("aio", "appid", "appidacr", "azpacr", "idp", "ipaddr", "oid", "rh", "tid", "unique_name", "upn", "uti"),
@@ -147,6 +147,7 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         user=User(parties.user, groups) if parties.user is not None else None,
         delegation=parties.chain,
         token_id=token_id,
+        logged_in=number(claims.get("auth_time")),
     )
 
 

@@ -54,7 +54,8 @@ class Principal:
     """A verified caller: an agent, possibly acting for a user.
 
     `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
-    `token_id` is the token's `jti`, or a digest of the presented credential when it has none.
+    `token_id` is the token's `jti`, or a digest of the presented credential when it has none. `logged_in` is the time of
+    the user's login in seconds since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1).
     """
 
     id: str
@@ -65,6 +66,7 @@ class Principal:
     delegation: tuple[Actor, ...] = ()
     bound: bool = False
     token_id: str = ""
+    logged_in: float | None = None
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""

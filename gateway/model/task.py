@@ -26,12 +26,13 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class TaskApprover:
-    """A person who approved a task as it was declared, with its contract."""
+    """A person who approved a task as it was declared, with its contract. `login_age`: seconds between login and approval."""
 
     id: str
     issuer: str
     groups: tuple[str, ...] = ()
     assurance: str = "chat"
+    login_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from gateway.approvals.office import Answer, Office
 from gateway.approvals.openapi import describe_api
 from gateway.approvals.state import reason_of
 from gateway.errors import GatewayError, IdentityUnavailable
+from gateway.identity.challenge import demand_login
 from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
@@ -90,7 +91,7 @@ async def _for_person(
         return ReplyResponse(reply)
     user = principal.user
     assert user is not None  # noqa: S101 - refused above
-    person = Person(user.id, principal.issuer, user.groups, approvers.assurance, "api")
+    person = Person(user.id, principal.issuer, user.groups, approvers.assurance, "api", principal.logged_in)
     try:
         return await handle(gateway, office, request, person)
     except GatewayError as error:
@@ -114,8 +115,20 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
         answer = msgspec.json.decode(body, type=Answer)
     except msgspec.MsgspecError as error:
         return _refuse(Reason("vote/invalid", f"The vote cannot be read: {error}.", "Correct it."))
-    counted = await office.vote(request.path_params["id"], person, answer)
-    return _refuse(counted) if isinstance(counted, Reason) else json_response(counted, _STORE)
+    identifier = request.path_params["id"]
+    counted = await office.vote(identifier, person, answer)
+    if isinstance(counted, Reason):
+        return _demand_login(request, office, identifier, counted) if counted.code == "vote/login" else _refuse(counted)
+    return json_response(counted, _STORE)
+
+
+def _demand_login(request: Request, office: Office, identifier: str, reason: Reason) -> Response:
+    """Refuse a vote with the challenge that has a client log its user in again (RFC 9470)."""
+    approval = office.desk.get(identifier)
+    max_age = None if approval is None else approval.question.rule.max_age
+    scheme = request.headers.get("authorization", "").partition(" ")[0].lower()
+    challenge = demand_login(max_age or 0, dpop=scheme == "dpop")
+    return _refuse(reason, 401, (b"www-authenticate", challenge.encode("ascii")))
 
 
 async def _show_interface(_request: Request) -> Response:
@@ -151,9 +164,9 @@ _PAGE_HEADERS: Final = (
 )
 
 
-def _refuse(reason: Reason, status: int | None = None) -> Response:
+def _refuse(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Response:
     shown: dict[str, Any] = {"code": reason.code, "message": reason.message, "remedy": reason.remedy}
-    return json_response({"error": shown}, _STORE, status=status or _STATUS.get(reason.code, 403))
+    return json_response({"error": shown}, _STORE, *headers, status=status or _STATUS.get(reason.code, 403))
 
 
 _NO_PERSON: Final = Refusal(

@@ -120,12 +120,14 @@ class TaskContract(Closed):
 
 
 class Approver(Closed):
-    """Person who approved. `assurance` names the strength of the authentication."""
+    """Person who approved. `assurance` names the strength of the authentication. `login_age_seconds` is the time from the
+    login to the vote, if the token says when the person logged in."""
 
     id: Text
     issuer: Text
     groups: list[str]
     assurance: Assurance
+    login_age_seconds: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
 class Task(Closed):
@@ -322,7 +324,8 @@ class Label(Closed):
 
 
 class RequireApprovers(Closed):
-    """Condition on an approval. Several merge to the strictest: highest `count` and `assurance`, least `expires_seconds`.
+    """Condition on an approval. Several merge to the strictest: highest `count` and `assurance`, least `expires_seconds`
+    and `max_age_seconds`.
     The approvers need every `group`, `exclude` adds up, and a scope has to be in all `scopes`."""
 
     count: Positive
@@ -331,6 +334,7 @@ class RequireApprovers(Closed):
     assurance: Assurance | UnsetType = UNSET
     expires_seconds: Positive | UnsetType = UNSET
     scopes: Annotated[list[Scope], Meta(min_length=1)] | UnsetType = UNSET
+    max_age_seconds: Positive | UnsetType = UNSET
 
 
 class Limit(Closed):

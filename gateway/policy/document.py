@@ -173,6 +173,7 @@ def _task(task: Task) -> JsonObject:
     if task.approved_by:
         described["approved_by"] = [
             {"id": one.id, "issuer": one.issuer, "groups": one.groups, "assurance": one.assurance}
+            | ({} if one.login_age is None else {"login_age_seconds": one.login_age})
             for one in task.approved_by
         ]
     return described

@@ -176,9 +176,18 @@ class _Steps:
 def _approval(index: Index, approval: str) -> dict[str, Any]:
     """Return the approval of a step: the persons, and the scopes that all of them chose."""
     votes = [_fields(entry, lambda fields: fields["vote"]) for entry in index.votes(approval)]
-    people = [{name: vote["person"][name] for name in ("id", "issuer", "groups", "assurance")} for vote in votes]
+    people = [_approver(vote) for vote in votes]
     scopes = [scope for scope in ("once", "destination", "limit") if all(scope in vote["scopes"] for vote in votes)]
     return {"approvers": people, "scopes": scopes}
+
+
+def _approver(vote: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the person of a vote. Entries of older gateways lack the time of the login."""
+    person = vote["person"]
+    stated = {name: person[name] for name in ("id", "issuer", "groups", "assurance")}
+    if (logged_in := person.get("logged_in")) is not None and logged_in <= vote["at"]:
+        stated["login_age_seconds"] = round(vote["at"] - logged_in, 3)
+    return stated
 
 
 def _forms(fields: Mapping[str, Any]) -> dict[str, str]:
@@ -238,7 +247,9 @@ def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
             stated["contract"]["destinations"] = [escaped(destination) for destination in destinations]
     if approved_by := task.get("approved_by"):
         stated["approved_by"] = [
-            {name: approver[name] for name in ("id", "issuer", "groups", "assurance")} for approver in approved_by
+            {name: approver[name] for name in ("id", "issuer", "groups", "assurance")}
+            | ({} if approver.get("login_age") is None else {"login_age_seconds": approver["login_age"]})
+            for approver in approved_by
         ]
     return {name: value for name, value in stated.items() if value is not None}
 

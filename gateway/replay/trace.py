@@ -157,6 +157,7 @@ class _StepApprover(_Form):
     issuer: _Name = "urn:opagate:trace"
     groups: tuple[_Name, ...] = ()
     assurance: Assurance = "login"
+    login_age_seconds: Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class _Task(_Form):
@@ -241,7 +242,10 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
             tenant=task.tenant,
             environment=task.environment,
             contract=contract,
-            approved_by=tuple(TaskApprover(one.id, one.issuer, one.groups, one.assurance) for one in task.approved_by),
+            approved_by=tuple(
+                TaskApprover(one.id, one.issuer, one.groups, one.assurance, one.login_age_seconds)
+                for one in task.approved_by
+            ),
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,
@@ -322,6 +326,7 @@ def _contract(contract: _Contract, trace: str) -> Contract:
 def _approval(read: _StepApproval) -> StepApproval:
     people: tuple[JsonObject, ...] = tuple(
         {"id": item.id, "issuer": item.issuer, "groups": list(item.groups), "assurance": item.assurance}
+        | ({} if item.login_age_seconds is None else {"login_age_seconds": item.login_age_seconds})
         for item in read.approvers
     )
     return StepApproval(people, read.scopes, read.answers)

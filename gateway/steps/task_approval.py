@@ -21,6 +21,7 @@ from gateway.tasks.contract import read
 from gateway.tasks.endpoints import TaskApproval, refuse_task
 
 if TYPE_CHECKING:
+    from gateway.approvals.model import Vote
     from gateway.model.caller import Principal
     from gateway.model.wire import Json, JsonObject
     from gateway.steps.people import People
@@ -63,15 +64,18 @@ async def _claim_or_tell(people: People, principal: Principal, approval: Approva
     if approval.state == "pending":
         approval = await _wait(people, principal, approval)
     if approval.state == "granted" and people.desk.claim(approval.id):
-        persons = (vote.person for vote in approval.yes)
-        approvers = (TaskApprover(one.id, one.issuer, one.groups, one.assurance) for one in persons)
-        return TaskApproval(approval.id, tuple(approvers))
+        return TaskApproval(approval.id, tuple(map(_approver, approval.yes)))
     people.desk.note_told(approval)
     if approval.state in _STATUS:
         return refuse_task(reason_of(approval), _STATUS[approval.state])
     if people.desk.is_unreached(approval.id):
         return refuse_task(UNREACHABLE, _STATUS["unreachable"])
     return _tell_to_wait(people, approval)
+
+
+def _approver(vote: Vote) -> TaskApprover:
+    person = vote.person
+    return TaskApprover(person.id, person.issuer, person.groups, person.assurance, vote.login_age)
 
 
 async def settle_task(gateway: Gateway, approval: TaskApproval | None, task_id: str | None) -> None:

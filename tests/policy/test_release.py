@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any, Final, cast
 
 import pytest
@@ -32,6 +33,7 @@ RULES = st.fixed_dictionaries(
         "exclude": st.lists(st.sampled_from(PARTIES), max_size=3),
         "assurance": st.sampled_from(ASSURANCES),
         "expires_seconds": st.integers(1, 2000),
+        "max_age_seconds": st.sampled_from([60, 300]),
         "scopes": st.lists(st.sampled_from(SCOPES), min_size=1, max_size=3),
     },
 )
@@ -44,7 +46,8 @@ PERSONS = st.fixed_dictionaries(
         "issuer": st.sampled_from(["https://a.example", "https://b.example"]),
         "groups": st.lists(st.sampled_from(["sre", "security", "SRE"]), max_size=3),
         "assurance": st.sampled_from([*ASSURANCES, *ASSURANCES, "retina"]),
-    }
+    },
+    optional={"login_age_seconds": st.sampled_from([0, 60, 60.5, 299.9, 300.1])},
 )
 APPROVALS = st.fixed_dictionaries(
     {
@@ -113,11 +116,13 @@ def is_released(case: dict[str, Any]) -> bool:
     names = {person(one["id"]) for one in people}
     groups = {rule["group"] for rule in rules if "group" in rule}
     floor = max((ASSURANCES.index(rule["assurance"]) for rule in rules if "assurance" in rule), default=0)
+    oldest = min((rule["max_age_seconds"] for rule in rules if "max_age_seconds" in rule), default=math.inf)
     return (
         len(names) >= max((rule["count"] for rule in rules), default=1)
         and not names & excluded(case)
         and all(one["assurance"] in ASSURANCES and ASSURANCES.index(one["assurance"]) >= floor for one in people)
         and all(groups <= set(one["groups"]) for one in people)
+        and all(one.get("login_age_seconds", math.inf) <= oldest for one in people)
         and bool(approval["scopes"])
         and set(approval["scopes"]) <= reach(case)
         and "acme/x" in approval["answers"]

@@ -70,6 +70,8 @@ _released := [
 	[{"group": "sre"}, [example.person]],
 	[{"assurance": "login"}, [example.person]],
 	[{"scopes": ["once"]}, [example.person]],
+	[{"max_age_seconds": 300}, [object.union(example.person, {"login_age_seconds": 300})]],
+	[{"max_age_seconds": 300}, [object.union(example.person, {"login_age_seconds": 0})]],
 ]
 
 _kept := [
@@ -86,6 +88,14 @@ _kept := [
 	[{}, [example.person, object.union(example.person, {"id": "alice", "issuer": "urn:else"})]],
 	[{}, [object.union(example.person, {"id": "spiffe://corp/agent/TRIAGE"})]],
 	[{}, [object.union(example.person, {"assurance": "retina"})]],
+	[{"max_age_seconds": 300}, [example.person]],
+	[{"max_age_seconds": 300}, [object.union(example.person, {"login_age_seconds": 301})]],
+	[{"max_age_seconds": 300}, [object.union(example.person, {"login_age_seconds": -1})]],
+	[{"max_age_seconds": 300}, [object.union(example.person, {"login_age_seconds": "1"})]],
+	[
+		{"max_age_seconds": 300},
+		[object.union(example.person, {"login_age_seconds": 1}), object.union(example.person, {"id": "carol"})],
+	],
 ]
 
 # The settings are replaced whole: OPA would put the fields of a part back.

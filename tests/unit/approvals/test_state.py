@@ -190,5 +190,10 @@ def test_a_policy_shortens_the_time_and_never_lengthens_it():
     assert merge_rules((obligation(count=1, expires_seconds=10**6),), seconds=60.0).seconds == 60.0
 
 
+def test_the_freshest_login_that_an_obligation_asks_for_holds():
+    rules = (obligation(count=1), obligation(count=1, max_age_seconds=300), obligation(count=1, max_age_seconds=60))
+    assert merge_rules(rules, seconds=60.0).max_age == 60
+
+
 def test_what_an_obligation_leaves_out_is_the_narrowest():
     assert merge_rules((obligation(count=1),), seconds=60.0) == Rule(seconds=60.0)

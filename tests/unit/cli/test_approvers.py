@@ -33,6 +33,7 @@ WHOLE: dict[str, Any] = {
             "1 person, but not the calling agent, within 90 s, for this call",
         ),
         ({"count": 1, "assurance": "passkey", "exclude": []}, "1 person, authenticated by passkey"),
+        ({"count": 1, "max_age_seconds": 300}, "1 person, logged in within 5 min before the answer"),
     ],
 )
 def test_a_rule_on_approvers_is_told_in_words(rule: dict[str, Any], words: str):

@@ -6,14 +6,19 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from gateway.approvals.model import Person
+from gateway.approvals.state import fact_of
 from gateway.errors import ConfigurationError
-from tests.unit.harness import Answer, Bench, bench, call
+from gateway.model.decision import Decision, Obligation, Reason
+from tests.unit.approving import REVISION, desk, pending
+from tests.unit.approving import vote as cast_vote
+from tests.unit.harness import Answer, Bench, bench, call, deciding
 from tests.unit.pages.asking import ask_page
 
 KEY = ECKey.generate_key("P-256", {"kid": "k1"})
@@ -74,6 +79,7 @@ async def test_a_person_lists_shows_and_approves(there: Bench):
         "groups": ["sre"],
         "assurance": "mfa",
         "channel": "api",
+        "logged_in": None,
     }
 
 
@@ -132,6 +138,55 @@ async def test_the_requester_does_not_approve_its_own_call(there: Bench):
 
     assert shown["may_approve"] is False
     assert (answer.status, answer.json["error"]["code"]) == (403, "vote/excluded")
+
+
+def ages(monkeypatch: pytest.MonkeyPatch, there: Bench) -> None:
+    """Have the policy ask for approvers who logged in within five minutes."""
+    rule = Obligation("require_approvers", {"count": 1, "max_age_seconds": 300})
+    deciding(there, Decision("ask", (Reason("approval/grant", "Ask."),), (rule,), REVISION), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("ago", "told"),
+    [
+        (None, "the time of your login is not known"),
+        (301, "yours is 301 s old"),
+        (86_400, "yours is 86400 s old"),
+        (-3_600, "the time of your login is not known"),
+        ("1", "the time of your login is not known"),
+        (True, "the time of your login is not known"),
+    ],
+)
+async def test_an_old_login_is_challenged(there: Bench, monkeypatch: pytest.MonkeyPatch, ago: Any, told: str):
+    ages(monkeypatch, there)
+    identifier = await asked(there)
+    known = isinstance(ago, int) and not isinstance(ago, bool)
+    old = token(auth_time=int(time.time()) - ago if known else ago)
+    shown = (await ask_page(there, "GET", f"/api/approvals/{identifier}", old)).json
+    answer = await vote(there, identifier, shown["shown"], old)
+
+    assert (shown["may_approve"], shown["rule"]["max_age_seconds"]) == (False, 300)
+    assert (answer.status, answer.json["error"]["code"]) == (401, "vote/login")
+    assert told in answer.json["error"]["message"]
+    challenge = dict(answer.headers)[b"www-authenticate"].decode()
+    assert challenge.startswith('Bearer error="insufficient_user_authentication"')
+    assert 'max_age="300"' in challenge
+    assert [one.state for one in desk(there).list_open()] == ["pending"]
+
+    fresh = token(auth_time=int(time.time()) - 200)
+    assert (await vote(there, identifier, shown["shown"], fresh)).json["state"] == "granted"
+    (granted,) = desk(there).list_open()
+    (approver,) = cast("Any", fact_of(granted, "x"))["approvers"]
+    assert 200 <= approver["login_age_seconds"] < 260
+
+
+async def test_a_vote_over_the_socket_is_no_fresh_login(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    ages(monkeypatch, there)
+    await asked(there)
+    refused = await cast_vote(there, pending(there), Person("bob", "local"))
+
+    assert isinstance(refused, Reason)
+    assert refused.code == "vote/login"
 
 
 async def test_the_page_tells_state_and_code_and_nothing_of_the_call(there: Bench):

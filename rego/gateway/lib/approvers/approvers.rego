@@ -2,9 +2,9 @@
 # scope: package
 # title: Rules on approvers
 # description: |
-#   A rule is a mapping with `count`, `group`, `exclude`, `assurance`, `expires_seconds` and `scopes`; each may be left
-#   out. Rules stand in the settings, in the field `approval` of a grant, and in the obligation `require_approvers`.
-#   docs/policy/approvals.md explains the fields.
+#   A rule is a mapping with `count`, `group`, `exclude`, `assurance`, `max_age_seconds`, `expires_seconds` and
+#   `scopes`; each may be left out. Rules stand in the settings, in the field `approval` of a grant, and in the
+#   obligation `require_approvers`. docs/policy/approvals.md explains the fields.
 package gateway.lib.approvers
 
 # METADATA
@@ -29,14 +29,14 @@ problems(rule) := {text |
 # description: |
 #   It has no value if one of the rules cannot be read, or if no rule gives a count, an assurance, a time or scopes.
 #   Nobody may approve then. The calling agent is always excluded, and the scope `once` is always in reach.
-merged(rules) := {
+merged(rules) := object.union(_freshness(rules), {
 	"count": floor(max(counts)),
 	"groups": sort({rule.group | some rule in rules}),
 	"exclude": _exclusions(rules),
 	"assurance": _strongest(rules),
 	"expires_seconds": floor(min(times)),
 	"scopes": _reach(rules),
-} if {
+}) if {
 	every rule in rules {
 		problems(rule) == set()
 	}
@@ -91,6 +91,11 @@ _exclusions(rules) := [party | some party in parties; party in named] if {
 	named := {"requester"} | {party | some rule in rules; some party in rule.exclude}
 }
 
+_freshness(rules) := {} if {
+	ages := [rule.max_age_seconds | some rule in rules]
+	ages == []
+} else := {"max_age_seconds": floor(min([rule.max_age_seconds | some rule in rules]))}
+
 _strongest(rules) := names[0] if {
 	settings := data.gateway.settings
 	ranks := settings.assurances
@@ -127,6 +132,7 @@ _forms := {
 	"assurance": "one of chat, peer, login, mfa and passkey",
 	"expires_seconds": "a whole number of at least 1",
 	"scopes": "a list of once, destination and limit, with at least one item",
+	"max_age_seconds": "a whole number of at least 1",
 }
 
 _known(field) if _forms[field]
@@ -134,7 +140,7 @@ _known(field) if _forms[field]
 _choices := {"exclude": parties, "scopes": scopes}
 
 _may_be(field, value) if {
-	field in ["count", "expires_seconds"]
+	field in ["count", "expires_seconds", "max_age_seconds"]
 	is_number(value)
 	value >= 1
 	value == floor(value)
@@ -162,10 +168,23 @@ _is_long_enough(field, value) if {
 } else if value != []
 
 _fits(approver, rule) if {
+	not _logged_in_too_early(approver, rule)
 	every group in rule.groups {
 		group in approver.groups
 	}
 	settings := data.gateway.settings
 	ranks := settings.assurances
 	ranks[approver.assurance] >= ranks[rule.assurance]
+}
+
+# An approver whose login has no known time is refused, if a rule asks for a fresh one.
+_logged_in_too_early(approver, rule) if {
+	rule.max_age_seconds
+	not _logged_in_lately(approver, rule)
+}
+
+_logged_in_lately(approver, rule) if {
+	is_number(approver.login_age_seconds)
+	approver.login_age_seconds >= 0
+	approver.login_age_seconds <= rule.max_age_seconds
 }

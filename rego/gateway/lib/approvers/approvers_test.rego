@@ -11,6 +11,7 @@ _all_fields := {
 	"assurance": "passkey",
 	"expires_seconds": 60,
 	"scopes": ["once"],
+	"max_age_seconds": 300,
 }
 
 _malformed := {
@@ -21,6 +22,7 @@ _malformed := {
 	"assurance": ["password", "", null, 3, ["login"]],
 	"scopes": [[], ["always"], "once", null, {"once": "once"}],
 	"counts": [2],
+	"max_age_seconds": [0, -1, 1.5, "300", null, true],
 }
 
 test_every_field_may_be_given_or_left_out if {
@@ -64,7 +66,9 @@ test_the_strictest_word_of_all_rules_counts if {
 		"assurance": "passkey",
 		"expires_seconds": 60,
 		"scopes": ["once"],
+		"max_age_seconds": 300,
 	}
+	approvers.merged([_all_fields, _every, {"max_age_seconds": 60}]).max_age_seconds == 60
 }
 
 test_an_approval_of_the_call_alone_is_always_within_reach if {
