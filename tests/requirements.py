@@ -94,6 +94,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
         "history/own-system": Requirement("docs/policy/history.md#back-to-its-own-system", "Confidential data goes back to its own system alone."),
         "history/records": Requirement("docs/policy/history.md#records", "Money and people go by records that the goal points at."),
+        "history/dictation": Requirement("docs/policy/history.md#nothing-but-the-goal", "A call that says nothing but what the goal says gives nothing away."),
         "history/budget": Requirement("docs/policy/history.md#limits", "A task uses up no more than its budget."),
         "history/implicit": Requirement("docs/concepts.md", "A caller's implicit task outlasts its tokens, sessions and certificates."),
         "history/room": Requirement("docs/operations.md#room-for-tasks", "No caller, and no number of identities of one, takes the room of others."),

@@ -67,6 +67,7 @@ def facts(
         labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
         ungrounded=None if whole is None else _ungrounded(state, call, whole, carried),
         unread=() if whole is None else _unread(state, call, whole, carried),
+        dictated=None if whole is None else whole.dictated,
         followed=None if whole is None else _followed(state, whole),
         unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
         approvals_used=state.approvals,

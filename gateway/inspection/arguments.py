@@ -4,12 +4,11 @@ below bound its time and memory for any arguments."""
 from __future__ import annotations
 
 import heapq
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol
 
 from gateway.inspection import followable_links
 from gateway.inspection.credentials.calls import Index
@@ -17,6 +16,7 @@ from gateway.inspection.credentials.finding import Finding, Inspection, Known
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.declared_effects import unnamed_values
 from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
+from gateway.inspection.dictation import dictation
 from gateway.inspection.directory import EMPTY, Directory
 from gateway.inspection.encoded_text import decoded
 from gateway.inspection.grounds import Grounds, grounds
@@ -24,6 +24,7 @@ from gateway.inspection.normal import Destination, folded, normalise
 from gateway.inspection.own_domains import is_inside
 from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.inspection.records import record_pieces, told_values
+from gateway.inspection.role_values import at
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
@@ -31,7 +32,6 @@ from gateway.model.content import EVERYTHING, CallContent, Piece, Relevance, Sig
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
-from gateway.protocol.strict import fold
 from gateway.text_cache import short_text_cache
 
 MAX_DESTINATIONS: Final = 1_000
@@ -153,6 +153,7 @@ def analyse(
         pieces_of={
             pointer: record_pieces(at(call.arguments, pointer), key) for pointer in selects - authority.grounded
         },
+        dictated=None if goal is None or call.target.labels.effect is Effect.READ else dictation(call, given),
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
 
@@ -246,61 +247,6 @@ def _with_word(item: Sighting, arguments: JsonObject, detector: Detects, given: 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:
     """At most `MAX_TOKENS` of them, the smallest."""
     return tokens if len(tokens) <= MAX_TOKENS else frozenset(heapq.nsmallest(MAX_TOKENS, tokens))
-
-
-# --- roles -----------------------------------------------------------------------------------------
-
-
-def at(arguments: Json, pointer: str) -> list[Json]:
-    """Return the values at a role's pointer (RFC 6901), each with its whole content.
-
-    The step `*` is every item or member. A step also matches a member whose name differs in letter case, `_` or `-`
-    alone, since some servers read it so. A step into a text with JSON goes into that JSON. A text that is invalid JSON
-    stands for itself, and so does a single value in the place of a list.
-    """
-    values: list[Json] = [arguments]
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        values = [member for value in values for member in _members(value, name)]
-    return values
-
-
-def _members(value: Json, name: str) -> Iterator[Json]:
-    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        read = _parsed(value)
-        yield from [value] if read is None else _members_of(read, name)
-    else:
-        yield from _members_of(value, name)
-
-
-def _members_of(value: Json, name: str) -> Iterator[Json]:
-    if isinstance(value, Mapping):
-        if name == "*":
-            yield from value.values()
-            return
-        wanted = _folded(name)
-        for member, item in value.items():
-            if member == name or _folded(member) == wanted:
-                yield item
-    elif isinstance(value, list | tuple):
-        if name == "*":
-            yield from value
-        elif name.isascii() and name.isdigit() and len(name) < 7 and int(name) < len(value):
-            yield value[int(name)]
-    elif value is not None and name == "*":
-        yield value
-
-
-_folded: Final = short_text_cache(4_096)(fold)
-
-
-def _parsed(text: str) -> Json:
-    if len(text) > MAX_TEXT:
-        return None
-    try:
-        return cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _roles_of_authority(labels: Labels) -> Mapping[str, Role]:

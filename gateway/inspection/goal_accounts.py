@@ -29,6 +29,7 @@ _PHRASES: Final = (
     rf"\b{_LOG_IN}(?: [^\s.,;:]{{1,32}}){{0,5}}? as {_LEAD}{_NAME}",
     rf"\bmy (?:own )?(?:{_NOUN}|id){_IS}{_NAME}",
     rf"\bmy [\w-]{{1,24}} {_NOUN} ?(?:is|as|:|=) ?{_NAME}",
+    rf"\bmy (?:own )?(?:account|user|profile|login) (?:with|under|by) (?:the |its )?(?:{_NOUN}|id|name){_IS}{_NAME}",
     rf"\b(?:i am|i['’]m) {_NAME}",
     rf"{_NAME}{_BESIDE}{_PASSWORD}",
     rf"\b{_NOUN}{_IS}{_NAME}(?:{_BESIDE}| ){_PASSWORD}",

@@ -29,6 +29,8 @@ MAX_GOAL: Final = 16_384
 _AMOUNT: Final = re.compile(r"(?<![\w./:+-])[+-]?[$€£¥₹]?\d(?:[\d.,']*\d)?(?![\w/:-]|\.\d)")
 _JOINS: Final = frozenset(".-@/\\:%+~=")
 """Marks that make one word of what is on their two sides."""
+_QUOTES: Final = {"'": "'", '"': '"', "`": "`", "‘": "’", "“": "”", "„": "“”", "‚": "‘’", "«": "»", "‹": "›", "»": "«"}
+"""Opening mark → closing marks."""
 NAMES_NOBODY: Final = frozenset(
     [
         "a",
@@ -238,6 +240,23 @@ def stands(word: str, text: str) -> bool:
             return True
         at = text.find(word, at + 1)
     return False
+
+
+def stands_quoted(word: str, text: str) -> bool:
+    """Return whether `text` has exactly `word` between quotation marks."""
+    at = text.find(word)
+    while at >= 0:
+        end = at + len(word)
+        close = _QUOTES.get(text[at - 1 : at], "") if at else ""
+        if end < len(text) and text[end] in close and _is_outside(text, at - 2) and _is_outside(text, end + 1):
+            return not any(mark in close and _is_outside(word, place + 1) for place, mark in enumerate(word))
+        at = text.find(word, at + 1)
+    return False
+
+
+def _is_outside(text: str, at: int) -> bool:
+    """Return whether no word goes on at a place, so that a mark beside it is no apostrophe."""
+    return not 0 <= at < len(text) or not text[at].isalnum()
 
 
 def _ends(text: str, at: int, step: int) -> bool:

@@ -13,6 +13,8 @@ from msgspec import Struct
 from gateway.model.target import Role
 
 OneTime: TypeAlias = Literal["code", "link"]
+Dictation: TypeAlias = Literal["quotes", "words"]
+"""How the goal has all that a call says: contents between quotation marks, or each value anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class CallContent(Struct, frozen=True):
     """The pointers in `authority` that name records."""
     pieces_of: Mapping[str, Pieces] = msgspec.field(default_factory=dict[str, "Pieces"])
     """Pointer in `selects` → digest of each of its values → its parts."""
+    dictated: Dictation | None = None
+    """How the goal has all values of the call; `None` if it lacks some."""
     told: Pieces = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])
     """Digest of each value in the arguments that the goal does not name → its parts; if records matter."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.model.content import Sighting
+from gateway.model.content import Dictation, Sighting
 from gateway.model.target import Sensitivity, System
 from gateway.model.task import Task
 
@@ -86,6 +86,8 @@ class SessionFacts:
     """The systems that the task has read something confidential from."""
     unread: tuple[str, ...] = ()
     """Pointers of selected records whose values no untrusted result has shown."""
+    dictated: Dictation | None = None
+    """How the goal has all values of this call."""
 
 
 @dataclass(frozen=True, slots=True)

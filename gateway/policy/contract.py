@@ -237,6 +237,7 @@ class Session(Closed):
     approved: dict[str, Count] | UnsetType = UNSET
     confidential_systems: list[System] | UnsetType = UNSET
     unread: list[str] | UnsetType = UNSET
+    dictated: Literal["quotes", "words"] | UnsetType = UNSET
 
 
 class Input(Closed):

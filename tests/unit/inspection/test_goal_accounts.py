@@ -21,6 +21,8 @@ from gateway.inspection.goal_accounts import MAX_ACCOUNTS, accounts_of
         ("Benutzername anna.berg, Passwort geheim-99", "anna.berg"),
         ("Authenticate as “Ada Lovelace” first", "ada lovelace"),
         ("user: ada.b pass: xyz123", "ada.b"),
+        ("send it through my account with id 'USR100145' to ada", "usr100145"),
+        ("Use my profile under the name ada.", "ada"),
         ("log\n  in\n  as\n  ada", "ada"),
     ],
 )
@@ -40,6 +42,8 @@ def test_a_goal_gives_an_account_to_log_in_as(goal: str, account: str):
         ("Log in as ada@evil.example", "ada"),
         ("Reset the user's bob password, and set eve password to x", "bob"),
         ("I am bob's colleague.", "bob"),
+        ("Pay from my account to the account with id USR002.", "usr002"),
+        ("Send my report to the user with id USR002.", "usr002"),
     ],
 )
 def test_a_goal_that_names_somebody_else_gives_no_account(goal: str, name: str):

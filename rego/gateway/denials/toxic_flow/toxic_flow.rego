@@ -67,6 +67,7 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} 
 	not _open
 	not reach.reads_only(input)
 	not _returns
+	not _repeats_goal
 	not _stays_in_sandbox(input)
 }
 
@@ -107,6 +108,15 @@ _returns if {
 	every name, _ in input.arguments {
 		input.resource.properties.roles[concat("", ["/", _escaped(name)])]
 	}
+}
+
+# The call says nothing but what the goal says, so nothing that was read goes with it. What leaves has to be in quotation
+# marks, for the goal may name a password for another place. It selects no record, which would leave whole.
+_repeats_goal if {
+	input.session.dictated == "quotes"
+} else if {
+	input.session.dictated == "words"
+	reach.stays_inside(input)
 }
 
 _called_system := object.filter(input.resource.properties, ["audience", "tenant", "environment"])

@@ -100,6 +100,19 @@ _home(places) := _after(_labels(true, "restricted"), object.union_n([
 	places,
 ]))
 
+test_a_dictated_call_gives_nothing_away if {
+	every dictated, passing in {"quotes": [_sends, _writes], "words": [_writes]} {
+		every places in passing {
+			said := {"/session/dictated": dictated}
+			_passes(_after(_labels(true, "restricted"), object.union(places, said)))
+		}
+	}
+	every dictated in ["words", "", null, true] {
+		call := _after(_labels(true, "restricted"), object.union(_sends, {"/session/dictated": dictated}))
+		_asked(call) == {"toxic-flow/exfiltration"}
+	}
+}
+
 test_data_may_go_back_to_its_own_system if {
 	_passes(_home({}))
 	_passes(_home({"/resource/properties/effect": "destructive"}))
