@@ -99,8 +99,8 @@ _BY_STATE: Final[dict[State, Reason]] = {
     ),
     "withdrawn": Reason(
         "approval/withdrawn",
-        "The question about this call was withdrawn, since its task or its tool's definition ended or changed.",
-        "Start over in a new task.",
+        "The question about this call was withdrawn: its task ended, its tool changed, or your user declined it.",
+        "Ask your user how to go on, or start over in a new task.",
     ),
     "unreachable": UNREACHABLE,
 }

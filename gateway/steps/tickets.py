@@ -53,10 +53,13 @@ def take_out_ticket(
 
 
 def _is_declined(message: Message) -> bool:
-    """Return whether the client's person declined the gateway's question. No other answer of a client counts."""
+    """Return whether the client's person declined the gateway's question. No other answer of a client counts.
+
+    `cancel` is no choice of a person: agents without one answer so by themselves (2026-07-28, client/elicitation, "Response Actions").
+    """
     responses = message.params.get("inputResponses")
     own = responses.get(RESPONSE_KEY) if isinstance(responses, dict) else None
-    return isinstance(own, dict) and own.get("action") in {"decline", "cancel"}
+    return isinstance(own, dict) and own.get("action") == "decline"
 
 
 def _restored(message: Message, ticket: Ticket) -> Message:

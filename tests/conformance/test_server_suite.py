@@ -54,7 +54,8 @@ def gateway(
         if request.param == "opa":
             opa = stack.enter_context(running_opa(request.getfixturevalue("opa_path"), policy, folder))
         config = open_config(policy, {"everything": everything_server.mcp}, opa=opa)
-        yield stack.enter_context(running_gateway(config, folder))
+        # With people to ask, each answer passes the code of held calls too.
+        yield stack.enter_context(running_gateway(f"{config}approvals: {{}}\n", folder))
 
 
 @pytest.mark.timeout(900)

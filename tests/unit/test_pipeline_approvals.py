@@ -254,7 +254,8 @@ async def test_accepting_the_elicitation_approves_nothing_and_declining_withdraw
     arguments = {"path": "a"}
     first = (await there.ask(*modern("tools/call", name="ask_first", arguments=arguments, meta=URL_CLIENT))).json
     state = first["result"]["requestState"]
-    for action, codes in (("accept", None), ("decline", ["approval/grant", "approval/withdrawn"])):
+    declined = ["approval/grant", "approval/withdrawn"]
+    for action, codes in (("accept", None), ("cancel", None), ("decline", declined)):
         answer = await there.ask(
             *modern(
                 "tools/call",
