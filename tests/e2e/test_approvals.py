@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Generator
@@ -12,14 +13,14 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
 from gateway.cli.desk_client import DeskClient, connected
 from tests import forked_gateway
 from tests.e2e.running import mortal_gateway
-from tests.e2e.wire import call, caller, entries, token, until, verified
+from tests.e2e.wire import call, caller, entries, page, token, until, verified
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
@@ -127,6 +128,27 @@ async def test_the_sdk_for_python_gets_its_result_at_the_click(gateway: GatewayP
     assert result.is_error is not True
     assert isinstance(result.content[0], TextContent)
     assert result.content[0].text == text
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_call_that_its_client_gave_up_passes_only_when_it_comes_again(
+    gateway: GatewayProcess, echo_server: ServerProcess, mode: Any
+):
+    agent = f"impatient-{mode}"
+    headers = {"authorization": f"Bearer {token(gateway, agent)}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(gateway.mcp("echo"), http_client=http), mode=mode) as client,
+    ):
+        with pytest.raises(MCPError, match="timed out"):
+            await client.call_tool("echo", {"text": agent}, read_timeout_seconds=1)
+        await asyncio.to_thread(until, lambda: "opagate_in_flight 0" in page(gateway, "/metrics")[1], 10)
+        (one,) = [one for one in waiting(gateway.folder) if one["agent"] == agent]
+        approve(gateway.folder, one["id"])
+        result = await client.call_tool("echo", {"text": agent})
+
+    assert result.is_error is not True
+    assert received(echo_server, agent) == 1
 
 
 def test_approvers_list_show_and_deny_on_the_command_line(gateway: GatewayProcess):
