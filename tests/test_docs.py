@@ -246,7 +246,7 @@ def test_yaml_in_a_page_is_a_configuration_or_grants_without_a_fault(
         assert rego.problems(rego.bundle.read(ROOT / "rego", tmp_path / "grants.yaml"), GRANTS) == []
         return
     for name in re.findall(r"\$\{(\w+)\}", snippet.text):
-        monkeypatch.setenv(name, SECRETS.get(name, "x"))
+        monkeypatch.setenv(name, SECRETS.get(name, "x" * 32))
 
     config.parse(snippet.text, base=tmp_path, name=snippet.page)
 

@@ -20,6 +20,7 @@ Cause: TypeAlias = Literal[
     "policy-changed",
     "signal",
     "operator",
+    "revoked",
     "budget",
     "pin-changed",
     "journal-outage",

@@ -454,6 +454,18 @@ class Configuration(Settings):
         return value
 
     @model_validator(mode="after")
+    def _audiences_of_upstreams(self) -> Self:
+        known = {upstream.audience for upstream in self.upstreams.values()}
+        for client in self.authority.introspection.clients:
+            for audience in client.audiences:
+                if audience not in known:
+                    raise ValueError(
+                        f"authority.introspection: client {client.id!r} asks for the audience {audience!r}, and no upstream"
+                        " has it; correct it"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _loopback_kinds(self) -> Self:
         for identity in self.identity:
             if identity.kind == "anonymous" or (identity.kind == "development" and identity.reach == "loopback"):

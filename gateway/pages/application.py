@@ -16,6 +16,7 @@ from gateway.pages.documents import document_routes
 from gateway.pages.probes import probe_routes
 from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
 from gateway.pages.tasks import task_routes
+from gateway.pages.tokens import token_routes
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.steps.refusing import refuse_early
 from gateway.transport.edge import Client
@@ -40,7 +41,8 @@ def build_pages(configuration: Configuration, gateway: Gateway, *, is_draining: 
         *probe_routes(gateway, is_draining),
         *task_routes(gateway),
         *approval_routes(gateway),
-        *document_routes(configuration, gateway),
+        *document_routes(configuration),
+        *token_routes(configuration, gateway),
     ]
     handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}
     pages = Starlette(routes=routes, exception_handlers=handlers)
@@ -55,7 +57,8 @@ async def _refuse_path(gateway: Gateway, request: Request, _error: Exception) ->
 
 
 async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -> Response:
-    return await _refuse(gateway, request, _ONLY_READ, allowed_methods(error))
+    allowed = allowed_methods(error)
+    return await _refuse(gateway, request, _ONLY_READ if b"GET" in allowed[1] else _ONLY_POSTED, allowed)
 
 
 async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers: tuple[bytes, bytes]) -> Response:
@@ -76,3 +79,4 @@ _NO_TOKENS: Final = _refusal(
     "Ask the authorization server that /.well-known/oauth-protected-resource names.",
 )
 _ONLY_READ: Final = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
+_ONLY_POSTED: Final = _refusal(405, "request/http-method", "This page answers a form.", "Use POST.")

@@ -1,4 +1,4 @@
-"""Documents for clients: protected-resource metadata (RFC 9728), and the keys of the gateway's task tokens."""
+"""Documents for clients: protected-resource metadata (RFC 9728)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.identity import metadata
-from gateway.pages.responses import ReplyResponse, json_response
+from gateway.pages.responses import json_response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.config import Configuration
-    from gateway.steps.visit import Gateway
 
 _METADATA: Final = "/.well-known/oauth-protected-resource"
 _HEADERS: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-origin", b"*"))
 
 
-def document_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
+def document_routes(configuration: Configuration) -> list[Route]:
     """Return the routes of the documents."""
-
-    async def show_keys(_request: Request) -> Response:
-        return ReplyResponse(gateway.tasks.jwks())
 
     async def show_metadata(upstream: str | None, _request: Request) -> Response:
         return json_response(metadata.document(configuration, upstream) or {}, *_HEADERS)
@@ -33,5 +29,4 @@ def document_routes(configuration: Configuration, gateway: Gateway) -> list[Rout
     # A route for each upstream: whichever the method, there is no page for any other name.
     resources = {_METADATA: None, f"{_METADATA}/mcp": None}
     resources |= {f"{_METADATA}/mcp/{upstream}": upstream for upstream in configuration.upstreams}
-    documents = [Route(path, partial(show_metadata, upstream)) for path, upstream in resources.items()]
-    return [Route("/.well-known/jwks.json", show_keys), *documents]
+    return [Route(path, partial(show_metadata, upstream)) for path, upstream in resources.items()]

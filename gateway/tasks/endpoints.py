@@ -89,10 +89,6 @@ class TaskEndpoints:
         self._append = append
         self._new_id = new_id
 
-    def jwks(self) -> Reply:
-        """The keys of what the gateway signs, for `/.well-known/jwks.json`."""
-        return _json(200, self._tokens.jwks(), (b"cache-control", b"max-age=300"))
-
     async def open(self, principal: Principal, body: bytes, now: float, approval: TaskApproval | None = None) -> Reply:
         """Open the task that a body declares. `now` is in seconds since the epoch, here and below. `approval` is a person's yes to
         the task as a whole.

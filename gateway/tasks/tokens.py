@@ -10,7 +10,6 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from gateway.model.decision import Reason
-from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
@@ -67,17 +66,9 @@ class TaskTokens:
             return FOREIGN
         return task if now < expires else EXPIRED
 
-    def jwks(self) -> JsonObject:
-        """The public key, as a JWK Set (RFC 7517 section 5)."""
-        public = {name: str(value) for name, value in self._key.as_dict(private=False).items() if name in _PUBLIC}
-        return {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
-
     @property
     def _header(self) -> dict[str, str]:
         return {"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}
-
-
-_PUBLIC: Final = frozenset({"kty", "crv", "x", "y"})
 
 
 def is_token(text: str) -> bool:

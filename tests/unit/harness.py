@@ -236,9 +236,9 @@ async def bench(
     configuration = config.parse(text, base=folder)
 
     def transports(
-        _configuration: config.Configuration, _clock: Callable[[], float], _conceal: object
+        configured: config.Configuration, _clock: Callable[[], float], _conceal: object
     ) -> dict[str, Upstream]:
-        return {"files": port}
+        return dict.fromkeys(configured.upstreams, port)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "upstream_transports", transports)

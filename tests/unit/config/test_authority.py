@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from gateway import config
 from gateway.config.authority import AuthoritySettings
 from gateway.config.values import UnresolvedSecret
+from gateway.errors import ConfigurationError
 
 CLIENT = {"id": "tickets", "secret": "${TICKETS_SECRET}", "audiences": ["https://tickets.example"]}
 
@@ -47,3 +51,11 @@ def test_a_check_without_secrets_leaves_them_unresolved(monkeypatch: pytest.Monk
     monkeypatch.delenv("TICKETS_SECRET", raising=False)
 
     assert isinstance(settings_of(CLIENT, secrets=False).introspection.clients[0].secret, UnresolvedSecret)
+
+
+def test_an_audience_that_no_upstream_has_is_a_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TICKETS_SECRET", "s" * 32)
+    text = "upstreams: {t: {url: 'http://127.0.0.1:1/mcp', audience: https://ticket.example}}\nauthority: "
+
+    with pytest.raises(ConfigurationError, match="no upstream has it"):
+        config.parse(text + json.dumps({"introspection": {"clients": [CLIENT]}}), base=tmp_path)

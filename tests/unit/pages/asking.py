@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.app.serving import build_edge
+from gateway.transport.edge import Edge
 from gateway.transport.exchange import Presence
 from tests.unit.harness import JSON, Answer, Bench
 
@@ -19,9 +20,10 @@ async def ask_page(
     body: bytes = b"",
     host: bytes = HOST[1],
     is_draining: bool = False,
+    edge: Edge | None = None,
 ) -> Answer:
-    """Ask for a page. A body is declared as JSON."""
-    edge = build_edge(there.configuration, there.gateway, lambda: is_draining)
+    """Ask for a page, of a new edge unless the test has one. A body is declared as JSON."""
+    edge = edge or build_edge(there.configuration, there.gateway, lambda: is_draining)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

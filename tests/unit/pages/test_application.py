@@ -31,10 +31,11 @@ async def test_each_resource_has_its_metadata(there: Bench):
         assert headers[b"access-control-allow-origin"] == b"*"
 
 
-async def test_the_keys_of_tokens_are_published(there: Bench):
+async def test_a_gateway_that_signs_no_access_tokens_publishes_no_key(there: Bench):
+    """Only the gateway itself verifies task tokens, and agents hold them: a server must not take one for an access token."""
     answer = await ask_page(there, "GET", "/.well-known/jwks.json")
 
-    assert answer.json == there.gateway.task_tokens.jwks()
+    assert answer.json == {"keys": []}
     assert dict(answer.headers)[b"cache-control"] == b"max-age=300"
 
 

@@ -285,14 +285,6 @@ async def test_a_task_with_a_credential_in_its_contract_is_not_opened(
     assert (await desk.ask(me, "/tasks", {"goal": f"secret of {me.key}"}))[0] == 201
 
 
-def test_the_keys_are_published(desk: Desk):
-    reply = desk.endpoints.jwks()
-
-    assert reply.status == 200
-    assert json.loads(reply.body) == desk.tokens.jwks()
-    assert dict(reply.headers)[b"cache-control"] == b"max-age=300"
-
-
 async def test_without_room_a_declaration_is_not_even_searched(desk: Desk, me: Principal, you: Principal):
     """The search takes milliseconds, and whoever is refused may ask again without end."""
     for _ in range(3):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from joserfc import jwt
@@ -127,12 +127,3 @@ def test_tokens_of_other_keys_and_algorithms_are_nothing(
     ]
 
     assert {_code(tokens.task_of(token, me, 1500)) for token in forged} == {"task/unknown"}
-
-
-def test_the_published_key_is_public_and_verifies(tokens: TaskTokens, me: Principal, key: ECKey):
-    (published,) = cast("list[dict[str, str]]", tokens.jwks()["keys"])
-
-    assert published.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
-    assert published["kid"] == key.thumbprint()
-    read = jwt.decode(tokens.issue(me, TASK, 1), ECKey.import_key({**published}), algorithms=["ES256"])
-    assert read.claims["jti"] == "task-1"
