@@ -31,6 +31,8 @@ PHASES = {
     "upstream",
 }
 VOCABULARY = {
+    "line_socket",
+    "sealed_rows",
     "background",
     "loop_turns",
     "worker_thread",
@@ -63,6 +65,11 @@ PURE = (
     "gateway.authority.active",
     "gateway.authority.introspection",
     "gateway.authority.minting",
+    "gateway.authority.events",
+    "gateway.authority.lifetime",
+    "gateway.authority.narrowing",
+    "gateway.authority.register",
+    "gateway.authority.state",
     "gateway.authority.model",
     "gateway.approvals.channels.notice",
     "gateway.approvals.channels.throttle",

@@ -18,6 +18,7 @@ from gateway.app import content, events, memory
 from gateway.app.authority import lend_to_listings, open_authority
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.people import DeskParts, build_desk, open_people
+from gateway.authority.lending import Authority
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -100,7 +101,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             monotonic=time.monotonic,
             new_id=lambda: secrets.token_hex(12),
             record=content.arguments_record(configuration, journal, inspector.spots),
-            tasks=_tasks(history, tokens, journal, inspector, origins),
+            tasks=_tasks(history, tokens, journal, inspector, origins, authority=authority),
             task_tokens=tokens,
             inspector=inspector,
             worker=worker,
@@ -204,6 +205,8 @@ def _tasks(
     journal: Journal,
     inspector: Inspector,
     origins: Origins,
+    *,
+    authority: Authority | None,
 ) -> TaskEndpoints:
     return TaskEndpoints(
         history,
@@ -212,6 +215,7 @@ def _tasks(
         holds_credential=partial(content.holds_credential, inspector.detector, origins),
         append=journal.append,
         new_id=lambda: f"task-{secrets.token_hex(12)}",
+        leases=(lambda _task: ()) if authority is None else authority.describe_task,
     )
 
 

@@ -19,10 +19,12 @@ from gateway.authority.leases import LeaseHooks, Leases
 from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential, Lease
+from gateway.authority.operators import LeaseOperators
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
 from gateway.background import Job
 from gateway.config.authority import GatewayCredential
+from gateway.line_socket import LineSocket, own_uid
 from gateway.steps.issuing import ListingTransport
 from gateway.subkeys import subkey
 
@@ -80,6 +82,8 @@ async def open_authority(
     stack.callback(store.close)
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
+    operators = LeaseOperators(leases, own_uid())
+    await LineSocket(configuration.state / "leases.sock", "leases", operators.answer, mode=0o600).start(stack)
     settings = configuration.authority.ttl
     lives = Lives(
         _seconds(settings.default),

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.authority.lifetime import Ends, choose_end
 from gateway.authority.minting import bind_call
-from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope
+from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
 from gateway.authority.narrowing import Bind
 from gateway.model.target import Effect, Sensitivity
 
@@ -110,6 +110,10 @@ class Authority:
         if isinstance(token, BrokerRefusal):
             return token
         return token.credential if self.tokens.add(token, now) else _NO_ROOM
+
+    def describe_task(self, task: str) -> list[JsonObject]:
+        """Return the open leases of a task, as its owner sees them."""
+        return [describe_to_owner(lease) for lease in self.leases.of_task(task)]
 
     def end_call(self, decision: str) -> None:
         """Make the token of a call inactive."""

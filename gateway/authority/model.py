@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -162,7 +163,7 @@ class Lease(Struct, frozen=True):
 
 
 def describe_lease(lease: Lease) -> dict[str, Any]:
-    """Return a lease as operators and the owner of its task see it: no value, no handle."""
+    """Return a lease as operators see it: without its value and its handle."""
     described: dict[str, Any] = {
         "id": lease.id,
         "task": lease.task,
@@ -182,3 +183,11 @@ def describe_lease(lease: Lease) -> dict[str, Any]:
         "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
     }
     return {name: value for name, value in described.items() if value is not None}
+
+
+def describe_to_owner(lease: Lease) -> dict[str, Any]:
+    """Return a lease as the owner of its task sees it."""
+    shown = ("id", "upstream", "audience", "scope", "state", "expires", "cause", "proof")
+    described = describe_lease(lease)
+    ends = datetime.fromtimestamp(lease.expires, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return {name: described[name] for name in shown if name in described} | {"expires": ends}

@@ -1,4 +1,4 @@
-"""The client of the desk's Unix socket, for `opagate approvals`."""
+"""The client of the gateway's Unix sockets, for `opagate approvals` and `opagate leases`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def connected(path: Path, speaks_as: str | None, groups: list[str]) -> Generator
         except OSError as error:
             raise ConfigurationError(
                 f"no gateway answers at {path}: {error.strerror or error}",
-                "start it with `approvals:` in its configuration, on this machine",
+                "start it on this machine; its configuration needs `approvals:`, or an upstream with a leased credential",
             ) from error
         with connection.makefile("rb") as lines:
             yield DeskClient(connection, lines, speaker)

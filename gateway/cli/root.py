@@ -8,7 +8,22 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import add, approvals, can, catalogue, check, explain, init, journal, policy, replay, serve, token, up
+from gateway.cli import (
+    add,
+    approvals,
+    can,
+    catalogue,
+    check,
+    explain,
+    init,
+    journal,
+    leases,
+    policy,
+    replay,
+    serve,
+    token,
+    up,
+)
 from gateway.cli.help import Program
 from gateway.cli.running import run
 
@@ -45,6 +60,7 @@ app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain
     explain.explain
 )
 app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
+app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

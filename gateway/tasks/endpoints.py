@@ -6,7 +6,7 @@ given. A task that the journal cannot take is ended at once.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
@@ -70,7 +70,8 @@ class TaskStore(Protocol):
 
 class TaskEndpoints:
     """`inspect` says what a goal and the destinations of a contract hold. `holds_credential` tells whether a text holds a
-    credential, by its form or as the caller with this `Principal.key` knows it. `append` writes to the journal."""
+    credential, by its form or as the caller with this `Principal.key` knows it. `append` writes to the journal. `leases`
+    describes the open leases of a task."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class TaskEndpoints:
         holds_credential: Callable[[str, str], bool],
         append: Callable[[str, JsonObject], Awaitable[None]],
         new_id: Callable[[], str],
+        leases: Callable[[str], Sequence[JsonObject]] = lambda _task: (),
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -88,6 +90,7 @@ class TaskEndpoints:
         self._holds_credential = holds_credential
         self._append = append
         self._new_id = new_id
+        self._leases = leases
 
     async def open(self, principal: Principal, body: bytes, now: float, approval: TaskApproval | None = None) -> Reply:
         """Open the task that a body declares. `now` is in seconds since the epoch, here and below. `approval` is a person's yes to
@@ -124,7 +127,9 @@ class TaskEndpoints:
     def report(self, principal: Principal, task_id: str, now: float) -> Reply:
         """Describe a task to its owner."""
         report = self._store.report(principal, task_id, now)
-        return refuse_task(report) if isinstance(report, Reason) else _json(200, _described(report))
+        if isinstance(report, Reason):
+            return refuse_task(report)
+        return _json(200, {**_described(report), "leases": self._leases(task_id)})
 
     async def end(self, principal: Principal, task_id: str, how: End, now: float) -> Reply:
         """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again.

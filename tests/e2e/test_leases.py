@@ -13,6 +13,7 @@ import httpx2
 import pytest
 import yaml
 
+from gateway.cli.desk_client import connected
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
@@ -145,3 +146,33 @@ def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerP
     assert set(last.values()) == {"revoked"}
     assert left_behind(tmp_path, carried(echo_server, "before-the-kill")) == []
     assert verified(tmp_path).ok
+
+
+def test_an_operator_ends_the_leases_of_an_agent_at_once(gateway: GatewayProcess, echo_server: ServerProcess):
+    bob = caller(gateway, "bob", "task")
+    bob.call("echo", text="bob-before")
+    with connected(gateway.folder / "state/leases.sock", None, []) as operator:
+        (lent,) = [
+            lease for lease in operator.ask("list") if lease["agent"] == "bob" and "messages" not in lease["task"]
+        ]
+        assert operator.ask("revoke", chosen={"agent": "bob"})["ended"] >= 1
+        bob.call("echo", text="bob-after")
+        until(lambda: lent["id"] not in {lease["id"] for lease in operator.ask("list")})
+
+    assert carried(echo_server, "bob-before") != carried(echo_server, "bob-after")
+    assert [
+        entry["cause"]
+        for entry in entries(gateway.folder, "lease")
+        if entry["id"] == lent["id"] and entry["event"] == "ending"
+    ] == ["operator"]
+
+
+def test_the_owner_of_a_task_sees_its_leases(gateway: GatewayProcess):
+    headers = {"authorization": f"Bearer {token(gateway, 'ann')}"}
+    opened = httpx2.post(f"{gateway.origin}/tasks", json={"goal": "read", "expires_in": 600}, headers=headers).json()
+    caller(gateway, "ann", "task").ask(call("echo", stateless, text="seen"), headers={"opagate-task": opened["token"]})
+
+    (lease,) = httpx2.get(f"{gateway.origin}/tasks/{opened['id']}", headers=headers).json()["leases"]
+
+    assert (lease["audience"], lease["scope"], lease["state"]) == ("https://task.example", ["echo:read"], "active")
+    assert {"value", "handle", "agent"}.isdisjoint(lease)

@@ -1,0 +1,118 @@
+"""Leases for operators: `opagate leases` on the Unix socket `<state>/leases.sock`.
+
+| request | answer |
+|---|---|
+| `{"do": "list", "stuck": false}` | `{"ok": [lease, …]}` |
+| `{"do": "show", "id": …}` | `{"ok": lease}` |
+| `{"do": "revoke", "chosen": {"task": …}}` (see `Chosen`) | `{"ok": {"ended": number}}` |
+| `{"do": "abandon", "id": …, "reason": …}` | `{"ok": lease}` |
+
+A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.authority.leases import Leases
+from gateway.authority.model import Lease, describe_lease
+from gateway.model.decision import Reason
+
+ROOT: Final = 0
+_LONGEST_REASON: Final = 500
+
+
+class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
+    """A choice of leases. All given fields must match; at least one is given."""
+
+    id: str | None = None
+    task: str | None = None
+    user: str | None = None
+    agent: str | None = None
+    upstream: str | None = None
+    broker: str | None = None
+    all: bool = False
+
+    def is_empty(self) -> bool:
+        return not self.all and all(getattr(self, name) is None for name in _FIELDS)
+
+    def fits(self, lease: Lease) -> bool:
+        """Return whether a lease has all given values."""
+        return all(getattr(self, name) in (None, getattr(lease, name)) for name in _FIELDS)
+
+
+_FIELDS: Final = ("id", "task", "user", "agent", "upstream", "broker")
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """One request of an operator."""
+
+    do: Literal["list", "show", "revoke", "abandon"]
+    id: str = ""
+    stuck: bool = False
+    chosen: Chosen = Chosen()
+    reason: str = ""
+
+
+class LeaseOperators:
+    """Answers to operators. `own` is the number of the gateway's account."""
+
+    def __init__(self, leases: Leases, own: int) -> None:
+        self._leases = leases
+        self._own = own
+
+    async def answer(self, line: bytes, uid: int) -> tuple[dict[str, Any], bool]:
+        """Return the answer to a line, and whether the peer may send another."""
+        if uid not in {self._own, ROOT}:
+            return _error(_STRANGER), False
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except msgspec.MsgspecError as error:
+            return _error(Reason("lease/invalid", f"The request cannot be read: {error}.", "Correct it.")), True
+        found = await self._do(request)
+        return (_error(found) if isinstance(found, Reason) else {"ok": found}), True
+
+    async def _do(self, request: Request) -> Any:
+        match request.do:
+            case "list":
+                leases = sorted(self._leases.all(), key=lambda lease: lease.requested)
+                return [describe_lease(lease) for lease in leases if lease.state == "stuck" or not request.stuck]
+            case "show":
+                lease = self._leases.get(request.id)
+                return _UNKNOWN if lease is None else describe_lease(lease)
+            case "revoke":
+                if request.chosen.is_empty():
+                    return _NOTHING_CHOSEN
+                return {"ended": self._leases.end_all(request.chosen.fits, "operator")}
+            case "abandon":
+                reason = request.reason.strip()
+                if not reason or len(reason) > _LONGEST_REASON:
+                    return _NO_REASON
+                lease = await self._leases.abandon(request.id, reason)
+                return _NOT_ENDING if lease is None else describe_lease(lease)
+
+
+def _error(reason: Reason) -> dict[str, Any]:
+    return {"error": {"code": reason.code, "message": reason.message, "remedy": reason.remedy}}
+
+
+_STRANGER: Final = Reason(
+    "lease/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
+)
+_UNKNOWN: Final = Reason("lease/unknown", "There is no open lease with this id.", "Look at `opagate leases list`.")
+_NOTHING_CHOSEN: Final = Reason(
+    "lease/invalid",
+    "The request chooses no lease.",
+    "Give an id, --task, --user, --agent, --upstream, --broker or --all.",
+)
+_NO_REASON: Final = Reason(
+    "lease/invalid", "An end without proof is given up only with a reason.", "Give --reason, of at most 500 characters."
+)
+_NOT_ENDING: Final = Reason(
+    "lease/unknown",
+    "No lease with this id waits for its end.",
+    "Revoke it first, or look at `opagate leases list --stuck`.",
+)
