@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.approvals import approvals
 from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
 from benchmarks.gateway.load import Load, run
@@ -28,6 +29,7 @@ HEAD = """\
 
     make bench                     # writes this page; several minutes, on a quiet machine
     make bench ARGS=--quick        # one short round, nothing written
+    make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
 """
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
@@ -37,10 +39,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
     parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
     parser.add_argument("--rounds", type=int, default=5, help="how often each target is measured at each concurrency")
+    parser.add_argument("part", nargs="?", choices=["approvals"], help="measure this part alone, and write nothing")
     options = parser.parse_args()
     os.sched_setaffinity(0, {targets.LOAD_CORE})
     rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
     with tempfile.TemporaryDirectory() as folder:
+        if options.part == "approvals":
+            os.sched_setaffinity(0, {targets.TARGET_CORE})
+            found = approvals(Path(folder) / "approvals", quick=options.quick)
+            print(found.table())
+            raise SystemExit(not found.is_within_goals())
         measured = measure(Path(folder), rounds=rounds, seconds=seconds, without=options.without)
         text = report(measured)
         print(text)
@@ -51,9 +59,13 @@ def main() -> None:
         os.sched_setaffinity(0, {targets.TARGET_CORE})
         past = history(Path(folder) / "history", quick=options.quick)
         print(past)
+        asked = approvals(Path(folder) / "approvals", quick=options.quick).table()
+        print(asked)
     if not options.quick:
         DOCS.mkdir(exist_ok=True)
-        (DOCS / "latest.md").write_text(f"{HEAD}\n{text}\n\n{PICTURE}\n\n{shared}\n\n{resources}\n\n{past}\n")
+        (DOCS / "latest.md").write_text(
+            f"{HEAD}\n{text}\n\n{PICTURE}\n\n{shared}\n\n{resources}\n\n{past}\n\n{asked}\n"
+        )
         (DOCS / "latency.svg").write_text(picture(measured, Load(1)))
 
 

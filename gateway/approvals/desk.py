@@ -78,6 +78,7 @@ class Desk:
         self._asking = asyncio.Lock()
         self._disk = asyncio.Lock()
         self._unreached: set[str] = set()
+        self._stored: dict[str, Approval] = {}
         self._draining = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._watchers: set[Callable[[Approval], None]] = set()
@@ -292,9 +293,12 @@ class Desk:
 
         `position` is the journal's id and the number of its last entry. The next start reads the entries after it.
         """
-        for approval in self._index:
-            if approval.state in OPEN:
+        for number, approval in enumerate(self._index):
+            if self._is_over(approval, self.now()):
                 await self._end_over(approval.id)
+            elif number % _LOOKED_AT == 0:
+                # Calls go on meanwhile.
+                await asyncio.sleep(0)
         old = self._index.over(self.now(), self.times.pending)
         for approval in old:
             self._index.remove(approval)
@@ -309,6 +313,7 @@ class Desk:
         stored = await in_thread(self._store.load)
         for approval in stored.approvals:
             self._index.put(approval)
+        self._stored = {approval.id: approval for approval in stored.approvals}
         return stored
 
     def replay(self, entry: JsonObject) -> None:
@@ -321,9 +326,11 @@ class Desk:
             self._index.put(fold(approval, entry))
 
     async def resume(self) -> None:
-        """Write the approvals down as the journal has them, after all entries were replayed."""
-        if len(self._index):
-            await in_thread(partial(self._store.save, tuple(self._index)))
+        """Write the approvals down that the journal has otherwise than the store, after all entries were replayed."""
+        changed = tuple(one for one in self._index if one != self._stored.get(one.id))
+        self._stored = {}
+        if changed:
+            await in_thread(partial(self._store.save, changed))
 
     async def withdraw_all(self, cause: str) -> None:
         """End all open approvals. The journal may lack the use of any of them."""
@@ -342,6 +349,10 @@ class Desk:
                 await self._change(state.end_of_time(approval, now))
             elif self._has_ended_task(approval, now):
                 await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
+
+    def _is_over(self, approval: Approval, now: float) -> bool:
+        """Return whether the time or the task of an open approval is over."""
+        return approval.state in OPEN and (now >= approval.until or self._has_ended_task(approval, now))
 
     def _has_ended_task(self, approval: Approval, now: float) -> bool:
         """Return whether the task of a call is over. A question about a task that is not open yet has none."""
@@ -396,6 +407,8 @@ class Desk:
                 waiting.set_result(None)
 
 
+_LOOKED_AT: Final = 256
+"""Approvals that a sweep looks at before other work has its turn."""
 _FOLDS: Final = {events.KIND: events.fold_entry, "call": events.fold_call, "task": events.fold_task}
 _NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
 _WITHDRAWN: Final = Reason("vote/closed", "The task of this call is over.", "Nothing is left to do.")

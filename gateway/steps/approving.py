@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct, structs
@@ -16,7 +16,7 @@ from gateway.protocol.classify import state_of
 from gateway.steps.asking import ask_people, digest_case
 from gateway.steps.case import Case
 from gateway.steps.deciding import decide, denied
-from gateway.steps.people import Hold
+from gateway.steps.people import Hold, RequestName
 from gateway.steps.releasing import Release
 from gateway.steps.visit import Gateway, Visit
 from gateway.steps.waiting import is_shown_address, refuse_waiting, refuse_with_address, tell_to_wait
@@ -101,15 +101,12 @@ async def _hold(people: People, waiting: _Waiting, seconds: float, hold: Hold) -
     return refuse_waiting(people, current)
 
 
-@contextmanager
-def open_hold(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Generator[Hold | None]:
+def open_hold(gateway: Gateway, upstream: str, request: UpstreamRequest) -> AbstractContextManager[Hold | None]:
     """Give the hold of a request of the handshake era, which its client can take back with a notification."""
     message = request.message
     if gateway.people is None or message is None or message.era is not Era.HANDSHAKE:
-        yield None
-        return
-    with gateway.people.holds.open(_name_request(upstream, request, message.id)) as hold:
-        yield hold
+        return _NO_HOLD
+    return gateway.people.holds.open(_name_request(upstream, request, message.id))
 
 
 def take_back_held_call(gateway: Gateway, upstream: str, request: UpstreamRequest) -> None:
@@ -122,9 +119,12 @@ def take_back_held_call(gateway: Gateway, upstream: str, request: UpstreamReques
         gateway.people.holds.take_back(_name_request(upstream, request, named))
 
 
-def _name_request(upstream: str, request: UpstreamRequest, identifier: RequestId | None) -> str:
+def _name_request(upstream: str, request: UpstreamRequest, identifier: RequestId | None) -> RequestName:
     """Return the name of a request among all that are held. Ids are told apart by type: 1 is not "1"."""
-    return "\0".join((upstream, request.principal.key, request.session or "", repr(identifier)))
+    return upstream, request.principal.key, request.session, type(identifier), identifier
+
+
+_NO_HOLD: Final = nullcontext()
 
 
 def _find(gateway: Gateway, people: People, case: Case) -> Release | None:

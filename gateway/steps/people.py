@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Hashable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.approvals.desk import Desk
 from gateway.approvals.model import Assurance
@@ -44,13 +44,38 @@ class Hold:
             self._woken.set_result(None)
 
 
+RequestName: TypeAlias = tuple[Hashable, ...]
+"""The name of a request among all that are held."""
+
+
+class _OpenHold:
+    """A hold under its name, for the length of a block. Each call of the handshake era has one, so it takes a microsecond."""
+
+    __slots__ = ("_hold", "_open", "_request")
+
+    def __init__(self, open_holds: dict[RequestName, list[Hold]], request: RequestName) -> None:
+        self._open = open_holds
+        self._request = request
+        self._hold = Hold()
+
+    def __enter__(self) -> Hold:
+        self._open.setdefault(self._request, []).append(self._hold)
+        return self._hold
+
+    def __exit__(self, *_error: object) -> None:
+        held = self._open[self._request]
+        held.remove(self._hold)
+        if not held:
+            del self._open[self._request]
+
+
 class Holds:
     """Requests that wait for a person at the same time: bounded for each caller and in all."""
 
     def __init__(self, per_caller: int = HELD_PER_CALLER, in_all: int = HELD) -> None:
         self._of_caller = ConcurrencyLimit(per_caller)
         self._left = in_all
-        self._open: dict[str, list[Hold]] = {}
+        self._open: dict[RequestName, list[Hold]] = {}
 
     @contextmanager
     def enter(self, caller: str) -> Generator[bool]:
@@ -65,20 +90,11 @@ class Holds:
             self._left += 1
             self._of_caller.leave(caller)
 
-    @contextmanager
-    def open(self, request: str) -> Generator[Hold]:
+    def open(self, request: RequestName) -> AbstractContextManager[Hold]:
         """Give the hold of a request that can be taken back under this name meanwhile."""
-        hold = Hold()
-        held = self._open.setdefault(request, [])
-        held.append(hold)
-        try:
-            yield hold
-        finally:
-            held.remove(hold)
-            if not held:
-                del self._open[request]
+        return _OpenHold(self._open, request)
 
-    def take_back(self, request: str) -> None:
+    def take_back(self, request: RequestName) -> None:
         """Take back the requests of this name."""
         for hold in self._open.get(request, ()):
             hold.take_back()
