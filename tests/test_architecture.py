@@ -74,6 +74,7 @@ PURE = (
     "gateway.approvals.channels.notice",
     "gateway.approvals.channels.throttle",
     "gateway.approvals.digest",
+    "gateway.approvals.endorsement",
     "gateway.approvals.events",
     "gateway.approvals.index",
     "gateway.approvals.model",

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from gateway.app import content, events, memory
 from gateway.app.authority import lend_to_listings, open_authority
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
-from gateway.app.people import DeskParts, build_desk, open_people
+from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.authority.lending import Authority
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
@@ -69,14 +69,14 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         conceal = content.stderr_concealer(configuration, inspector, origins)
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
-        parts = DeskParts(configuration, keys, journal, history, clock)
+        parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
         authority = await open_authority(stack, parts, origins, inspector.detector.fingerprints, ends)
         catalogue = await _catalogue(stack, configuration, lend_to_listings(upstreams, authority), recorder, clock)
-        flood, desk = events.flood(stack, configuration, recorder, clock), build_desk(parts)
+        flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
         ownership, unanswered = Ownership(clock), Ownership(clock)
-        write_down = await memory.remembered(configuration, history, journal, keys=keys, clock=clock, desk=desk)
+        write_down = await memory.remembered(parts, registers)
         stack.push_async_callback(write_down)
-        people = await open_people(stack, parts, desk, inspector.spots)
+        people = await open_people(stack, parts, registers, inspector.spots)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
         worker = stack.enter_context(closing(WorkerThread()))

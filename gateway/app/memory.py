@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
 import structlog
 
-from gateway.approvals.desk import Desk
-from gateway.approvals.store import StoredApprovals
+from gateway.app.people import ApprovalRegisters, DeskParts
+from gateway.app.restored_approvals import RestoredApprovals
 from gateway.background import Job
 from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
@@ -25,10 +25,7 @@ from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import Origins
 from gateway.journal.redaction import concealed_with
 from gateway.journal.trusted import entries
-from gateway.journal.writer import Journal
-from gateway.keys import Keys
 from gateway.model.task import TaskEnd
-from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway")
 
@@ -64,37 +61,31 @@ def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHis
     return concealed_with(KnownSpots(detector, indexes), goal, _GOAL_LENGTH)
 
 
-async def remembered(
-    configuration: Configuration,
-    history: History,
-    journal: Journal,
-    *,
-    keys: Keys,
-    clock: Callable[[], float],
-    desk: Desk | None = None,
-) -> Callable[[], Awaitable[None]]:
-    """Restore history and open questions from the stores and the journal of the gateway before this one.
+async def remembered(parts: DeskParts, registers: ApprovalRegisters | None = None) -> Callable[[], Awaitable[None]]:
+    """Restore history, open questions and endorsements from the stores and the journal of the gateway before this one.
 
     Returns a function that writes both down. Raises `JournalError` for a journal that was changed: a task would seem to have done less
     than it did.
     """
+    configuration, keys, journal, history, clock, _ = parts
     store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
-    asked = None if desk is None else await desk.restore()
-    after = restored.seq if asked is None or not asked.approvals else min(restored.seq, asked.seq)
+    approvals = None if registers is None else await RestoredApprovals.load(registers)
+    after = restored.seq if approvals is None else min(restored.seq, approvals.seq)
     recorded = entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=after)
-    rebuilt = rebuild(history, recorded if desk is None else _followed(recorded, desk), restored)
-    if desk is not None and asked is not None:
-        await resume_questions(desk, asked, rebuilt.journal)
+    rebuilt = rebuild(history, recorded if approvals is None else approvals.follow(recorded), restored)
+    if approvals is not None:
+        await approvals.resume(rebuilt.journal or "", journal.entries)
     lost = lost_end(history, restored, rebuilt, journal.taken_up)
     rewind(history, journal.taken_up)
     if lost is not None:
         log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
         await journal.append("cut", lost)
-        if desk is not None:
-            await desk.withdraw_all("journal-cut")
+        if registers is not None:
+            await registers.desk.withdraw_all("journal-cut")
+            await registers.endorsements.withdraw_all("journal-cut")
     log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
 
     async def write_down() -> None:
@@ -103,8 +94,10 @@ async def remembered(
             if replaced is not None:
                 log.error("history.snapshot-replaced", problem=replaced.message)
             history.shed(clock())
-            if desk is not None:
-                await desk.sweep((rebuilt.journal or "", journal.entries))
+            if registers is not None:
+                place = (rebuilt.journal or "", journal.entries)
+                await registers.desk.sweep(place)
+                await registers.endorsements.sweep(place)
         except ApprovalStoreError as error:
             log.error("approvals.unsaved", problem=error.message)  # noqa: TRY400 - the message says it all
         except HistoryError as error:
@@ -113,28 +106,6 @@ async def remembered(
 
     await write_down()
     return write_down
-
-
-def _followed(entries: Iterable[JsonObject], desk: Desk) -> Iterator[JsonObject]:
-    """Yield the entries of the journal after the desk has followed each."""
-    for entry in entries:
-        try:
-            desk.replay(entry)
-        except (ValueError, KeyError, TypeError) as error:
-            raise HistoryError(
-                f"an entry of the journal about approvals cannot be read: {error}", "run `opagate journal verify`"
-            ) from error
-        yield entry
-
-
-async def resume_questions(desk: Desk, asked: StoredApprovals, journal: str | None) -> None:
-    """Go on with the questions of the previous gateway. They end if the journal is another: it may lack the use of an approval."""
-    if asked.unreadable:
-        log.error("approvals.unreadable", rows=asked.unreadable)
-    await desk.resume()
-    if asked.approvals and asked.journal != (journal or ""):
-        log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
-        await desk.withdraw_all("journal-replaced")
 
 
 def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:

@@ -17,9 +17,11 @@ from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import Timing
+from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Person
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
+from gateway.approvals.sealed_file import EndorsementFile
 from gateway.approvals.socket import Accounts, DeskSocket, own_uid
 from gateway.background import Job
 from gateway.errors import GatewayError
@@ -55,25 +57,45 @@ class DeskParts(NamedTuple):
     journal: Journal
     history: History
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
 
 
-def build_desk(parts: DeskParts) -> Desk | None:
-    """Return the desk, `None` if nobody is configured to approve calls."""
+class ApprovalRegisters(NamedTuple):
+    """The people's answers that outlive the process: open questions, and values that recur."""
+
+    desk: Desk
+    endorsements: Endorsements
+
+
+def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
+    """Return the registers of approvals, `None` if nobody is configured to approve calls."""
     settings = parts.configuration.approvals
     if settings is None:
         return None
-    store = ApprovalStore(parts.configuration.state / "approvals", subkey(parts.keys.chain, "approvals"))
+    folder, chain, append = parts.configuration.state / "approvals", parts.keys.chain, parts.journal.append
     times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
-    return Desk(times, store, append=parts.journal.append, clock=parts.clock, is_open=parts.history.is_open)
+    store = ApprovalStore(folder, subkey(chain, "approvals"))
+    desk = Desk(times, store, append=append, clock=parts.clock, is_open=parts.history.is_open)
+    endorsements = Endorsements(
+        EndorsementFile(folder, subkey(chain, "endorsements")),
+        key=subkey(chain, "endorsed values"),
+        append=append,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+    )
+    return ApprovalRegisters(desk, endorsements)
 
 
-async def open_people(stack: AsyncExitStack, parts: DeskParts, desk: Desk | None, spots: Spots) -> People | None:
-    """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without a desk.
+async def open_people(
+    stack: AsyncExitStack, parts: DeskParts, registers: ApprovalRegisters | None, spots: Spots
+) -> People | None:
+    """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without registers.
 
     Raises `ConfigurationError`.
     """
-    if desk is None:
+    if registers is None:
         return None
+    desk, endorsements = registers
     configuration, journal, history = parts.configuration, parts.journal, parts.history
 
     async def end_task(task_id: str) -> bool:
@@ -83,13 +105,14 @@ async def open_people(stack: AsyncExitStack, parts: DeskParts, desk: Desk | None
         await journal.append("task", history.end(kept.task, "cancelled"))
         return True
 
-    keep_time(stack, desk)
+    keep_time(stack, desk, endorsements)
     page_url = f"{configuration.base_url}/approvals"
     start_channels(stack, parts, desk, page_url)
-    office = Office(desk, end_task)
+    office = Office(desk, endorsements, end_task)
     await DeskSocket(socket_path(configuration), office, _accounts(configuration)).start(stack)
     return People(
         desk,
+        endorsements,
         office,
         TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
         page_url,
@@ -137,13 +160,14 @@ def socket_path(configuration: Configuration) -> Path:
     return given or configuration.state / "approvals.sock"
 
 
-def keep_time(stack: AsyncExitStack, desk: Desk) -> None:
-    """End questions whose time is over, again and again, until the stack ends."""
+def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> None:
+    """End questions and endorsements whose time is over, again and again, until the stack ends."""
 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         try:
             await desk.sweep()
+            await endorsements.sweep()
         except GatewayError as error:
             log.warning("approvals.unswept", problem=error.message)
 

@@ -46,6 +46,7 @@ def digest_call(
         "type": target.type,
         "audience": target.audience,
         "pin": None if target.pin is None else target.pin.value,
+        "definition": target.definition,
         "schema": target.schema,
         "arguments": call.arguments,
         "responses": responses,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-Scope: TypeAlias = Literal["once", "destination", "limit"]
-"""Extent of a yes: this call once, its shown values for the task, or its shown limits for the task."""
+Scope: TypeAlias = Literal["once", "destination", "limit", "recurring"]
+"""Extent of a yes: this call once, its shown values for the task, its shown limits for the task, or its shown values for later
+tasks of the same kind."""
 Excluded: TypeAlias = Literal["requester", "user", "delegates"]
 Assurance: TypeAlias = Literal["chat", "peer", "login", "mfa", "passkey"]
 State: TypeAlias = Literal[
@@ -17,7 +18,7 @@ State: TypeAlias = Literal[
 
 ASSURANCES: Final[tuple[Assurance, ...]] = ("chat", "peer", "login", "mfa", "passkey")
 """From the weakest proof of a person to the strongest."""
-SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit")
+SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit", "recurring")
 OPEN: Final[frozenset[State]] = frozenset({"pending", "granted"})
 CLOCK_SKEW: Final = 10.0
 """Seconds by which the clock of an identity provider may be ahead."""
@@ -50,7 +51,8 @@ class Requester(Struct, frozen=True):
 
 class Rule(Struct, frozen=True):
     """Requirements on the approvers. `seconds` is the time that people have to answer, and `max_age` the longest time in
-    seconds between the login of a person and the vote."""
+    seconds between the login of a person and the vote. `recur_seconds` is the time for which values approved with the scope
+    `recurring` hold."""
 
     count: int = 1
     groups: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Rule(Struct, frozen=True):
     seconds: float = 900.0
     scopes: tuple[Scope, ...] = ("once",)
     max_age: int | None = None
+    recur_seconds: int | None = None
 
 
 class ShownReason(Struct, frozen=True):
@@ -71,11 +74,36 @@ class ShownReason(Struct, frozen=True):
     limits: dict[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
+class Binding(Struct, frozen=True):
+    """Identity of the calls with the same recurring values. `principal` is `Principal.key`, and `kind` names the task's work.
+
+    `definition` is the digest of the tool's pinned definition. `values` is a keyed digest of all values of authority in the call.
+    It covers their arguments and roles, the names of all arguments, and the place of the tool.
+    """
+
+    principal: str
+    kind: str
+    tool: str
+    definition: str
+    values: str
+
+
+class Recurrence(Struct, frozen=True):
+    """The part of a call that a yes with the scope `recurring` carries over. `pointers` are the arguments that the question is
+    about. `shown` has the bound values by pointer, as people see them."""
+
+    binding: Binding
+    seconds: int
+    pointers: tuple[str, ...]
+    shown: dict[str, Any]
+
+
 class Question(Struct, frozen=True):
     """A question to people about one call. The description of the call is kept apart, on disk.
 
     `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `subject` is the digest of the target alone. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
-    asked. `values` are the digests that the scope `destination` endorses.
+    asked. `values` are the digests that the scope `destination` endorses. Without `recurrence`
+    nothing of the call can recur.
     """
 
     id: str
@@ -95,6 +123,7 @@ class Question(Struct, frozen=True):
     values: tuple[int, ...] = ()
     sort: str = "tool"
     """Type of the target. The caller chooses the name of a resource, and the operator or an upstream that of a tool."""
+    recurrence: Recurrence | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:

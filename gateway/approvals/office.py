@@ -1,4 +1,5 @@
-"""The verbs of the desk for verified people: list, show, vote. The socket and the HTTP API both speak through them."""
+"""The verbs of the desk for verified people: list, show and vote; list and revoke endorsements. The socket and the HTTP API both
+speak through them."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from gateway.approvals.model import SCOPES, Approval, Person, Scope, Vote
-from gateway.approvals.rendering import describe, summarize
+from gateway.approvals.rendering import describe, describe_endorsement, summarize
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.approvals.desk import Desk
+    from gateway.approvals.endorsement import Selection
+    from gateway.approvals.endorsements import Endorsements
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,8 +31,9 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 class Office:
     """`end_task` ends the task with an id, and returns whether there was one to end."""
 
-    def __init__(self, desk: Desk, end_task: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(self, desk: Desk, endorsements: Endorsements, end_task: Callable[[str], Awaitable[bool]]) -> None:
         self.desk = desk
+        self._endorsements = endorsements
         self._end_task = end_task
 
     def list(self) -> list[dict[str, Any]]:
@@ -68,6 +72,20 @@ class Office:
             answer.end_task and not is_yes,
         )
 
+    def list_endorsements(self) -> list[dict[str, Any]]:
+        """Return the endorsements in force, the oldest first."""
+        return [describe_endorsement(one) for one in self._endorsements.list()]
+
+    async def revoke(self, selection: Selection, person: Person) -> list[dict[str, Any]] | Reason:
+        """Take back the selected endorsements, and return them. Any approver may: the agent then asks again.
+
+        Raises `JournalError` and `ApprovalStoreError`.
+        """
+        if selection.is_empty:
+            return _NO_SELECTION
+        found = await self._endorsements.revoke(selection, person)
+        return [describe_endorsement(one) for one in found] or _NO_ENDORSEMENT
+
     def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Have `tell` called with the summary of each changed question. Returns the end of it."""
 
@@ -78,3 +96,9 @@ class Office:
 
 
 NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
+_NO_ENDORSEMENT: Final = Reason("endorsement/unknown", "There is no such endorsement.", "List those in force.")
+_NO_SELECTION: Final = Reason(
+    "endorsement/invalid",
+    "The request selects no endorsements.",
+    "Name an id, principal, tool or kind, or all of them.",
+)

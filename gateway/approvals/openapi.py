@@ -12,6 +12,8 @@ def describe_api() -> dict[str, Any]:
     question = {"$ref": "#/components/schemas/Question"}
     errors = {str(status): {"$ref": "#/components/responses/Error"} for status in (400, 401, 403, 404, 409, 503)}
     by_id = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    endorsement = {"$ref": "#/components/schemas/Endorsement"}
+    endorsed = {"type": "object", "properties": {"endorsements": {"type": "array", "items": endorsement}}}
     listed = {"type": "object", "properties": {"questions": {"type": "array", "items": question}}}
     return {
         "openapi": "3.1.0",
@@ -30,10 +32,23 @@ def describe_api() -> dict[str, Any]:
                     "responses": _ok(question) | errors,
                 }
             },
+            "/api/endorsements": {"get": {"summary": "List the endorsements", "responses": _ok(endorsed) | errors}},
+            "/api/endorsements/revoke": {
+                "post": {
+                    "summary": "Revoke the endorsements that fit every given field",
+                    "requestBody": {"required": True, "content": _json({"$ref": "#/components/schemas/Selection"})},
+                    "responses": _ok(endorsed) | errors,
+                }
+            },
         },
         "components": {
             "securitySchemes": {"approver": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            "schemas": {"Vote": _VOTE, "Question": _QUESTION},
+            "schemas": {
+                "Vote": _VOTE,
+                "Question": _QUESTION,
+                "Endorsement": _ENDORSEMENT,
+                "Selection": _SELECTION,
+            },
             "responses": {"Error": {"description": "The request was refused.", "content": _json(_ERROR)}},
         },
     }
@@ -72,6 +87,50 @@ _QUESTION = {
         "asked": {"type": "string", "format": "date-time"},
         "expires": {"type": "string", "format": "date-time"},
         "votes": _TEXT,
+        "recurs": {
+            "type": ["object", "null"],
+            "description": "The values that a yes with the scope `recurring` carries over to later tasks of this kind.",
+            "properties": {
+                "kind": _TEXT,
+                "seconds": {"type": "integer"},
+                "asked": {"type": "array", "items": _TEXT},
+                "values": {"type": "object"},
+            },
+        },
+    },
+}
+_TIME = {"type": "string", "format": "date-time"}
+_ENDORSEMENT = {
+    "type": "object",
+    "required": ["id", "kind", "tool", "agent", "principal", "asked", "approved_by", "granted", "expires"],
+    "properties": {
+        "id": _TEXT,
+        "kind": {"type": "string", "description": "The kind that later tasks have to declare."},
+        "tool": _TEXT,
+        "agent": _TEXT,
+        "user": {"type": ["string", "null"]},
+        "principal": {"type": "string", "description": "Key of the agent with its user and delegates."},
+        "asked": {"type": "array", "items": _TEXT, "description": "Pointers of the arguments that ask no more."},
+        "values": {
+            "type": ["object", "null"],
+            "description": "Values by pointer; `null` if the digest alone is known.",
+        },
+        "approved_by": {"type": "array", "items": {"type": "object", "properties": {"id": _TEXT, "issuer": _TEXT}}},
+        "approval": {"type": "string", "description": "The question that was answered."},
+        "granted": _TIME,
+        "expires": _TIME,
+        "used": {"type": ["string", "null"], "format": "date-time", "description": "Time of the last call with it."},
+    },
+}
+_SELECTION = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "id": _TEXT,
+        "principal": {"type": "string", "description": "An agent, its user, or the key of both."},
+        "tool": _TEXT,
+        "kind": _TEXT,
+        "all": {"type": "boolean", "default": False},
     },
 }
 _ERROR = {

@@ -15,7 +15,8 @@ from gateway.approvals.suggestions import suggest_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.approvals.model import Approval, Person
+    from gateway.approvals.endorsement import Endorsement
+    from gateway.approvals.model import Approval, Person, Question
 
 
 def summarize(approval: Approval) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "arguments": shown.pop("arguments", None),
         "responses": shown.pop("responses", None),
         "goal": shown.pop("goal", None),
+        "task_kind": shown.pop("declared_kind", None),
         "client": shown.pop("client", None),
     }
     return {
@@ -63,6 +65,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
             "scopes": list(question.rule.scopes),
             "max_age_seconds": question.rule.max_age,
         },
+        "recurs": _describe_recurrence(question),
         "votes_by": [{"id": vote.person.id, "answer": vote.answer, "at": _time(vote.at)} for vote in approval.votes],
         "may_approve": description is not None and may_vote(approval, person, now),
         "instead": [
@@ -70,6 +73,34 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         ],
         "decision": question.decision,
         "task": question.task,
+    }
+
+
+def _describe_recurrence(question: Question) -> dict[str, Any] | None:
+    """Return the reach of the scope `recurring`: these values together, for later tasks of this kind, for so many seconds."""
+    found = question.recurrence
+    if found is None:
+        return None
+    return {"kind": found.binding.kind, "seconds": found.seconds, "asked": list(found.pointers), "values": found.shown}
+
+
+def describe_endorsement(endorsement: Endorsement) -> dict[str, Any]:
+    """Return an endorsement for a list. `values` is `None` if the gateway has their digest alone."""
+    binding = endorsement.binding
+    return {
+        "id": endorsement.id,
+        "kind": binding.kind,
+        "tool": binding.tool,
+        "agent": endorsement.agent,
+        "user": endorsement.user,
+        "principal": binding.principal,
+        "asked": list(endorsement.pointers),
+        "values": endorsement.shown,
+        "approved_by": [{"id": one.id, "issuer": one.issuer} for one in (vote.person for vote in endorsement.votes)],
+        "approval": endorsement.approval,
+        "granted": _time(endorsement.granted),
+        "expires": _time(endorsement.expires),
+        "used": None if endorsement.used is None else _time(endorsement.used),
     }
 
 

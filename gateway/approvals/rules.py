@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from gateway.approvals.model import ASSURANCES, SCOPES, Approval, Excluded, Person, Requester, Rule, Vote
+from msgspec import structs
+
+from gateway.approvals.model import ASSURANCES, SCOPES, Approval, Excluded, Person, Requester, Rule, Scope, Vote
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.model.decision import Obligation
 
@@ -25,6 +27,7 @@ def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
     found = [cast("dict[str, Any]", item.properties) for item in obligations if item.id == OBLIGATION]
     if not found:
         return Rule(seconds=seconds)
+    times = [item["recur_seconds"] for item in found if "recur_seconds" in item]
     excluded = {name for item in found for name in item.get("exclude", _ALL_EXCLUDED)} | {"requester"}
     return Rule(
         count=max(item["count"] for item in found),
@@ -32,11 +35,22 @@ def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
         exclude=tuple(name for name in _ALL_EXCLUDED if name in excluded),
         assurance=max((item.get("assurance", ASSURANCES[0]) for item in found), key=ASSURANCES.index),
         seconds=min(seconds, *(float(item.get("expires_seconds", seconds)) for item in found)),
-        scopes=tuple(
-            scope for scope in SCOPES if scope == "once" or all(scope in item.get("scopes", ()) for item in found)
-        ),
+        scopes=tuple(scope for scope in SCOPES if _is_in_reach(scope, found, times)),
         max_age=min((item["max_age_seconds"] for item in found if "max_age_seconds" in item), default=None),
+        recur_seconds=min(times, default=None),
     )
+
+
+def _is_in_reach(scope: Scope, found: Sequence[Mapping[str, Any]], times: Sequence[int]) -> bool:
+    """Return whether all obligations list a scope. Values can recur for a given time only."""
+    listed = all(scope in item.get("scopes", ()) for item in found)
+    return scope == "once" or (listed and (scope != "recurring" or bool(times)))
+
+
+def without_recurrence(rule: Rule) -> Rule:
+    """Return a rule for a call of which nothing can recur."""
+    scopes = tuple(scope for scope in rule.scopes if scope != "recurring")
+    return structs.replace(rule, scopes=scopes, recur_seconds=None)
 
 
 def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:

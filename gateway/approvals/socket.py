@@ -5,6 +5,8 @@
 | `{"do": "list"}` | `{"ok": [summary, …]}` |
 | `{"do": "show", "id": …}` | `{"ok": question}` |
 | `{"do": "vote", "id": …, "vote": {"answer", "shown", "scopes", "end_task"}}` | `{"ok": summary}` |
+| `{"do": "endorsements"}` | `{"ok": [endorsement, …]}` |
+| `{"do": "revoke", "selection": {"id", "principal", "tool", "kind", "all"}}` | `{"ok": [endorsement, …]}`: the revoked ones |
 | `{"do": "watch"}` | `{"ok": summary}` for each change, until the peer closes |
 
 A refused request is answered with `{"error": {"code", "message", "remedy"}}`.
@@ -25,6 +27,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
 from gateway.approvals.office import Answer, Office
 from gateway.errors import ConfigurationError, GatewayError
@@ -70,9 +73,10 @@ class Accounts:
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """One request of a peer. `speaks_as` and `groups` are for development."""
 
-    do: Literal["list", "show", "vote", "watch"]
+    do: Literal["list", "show", "vote", "endorsements", "revoke", "watch"]
     id: str = ""
     vote: Answer | None = None
+    selection: Selection = Selection()
     speaks_as: str | None = None
     groups: tuple[str, ...] = ()
 
@@ -152,7 +156,11 @@ class DeskSocket:
         try:
             if request.do == "list":
                 return {"ok": self._office.list()}
-            if request.do == "show":
+            if request.do == "endorsements":
+                return {"ok": self._office.list_endorsements()}
+            if request.do == "revoke":
+                found = await self._office.revoke(request.selection, person)
+            elif request.do == "show":
                 found = await self._office.show(request.id, person)
             elif request.vote is None:
                 found = Reason("vote/invalid", "The request has no vote.", "Add it.")

@@ -18,6 +18,8 @@ from gateway.approvals.rules import object_to_vote
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.model.wire import JsonObject
 
 End = Literal["withdrawn", "void", "superseded", "unreachable"]
@@ -111,21 +113,26 @@ def reason_of(approval: Approval) -> Reason:
     return _BY_STATE.get(approval.state, _BY_STATE["pending"])
 
 
+def describe_approvers(votes: Iterable[Vote]) -> list[JsonObject]:
+    """Return the persons behind votes as the policy reads them."""
+    return [
+        {
+            "id": vote.person.id,
+            "issuer": vote.person.issuer,
+            "groups": vote.person.groups,
+            "assurance": vote.person.assurance,
+            **({} if vote.login_age is None else {"login_age_seconds": vote.login_age}),
+        }
+        for vote in votes
+    ]
+
+
 def fact_of(approval: Approval, granted: str) -> JsonObject:
     """Return the approval as the policy reads it (`context.approval`). `granted` is its time in RFC 3339."""
     return {
         "id": approval.id,
         "digest": approval.question.call,
-        "approvers": [
-            {
-                "id": vote.person.id,
-                "issuer": vote.person.issuer,
-                "groups": vote.person.groups,
-                "assurance": vote.person.assurance,
-                **({} if vote.login_age is None else {"login_age_seconds": vote.login_age}),
-            }
-            for vote in approval.yes
-        ],
+        "approvers": describe_approvers(approval.yes),
         "granted": granted,
         "scopes": approval.scopes,
         "answers": approval.question.codes,

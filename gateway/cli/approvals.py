@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.cli.approvers import duration
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
@@ -35,7 +36,10 @@ ScopeOption = Annotated[
     typer.Option(
         "--scope",
         metavar="SCOPE",
-        help="What the yes covers beside this call: `destination` (its shown values, for the task) or `limit` (its numbers).",
+        help=(
+            "What the yes covers beside this call: `destination` (its shown values) or `limit` (its numbers) for the task."
+            " `recurring`: its values together, for later tasks of the same kind."
+        ),
     ),
 ]
 
@@ -48,7 +52,7 @@ def list_questions(
     as_json: JsonOption = False,
 ) -> None:
     """List the calls that wait for a person, the oldest first."""
-    with _desk(socket, speaks_as, None, config) as desk:
+    with open_desk(socket, speaks_as, None, config) as desk:
         found: list[dict[str, Any]] = desk.ask("list")
     if as_json:
         emit(found)
@@ -74,7 +78,7 @@ def show_question(
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
-    with _desk(socket, speaks_as, group, config) as desk:
+    with open_desk(socket, speaks_as, group, config) as desk:
         found = desk.ask("show", id=_whole_id(desk, question))
     if as_json:
         emit(found)
@@ -96,7 +100,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve a call. The call passes once, if the policy still allows it."""
-    with _desk(socket, speaks_as, group, config) as desk:
+    with open_desk(socket, speaks_as, group, config) as desk:
         found = desk.ask("show", id=_whole_id(desk, question))
         if code is not None and code.upper() != found["code"]:
             raise typer.BadParameter(f"the question has the code {found['code']}", param_hint="--code")
@@ -118,7 +122,7 @@ def deny(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a call. One no is enough."""
-    with _desk(socket, speaks_as, group, config) as desk:
+    with open_desk(socket, speaks_as, group, config) as desk:
         found = desk.ask("show", id=_whole_id(desk, question))
         vote = {"answer": "deny", "shown": found["shown"], "end_task": end_task}
         counted_vote = desk.ask("vote", id=found["id"], vote=vote)
@@ -133,7 +137,7 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Print each question as it comes and changes, until you press Ctrl-C."""
-    with _desk(socket, speaks_as, None, config) as desk:
+    with open_desk(socket, speaks_as, None, config) as desk:
         for one in desk.watch():
             if as_json:
                 typer.echo(json.dumps(one))
@@ -213,9 +217,10 @@ def _print_report(report: dict[str, Any]) -> None:
 _SHORT: Final = 8
 
 
-def _desk(
+def open_desk(
     socket: Path | None, speaks_as: str | None, groups: list[str] | None, config: Path | None
 ) -> AbstractContextManager[DeskClient]:
+    """Return a connection to the desk of the configured gateway. Raises `ConfigurationError` on entry if no gateway listens."""
     from gateway.app.people import socket_path
     from gateway.cli.desk_client import connected
 
@@ -268,8 +273,9 @@ def _print_question(found: dict[str, Any]) -> None:
         grid.add_row(name, plain(value))
     show(grid)
     _title("said by the agent")
-    if said.get("goal"):
-        _say(f"  goal: {said['goal']}")
+    for name, label in (("goal", "goal"), ("task_kind", "kind of the task")):
+        if said.get(name):
+            _say(f"  {label}: {said[name]}")
     arguments: dict[str, Any] = said.get("arguments") or {}
     if said.get("responses"):
         _say("  answers to the server's questions:")
@@ -282,6 +288,8 @@ def _print_question(found: dict[str, Any]) -> None:
     _print_known(found)
     _title("a yes covers")
     _say(f"  {_reach(rule)}")
+    if found["recurs"] is not None:
+        _print_recurrence(found["recurs"])
     for one in found["instead"]:
         _title(f"to be asked no more ({one['code']}), the owner of {one['where']} adds")
         _say(f"  {one['yaml']}")
@@ -303,10 +311,20 @@ def _reach(rule: dict[str, Any]) -> str:
     people = counted(rule["count"], "person")
     people = people if rule["count"] == 1 else f"{rule['count']} persons"
     groups = f" of {', '.join(rule['groups'])}" if rule["groups"] else ""
-    more = [scope for scope in rule["scopes"] if scope != "once"]
+    more = [scope for scope in rule["scopes"] if scope in {"destination", "limit"}]
     scopes = "this call once" + (f"; with --scope also {' and '.join(more)} for the task" if more else "")
     login = "" if rule["max_age_seconds"] is None else f", with a login of the last {rule['max_age_seconds']} s"
     return f"{scopes}. Needed: {people}{groups}, at least {rule['assurance']}{login}"
+
+
+def _print_recurrence(recurs: dict[str, Any]) -> None:
+    """Print the reach of the scope `recurring`. The kind is the agent's word, so the text says who may use it."""
+    _say(
+        f"  with --scope recurring also these values together, for {duration(recurs['seconds'])}, in every later task that this"
+        f" agent for this user says is of the kind {recurs['kind']}; other arguments may differ:"
+    )
+    for pointer, values in recurs["values"].items():
+        _say(f"    {pointer} = {', '.join(json.dumps(value, ensure_ascii=False) for value in values)}")
 
 
 def _indented(value: Any) -> str:

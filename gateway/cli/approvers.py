@@ -15,6 +15,7 @@ _SCOPES: Final = {
     "once": "this call",
     "destination": "its destinations for the task",
     "limit": "its limits for the task",
+    "recurring": "its values for later tasks of the same kind",
 }
 
 
@@ -41,16 +42,22 @@ def _parts(rule: Mapping[str, Any]) -> Iterator[str]:
     if excluded:
         yield f"but not {_joined([_PARTIES[party] for party in excluded], 'or')}"
     if "max_age_seconds" in rule:
-        yield f"logged in within {_duration(rule['max_age_seconds'])} before the answer"
+        yield f"logged in within {duration(rule['max_age_seconds'])} before the answer"
     if "expires_seconds" in rule:
-        yield f"within {_duration(rule['expires_seconds'])}"
+        yield f"within {duration(rule['expires_seconds'])}"
     if "scopes" in rule:
         yield f"for {_joined([_SCOPES[scope] for scope in rule['scopes']], 'or')}"
+    if "recur_seconds" in rule:
+        yield f"which recur for {duration(rule['recur_seconds'])}"
 
 
 def _joined(names: list[str], word: str) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def _duration(seconds: int) -> str:
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
+def duration(seconds: int) -> str:
+    """Return a number of seconds in the largest unit that divides it."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds % size == 0 and seconds > size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

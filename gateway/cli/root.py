@@ -14,6 +14,7 @@ from gateway.cli import (
     can,
     catalogue,
     check,
+    endorsements,
     explain,
     init,
     journal,
@@ -60,6 +61,7 @@ app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain
     explain.explain
 )
 app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
+app.add_typer(endorsements.app, name="endorsements", rich_help_panel=_OPERATE)
 app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 

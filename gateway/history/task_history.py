@@ -104,7 +104,14 @@ _CREDENTIAL: Final = 1_024
 def declared_size(task: Task, opened: Opened) -> int:
     """Return the bytes of memory that a declaration takes at most, beside the bytes of any task."""
     contract = task.contract or Contract()
-    texts = [task.goal, task.tenant, task.environment, *(contract.audiences or ()), *(contract.tools or ())]
+    texts = [
+        task.goal,
+        task.declared_kind,
+        task.tenant,
+        task.environment,
+        *(contract.audiences or ()),
+        *(contract.tools or ()),
+    ]
     texts += [*(contract.destinations or ()), *chain.from_iterable(contract.credential_flows)]
     digests = len(opened.known) + sum(len(item.shingles) for item in opened.credentials)
     texts += chain.from_iterable(contract.effects.values())

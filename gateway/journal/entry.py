@@ -72,7 +72,8 @@ def call_entry(
 ) -> JsonObject:
     """Return the fields of a `call` entry: the request, its caller and the policy's decision.
 
-    `approval` is the id of a person's approval of the call. `arguments_record` is from `redaction`. The entry keeps only the `facts`
+    `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
+    in an earlier task. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
     (`history.fields.verdict_of`).
     """
@@ -81,6 +82,7 @@ def call_entry(
         "effect": decision.effect,
         **({"undecided": True} if decision.undecided else {}),
         **({} if approval is None else {"approval": approval}),
+        **({} if context.endorsement is None else {"endorsement": context.endorsement}),
         "reasons": _reasons(decision.reasons, conceal),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},

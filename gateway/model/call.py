@@ -52,7 +52,8 @@ class Source:
 
 
 class Context(Struct, frozen=True):
-    """The circumstances of a call. `time` in seconds since the epoch. `approval` follows `Approval` of the policy contract."""
+    """The circumstances of a call. `time` in seconds since the epoch. `approval` and `endorsement` follow the types of the policy
+    contract with these names."""
 
     time: float
     trace_id: str
@@ -61,3 +62,4 @@ class Context(Struct, frozen=True):
     task: Task
     supported_obligations: tuple[str, ...] = ()
     approval: JsonObject | None = None
+    endorsement: JsonObject | None = None

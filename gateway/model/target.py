@@ -133,6 +133,8 @@ class Target:
     """The systems that an aggregator passes calls on to. Empty: it is one, and nobody knows to which."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
+    definition: str | None = None
+    """Digest of the pinned definition; `None` unless the listed definition matches its pin."""
 
     @property
     def id(self) -> str:

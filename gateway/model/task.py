@@ -49,3 +49,5 @@ class Task:
     environment: str | None = None
     contract: Contract | None = None
     approved_by: tuple[TaskApprover, ...] = ()
+    declared_kind: str | None = None
+    """The caller's name for work that recurs, such as `weekly-report`."""

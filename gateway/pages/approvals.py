@@ -5,6 +5,8 @@
 | `GET /api/approvals` | open questions, the oldest first |
 | `GET /api/approvals/{id}` | all of one question |
 | `POST /api/approvals/{id}/vote` | `{"answer", "shown", "scopes", "end_task"}` → the question after the vote |
+| `GET /api/endorsements` | the endorsements in force, the oldest first |
+| `POST /api/endorsements/revoke` | `{"id", "principal", "tool", "kind", "all"}` → the revoked ones |
 | `GET /api/approvals/openapi.json` | this interface in OpenAPI 3.1 |
 | `GET /approvals/{id}` | state and code of a question, without its call: the page is not behind a login |
 
@@ -23,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.approvals.digest import code_of
+from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
 from gateway.approvals.office import Answer, Office
 from gateway.approvals.openapi import describe_api
@@ -44,8 +47,15 @@ if TYPE_CHECKING:
     from gateway.steps.people import Approvers, People
     from gateway.steps.visit import Gateway
 
-_STATUS: Final = {"vote/unknown": 404, "vote/invalid": 400, "vote/closed": 409, "vote/changed": 409}
-"""Statuses of refused votes; of every other: 403."""
+_STATUS: Final = {
+    "vote/unknown": 404,
+    "vote/invalid": 400,
+    "vote/closed": 409,
+    "vote/changed": 409,
+    "endorsement/unknown": 404,
+    "endorsement/invalid": 400,
+}
+"""Statuses of refused requests; of every other: 403."""
 _STORE: Final = (b"cache-control", b"no-store")
 
 Handler = Callable[["Gateway", Office, "Request", Person], Awaitable[Response]]
@@ -64,6 +74,8 @@ def approval_routes(gateway: Gateway) -> list[Route]:
             Route("/api/approvals/openapi.json", _show_interface),
             Route("/api/approvals/{id}", partial(known, _show)),
             Route("/api/approvals/{id}/vote", partial(known, _vote), methods=["POST"]),
+            Route("/api/endorsements", partial(known, _list_endorsements)),
+            Route("/api/endorsements/revoke", partial(known, _revoke), methods=["POST"]),
         ]
     return routes
 
@@ -129,6 +141,22 @@ def _demand_login(request: Request, office: Office, identifier: str, reason: Rea
     scheme = request.headers.get("authorization", "").partition(" ")[0].lower()
     challenge = demand_login(max_age or 0, dpop=scheme == "dpop")
     return _refuse(reason, 401, (b"www-authenticate", challenge.encode("ascii")))
+
+
+async def _list_endorsements(_gateway: Gateway, office: Office, _request: Request, _person: Person) -> Response:
+    return json_response({"endorsements": office.list_endorsements()}, _STORE)
+
+
+async def _revoke(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
+    body = await exchange_of(request).body()
+    if isinstance(body, Refusal):
+        return _refuse(body.reason, body.status)
+    try:
+        selection = msgspec.json.decode(body, type=Selection)
+    except msgspec.MsgspecError as error:
+        return _refuse(Reason("endorsement/invalid", f"The selection cannot be read: {error}.", "Correct it."))
+    revoked = await office.revoke(selection, person)
+    return _refuse(revoked) if isinstance(revoked, Reason) else json_response({"endorsements": revoked}, _STORE)
 
 
 async def _show_interface(_request: Request) -> Response:

@@ -22,8 +22,9 @@ Pointer = Annotated[str, Meta(pattern=r"^(/([^~/]|~[01])*)*$")]
 """A JSON pointer, RFC 6901."""
 Assurance = Literal["chat", "peer", "login", "mfa", "passkey"]
 """Authentication of an approver, from weak to strong."""
-Scope = Literal["once", "destination", "limit"]
-"""Reach of an approval: this call; its destinations, or the limits that it was shown, for the rest of the task."""
+Scope = Literal["once", "destination", "limit", "recurring"]
+"""Reach of an approval: this call; its destinations, or the limits that it was shown, for the rest of the task; its
+values for later tasks of the same kind."""
 Excluded = Literal["requester", "user", "delegates"]
 """Parties to a call that may not approve it: the agent, the user of its task, the agents of its delegation chain."""
 
@@ -136,6 +137,7 @@ class Task(Closed):
     opened: Time
     expires: Time | UnsetType = UNSET
     goal: str | UnsetType = UNSET
+    declared_kind: str | UnsetType = UNSET
     risk: Literal["low", "medium", "high"] | UnsetType = UNSET
     tenant: str | UnsetType = UNSET
     environment: str | UnsetType = UNSET
@@ -155,6 +157,20 @@ class Approval(Closed):
     answers: list[str]
 
 
+class Endorsement(Closed):
+    """Values of this call that persons approved for later tasks of its kind. `facts` are the pointers of the arguments that
+    the persons were asked about."""
+
+    id: Text
+    digest: Text
+    kind: Text
+    approvers: Annotated[list[Approver], Meta(min_length=1)]
+    granted: Time
+    age_seconds: Count
+    scopes: list[Literal["recurring"]]
+    facts: list[str]
+
+
 class Context(Closed):
     time: Time
     trace_id: str
@@ -162,6 +178,7 @@ class Context(Closed):
     task: Task
     approval: Approval | None
     supported_obligations: list[str]
+    endorsement: Endorsement | UnsetType = UNSET
 
 
 class Origin(Closed):
@@ -327,13 +344,15 @@ class Label(Closed):
 class RequireApprovers(Closed):
     """Condition on an approval. Several merge to the strictest: highest `count` and `assurance`, least `expires_seconds`
     and `max_age_seconds`.
-    The approvers need every `group`, `exclude` adds up, and a scope has to be in all `scopes`."""
+    The approvers need every `group`, `exclude` adds up, and a scope has to be in all `scopes`. Values approved with the
+    scope `recurring` hold for the least `recur_seconds`."""
 
     count: Positive
     group: Text | UnsetType = UNSET
     exclude: list[Excluded] | UnsetType = UNSET
     assurance: Assurance | UnsetType = UNSET
     expires_seconds: Positive | UnsetType = UNSET
+    recur_seconds: Positive | UnsetType = UNSET
     scopes: Annotated[list[Scope], Meta(min_length=1)] | UnsetType = UNSET
     max_age_seconds: Positive | UnsetType = UNSET
 

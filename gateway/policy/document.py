@@ -146,7 +146,7 @@ def _context(context: Context) -> JsonObject:
         client["ip"] = context.client_ip
     if context.client_name is not None:
         client["name"] = context.client_name
-    return {
+    described: dict[str, Json] = {
         "time": timestamp(context.time),
         "trace_id": context.trace_id,
         "client": client,
@@ -154,6 +154,9 @@ def _context(context: Context) -> JsonObject:
         "approval": context.approval,
         "supported_obligations": sorted(context.supported_obligations),
     }
+    if context.endorsement is not None:
+        described["endorsement"] = context.endorsement
+    return described
 
 
 def _task(task: Task) -> JsonObject:
@@ -162,6 +165,8 @@ def _task(task: Task) -> JsonObject:
         described["expires"] = _cached(task.expires)
     if task.goal is not None:
         described["goal"] = task.goal
+    if task.declared_kind is not None:
+        described["declared_kind"] = task.declared_kind
     if task.risk is not None:
         described["risk"] = task.risk
     if task.tenant is not None:

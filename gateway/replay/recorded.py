@@ -234,6 +234,7 @@ def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
 
 def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
     stated = {name: task.get(name) for name in ("goal", "risk", "tenant", "environment")}
+    stated["kind"] = task.get("declared_kind")
     if stated["goal"] is not None:
         stated["goal"] = escaped(stated["goal"])
     if (contract := task.get("contract")) is not None:

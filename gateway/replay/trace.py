@@ -162,6 +162,7 @@ class _StepApprover(_Form):
 
 class _Task(_Form):
     goal: str | None = None
+    kind: _Name | None = None
     risk: Literal["low", "medium", "high"] | None = None
     tenant: _Name | None = None
     environment: _Name | None = None
@@ -229,7 +230,9 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
         raise _flaw("", error) from None
     except UnknownSecret as error:
         raise Flaw("task", str(error)) from None
-    declared = any(item is not None for item in (task.goal, task.risk, task.tenant, task.environment, contract))
+    declared = any(
+        item is not None for item in (task.goal, task.kind, task.risk, task.tenant, task.environment, contract)
+    )
     return Trace(
         id=read.id,
         principal=_principal(task),
@@ -246,6 +249,7 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
                 TaskApprover(one.id, one.issuer, one.groups, one.assurance, one.login_age_seconds)
                 for one in task.approved_by
             ),
+            declared_kind=task.kind,
         ),
         upstreams={name: _upstream(name, upstream) for name, upstream in read.upstreams.items()},
         steps=steps,

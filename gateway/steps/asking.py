@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
 
@@ -14,9 +14,12 @@ from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import printable
 from gateway.steps.known_credentials import known_to
+from gateway.steps.recurring import with_recurrence
 from gateway.steps.waiting import may_be_elicited
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.inspection.credentials.known_spots import KnownSpots
     from gateway.model.facts import CredentialFact
     from gateway.model.wire import JsonObject
@@ -46,6 +49,8 @@ async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling)
     known = known_to(gateway, case.request.principal.key, case.task, ruling.content.sightings)
     description = _describe(gateway, people, case, ruling, known)
     question = _question(gateway, visit, people, case, ruling)
+    shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
+    question = with_recurrence(question, case, ruling, people.endorsements, shown)
     question = structs.replace(question, target=_conceal(gateway, known, case.call.target.id))
     question = structs.replace(question, shown=digest_question(question, description))
     approval = await people.desk.ask(question, description)
@@ -131,6 +136,7 @@ def _describe(gateway: Gateway, people: People, case: Case, ruling: Ruling, know
             for pointer in facts.ungrounded or ()
         },
         "task": {"id": case.task.id, "kind": case.task.kind, "risk": case.task.risk},
+        "declared_kind": case.task.declared_kind,
         "client": None if case.message.client_name is None else _conceal(gateway, known, case.message.client_name),
     }
 

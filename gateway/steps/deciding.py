@@ -4,6 +4,7 @@ the gateway sends anything."""
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -19,9 +20,14 @@ from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
 from gateway.steps.known_credentials import known_to
 from gateway.steps.recording import append_or_log
+from gateway.steps.recurring import describe_endorsement, find_endorsement, is_in_force, note_use
 from gateway.steps.releasing import Release, claim, describe_approval, give_back, settle_release
 from gateway.steps.shielding import shielded, shielded_result
 from gateway.steps.visit import Gateway, Visit
+
+if TYPE_CHECKING:
+    from gateway.approvals.endorsement import Endorsement
+    from gateway.model.call import Context
 
 
 class Ruling(Struct, frozen=True):
@@ -53,19 +59,22 @@ async def ruled(
     uncounted again."""
     principal, call, task = case.request.principal, case.call, case.task
     claimed = claim(gateway, release)
-    context = visit.context(case.message, task, describe_approval(claimed))
     depth = depth_of(principal, call.target)
     counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
     try:
+        endorsement = find_endorsement(gateway, case, counted.facts, content)
+        ask = partial(_ask_policy, gateway, visit, case, counted.facts)
         asked = gateway.monotonic()
-        decision = await gateway.policy.decide(document.decision(principal, call, context, counted.facts))
-        decision = name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
+        context, decision = await ask(release=claimed, endorsement=endorsement)
         seconds = gateway.monotonic() - asked
         known = known_to(gateway, principal.key, task, content.sightings)
         in_pieces = case.exposed or "exposed" in counted.fields
         record = await gateway.worker.run(
             len(case.message.body), partial(gateway.record, call, counted.facts, known, in_pieces)
         )
+        if endorsement is not None and not is_in_force(gateway, endorsement):
+            endorsement = None
+            context, decision = await ask(release=claimed, endorsement=None)
         build = partial(
             call_entry,
             visit.id,
@@ -86,12 +95,30 @@ async def ruled(
         raise
     if decision.allowed:
         gateway.history.let_pass(task, visit.id)
+        note_use(gateway, endorsement)
     else:
         gateway.history.release(task, visit.id, denied=decision.is_denial)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     await settle_release(gateway, visit.id, task, decision, claimed)
     return Ruling(decision, counted.facts, content)
+
+
+async def _ask_policy(
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    facts: SessionFacts,
+    *,
+    release: Release | None,
+    endorsement: Endorsement | None,
+) -> tuple[Context, Decision]:
+    """Return the policy's decision on a counted call, with the circumstances that it was told of."""
+    approved, endorsed = describe_approval(release), describe_endorsement(gateway, endorsement)
+    context = visit.context(case.message, case.task, approved, endorsed)
+    call = case.call
+    decision = await gateway.policy.decide(document.decision(case.request.principal, call, context, facts))
+    return context, name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
 
 
 async def called_off(gateway: Gateway, visit: Visit, case: Case, outcome: Outcome = Outcome.CANCELLED) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from gateway.approvals.desk import Desk
+from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Assurance
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
@@ -114,6 +115,7 @@ class People:
     call without credentials, as far as they are shown whole."""
 
     desk: Desk
+    endorsements: Endorsements
     office: Office
     tickets: TicketSeal
     page_url: str

@@ -11,6 +11,7 @@ from gateway.approvals.state import fact_of
 from gateway.errors import ApprovalStoreError, HistoryError, JournalError
 from gateway.policy.document import timestamp
 from gateway.steps.recording import append_or_log
+from gateway.steps.recurring import give_endorsement
 
 if TYPE_CHECKING:
     from gateway.model.decision import Decision
@@ -61,6 +62,7 @@ async def settle_release(
             await desk.use(approval.id, decision_id)
             if is_first:
                 await _endorse(gateway, task, approval)
+                await give_endorsement(gateway, approval)
         elif decision.undecided:
             desk.give_back(approval.id, release.earlier)
         elif decision.effect == "ask":

@@ -105,7 +105,13 @@ class Visit(Struct, frozen=True):
         """Return the time that the request has taken at this monotonic time, in seconds."""
         return monotonic - self.began
 
-    def context(self, message: Message | None, task: Task, approval: JsonObject | None = None) -> Context:
+    def context(
+        self,
+        message: Message | None,
+        task: Task,
+        approval: JsonObject | None = None,
+        endorsement: JsonObject | None = None,
+    ) -> Context:
         """Return the circumstances of the request, as policy and the record are told of them."""
         return Context(
             time=self.arrived,
@@ -115,4 +121,5 @@ class Visit(Struct, frozen=True):
             task=task,
             supported_obligations=SUPPORTED_OBLIGATIONS,
             approval=approval,
+            endorsement=endorsement,
         )

@@ -1,7 +1,7 @@
 """The body of `POST /tasks`, strictly read. Pure: no I/O, no clock, no randomness.
 
-    {"goal": "mend the login page", "risk": "low", "tenant": "acme", "environment": "staging", "expires_in": 3600,
-     "approval": "ask",
+    {"goal": "mend the login page", "kind": "page-fix", "risk": "low", "tenant": "acme", "environment": "staging",
+     "expires_in": 3600, "approval": "ask",
      "contract": {"audiences": ["github"], "tools": ["github/*"], "destinations": ["ops@acme.example"],
                   "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6},
                   "effects": {"destructive": ["github/delete_branch"]}}}
@@ -58,10 +58,13 @@ LIMITS: Final = (
 
 Risk = Literal["low", "medium", "high"]
 _RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}
-_FIELDS: Final = ("goal", "contract", "risk", "tenant", "environment", "expires_in", "approval")
+_FIELDS: Final = ("goal", "kind", "contract", "risk", "tenant", "environment", "expires_in", "approval")
 _CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits", "effects")
 _EFFECTS: Final = ("destructive", "mint")
 _FLOW_FIELDS: Final = ("from", "to")
+_KIND: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+MAX_KIND: Final = 64
+"""Characters."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _USERINFO: Final = re.compile(r"//[^/\s@]*:[^/\s@]*@")
 _Value = TypeVar("_Value")
@@ -69,7 +72,10 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole."""
+    """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole.
+
+    `kind` names work that recurs, such as `weekly-report`. It is the caller's word, and gives nothing by itself.
+    """
 
     goal: str | None = None
     contract: Contract | None = None
@@ -78,10 +84,11 @@ class Declaration:
     environment: str | None = None
     expires_in: int = DEFAULT_EXPIRY
     asks: bool = False
+    kind: str | None = None
 
     def names(self) -> Iterator[str]:
         """Yield all texts but the goal: names of systems, tools, destinations and places."""
-        yield from (name for name in (self.tenant, self.environment) if name is not None)
+        yield from (name for name in (self.kind, self.tenant, self.environment) if name is not None)
         if self.contract is not None:
             for named in (self.contract.audiences, self.contract.tools, self.contract.destinations):
                 yield from sorted(named or ())
@@ -119,6 +126,7 @@ def _declaration(document: JsonObject) -> Declaration:
     _require_known(document, _FIELDS, "the task")
     return Declaration(
         goal=_optional(document, "goal", "goal", _goal),
+        kind=_optional(document, "kind", "kind", _kind),
         contract=_optional(document, "contract", "contract", _contract),
         risk=_optional(document, "risk", "risk", _risk),
         tenant=_optional(document, "tenant", "tenant", _text),
@@ -154,6 +162,14 @@ def _optional(fields: JsonObject, name: str, field: str, read_value: Callable[[J
 
 def _goal(value: Json, field: str) -> str:
     return _text(value, field, MAX_GOAL)
+
+
+def _kind(value: Json, field: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_KIND or _KIND.fullmatch(value) is None:
+        raise _Invalid(
+            f"{field} is a name of at most {MAX_KIND} lower-case letters, digits and hyphens, such as weekly-report"
+        )
+    return value
 
 
 def _risk(value: Json, field: str) -> Risk:

@@ -5,6 +5,7 @@ forgiven once the upstream lists the pinned definition."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -306,7 +307,7 @@ class Definitions:
             self._on_change(Change("removed", self.name, self.subject, name, self._known(name), None))
         for name in names:
             old, seen = self._targets.get(name), self._seen[name]
-            if old is not None and self._made_from[name] is seen and old.pin is self._state(name):
+            if old is not None and self._made_from[name] is seen and self._judged(name) == (old.pin, old.definition):
                 continue
             new = self._targets[name] = self._target(name)
             self._made_from[name] = seen
@@ -314,9 +315,16 @@ class Definitions:
                 self._on_change(Change("unpinned", self.name, self.subject, name, None, seen))
 
     def _target(self, name: str) -> Target:
-        seen, pin = self._seen.get(name), self._state(name)
+        seen, (pin, digest) = self._seen.get(name), self._judged(name)
         definition = seen if isinstance(seen, Definition) else None
-        return target_of(self.name, self._settings, self.subject, name, pin=pin, definition=definition)
+        target = target_of(self.name, self._settings, self.subject, name, pin=pin, definition=definition)
+        return target if digest is None else replace(target, definition=digest)
+
+    def _judged(self, name: str) -> tuple[Pin, str | None]:
+        """Return the state of a definition, and the digest of its pin if it matches the pin."""
+        pin = self._state(name)
+        known = self._known(name) if pin is Pin.MATCH else None
+        return pin, None if known is None else known.digest
 
 
 def target_of(

@@ -34,7 +34,8 @@ RULES = st.fixed_dictionaries(
         "assurance": st.sampled_from(ASSURANCES),
         "expires_seconds": st.integers(1, 2000),
         "max_age_seconds": st.sampled_from([60, 300]),
-        "scopes": st.lists(st.sampled_from(SCOPES), min_size=1, max_size=3),
+        "recur_seconds": st.integers(1, 2000),
+        "scopes": st.lists(st.sampled_from((*SCOPES, "recurring")), min_size=1, max_size=4),
     },
 )
 UNREADABLE = st.sampled_from(
@@ -55,7 +56,7 @@ APPROVALS = st.fixed_dictionaries(
         "digest": st.just("sha256:00"),
         "granted": st.just("2026-11-24T09:59:00Z"),
         "approvers": st.lists(PERSONS, max_size=4),
-        "scopes": st.lists(st.sampled_from(SCOPES), max_size=2),
+        "scopes": st.lists(st.sampled_from((*SCOPES, "recurring")), max_size=2),
         "answers": st.sampled_from([["acme/x"], ["acme/x"], ["acme/x", "a/b"], ["a/b"], []]),
     }
 )
@@ -105,6 +106,7 @@ def excluded(case: dict[str, Any]) -> set[str]:
 
 
 def reach(case: dict[str, Any]) -> set[str]:
+    """Return the scopes in reach. The shipped settings let nothing recur, and no overlay loosens them."""
     lists = [set(rule["scopes"]) for rule in case["rules"] if "scopes" in rule]
     return {"once"} | set(SCOPES).intersection(*lists)
 

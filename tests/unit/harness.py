@@ -17,7 +17,7 @@ import pytest
 from gateway import app, config
 from gateway.app import assembly
 from gateway.errors import GatewayError
-from gateway.identity import anonymous
+from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.pipeline import handle
@@ -69,7 +69,7 @@ class Upstream:
     closed: int = 0
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
-        if request.principal.issuer != anonymous.ISSUER:
+        if request.principal.issuer not in {anonymous.ISSUER, development.ISSUER}:
             return UpstreamReply(200, JSON, self._chunks(own(request).chunks), self.aclose)
         self.sent.append(request)
         self.on_send(request)
@@ -221,14 +221,22 @@ def _loaded_once(policy: Bundle) -> _Loaded:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, upstream: Upstream | None = None, more: str = "", labels: str = READING
+    folder: Path,
+    upstream: Upstream | None = None,
+    more: str = "",
+    labels: str = READING,
+    *,
+    identity: str = "{kind: anonymous}",
+    policy: str = "",
+    grants: str = GRANTS,
 ) -> AsyncGenerator[Bench]:
     """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here, `labels` are
-    those of every tool."""
+    those of every tool. `policy` has more settings of the policy, with a comma at the end."""
     port = upstream or Upstream()
-    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
+    (folder / "grants.yaml").write_text(grants, "utf-8")
     text = (
-        "identity: [{kind: anonymous}]\npolicy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
+        f"identity: [{identity}]\n"
+        f"policy: {{{policy} grants: grants.yaml, engine: {{kind: embedded, deadline: 20s}}}}\n"
         "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n    tools:\n"
         f"      '*': {labels}\n"
         "state: state\n" + more

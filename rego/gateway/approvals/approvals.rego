@@ -4,7 +4,8 @@
 # description: |
 #   A call that would pass asks first if one of these rules holds. The gateway decides the call again with the
 #   approval as a fact, so only this policy turns an approval into permission. An approval answers the codes that its
-#   person was shown (`answers`), and no other. Who may approve is judged again with it: see `gateway.approvers`.
+#   person was shown (`answers`), and no other. Who may approve is judged again with it: see `gateway.approvers`. An
+#   endorsement is a yes of an earlier task of the same kind to the same values, and is judged again in the same way.
 # schemas:
 #   - input: schema.input
 package gateway.approvals
@@ -19,6 +20,7 @@ required contains question if {
 	some question in questions
 	code := question.code
 	not answered(code)
+	not _covers(endorsed, question)
 }
 
 # METADATA
@@ -74,6 +76,24 @@ answered(code) if {
 }
 
 # METADATA
+# title: Arguments whose values persons endorsed for later tasks of this kind
+# description: The rule that holds now lets values recur, these persons approve, and this much time pass.
+endorsed contains fact if {
+	endorsement := input.context.endorsement
+	_readable(endorsement)
+	endorsement.scopes == ["recurring"]
+	_text(endorsement.kind)
+	endorsement.kind == input.context.task.declared_kind
+	rule := data.gateway.approvers.rule
+	approvers.satisfies(endorsement, rule, input)
+	is_number(endorsement.age_seconds)
+	endorsement.age_seconds >= 0
+	endorsement.age_seconds < rule.recur_seconds
+	is_array(endorsement.facts)
+	some fact in endorsement.facts
+}
+
+# METADATA
 # title: Persons who may have approved this very call
 given if {
 	approval := input.context.approval
@@ -91,6 +111,16 @@ _readable(approval) if {
 	count(approval.approvers) > 0
 	every approver in approval.approvers {
 		_person(approver)
+	}
+}
+
+# Only the question about values without a source is one about values.
+_covers(arguments, question) if {
+	question.code == "toxic-flow/ungrounded"
+	is_array(question.facts)
+	question.facts != []
+	every fact in question.facts {
+		fact in arguments
 	}
 }
 

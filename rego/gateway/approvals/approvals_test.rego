@@ -237,3 +237,108 @@ test_an_approval_by_a_malformed_person_is_none if {
 		_codes({"/context/approval": approval}, {"approval": true}) == {"approval/grant"}
 	}
 }
+
+# A call with two values without a source, in a task of the kind weekly-report.
+_report := {
+	"/session/ungrounded": ["/path"],
+	"/session/labels": {"untrusted": true, "confidentiality": "public"},
+	"/resource/properties/egress": true,
+	"/context/task/declared_kind": "weekly-report",
+}
+
+_endorsement := {
+	"id": "endorsement-1",
+	"digest": "hmac-sha256:1",
+	"kind": "weekly-report",
+	"approvers": [example.person],
+	"granted": "2026-11-20T10:00:00Z",
+	"age_seconds": 600,
+	"scopes": ["recurring"],
+	"facts": ["/arguments/path"],
+}
+
+_recurring := {"scopes": ["once", "destination", "recurring"], "recur_seconds": 3600}
+
+_endorsed(endorsement, rule) := _endorsed_in(_report, endorsement, rule)
+
+# The settings are replaced whole: OPA would put the fields of a part back.
+_endorsed_in(places, endorsement, rule) := codes if {
+	every_call := {"count": 1, "assurance": "chat", "expires_seconds": 900}
+	others := object.remove(data.gateway.settings.approvers, ["every"])
+	approving := object.union(others, {"every": object.union(every_call, rule)})
+	settings := object.union(object.remove(data.gateway.settings, ["approvers"]), {"approvers": approving})
+	call := example.changed(object.union(places, {"/context/endorsement": endorsement}))
+	found := _required(call) with data.gateway.settings as settings
+		with data.gateway.grants.upstreams as example.granted({})
+	codes := example.codes(found)
+}
+
+_asks := {"toxic-flow/ungrounded"}
+
+test_endorsed_values_ask_no_more if {
+	_endorsed(_endorsement, _recurring) == set()
+	_endorsed(null, _recurring) == _asks
+}
+
+test_values_recur_only_where_the_policy_says_so if {
+	every rule in [
+		{"scopes": ["once", "destination", "limit"]},
+		{"scopes": ["once", "recurring"]},
+		{"scopes": ["once", "destination", "limit"], "recur_seconds": 3600},
+		{"scopes": ["recurring"], "recur_seconds": 600},
+		{"scopes": ["recurring"], "recur_seconds": 599},
+		{"scopes": ["recurring"], "recur_seconds": null},
+	] {
+		_endorsed(_endorsement, rule) == _asks
+	}
+}
+
+test_an_endorsement_is_judged_by_the_rule_of_now if {
+	_endorsed(_endorsement, object.union(_recurring, {"count": 2})) == _asks
+	_endorsed(_endorsement, object.union(_recurring, {"group": "security"})) == _asks
+	_endorsed(_endorsement, object.union(_recurring, {"assurance": "mfa"})) == _asks
+	_endorsed(_endorsement, object.union(_recurring, {"group": "sre"})) == set()
+	user := object.union(_endorsement, {"approvers": [object.union(example.person, {"id": "Alice"})]})
+	_endorsed(user, object.union(_recurring, {"exclude": ["user"]})) == _asks
+}
+
+test_an_endorsement_is_for_one_kind_of_task if {
+	every kind in ["monthly-report", "", null, "Weekly-Report"] {
+		_endorsed_in(object.union(_report, {"/context/task/declared_kind": kind}), _endorsement, _recurring) == _asks
+	}
+	_endorsed_in(object.remove(_report, ["/context/task/declared_kind"]), _endorsement, _recurring) == _asks
+	every kind in ["monthly-report", "", null] {
+		_endorsed(object.union(_endorsement, {"kind": kind}), _recurring) == _asks
+	}
+}
+
+test_an_endorsement_covers_the_shown_values_alone if {
+	every facts in [[], ["/arguments/to"], ["/arguments"], "/arguments/path", {"/arguments/path": "/arguments/path"}, null] {
+		_endorsed(object.union(_endorsement, {"facts": facts}), _recurring) == _asks
+	}
+	both := object.union(_report, {"/session/ungrounded": ["/path", "/to"]})
+	labelled := object.union(both, {"/resource/properties/roles": {"/path": "destination", "/to": "destination"}})
+	_endorsed_in(labelled, _endorsement, _recurring) == _asks
+	_endorsed_in(labelled, object.union(_endorsement, {"facts": ["/arguments/path", "/arguments/to"]}), _recurring) == set()
+}
+
+test_an_endorsement_answers_no_other_question if {
+	more := object.union(_report, {"/session/spread": 2, "/session/calls": 200001})
+	_endorsed_in(more, _endorsement, _recurring) == {"fan-out/spread", "budget/calls"}
+	exfiltrating := object.union(_report, {"/session/labels": {"untrusted": true, "confidentiality": "restricted"}})
+	_endorsed_in(exfiltrating, _endorsement, _recurring) == {"toxic-flow/exfiltration"}
+}
+
+_broken := [
+	{"id": ""}, {"digest": ""}, {"granted": ""}, {"approvers": []}, {"approvers": null}, {"scopes": ["once"]},
+	{"scopes": ["once", "recurring"]}, {"scopes": []}, {"age_seconds": -1}, {"age_seconds": "600"}, {"age_seconds": null},
+]
+
+test_a_malformed_endorsement_answers_nothing if {
+	every change in _broken {
+		_endorsed(object.union(_endorsement, change), _recurring) == _asks
+	}
+	every field, _ in _endorsement {
+		_endorsed(object.remove(_endorsement, [field]), _recurring) == _asks
+	}
+}

@@ -75,6 +75,12 @@ found contains sprintf("approvers.%s.%s: %s", [class, name, problem]) if {
 	some problem in approvers.problems(rule)
 }
 
+found contains "approvers.every lists the scope recurring, and no rule gives recur_seconds" if {
+	"recurring" in _approving.every.scopes
+	times := [seconds | walk(_approving, [path, seconds]); _is_recurring_time(path)]
+	times == []
+}
+
 found contains sprintf("approvers.effects.%s is missing, so nobody approves such a call", [effect]) if {
 	is_object(_approving.effects)
 	some effect in data.gateway.settings.effects
@@ -106,6 +112,11 @@ _assurances if {
 	is_object(ranks)
 	[name | some name in names; is_number(ranks[name])] == names
 	count(ranks) == count(names)
+}
+
+_is_recurring_time(path) if {
+	path != []
+	path[count(path) - 1] == "recur_seconds"
 }
 
 _has_rule(effect) if is_object(_approving.effects[effect])

@@ -65,7 +65,7 @@ test_a_rule_on_approvers_that_cannot_be_read_is_told if {
 	_class("sensitivities", {"restricted": {"quorum": 2}}) == {"approvers.sensitivities.restricted: there is no field \"quorum\""}
 	_class("every", object.union(_approving.every, {"scopes": []})) == {sprintf(
 		"approvers.every: %s",
-		["scopes is not a list of once, destination and limit, with at least one item"],
+		["scopes is not a list of once, destination, limit and recurring, with at least one item"],
 	)}
 }
 
@@ -74,6 +74,14 @@ test_the_rule_for_every_call_is_whole if {
 		"approvers.every.count is missing",
 		"approvers.every.scopes is missing",
 	}
+}
+
+test_a_scope_that_no_rule_gives_time_is_told if {
+	recurring := object.union(object.remove(_approving.every, ["recur_seconds"]), {"scopes": ["once", "recurring"]})
+	_class("every", recurring) == {"approvers.every lists the scope recurring, and no rule gives recur_seconds"}
+	_class("every", object.union(recurring, {"recur_seconds": 60})) == set()
+	with_time := object.union(object.remove(_approving, ["every"]), {"every": recurring, "environments": {"production": {"recur_seconds": 60}}})
+	_among({"approvers": with_time}) == set()
 }
 
 test_an_effect_that_nobody_approves_is_told if {

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gateway.approvals import ApprovalStore, Desk, Times
-from gateway.approvals.model import Person, Question, Requester, Rule, ShownReason, Vote
+from gateway.approvals.endorsement import Endorsement
+from gateway.approvals.endorsements import Endorsements
+from gateway.approvals.model import Binding, Person, Question, Requester, Rule, ShownReason, Vote
+from gateway.approvals.sealed_file import EndorsementFile
 from gateway.errors import JournalError
 from tests.unit.clock import Clock
 
@@ -65,6 +68,29 @@ class Recorder:
     @property
     def events(self) -> list[str]:
         return [entry["event"] for entry in self.entries]
+
+
+def endorsement(identifier: str = "e1", *, binding: dict[str, str] | None = None, **changes: Any) -> Endorsement:
+    bound = Binding("k1", "weekly-report", "mail/send", "sha256:definition", f"hmac-sha256:{identifier}")
+    given = Endorsement(
+        id=identifier,
+        binding=structs.replace(bound, **(binding or {})),
+        agent="agent",
+        user="ursula",
+        votes=(Vote(BOB, "approve", 999.0, ("once", "recurring")),),
+        approval="q1",
+        pointers=("/to",),
+        granted=1_000.0,
+        expires=2_000.0,
+        shown={"/to": ["boss@corp.example"]},
+    )
+    return structs.replace(given, **changes)
+
+
+def make_endorsements(folder: Path, recorder: Recorder, clock: Clock, ticks: Clock | None = None) -> Endorsements:
+    return Endorsements(
+        EndorsementFile(folder, KEY), key=KEY, append=recorder.append, clock=clock, monotonic=ticks or Clock(0.0)
+    )
 
 
 def make_desk(folder: Path, recorder: Recorder, clock: Clock, **changes: Any) -> Desk:

@@ -14,12 +14,23 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.approvals import Desk
+from gateway.approvals.endorsements import Endorsements
+from gateway.approvals.model import Recurrence
 from gateway.approvals.office import Office
 from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.cli import approvals
+from gateway.cli import endorsements as commands
 from gateway.cli.desk_client import DeskRefusal, connected
 from gateway.errors import ConfigurationError
-from tests.unit.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, question
+from tests.unit.approvals.making import (
+    BOB,
+    DESCRIPTION,
+    Recorder,
+    endorsement,
+    make_desk,
+    make_endorsements,
+    question,
+)
 from tests.unit.clock import Clock
 
 ME = os.getuid()
@@ -31,17 +42,26 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
+def endorsements(tmp_path: Path) -> Endorsements:
+    return make_endorsements(tmp_path, Recorder(), Clock(1_000.5))
+
+
+@pytest.fixture
 async def ended() -> list[str]:
     return []
 
 
 @pytest.fixture
-async def path(tmp_path: Path, desk: Desk, ended: list[str]) -> AsyncGenerator[Path]:
-    async with listening(tmp_path, desk, ended, Accounts({ME: BOB}, own=ME + 1)) as found:
+async def path(tmp_path: Path, desk: Desk, endorsements: Endorsements, ended: list[str]) -> AsyncGenerator[Path]:
+    async with listening(tmp_path, desk, ended, Accounts({ME: BOB}, own=ME + 1), endorsements) as found:
         yield found
 
 
-def listening(folder: Path, desk: Desk, ended: list[str], accounts: Accounts) -> Any:
+def listening(
+    folder: Path, desk: Desk, ended: list[str], accounts: Accounts, endorsements: Endorsements | None = None
+) -> Any:
+    register = endorsements or make_endorsements(folder, Recorder(), Clock(1_000.5))
+
     class Listening:
         async def __aenter__(self) -> Path:
             async def end_task(task: str) -> bool:
@@ -49,7 +69,7 @@ def listening(folder: Path, desk: Desk, ended: list[str], accounts: Accounts) ->
                 return True
 
             self.stack = AsyncExitStack()
-            socket = DeskSocket(folder / "desk.sock", Office(desk, end_task), accounts)
+            socket = DeskSocket(folder / "desk.sock", Office(desk, register, end_task), accounts)
             await socket.start(self.stack)
             return socket.path
 
@@ -129,7 +149,7 @@ async def test_requests_that_count_for_nothing(desk: Desk, path: Path, fields: d
 async def test_the_gateways_own_account_and_strangers_are_not_heard(tmp_path: Path, desk: Desk, ended: list[str]):
     for accounts in (Accounts({ME: BOB}, own=ME), Accounts({}, own=ME + 1), Accounts({ME + 1: BOB}, own=ME + 2)):
         async with listening(tmp_path, desk, ended, accounts) as path:
-            for do in ("list", "show", "vote", "watch"):
+            for do in ("list", "show", "vote", "endorsements", "revoke", "watch"):
                 assert await refused(path, do, id="q1", vote=vote()) == "vote/account"
 
 
@@ -165,14 +185,14 @@ async def test_a_line_that_is_no_request_ends_nothing(desk: Desk, path: Path, li
     assert await asked(path, "list") == []
 
 
-async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk):
+async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk, endorsements: Endorsements):
     async def no_task(_task: str) -> bool:
         return False
 
     for accounts, first in ((Accounts({ME: BOB}, own=ME + 1), b""), (Accounts({}, own=ME + 1), b'{"do": "list"}\n')):
         async with AsyncExitStack() as stack:
             idle = 60.0 if first else 0.05
-            socket = DeskSocket(tmp_path / "idle.sock", Office(desk, no_task), accounts, idle=idle)
+            socket = DeskSocket(tmp_path / "idle.sock", Office(desk, endorsements, no_task), accounts, idle=idle)
             await socket.start(stack)
             reader, writer = await asyncio.open_unix_connection(socket.path)
             writer.write(first)
@@ -181,9 +201,13 @@ async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk
             assert (b"vote/account" in answer) is bool(first)
 
 
-async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk):
+async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk, endorsements: Endorsements):
+    async def no_task(_task: str) -> bool:
+        return False
+
+    socket = DeskSocket(tmp_path / ("x" * 200), Office(desk, endorsements, no_task), Accounts({}, 0))
     with pytest.raises(ConfigurationError, match="cannot be made"):
-        await DeskSocket(tmp_path / ("x" * 200), Office(desk, None), Accounts({}, 0)).start(AsyncExitStack())  # type: ignore[arg-type]
+        await socket.start(AsyncExitStack())
 
 
 def test_without_a_gateway_the_command_says_so(tmp_path: Path):
@@ -244,3 +268,85 @@ async def test_show_is_laid_out_in_lines(desk: Desk, path: Path, capfd: pytest.C
 
     assert "U+000A" not in printed
     assert '    "path": "a"' in printed.splitlines()
+
+
+# --- endorsements ------------------------------------------------------------------------------------
+
+
+async def test_a_person_lists_and_revokes_endorsements(path: Path, endorsements: Endorsements):
+    await endorsements.give(endorsement())
+    (listed,) = await asked(path, "endorsements")
+
+    assert (listed["id"], listed["kind"], listed["tool"]) == ("e1", "weekly-report", "mail/send")
+    assert (listed["values"], listed["approved_by"][0]["id"]) == ({"/to": ["boss@corp.example"]}, "bob")
+    assert [one["id"] for one in await asked(path, "revoke", selection={"id": "e1"})] == ["e1"]
+    assert await asked(path, "endorsements") == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "code"),
+    [
+        ({}, "endorsement/invalid"),
+        ({"all": False}, "endorsement/invalid"),
+        ({"id": "e2"}, "endorsement/unknown"),
+        ({"kind": "monthly-report"}, "endorsement/unknown"),
+        ({"all": True, "kind": "monthly-report"}, "endorsement/unknown"),
+        ({"everything": True}, "vote/invalid"),
+    ],
+)
+async def test_a_selection_that_fits_nothing_revokes_nothing(
+    path: Path, endorsements: Endorsements, selection: dict[str, Any], code: str
+):
+    await endorsements.give(endorsement())
+
+    assert await refused(path, "revoke", selection=selection) == code
+    assert len(endorsements.list()) == 1
+
+
+async def test_the_commands_list_and_revoke_what_they_name(path: Path, endorsements: Endorsements):
+    await endorsements.give(endorsement("e1"))
+    await endorsements.give(endorsement("f2", binding={"kind": "monthly-report"}, user="alice"))
+    await endorsements.give(endorsement("g3", binding={"tool": "chat/post"}, agent="other"))
+
+    async def run_commands(*words: str) -> Any:
+        result = await asyncio.to_thread(CliRunner().invoke, commands.app, [*words, "--json", "--socket", str(path)])
+        assert result.exception is None, result.output
+        return [one["id"] for one in json.loads(result.output)]
+
+    assert await run_commands("list") == ["e1", "f2", "g3"]
+    assert await run_commands("list", "--kind", "weekly-report", "--tool", "mail/send") == ["e1"]
+    assert await run_commands("list", "--principal", "alice") == ["f2"]
+    assert await run_commands("revoke", "--principal", "ursula", "--tool", "chat/post") == ["g3"]
+    assert await run_commands("revoke", "e") == ["e1"]
+    assert await run_commands("revoke", "--all") == ["f2"]
+
+
+async def test_a_command_that_names_nothing_is_told(path: Path):
+    result = await asyncio.to_thread(CliRunner().invoke, commands.app, ["revoke", "--socket", str(path)])
+
+    assert result.exit_code == 2
+
+
+async def test_hidden_characters_of_values_reach_no_terminal(
+    path: Path, endorsements: Endorsements, capfd: pytest.CaptureFixture[str]
+):
+    await endorsements.give(endorsement(shown={"/to": ["a\u202eb\x1b[2J" + "x" * 500]}))
+    await endorsements.give(endorsement("f2", shown=None))
+    await asyncio.to_thread(lambda: commands.list_endorsements(socket=path))
+    printed = capfd.readouterr().out
+
+    assert not set(printed) & {"\u202e", "\x1b"}
+    assert "characters)" in printed
+    assert "of which the gateway has the digest alone" in printed
+
+
+async def test_show_says_what_a_yes_can_carry_over(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
+    bound = endorsement().binding
+    recurs = Recurrence(bound, 3_024_000, ("/to",), {"/to": ["boss@corp.example"], "/amount": [10]})
+    await desk.ask(question(recurrence=recurs), {**DESCRIPTION, "declared_kind": "weekly-report"})
+    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+    printed = " ".join(capfd.readouterr().out.split())
+
+    assert "kind of the task: weekly-report" in printed
+    assert "with --scope recurring also these values together, for 35 days" in printed
+    assert '/to = "boss@corp.example" /amount = 10' in printed

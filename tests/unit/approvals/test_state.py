@@ -10,7 +10,7 @@ from msgspec import structs
 from gateway.approvals import state
 from gateway.approvals.events import asked_entry, changed_entry, fold_call, fold_entry
 from gateway.approvals.model import Approval, Person, Rule
-from gateway.approvals.rules import merge_rules
+from gateway.approvals.rules import merge_rules, without_recurrence
 from gateway.model.decision import Obligation, Reason
 from tests.unit.approvals.making import ALICE, BOB, no, question, yes
 
@@ -197,3 +197,25 @@ def test_the_freshest_login_that_an_obligation_asks_for_holds():
 
 def test_what_an_obligation_leaves_out_is_the_narrowest():
     assert merge_rules((obligation(count=1),), seconds=60.0) == Rule(seconds=60.0)
+
+
+RECURRING = ["once", "recurring"]
+
+
+def test_values_recur_only_if_every_obligation_says_so_and_one_for_how_long():
+    long, short = obligation(count=1, scopes=RECURRING, recur_seconds=600), obligation(count=1, scopes=RECURRING)
+    assert merge_rules((long, short), seconds=60.0).scopes == ("once", "recurring")
+    assert merge_rules((long, short), seconds=60.0).recur_seconds == 600
+    assert merge_rules((short,), seconds=60.0).scopes == ("once",)
+    assert merge_rules((long, obligation(count=1, scopes=["once"])), seconds=60.0).scopes == ("once",)
+    assert merge_rules((long, obligation(count=1)), seconds=60.0).scopes == ("once",)
+
+
+def test_values_recur_for_the_shortest_time():
+    rules = (obligation(count=1, scopes=RECURRING, recur_seconds=seconds) for seconds in (600, 60, 900))
+    assert merge_rules(tuple(rules), seconds=60.0).recur_seconds == 60
+
+
+def test_a_call_of_which_nothing_can_recur_has_no_such_scope():
+    rule = merge_rules((obligation(count=1, scopes=RECURRING, recur_seconds=600),), seconds=60.0)
+    assert without_recurrence(rule) == Rule(1, seconds=60.0)

@@ -11,11 +11,15 @@ from typing import Any, cast
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from msgspec import structs
 
+from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
+from gateway.approvals.rendering import describe_endorsement
 from gateway.approvals.state import fact_of
 from gateway.errors import ConfigurationError
 from gateway.model.decision import Decision, Obligation, Reason
+from tests.unit.approvals.making import endorsement
 from tests.unit.approving import REVISION, desk, pending
 from tests.unit.approving import vote as cast_vote
 from tests.unit.harness import Answer, Bench, bench, call, deciding
@@ -214,3 +218,65 @@ async def test_an_audience_of_callers_is_refused_at_the_start(tmp_path: Path):
     with pytest.raises(ConfigurationError, match="agents' tokens would approve calls"):
         async with bench(tmp_path, more=more):
             pass
+
+
+# --- endorsements ------------------------------------------------------------------------------------
+
+
+async def revoke(there: Bench, selection: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+    return await ask_page(there, "POST", "/api/endorsements/revoke", *headers, body=selection)
+
+
+async def test_a_person_lists_and_revokes_endorsements(there: Bench):
+    assert there.gateway.people is not None
+    register = there.gateway.people.endorsements
+    await register.give(endorsement(granted=register.now(), expires=register.now() + 60))
+    listed = await ask_page(there, "GET", "/api/endorsements", token())
+    revoked = await revoke(there, b'{"kind": "weekly-report"}', token())
+
+    assert [one["id"] for one in listed.json["endorsements"]] == ["e1"]
+    assert revoked.json == listed.json
+    assert register.list() == []
+    assert there.entries("endorsement")[-1]["by"]["id"] == "bob"
+
+
+@pytest.mark.parametrize("changes", [{"aud": "http://127.0.0.1:8080/mcp"}, {"act": {"sub": "agent"}}, {"sub": "desk"}])
+async def test_no_token_of_an_agent_lists_or_revokes(there: Bench, changes: dict[str, Any]):
+    assert there.gateway.people is not None
+    register = there.gateway.people.endorsements
+    await register.give(endorsement(granted=register.now(), expires=register.now() + 60))
+
+    for headers in ((token(**changes),), ()):
+        for answer in (
+            await ask_page(there, "GET", "/api/endorsements", *headers),
+            await revoke(there, b'{"all": true}', *headers),
+        ):
+            assert answer.status in {401, 403}
+            assert b"boss" not in answer.body
+    assert len(register.list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{}", 400, "endorsement/invalid"),
+        (b"[]", 400, "endorsement/invalid"),
+        (b'{"every": true}', 400, "endorsement/invalid"),
+        (b'{"all": "yes"}', 400, "endorsement/invalid"),
+        (b'{"id": "e1"}', 404, "endorsement/unknown"),
+    ],
+)
+async def test_a_selection_that_fits_nothing_is_refused(there: Bench, body: bytes, status: int, code: str):
+    answer = await revoke(there, body, token())
+
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+async def test_the_interface_describes_all_that_is_answered(there: Bench):
+    described = (await ask_page(there, "GET", "/api/approvals/openapi.json")).json
+
+    assert {"/api/endorsements", "/api/endorsements/revoke"} <= described["paths"].keys()
+    listed = describe_endorsement(endorsement())
+    assert listed.keys() == described["components"]["schemas"]["Endorsement"]["properties"].keys()
+    fields = {field.name for field in structs.fields(Selection)}
+    assert fields == described["components"]["schemas"]["Selection"]["properties"].keys()

@@ -53,6 +53,38 @@ def test_a_whole_declaration_is_read():
     )
 
 
+@pytest.mark.parametrize("kind", ["weekly-report", "a", "q4-2026", "x" * 64])
+def test_a_kind_is_a_short_name_in_lower_case(kind: str):
+    assert _read({"kind": kind}) == Declaration(kind=kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        "Weekly-Report",
+        "weekly report",
+        "weekly_report",
+        "-report",
+        "report-",
+        "a--b",
+        "4a",
+        "wee\u212aly",
+        "wеekly",
+        "weekly-report\n",
+        "x" * 65,
+        5,
+        None,
+        ["weekly-report"],
+    ],
+)
+def test_a_kind_has_one_spelling(kind: object):
+    """Two kinds that look alike to a person are never two kinds."""
+    refused = _read({"kind": kind})
+    assert isinstance(refused, Reason)
+    assert "kind is a name of at most 64 lower-case letters" in refused.message
+
+
 @pytest.mark.parametrize("body", [b"", b"{}"])
 def test_everything_is_optional(body: bytes):
     assert read(body) == Declaration(expires_in=DEFAULT_EXPIRY)
@@ -68,7 +100,7 @@ def test_what_is_left_out_narrows_nothing_and_an_empty_list_allows_nothing():
     ("document", "problem"),
     [
         ({"goals": "x"}, "the task has a field that is not known (did you mean goal?)"),
-        ({"zzz": "x"}, "the task has a field that is not known (it has goal, contract"),
+        ({"zzz": "x"}, "the task has a field that is not known (it has goal, kind, contract"),
         ({"contract": {"audience": []}}, "contract has a field that is not known (did you mean audiences?)"),
         (
             {"contract": {"limits": {"audience": 1}}},

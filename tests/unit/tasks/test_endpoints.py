@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BODY = {
     "goal": "mend it",
+    "kind": "login-fix",
     "risk": "low",
     "tenant": "acme",
     "environment": "staging",
@@ -111,6 +112,7 @@ async def test_a_task_is_opened_and_described(desk: Desk, me: Principal):
         "opened": "1970-01-01T00:16:40Z",
         "expires": "1970-01-01T00:18:20Z",
         "goal": "mend it",
+        "kind": "login-fix",
         "risk": "low",
         "tenant": "acme",
         "environment": "staging",
@@ -135,7 +137,7 @@ async def test_the_least_that_can_be_declared_is_nothing(desk: Desk, me: Princip
     status, described = await desk.ask(me, "/tasks")
 
     assert status == 201
-    assert not {"goal", "contract", "risk", "tenant", "environment"} & described.keys()
+    assert not {"goal", "kind", "contract", "risk", "tenant", "environment"} & described.keys()
 
 
 async def test_what_a_goal_holds_is_known_to_history(desk: Desk, me: Principal):

@@ -2,14 +2,14 @@
 # scope: package
 # title: Rules on approvers
 # description: |
-#   A rule is a mapping with `count`, `group`, `exclude`, `assurance`, `max_age_seconds`, `expires_seconds` and
-#   `scopes`; each may be left out. Rules stand in the settings, in the field `approval` of a grant, and in the
-#   obligation `require_approvers`. docs/policy/approvals.md explains the fields.
+#   A rule is a mapping with `count`, `group`, `exclude`, `assurance`, `max_age_seconds`, `expires_seconds`,
+#   `recur_seconds` and `scopes`; each may be left out. Rules stand in the settings, in the field `approval` of a grant,
+#   and in the obligation `require_approvers`. docs/policy/approvals.md explains the fields.
 package gateway.lib.approvers
 
 # METADATA
 # title: The reaches that an approval can have
-scopes := ["once", "destination", "limit"]
+scopes := ["once", "destination", "limit", "recurring"]
 
 # METADATA
 # title: The parties to a call that a rule can exclude
@@ -28,15 +28,16 @@ problems(rule) := {text |
 # title: One rule that is at least as strict as each of several
 # description: |
 #   It has no value if one of the rules cannot be read, or if no rule gives a count, an assurance, a time or scopes.
-#   Nobody may approve then. The calling agent is always excluded, and the scope `once` is always in reach.
-merged(rules) := object.union(_freshness(rules), {
+#   Nobody may approve then. The calling agent is always excluded, and the scope `once` is always in reach. The scope
+#   `recurring` is in reach if all rules with scopes list it, and one of the rules gives `recur_seconds`.
+merged(rules) := object.union_n([_freshness(rules), _recurrence(rules), {
 	"count": floor(max(counts)),
 	"groups": sort({rule.group | some rule in rules}),
 	"exclude": _exclusions(rules),
 	"assurance": _strongest(rules),
 	"expires_seconds": floor(min(times)),
 	"scopes": _reach(rules),
-}) if {
+}]) if {
 	every rule in rules {
 		problems(rule) == set()
 	}
@@ -105,9 +106,17 @@ _strongest(rules) := names[0] if {
 	names := sort([name | some name, rank in ranks; rank == highest])
 }
 
-_reach(rules) := [scope | some scope in scopes; _in_all(scope, lists)] if {
+_reach(rules) := [scope | some scope in scopes; _in_all(scope, lists); _has_time(scope, rules)] if {
 	lists := [rule.scopes | some rule in rules]
 	lists != []
+}
+
+_has_time(scope, rules) if {
+	scope in ["once", "destination", "limit"]
+	rules != []
+} else if {
+	scope == "recurring"
+	_recurring_times(rules) != []
 }
 
 _in_all(scope, lists) if {
@@ -118,6 +127,12 @@ _in_all(scope, lists) if {
 		scope in list
 	}
 }
+
+_recurrence(rules) := {"recur_seconds": floor(min(_recurring_times(rules)))} if {
+	"recurring" in _reach(rules)
+} else := {}
+
+_recurring_times(rules) := [rule.recur_seconds | some rule in rules]
 
 _problem(field, value) := sprintf("there is no field %q", [field]) if {
 	not _known(field)
@@ -131,8 +146,9 @@ _forms := {
 	"exclude": "a list of requester, user and delegates",
 	"assurance": "one of chat, peer, login, mfa and passkey",
 	"expires_seconds": "a whole number of at least 1",
-	"scopes": "a list of once, destination and limit, with at least one item",
+	"scopes": "a list of once, destination, limit and recurring, with at least one item",
 	"max_age_seconds": "a whole number of at least 1",
+	"recur_seconds": "a whole number of at least 1",
 }
 
 _known(field) if _forms[field]
@@ -140,7 +156,7 @@ _known(field) if _forms[field]
 _choices := {"exclude": parties, "scopes": scopes}
 
 _may_be(field, value) if {
-	field in ["count", "expires_seconds", "max_age_seconds"]
+	field in ["count", "expires_seconds", "max_age_seconds", "recur_seconds"]
 	is_number(value)
 	value >= 1
 	value == floor(value)

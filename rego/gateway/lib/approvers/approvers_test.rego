@@ -17,6 +17,7 @@ _all_fields := {
 _malformed := {
 	"count": [0, -1, 1.5, "2", null, true, [2]],
 	"expires_seconds": [0, -900, 0.5, "900", null],
+	"recur_seconds": [0, -900, 0.5, "900", null],
 	"group": ["", " ", null, ["sre"], 1],
 	"exclude": ["user", null, ["everybody"], {"user": "user"}, [["user"]]],
 	"assurance": ["password", "", null, 3, ["login"]],
@@ -74,6 +75,27 @@ test_the_strictest_word_of_all_rules_counts if {
 test_an_approval_of_the_call_alone_is_always_within_reach if {
 	approvers.merged([_every, {"scopes": ["destination"]}, {"scopes": ["limit"]}]).scopes == ["once"]
 	approvers.merged([_every, {"scopes": ["limit"]}]).scopes == ["once", "limit"]
+}
+
+_recurring := object.union(_every, {"scopes": ["once", "recurring"], "recur_seconds": 86400})
+
+test_values_recur_only_if_a_rule_says_for_how_long if {
+	approvers.merged([_recurring]).scopes == ["once", "recurring"]
+	approvers.merged([_recurring]).recur_seconds == 86400
+	without := approvers.merged([object.remove(_recurring, ["recur_seconds"])])
+	without.scopes == ["once"]
+	not without.recur_seconds
+}
+
+test_values_recur_only_if_all_rules_let_them if {
+	narrower := approvers.merged([_recurring, {"scopes": ["once", "destination"]}])
+	narrower.scopes == ["once"]
+	not narrower.recur_seconds
+	not approvers.merged([_every, {"recur_seconds": 60}]).recur_seconds
+}
+
+test_values_recur_for_the_shortest_time_of_all_rules if {
+	approvers.merged([_recurring, {"recur_seconds": 60}, {"recur_seconds": 90000}]).recur_seconds == 60
 }
 
 test_a_rule_that_cannot_be_read_lets_nobody_approve if {

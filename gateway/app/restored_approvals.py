@@ -1,0 +1,77 @@
+"""Open questions and endorsements of the previous gateway: restored from their stores, and brought up to date from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import HistoryError
+
+if TYPE_CHECKING:
+    from gateway.app.people import ApprovalRegisters
+    from gateway.approvals.sealed_file import StoredEndorsements
+    from gateway.approvals.store import StoredApprovals
+    from gateway.model.wire import JsonObject
+
+log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredApprovals:
+    """The registers with the contents of their stores. `endorsed` is `None` if the file of endorsements does not open."""
+
+    registers: ApprovalRegisters
+    asked: StoredApprovals
+    endorsed: StoredEndorsements | None
+
+    @classmethod
+    async def load(cls, registers: ApprovalRegisters) -> RestoredApprovals:
+        """Take over the contents of the stores. Raises `ApprovalStoreError`."""
+        asked = await registers.desk.restore()
+        endorsed = await registers.endorsements.restore()
+        if asked.unreadable:
+            log.error("approvals.unreadable", rows=asked.unreadable)
+        if endorsed is None:
+            log.error(
+                "endorsements.unreadable", problem="the file was changed, or is of another key; people are asked again"
+            )
+        return cls(registers, asked, endorsed)
+
+    @property
+    def seq(self) -> int:
+        """The number of the journal's last entry that both stores have."""
+        found = [self.asked.seq] if self.asked.approvals else []
+        if self.endorsed is not None and self.endorsed.journal:
+            found.append(self.endorsed.seq)
+        return min(found, default=2**63)
+
+    def follow(self, entries: Iterable[JsonObject]) -> Iterator[JsonObject]:
+        """Yield the entries of the journal after both registers have followed each. Raises `HistoryError` for a damaged entry."""
+        for entry in entries:
+            try:
+                self.registers.desk.replay(entry)
+                self.registers.endorsements.replay(entry)
+            except (ValueError, KeyError, TypeError) as error:
+                raise HistoryError(
+                    f"an entry of the journal about approvals cannot be read: {error}", "run `opagate journal verify`"
+                ) from error
+            yield entry
+
+    async def resume(self, journal: str, last: int) -> None:
+        """Go on with the questions and endorsements. They end if the journal is another, or lacks its end: it may lack the use of an
+        approval, or the revocation of an endorsement. `last` is the number of the journal's last entry."""
+        desk, endorsements = self.registers
+        await desk.resume()
+        if self.asked.approvals and self.asked.journal != journal:
+            log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
+            await desk.withdraw_all("journal-replaced")
+        if self.endorsed is None or not self.endorsed.endorsements:
+            return
+        if self.endorsed.journal != journal or self.endorsed.seq > last:
+            log.error(
+                "endorsements.withdrawn", problem="the journal is not the one in which they were given, or was cut"
+            )
+            await endorsements.withdraw_all("journal-replaced")

@@ -1,0 +1,119 @@
+"""`opagate endorsements`: approved values that recur in later tasks of the same kind."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.cli.approvals import AsOption, SocketOption, open_desk
+from gateway.cli.options import ConfigOption, JsonOption
+from gateway.cli.terminal import counted, emit, note, out, plain, show, table
+
+app = typer.Typer(help="Approved values that recur in later tasks: list and revoke them.", no_args_is_help=True)
+
+_SHORT: Final = 8
+_LONGEST: Final = 200
+"""Characters of one value in a list. `--json` has it whole."""
+
+
+@app.command("list", epilog="Example: opagate endorsements list --kind weekly-report")
+def list_endorsements(
+    principal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Those of this agent, or of agents that act for this user.")
+    ] = None,
+    tool: Annotated[str | None, typer.Option(metavar="TOOL", help="Those for this tool, as in mail/send.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Those for tasks of this kind.")] = None,
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the values that later tasks of the same kind may use without a question, the oldest first."""
+    with open_desk(socket, speaks_as, None, config) as desk:
+        every: list[dict[str, Any]] = desk.ask("endorsements")
+    found = [one for one in every if _fits(one, principal, tool, kind)]
+    if as_json:
+        emit(found)
+    elif not found:
+        note("no approved values recur")
+    else:
+        _print_endorsements(found)
+
+
+@app.command("revoke", epilog="Example: opagate endorsements revoke 5f0c1d2e")
+def revoke(
+    endorsement: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The endorsement, or the first characters of its id.")
+    ] = None,
+    principal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Those of this agent, or of agents that act for this user.")
+    ] = None,
+    tool: Annotated[str | None, typer.Option(metavar="TOOL", help="Those for this tool, as in mail/send.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Those for tasks of this kind.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    socket: SocketOption = None,
+    speaks_as: AsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke endorsements: the next call asks again, in open tasks too. Several options select what fits all of them."""
+    if not (endorsement or principal or tool or kind or every):
+        raise typer.BadParameter("name an id, --principal, --tool or --kind, or give --all")
+    with open_desk(socket, speaks_as, None, config) as desk:
+        named = {"principal": principal, "tool": tool, "kind": kind}
+        selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if endorsement:
+            selection["id"] = _whole_id(desk.ask("endorsements"), endorsement)
+        revoked: list[dict[str, Any]] = desk.ask("revoke", selection={**selection, "all": every})
+    if as_json:
+        emit(revoked)
+        return
+    _print_endorsements(revoked)
+    note(f"{counted(len(revoked), 'endorsement')} revoked: the next call with these values asks again")
+
+
+def _fits(found: dict[str, Any], principal: str | None, tool: str | None, kind: str | None) -> bool:
+    is_named = principal is None or principal in {found["agent"], found["user"], found["principal"]}
+    return is_named and tool in {None, found["tool"]} and kind in {None, found["kind"]}
+
+
+def _whole_id(known: list[dict[str, Any]], beginning: str) -> str:
+    """Return the id of the endorsement that begins so. Raises `typer.BadParameter` if there are several."""
+    found = [one["id"] for one in known if one["id"].startswith(beginning)]
+    if len(found) > 1:
+        raise typer.BadParameter(f"{counted(len(found), 'endorsement')} begin with {beginning!r}; give more of the id")
+    return found[0] if found else beginning
+
+
+def _print_endorsements(found: list[dict[str, Any]]) -> None:
+    listed = table("id", "kind", "tool", "agent", "for", "approved by", "expires", "used")
+    for one in found:
+        persons = ", ".join(person["id"] for person in one["approved_by"])
+        cells = (
+            one["kind"],
+            one["tool"],
+            one["agent"],
+            one["user"] or "-",
+            persons,
+            one["expires"],
+            one["used"] or "-",
+        )
+        listed.add_row(one["id"][:_SHORT], *map(plain, cells))
+    show(listed)
+    for one in found:
+        out.print(plain(f"{one['id'][:_SHORT]}: {_values(one)}"))
+
+
+def _values(found: dict[str, Any]) -> str:
+    """Return the bound values of an endorsement in words."""
+    if found["values"] is None:
+        return f"the values of {', '.join(found['asked'])}, of which the gateway has the digest alone"
+    parts = (f"{pointer} = {_value(values)}" for pointer, values in found["values"].items())
+    return "; ".join(parts)
+
+
+def _value(values: list[Any]) -> str:
+    text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
