@@ -11,6 +11,8 @@ import pytest
 
 from gateway.model.decision import Decision, Reason
 from gateway.pipeline import handle
+from gateway.protocol import sse
+from gateway.steps.tickets import RESPONSE_KEY
 from gateway.transport.exchange import Exchange
 from tests.unit.approving import HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
 from tests.unit.harness import URL, Back, Bench, Upstream, bench, call, deciding, message, modern, result
@@ -321,6 +323,43 @@ async def test_an_upstream_cannot_speak_as_the_gateway_in_its_own_error(there: B
 
     assert elicitations(answer) == [THEIRS]
     assert "io.opagate/decision" not in answer.json["error"]["data"]
+
+
+async def test_no_message_of_a_client_answers_the_question(there: Bench):
+    client = await connect(there)
+    await client.listen()
+    (elicited,) = elicitations(await client.call(path="a"))
+    identifier = elicited["elicitationId"]
+    accepted = {"action": "accept", "content": {"approve": True}}
+    messages: list[dict[str, Any]] = [
+        {"id": identifier, "result": accepted},
+        {"method": "notifications/elicitation/complete", "params": {"elicitationId": identifier}},
+        {"id": 8, "method": "elicitation/create", "params": {**elicited, **accepted}},
+        {
+            "id": 9,
+            "method": "tools/call",
+            "params": {"name": "ask_first", "arguments": {"path": "a"}, "inputResponses": {RESPONSE_KEY: accepted}},
+        },
+    ]
+    for sent in messages:
+        await there.ask(json.dumps({"jsonrpc": "2.0", **sent}).encode(), *client.headers)
+
+    # A call with other answers is another call, with a question of its own.
+    assert [one.state for one in desk(there).list_open()] == ["pending", "pending"]
+    assert client.notices == []
+    methods = [request.message and request.message.method for request in there.upstream.sent]
+    assert "tools/call" not in methods
+
+
+async def test_an_upstreams_notice_about_our_question_answers_nothing(there: Bench):
+    client = await connect(there)
+    (elicited,) = elicitations(await client.call(path="a"))
+    notice = {"method": "notifications/elicitation/complete", "params": {"elicitationId": elicited["elicitationId"]}}
+    event = sse.encode(json.dumps({"jsonrpc": "2.0", **notice}).encode())
+    there.upstream.script = lambda _request: Back(type="text/event-stream", chunks=(event,))
+    assert elicited["elicitationId"].encode() in (await there.ask(None, *client.headers)).body
+
+    assert (await client.call(path="a")).codes == ["approval/grant", "approval/pending"]
 
 
 async def test_a_thousand_sessions_hear_of_their_own_questions_alone(tmp_path: Path):

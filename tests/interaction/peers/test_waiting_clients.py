@@ -171,11 +171,12 @@ def test_any_other_client_gets_a_readable_result_and_passes_when_it_comes_again(
     assert trial.paid() == 1
 
 
-def test_a_servers_own_form_in_the_midst_of_an_approved_call_reaches_the_client(trial: Trial):
+@pytest.mark.parametrize("upstream", ["http", "stdio"])
+def test_a_servers_own_form_in_the_midst_of_an_approved_call_reaches_the_client(trial: Trial, upstream: str):
     """The server asks after the approval, on the stream of the call. An answer to its form approves nothing of ours."""
-    seen = trial.run("2025-11-25", opens=True, tool="pay_confirmed", times=3)
+    seen = trial.run("2025-11-25", opens=True, upstream=upstream, tool="pay_confirmed", times=3)
 
     assert [answer.get("code") for answer in seen.answers] == [-32042, None, -32042]
     assert seen.answers[1] == {"is_error": False, "text": f"paid 5 to {trial.agent}: payment 1"}
     assert seen.forms == 1
-    assert trial.paid() == 1
+    assert trial.desk.pending() == []
