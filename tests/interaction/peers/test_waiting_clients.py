@@ -22,7 +22,7 @@ from tests.servers.serving import ROOT, ServerProcess, running
 GRANTS = """
 upstreams:
   "*":
-    - {id: asks, agents: ["*"], issuers: ["*"], tools: [pay, pay_confirmed], approval: true}
+    - {id: asks, agents: ["*"], issuers: ["*"], tools: [pay, pay_confirmed, "test_*"], approval: true}
     - {id: counts, agents: ["*"], issuers: ["*"], tools: [count]}
 """
 SDKS = ["python", pytest.param("typescript", marks=pytest.mark.node)]
@@ -41,7 +41,9 @@ def payments(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProces
 
 
 @pytest.fixture(scope="module")
-def gateway(payments: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+def gateway(
+    payments: ServerProcess, everything_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("waiting")
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     command = [sys.executable, "-m", "tests.servers.payments", "--stdio"]
@@ -51,6 +53,7 @@ def gateway(payments: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -
         "approvals": {"hold": "50ms"},
         "upstreams": {
             "http": labelled({"url": payments.mcp}),
+            "rounds": labelled({"url": everything_server.mcp}),
             "stdio": labelled({"command": command, "cwd": str(ROOT)}),
         },
     }
@@ -179,4 +182,14 @@ def test_a_servers_own_form_in_the_midst_of_an_approved_call_reaches_the_client(
     assert [answer.get("code") for answer in seen.answers] == [-32042, None, -32042]
     assert seen.answers[1] == {"is_error": False, "text": f"paid 5 to {trial.agent}: payment 1"}
     assert seen.forms == 1
+    assert trial.desk.pending() == []
+
+
+@pytest.mark.parametrize(("tool", "forms"), [("request_state", 1), ("multi_round", 2)])
+def test_a_servers_own_rounds_go_on_under_one_approval(trial: Trial, tool: str, forms: int):
+    tool = f"test_input_required_result_{tool}"
+    seen = trial.run("2026-07-28", opens=True, upstream="rounds", tool=tool)
+
+    assert [answer["is_error"] for answer in seen.answers] == [False]
+    assert (len(seen.opened), seen.forms) == (1, forms)
     assert trial.desk.pending() == []

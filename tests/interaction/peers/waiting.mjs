@@ -22,9 +22,13 @@ const client = new Client({ name: "waiting", version: "1" }, {
 });
 if (given.opens) {
   client.setRequestHandler("elicitation/create", async (request) => {
-    if (request.params.mode === "url") await person(request.params.url);
-    else seen.forms += 1;
-    return request.params.mode === "url" ? { action: "accept" } : { action: "accept", content: { is_right: true } };
+    if (request.params.mode === "url") {
+      await person(request.params.url);
+      return { action: "accept" };
+    }
+    seen.forms += 1;
+    const fields = Object.entries(request.params.requestedSchema.properties);
+    return { action: "accept", content: Object.fromEntries(fields.map(([name, { type }]) => [name, type === "boolean" || "Ada"])) };
   });
   client.setNotificationHandler("notifications/elicitation/complete", (notice) => {
     seen.notices.push(notice.params.elicitationId);

@@ -127,7 +127,11 @@ class _Python:
             await self.open(params.url)
             return types.ElicitResult(action="accept")
         self.seen.forms += 1
-        return types.ElicitResult(action="accept", content={"is_right": True})
+        fields: dict[str, Any] = params.requested_schema["properties"]
+        content: dict[str, Any] = {
+            name: True if field["type"] == "boolean" else "Ada" for name, field in fields.items()
+        }
+        return types.ElicitResult(action="accept", content=content)
 
     async def hear(self, message: object) -> None:
         if isinstance(message, types.ElicitCompleteNotification):
