@@ -70,9 +70,7 @@ def listener(people: People | None, upstream: str, request: UpstreamRequest) -> 
 
 def _is_new_answer(approval: Approval) -> bool:
     """Return whether the question waits no more for people since this change."""
-    if approval.granted is not None:
-        return approval.state == "granted"
-    return approval.state in {"denied", "expired", "withdrawn"}
+    return approval.state != "pending" and (approval.granted is None or approval.state == "granted")
 
 
 def _notice(approval: Approval) -> bytes:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
 from msgspec import structs
 
 from gateway.approvals.index import PER_CALLER
-from gateway.approvals.model import Approval
+from gateway.approvals.model import Approval, State
 from gateway.steps.completion_notices import KEPT, CompletionNotices
 from tests.unit.approvals.making import question
 
@@ -54,6 +55,26 @@ def test_the_newest_stream_of_a_session_gets_the_notice_until_it_ends():
 
     assert [b"s-1" in text for text in new] == [True]
     assert [b"s-2" in text for text in old] == [True]
+
+
+@pytest.mark.parametrize(
+    ("state", "granted", "is_told"),
+    [
+        ("pending", None, False),
+        ("granted", 1.0, True),
+        *((state, None, True) for state in ("denied", "expired", "withdrawn", "unreachable")),
+        *((state, 1.0, False) for state in ("used", "lapsed", "withdrawn", "void", "superseded")),
+    ],
+)
+def test_the_first_change_after_which_people_are_not_waited_for_is_told(
+    state: State, granted: float | None, is_told: Any
+):
+    desk: Any = Watched()
+    notices, heard = CompletionNotices(desk), list[bytes]()
+    notices.listen("s", heard.append)
+    desk.tell(structs.replace(answered("s"), state=state, granted=granted))
+
+    assert len(heard) == is_told
 
 
 def test_a_question_without_a_session_has_no_notice():
