@@ -75,7 +75,9 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
     folder, chain, append = parts.configuration.state / "approvals", parts.keys.chain, parts.journal.append
     times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
     store = ApprovalStore(folder, subkey(chain, "approvals"))
-    desk = Desk(times, store, append=append, clock=parts.clock, is_open=parts.history.is_open)
+    desk = Desk(
+        times, store, append=append, clock=parts.clock, monotonic=parts.monotonic, is_open=parts.history.is_open
+    )
     endorsements = Endorsements(
         EndorsementFile(folder, subkey(chain, "endorsements")),
         key=subkey(chain, "endorsed values"),

@@ -53,7 +53,7 @@ class Times:
 class Desk:
     """Questions to people, and their answers.
 
-    `append` writes to the journal. `clock` gives seconds since the epoch. `is_open` tells whether a task still is.
+    `append` writes to the journal. `clock` gives seconds since the epoch, and `monotonic` seconds that nobody sets back. `is_open` tells whether a task still is.
     """
 
     def __init__(
@@ -63,16 +63,19 @@ class Desk:
         *,
         append: Callable[[str, JsonObject], Awaitable[None]],
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = lambda: 0.0,
         is_open: Callable[[str, float], bool] = lambda _task, _now: True,
     ) -> None:
         self.times = times
         self._store = store
         self._append = append
         self._clock = clock
+        self._monotonic = monotonic
         self._is_open = is_open
-        self._latest = 0.0
+        self._latest, self._latest_monotonic = 0.0, monotonic()
         self._index = QuestionIndex()
         self._claimed: set[str] = set()
+        self._ending: set[str] = set()
         self._saving = 0
         self._locks: dict[str, asyncio.Lock] = {}
         self._asking = asyncio.Lock()
@@ -84,8 +87,10 @@ class Desk:
         self._watchers: set[Callable[[Approval], None]] = set()
 
     def now(self) -> float:
-        """Return the time. A clock that is set back revives nothing."""
-        self._latest = max(self._latest, self._clock())
+        """Return the time. A clock that is set back revives nothing, and lengthens nothing."""
+        passed = self._monotonic()
+        self._latest = max(self._latest + passed - self._latest_monotonic, self._clock())
+        self._latest_monotonic = passed
         return self._latest
 
     # --- for calls -------------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ class Desk:
         which can have one next round.
         """
         approval = self._index.get(identifier)
-        if approval is None or identifier in self._claimed or self.now() >= approval.until:
+        if approval is None or identifier in self._claimed | self._ending or self.now() >= approval.until:
             return False
         if approval.state == "granted":
             self._claimed.add(identifier)
@@ -184,6 +189,17 @@ class Desk:
     async def end(self, identifier: str, how: state.End, cause: str = "") -> None:
         """End an approval that its call did not use. Raises `JournalError`: then another call may have it."""
         await to_the_end(self._end(identifier, how, cause))
+
+    async def withdraw(self, identifier: str, cause: str) -> bool:
+        """End an open approval that no call has claimed, and return whether it was so. Raises `JournalError`."""
+        return await to_the_end(self._withdraw(identifier, cause))
+
+    async def _withdraw(self, identifier: str, cause: str) -> bool:
+        async with self._locked(identifier) as approval:
+            if approval is None or approval.state not in OPEN or identifier in self._claimed:
+                return False
+            await self._change(state.end(approval, "withdrawn", self.now()), cause=cause)
+            return True
 
     async def _end(self, identifier: str, how: state.End, cause: str) -> None:
         async with self._locked(identifier) as approval:
@@ -313,12 +329,15 @@ class Desk:
         stored = await in_thread(self._store.load)
         for approval in stored.approvals:
             self._index.put(approval)
+            self._note_time(approval.question.asked, approval.granted, *(vote.at for vote in approval.votes))
         self._stored = {approval.id: approval for approval in stored.approvals}
         return stored
 
     def replay(self, entry: JsonObject) -> None:
         """Bring the restored approvals up to date with an entry of the journal. Raises `ValueError` for a damaged entry."""
         kind = entry.get("kind")
+        if kind == events.KIND:
+            self._note_time(entry.get("at"))
         identifier = entry.get("id") if kind == events.KIND else entry.get("approval")
         approval = self._index.get(identifier) if isinstance(identifier, str) else None
         fold = _FOLDS.get(kind) if isinstance(kind, str) else None
@@ -350,6 +369,10 @@ class Desk:
             elif self._has_ended_task(approval, now):
                 await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
 
+    def _note_time(self, *times: object) -> None:
+        """Note times of the journal: the clock may have been set back since."""
+        self._latest = max(self._latest, *(at for at in times if isinstance(at, int | float)), 0.0)
+
     def _is_over(self, approval: Approval, now: float) -> bool:
         """Return whether the time or the task of an open approval is over."""
         return approval.state in OPEN and (now >= approval.until or self._has_ended_task(approval, now))
@@ -362,7 +385,12 @@ class Desk:
     async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
         """Record a changed approval, and then let calls see it."""
         with self._unsaved():
-            await self._append(events.KIND, events.changed_entry(approval, self.now(), vote=vote, cause=cause))
+            # No call may claim an approval whose end is on its way to the journal.
+            self._ending.add(approval.id)
+            try:
+                await self._append(events.KIND, events.changed_entry(approval, self.now(), vote=vote, cause=cause))
+            finally:
+                self._ending.discard(approval.id)
             # A channel may have delivered its message meanwhile.
             current = self._index.get(approval.id) or approval
             approval = structs.replace(approval, told=current.told, told_end=current.told_end)

@@ -56,6 +56,10 @@ async def decide_with_people(
             return case
         release = None if people is None else _find(gateway, people, case)
         approval = None if release is None else release.approval
+        if people is not None and approval is not None:
+            declined = await _withdraw_declined(people, approval, resumed)
+            if declined is not None:
+                return declined
         if approval is None or approval.state in _SETTLED:
             outcome = await _decide_once(gateway, visit, case, release)
             if not isinstance(outcome, Approval):
@@ -78,12 +82,21 @@ class _Waiting(Struct, frozen=True):
     shows_address: bool
 
 
+async def _withdraw_declined(people: People, approval: Approval, resumed: Resumed | None) -> Refusal | None:
+    """Withdraw the question that the client's person declined, also after a yes, and return the refusal of the call.
+
+    An equal call that has claimed the approval keeps its claim.
+    """
+    if resumed is None or not resumed.is_declined or not await people.desk.withdraw(approval.id, "declined"):
+        return None
+    return refuse_waiting(people, structs.replace(approval, state="withdrawn"))
+
+
 async def _hold(people: People, waiting: _Waiting, seconds: float, hold: Hold) -> Refusal | Reply | None:
     """Hold a call until its question is answered. Returns the answer of the client, `None` if the call is decided again."""
-    approval, resumed = waiting.approval, waiting.resumed
-    if resumed is not None and resumed.is_declined and approval.state == "pending":
-        await people.desk.end(approval.id, "withdrawn", "declined")
-        return refuse_waiting(people, structs.replace(approval, state="withdrawn"))
+    approval = waiting.approval
+    if (declined := await _withdraw_declined(people, approval, waiting.resumed)) is not None:
+        return declined
     current: Approval | None = approval
     if approval.state == "pending" and seconds > 0 and not waiting.shows_address and not hold.is_taken_back:
         with people.holds.enter(waiting.case.request.principal.key) as may_wait:
@@ -96,7 +109,7 @@ async def _hold(people: People, waiting: _Waiting, seconds: float, hold: Hold) -
         return None
     if current.state == "pending" and not people.desk.is_unreached(current.id):
         refuse = refuse_with_address if waiting.shows_address else refuse_waiting
-        return tell_to_wait(people, waiting.case, current, resumed) or refuse(people, current)
+        return tell_to_wait(people, waiting.case, current, waiting.resumed) or refuse(people, current)
     people.desk.note_told(current)
     return refuse_waiting(people, current)
 
