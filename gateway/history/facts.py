@@ -67,6 +67,7 @@ def facts(
         labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
         ungrounded=None if whole is None else _ungrounded(state, call, whole, carried),
         unread=() if whole is None else _unread(state, call, whole, carried),
+        recorded=() if whole is None else _recorded(state, call, whole, carried),
         dictated=None if whole is None else whole.dictated,
         followed=None if whole is None else _followed(state, whole),
         unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
@@ -282,6 +283,16 @@ def _unread(state: TaskState, call: str | None, content: CallContent, carried: C
                 for value, pieces in values.items()
             )
         )
+    )
+
+
+def _recorded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
+    """Return the pointers of destinations inside the called system of which each value stands in a record."""
+    if not content.places:
+        return ()
+    grounds = _record_grounds(state, call, carried)
+    return tuple(
+        sorted(pointer for pointer, values in content.places.items() if all(_is_in(grounds, value) for value in values))
     )
 
 

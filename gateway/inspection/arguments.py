@@ -122,8 +122,7 @@ def analyse(
     authority.add_all(call.arguments, _roles_of_authority(call.target.labels))
     identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
     own = (given.parts, identity, directory.parts)
-    roles = call.target.labels.roles
-    selects = frozenset(pointer for pointer in authority.digests if roles.get(pointer) is Role.RECORD)
+    selects = _with_role(Role.RECORD, authority, call.target.labels)
     link = followable_links.sole_argument(call)
     named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
@@ -153,9 +152,28 @@ def analyse(
         pieces_of={
             pointer: record_pieces(at(call.arguments, pointer), key) for pointer in selects - authority.grounded
         },
+        places=_places(call, authority, given, key),
         dictated=None if goal is None or call.target.labels.effect is Effect.READ else dictation(call, given),
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
+
+
+def _places(call: Call, authority: _Authority, given: Grounds, key: bytes) -> Mapping[str, frozenset[int]]:
+    """Return the destinations of a call by which nothing leaves, in the spelling of records."""
+    labels = call.target.labels
+    if labels.egress is not False or labels.effect not in {Effect.WRITE, Effect.DESTRUCTIVE} or not authority.complete:
+        return {}
+    found: dict[str, frozenset[int]] = {}
+    for pointer in _with_role(Role.DESTINATION, authority, labels) - authority.grounded:
+        values = {text for text in texts(at(call.arguments, pointer)) if text.strip()}
+        unnamed = [folded(text) for text in values if not given.hold(text, Role.DESTINATION, MAX_VALUES)]
+        found[pointer] = digests(map(encoded, unnamed), key)
+    return found
+
+
+def _with_role(role: Role, authority: _Authority, labels: Labels) -> frozenset[str]:
+    """Return the pointers of authority-bearing values with a role of their own."""
+    return frozenset(pointer for pointer in authority.digests if labels.roles.get(pointer) is role)
 
 
 def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Grounds, key: bytes) -> _Shown:

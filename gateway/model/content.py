@@ -110,6 +110,8 @@ class CallContent(Struct, frozen=True):
     """The pointers in `authority` that name records."""
     pieces_of: Mapping[str, Pieces] = msgspec.field(default_factory=dict[str, "Pieces"])
     """Pointer in `selects` → digest of each of its values → its parts."""
+    places: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    """Pointer in `authority` of each destination inside the called system → digests of its values as a record has them."""
     dictated: Dictation | None = None
     """How the goal has all values of the call; `None` if it lacks some."""
     told: Pieces = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])

@@ -86,6 +86,8 @@ class SessionFacts:
     """The systems that the task has read something confidential from."""
     unread: tuple[str, ...] = ()
     """Pointers of selected records whose values no untrusted result has shown."""
+    recorded: tuple[str, ...] = ()
+    """Pointers of destinations inside the called system that stand in its records."""
     dictated: Dictation | None = None
     """How the goal has all values of this call."""
 

@@ -254,6 +254,7 @@ class Session(Closed):
     approved: dict[str, Count] | UnsetType = UNSET
     confidential_systems: list[System] | UnsetType = UNSET
     unread: list[str] | UnsetType = UNSET
+    recorded: list[str] | UnsetType = UNSET
     dictated: Literal["quotes", "words"] | UnsetType = UNSET
 
 

@@ -236,6 +236,7 @@ def session(facts: SessionFacts) -> JsonObject:
         "approved": facts.approved or None,
         "confidential_systems": [*map(_system, facts.confidential_systems)] or None,
         "unread": facts.unread or None,
+        "recorded": facts.recorded or None,
         "dictated": facts.dictated,
     }
     described.update((name, value) for name, value in plain.items() if value is not None)

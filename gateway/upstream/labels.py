@@ -64,8 +64,16 @@ def _without(case: LabelCase, said: Mapping[str, Any], roles: Mapping[str, Role]
 
 
 def selects_records(tools: Iterable[ToolLabels]) -> bool:
-    """Return whether an argument of a tool has the role `record`."""
-    return any(Role.RECORD in part.roles.values() for labels in tools for part in (labels, *labels.cases))
+    """Return whether an argument of a tool has the role `record`, or names a destination inside its system."""
+    return any(
+        _selects_record(part.roles.values(), egress=labels.egress)
+        for labels in tools
+        for part in (labels, *labels.cases)
+    )
+
+
+def _selects_record(roles: Iterable[Role], *, egress: bool | None) -> bool:
+    return Role.RECORD in roles or (egress is False and Role.DESTINATION in roles)
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:

@@ -199,6 +199,17 @@ def unread(agent: Agent, content: CallContent = UNREAD) -> tuple[str, ...]:
     return agent.begin("shop", content)[1].unread
 
 
+@requirement("history/records")
+def test_a_record_grounds_a_place_inside_its_system(agent: Agent):
+    inside = CallContent(authority={"/to": frozenset({1})}, places={"/to": frozenset({CARD})})
+    assert agent.begin("shop", inside)[1].recorded == ()
+    agent.call("shop", result=records(CARD))
+    found = agent.begin("shop", inside)[1]
+
+    assert (found.recorded, found.ungrounded) == (("/to",), ("/to",))
+    assert agent.begin("web", inside)[1].recorded == ()
+
+
 OTHER = 8
 BOTH = CallContent(
     authority={"/card": frozenset({CARD, OTHER})},

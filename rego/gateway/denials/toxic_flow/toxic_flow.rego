@@ -86,7 +86,7 @@ asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/argument
 	roles := sources.roles(input, pointer)
 	not _excused(roles)
 	not _followed(pointer, roles)
-	not sources.unread_record(input, pointer)
+	not _from_records(pointer)
 }
 
 _exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
@@ -110,8 +110,8 @@ _returns if {
 	}
 }
 
-# The call says nothing but what the goal says, so nothing that was read goes with it. What leaves has to be in quotation
-# marks, for the goal may name a password for another place. It selects no record, which would leave whole.
+# The call says nothing but what the goal says, so nothing that was read goes with it. What leaves has to be in
+# quotation marks, for the goal may name a password for another place. It selects no record, which would leave whole.
 _repeats_goal if {
 	input.session.dictated == "quotes"
 } else if {
@@ -130,7 +130,13 @@ _stays(pointer) if {
 	sources.roles(input, pointer) == {"destination"}
 	reach.names_trusted(input)
 } else if {
+	_from_records(pointer)
+}
+
+_from_records(pointer) if {
 	sources.unread_record(input, pointer)
+} else if {
+	sources.recorded_place(input, pointer)
 }
 
 # A destination among the arguments would be a way out.

@@ -100,6 +100,15 @@ _home(places) := _after(_labels(true, "restricted"), object.union_n([
 	places,
 ]))
 
+test_a_place_in_a_record_of_the_system_has_a_source if {
+	roles := {"/x": "destination"}
+	places := object.union(_writes, {"/session/ungrounded": ["/x"], "/resource/properties/roles": roles})
+	_passes(_after(_labels(true, "internal"), object.union(places, {"/session/recorded": ["/x"]})))
+	_asked(_after(_labels(true, "internal"), places)) == {"toxic-flow/ungrounded"}
+	leaves := object.union(places, {"/session/recorded": ["/x"], "/resource/properties/egress": true})
+	_asked(_after(_labels(true, "internal"), leaves)) == {"toxic-flow/ungrounded"}
+}
+
 test_a_dictated_call_gives_nothing_away if {
 	every dictated, passing in {"quotes": [_sends, _writes], "words": [_writes]} {
 		every places in passing {

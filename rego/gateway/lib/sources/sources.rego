@@ -18,3 +18,16 @@ unread_record(call, pointer) if {
 	pointer in call.session.unread
 	roles(call, pointer) - {"selector"} == {"record"}
 }
+
+# METADATA
+# title: The destination stands in a record of the called system, and nothing leaves the system
+# description: |
+#   The record has a word of the goal, or the task made it. An address of the user's own order is such a place.
+recorded_place(call, pointer) if {
+	pointer in call.session.recorded
+	roles(call, pointer) - {"selector"} == {"destination"}
+	properties := call.resource.properties
+	properties.effect in ["write", "destructive"]
+	properties.egress == false
+	call.resource.type == "tool"
+}
