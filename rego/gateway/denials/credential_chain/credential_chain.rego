@@ -317,6 +317,25 @@ _may_be_placed(held) if {
 	held.minted_in_task == false
 	_short(held)
 	_is_pointed_at(held)
+} else if {
+	held.minted_in_task == false
+	_short(held)
+	_stays_with_user(held)
+}
+
+_is_parameter(held) if {
+	held.role in ["selector", "record", "amount"]
+} else if not held.role
+
+# The user gave it in the goal, and the call takes it as a parameter of a tool by which nothing leaves.
+_stays_with_user(held) if {
+	held.origin.kind == "user"
+	_is_parameter(held)
+	input.resource.type == "tool"
+	input.resource.properties.effect in ["write", "destructive"]
+	input.resource.properties.egress == false
+	input.session.call_destinations == []
+	_without_source == set()
 }
 
 # The goal names the source and the record that the call selects. A destination or link without a source is no such
