@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import msgspec
 from msgspec import structs
 
-from gateway.approvals.model import Approval, Notice, State, Vote
-from gateway.approvals.state import note_told, use
+from gateway.approvals.model import Approval, Notice, State, Vote, common_scopes
+from gateway.approvals.state import describe_approvers, note_told, use
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from gateway.model.wire import JsonObject
 
 KIND: Final = "approval"
@@ -123,3 +125,28 @@ def fold_task(approval: Approval, fields: JsonObject) -> Approval:
     """Return the approval after the `task` entry that names it: used by the opened task."""
     task = cast("str", fields["task"])
     return approval if task in approval.calls else use(approval, task)
+
+
+def read_fact(entries: Sequence[JsonObject], written: Callable[[float], str]) -> JsonObject | None:
+    """Return a granted approval as the policy read it, from the `approval` entries with its id; `None` if some are missing.
+
+    `written` gives a time in RFC 3339. Raises `ValueError` and `KeyError` for a damaged entry.
+    """
+    events = {cast("str", entry["event"]): entry for entry in entries if entry["kind"] == KIND}
+    votes = _votes(entry for entry in entries if entry["kind"] == KIND and "vote" in entry)
+    if not votes or not {"asked", "granted"} <= events.keys():
+        return None
+    asked = events["asked"]
+    return {
+        "id": asked["id"],
+        "digest": asked["call"],
+        "approvers": describe_approvers(votes),
+        "granted": written(votes[-1].at),
+        "scopes": common_scopes(votes),
+        "answers": asked["reasons"],
+    }
+
+
+def _votes(entries: Iterable[JsonObject]) -> tuple[Vote, ...]:
+    found = (msgspec.convert(entry["vote"], Vote) for entry in entries)
+    return tuple(vote for vote in found if vote.answer == "approve")

@@ -173,8 +173,11 @@ class Approval(Struct, frozen=True):
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """Return the scopes that every approver chose. This call once is always among them."""
-        return tuple(scope for scope in SCOPES if scope == "once" or (self.yes and _is_in_all(scope, self.yes)))
+        return common_scopes(self.yes)
 
 
-def _is_in_all(scope: Scope, votes: tuple[Vote, ...]) -> bool:
-    return all(scope in vote.scopes for vote in votes)
+def common_scopes(votes: tuple[Vote, ...]) -> tuple[Scope, ...]:
+    """Return the scopes in every vote. This call once is always among them."""
+    return tuple(
+        scope for scope in SCOPES if scope == "once" or (votes and all(scope in vote.scopes for vote in votes))
+    )

@@ -57,13 +57,16 @@ def explain(
         )
         raise typer.Exit(1)
     explanation = _explained(decision, settings.journal.path, key)
+    approval = _approval(decision, settings.journal.path, key)
     if policy_input:
-        _print_input(settings, decision, explanation)
+        _print_input(settings, decision, explanation, approval)
         return
     settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
     try:
         if reserved := sum(entry["count"] for entry in entries if entry["kind"] == "reserved"):
             decision["reserved"] = reserved
+        if approval is not None:
+            decision["approved"] = approval
         _tell(settings, decision, settled, explanation, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # Without the journal's key nothing has shown that the entry is as it was written.
@@ -103,14 +106,16 @@ def _tell(
     _show_policy(decision, settings)
 
 
-def _print_input(settings: Configuration, decision: JsonObject, explanation: Explanation | None) -> None:
+def _print_input(
+    settings: Configuration, decision: JsonObject, explanation: Explanation | None, approval: JsonObject | None
+) -> None:
     from gateway.replay.asking import inspector_of
     from gateway.replay.rebuilt import rebuild_input
 
     if explanation is None:
         sentence("policy was not asked about this request, so there is no input", "see the reasons without --input")
         raise typer.Exit(1)
-    rebuilt = rebuild_input(decision, explanation, inspector_of(settings))
+    rebuilt = rebuild_input(decision, explanation, inspector_of(settings), approval)
     for remark in rebuilt.missing:
         note(remark)
     emit(rebuilt.document)
@@ -129,6 +134,26 @@ def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) ->
         if not provenance.take(entry):
             break
     return provenance.explanation()
+
+
+def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> JsonObject | None:
+    """Return the approval of a call in the form of the policy input; `None` without an approval or its entries.
+
+    Raises `JournalError`.
+    """
+    identifier = decision.get("approval")
+    if not isinstance(identifier, str):
+        return None
+    from gateway.approvals.events import read_fact
+    from gateway.journal import reader
+    from gateway.policy.document import timestamp
+
+    try:
+        return read_fact(reader.find(journal, identifier, key=key), timestamp)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(
+            f"an entry of the approval {identifier} is damaged: {error}", "run `opagate journal verify`"
+        ) from error
 
 
 def _reason(recorded: Mapping[str, Any], rules: Rules, facts: Facts) -> dict[str, Any]:
@@ -177,11 +202,29 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
             yield "pin", str(target["pin"])
     if "arguments" in decision:
         yield "arguments", sent(decision["arguments"])
+    yield from _people(decision)
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
     yield "settled", outcome(decision, settled)
     if count := decision.get("reserved"):
         yield "answer", f"{counted(count, 'name')} or error codes that only the gateway uses taken out"
+
+
+def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the persons who approved a call, or its values in an earlier task."""
+    approved, endorsed = decision.get("approved"), decision.get("endorsement")
+    if approved is not None:
+        yield "approved by", f"{_names(approved)}, at {approved['granted']}, for {' and '.join(approved['scopes'])}"
+        yield "answers", f"{', '.join(approved['answers'])}, in the question {approved['id']}"
+    elif "approval" in decision:
+        yield "approved", f"in the question {decision['approval']}, whose entries are not in this journal"
+    if endorsed is not None:
+        yield "endorsed by", f"{_names(endorsed)}, at {endorsed['granted']}, for tasks of the kind {endorsed['kind']}"
+        yield "values", f"{', '.join(endorsed['facts'])}, in the endorsement {endorsed['id']}"
+
+
+def _names(fact: Mapping[str, Any]) -> str:
+    return " and ".join(f"{one['id']} ({one['issuer']}, {one['assurance']})" for one in fact["approvers"])
 
 
 def task(decision: Mapping[str, Any]) -> str:

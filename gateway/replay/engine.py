@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from gateway.history import relevance
 from gateway.history.events import Endorsed, Opened, Passed, Released, Settled, shown
@@ -30,7 +30,7 @@ from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.asking import KEY, ask
-from gateway.replay.trace import BEGINNING, Expectation, Step, StepApproval, Trace
+from gateway.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
 from gateway.steps.observation import label
 
 Assume = Literal["refused", "forwarded"]
@@ -117,6 +117,8 @@ class _Run:
             content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
         content = self._exposures.complete(self, state, call.target, content)
         asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
+        if step.endorsed is not None:
+            asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")
         decision = await decide(asked)
         if step.approve is not None and decision.effect == "ask":
             question, asked = decision, with_approval(asked, step.approve, decision, f"{trace.id}/{number}")
@@ -157,6 +159,22 @@ def with_approval(asked: JsonObject, approval: StepApproval, question: Decision,
         "answers": list(codes),
     }
     return {**asked, "context": {**context, "approval": fact}}
+
+
+def with_endorsement(asked: JsonObject, endorsement: StepEndorsement, name: str) -> JsonObject:
+    """Return the policy input of a step with values that persons approved in an earlier task of the same kind."""
+    context = cast("Mapping[str, Any]", asked["context"])
+    fact: JsonObject = {
+        "id": name,
+        "digest": f"replay:{name}",
+        "kind": context["task"].get("declared_kind", ""),
+        "approvers": endorsement.approvers,
+        "granted": context["time"],
+        "age_seconds": endorsement.age_seconds,
+        "scopes": ["recurring"],
+        "facts": endorsement.facts,
+    }
+    return {**asked, "context": {**context, "endorsement": fact}}
 
 
 def endorsed(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:

@@ -33,8 +33,11 @@ class Rebuilt:
     missing: tuple[str, ...]
 
 
-def rebuild_input(decision: JsonObject, explanation: Explanation, inspector: Inspector) -> Rebuilt:
-    """Return the policy input of a `call` entry. `explanation` is from the provenance of its task.
+def rebuild_input(
+    decision: JsonObject, explanation: Explanation, inspector: Inspector, approval: JsonObject | None = None
+) -> Rebuilt:
+    """Return the policy input of a `call` entry. `explanation` is from the provenance of its task. `approval` is the fact of the
+    approval that the entry names.
 
     `inspector` finds the destinations in arguments that were kept whole. Raises `JournalError` for an entry that lacks what an entry of this release has.
     """
@@ -42,10 +45,10 @@ def rebuild_input(decision: JsonObject, explanation: Explanation, inspector: Ins
     kept = "value" in entry["arguments"]
     try:
         call = Call(cast("ActionName", entry["action"]), _target(entry["target"]), entry["arguments"].get("value", {}))
-        context = _context(entry, explanation)
+        context = _context(entry, explanation, approval)
         facts = _with_destinations(explanation, call, context.task, inspector) if kept else explanation.facts
         asked = document.decision(_principal(entry["principal"]), call, context, facts)
-        missing = tuple(_missing(entry, explanation, facts))
+        missing = tuple(_missing(entry, explanation, facts, has_approval=approval is not None))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(
             f"entry {entry.get('seq')} of the journal has not what its policy input needs: {error}",
@@ -67,9 +70,13 @@ def _with_destinations(explanation: Explanation, call: Call, task: Task, inspect
     return replace(explanation.facts, call_destinations=names, known_destinations=known, named_accounts=accounts)
 
 
-def _missing(entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts) -> Iterator[str]:
+def _missing(
+    entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts, *, has_approval: bool
+) -> Iterator[str]:
     if "value" not in entry["arguments"]:
         yield "arguments are left out: the journal keeps them only with `journal.arguments: full`"
+    if "approval" in entry and not has_approval:
+        yield "context.approval is left out: the entries of the approval are not in this journal"
     if facts.call_destinations is None:
         yield "session.call_destinations is left out: the journal keeps digests of destinations"
     if explanation.missing:
@@ -117,9 +124,18 @@ def _target(recorded: Mapping[str, Any]) -> Target:
     )
 
 
-def _context(entry: Mapping[str, Any], explanation: Explanation) -> Context:
+def _context(entry: Mapping[str, Any], explanation: Explanation, approval: JsonObject | None) -> Context:
     client, history = entry["client"], entry["history"]
     named = entry["task"]
     declared = explanation.declared
     task = read_task(declared) if declared else Task(named["id"], named["kind"], history.get("opened", history["at"]))
-    return Context(history["at"], entry["trace_id"], client["ip"], client["name"], task, SUPPORTED_OBLIGATIONS)
+    return Context(
+        history["at"],
+        entry["trace_id"],
+        client["ip"],
+        client["name"],
+        task,
+        SUPPORTED_OBLIGATIONS,
+        approval,
+        entry.get("endorsement"),
+    )

@@ -130,6 +130,8 @@ class _Steps:
             step, at = _fields(entry, lambda fields, end=end: self._step(fields, end))
             if (approval := entry.get("approval")) is not None:
                 step["approve"] = _approval(index, cast("str", approval))
+            if (endorsement := entry.get("endorsement")) is not None:
+                step["endorsed"] = _fields(entry, lambda _, told=endorsement: _endorsement(told))
             first = at if first is None else first
             last = min(max(round(at - first, 3), last or 0.0), LATEST)
             yield {**step, "at": last}
@@ -177,8 +179,17 @@ def _approval(index: Index, approval: str) -> dict[str, Any]:
     """Return the approval of a step: the persons, and the scopes that all of them chose."""
     votes = [_fields(entry, lambda fields: fields["vote"]) for entry in index.votes(approval)]
     people = [_approver(vote) for vote in votes]
-    scopes = [scope for scope in ("once", "destination", "limit") if all(scope in vote["scopes"] for vote in votes)]
+    scopes = [
+        scope
+        for scope in ("once", "destination", "limit", "recurring")
+        if all(scope in vote["scopes"] for vote in votes)
+    ]
     return {"approvers": people, "scopes": scopes}
+
+
+def _endorsement(told: Any) -> dict[str, Any]:
+    """Return the values of a step that persons approved in an earlier task."""
+    return {name: told[name] for name in ("approvers", "facts", "age_seconds")}
 
 
 def _approver(vote: Mapping[str, Any]) -> dict[str, Any]:

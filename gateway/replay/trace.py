@@ -60,6 +60,16 @@ class StepApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class StepEndorsement:
+    """Values of a step that persons approved in an earlier task of the same kind. `facts` are pointers of arguments in the policy
+    input."""
+
+    approvers: tuple[JsonObject, ...]
+    facts: tuple[str, ...]
+    age_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One call. `at` is in seconds since the beginning of the trace; `result` is what the upstream would answer."""
 
@@ -71,6 +81,7 @@ class Step:
     expect: Expectation | None = None
     approve: StepApproval | None = None
     labels: ToolLabels | None = None
+    endorsed: StepEndorsement | None = None
     """In place of the labels of the tool."""
 
 
@@ -204,6 +215,12 @@ class _StepApproval(_Form):
     answers: tuple[_Name, ...] | None = None
 
 
+class _StepEndorsement(_Form):
+    approvers: Annotated[tuple[_StepApprover, ...], Field(min_length=1)]
+    facts: Annotated[tuple[_Name, ...], Field(min_length=1)]
+    age_seconds: Annotated[StrictInt, Field(ge=0)] = 0
+
+
 class _Step(_Form):
     upstream: Annotated[str, Field(pattern=r"^[^/]{1,256}$")]
     tool: _Name
@@ -211,6 +228,7 @@ class _Step(_Form):
     result: JsonValue = None
     expect: _Expectation | None = None
     approve: _StepApproval | None = None
+    endorsed: _StepEndorsement | None = None
     labels: ToolLabels | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
@@ -286,7 +304,8 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     expect = None if read.expect is None else Expectation(frozenset(read.expect.effect.split("|")), read.expect.code)
     given = arguments if isinstance(arguments, dict) else {}
     approve = None if read.approve is None else _approval(read.approve)
-    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels)
+    endorsed = None if read.endorsed is None else _endorsement(read.endorsed)
+    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed)
 
 
 # --- small parts -----------------------------------------------------------------------------------
@@ -328,12 +347,19 @@ def _contract(contract: _Contract, trace: str) -> Contract:
 
 
 def _approval(read: _StepApproval) -> StepApproval:
-    people: tuple[JsonObject, ...] = tuple(
+    return StepApproval(_people(read.approvers), read.scopes, read.answers)
+
+
+def _endorsement(read: _StepEndorsement) -> StepEndorsement:
+    return StepEndorsement(_people(read.approvers), read.facts, read.age_seconds)
+
+
+def _people(approvers: tuple[_StepApprover, ...]) -> tuple[JsonObject, ...]:
+    return tuple(
         {"id": item.id, "issuer": item.issuer, "groups": list(item.groups), "assurance": item.assurance}
         | ({} if item.login_age_seconds is None else {"login_age_seconds": item.login_age_seconds})
-        for item in read.approvers
+        for item in approvers
     )
-    return StepApproval(people, read.scopes, read.answers)
 
 
 def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:
