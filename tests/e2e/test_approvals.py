@@ -64,10 +64,10 @@ def waiting(folder: Path) -> list[dict[str, Any]]:
     return at_desk(folder, lambda desk: desk.ask("list"))
 
 
-def approve(folder: Path, identifier: str) -> None:
+def approve(folder: Path, identifier: str, **more: Any) -> None:
     def act(desk: DeskClient) -> Any:
         shown = desk.ask("show", id=identifier)["shown"]
-        return desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown})
+        return desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown, **more})
 
     assert at_desk(folder, act)["state"] == "granted"
 
