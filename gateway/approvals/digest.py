@@ -7,6 +7,7 @@ the call is decided again when it is released.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -56,8 +57,11 @@ def digest_call(
 
 
 def digest_subject(target: Target) -> str:
-    """Return the digest of a target alone, in a microsecond. Only calls of targets with a question need the digest of the call."""
-    return hashlib.blake2b(f"{target.type}\0{target.id}".encode(), digest_size=16).hexdigest()
+    """Return a checksum of a target alone, in half a microsecond. Only calls of targets with a question need the digest of the call.
+
+    Two targets with one checksum cost one digest more, and nothing else.
+    """
+    return f"{zlib.crc32(f'{target.type}{target.upstream}/{target.name}'.encode()):08x}"
 
 
 def digest_session(upstream: str, principal_key: str, session: str) -> str:

@@ -101,7 +101,7 @@ class Recurrence(Struct, frozen=True):
 class Question(Struct, frozen=True):
     """A question to people about one call. The description of the call is kept apart, on disk.
 
-    `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `subject` is the digest of the target alone. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
+    `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `subject` is a checksum of the target alone. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
     asked. `values` are the digests that the scope `destination` endorses. Without `recurrence`
     nothing of the call can recur.
     """

@@ -49,25 +49,38 @@ RequestName: TypeAlias = tuple[Hashable, ...]
 """The name of a request among all that are held."""
 
 
-class _OpenHold:
+class _OpenHold(Hold):
     """A hold under its name, for the length of a block. Each call of the handshake era has one, so it takes a microsecond."""
 
-    __slots__ = ("_hold", "_open", "_request")
+    __slots__ = ("_open", "_request", "earlier")
 
-    def __init__(self, open_holds: dict[RequestName, list[Hold]], request: RequestName) -> None:
+    def __init__(self, open_holds: dict[RequestName, _OpenHold], request: RequestName) -> None:
+        super().__init__()
         self._open = open_holds
         self._request = request
-        self._hold = Hold()
+        self.earlier: _OpenHold | None = None
 
     def __enter__(self) -> Hold:
-        self._open.setdefault(self._request, []).append(self._hold)
-        return self._hold
+        self.earlier = self._open.get(self._request)
+        self._open[self._request] = self
+        return self
 
     def __exit__(self, *_error: object) -> None:
-        held = self._open[self._request]
-        held.remove(self._hold)
-        if not held:
+        last = self._open[self._request]
+        if last is not self:
+            last.leave_out(self)
+        elif self.earlier is None:
             del self._open[self._request]
+        else:
+            self._open[self._request] = self.earlier
+
+    def leave_out(self, hold: Hold) -> None:
+        """Forget an earlier hold of the same name: a client used an id twice."""
+        later = self
+        while later.earlier is not None and later.earlier is not hold:
+            later = later.earlier
+        if later.earlier is not None:
+            later.earlier = later.earlier.earlier
 
 
 class Holds:
@@ -76,7 +89,7 @@ class Holds:
     def __init__(self, per_caller: int = HELD_PER_CALLER, in_all: int = HELD) -> None:
         self._of_caller = ConcurrencyLimit(per_caller)
         self._left = in_all
-        self._open: dict[RequestName, list[Hold]] = {}
+        self._open: dict[RequestName, _OpenHold] = {}
 
     @contextmanager
     def enter(self, caller: str) -> Generator[bool]:
@@ -97,8 +110,10 @@ class Holds:
 
     def take_back(self, request: RequestName) -> None:
         """Take back the requests of this name."""
-        for hold in self._open.get(request, ()):
+        hold = self._open.get(request)
+        while hold is not None:
             hold.take_back()
+            hold = hold.earlier
 
 
 @dataclass(frozen=True, slots=True)
