@@ -32,7 +32,7 @@ from gateway.config.values import (
     is_local_http,
     is_loopback,
 )
-from gateway.model.target import Sensitivity
+from gateway.model.target import CredentialKind, Sensitivity
 
 # --- policy ----------------------------------------------------------------------------------------
 
@@ -169,6 +169,12 @@ class Upstream(Settings):
     resources: dict[str, Sensitivity] = Field(
         default_factory=dict, description="URI pattern → sensitivity; without one that of the tools that read."
     )
+
+    @property
+    def credential_kind(self) -> CredentialKind | None:
+        """Return the kind of credential that the upstream gets, as policy names it."""
+        kind = self.credential.kind
+        return None if kind == "none" else "standing" if kind == "header" else kind
 
     @model_validator(mode="after")
     def _one_transport(self) -> Self:

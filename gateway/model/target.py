@@ -39,6 +39,10 @@ class Role(StrEnum):
     RECORD = "record"
 
 
+CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "aws_sts"]
+"""`standing`: a fixed header, which lives for ever. The others are leased."""
+
+
 class System(NamedTuple):
     """A system and where it belongs. One audience in two tenants is two systems."""
 
@@ -131,6 +135,8 @@ class Target:
     """`None` for resources: data changes by its nature."""
     aggregates: tuple[str, ...] | None = None
     """The systems that an aggregator passes calls on to. Empty: it is one, and nobody knows to which."""
+    credential: CredentialKind | None = None
+    """The kind of credential that the gateway shows to the upstream; `None` for none."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
     definition: str | None = None

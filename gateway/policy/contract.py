@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
-from gateway.model.target import Effect, Pin, Role, Sensitivity
+from gateway.model.target import CredentialKind, Effect, Pin, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
@@ -68,6 +68,12 @@ class Action(Closed):
     name: ActionName
 
 
+class ShownCredential(Closed):
+    """The credential that the gateway shows to the upstream. `standing`: a fixed header. The other kinds are leased."""
+
+    kind: CredentialKind
+
+
 class ResourceProperties(Closed):
     upstream: str
     audience: str
@@ -82,6 +88,7 @@ class ResourceProperties(Closed):
     environment: str | UnsetType = UNSET
     pin: Pin | UnsetType = UNSET
     sandbox: bool | UnsetType = UNSET
+    credential: ShownCredential | UnsetType = UNSET
 
 
 class Resource(Closed):

@@ -137,6 +137,8 @@ def _resource(target: Target) -> JsonObject:
         properties["environment"] = target.environment
     if target.pin is not None:
         properties["pin"] = target.pin
+    if target.credential is not None:
+        properties["credential"] = {"kind": target.credential}
     return {"type": target.type, "id": target.id, "properties": properties}
 
 
