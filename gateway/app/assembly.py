@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import version
 
 from gateway.app import content, events, memory
-from gateway.app.authority import lend_to_listings, open_authority
+from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.authority.lending import Authority
@@ -48,6 +48,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
+from gateway.upstream.pins import Change
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
@@ -57,8 +58,7 @@ from gateway.worker_thread import WorkerThread
 async def assembled(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> AsyncGenerator[Gateway]:
     """Every part, started, and stopped in the reverse order. Raises `GatewayError` when one cannot start."""
     async with AsyncExitStack() as stack:
-        metrics = Metrics()
-        tracing = _tracing(stack, configuration)
+        metrics, tracing = Metrics(), _tracing(stack, configuration)
         keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
         journal, recorder = _record(stack, configuration, keys, metrics, clock)
         policy = await _policy(stack, configuration, recorder, clock)
@@ -70,8 +70,8 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
-        authority = await open_authority(stack, parts, origins, inspector.detector.fingerprints, ends)
-        catalogue = await _catalogue(stack, configuration, lend_to_listings(upstreams, authority), recorder, clock)
+        authority = await open_authority(stack, AuthorityParts(parts, origins, inspector, ends, metrics, policy))
+        catalogue = await _catalogue(stack, configuration, upstreams, recorder, clock, authority=authority)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
         ownership, unanswered = Ownership(clock), Ownership(clock)
         write_down = await memory.remembered(parts, registers)
@@ -169,16 +169,19 @@ async def _catalogue(
     upstreams: Mapping[str, UpstreamTransport],
     recorder: EventRecorder,
     clock: Callable[[], float],
+    *,
+    authority: Authority | None,
 ) -> Catalogue:
-    """The upstreams' tools, listed again and again, with what changes noted."""
+    """Return the catalogue of the upstreams' tools. It lists them again and again, and notes changes."""
     changes = DefinitionChanges(recorder, clock)
-    catalogue = Catalogue(
-        configuration.upstreams,
-        configuration.catalogue,
-        upstreams,
-        clock=clock,
-        on_change=lambda change: changes.note(catalogue, change),
-    )
+
+    def note(change: Change) -> None:
+        changes.note(catalogue, change)
+        if authority is not None and change.kind == "changed":
+            authority.end_upstream(change.upstream)
+
+    listed = lend_to_listings(upstreams, authority)
+    catalogue = Catalogue(configuration.upstreams, configuration.catalogue, listed, clock=clock, on_change=note)
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
     return catalogue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from gateway.app.people import DeskParts
     from gateway.authority.broker import Broker
     from gateway.config import Configuration
-    from gateway.inspection.credentials.fingerprint import Fingerprints
     from gateway.inspection.credentials.origins import Origins
+    from gateway.inspection.inspector import Inspector
     from gateway.model.task import TaskEnd
     from gateway.model.wire import UpstreamTransport
+    from gateway.policy.policy import Policy
+    from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger("gateway")
 
@@ -47,32 +50,30 @@ _SWEEP_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
 
 
-class OnIssued(NamedTuple):
-    """Functions for an issued value: its name, and the note of its origin."""
+class AuthorityParts(NamedTuple):
+    """The parts of the gateway that its authority rests on. `ends` hear of the end of each task."""
 
-    fingerprint: Callable[[str], str]
-    note: Callable[[Lease, Credential], None]
+    gateway: DeskParts
+    origins: Origins
+    inspector: Inspector
+    ends: list[Callable[[str, TaskEnd], None]]
+    metrics: Metrics
+    policy: Policy
 
 
-async def open_authority(
-    stack: AsyncExitStack,
-    parts: DeskParts,
-    origins: Origins,
-    fingerprints: Fingerprints,
-    ends: list[Callable[[str, TaskEnd], None]],
-) -> Authority | None:
+async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
     """Return the authority until the stack ends. `None`: no upstream has a leased credential, and none was left behind.
 
-    A start ends the leases of the gateway before this one. The end of the stack ends all leases. The authority adds itself to `ends`,
-    so that it hears of the end of each task.
+    A start ends the leases of the gateway before this one. The end of the stack ends all leases.
     """
-    configuration = parts.configuration
-    store = LeaseStore(configuration.state / "leases", subkey(parts.keys.chain, "leases"))
+    gateway = parts.gateway
+    configuration, clock = gateway.configuration, gateway.clock
+    store = LeaseStore(configuration.state / "leases", subkey(gateway.keys.chain, "leases"))
     terms = _terms(configuration)
-    tokens, mint = ActiveTokens(), _mint(parts)
-    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=parts.clock, name=GATEWAY)
+    tokens, mint = ActiveTokens(), _mint(gateway)
+    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=GATEWAY)
     brokers: dict[str, Broker] = {GATEWAY: minted}
-    leases = _leases(parts, store, brokers, _note_in(origins, fingerprints))
+    leases = _leases(parts, store, brokers)
     restored = await leases.restore(store)
     if restored:
         log.info("lease.restored", leases=restored)
@@ -84,15 +85,16 @@ async def open_authority(
     _keep_time(stack, leases, parts)
     operators = LeaseOperators(leases, own_uid())
     await LineSocket(configuration.state / "leases.sock", "leases", operators.answer, mode=0o600).start(stack)
-    settings = configuration.authority.ttl
-    lives = Lives(
-        _seconds(settings.default),
-        _seconds(settings.max),
-        {sensitivity: _seconds(life) for sensitivity, life in settings.by_sensitivity.items()},
-    )
-    authority = Authority(leases, mint, tokens, terms, lives, parts.clock, _new_id)
-    ends.append(authority.end_task)
+    parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
+    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id)
+    parts.ends.append(authority.end_task)
     return authority
+
+
+def _lives(configuration: Configuration) -> Lives:
+    settings = configuration.authority.ttl
+    by_sensitivity = {sensitivity: _seconds(life) for sensitivity, life in settings.by_sensitivity.items()}
+    return Lives(_seconds(settings.default), _seconds(settings.max), by_sensitivity)
 
 
 def lend_to_listings(
@@ -124,44 +126,47 @@ def _mint(parts: DeskParts) -> Mint:
     return Mint(parts.keys.access, configuration.authority.issuer or configuration.base_url)
 
 
-def _note_in(origins: Origins, fingerprints: Fingerprints) -> OnIssued:
-    """Return the hook that makes an issued value known: in an argument it is the upstream's credential, for no other system."""
-
-    def note(lease: Lease, credential: Credential) -> None:
-        for value in credential.secrets():
-            origins.note(lease.owner, lease.task, lease.audience, fingerprints.of(value), fingerprints.shingles(value))
-
-    return OnIssued(fingerprints.of, note)
-
-
-def _leases(parts: DeskParts, store: LeaseStore, brokers: Mapping[str, Broker], issued: OnIssued) -> Leases:
-    register, record = LeaseRegister(), LeaseRecord(store, parts.journal.append)
-    stuck_after = _seconds(parts.configuration.authority.stuck_after)
+def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker]) -> Leases:
+    gateway, fingerprints = parts.gateway, parts.inspector.detector.fingerprints
+    register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append)
+    stuck_after = _seconds(gateway.configuration.authority.stuck_after)
 
     def is_open(task: str, now: float) -> bool:
-        return task.startswith(MESSAGES) or task == CATALOGUE or parts.history.is_open(task, now)
+        return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.is_open(task, now)
 
-    hooks = LeaseHooks(clock=parts.clock, is_open=is_open, fingerprint=issued.fingerprint, on_issued=issued.note)
+    def note_issued(lease: Lease, credential: Credential) -> None:
+        # A value that comes back in an argument is the upstream's own credential: no other system gets it.
+        for value in credential.secrets():
+            name, shingles = fingerprints.of(value), fingerprints.shingles(value)
+            parts.origins.note(lease.owner, lease.task, lease.audience, name, shingles)
+
+    def note_end(lease: Lease, seconds: float) -> None:
+        parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
     def ender(now: Callable[[], float]) -> Ender:
-        return Ender(register, brokers, record, now=now, stuck_after=stuck_after)
+        return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end)
 
+    hooks = LeaseHooks(clock=gateway.clock, is_open=is_open, fingerprint=fingerprints.of, on_issued=note_issued)
     return Leases(register, brokers, record, ender, hooks)
 
 
-def _keep_time(stack: AsyncExitStack, leases: Leases, parts: DeskParts) -> None:
-    """Sweep the leases every second. End all of them when the journal has failed for too long: their use is not on record."""
-    outage, down_since = _seconds(parts.configuration.authority.journal_outage), list[float]()
+def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> None:
+    """Sweep the leases every second. End all of them under a new policy, and when the journal has failed for too long."""
+    gateway = parts.gateway
+    outage = _seconds(gateway.configuration.authority.journal_outage)
+    in_force, down_since = [parts.policy.status().revision], list[float]()
 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
-        parts.history.forget(parts.clock())
+        gateway.history.forget(gateway.clock())
         leases.sweep()
-        if parts.journal.problem() is None:
+        if in_force != [revision := parts.policy.status().revision]:
+            in_force[:] = [revision]
+            leases.end_all(lambda _lease: True, "policy-changed")
+        if gateway.journal.problem() is None:
             down_since.clear()
             return
-        down_since.append(leases.now())
-        del down_since[1:]
+        down_since[:] = [*down_since, leases.now()][:1]
         if leases.now() - down_since[0] >= outage:
             leases.end_all(lambda _lease: True, "journal-outage")
 

@@ -111,6 +111,10 @@ class Authority:
             return token
         return token.credential if self.tokens.add(token, now) else _NO_ROOM
 
+    def end_upstream(self, upstream: str) -> None:
+        """End the leases for an upstream whose tools are no longer as pinned."""
+        self.leases.end_all(lambda lease: lease.upstream == upstream and lease.task != CATALOGUE, "pin-changed")
+
     def describe_task(self, task: str) -> list[JsonObject]:
         """Return the open leases of a task, as its owner sees them."""
         return [describe_to_owner(lease) for lease in self.leases.of_task(task)]

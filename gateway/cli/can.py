@@ -126,7 +126,15 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
     if kind == "resource":
         place = (configured.audience, configured.tenant, configured.environment, configured.trust)
         labels = labels_of_resource(name, configured.resources, configured.tools)
-        return Target("resource", upstream, name, *place, labels=labels, aggregates=configured.aggregates, credential=configured.credential_kind)
+        return Target(
+            "resource",
+            upstream,
+            name,
+            *place,
+            labels=labels,
+            aggregates=configured.aggregates,
+            credential=configured.credential_kind,
+        )
     pinned = lockfile.load(settings.catalogue.lock).of(upstream, kind)
     known = pinned.get(name)
     without = Pin.UNPINNED if settings.catalogue.trust == "first_use" else Pin.UNREVIEWED

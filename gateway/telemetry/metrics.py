@@ -55,6 +55,9 @@ class Metrics:
         self.definitions = counter(
             "opagate_definition_changes", "Definitions and instructions that differ.", ("upstream", "kind")
         )
+        self._lease_seconds = histogram(
+            "opagate_lease_end_seconds", "From the end of a lease to its proof.", ("broker", "state")
+        )
         # Looking a child up by its labels costs several microseconds, and a call needs four.
         self._call = lru_cache(maxsize=4096)(self._calls.labels)
         self._ending = lru_cache(maxsize=1024)(self._settled.labels)
@@ -96,9 +99,31 @@ class Metrics:
         """Report `read()` as what is true of the processes of each stdio upstream now."""
         self.registry.register(_Servers(read))
 
+    def lease_ended(self, broker: str, state: str, seconds: float) -> None:
+        """Count the end of a lease. `state` tells whether the issuer proved it."""
+        self._lease_seconds.labels(broker, state).observe(seconds)
+
+    def observe_leases(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Report `read()` as the number of open leases in each state."""
+        self.registry.register(_Leases(read))
+
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
+
+
+class _Leases(Collector):
+    """The number of open leases in each state."""
+
+    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily("opagate_leases", "Open leases by state.", labels=("state",))
+        found = self._read()
+        for state in ("requested", "active", "ending", "stuck"):
+            family.add_metric((state,), found.get(state, 0))
+        return [family]
 
 
 class _Gauge(Collector):

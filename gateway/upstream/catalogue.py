@@ -104,7 +104,15 @@ _READ: Final = Labels(effect=Effect.READ)
 
 def _resource(upstream: str, settings: Upstream, name: str, labels: Labels) -> Target:
     place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-    return Target("resource", upstream, name, *place, labels=labels, aggregates=settings.aggregates, credential=settings.credential_kind)
+    return Target(
+        "resource",
+        upstream,
+        name,
+        *place,
+        labels=labels,
+        aggregates=settings.aggregates,
+        credential=settings.credential_kind,
+    )
 
 
 class Catalogue:

@@ -333,9 +333,27 @@ def target_of(
     """Return the target that `subject` and `name` mean, with its labels and the given state of its definition."""
     place = (settings.audience, settings.tenant, settings.environment, settings.trust)
     if subject == "instructions":
-        return Target("resource", upstream, "", *place, labels=_READ, pin=pin, aggregates=settings.aggregates, credential=settings.credential_kind)
+        return Target(
+            "resource",
+            upstream,
+            "",
+            *place,
+            labels=_READ,
+            pin=pin,
+            aggregates=settings.aggregates,
+            credential=settings.credential_kind,
+        )
     if subject == "prompt":
-        return Target("prompt", upstream, name, *place, labels=_READ, pin=pin, aggregates=settings.aggregates, credential=settings.credential_kind)
+        return Target(
+            "prompt",
+            upstream,
+            name,
+            *place,
+            labels=_READ,
+            pin=pin,
+            aggregates=settings.aggregates,
+            credential=settings.credential_kind,
+        )
     return Target(
         "tool",
         upstream,
@@ -345,7 +363,8 @@ def target_of(
         pin=pin,
         annotations={} if definition is None else _annotations(definition.document),
         schema=None if definition is None else definition.document.get("inputSchema"),
-        aggregates=settings.aggregates, credential=settings.credential_kind,
+        aggregates=settings.aggregates,
+        credential=settings.credential_kind,
     )
 
 

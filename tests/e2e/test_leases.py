@@ -176,3 +176,14 @@ def test_the_owner_of_a_task_sees_its_leases(gateway: GatewayProcess):
 
     assert (lease["audience"], lease["scope"], lease["state"]) == ("https://task.example", ["echo:read"], "active")
     assert {"value", "handle", "agent"}.isdisjoint(lease)
+
+
+def test_a_new_policy_ends_all_leases(echo_server: ServerProcess, tmp_path: Path):
+    with mortal_gateway(configured(tmp_path, echo_server), tmp_path) as gateway:
+        ann = caller(gateway, "ann", "task")
+        ann.call("echo", text="old-policy")
+        (tmp_path / "grants.yaml").write_text(GRANTS.replace("id: a", "id: other"), "utf-8")
+        until(lambda: "policy-changed" in {entry.get("cause") for entry in entries(tmp_path, "lease")}, 30)
+        ann.call("echo", text="new-policy")
+
+    assert carried(echo_server, "old-policy") != carried(echo_server, "new-policy")
