@@ -62,7 +62,7 @@ class Keys:
     @property
     def access(self) -> ECKey:
         """The key of access tokens for upstreams. Agents hold task tokens, so no task token may verify under it."""
-        return signing_keys.derive(self.tokens, "access tokens")
+        return _access(self.tokens)
 
     @property
     def snapshots(self) -> bytes:
@@ -77,10 +77,12 @@ def load(configuration: Configuration, *, begun: bool) -> Keys:
         if name not in found:
             file = _file(configuration, name)
             found[name] = _whole(file, file.load(partial(secrets.token_bytes, KEY_BYTES)))
-    tokens = _file(configuration, "tokens")
-    remedy = "put it back from a copy, or delete it: open tasks end with it"
-    signing = signing_keys.load(tokens.path, tokens.what, remedy=remedy)
-    return Keys(found["chain"], found["sessions"], found["fingerprints"], signing)
+    return Keys(found["chain"], found["sessions"], found["fingerprints"], _load_tokens(configuration))
+
+
+def load_access(configuration: Configuration) -> ECKey:
+    """Return the key of access tokens alone. Make the key of tokens if there is none. Raises `ConfigurationError`."""
+    return _access(_load_tokens(configuration))
 
 
 def read(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]:
@@ -117,6 +119,16 @@ def read_snapshots(configuration: Configuration) -> bytes | None:
     """Return the key of snapshots, `None` without a key of the chain or of fingerprints. Raises `GatewayError`."""
     chain, fingerprints = _read(configuration, "chain"), _read(configuration, "fingerprints")
     return None if chain is None or fingerprints is None else _snapshots(chain, fingerprints)
+
+
+def _load_tokens(configuration: Configuration) -> ECKey:
+    tokens = _file(configuration, "tokens")
+    remedy = "put it back from a copy, or delete it: open tasks end with it"
+    return signing_keys.load(tokens.path, tokens.what, remedy=remedy)
+
+
+def _access(tokens: ECKey) -> ECKey:
+    return signing_keys.derive(tokens, "access tokens")
 
 
 def _read(configuration: Configuration, name: Name) -> bytes | None:

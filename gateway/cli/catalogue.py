@@ -155,6 +155,7 @@ async def opened(settings: Configuration) -> AsyncGenerator[Opened]:
     import asyncio
 
     from gateway import app as composition
+    from gateway.app.signed_listings import sign_listings
     from gateway.telemetry import logs
     from gateway.upstream.catalogue import Catalogue
 
@@ -162,9 +163,10 @@ async def opened(settings: Configuration) -> AsyncGenerator[Opened]:
     logs.configure("console", "critical")
     logs.collect(written.take)
     transports = composition.upstream_transports(settings, time.time)
+    signed = sign_listings(settings, transports, time.time)
     try:
         locked = settings.catalogue.model_copy(update={"trust": "locked"})
-        listed = Catalogue(settings.upstreams, locked, transports, clock=time.time)
+        listed = Catalogue(settings.upstreams, locked, signed, clock=time.time)
         with err.status("Listing the upstreams") if err.is_terminal else nullcontext():
             await listed.refresh()
         yield Opened(listed, written)

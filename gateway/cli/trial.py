@@ -18,11 +18,13 @@ from typing import Final
 import yaml
 from rich.text import Text
 
-from gateway import app, config
+from gateway import app, config, keys
+from gateway.authority.minting import Mint
 from gateway.cli.options import TRIAL
 from gateway.cli.terminal import err, out, pairs, show
 from gateway.config import Configuration
 from gateway.demo import processes, upstreams
+from gateway.demo.processes import GatewayKeys
 from gateway.errors import ConfigurationError
 from gateway.identity import development
 from gateway.journal import storage
@@ -58,7 +60,7 @@ async def serving(*, port: int, state: Path) -> AsyncGenerator[Configuration]:
     _make(state)
     require_unused(state)
     with err.status("Starting the demo upstreams") if err.is_terminal else nullcontext() as status:
-        async with processes.running(state) as urls:
+        async with processes.running(state, publish_keys(state, port)) as urls:
             if status is not None:
                 status.stop()
             configuration = write(state / TRIAL.name, port=port, urls=urls)
@@ -105,13 +107,34 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def publish_keys(state: Path, port: int) -> GatewayKeys:
+    """Write the public key of the gateway to be. The demo servers start first, and accept only requests with its tokens."""
+    configuration = config.parse(yaml.safe_dump(_settings(port)), base=state)
+    path = state / "jwks.json"
+    mint = Mint(keys.load_access(configuration), configuration.base_url)
+    path.write_text(json.dumps(mint.jwks()), encoding="utf-8")
+    return GatewayKeys(configuration.base_url, path)
+
+
 def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
     """Write the configuration of the trial, and load it as any other."""
-    settings = {
+    servers = {
         name: item.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        for name, item in upstreams.upstreams(urls).items()
+        | {"credential": item.credential.model_dump(mode="json", exclude_none=True)}
+        for name, item in upstreams.upstreams(urls, verified=True).items()
     }
-    document = {
+    document = _settings(port) | {"upstreams": servers}
+    fresh = path.with_suffix(".new")
+    fresh.write_text(
+        _HEADER.format(path=path, name=program()) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
+    )
+    fresh.replace(path)
+    return config.load(path)
+
+
+def _settings(port: int) -> dict[str, object]:
+    """Return the settings of the trial without upstreams."""
+    return {
         "listen": f"127.0.0.1:{port}",
         "state": ".",
         "identity": [{"kind": "development"}],
@@ -121,14 +144,7 @@ def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
         "journal": {"path": "journal"},
         "catalogue": {"lock": "catalogue.lock"},
         "telemetry": {"log": "console", "level": "warning"},
-        "upstreams": settings,
     }
-    fresh = path.with_suffix(".new")
-    fresh.write_text(
-        _HEADER.format(path=path, name=program()) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
-    )
-    fresh.replace(path)
-    return config.load(path)
 
 
 def token(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> str:

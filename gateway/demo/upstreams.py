@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.config import ToolLabels, Upstream
+from gateway.config.authority import GatewayCredential
+from gateway.config.settings import NoCredential
 from gateway.model.target import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
@@ -62,10 +64,11 @@ def audience_of(name: str) -> str:
     return f"{name}.example.com"
 
 
-def upstreams(urls: Mapping[str, str]) -> dict[str, Upstream]:
-    """The settings of the demo upstreams; `urls` is name → MCP endpoint.
+def upstreams(urls: Mapping[str, str], *, verified: bool = False) -> dict[str, Upstream]:
+    """Return the settings of the demo upstreams. `urls` maps each name to its MCP endpoint.
 
-    Tickets are written by customers: what comes from there is untrusted, as is mail. The files are the company's own.
+    Customers write tickets, so these are untrusted, as mail is. The files are the company's own. With `verified`, each call carries a
+    token of this gateway.
     """
     labels = {"files": _FILES, "tickets": _TICKETS, "mail": _MAIL}
     return {
@@ -76,6 +79,12 @@ def upstreams(urls: Mapping[str, str]) -> dict[str, Upstream]:
             tenant="example",
             environment="demo",
             tools=labels[name],
+            credential=_credential(name) if verified else NoCredential(),
         )
         for name in NAMES
     }
+
+
+def _credential(name: str) -> GatewayCredential:
+    scopes = {effect: (f"{name}:{effect.value}",) for effect in (Effect.READ, Effect.WRITE, Effect.DESTRUCTIVE)}
+    return GatewayCredential(kind="gateway", bind="call", scopes=scopes)
