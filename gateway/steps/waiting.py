@@ -81,7 +81,8 @@ def may_be_told_to_wait(message: Message) -> bool:
 def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resumed | None) -> Reply | None:
     """Return the result `input_required`; `None` if the client cannot take another.
 
-    A client that opens addresses gets the address of the question once: it would ask its user each time.
+    A client that opens addresses gets the address of the question once: it would ask its user each time. The map of requests is
+    never left out. The SDK for Go 1.8.0 takes a result without it as a complete and empty one.
     """
     message, number = case.message, 1 if resumed is None else resumed.ticket.round + 1
     if not may_be_told_to_wait(message) or number > _ROUNDS:
@@ -97,9 +98,12 @@ def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resume
         state_of(message),
         dict(responses) if isinstance(responses, Mapping) else None,
     )
-    result: dict[str, Any] = {"resultType": "input_required", "requestState": people.tickets.seal(own)}
-    if resumed is None and opens_urls(message):
-        result["inputRequests"] = {RESPONSE_KEY: _elicitation(people, approval)}
+    shows_address = resumed is None and opens_urls(message)
+    result: dict[str, Any] = {
+        "resultType": "input_required",
+        "requestState": people.tickets.seal(own),
+        "inputRequests": {RESPONSE_KEY: _elicitation(people, approval)} if shows_address else {},
+    }
     body = msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     return Reply(200, ((b"content-type", b"application/json"),), body)
 

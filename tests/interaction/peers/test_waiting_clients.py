@@ -1,7 +1,9 @@
-"""Held calls of the SDKs for Python and TypeScript: each revision and capability has its way to wait, and none ends in an exception."""
+"""Held calls of the SDKs for Python, TypeScript and Go: each revision and capability has its way to wait."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import threading
 from collections.abc import Generator
@@ -48,7 +50,7 @@ def gateway(
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     command = [sys.executable, "-m", "tests.servers.payments", "--stdio"]
     settings = {
-        "identity": [{"kind": "development"}],
+        "identity": [{"kind": "development"}, {"kind": "anonymous"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "approvals": {"hold": "50ms"},
         "upstreams": {
@@ -145,6 +147,7 @@ def test_a_client_of_2026_07_28_that_waits_in_vain_gets_a_readable_refusal(trial
     assert "[approval/pending]" in answer["text"]
     assert "Repeat the same call" in answer["text"]
     assert len(seen.opened) == urls
+    assert seen.requests == 10
     assert trial.paid() == 0
 
 
@@ -193,3 +196,23 @@ def test_a_servers_own_rounds_go_on_under_one_approval(trial: Trial, tool: str, 
     assert [answer["is_error"] for answer in seen.answers] == [False]
     assert (len(seen.opened), seen.forms) == (1, forms)
     assert trial.desk.pending() == []
+
+
+def test_the_sdk_for_go_fails_visibly_after_three_rounds_and_passes_when_it_comes_again(
+    gosdk_path: Path, gateway: GatewayProcess
+):
+    """It opens no URLs, so it gets the state alone. An empty result would look like a success."""
+    command = [str(gosdk_path), "pay", json.dumps({"to": "go", "amount": 5}), gateway.mcp("http")]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    first, desk = run(), Desk(gateway, "dev")
+    assert first.returncode != 0
+    assert "exceeded maximum load-shedding retries (3)" in first.stderr
+    (identifier,) = desk.pending()
+    desk.approve(identifier)
+
+    assert "paid 5 to go: payment 1" in run().stdout

@@ -5,13 +5,18 @@ import { createInterface } from "node:readline";
 import { Client, StreamableHTTPClientTransport, UrlElicitationRequiredError } from "@modelcontextprotocol/client";
 
 const given = JSON.parse(process.argv[2]);
-const seen = { version: null, opened: [], forms: 0, notices: [], answers: [] };
+const seen = { version: null, opened: [], forms: 0, requests: 0, notices: [], answers: [] };
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 async function person(url) {
   seen.opened.push(url);
   console.error(`opened ${url}`);
   await lines.next();
+}
+
+function count(url, init) {
+  if (init?.body?.includes('"tools/call"')) seen.requests += 1;
+  return fetch(url, init);
 }
 
 const modern = given.era === "2026-07-28";
@@ -35,7 +40,7 @@ if (given.opens) {
   });
 }
 await client.connect(new StreamableHTTPClientTransport(new URL(given.url),
-  { requestInit: { headers: { Authorization: `Bearer ${given.token}` } } }));
+  { requestInit: { headers: { Authorization: `Bearer ${given.token}` } }, fetch: count }));
 seen.version = client.getNegotiatedProtocolVersion?.() ?? given.era;
 
 for (let time = 0; time < given.times; time += 1) {

@@ -41,11 +41,13 @@ class Plan:
 
 @dataclass(slots=True)
 class Seen:
-    """Answers to a client. `opened` are the addresses that its person was shown, `forms` the number of forms."""
+    """Answers to a client. `opened` are the addresses that its person was shown, `forms` and `requests` the numbers of forms and of calls
+    on the wire."""
 
     version: str | None = None
     opened: list[str] = field(default_factory=list[str])
     forms: int = 0
+    requests: int = 0
     notices: list[str] = field(default_factory=list[str])
     answers: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
@@ -94,7 +96,7 @@ class _Python:
         headers = {"authorization": f"Bearer {plan.token}"}
         mode = plan.era if plan.era == "2026-07-28" else "legacy"
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60, event_hooks={"request": [self.count]}) as http,
             Client(
                 streamable_http_client(plan.url, http_client=http), mode=mode, **(callbacks if plan.opens else {})
             ) as client,
@@ -103,6 +105,9 @@ class _Python:
             for _ in range(plan.times):
                 self.seen.answers.append(await self.call(client))
         return self.seen
+
+    async def count(self, request: httpx2.Request) -> None:
+        self.seen.requests += b'"tools/call"' in request.content
 
     async def call(self, client: Client) -> dict[str, Any]:
         try:
