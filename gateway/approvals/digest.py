@@ -30,9 +30,10 @@ _CODE_LENGTH: Final = 4
 
 
 def digest_call(
-    principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], responses: Json = None
+    principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], beside: Json = None
 ) -> str:
-    """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and input responses.
+    """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and the parts beside
+    the arguments.
 
     `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments that JSON
     cannot write.
@@ -50,7 +51,7 @@ def digest_call(
         "definition": target.definition,
         "schema": target.schema,
         "arguments": call.arguments,
-        "responses": responses,
+        "beside": beside,
         "handles": {handle: sorted(prints) for handle, prints in handles.items()},
     }
     return canonical.digest(document)

@@ -43,6 +43,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
     said = {
         "arguments": shown.pop("arguments", None),
         "responses": shown.pop("responses", None),
+        "beside": shown.pop("beside", None),
         "goal": shown.pop("goal", None),
         "task_kind": shown.pop("declared_kind", None),
         "client": shown.pop("client", None),
@@ -52,7 +53,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "shown": question.shown,
         "call": shown,
         "said_by_agent": said,
-        "is_whole": _is_whole(said["arguments"]) and _is_shown(said["responses"]),
+        "is_whole": _is_whole(said["arguments"]) and _is_shown(said["responses"]) and _is_shown(said["beside"]),
         "reasons": [
             {"code": item.code, "message": item.message, "facts": list(item.facts), "limits": item.limits}
             for item in question.reasons
@@ -109,9 +110,9 @@ def _is_whole(arguments: Any) -> bool:
     return isinstance(arguments, dict) and "value" in arguments
 
 
-def _is_shown(responses: Any) -> bool:
-    """Return whether the answers to the server's questions are shown, if there are any."""
-    return responses is None or responses.get("value") is not None
+def _is_shown(part: Any) -> bool:
+    """Return whether a part beside the arguments is shown, if there is one."""
+    return part is None or part.get("value") is not None
 
 
 def _time(seconds: float) -> str:

@@ -277,9 +277,10 @@ def _print_question(found: dict[str, Any]) -> None:
         if said.get(name):
             _say(f"  {label}: {said[name]}")
     arguments: dict[str, Any] = said.get("arguments") or {}
-    if said.get("responses"):
-        _say("  answers to the server's questions:")
-        _say(_indented(said["responses"].get("value")))
+    for name, label in (("responses", "answers to the server's questions"), ("beside", "beside the arguments")):
+        if said.get(name):
+            _say(f"  {label}:")
+            _say(_indented(said[name].get("value")))
     if found["is_whole"]:
         _say(_indented(arguments["value"]))
     else:

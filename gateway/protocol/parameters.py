@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.protocol.headers import PARAM_PREFIX, decode
-from gateway.protocol.strict import fold
+from gateway.protocol.strict import META, RELATED_TASK, fold
 
 if TYPE_CHECKING:
     from gateway.model.wire import Headers, Json, JsonObject
@@ -22,6 +22,22 @@ _HEADER: Final = "x-mcp-header"
 _DEPTH: Final = 16
 """Levels of a definition in which repeated arguments are looked for."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?")
+
+
+_KNOWN: Final = frozenset({"name", "uri", "arguments", "inputResponses", "requestState", "_meta"})
+"""Members of `params` that are part of a call as policy sees it, or that change with each round."""
+_OF_TRANSPORT: Final = META - {RELATED_TASK} | {"io.opagate/task"}
+"""Members of `_meta` about one request and not about its call: they differ in each retry."""
+
+
+def params_beside(params: JsonObject) -> JsonObject:
+    """Return the params of a call beside its arguments that a server can read: `task`, unknown members, and those of `_meta`."""
+    beside = {name: value for name, value in params.items() if name not in _KNOWN}
+    meta = params.get("_meta")
+    if isinstance(meta, Mapping):
+        own = {name: value for name, value in meta.items() if name not in _OF_TRANSPORT}
+        return {**beside, "_meta": own} if own else beside
+    return beside
 
 
 def ambiguous(arguments: JsonObject, schema: Json) -> bool:

@@ -12,6 +12,7 @@ from gateway.approvals.rules import merge_rules
 from gateway.journal.redaction import concealed_with, redacted, together
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.parameters import params_beside
 from gateway.protocol.replies import printable
 from gateway.steps.known_credentials import known_to
 from gateway.steps.recurring import with_recurrence
@@ -32,10 +33,11 @@ _CREDENTIALS: Final = 64
 
 
 def digest_case(case: Case, *, has_responses: bool = True) -> str:
-    """Return the digest by which a retry finds the approval of its call; without input responses, that of all its rounds."""
+    """Return the digest by which a retry finds the approval of its call; without input responses, the digest of all its rounds."""
     handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
     responses = case.message.params.get("inputResponses") if has_responses else None
-    return digest_call(case.request.principal.key, case.task.id, case.call, handles, responses)
+    beside: JsonObject = {"responses": responses, "params": params_beside(case.message.params)}
+    return digest_call(case.request.principal.key, case.task.id, case.call, handles, beside)
 
 
 async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
@@ -113,7 +115,7 @@ def _describe(gateway: Gateway, people: People, case: Case, ruling: Ruling, know
     """Return the description of a call for people: without credentials, and with each part's source told apart."""
     call, target, facts = case.call, case.call.target, ruling.facts
     shown = people.describe(call, facts, known, case.exposed)
-    responses = case.message.params.get("inputResponses")
+    responses, beside = case.message.params.get("inputResponses"), params_beside(case.message.params)
     spots, key = gateway.inspector.spots, gateway.journal.fingerprint_key
     labels = target.labels
     return {
@@ -130,6 +132,7 @@ def _describe(gateway: Gateway, people: People, case: Case, ruling: Ruling, know
         },
         "arguments": shown,
         "responses": responses and {"value": redacted(responses, key=key, spots=spots, known=known)},
+        "beside": {"value": redacted(beside, key=key, spots=spots, known=known)} if beside else None,
         "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
         "ungrounded": {
             pointer: gateway.history.sources(case.task, ruling.content.authority.get(pointer, frozenset()))

@@ -20,6 +20,7 @@ from gateway.inspection.arguments import at
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Role
 from gateway.policy.document import timestamp
+from gateway.protocol.parameters import params_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,6 +129,7 @@ def _binding(endorsements: Endorsements, case: Case, values: Mapping[str, Any] |
         "environment": target.environment,
         "aggregates": None if target.aggregates is None else list(target.aggregates),
         "names": sorted(case.call.arguments),
+        "beside": params_beside(case.message.params),
         "values": dict(values),
     }
     return Binding(principal.key, kind, target.id, target.definition, endorsements.digest(document))
