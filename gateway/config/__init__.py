@@ -2,13 +2,13 @@
 `settings`, `labels` and `identities` are the models, `values` and `formats` the types of their fields. `loading` reads a
 file, and `problems` puts its faults into words."""
 
+from gateway.config.credentials import HeaderCredential
 from gateway.config.labels import ArgumentTests, MilderLabels, ToolLabels
 from gateway.config.loading import InvalidSettings, load, parse
 from gateway.config.settings import (
     CatalogueSettings,
     Configuration,
     EmbeddedEngine,
-    HeaderCredential,
     HistorySettings,
     InspectionSettings,
     JournalSettings,

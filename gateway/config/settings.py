@@ -15,8 +15,10 @@ from pydantic import (
 )
 
 from gateway.config.approvals import ApprovalSettings
-from gateway.config.authority import AuthoritySettings, GatewayCredential
-from gateway.config.formats import Domain, HeaderName, HeaderValue, Host, Origin, PublicUrl, VariableName
+from gateway.config.authority import AuthoritySettings
+from gateway.config.brokers import Broker, BrokerName, find_problem
+from gateway.config.credentials import NoCredential, UpstreamCredential, needs_headers
+from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.labels import ToolLabels
 from gateway.config.values import (
@@ -125,20 +127,6 @@ class PolicySettings(Settings):
 # --- upstreams -------------------------------------------------------------------------------------
 
 
-class NoCredential(Settings):
-    """The upstream asks for none."""
-
-    kind: Literal["none"] = "none"
-
-
-class HeaderCredential(Settings):
-    """A fixed header for an HTTP upstream, for example a personal access token."""
-
-    kind: Literal["header"]
-    name: HeaderName = Field(default="authorization", description="The header's name.")
-    value: HeaderValue = Field(description="Its whole value, such as `${NAME}` that holds `Bearer …`.")
-
-
 class Upstream(Settings):
     """One MCP server: `url` for streamable HTTP, or `command` for stdio."""
 
@@ -162,7 +150,7 @@ class Upstream(Settings):
     environment: Text | None = Field(
         default=None, description="Such as production; without it, policy assumes the worst."
     )
-    credential: Annotated[NoCredential | HeaderCredential | GatewayCredential, Field(discriminator="kind")] = Field(
+    credential: UpstreamCredential = Field(
         default=NoCredential(), description="What the gateway shows to an HTTP upstream."
     )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
@@ -184,7 +172,7 @@ class Upstream(Settings):
             raise ValueError("command is empty; its first item is the program")
         if self.url is not None and not re.match(r"https?://", self.url):
             raise ValueError("url is not an http or https URL")
-        if self.command is not None and isinstance(self.credential, HeaderCredential | GatewayCredential):
+        if self.command is not None and needs_headers(self.credential):
             raise ValueError("a stdio upstream has no headers; give its credential in env")
         return self
 
@@ -406,6 +394,9 @@ class Configuration(Settings):
     upstreams: dict[str, Upstream] = Field(
         default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`."
     )
+    brokers: dict[BrokerName, Broker] = Field(
+        default_factory=dict[str, Broker], description="Name → an issuer of credentials for upstreams."
+    )
     catalogue: CatalogueSettings = Field(default=CatalogueSettings(), description="The tools and their pins.")
     inspection: InspectionSettings = Field(
         default=InspectionSettings(), description="What is looked for in calls and results."
@@ -469,6 +460,13 @@ class Configuration(Settings):
                         f"authority.introspection: client {client.id!r} asks for the audience {audience!r}, and no upstream"
                         " has it; correct it"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _known_brokers(self) -> Self:
+        problem = find_problem(self.brokers, {name: upstream.credential for name, upstream in self.upstreams.items()})
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -10,11 +10,12 @@ from gateway.config.identities import DevelopmentIdentity, JwtIdentity, SpiffeId
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
-from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource, acceptable
+from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource
 from gateway.identity.jwt import JwtAuthenticator
 from gateway.identity.keys import Keys
 from gateway.identity.spiffe import SpiffeAuthenticator
 from gateway.identity.x509 import X509Authenticator
+from gateway.protocol.issuers import is_acceptable_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:
 def _jwt_source(identity: JwtIdentity) -> Source:
     if identity.jwks is not None:
         return _source(identity.jwks, "jwks")
-    if not acceptable(identity.issuer):
+    if not is_acceptable_url(identity.issuer):
         raise ConfigurationError(
             f"identity: the keys of {identity.issuer} cannot be discovered: it is no https URL",
             "give them with jwks: file:PATH or jwks: https://…",
@@ -114,7 +115,7 @@ def _jwt_source(identity: JwtIdentity) -> Source:
 def _source(location: str, field: str) -> Source:
     if location.startswith("file:"):
         return FileSource(Path(location.removeprefix("file:")))
-    if not acceptable(location):
+    if not is_acceptable_url(location):
         raise ConfigurationError(
             f"identity: {field} is no place to take keys from: it must be https, without user or fragment",
             f"write {field}: file:PATH or {field}: https://…",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from gateway.background import in_thread
-from gateway.config.values import is_loopback
 from gateway.identity.jose import load_object, text
+from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,35 +115,9 @@ class DiscoverySource:
         uri = text(document.get("jwks_uri"))
         if uri is None:
             raise LoadError(f"{url} has no jwks_uri")
-        if not acceptable(uri) or (urlsplit(uri).scheme == "http" and urlsplit(self.place).scheme != "http"):
+        if not is_acceptable_url(uri) or is_downgrade(uri, self.place):
             raise LoadError(f"{url} names a jwks_uri that is not https")
         return uri
-
-
-def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Return the possible URLs of an issuer's metadata, in the order of the MCP specification (authorization server
-    discovery)."""
-    parts = urlsplit(issuer)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    path = parts.path.rstrip("/")
-    urls = (
-        f"{origin}/.well-known/oauth-authorization-server{path}",
-        f"{origin}/.well-known/openid-configuration{path}",
-        f"{origin}{path}/.well-known/openid-configuration",
-    )
-    return tuple(dict.fromkeys(urls))
-
-
-def acceptable(url: str) -> bool:
-    """Return whether a URL may serve keys: https, or http on loopback; no userinfo, no fragment."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or port == 0 or "@" in parts.netloc or parts.fragment:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 class Fetcher:
@@ -172,7 +146,7 @@ class Fetcher:
     async def _follow(self, url: str) -> bytes:
         origin = urlsplit(url)[:2]
         for _ in range(MAX_REDIRECTS + 1):
-            if not acceptable(url) or urlsplit(url)[:2] != origin:
+            if not is_acceptable_url(url) or urlsplit(url)[:2] != origin:
                 raise LoadError(f"{origin[0]}://{origin[1]} sends to another host, or is not https")
             answer = await self._once(url)
             if isinstance(answer, bytes):

@@ -156,39 +156,3 @@ def test_an_https_issuer_cannot_send_to_plain_http_on_loopback():
     body = b'{"issuer":"https://idp.example","jwks_uri":"http://127.0.0.1:9/keys"}'
     with pytest.raises(LoadError, match="not https"):
         source._read("https://idp.example/.well-known/openid-configuration", body)  # pyright: ignore[reportPrivateUsage] - no https server here
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://idp.example/keys",
-        "https://idp.example:8443",
-        "http://127.0.0.1:1/keys",
-        "http://[::1]/keys",
-        "http://localhost/",
-    ],
-)
-def test_acceptable_urls(url: str):
-    assert fetching.acceptable(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "keys",
-        "file:///etc/passwd",
-        "ftp://idp.example/keys",
-        "http://idp.example/keys",
-        "http://localhost:80@evil.example/",
-        "https://user:pass@idp.example/keys",
-        "https://idp.example/keys#x",
-        "https://:443/keys",
-        "https://idp.example:99999/keys",
-        "https://idp.example:0/keys",
-        "http://[::1/keys",
-        "http://10.0.0.1/keys",
-    ],
-)
-def test_urls_that_are_not_acceptable(url: str):
-    assert not fetching.acceptable(url)

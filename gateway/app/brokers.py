@@ -1,0 +1,42 @@
+"""Brokers, made from the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.authority.brokers.exchange import TokenExchangeBroker
+from gateway.authority.brokers.issuer_client import IssuerClient
+from gateway.authority.brokers.oauth_client import OAuthClient
+from gateway.config.brokers import ExchangeCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.authority.broker import Broker
+    from gateway.config import Configuration
+    from gateway.config.brokers import Broker as BrokerSettings
+
+Credential = TypeVar("Credential", bound=ExchangeCredential)
+
+
+def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> dict[str, Broker]:
+    """Return each configured broker by its name. Nothing is connected; close each with `aclose`.
+
+    Raises `ConfigurationError` for a key or for authorities that cannot be used.
+    """
+    return {name: _build(name, settings, configuration, clock) for name, settings in configuration.brokers.items()}
+
+
+def _build(name: str, settings: BrokerSettings, configuration: Configuration, clock: Callable[[], float]) -> Broker:
+    http = IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
+    client = OAuthClient(settings.issuer, http, clock)
+    return TokenExchangeBroker(name, settings, _credentials(configuration, name, ExchangeCredential), client, clock)
+
+
+def _credentials(configuration: Configuration, broker: str, kind: type[Credential]) -> dict[str, Credential]:
+    """Return the upstreams that a broker serves, with their credentials."""
+    return {
+        name: upstream.credential
+        for name, upstream in configuration.upstreams.items()
+        if isinstance(upstream.credential, kind) and upstream.credential.broker == broker
+    }

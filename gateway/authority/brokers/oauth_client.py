@@ -1,0 +1,169 @@
+"""A client of one authorization server: its metadata (RFC 8414), and authenticated requests to its endpoints."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote_plus, urlencode
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+from msgspec import Struct
+
+from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer, read_object
+from gateway.errors import ConfigurationError
+from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.config.brokers import ClientAuthentication
+    from gateway.model.wire import JsonObject
+
+FRESH: Final = 300.0
+"""Seconds for which metadata is used."""
+_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_LIFE: Final = 60
+_CODE: Final = re.compile(r"[a-z0-9_.-]{1,60}")
+
+
+class Endpoints(Struct, frozen=True):
+    """The endpoints that an issuer's metadata names."""
+
+    token: str
+    revocation: str | None
+    introspection: str | None
+    read_at: float
+
+
+class ClientProof:
+    """Proof of a client's identity: its secret, or a signature of its key."""
+
+    def __init__(self, client_id: str, authentication: ClientAuthentication, clock: Callable[[], float]) -> None:
+        """Raises `ConfigurationError` for a key that cannot sign."""
+        self.client_id = client_id
+        self._clock = clock
+        secret, key = authentication.client_secret, authentication.private_key_jwt
+        self._secret = secret.get_secret_value() if secret is not None else None
+        self._key = _import_key(key.get_secret_value()) if key is not None else None
+        self._key_id = authentication.key_id
+
+    def headers(self) -> dict[str, str]:
+        """Return the header of a secret. RFC 6749 section 2.3.1: both halves are encoded as in a form."""
+        if self._secret is None:
+            return {}
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self._secret)}"
+        return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+    def fields(self, issuer: str) -> list[tuple[str, str]]:
+        """Return the fields of a key: a client assertion (RFC 7523 section 3) that only this issuer accepts."""
+        if self._key is None:
+            return []
+        now = int(self._clock())
+        claims = {
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": issuer,
+            "iat": now,
+            "exp": now + _ASSERTION_LIFE,
+            "jti": secrets.token_urlsafe(16),
+        }
+        algorithm = _algorithm(self._key)
+        header = {"alg": algorithm, "typ": "JWT", "kid": self._key_id or self._key.thumbprint()}
+        assertion = jwt.encode(header, claims, self._key, algorithms=[algorithm])
+        return [
+            ("client_id", self.client_id),
+            ("client_assertion_type", _ASSERTION),
+            ("client_assertion", assertion),
+        ]
+
+
+class OAuthClient:
+    """The gateway as a client of one authorization server."""
+
+    def __init__(self, issuer: str, http: IssuerClient, clock: Callable[[], float]) -> None:
+        self.issuer = issuer
+        self._http = http
+        self._clock = clock
+        self._endpoints: Endpoints | None = None
+
+    async def endpoints(self) -> Endpoints | NoAnswer:
+        """Return the endpoints, from metadata whose `issuer` is identical with the configured one."""
+        now = self._clock()
+        if self._endpoints is not None and 0 <= now - self._endpoints.read_at < FRESH:
+            return self._endpoints
+        problem = NoAnswer(f"{self.issuer} has no metadata")
+        for url in metadata_urls(self.issuer):
+            answer = await self._http.send("GET", url, headers={"accept": "application/json"})
+            if isinstance(answer, NoAnswer):
+                problem = answer
+            elif answer.status != 200:
+                problem = NoAnswer(f"{url} answered {answer.status}")
+            else:
+                return self._accept(url, answer, now)
+        return problem
+
+    async def post(self, url: str, fields: Sequence[tuple[str, str]], proof: ClientProof) -> Answer | NoAnswer:
+        """Send a form with the proof of a client."""
+        headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded", **proof.headers()}
+        form = [*fields, *proof.fields(self.issuer)]
+        return await self._http.send("POST", url, headers=headers, body=urlencode(form).encode())
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    def _accept(self, url: str, answer: Answer, now: float) -> Endpoints | NoAnswer:
+        document = read_object(answer)
+        if document is None:
+            return NoAnswer(f"{url} is not a JSON object")
+        if document.get("issuer") != self.issuer:
+            return NoAnswer(f"{url} is the metadata of another issuer than {self.issuer}")
+        token = self._endpoint(document, "token_endpoint")
+        if token is None:
+            return NoAnswer(f"{url} names no token_endpoint that may be used")
+        self._endpoints = Endpoints(
+            token,
+            self._endpoint(document, "revocation_endpoint"),
+            self._endpoint(document, "introspection_endpoint"),
+            now,
+        )
+        return self._endpoints
+
+    def _endpoint(self, document: JsonObject, name: str) -> str | None:
+        url = document.get(name)
+        if not isinstance(url, str) or not is_acceptable_url(url) or is_downgrade(url, self.issuer):
+            return None
+        return url
+
+
+def describe_error(answer: Answer) -> str:
+    """Return the status of a refusal, with its OAuth error code if it has one. Free text of a server is left out."""
+    document = read_object(answer)
+    code = document.get("error") if document is not None else None
+    return f"{answer.status} {code}" if isinstance(code, str) and _CODE.fullmatch(code) else str(answer.status)
+
+
+def has_error(answer: Answer, code: str) -> bool:
+    """Return whether a refusal has an OAuth error code."""
+    document = read_object(answer)
+    return document is not None and document.get("error") == code
+
+
+def _import_key(pem: str) -> ECKey | RSAKey:
+    for kind in (ECKey, RSAKey):
+        try:
+            key = kind.import_key(pem)
+        except (JoseError, ValueError, TypeError):
+            continue
+        if key.is_private:
+            return key
+    raise ConfigurationError("private_key_jwt holds no private key", "write an EC or RSA key in PEM")
+
+
+def _algorithm(key: ECKey | RSAKey) -> str:
+    if isinstance(key, RSAKey):
+        return "RS256"
+    return {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}.get(key.curve_name, "ES256")

@@ -1,0 +1,146 @@
+"""The settings of brokers: the issuers that the gateway obtains credentials from, and the credentials of upstreams."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from gateway.config.authority import LeasedCredential, ScopeName
+from gateway.config.values import Duration, FilePath, Secret, Settings, Text, hostname, is_local_http
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def _issuer_url(value: str) -> str:
+    if (value.startswith("https://") and hostname(value)) or is_local_http(value):
+        return value
+    raise ValueError("it would carry credentials over an open network; write https://…, or http:// on loopback")
+
+
+IssuerUrl = Annotated[Text, AfterValidator(_issuer_url)]
+"""`https://…`, or `http://` on loopback."""
+
+
+BrokerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+"""As a name of an upstream."""
+
+
+class BrokerSettings(Settings):
+    """The settings that all brokers share."""
+
+    ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
+    timeout: Duration = Field(default=timedelta(seconds=10), description="For one request, to its last byte.")
+
+
+class ClientAuthentication(Settings):
+    """The gateway's proof to an authorization server: a key (RFC 7523) or a secret."""
+
+    private_key_jwt: Secret | None = Field(
+        default=None, description="A private key in PEM, EC or RSA; the server has its public half."
+    )
+    key_id: Text | None = Field(
+        default=None, description="`kid` of that key at the server; by default its thumbprint (RFC 7638)."
+    )
+    client_secret: Secret | None = Field(default=None, description="The secret that the server gave.")
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        if (self.private_key_jwt is None) == (self.client_secret is None):
+            raise ValueError("give either private_key_jwt or client_secret")
+        if self.key_id is not None and self.private_key_jwt is None:
+            raise ValueError("key_id names the key of private_key_jwt, which is missing")
+        return self
+
+
+class IntrospectionClient(Settings):
+    """A client that only introspects. Nothing else may accept tokens with its id in their audience."""
+
+    client_id: Text = Field(description="Its id at the server; each token gets it as a further audience.")
+    client_auth: ClientAuthentication = Field(description="Its key or secret.")
+
+
+class ExchangeBroker(BrokerSettings):
+    """Token exchange at an authorization server (RFC 8693): the caller's token becomes one for the upstream."""
+
+    kind: Literal["exchange"]
+    issuer: IssuerUrl = Field(description="The exact `issuer` of the server's metadata (RFC 8414).")
+    client_id: Text = Field(description="The gateway's own client at the server.")
+    client_auth: ClientAuthentication = Field(description="How the gateway proves that it is this client.")
+    actor: FilePath | None = Field(
+        default=None,
+        description="File of a JWT that names the gateway as the actor, such as a JWT-SVID; read for each exchange.",
+    )
+    token_type: Literal["access_token", "jwt"] = Field(
+        default="access_token", description="The type of token that the server is asked for."
+    )
+    user_claim: Text = Field(
+        default="sub", description="The claim with the same value in the caller's token and in the server's answer."
+    )
+    extra_scopes: tuple[ScopeName, ...] = Field(
+        default=(),
+        description="Scopes that the server adds to each token, and that open nothing, such as `profile`. Any other is refused.",
+    )
+    revoke: Literal["introspect", "blind", "none"] = Field(
+        default="introspect",
+        description="`introspect`: revoke, then ask whether the token is active. `blind`: revoke without a proof. `none`: wait"
+        " for the expiry.",
+    )
+    introspect_as: IntrospectionClient | None = Field(
+        default=None,
+        description="A second client for introspection, for servers that call a token inactive unless the asking client is in"
+        " its audience, as Keycloak 26.7 does.",
+    )
+    max_life: Duration = Field(
+        default=timedelta(minutes=5),
+        description="A token that expires later is refused. Without a provable revocation it is 5 minutes at most.",
+    )
+
+
+class BrokeredCredential(LeasedCredential):
+    """A credential of an upstream that a broker obtains."""
+
+    broker: Text = Field(description="The name of the broker.")
+
+
+class ExchangeCredential(BrokeredCredential):
+    """An access token by token exchange, for the user of the call."""
+
+    kind: Literal["exchange"]
+    resource: Text | None = Field(
+        default=None, description="The `resource` of the request (RFC 8707); by default only `audience` is sent."
+    )
+    audience: Text | None = Field(
+        default=None,
+        description="The `audience` of the request, a name at the server; by default the upstream's, unless `resource` is"
+        " given.",
+    )
+
+
+Broker: TypeAlias = ExchangeBroker
+BrokerCredential: TypeAlias = ExchangeCredential
+
+
+def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object]) -> str | None:
+    """Return the problem of the first upstream whose broker is unknown, or of another kind than its credential."""
+    for upstream, credential in credentials.items():
+        if not isinstance(credential, BrokerCredential):
+            continue
+        broker, place = brokers.get(credential.broker), f"upstreams.{upstream}.credential"
+        if broker is None:
+            return f"{place}.broker: {_describe_unknown(credential.broker, brokers)}"
+        if broker.kind != credential.kind:
+            return f"{place}: broker {credential.broker!r} is of kind {broker.kind!r}; name one of kind {credential.kind!r}"
+    return None
+
+
+def _describe_unknown(broker: str, known: Iterable[str]) -> str:
+    """Return the problem of a reference to a broker that is not configured, with the nearest name."""
+    names = sorted(known)
+    near = difflib.get_close_matches(broker, names, n=1, cutoff=0.5)
+    if near:
+        return f"there is no broker {broker!r}; did you mean {near[0]!r}?"
+    return f"there is no broker {broker!r}; " + (f"known here: {', '.join(names)}" if names else "add it to brokers")

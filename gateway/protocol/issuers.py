@@ -1,0 +1,38 @@
+"""URLs of OAuth authorization servers: where their metadata is, and which URLs may be asked. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from gateway.config.values import is_loopback
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Return the possible URLs of an issuer's metadata, in the order of the MCP specification (authorization server
+    discovery)."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    path = parts.path.rstrip("/")
+    urls = (
+        f"{origin}/.well-known/oauth-authorization-server{path}",
+        f"{origin}/.well-known/openid-configuration{path}",
+        f"{origin}{path}/.well-known/openid-configuration",
+    )
+    return tuple(dict.fromkeys(urls))
+
+
+def is_acceptable_url(url: str) -> bool:
+    """Return whether a URL is https, or http on loopback, without user information and fragment."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or port == 0 or "@" in parts.netloc or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_downgrade(url: str, issuer: str) -> bool:
+    """Return whether a URL of an issuer's metadata would leave TLS."""
+    return urlsplit(url).scheme == "http" and urlsplit(issuer).scheme != "http"
