@@ -18,7 +18,7 @@ from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import Timing
 from gateway.approvals.endorsements import Endorsements
-from gateway.approvals.model import Person
+from gateway.approvals.model import Person, Question
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
 from gateway.approvals.sealed_file import EndorsementFile
@@ -76,7 +76,12 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
     times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
     store = ApprovalStore(folder, subkey(chain, "approvals"))
     desk = Desk(
-        times, store, append=append, clock=parts.clock, monotonic=parts.monotonic, is_open=parts.history.is_open
+        times,
+        store,
+        append=append,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+        has_ended=partial(_has_ended, parts.history),
     )
     endorsements = Endorsements(
         EndorsementFile(folder, subkey(chain, "endorsements")),
@@ -86,6 +91,13 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
         monotonic=parts.monotonic,
     )
     return ApprovalRegisters(desk, endorsements)
+
+
+def _has_ended(history: History, question: Question, now: float) -> bool:
+    """Return whether the task of a question is over. An implicit task is over if somebody ended it, not by its time."""
+    if question.outlives_task:
+        return history.was_ended(question.task)
+    return not history.is_open(question.task, now)
 
 
 async def open_people(

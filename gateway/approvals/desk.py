@@ -53,7 +53,7 @@ class Times:
 class Desk:
     """Questions to people, and their answers.
 
-    `append` writes to the journal. `clock` gives seconds since the epoch, and `monotonic` seconds that nobody sets back. `is_open` tells whether a task still is.
+    `append` writes to the journal. `clock` gives seconds since the epoch, and `monotonic` seconds that nobody sets back. `has_ended` tells whether the task of a question is over for it.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Desk:
         append: Callable[[str, JsonObject], Awaitable[None]],
         clock: Callable[[], float],
         monotonic: Callable[[], float] = lambda: 0.0,
-        is_open: Callable[[str, float], bool] = lambda _task, _now: True,
+        has_ended: Callable[[Question, float], bool] = lambda _question, _now: False,
     ) -> None:
         self.times = times
         self._store = store
         self._append = append
         self._clock = clock
         self._monotonic = monotonic
-        self._is_open = is_open
+        self._has_ended = has_ended
         self._latest, self._latest_monotonic = 0.0, monotonic()
         self._index = QuestionIndex()
         self._claimed: set[str] = set()
@@ -379,8 +379,7 @@ class Desk:
 
     def _has_ended_task(self, approval: Approval, now: float) -> bool:
         """Return whether the task of a call is over. A question about a task that is not open yet has none."""
-        task = approval.question.task
-        return task != "" and not self._is_open(task, now)
+        return approval.question.task != "" and self._has_ended(approval.question, now)
 
     async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
         """Record a changed approval, and then let calls see it."""

@@ -121,6 +121,8 @@ class Question(Struct, frozen=True):
     expires: float
     policy: tuple[str, str] = ("unknown", "")
     values: tuple[int, ...] = ()
+    outlives_task: bool = False
+    """An implicit task ends by itself while people think. Its question stays, for the caller's next implicit task."""
     sort: str = "tool"
     """Type of the target. The caller chooses the name of a resource, and the operator or an upstream that of a tool."""
     recurrence: Recurrence | None = None

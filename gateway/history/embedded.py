@@ -289,6 +289,11 @@ class History:
             kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._kept.idle)
         )
 
+    def was_ended(self, task_id: str) -> bool:
+        """Return whether somebody ended the task. The end of an implicit task by its time does not count."""
+        kept = self._kept.get(task_id)
+        return kept is not None and kept.ended is not None
+
     def endorse(
         self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})
     ) -> JsonObject:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gateway.steps.visit import Gateway, Visit
 
 _CREDENTIALS: Final = 64
+_IMPLICIT: Final = "implicit"
+"""All implicit tasks of a caller in the digest of a call. The call is decided again with the history of the present one."""
 
 
 def digest_case(case: Case, *, has_responses: bool = True) -> str:
@@ -37,7 +39,8 @@ def digest_case(case: Case, *, has_responses: bool = True) -> str:
     handles = {handle: [seen.fingerprint for seen in found.sightings] for handle, found in case.presented.held.items()}
     responses = case.message.params.get("inputResponses") if has_responses else None
     beside: JsonObject = {"responses": responses, "params": params_beside(case.message.params)}
-    return digest_call(case.request.principal.key, case.task.id, case.call, handles, beside)
+    task = case.task.id if case.task.kind == "declared" else _IMPLICIT
+    return digest_call(case.request.principal.key, task, case.call, handles, beside)
 
 
 async def ask_people(gateway: Gateway, visit: Visit, case: Case, ruling: Ruling) -> Approval | Refusal:
@@ -94,6 +97,7 @@ def _question(gateway: Gateway, visit: Visit, people: People, case: Case, ruling
         expires=now + rule.seconds,
         policy=(decision.policy.name, decision.policy.revision),
         values=tuple(sorted(values)),
+        outlives_task=case.task.kind == "implicit",
         sort=case.call.target.type,
     )
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.events import Delivery
 from gateway.approvals.index import PER_TASK
-from gateway.approvals.model import Approval, Requester
+from gateway.approvals.model import Approval, Question, Requester
 from gateway.errors import ApprovalStoreError, JournalError
 from gateway.model.decision import Reason
 from tests.unit.approvals.making import ALICE, BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
@@ -220,10 +220,10 @@ async def test_a_clock_that_is_set_back_revives_nothing(desk: Desk, clock: Clock
 async def test_the_end_of_a_task_withdraws_its_questions(tmp_path: Path, recorder: Recorder, clock: Clock):
     open_tasks = {"t1"}
 
-    def is_open(task: str, _now: float) -> bool:
-        return task in open_tasks
+    def has_ended(asked: Question, _now: float) -> bool:
+        return asked.task not in open_tasks
 
-    desk = make_desk(tmp_path, recorder, clock, is_open=is_open)
+    desk = make_desk(tmp_path, recorder, clock, has_ended=has_ended)
     asked = await ask(desk)
     open_tasks.clear()
     voted = await desk.vote("q1", yes(), asked.question.shown)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.approvals import ApprovalStore, Desk, Times, state
 from gateway.approvals.events import fold_entry
-from gateway.approvals.model import Approval, Person, Rule
+from gateway.approvals.model import Approval, Person, Question, Rule
 from gateway.model.decision import Reason
 from tests.unit.approvals.making import BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
 from tests.unit.clock import Clock
@@ -82,10 +82,10 @@ async def test_an_answer_and_the_end_of_time_at_the_same_instant(tmp_path: Path,
 async def test_an_approval_is_used_or_its_task_ended_first(tmp_path: Path, seed: int):
     clock, recorder, ended = Clock(), SlowRecorder(seed), set[str]()
 
-    def is_open(task: str, _now: float) -> bool:
-        return task not in ended
+    def has_ended(asked: Question, _now: float) -> bool:
+        return asked.task in ended
 
-    desk = make_desk(tmp_path, recorder, clock, is_open=is_open)
+    desk = make_desk(tmp_path, recorder, clock, has_ended=has_ended)
     chance, won = random.Random(seed), set[str]()
 
     async def call(identifier: str) -> bool:
