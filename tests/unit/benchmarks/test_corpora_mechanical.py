@@ -47,6 +47,7 @@ def test_a_word_of_the_description_makes_a_tool_confidential():
     [
         ("access_token", "credential"),
         ("receiver_id", "destination"),
+        ("address1", "destination"),
         ("message", "content"),
         ("insuranceCost", "amount"),
         ("sql", "command"),
@@ -93,3 +94,8 @@ def test_words_are_those_of_any_way_to_write_a_name():
 )
 def test_ids_select_records_where_a_tool_commits_money_or_people(tool: str, argument: str, role: str):
     assert labels(tool, described("", argument))["roles"] == {f"/{argument}": role}
+
+
+def test_the_id_of_what_a_tool_changes_selects_a_record():
+    assert labels("update_booking", described("", "booking_id"))["roles"] == {"/booking_id": "record"}
+    assert labels("get_booking", described("", "booking_id"))["roles"] == {"/booking_id": "selector"}
