@@ -108,13 +108,24 @@ def receiving(tls: ssl.SSLContext | None = None) -> Generator[Hooks]:
 
 @dataclass
 class Mails:
-    """An SMTP server. It answers to a mail with `reply`."""
+    """An SMTP server. It answers to a mail with `reply`, and takes no mail for the addresses `refused`."""
 
     host: str = ""
     port: int = 0
     reply: str = "250 OK"
+    farewell: str = "221 Bye"
+    refused: dict[str, str] = field(default_factory=dict[str, str])
     received: list[EmailMessage] = field(default_factory=list[Any])
     recipients: list[list[str]] = field(default_factory=list[list[str]])
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802 - as below
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802 - as below
+        return self.farewell
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - the name is aiosmtpd's
         if self.reply.startswith("250"):

@@ -10,10 +10,13 @@ import smtplib
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+import structlog
 
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.notice import lines_of, title_of
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.approvals.channels.notice import Message
+
+log = structlog.get_logger("gateway.approvals")
 
 _FINAL: Final = 500
 """SMTP replies from here on are permanent (RFC 5321 section 4.2.1)."""
@@ -106,9 +111,7 @@ class _Attempt:
         """Deliver a mail. Raises `UndeliveredError`."""
         place = f"{self._server.host}:{self._server.port}"
         try:
-            with self._connect() as connection:
-                self._secure(connection)
-                refused = connection.send_message(mail)
+            refused = self._send(self._connect(), mail)
         except smtplib.SMTPNotSupportedError:
             raise UndeliveredError(f"{place} offers no STARTTLS, or no login", is_final=True) from None
         except smtplib.SMTPRecipientsRefused as error:
@@ -122,7 +125,19 @@ class _Attempt:
         except (OSError, smtplib.SMTPException) as error:
             raise UndeliveredError(f"{place} cannot be reached: {type(error).__name__}") from None
         if refused:
-            raise UndeliveredError(f"{place} refused {len(refused)} of the addresses", is_final=True)
+            # Other people have the mail, so the question reaches somebody.
+            log.warning("approvals.partly-delivered", place=place, refused=len(refused))
+
+    def _send(self, connection: smtplib.SMTP, mail: EmailMessage) -> dict[str, tuple[int, bytes]]:
+        """Return the refused addresses. After the server has taken the mail, a failed farewell is no failure."""
+        try:
+            self._secure(connection)
+            refused = connection.send_message(mail)
+            with suppress(OSError, smtplib.SMTPException):
+                connection.quit()
+            return refused
+        finally:
+            connection.close()
 
     def abort(self) -> None:
         """End the connection, so that its thread ends too."""

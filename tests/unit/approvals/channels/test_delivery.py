@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from gateway import config
+from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.mail import Mail, Server
 from gateway.approvals.channels.notice import Item, Message, compose, event_of, lines_of, title_of
@@ -193,6 +195,92 @@ async def test_a_refused_mail_is_told_without_the_password(authority: tuple[Path
     assert stranger.problem.endswith("answered 535")
     assert "not trusted" in untrusted.problem
     assert mails.received == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "is_final", "problem"),
+    [
+        ({"ann@corp.example": "550 5.1.1 unknown", "bob@corp.example": "550 no"}, True, "refused all addresses"),
+        ({"ann@corp.example": "450 4.2.0 later", "bob@corp.example": "550 no"}, False, "refused all addresses"),
+    ],
+)
+async def test_a_mail_that_goes_to_nobody_is_a_failure(
+    authority: tuple[Path, ssl.SSLContext], refused: dict[str, str], *, is_final: bool, problem: str
+):
+    ca, tls = authority
+    with taking_mail(tls) as mails:
+        mails.refused = refused
+        failure = await undelivered(mail(mails, ca))
+
+    assert failure.is_final is is_final
+    assert failure.problem.endswith(problem)
+
+
+async def test_a_mail_that_goes_to_some_is_delivered(authority: tuple[Path, ssl.SSLContext]):
+    ca, tls = authority
+    with taking_mail(tls) as mails:
+        mails.refused = {"ann@corp.example": "550 5.1.1 unknown"}
+        await mail(mails, ca).send(MESSAGE, 10.0)
+
+    assert mails.recipients == [["bob@corp.example"]]
+
+
+async def test_a_mail_that_was_taken_is_delivered_whatever_the_farewell(authority: tuple[Path, ssl.SSLContext]):
+    ca, tls = authority
+    with taking_mail(tls) as mails:
+        mails.farewell = "421 4.3.0 broken"
+        await mail(mails, ca).send(MESSAGE, 10.0)
+
+    assert len(mails.received) == 1
+
+
+async def test_a_password_goes_over_no_connection_without_tls(authority: tuple[Path, ssl.SSLContext]):
+    ca, _ = authority
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"220 hello\r\n")
+                while line := connection.recv(4_096):
+                    received.append(line)
+                    connection.sendall(
+                        b"250-here\r\n250 AUTH PLAIN LOGIN\r\n" if line[:4] == b"ehlo" else b"250 OK\r\n"
+                    )
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        failure = await undelivered(mail(Mails("127.0.0.1", server.getsockname()[1]), ca))
+        serving.join()
+
+    assert (failure.is_final, "offers no STARTTLS" in failure.problem) == (True, True)
+    assert not [line for line in received if b"auth" in line.lower()]
+
+
+def test_each_configured_channel_is_built(tmp_path: Path, authority: tuple[Path, ssl.SSLContext]):
+    ca, _ = authority
+    for name, text in {
+        "key": SECRET,
+        "slack": "https://hooks.slack.example/services/very-secret",
+        "password": "x",
+    }.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    channels = (
+        "{kind: webhook, url: 'https://hooks.example/very-secret', secret: 'file:key', tell_end: false},"
+        "{kind: slack, url: 'file:slack', name: ops},"
+        f"{{kind: email, server: 'smtp.example:465', tls: tls, user: u, password: 'file:password', ca: '{ca}',"
+        " from: a@x.example, to: [b@x.example], tell_end: true}, {kind: cli}"
+    )
+    settings = config.parse(f"approvals: {{channels: [{channels}]}}\n", base=tmp_path).approvals
+    assert settings is not None
+    built = build_channels(settings, Clock())
+
+    assert [(one.name, one.place, one.tells_end) for one in built] == [
+        ("webhook", "https://hooks.example", False),
+        ("ops", "https://hooks.slack.example", True),
+        ("email", "smtp.example:465", True),
+    ]
 
 
 @pytest.mark.parametrize(
