@@ -160,6 +160,7 @@ def test_every_metric_is_documented_with_its_labels():
     metrics = Metrics()
     metrics.observe_in_flight(lambda: 0)
     metrics.observe_streams(lambda: 0)
+    metrics.observe_leases(dict[str, int])
     there = {
         family.name.removeprefix("opagate_") + ("_total" if family.type == "counter" else "")
         for family in metrics.registry.collect()

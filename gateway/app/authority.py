@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.app.brokers import build_brokers
 from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import Ender, LeaseRecord
@@ -24,7 +25,8 @@ from gateway.authority.operators import LeaseOperators
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
 from gateway.background import Job
-from gateway.config.authority import GatewayCredential
+from gateway.config.authority import GatewayCredential, LeasedCredential
+from gateway.config.brokers import OWN
 from gateway.line_socket import LineSocket, own_uid
 from gateway.steps.issuing import ListingTransport
 from gateway.subkeys import subkey
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
-GATEWAY: Final = "gateway"
-"""The name of the broker that signs tokens itself. No configured broker can have it."""
 _SWEEP_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
 
@@ -71,8 +71,10 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     store = LeaseStore(configuration.state / "leases", subkey(gateway.keys.chain, "leases"))
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
-    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=GATEWAY)
-    brokers: dict[str, Broker] = {GATEWAY: minted}
+    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
+    brokers: dict[str, Broker] = {**build_brokers(configuration, clock), OWN: minted}
+    for broker in brokers.values():
+        stack.push_async_callback(broker.aclose)
     leases = _leases(parts, store, brokers)
     restored = await leases.restore(store)
     if restored:
@@ -113,11 +115,17 @@ def _terms(configuration: Configuration) -> dict[str, UpstreamTerms]:
     found: dict[str, UpstreamTerms] = {}
     for name, upstream in configuration.upstreams.items():
         credential = upstream.credential
-        if isinstance(credential, GatewayCredential):
-            longest = None if credential.ttl is None else _seconds(credential.ttl)
-            found[name] = UpstreamTerms(
-                GATEWAY, credential.kind, upstream.audience, credential.scopes, credential.bind, longest
-            )
+        if not isinstance(credential, LeasedCredential):
+            continue
+        is_minted = isinstance(credential, GatewayCredential)
+        found[name] = UpstreamTerms(
+            broker=OWN if is_minted else credential.broker,
+            kind=credential.kind,
+            audience=upstream.audience,
+            scopes=credential.scopes,
+            bind=credential.bind if is_minted else "task",
+            longest=None if credential.ttl is None else _seconds(credential.ttl),
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -27,6 +27,10 @@ IssuerUrl = Annotated[Text, AfterValidator(_issuer_url)]
 
 BrokerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """As a name of an upstream."""
+
+
+OWN: Final = "gateway"
+"""The name of the broker that signs tokens itself."""
 
 
 class BrokerSettings(Settings):
@@ -125,7 +129,9 @@ BrokerCredential: TypeAlias = ExchangeCredential
 
 
 def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object]) -> str | None:
-    """Return the problem of the first upstream whose broker is unknown, or of another kind than its credential."""
+    """Return the problem of a reserved name, or of the first upstream whose broker is unknown or of another kind."""
+    if OWN in brokers:
+        return f"brokers.{OWN}: the gateway has this name itself; choose another"
     for upstream, credential in credentials.items():
         if not isinstance(credential, BrokerCredential):
             continue

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from gateway.config.authority import GatewayCredential
-from gateway.config.brokers import BrokerCredential, ExchangeCredential
+from gateway.config.brokers import BrokerCredential
 from gateway.config.formats import HeaderName, HeaderValue
 from gateway.config.values import Settings
 
@@ -29,8 +29,3 @@ class HeaderCredential(Settings):
 UpstreamCredential: TypeAlias = Annotated[
     NoCredential | HeaderCredential | GatewayCredential | BrokerCredential, Field(discriminator="kind")
 ]
-
-
-def needs_headers(credential: UpstreamCredential) -> bool:
-    """Return whether only an HTTP upstream can be shown a credential."""
-    return isinstance(credential, HeaderCredential | GatewayCredential | ExchangeCredential)

@@ -17,7 +17,7 @@ from pydantic import (
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.authority import AuthoritySettings
 from gateway.config.brokers import Broker, BrokerName, find_problem
-from gateway.config.credentials import NoCredential, UpstreamCredential, needs_headers
+from gateway.config.credentials import NoCredential, UpstreamCredential
 from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.labels import ToolLabels
@@ -172,7 +172,7 @@ class Upstream(Settings):
             raise ValueError("command is empty; its first item is the program")
         if self.url is not None and not re.match(r"https?://", self.url):
             raise ValueError("url is not an http or https URL")
-        if self.command is not None and needs_headers(self.credential):
+        if self.command is not None and not isinstance(self.credential, NoCredential):
             raise ValueError("a stdio upstream has no headers; give its credential in env")
         return self
 

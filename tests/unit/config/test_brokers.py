@@ -46,6 +46,7 @@ def test_an_upstream_names_its_broker():
         (EXCHANGE.replace("'}", "', key_id: k}"), "key_id names the key of private_key_jwt, which is missing"),
         (EXCHANGE.replace("'${GATEWAY_SECRET}'", "s3cret"), "a literal secret is refused"),
         (EXCHANGE.replace("idp:", "IdP:"), "brokers.IdP"),
+        (EXCHANGE.replace("idp:", "gateway:"), "brokers.gateway: the gateway has this name itself"),
         (
             EXCHANGE + "upstreams: {crm: {command: [crm], audience: crm, credential: {kind: exchange, broker: idp}}}",
             "a stdio upstream has no headers",
