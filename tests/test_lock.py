@@ -75,7 +75,7 @@ def test_each_release_on_the_page_is_older_than_the_last_check():
 
 def imported(*folders: str) -> dict[str, str]:
     """Return each top-level name of another project that the modules of these folders import, with a module that does."""
-    own = {"gateway", "tests", "benchmarks", "tools", *(path.stem for path in (ROOT / "tools").glob("*.py"))}
+    own = {"gateway", "opagate", "tests", "benchmarks", "tools", *(path.stem for path in (ROOT / "tools").glob("*.py"))}
     found: dict[str, str] = {}
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
