@@ -20,6 +20,7 @@ from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
 from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
+from benchmarks.gateway.minting import minting
 from benchmarks.gateway.report import Measured, picture, ratios, table
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
@@ -30,6 +31,7 @@ HEAD = """\
     make bench                     # writes this page; several minutes, on a quiet machine
     make bench ARGS=--quick        # one short round, nothing written
     make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
+    make bench ARGS=minting        # what a token of a call costs, the same
 """
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
@@ -39,10 +41,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
     parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
     parser.add_argument("--rounds", type=int, default=5, help="how often each target is measured at each concurrency")
-    parser.add_argument("part", nargs="?", choices=["approvals"], help="measure this part alone, and write nothing")
+    parser.add_argument(
+        "part", nargs="?", choices=["approvals", "minting"], help="measure this part alone, and write nothing"
+    )
     options = parser.parse_args()
     os.sched_setaffinity(0, {targets.LOAD_CORE})
     rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
+    if options.part == "minting":
+        costs = minting()
+        print(costs.table())
+        raise SystemExit(not costs.is_within_goals())
     with tempfile.TemporaryDirectory() as folder:
         if options.part == "approvals":
             os.sched_setaffinity(0, {targets.TARGET_CORE})
