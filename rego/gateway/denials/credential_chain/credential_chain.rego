@@ -323,9 +323,8 @@ _may_be_placed(held) if {
 	_stays_with_user(held)
 }
 
-_is_parameter(held) if {
-	held.role in ["selector", "record", "amount"]
-} else if not held.role
+# An argument without a role may be a text that others read.
+_is_parameter(held) if held.role in ["selector", "record", "amount"]
 
 # The user gave it in the goal, and the call takes it as a parameter of a tool by which nothing leaves.
 _stays_with_user(held) if {
