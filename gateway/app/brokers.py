@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.authority.brokers.exchange import TokenExchangeBroker
 from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
-from gateway.config.brokers import ExchangeCredential
+from gateway.authority.brokers.openbao import DynamicSecretBroker
+from gateway.authority.brokers.openbao_login import Login
+from gateway.config.brokers import ExchangeBroker, ExchangeCredential, OpenBaoCredential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.brokers import Broker as BrokerSettings
 
-Credential = TypeVar("Credential", bound=ExchangeCredential)
+Credential = TypeVar("Credential", bound=ExchangeCredential | OpenBaoCredential)
 
 
 def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> dict[str, Broker]:
@@ -28,9 +30,15 @@ def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> d
 
 
 def _build(name: str, settings: BrokerSettings, configuration: Configuration, clock: Callable[[], float]) -> Broker:
-    http = IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
-    client = OAuthClient(settings.issuer, http, clock)
-    return TokenExchangeBroker(name, settings, _credentials(configuration, name, ExchangeCredential), client, clock)
+    seconds = settings.timeout.total_seconds()
+    if isinstance(settings, ExchangeBroker):
+        client = OAuthClient(settings.issuer, IssuerClient(seconds=seconds, ca=settings.ca), clock)
+        upstreams = _credentials(configuration, name, ExchangeCredential)
+        return TokenExchangeBroker(name, settings, upstreams, client, clock)
+    socket = settings.url.removeprefix("unix://") if settings.url.startswith("unix://") else None
+    http = IssuerClient(seconds=seconds, ca=settings.ca, socket=socket)
+    secrets = _credentials(configuration, name, OpenBaoCredential)
+    return DynamicSecretBroker(name, settings, secrets, http=http, login=Login(settings, http, clock), clock=clock)
 
 
 def _credentials(configuration: Configuration, broker: str, kind: type[Credential]) -> dict[str, Credential]:

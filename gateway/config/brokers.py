@@ -104,6 +104,40 @@ class ExchangeBroker(BrokerSettings):
     )
 
 
+class OpenBaoAuthentication(Settings):
+    """The gateway's login at OpenBao: a token, or a role with a JWT or a secret id."""
+
+    token: Secret | None = Field(default=None, description="A token that may make child tokens.")
+    jwt: FilePath | None = Field(default=None, description="File of a JWT, such as a JWT-SVID; read for each login.")
+    approle: Secret | None = Field(default=None, description="The `secret_id` of an AppRole.")
+    role: Text | None = Field(default=None, description="The role of `jwt`, or the `role_id` of `approle`.")
+    mount: Text | None = Field(default=None, description="The mount of the method; by default `jwt` or `approle`.")
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Self:
+        if sum(method is not None for method in (self.token, self.jwt, self.approle)) != 1:
+            raise ValueError("give one of token, jwt and approle")
+        if (self.token is None) != (self.role is not None):
+            raise ValueError("jwt and approle need role; token has none")
+        return self
+
+
+class OpenBaoBroker(BrokerSettings):
+    """Dynamic secrets of an OpenBao or Vault. Each task has a child token, whose revocation ends its secrets."""
+
+    kind: Literal["openbao"]
+    url: Text = Field(description="`https://…`, `unix:///run/bao.sock`, or `http://` on loopback.")
+    auth: OpenBaoAuthentication = Field(description="How the gateway logs in.")
+    policies: tuple[Text, ...] = Field(min_length=1, description="The policies of the child tokens: the paths to read.")
+    namespace: Text | None = Field(default=None, description="The namespace of all requests.")
+
+    @model_validator(mode="after")
+    def _confidential(self) -> Self:
+        if not self.url.startswith("unix:///"):
+            _issuer_url(self.url)
+        return self
+
+
 class BrokeredCredential(LeasedCredential):
     """A credential of an upstream that a broker obtains."""
 
@@ -124,8 +158,22 @@ class ExchangeCredential(BrokeredCredential):
     )
 
 
-Broker: TypeAlias = ExchangeBroker
-BrokerCredential: TypeAlias = ExchangeCredential
+class OpenBaoCredential(BrokeredCredential):
+    """A dynamic secret of OpenBao. Of its fields one, or user name and password, are shown to the upstream."""
+
+    kind: Literal["openbao"]
+    path: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$")] = Field(
+        description="The path to read, such as `database/creds/ro`."
+    )
+    scheme: Literal["Basic", "Bearer"] = Field(
+        default="Basic",
+        description="How HTTP carries it: `Basic` with user name and password, or `Bearer` with `field`.",
+    )
+    field: Text = Field(default="password", description="The field that `Bearer` carries.")
+
+
+Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker, Field(discriminator="kind")]
+BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential
 
 
 def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object]) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.app.brokers import build_brokers
 from gateway.errors import ConfigurationError
-from tests.unit.config.test_brokers import EXCHANGE, upstream
+from tests.unit.config.test_brokers import EXCHANGE, OPENBAO, upstream
 from tests.unit.configuring import parse
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportU
 
 
 async def test_each_configured_broker_is_there():
-    configuration = parse(EXCHANGE + upstream("kind: exchange, broker: idp"))
+    bao = OPENBAO.removeprefix("\nbrokers:\n")
+    configuration = parse(EXCHANGE + bao + upstream("kind: exchange, broker: idp"))
     brokers = build_brokers(configuration, time.time)
     assert {name: (broker.name, broker.kind, broker.revocable) for name, broker in brokers.items()} == {
-        "idp": ("idp", "exchange", "at_once")
+        "idp": ("idp", "exchange", "at_once"),
+        "bao": ("bao", "openbao", "at_once"),
     }
     for broker in brokers.values():
         await broker.aclose()

@@ -17,6 +17,12 @@ brokers:
 """
 
 
+OPENBAO = """
+brokers:
+  bao: {kind: openbao, url: 'unix:///run/bao.sock', auth: {token: '${GATEWAY_SECRET}'}, policies: [tasks]}
+"""
+
+
 def upstream(credential: str) -> str:
     return f"upstreams: {{crm: {{url: 'https://crm.example/mcp', audience: crm, credential: {{{credential}}}}}}}"
 
@@ -45,6 +51,14 @@ def test_an_upstream_names_its_broker():
         (EXCHANGE.replace("client_secret: '${GATEWAY_SECRET}'", ""), "give either private_key_jwt or client_secret"),
         (EXCHANGE.replace("'}", "', key_id: k}"), "key_id names the key of private_key_jwt, which is missing"),
         (EXCHANGE.replace("'${GATEWAY_SECRET}'", "s3cret"), "a literal secret is refused"),
+        (
+            OPENBAO + upstream("kind: exchange, broker: bao"),
+            "upstreams.crm.credential: broker 'bao' is of kind 'openbao'; name one of kind 'exchange'",
+        ),
+        (OPENBAO.replace("unix:///run/bao.sock", "http://bao"), "it would carry credentials over an open network"),
+        (OPENBAO.replace("}, pol", ", role: r}, pol"), "jwt and approle need role; token has none"),
+        (OPENBAO.replace("token: '${GATEWAY_SECRET}'", ""), "give one of token, jwt and approle"),
+        (OPENBAO + upstream("kind: openbao, broker: bao, path: '../sys'"), "upstreams.crm.credential.path"),
         (EXCHANGE.replace("idp:", "IdP:"), "brokers.IdP"),
         (EXCHANGE.replace("idp:", "gateway:"), "brokers.gateway: the gateway has this name itself"),
         (

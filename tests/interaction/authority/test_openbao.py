@@ -1,0 +1,210 @@
+"""Dynamic secrets of a real OpenBao for a real PostgreSQL: a login works until the lease ends, and not afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.authority.brokers.issuer_client import IssuerClient
+from gateway.authority.brokers.openbao import DynamicSecretBroker
+from gateway.authority.brokers.openbao_login import Login
+from gateway.authority.model import Issued, NotEnded, Proof
+from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
+from tests.servers.openbao import PATH, OpenBao, running_openbao
+from tests.unit.authority.brokers.asking import (
+    UPSTREAM,
+    issued,
+    lease_of,
+    lease_request,
+    prepared,
+    refused,
+    values_shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from gateway.authority.model import Cause, LeaseRequest
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Generator[OpenBao]:
+    with running_openbao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+@pytest.fixture
+def make(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DynamicSecretBroker]:
+    monkeypatch.setenv("BAO_TOKEN", bao.gateway_token())
+
+    def build(path: str = PATH, **settings: Any) -> DynamicSecretBroker:
+        given = {"kind": "openbao", "url": bao.url, "auth": {"token": "${BAO_TOKEN}"}, "policies": ["tasks"]}
+        parsed = OpenBaoBroker.model_validate({**given, **settings})
+        credential = OpenBaoCredential.model_validate({"kind": "openbao", "broker": "bao", "path": path})
+        http = IssuerClient(seconds=10)
+        login = Login(parsed, http, time.time)
+        return DynamicSecretBroker("bao", parsed, {UPSTREAM: credential}, http=http, login=login, clock=time.time)
+
+    return build
+
+
+@pytest.fixture
+async def broker(make: Callable[..., DynamicSecretBroker]) -> AsyncGenerator[DynamicSecretBroker]:
+    found = make()
+    yield found
+    await found.aclose()
+
+
+async def ask(broker: DynamicSecretBroker, **changes: Any) -> tuple[LeaseRequest, Issued]:
+    request = lease_request(**changes)
+    return request, issued(await broker.issue(request, prepared(await broker.prepare(request))))
+
+
+def may_log_in(bao: OpenBao, found: Issued) -> bool:
+    fields = dict(found.credential.fields)
+    return bao.postgres.may_log_in(fields["username"], fields["password"])
+
+
+async def prove(broker: DynamicSecretBroker, request: LeaseRequest, handle: dict[str, str], cause: Cause) -> Proof:
+    """End a lease as the ledger does: again and again, until there is a proof."""
+    problems: list[str] = []
+    while len(problems) < 40:
+        outcome = await broker.end(lease_of(request, handle, cause=cause), None)
+        if isinstance(outcome, Proof):
+            return outcome
+        problems.append(outcome.problem)
+        await asyncio.sleep(0.1)
+    raise AssertionError(problems)
+
+
+@pytest.mark.parametrize("cause", ["lease-expired", "task-completed", "restart"])
+async def test_a_login_works_until_its_lease_ends(bao: OpenBao, broker: DynamicSecretBroker, cause: Cause):
+    request, found = await ask(broker)
+    assert may_log_in(bao, found)
+    proof = await prove(broker, request, found.handle, cause)
+    assert proof.kind == "lookup"
+    assert not may_log_in(bao, found)
+    assert bao.postgres.roles() == 0
+
+
+async def test_one_lease_of_a_task_ends_alone(bao: OpenBao, broker: DynamicSecretBroker):
+    first, one = await ask(broker, id="lease-1")
+    second, other = await ask(broker, id="lease-2")
+    assert one.handle["accessor"] == other.handle["accessor"]
+    await prove(broker, first, one.handle, "upstream-401")
+    assert (may_log_in(bao, one), may_log_in(bao, other)) == (False, True)
+    await prove(broker, second, other.handle, "policy-changed")
+    assert broker._children == {}, "the last lease takes the child token with it"  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_the_end_of_a_task_ends_a_secret_that_nobody_noted(bao: OpenBao, broker: DynamicSecretBroker):
+    """The gateway was killed after OpenBao answered, and before the journal had the lease."""
+    request = lease_request()
+    handle = prepared(await broker.prepare(request))
+    lost = issued(await broker.issue(request, handle))
+    assert may_log_in(bao, lost)
+    proof = await prove(broker, request, handle, "restart")
+    assert "no lease of" in proof.detail
+    assert not may_log_in(bao, lost)
+
+
+async def test_another_gateway_process_ends_what_this_one_began(
+    bao: OpenBao, broker: DynamicSecretBroker, make: Callable[..., DynamicSecretBroker]
+):
+    request, found = await ask(broker)
+    restarted = make()
+    await prove(restarted, request, found.handle, "policy-changed")
+    assert not may_log_in(bao, found)
+    await restarted.aclose()
+
+
+async def test_a_longer_lease_prolongs_the_child_token(broker: DynamicSecretBroker):
+    short, _ = await ask(broker, id="lease-1", seconds=2)
+    long, found = await ask(broker, id="lease-2", seconds=120)
+    child = broker._children[short.task]  # pyright: ignore[reportPrivateUsage]
+    assert child.accessor == found.handle["accessor"]
+    assert long.expires <= child.expires <= long.expires + 7
+    await prove(broker, long, found.handle, "task-completed")
+
+
+async def test_twenty_leases_of_a_task_end_together(bao: OpenBao, broker: DynamicSecretBroker):
+    asked = await asyncio.gather(*(ask(broker, id=f"lease-{number}") for number in range(20)))
+    assert len({found.handle["accessor"] for _, found in asked}) == 1
+    assert bao.postgres.roles() == 20
+    await asyncio.gather(*(prove(broker, request, found.handle, "task-completed") for request, found in asked))
+    assert bao.postgres.roles() == 0
+
+
+@pytest.mark.parametrize("cause", ["lease-expired", "task-completed"])
+async def test_with_the_database_down_nothing_has_ended(bao: OpenBao, broker: DynamicSecretBroker, cause: Cause):
+    """The revocation of the accessor answers 204 all the same: only the lookup knows."""
+    request, found = await ask(broker)
+    bao.postgres.stop()
+    try:
+        outcome = await broker.end(lease_of(request, found.handle, cause=cause), found.credential)
+        assert isinstance(outcome, NotEnded)
+        assert "sys/leases/revoke answered 400" in outcome.problem
+        assert values_shown(found.credential.secrets(), outcome) == []
+        if cause == "task-completed":
+            lost = await broker.end(lease_of(request, _without_lease(found)), None)
+            assert isinstance(lost, NotEnded), "a secret whose lease id got lost is not assumed to be gone"
+        other = lease_request(task="task-2")
+        refused(await broker.issue(other, prepared(await broker.prepare(other))), "credential/unavailable")
+    finally:
+        bao.postgres.start()
+    await prove(broker, request, found.handle, cause)
+    assert not may_log_in(bao, found)
+
+
+def _without_lease(found: Issued) -> dict[str, str]:
+    return {name: value for name, value in found.handle.items() if name != "lease"}
+
+
+async def test_a_lost_permission_is_no_proof(make: Callable[..., DynamicSecretBroker], monkeypatch: pytest.MonkeyPatch):
+    broker = make()
+    request, found = await ask(broker)
+    monkeypatch.setenv("BAO_TOKEN", "s.expired")
+    powerless = make()
+    for handle in (found.handle, _without_lease(found)):
+        outcome = await powerless.end(lease_of(request, handle), None)
+        assert isinstance(outcome, NotEnded)
+        assert "403" in outcome.problem
+    assert refused(await powerless.prepare(request), "credential/refused").may_retry is False
+    await prove(broker, request, found.handle, "task-completed")
+    await asyncio.gather(broker.aclose(), powerless.aclose())
+
+
+async def test_an_approle_logs_in(
+    bao: OpenBao, make: Callable[..., DynamicSecretBroker], monkeypatch: pytest.MonkeyPatch
+):
+    bao.ask("POST", "sys/auth/approle", {"type": "approle"})
+    bao.ask("POST", "auth/approle/role/gw", {"token_policies": ["gateway", "tasks"], "token_ttl": "10m"})
+    role = bao.ask("GET", "auth/approle/role/gw/role-id")["data"]["role_id"]
+    monkeypatch.setenv("SECRET_ID", bao.ask("POST", "auth/approle/role/gw/secret-id")["data"]["secret_id"])
+    broker = make(auth={"approle": "${SECRET_ID}", "role": role})
+    request, found = await ask(broker)
+    assert may_log_in(bao, found)
+    await prove(broker, request, found.handle, "task-completed")
+    monkeypatch.setenv("SECRET_ID", "wrong")
+    wrong = make(auth={"approle": "${SECRET_ID}", "role": role})
+    assert "auth/approle answered 400" in refused(await wrong.prepare(request), "credential/unavailable").message
+    await asyncio.gather(broker.aclose(), wrong.aclose())
+
+
+async def test_a_path_that_the_child_may_not_read_is_refused(make: Callable[..., DynamicSecretBroker]):
+    broker = make(path="database/creds/rw")
+    request = lease_request()
+    refusal = refused(await broker.issue(request, prepared(await broker.prepare(request))), "credential/refused")
+    assert "403" in refusal.message
+    await broker.aclose()
+
+
+async def test_no_secret_is_in_a_handle_or_a_repr(bao: OpenBao, broker: DynamicSecretBroker):
+    request, found = await ask(broker)
+    children = broker._children  # pyright: ignore[reportPrivateUsage]
+    secrets = [*found.credential.secrets(), *(child.token for child in children.values())]
+    assert values_shown([*secrets[:1], *secrets[2:]], found, found.handle, broker, children) == []
+    await prove(broker, request, found.handle, "task-completed")
