@@ -175,16 +175,17 @@ class Concealment:
 
 
 class Recalling:
-    """A detector that also finds given texts, whatever their form."""
+    """A detector that also finds given texts, whatever their form. With `alone`, it finds nothing else."""
 
-    def __init__(self, detector: Detects, texts: tuple[str, ...]) -> None:
+    def __init__(self, detector: Detects, texts: tuple[str, ...], *, alone: bool = False) -> None:
         self._detector = detector
+        self._alone = alone
         self._texts = [(text, text.encode("utf-8", "surrogatepass")) for text in texts if text]
         self.ruleset = detector.ruleset
         self.fingerprints = detector.fingerprints
 
     def hits(self, text: bytes) -> list[Hit]:
-        found = self._detector.hits(text)
+        found = [] if self._alone else self._detector.hits(text)
         for value, written in self._texts:
             start = text.find(written)
             while start >= 0:

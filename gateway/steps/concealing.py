@@ -64,11 +64,13 @@ class Concealing:
         return self._concealment.text_end()
 
 
-def concealing(gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = ()) -> Concealing:
-    """Return the rewriter of one answer to a call of `task`. `values` were put back into the call. The answer never
-    shows these, even where they do not look like credentials."""
+def concealing(
+    gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = (), *, alone: bool = False
+) -> Concealing:
+    """Return the rewriter of one answer to a call of `task`. The call carried `values`: the answer never shows these, even
+    where they do not look like credentials. With `alone`, other credentials stay."""
     detector = gateway.inspector.detector
-    looking = Recalling(detector, values) if values else detector
+    looking = Recalling(detector, values, alone=alone) if values else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.find(task.id)
     owner = "" if kept is None else kept.owner

@@ -78,10 +78,12 @@ async def forward(
         return attached
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
-    rewriter, values = None, case.presented.values
-    if demanded(decision) or values:
+    rewriter, values = None, (*case.presented.values, *attached.secrets())
+    if demanded(decision) or case.presented.values:
         rewriter = concealing(gateway, case.task, target, visit.arrived, values)
         gateway.vault.conceal(principal.key, upstream)
+    elif values:
+        rewriter = concealing(gateway, case.task, target, visit.arrived, values, alone=True)
     allowed = bounds(decision)
     past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision), allowed.size)
     session, identifier = case.request.session, case.message.id

@@ -39,6 +39,10 @@ class Attached(Struct, frozen=True):
             return request
         return structs.replace(request, credential=_header(self.credential))
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no answer may show to the agent."""
+        return () if self.credential is None else self.credential.secrets()
+
 
 NOTHING: Final = Attached()
 

@@ -65,7 +65,7 @@ async def test_policy_is_asked_what_a_live_call_would_ask():
     assert first["action"] == {"name": "tools/call"}
     assert first["context"]["time"] == "2026-01-01T00:00:00Z"
     assert first["context"]["task"]["opened"] == "2026-01-01T00:00:00Z"
-    assert first["context"]["supported_obligations"] == ["conceal_credentials", "label", "limit"]
+    assert first["context"]["supported_obligations"] == ["conceal_credentials", "issue_credential", "label", "limit"]
     assert first["session"]["calls"] == 1
     assert first["session"]["depth"] == 1
     assert second["resource"]["id"] == "mail/send"
