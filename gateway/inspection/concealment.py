@@ -175,7 +175,7 @@ class Concealment:
 
 
 class Recalling:
-    """A detector that also finds given texts, whatever their form. With `alone`, it finds nothing else."""
+    """A detector of given texts in any form, and of all credentials unless `alone`."""
 
     def __init__(self, detector: Detects, texts: tuple[str, ...], *, alone: bool = False) -> None:
         self._detector = detector

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
+from tests.servers.repeating import repeating_server
 from tests.servers.serving import ServerProcess
 
 GRANTS = 'upstreams: {call: [{id: a, agents: ["*"], issuers: ["*"], tools: ["*"], effects: [read, write]}], task: [{id: b, agents: ["*"], issuers: ["*"], tools: ["*"]}]}'
 
 
-def configured(folder: Path, echo: ServerProcess) -> str:
+def configured(folder: Path, url: str) -> str:
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     labels: dict[str, Any] = {
         "*": {"effect": "read", "egress": False, "sensitivity": "internal"},
@@ -31,7 +33,7 @@ def configured(folder: Path, echo: ServerProcess) -> str:
     }
     upstreams = {
         bind: {
-            "url": echo.mcp,
+            "url": url,
             "audience": f"https://{bind}.example",
             "environment": "test",
             "tools": copy.deepcopy(labels),
@@ -46,7 +48,7 @@ def configured(folder: Path, echo: ServerProcess) -> str:
 @pytest.fixture(scope="module")
 def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("leases")
-    with running_gateway(configured(folder, echo_server), folder) as running:
+    with running_gateway(configured(folder, echo_server.mcp), folder) as running:
         yield running
 
 
@@ -125,7 +127,7 @@ def test_the_end_of_a_task_ends_its_lease_with_a_proof(gateway: GatewayProcess, 
 
 
 def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerProcess, tmp_path: Path):
-    config, port = configured(tmp_path, echo_server), free_port()
+    config, port = configured(tmp_path, echo_server.mcp), free_port()
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         caller(gateway, "ann", "task").call("echo", text="before-the-kill")
         gateway.process.kill()
@@ -179,7 +181,7 @@ def test_the_owner_of_a_task_sees_its_leases(gateway: GatewayProcess):
 
 
 def test_a_new_policy_ends_all_leases(echo_server: ServerProcess, tmp_path: Path):
-    with mortal_gateway(configured(tmp_path, echo_server), tmp_path) as gateway:
+    with mortal_gateway(configured(tmp_path, echo_server.mcp), tmp_path) as gateway:
         ann = caller(gateway, "ann", "task")
         ann.call("echo", text="old-policy")
         (tmp_path / "grants.yaml").write_text(GRANTS.replace("id: a", "id: other"), "utf-8")
@@ -187,3 +189,13 @@ def test_a_new_policy_ends_all_leases(echo_server: ServerProcess, tmp_path: Path
         ann.call("echo", text="new-policy")
 
     assert carried(echo_server, "old-policy") != carried(echo_server, "new-policy")
+
+
+@pytest.mark.parametrize("bind", ["call", "task"])
+def test_an_upstream_that_repeats_its_credential_does_not_give_it_to_the_agent(tmp_path: Path, bind: str):
+    with repeating_server() as url, mortal_gateway(configured(tmp_path, url), tmp_path) as gateway:
+        answer = caller(gateway, "ann", bind).call("repeat")
+
+        assert re.fullmatch(r"You sent Bearer cred://\S+ to me", answer.text)
+        assert b"eyJ" not in answer.body
+        assert left_behind(tmp_path, "eyJhbGciOiJFUzI1NiI") == []
