@@ -41,7 +41,7 @@ bench: $(VENV)/.test ## added latency and throughput beside peers (several minut
 generate: $(VENV)/.run ## everything that is generated from the code: schemas, reason table, reference pages
 	@$(BIN)/python tools/generate.py $(ARGS)
 
-tools: ## a real OPA and Regal (needs Go) and Node packages (needs npm) into .tools/
+tools: ## a real OPA and Regal (needs Go), Node packages (npm) and Keycloak (Java) into .tools/
 	@$(PYTHON) tools/install.py
 
 lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh docs/dependencies.md

@@ -1,6 +1,6 @@
-"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, a client in Go and Node packages.
+"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, a client in Go, Node packages, Keycloak.
 
-Each step is pinned by files in this folder (a Go module with its checksums, an npm lock file) and is skipped while
+Each step is pinned by files in this folder (a Go module with its checksums, an npm lock file, a digest) and is skipped while
 they are unchanged. What cannot be installed is named, with its remedy; that is an error only under `CI=true`.
 Standard library only: it runs before there is a virtual environment.
 """
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PINS = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("OPAGATE_TOOLS") or PINS.parent / ".tools")
+KEYCLOAK = "keycloak-quarkus-dist"
 REGAL_VERSION = "-X github.com/open-policy-agent/regal/pkg/version.Version="
 
 
@@ -133,6 +135,45 @@ def _install_node() -> None:
     _run([npm, "ci", *quiet], cwd=folder, environment={})
 
 
+def _install_keycloak() -> None:
+    """Unpack Keycloak, and build it for a database in memory: it then starts in half the time, and leaves no file behind."""
+    java = shutil.which("java")
+    if java is None:
+        raise StepFailed("there is no Java here; install Java 17 or newer and run `make tools` again")
+    version, digest = (PINS / "keycloak/version").read_text("utf-8").split()
+    archive = _fetch(version)
+    unfinished = TARGET / ".keycloak.part"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if found != digest:
+            raise StepFailed(
+                f"{archive.name} has the SHA-256 {found}, and tools/keycloak/version names another; do not use it"
+            )
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(unfinished)
+        folder = unfinished / f"keycloak-{version}"
+        _run(["sh", str(folder / "bin/kc.sh"), "build", "--db=dev-mem", "--cache=local"], cwd=folder, environment={})
+        shutil.rmtree(TARGET / "keycloak", ignore_errors=True)
+        folder.replace(TARGET / "keycloak")
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _fetch(version: str) -> Path:
+    """Return the archive in Maven's folder, and have Maven fetch it first if it is not there."""
+    place = Path.home() / ".m2/repository/org/keycloak" / KEYCLOAK / version / f"{KEYCLOAK}-{version}.zip"
+    if place.exists():
+        return place
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise StepFailed("there is no Maven here; install it with a Java of 17 or newer, and run `make tools` again")
+    artifact = f"-Dartifact=org.keycloak:{KEYCLOAK}:{version}:zip"
+    _run([maven, "-q", "dependency:get", artifact, "-Dtransitive=false"], cwd=TARGET, environment={})
+    return place
+
+
 def _run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         command,
@@ -165,6 +206,13 @@ STEPS = (
         TARGET / "node/node_modules/.package-lock.json",
         _install_node,
         "about 30 s",
+    ),
+    Step(
+        "keycloak",
+        (PINS / "keycloak/version",),
+        TARGET / "keycloak/bin/kc.sh",
+        _install_keycloak,
+        "177 MB, about 60 s",
     ),
 )
 

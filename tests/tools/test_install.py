@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "install.py"
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, with an empty target and neither Go nor npm on the machine."""
+    """The script, with an empty target and neither Go, npm nor Java on the machine."""
     monkeypatch.setenv("OPAGATE_TOOLS", str(tmp_path / "tools"))
     monkeypatch.delenv("CI", raising=False)
     spec = importlib.util.spec_from_file_location("opagate_tools_install", SCRIPT)
@@ -40,6 +40,7 @@ def test_what_cannot_be_installed_is_named_and_forgiven(
     assert "NOT INSTALLED: regal: there is no Go here" in said
     assert "NOT INSTALLED: gosdk: there is no Go here" in said
     assert "NOT INSTALLED: node: there is no npm here" in said
+    assert "NOT INSTALLED: keycloak: there is no Java here" in said
 
 
 def test_in_ci_a_missing_tool_is_a_failure(install: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

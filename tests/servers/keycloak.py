@@ -1,0 +1,214 @@
+"""A real Keycloak with a realm of its own, shared by all workers of a test run: it takes most of a minute to start."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+REALM = "corp"
+SECRETS = {
+    name: f"{name}-5f1c0c7e9a2b4d68" for name in ("gw", "gw-wide", "gw-introspect", "tickets", "agent", "stranger")
+}
+"""Client → its secret. `gw` is the gateway, `gw-wide` a gateway whose tokens get a scope too many."""
+_ADMIN = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
+_PASSWORD = "ada-7Kq2x-password"
+_START = 180.0
+"""Seconds for a start on a busy machine."""
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""The process that this worker started."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user of the realm."""
+
+    id: str
+    name: str
+
+
+@dataclass
+class Keycloak:
+    """A running Keycloak at `origin`."""
+
+    origin: str
+    count: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def issuer(self) -> str:
+        return f"{self.origin}/realms/{REALM}"
+
+    def new_person(self) -> Person:
+        """Make a user of its own for a test."""
+        name = f"ada-{os.getpid()}-{next(self.count)}"
+        fields: dict[str, Any] = {
+            "username": name,
+            "enabled": True,
+            "email": f"{name}@corp.example",
+            "emailVerified": True,
+        }
+        password = {"type": "password", "value": _PASSWORD, "temporary": False}
+        made = self.admin(
+            "POST", f"{REALM}/users", {**fields, "firstName": "Ada", "lastName": "L", "credentials": [password]}
+        )
+        return Person(made.headers["location"].rpartition("/")[2], name)
+
+    def token(self, person: Person, client: str = "agent") -> str:
+        """Return an access token of a user's agent."""
+        form = {"grant_type": "password", "username": person.name, "password": _PASSWORD}
+        answer = httpx2.post(f"{self._protocol}/token", data=form, auth=(client, SECRETS[client]))
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def is_active(self, token: str, client: str = "gw-introspect") -> bool:
+        """Return whether introspection calls a token active, asked by a client in its audience."""
+        answer = httpx2.post(
+            f"{self._protocol}/token/introspect", data={"token": token}, auth=(client, SECRETS[client])
+        )
+        return bool(answer.json()["active"])
+
+    def admin(self, method: str, path: str, body: Any = None) -> httpx2.Response:
+        """Send a request of an administrator to `/admin/realms/…`."""
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
+        url = f"{self.origin}/realms/master/protocol/openid-connect/token"
+        token = httpx2.post(url, data=form, timeout=60).json()["access_token"]
+        headers = {"authorization": f"Bearer {token}"}
+        answer = httpx2.request(method, f"{self.origin}/admin/realms/{path}", json=body, headers=headers, timeout=60)
+        assert answer.status_code < 300, answer.text
+        return answer
+
+    @property
+    def _protocol(self) -> str:
+        return f"{self.issuer}/protocol/openid-connect"
+
+
+@contextmanager
+def shared_keycloak(home: Path, folder: Path) -> Generator[Keycloak]:
+    """Use the Keycloak of a folder that all workers share. The first user starts it, the last stops it."""
+    state = folder / "keycloak.json"
+    with _locked(folder):
+        shared = json.loads(state.read_text("utf-8")) if state.exists() else _start(home, folder)
+        state.write_text(json.dumps(shared | {"users": shared["users"] + 1}), "utf-8")
+    try:
+        yield Keycloak(shared["origin"])
+    finally:
+        with _locked(folder):
+            shared = json.loads(state.read_text("utf-8"))
+            left = shared["users"] - 1
+            state.write_text(json.dumps(shared | {"users": left}), "utf-8")
+            if not left:
+                state.unlink()
+                os.kill(shared["pid"], signal.SIGTERM)
+    for process in _STARTED:
+        # Another worker may use it for longer than this one lives.
+        if left:
+            process.returncode = 0
+        else:
+            process.wait(30)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    with (folder / "keycloak.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start(home: Path, folder: Path) -> dict[str, Any]:
+    """Start Keycloak, make the realm, and return its state."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = ["--http-enabled=true", "--http-host=127.0.0.1", f"--http-port={port}", "--hostname-strict=false"]
+    # The script replaces itself with Java, whose process is ended at last.
+    command = ["sh", str(home / "bin/kc.sh"), "start", "--optimized", "--log-level=warn", *settings]
+    log = folder / "keycloak.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=os.environ | _ADMIN, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    _STARTED.append(process)
+    origin, deadline = f"http://127.0.0.1:{port}", time.monotonic() + _START
+    try:
+        while not _is_up(origin):
+            assert process.poll() is None, log.read_text("utf-8")
+            assert time.monotonic() < deadline, log.read_text("utf-8")
+        Keycloak(origin).admin("POST", "", _realm())
+    except BaseException:
+        process.kill()
+        raise
+    return {"origin": origin, "pid": process.pid, "users": 0}
+
+
+def _is_up(origin: str) -> bool:
+    try:
+        return httpx2.get(f"{origin}/realms/master", timeout=5).status_code == 200
+    except httpx2.HTTPError:
+        time.sleep(0.2)
+        return False
+
+
+def _realm() -> dict[str, Any]:
+    """Return the realm: an agent, a gateway that exchanges its tokens, and the system `tickets`."""
+    exchanges = {"attributes": {"standard.token.exchange.enabled": "true"}}
+    optional = {"optionalClientScopes": ["tickets.read", "tickets.write"]}
+    return {
+        "realm": REALM,
+        "enabled": True,
+        "sslRequired": "none",
+        "clients": [
+            _client("gw", **exchanges, **optional),
+            _client("gw-wide", **exchanges, defaultClientScopes=["basic", "everything"], **optional),
+            _client("gw-introspect"),
+            _client("tickets"),
+            _client("agent", directAccessGrantsEnabled=True, protocolMappers=[_audience("gw"), _audience("gw-wide")]),
+            _client("stranger", directAccessGrantsEnabled=True),
+        ],
+        "clientScopes": [_basic(), _scope("tickets.read"), _scope("tickets.write"), _scope("everything")],
+    }
+
+
+def _client(name: str, **more: Any) -> dict[str, Any]:
+    found = {"clientId": name, "secret": SECRETS[name], "standardFlowEnabled": False}
+    return {**found, "defaultClientScopes": ["basic"], "optionalClientScopes": [], **more}
+
+
+def _scope(name: str) -> dict[str, Any]:
+    """Return a scope whose tokens are for `tickets`, and for the client that introspects them."""
+    mappers = [_audience("tickets"), _audience("gw-introspect")]
+    return {
+        "name": name,
+        "protocol": "openid-connect",
+        "attributes": {"include.in.token.scope": "true"},
+        "protocolMappers": mappers,
+    }
+
+
+def _basic() -> dict[str, Any]:
+    subject = {"name": "sub", "protocol": "openid-connect", "protocolMapper": "oidc-sub-mapper"}
+    config = {"access.token.claim": "true", "introspection.token.claim": "true"}
+    return {
+        "name": "basic",
+        "protocol": "openid-connect",
+        "attributes": {"include.in.token.scope": "false"},
+        "protocolMappers": [{**subject, "config": config}],
+    }
+
+
+def _audience(client: str) -> dict[str, Any]:
+    config = {"included.client.audience": client, "access.token.claim": "true", "introspection.token.claim": "true"}
+    mapper = {"protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper", "config": config}
+    return {"name": f"audience-{client}", **mapper}
