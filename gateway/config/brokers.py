@@ -138,18 +138,6 @@ class OpenBaoBroker(BrokerSettings):
         return self
 
 
-class AwsStsBroker(BrokerSettings):
-    """Sessions of an AWS role (AssumeRole). The session's own policy ends it with the lease."""
-
-    kind: Literal["aws_sts"]
-    region: Text = Field(description="The region of the STS endpoint, such as `eu-central-1`.")
-    endpoint: IssuerUrl | None = Field(default=None, description="By default `https://sts.<region>.amazonaws.com`.")
-    source_identity: Literal["agent", "user", "none"] = Field(
-        default="agent", description="Who CloudTrail names as the source identity; the role has to permit it."
-    )
-    tags: bool = Field(default=True, description="Whether the session is tagged with task, agent and upstream.")
-
-
 class BrokeredCredential(LeasedCredential):
     """A credential of an upstream that a broker obtains."""
 
@@ -182,19 +170,6 @@ class OpenBaoCredential(BrokeredCredential):
         description="How HTTP carries it: `Basic` with user name and password, or `Bearer` with `field`.",
     )
     field: Text = Field(default="password", description="The field that `Bearer` carries.")
-
-
-class AwsStsCredential(BrokeredCredential):
-    """A session of an AWS role. Its scopes are the IAM actions that a call may use."""
-
-    kind: Literal["aws_sts"]
-    role: Annotated[Text, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$")] = Field(
-        description="The ARN of the role."
-    )
-    resources: tuple[Text, ...] = Field(
-        default=("*",), min_length=1, description="ARNs that the session may touch; the role's own policy holds too."
-    )
-    external_id: Secret | None = Field(default=None, description="The external id that the role asks for.")
 
 
 Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker, Field(discriminator="kind")]
