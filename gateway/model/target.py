@@ -39,7 +39,7 @@ class Role(StrEnum):
     RECORD = "record"
 
 
-CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "aws_sts"]
+CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao"]
 """`standing`: a fixed header, which lives for ever. The others are leased."""
 
 
