@@ -44,6 +44,7 @@ class Broker(Protocol):
         """End the credential at its issuer, and prove it. `credential` is `None` if the value is lost, as after a restart.
 
         A success of the revocation endpoint is no proof: ask again (introspection, lookup, absence). May be called many times.
+        An empty `lease.handle` means that `prepare` gave none, as after a kill in it: then nothing was issued.
         """
         ...
 

@@ -107,7 +107,10 @@ class TokenExchangeBroker:
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
         """Revoke the token and ask whether it is active. Without the value, or without a proof, only its expiry ends it."""
-        now, over = self._clock(), float(lease.handle["expires"]) + SKEW
+        now = self._clock()
+        if "expires" not in lease.handle:
+            return Proof("absent", now, "no token was asked for")
+        over = float(lease.handle["expires"]) + SKEW
         if now >= over:
             return Proof("time", now, f"expired at {_moment(over - SKEW)}")
         if credential is None or self._settings.revoke == "none":

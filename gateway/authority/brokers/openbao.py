@@ -126,10 +126,12 @@ class DynamicSecretBroker:
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002
         """Revoke one secret, or all of the task at its end. A secret without a lease id ends with the child token."""
+        accessor, lease_id = lease.handle.get(_ACCESSOR), lease.handle.get(_LEASE_ID)
+        if accessor is None:
+            return Proof("absent", self._clock(), "no secret was asked for")
         token = await self._login.token(self._clock())
         if isinstance(token, NoAnswer):
             return NotEnded(token.problem)
-        accessor, lease_id = lease.handle[_ACCESSOR], lease.handle.get(_LEASE_ID)
         child = self._children.get(lease.task)
         is_known = child is not None and child.accessor == accessor
         if lease_id is None or lease.cause in _TASK_ENDS or not is_known:

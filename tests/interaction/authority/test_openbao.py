@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -23,9 +24,11 @@ from tests.unit.authority.brokers.asking import (
     refused,
     values_shown,
 )
+from tests.unit.authority.lending import Lending
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
+    from pathlib import Path
 
     from gateway.authority.model import Cause, LeaseRequest
 
@@ -208,3 +211,27 @@ async def test_no_secret_is_in_a_handle_or_a_repr(bao: OpenBao, broker: DynamicS
     secrets = [*found.credential.secrets(), *(child.token for child in children.values())]
     assert values_shown([*secrets[:1], *secrets[2:]], found, found.handle, broker, children) == []
     await prove(broker, request, found.handle, "task-completed")
+
+
+async def test_a_request_that_was_never_prepared_has_nothing_to_end(broker: DynamicSecretBroker, bao: OpenBao):
+    """After a kill or a timeout before `prepare` was done, the handle is empty: no secret was asked for."""
+    before = bao.postgres.roles()
+    outcome = await broker.end(lease_of(lease_request(), {}, cause="restart"), None)
+    assert isinstance(outcome, Proof)
+    assert (outcome.kind, bao.postgres.roles()) == ("absent", before)
+
+
+async def test_an_openbao_that_was_away_for_a_moment_blocks_no_later_lease(
+    make: Callable[..., DynamicSecretBroker], tmp_path: Path
+):
+    """A refusal that may pass ends the lease too, since another broker may have issued. It must not get stuck."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    away = make(url=f"http://127.0.0.1:{port}")
+    lending = Lending(tmp_path, broker=cast("Any", away))
+    refused(await lending.leases.lend("bao", lending.request()), "credential/unavailable")
+    await lending.leases._ender.settle(5)
+
+    assert lending.events() == ["requested", "ending", "revoked"]
+    assert lending.leases.all() == ()
+    await away.aclose()

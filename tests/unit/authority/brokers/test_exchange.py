@@ -452,6 +452,13 @@ async def test_a_lost_value_ends_with_its_time(server: HostileIssuer, clock: Tim
     assert server.asked == []
 
 
+async def test_a_request_that_was_never_prepared_has_nothing_to_end(server: HostileIssuer, clock: Time):
+    """After a kill before `prepare` was done, the handle is empty: the issuer was not asked for a token."""
+    outcome = await broker(server, clock).end(lease_of(request_at(server), {}, cause="restart"), None)
+    assert isinstance(outcome, Proof)
+    assert (outcome.kind, server.paths()) == ("absent", [])
+
+
 async def test_no_value_is_in_a_handle_or_a_repr(server: HostileIssuer, clock: Time):
     issuer, request = broker(server, clock), request_at(server)
     handle = prepared(await issuer.prepare(request))
