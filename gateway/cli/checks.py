@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 
 from gateway import config, keys
-from gateway.cli import approval_checks, catalogue, grant_checks
+from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
@@ -38,6 +38,7 @@ from gateway.upstream import lockfile
 from gateway.upstream.pins import called
 
 if TYPE_CHECKING:
+    from gateway.cli.approval_checks import Told
     from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
     from gateway.model.target import Target
     from gateway.upstream.catalogue import UpstreamStatus
@@ -75,6 +76,7 @@ async def run(path: Path) -> list[Finding]:
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
+    found += [_told("credentials", each) for each in credential_checks.look(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
         found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
@@ -251,9 +253,13 @@ def _directory(settings: Configuration) -> Iterator[Finding]:
 def _approvals(settings: Configuration) -> Iterator[Finding]:
     try:
         for told in approval_checks.look(settings):
-            yield Finding("warn" if told.is_warning else "ok", "approvals", told.found, told.remedy)
+            yield _told("approvals", told)
     except GatewayError as error:
         yield _failed("approvals", error)
+
+
+def _told(what: str, told: Told) -> Finding:
+    return Finding("warn" if told.is_warning else "ok", what, told.found, told.remedy)
 
 
 def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Finding]:

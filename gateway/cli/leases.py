@@ -59,7 +59,7 @@ def show_lease(lease: IdArgument, config: ConfigOption = None, as_json: JsonOpti
         return
     grid = pairs()
     for name, value in found.items():
-        grid.add_row(name, plain(_moment(value) if name in _TIMES else str(value)))
+        grid.add_row(name, plain(_written(name, value)))
     out.print(grid)
 
 
@@ -115,6 +115,14 @@ def _operator(config: Any) -> AbstractContextManager[DeskClient]:
     from gateway.cli.desk_client import connected
 
     return connected(configuration(config).state / "leases.sock", None, [])
+
+
+def _written(name: str, value: Any) -> str:
+    if name in _TIMES:
+        return _moment(value)
+    if name == "proof":
+        return f"{value['kind']}, {_moment(value['at'])}: {value['detail']}"
+    return " ".join(value) if name == "scope" else str(value)
 
 
 def _moment(seconds: float) -> str:
