@@ -1,8 +1,8 @@
-"""The way of a call through the gateway: identify → read → gather → decide → (ask people) → record → forward → settle.
+"""The way of a call: identify → read → gather → decide → (ask people) → record → lend → forward → settle.
 
-`for_caller` identifies, `answer` reads, `decide_and_forward` does the rest: `deciding.decide` records what was decided,
-`forwarding.forward` settles the call when its answer has ended. Each stage takes frozen values and gives one back. A
-refusal is a value; an exception means that something outside failed, and `answer` turns it into a refusal, in one place.
+`for_caller` identifies, `answer` reads, `decide_and_forward` does the rest. `deciding.decide` records the decision.
+`forwarding.forward` obtains the credential, and settles the call when its answer has ended. Each stage takes frozen values and
+returns one. A refusal is a value. An exception means a failure outside, and `answer` alone turns it into a refusal.
 
 The body is read after the caller is known: only a verified caller can make the gateway parse anything.
 """
