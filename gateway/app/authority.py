@@ -142,13 +142,20 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
     def is_open(task: str, now: float) -> bool:
         return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.is_open(task, now)
 
+    noted: dict[str, list[str]] = {}
+
     def note_issued(lease: Lease, credential: Credential) -> None:
         # A value that comes back in an argument is the upstream's own credential: no other system gets it.
         for value in credential.secrets():
-            name, shingles = fingerprints.of(value), fingerprints.shingles(value)
-            parts.origins.note(lease.owner, lease.task, lease.audience, name, shingles)
+            shingles = fingerprints.shingles(value)
+            name = parts.origins.note(lease.owner, lease.task, lease.audience, fingerprints.of(value), shingles)
+            if name is not None:
+                noted.setdefault(lease.id, []).append(name)
 
     def note_end(lease: Lease, seconds: float) -> None:
+        # A dead value takes no room: a caller that is shown too many credentials is refused.
+        for name in noted.pop(lease.id, ()):
+            parts.origins.forget(lease.owner, lease.task, name)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
     def ender(now: Callable[[], float]) -> Ender:

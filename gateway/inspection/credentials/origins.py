@@ -89,16 +89,16 @@ class Origins:
         """Return what was shown to the tasks of a caller; `None` for nothing, as is usual."""
         return self._callers.get(owner)
 
-    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> None:
-        """Keep that a system has shown a credential to a task."""
+    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> str | None:
+        """Keep a credential and the system of its origin for a task. Return its name here, `None` without room."""
         shown = self._callers.setdefault(owner, Shown())
         of_task = shown.tasks.setdefault(task, {})
         name = self._name(shown, fingerprint, shingles)
         if name is None:
             shown.lost.setdefault(task, set()).add(audience)
-            return
+            return None
         if name in of_task:
-            return
+            return name
         if name not in shown.systems:
             shown.systems[name] = {}
             shown.index.add(name, _sample(shingles) if name == fingerprint else ())
@@ -106,6 +106,17 @@ class Origins:
         of_task[name] = audience
         systems = shown.systems[name]
         systems[audience] = systems.get(audience, 0) + 1
+        return name
+
+    def forget(self, owner: str, task: str, name: str) -> None:
+        """Forget a dead credential of a task. `name` is from `note`."""
+        shown = self._callers.get(owner)
+        kept = None if shown is None else shown.tasks.get(task)
+        if shown is None or kept is None or name not in kept:
+            return
+        self._forget(shown, name, kept.pop(name))
+        if not kept and task not in shown.lost:
+            self.drop(owner, task)
 
     def lose(self, owner: str, task: str, audience: str) -> None:
         """Keep that a system has shown a task credentials which are not told apart."""

@@ -107,6 +107,24 @@ def test_a_credential_is_known_until_the_last_task_that_saw_it_is_gone():
     origins.drop("ada", "u")
 
 
+def test_a_dead_credential_is_forgotten_and_takes_no_room():
+    origins = Origins(Limits(of_caller=2, marks_of_caller=2))
+    note(origins, OTHER, task="u")
+    for number in range(100):
+        value = example("ghp_{w:30}{crc62}", Random(number + 10))
+        name = origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
+        assert name is not None
+        origins.forget("ada", "t", name)
+        origins.forget("ada", "t", name)
+
+    assert len(origins) == 1
+    assert found(origins, OTHER) == {KEYED.of(OTHER)}
+    assert not shown(origins).has_lost_beside("crm")
+    origins.forget("bert", "t", KEYED.of(OTHER))
+    origins.forget("ada", "u", KEYED.of(OTHER))
+    assert (origins.of("ada"), len(origins)) == (None, 0)
+
+
 def test_a_short_one_is_found_as_a_whole_word_only():
     origins = Origins()
     note(origins, "48210935")
