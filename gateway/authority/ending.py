@@ -30,6 +30,8 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds between two attempts. Each pause is twice as long as the one before, with up to a quarter more or less."""
 ATTEMPT: Final = 10.0
 """Seconds for one attempt."""
+LONGEST_WAIT: Final = 60.0
+"""Seconds of a pause that a broker asks for."""
 AT_ONCE: Final = 16
 """Attempts at one broker at the same time."""
 
@@ -125,29 +127,31 @@ class Ender:
         try:
             await self._record.note(lease, self._now())
             pause = FIRST_PAUSE
-            while (lease := await self._try_once(lease, credential)).is_open:
-                left = lease.dies + SKEW - self._now()
+            while True:
+                lease, after = await self._try_once(lease, credential)
+                if not lease.is_open:
+                    return
                 jitter = random.uniform(0.75, 1.25)  # noqa: S311 - spreads the load, and hides nothing
-                await asyncio.sleep(max(min(pause * jitter, left), SHORTEST_PAUSE))
+                await asyncio.sleep(choose_pause(pause * jitter, after, lease.dies + SKEW - self._now()))
                 pause = min(pause * 2, LONGEST_PAUSE)
         except Exception:
             # A defect must not leave a credential alive in silence: the next sweep begins again.
             log.exception("defect", id=lease.id)
 
-    async def _try_once(self, lease: Lease, credential: Credential | None) -> Lease:
-        """Return the lease after one attempt at its broker."""
+    async def _try_once(self, lease: Lease, credential: Credential | None) -> tuple[Lease, float]:
+        """Return the lease after one attempt at its broker, and the seconds that the broker asks to wait."""
         result = await self._ask(lease, credential)
         now = self._now()
         if isinstance(result, NotEnded) and state.is_over(lease, now):
             lease = state.lapse(lease, Proof("time", now, result.problem))
         elif isinstance(result, NotEnded):
-            return await self._note_attempt(lease, result, now)
+            return await self._note_attempt(lease, result, now), result.after
         else:
             lease = state.prove(lease, result)
         self._register.remove(lease.id)
         self._on_end(lease, now - (lease.ending_since or now))
         await self._record.note(lease, now)
-        return lease
+        return lease, 0.0
 
     async def _note_attempt(self, lease: Lease, result: NotEnded, now: float) -> Lease:
         tried = state.note_attempt(lease, result, now, self._stuck_after)
@@ -170,3 +174,11 @@ class Ender:
         except Exception:
             log.exception("defect", broker=lease.broker)
             return NotEnded(f"the broker {lease.broker} failed; the log has the defect")
+
+
+def choose_pause(pause: float, after: float, left: float) -> float:
+    """Return the seconds before the next attempt.
+
+    `pause` is the gateway's own, `after` that of the broker, and `left` the rest of the credential's life.
+    """
+    return max(min(max(pause, min(after, LONGEST_WAIT)), left), SHORTEST_PAUSE)

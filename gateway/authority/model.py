@@ -123,10 +123,14 @@ class Proof(Struct, frozen=True):
 
 
 class NotEnded(Struct, frozen=True):
-    """An end that is not proven yet. `problem` is for the operator. `after` is the least time in seconds before the next attempt."""
+    """An end that is not proven yet. `problem` is for the operator. `after` is the least time in seconds before the next attempt.
+
+    `waits`: only time ends the credential. Nothing has failed, so the lease does not get stuck.
+    """
 
     problem: str
     after: float = 0.0
+    waits: bool = False
 
 
 class Lease(Struct, frozen=True):

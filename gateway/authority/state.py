@@ -45,10 +45,11 @@ def begin_end(lease: Lease, cause: Cause, now: float) -> Lease:
 
 
 def note_attempt(lease: Lease, result: NotEnded, now: float, stuck_after: float) -> Lease:
-    """Return the lease after an attempt without proof. After `stuck_after` seconds it is stuck."""
+    """Return the lease after an attempt without proof. After `stuck_after` seconds it is stuck, unless it waits for its time."""
     _require(lease, "ending", "stuck")
     since = now if lease.ending_since is None else lease.ending_since
-    state = "stuck" if lease.state == "stuck" or now - since >= stuck_after else "ending"
+    is_late = not result.waits and now - since >= stuck_after
+    state = "stuck" if lease.state == "stuck" or is_late else "ending"
     return structs.replace(lease, state=state, attempts=lease.attempts + 1, problem=result.problem)
 
 

@@ -114,7 +114,7 @@ class TokenExchangeBroker:
         if now >= over:
             return Proof("time", now, f"expired at {_moment(over - SKEW)}")
         if credential is None or self._settings.revoke == "none":
-            return NotEnded(f"the token lives until {_moment(over - SKEW)}", after=over - now)
+            return NotEnded(f"the token lives until {_moment(over - SKEW)}", after=over - now, waits=True)
         return await self._end_value(credential.value, over, is_seen=lease.handle.get("seen") == "active")
 
     async def aclose(self) -> None:
@@ -249,7 +249,9 @@ class TokenExchangeBroker:
             return problem
         if problem is not None or not is_seen or self._settings.revoke == "blind":
             # The server knows no revocation of this token, or its answer proves nothing.
-            return NotEnded(f"no proof is to be had; the token lives until {_moment(over - SKEW)}", after=over - now)
+            return NotEnded(
+                f"no proof is to be had; the token lives until {_moment(over - SKEW)}", after=over - now, waits=True
+            )
         seen = await self._introspect(value)
         if isinstance(seen, NotEnded):
             return seen

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.authority.ending import choose_pause
 from gateway.authority.leases import Lent
 from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof, Scope
 from gateway.errors import JournalError, LeaseStoreError
@@ -272,6 +273,41 @@ async def test_an_end_without_proof_is_stuck_and_blocks_its_broker(lending: Lend
     await settled(lending)
     assert lending.events()[-1] == "revoked"
     await lent(lending, 3, task="t2")
+
+
+async def test_a_credential_that_only_time_ends_is_not_stuck_meanwhile(lending: Lending):
+    """Nothing has failed, and nobody could do anything. An alarm would be false, and blocking the broker would help nobody."""
+    lending.broker.ends = [NotEnded("the token lives until then", after=0.01, waits=True)] * 1000
+    first = await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+    lending.now += 61.0
+    tried = len(lending.broker.ended)
+    while len(lending.broker.ended) < tried + 2:
+        await asyncio.sleep(0.01)
+
+    assert [lease.state for lease in lending.leases.all() if lease.id == first.lease.id] == ["ending"]
+    assert lending.events() == ["requested", "issued", "ending"]
+    await lent(lending, 2, task="t2")
+    lending.broker.ends = []
+    lending.leases.end_task("t2", "task-completed")
+    await settled(lending)
+
+
+@pytest.mark.parametrize(
+    ("pause", "after", "left", "chosen"),
+    [
+        (0.2, 0.0, 90.0, 0.2),
+        (0.2, 7.0, 90.0, 7.0),
+        (30.0, 7.0, 90.0, 30.0),
+        (0.2, 86_400.0, 90.0, 60.0),
+        (30.0, 60.0, 5.0, 5.0),
+        (0.2, 7.0, -3.0, 0.05),
+    ],
+)
+def test_the_pause_before_the_next_attempt(pause: float, after: float, left: float, chosen: float):
+    """As long as the issuer asks for (`Retry-After`), a minute at most, and no longer than the credential lives."""
+    assert choose_pause(pause, after, left) == chosen
 
 
 async def test_time_ends_a_stuck_lease_without_the_issuers_word(lending: Lending):

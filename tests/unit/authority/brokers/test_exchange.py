@@ -409,7 +409,9 @@ async def test_without_a_proof_only_time_ends_a_token(server: HostileIssuer, clo
     issuer, request = broker(server, clock, revoke=mode), request_at(server)
     found = issued(await ask(issuer, request))
     assert issuer.revocable == "after_ttl"
-    assert isinstance(await issuer.end(lease_of(request, found.handle), found.credential), NotEnded)
+    outcome = await issuer.end(lease_of(request, found.handle), found.credential)
+    assert isinstance(outcome, NotEnded)
+    assert outcome.waits, "nothing has failed"
     assert ("/revoke" in server.paths()) == (mode == "blind")
     clock.ahead = 91
     assert isinstance(await issuer.end(lease_of(request, found.handle), found.credential), Proof)
@@ -437,7 +439,7 @@ async def test_a_busy_issuer_says_when_to_ask_again(server: HostileIssuer, clock
     server.faults["/revoke"] = "busy"
     outcome = await issuer.end(lease_of(request, found.handle), found.credential)
     assert isinstance(outcome, NotEnded)
-    assert (outcome.after, "503" in outcome.problem) == (7.0, True)
+    assert (outcome.after, outcome.waits, "503" in outcome.problem) == (7.0, False, True)
 
 
 async def test_a_lost_value_ends_with_its_time(server: HostileIssuer, clock: Time):
