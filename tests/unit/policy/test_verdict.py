@@ -177,7 +177,10 @@ MALFORMED_APPROVERS: list[dict[str, Any]] = [
         {"id": "redact", "properties": {"pointers": ["no-slash"]}},
         {"id": "redact", "properties": {"pointers": "/a"}},
         *({"id": "require_approvers", "properties": properties} for properties in MALFORMED_APPROVERS),
-        {"id": "issue_credential", "properties": {"audience": "a", "scope": "s"}},
+        {"id": "issue_credential", "properties": {"audience": "a", "scope": "s", "ttl_seconds": 0}},
+        {"id": "issue_credential", "properties": {"bind": "session"}},
+        {"id": "issue_credential", "properties": {"details": []}},
+        {"id": "issue_credential", "properties": {"scopes": "s"}},
         {"id": "conceal_credentials", "properties": {"some": True}},
     ],
 )
