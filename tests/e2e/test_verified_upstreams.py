@@ -86,17 +86,17 @@ async def test_a_call_is_verified_while_it_is_in_flight_and_at_no_other_time(
 ):
     ann = caller(gateway, "ann", "call")
     with ThreadPoolExecutor(1) as pool:
-        running_call = pool.submit(ann.call, "hold", key="in-flight")
-        until(lambda: any("in-flight" in record["body"] for record in Recorder(echo_server.origin).requests()))
-        sent = received(echo_server, "in-flight")
+        running_call = pool.submit(ann.call, "hold", key="verified-call")
+        until(lambda: any("verified-call" in record["body"] for record in Recorder(echo_server.origin).requests()))
+        sent = received(echo_server, "verified-call")
         verifier = verifier_of(gateway, "call")
 
         caller_of_it = await verifier.verify(*sent)
         again = await code(verifier, sent)
-        changed = await code(verifier, (sent[0], sent[1].replace(b"in-flight", b"in-fright")))
+        changed = await code(verifier, (sent[0], sent[1].replace(b"verified-call", b"in-fright")))
 
         async with httpx2.AsyncClient() as client:
-            await client.post(f"{echo_server.origin}/release/in-flight")
+            await client.post(f"{echo_server.origin}/release/verified-call")
         assert running_call.result(30).status == 200
 
     assert isinstance(caller_of_it, Caller)
