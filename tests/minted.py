@@ -50,7 +50,7 @@ class Minter:
     def mint(self) -> Mint:
         return Mint(self.key, self.issuer)
 
-    def request(self, ttl: float = 60, details: tuple[JsonObject, ...] = ()) -> LeaseRequest:
+    def request(self, ttl: float = 60, details: tuple[dict[str, Any], ...] = ()) -> LeaseRequest:
         scope = Scope(("tickets:write",), details)
         return LeaseRequest("lease-1", "task-1", DELEGATE, "tickets", self.audience, scope, self.now, self.now + ttl)
 
@@ -60,7 +60,7 @@ class Minter:
         binding = bind_call(sent["method"], sent.get("params", {}), decision="d-1", policy="shipped@1")
         return _value(self.mint.mint_call(self.request(ttl), binding, jti=f"j-{next(self._numbers)}", now=self.now))
 
-    def task(self, ttl: float = 60, *details: JsonObject, may_call: bool = True) -> str:
+    def task(self, ttl: float = 60, *details: dict[str, Any], may_call: bool = True) -> str:
         """Return a token of a task."""
         request = self.request(ttl, details)
         return _value(self.mint.mint_task(request, jti=f"j-{next(self._numbers)}", now=self.now, may_call=may_call))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Origins(Protocol):
     """A listener for origins. `owner` is a principal's key, `task` an id."""
 
-    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> None:
+    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> object:
         """Keep that a result of the system `audience` has shown this credential to the task."""
 
     def lose(self, owner: str, task: str, audience: str, /) -> None:
