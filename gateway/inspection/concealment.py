@@ -57,6 +57,7 @@ class Concealment:
         self._none = none
         self._spotter: Spotter | None = None
         self._inside = False
+        self._sign = b""
         self._fresh: list[Finding] = []
         self.count = 0
         """Handles put in the place of credentials so far."""
@@ -122,8 +123,8 @@ class Concealment:
     def end(self) -> bytes:
         """Return the rest of the parts of a message."""
         rest = [] if self._spotter is None else self._spotter.finish()
-        passed = b"".join(map(self._passed, rest))
-        self._spotter, self._inside = None, False
+        passed = b"".join(map(self._passed, rest)) + self._sign
+        self._spotter, self._inside, self._sign = None, False, b""
         return passed
 
     def text(self, chunk: bytes) -> bytes:
@@ -140,11 +141,15 @@ class Concealment:
         raw = part if isinstance(part, bytes) else part.raw
         before = self._inside
         self._inside = before ^ (sum(match[0] == b'"' for match in _QUOTES.finditer(raw)) % 2 == 1)
+        sign, self._sign = self._sign, b""
         if isinstance(part, bytes):
-            return part
+            if not self._inside and raw.endswith(b"-"):
+                # The sign of a number that may be a credential: a handle takes the place of both.
+                self._sign, raw = b"-", raw[:-1]
+            return sign + raw
         handle = self._handle(part.findings, plain(raw) if part.whole else None)
         if handle is None:
-            return raw
+            return sign + raw
         return (b"" if before else b'"') + handle.encode() + (b"" if self._inside else b'"')
 
     def _shown(self, part: bytes | Spot) -> bytes:

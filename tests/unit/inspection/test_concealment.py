@@ -373,3 +373,19 @@ def restored(value: Any, texts: list[str | None]) -> Any:
             value = value.replace(f"cred://t/{number}", texts[number] or "")
         return value
     return json.dumps(value)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"token": VALUE, "otp": -1000}, {"token": "cred://t/0", "otp": "cred://t/1"}),
+        ({"a": -1, "b": "x-", "c": [-2.5, "-"]}, {"a": -1, "b": "x-", "c": [-2.5, "-"]}),
+        (-7, -7),
+    ],
+)
+def test_a_part_that_ends_with_a_sign_leaves_valid_json(value: Json, shown: Json, size: int):
+    data, rewriter = json.dumps({"result": {"token": value}}).encode(), concealing()
+    parts = [rewriter.part(data[start : start + size]) for start in range(0, len(data), size)]
+
+    assert json.loads(b"".join(parts) + rewriter.end())["result"] == {"token": shown}
