@@ -96,7 +96,13 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamUnauthorized(UpstreamError):
+    """A rejected credential. `is_unknown`: the upstream answered 401, and not 403."""
+
     code = "upstream/unauthorized"
+
+    def __init__(self, message: str, remedy: str = "", *, is_unknown: bool = True) -> None:
+        super().__init__(message, remedy)
+        self.is_unknown = is_unknown
 
 
 class UpstreamBroken(UpstreamError):

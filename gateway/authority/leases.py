@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from gateway.authority import state
 from gateway.authority.lifetime import SKEW
-from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest, Scope
+from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
@@ -102,32 +102,42 @@ class Leases:
 
     # --- for calls -------------------------------------------------------------------------------------
 
-    def find(self, task: str, upstream: str, scope: Scope) -> Lent | None:
-        """Return the lease with these terms that a call may carry now."""
-        identifier = self._by_terms.get(terms_of(task, upstream, scope))
-        return None if identifier is None else self._lent(identifier)
+    def find(self, request: LeaseRequest) -> Lent | None:
+        """Return the lease with the terms of a request. It ends no later than the request permits."""
+        identifier = self._by_terms.get(terms_of(request.task, request.upstream, request.scope))
+        return None if identifier is None else self._lent(identifier, request.expires)
+
+    def values_of(self, task: str, upstream: str) -> tuple[str, ...]:
+        """Return the texts of the credentials that a task carries to an upstream now."""
+        leases = [lease for lease in self._register.of_task(task) if lease.upstream == upstream]
+        return tuple(text for lease in leases if (found := self._values.get(lease.id)) for text in found.secrets())
 
     async def lend(self, broker: str, request: LeaseRequest, decision: str | None = None) -> Lent | BrokerRefusal:
         """Return the lease with the terms of a request. Parallel calls share one request to the broker.
 
         `decision` is the id of the call. Raises `JournalError` and `LeaseStoreError`.
         """
-        present = self.find(request.task, request.upstream, request.scope)
-        if present is not None:
-            return present
         terms = terms_of(request.task, request.upstream, request.scope)
-        flight = self._flights.get(terms)
-        if flight is None:
-            refusal = self._object(broker, request, terms)
-            if refusal is not None:
-                return refusal
-            flight = asyncio.ensure_future(self._issue(self._brokers[broker], request, terms, decision))
-            self._flights[terms] = flight
-            flight.add_done_callback(lambda _done: self._flights.pop(terms, None))
-        lent = await asyncio.shield(flight)
-        if isinstance(lent, Lent) and self._lent(lent.lease.id) is None:
-            return _ENDED
-        return lent
+        while (present := self.find(request)) is None:
+            flight, is_own = self._flights.get(terms), False
+            if flight is None:
+                refusal = self._object(broker, request, terms)
+                if refusal is not None:
+                    return refusal
+                flight, is_own = (
+                    asyncio.ensure_future(self._issue(self._brokers[broker], request, terms, decision)),
+                    True,
+                )
+                self._flights[terms] = flight
+                flight.add_done_callback(lambda _done: self._flights.pop(terms, None))
+            lent = await asyncio.shield(flight)
+            if isinstance(lent, BrokerRefusal):
+                return lent
+            if self._lent(lent.lease.id, lent.lease.expires) is None:
+                return _ENDED
+            if is_own:
+                return lent
+        return present
 
     def note_rejected(self, lent: Lent) -> None:
         """Note that the upstream rejected a credential (401). The lease ends once, and the next request for one has to wait longer each time."""
@@ -204,6 +214,9 @@ class Leases:
     async def drain(self, seconds: float) -> tuple[Lease, ...]:
         """End all leases, wait for their proofs at most so many seconds, and return the leases without proof."""
         self.end_all(lambda _lease: True, "shutdown")
+        if self._flights:
+            # A broker that is being asked may still answer with a credential.
+            await asyncio.wait(list(self._flights.values()), timeout=seconds)
         await self._ender.settle(seconds)
         await self._ender.aclose()
         return tuple(self._register)
@@ -222,9 +235,9 @@ class Leases:
 
     # --- small parts -----------------------------------------------------------------------------------
 
-    def _lent(self, identifier: str) -> Lent | None:
+    def _lent(self, identifier: str, until: float) -> Lent | None:
         credential, lease = self._values.get(identifier), self._register.get(identifier)
-        if credential is None or lease is None or lease.expires - MARGIN <= self.now():
+        if credential is None or lease is None or lease.expires - MARGIN <= self.now() or lease.expires > until:
             return None
         return Lent(lease, credential)
 

@@ -20,6 +20,8 @@ from gateway.steps.visit import Gateway
 from gateway.worker_thread import WorkerThread
 
 OBLIGATION: Final = "conceal_credentials"
+WITHHELD: Final = "[credential of the gateway]"
+"""In the place of a leased credential. No handle: an agent has no use for it."""
 
 
 def demanded(decision: Decision) -> bool:
@@ -64,18 +66,32 @@ class Concealing:
         return self._concealment.text_end()
 
 
+def withholding(gateway: Gateway, values: tuple[str, ...]) -> Concealing:
+    """Return the rewriter of an answer that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
+    looking = Recalling(gateway.inspector.detector, values, alone=True)
+    return Concealing(Concealment(looking, lambda _findings, _text: WITHHELD), gateway.worker)
+
+
 def concealing(
-    gateway: Gateway, task: Task, target: Target, now: float, values: tuple[str, ...] = (), *, alone: bool = False
+    gateway: Gateway,
+    task: Task,
+    target: Target,
+    now: float,
+    values: tuple[str, ...] = (),
+    *,
+    lent: tuple[str, ...] = (),
 ) -> Concealing:
-    """Return the rewriter of one answer to a call of `task`. The call carried `values`: the answer never shows these, even
-    where they do not look like credentials. With `alone`, other credentials stay."""
+    """Return the rewriter of one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the answer
+    never shows these, even where they do not look like credentials."""
     detector = gateway.inspector.detector
-    looking = Recalling(detector, values, alone=alone) if values else detector
+    looking = Recalling(detector, (*values, *lent)) if values or lent else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.find(task.id)
     owner = "" if kept is None else kept.owner
 
     def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:
+        if text is not None and any(value in text for value in lent):
+            return WITHHELD
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return gateway.vault.keep(owner, task.id, target.audience, seen, text)
 

@@ -20,7 +20,7 @@ from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamR
 from gateway.protocol.headers import values_of
 from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
-from gateway.steps.concealing import Concealing, concealing, demanded
+from gateway.steps.concealing import Concealing, concealing, demanded, withholding
 from gateway.steps.current_task import task_of
 from gateway.steps.deciding import called_off
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_accepted, note_rejected
@@ -41,16 +41,17 @@ async def pass_through(
     """Pass on a message without a decision. The gateway inspects the answer all the same, since its content counts as
     read from then on."""
     upstream = visit.exchange.upstream
-    rewriter: Concealing | None = None
+    attached = await issue_for_message(gateway, visit, request)
+    if isinstance(attached, Refusal):
+        return attached
+    rewriter = withholding(gateway, attached.shown) if attached.shown else None
     if _may_answer_a_call(request) and gateway.vault.conceals(request.principal.key, upstream):
         # It may answer again, or at last, a call whose answer was to be concealed.
         task = task_of(gateway, visit, request, request.message, visit.arrived)
         if isinstance(task, Refusal):
             return task
-        rewriter = concealing(gateway, task, gateway.catalogue.target(upstream, "resource", ""), visit.arrived)
-    attached = await issue_for_message(gateway, visit, request)
-    if isinstance(attached, Refusal):
-        return attached
+        target = gateway.catalogue.target(upstream, "resource", "")
+        rewriter = concealing(gateway, task, target, visit.arrived, lent=attached.shown)
     reply = await _accepted_with(gateway, upstream, attached, transport.send(attached.carried_by(request)))
     observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
     settle = partial(_passed, gateway, visit, rewriter)
@@ -78,12 +79,13 @@ async def forward(
         return attached
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
-    rewriter, values = None, (*case.presented.values, *attached.secrets())
+    rewriter = None
     if demanded(decision) or case.presented.values:
-        rewriter = concealing(gateway, case.task, target, visit.arrived, values)
+        values = case.presented.values
+        rewriter = concealing(gateway, case.task, target, visit.arrived, values, lent=attached.shown)
         gateway.vault.conceal(principal.key, upstream)
-    elif values:
-        rewriter = concealing(gateway, case.task, target, visit.arrived, values, alone=True)
+    elif attached.shown:
+        rewriter = withholding(gateway, attached.shown)
     allowed = bounds(decision)
     past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision), allowed.size)
     session, identifier = case.request.session, case.message.id
@@ -97,6 +99,7 @@ async def forward(
         outgoing = attached.carried_by(case.presented.outgoing)
         reply, left = await sent(upstream, transport, outgoing, allowed)
         note_accepted(gateway, attached)
+        reply = attached.without_secrets(reply)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         return relay(gateway, visit, case.request, reply, settlement)
     except BaseException as error:
@@ -128,7 +131,7 @@ async def _accepted_with(
     except UpstreamUnauthorized as error:
         raise note_rejected(gateway, attached, error) from None
     note_accepted(gateway, attached)
-    return reply
+    return attached.without_secrets(reply)
 
 
 async def settled(
@@ -255,6 +258,7 @@ async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
         raise UpstreamUnauthorized(
             f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
             "have the operator check the upstream's credential",
+            is_unknown=reply.status == 401,
         )
     if any(coding.strip().lower() != "identity" for coding in values_of(reply.headers, b"content-encoding")):
         await reply.close()

@@ -13,6 +13,7 @@ from gateway.authority.model import BrokerRefusal, Credential, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
 from gateway.errors import UpstreamUnauthorized
 from gateway.inspection.caller_tokens import expiry
+from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
 from gateway.model.wire import UpstreamCredential, UpstreamReply, UpstreamRequest
@@ -21,6 +22,7 @@ from gateway.protocol.headers import values_of
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
+    from gateway.model.caller import Principal
     from gateway.model.decision import Decision
     from gateway.model.wire import UpstreamTransport
     from gateway.steps.case import Case
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
 
 
 class Attached(Struct, frozen=True):
-    """The credential of one request, and its lease if other requests share it. Both are `None` without a leased credential."""
+    """The credential of one request, and its lease if other requests share it. Both are `None` without a leased credential.
+
+    `shown` are all texts of credentials that the upstream has of this caller now.
+    """
 
     credential: Credential | None = None
     lent: Lent | None = None
+    shown: tuple[str, ...] = ()
 
     def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
         """Return the request with the credential."""
@@ -39,9 +45,11 @@ class Attached(Struct, frozen=True):
             return request
         return structs.replace(request, credential=_header(self.credential))
 
-    def secrets(self) -> tuple[str, ...]:
-        """Return the texts that no answer may show to the agent."""
-        return () if self.credential is None else self.credential.secrets()
+    def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
+        """Return the reply without header fields that repeat a credential."""
+        written = [text.encode() for text in self.shown]
+        kept = tuple(field for field in reply.headers if not any(text in field[1] for text in written))
+        return reply if len(kept) == len(reply.headers) else structs.replace(reply, headers=kept)
 
 
 NOTHING: Final = Attached()
@@ -63,16 +71,13 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     if isinstance(breadth, Reason):
         return Refusal(200, breadth, REFUSED)
     is_of_call = breadth.bind == "call"
-    if is_of_call and terms.kind != "gateway":
-        return _UNBOUND
-    if not is_of_call:
-        present = authority.leases.find(case.task.id, upstream, breadth.scope)
-        if present is not None:
-            return Attached(present.credential, present)
-    token = _own_token(visit)
+    if terms.kind != "gateway" and (is_of_call or breadth.scope.details):
+        return _UNBOUND if is_of_call else _UNDETAILED
+    principal = case.request.principal
+    token = _own_token(visit, principal)
     purpose = Purpose(
         task=case.task.id,
-        principal=case.request.principal,
+        principal=principal,
         sensitivity=target.labels.sensitivity,
         task_ends=case.task.expires,
         caller_ends=_expiry(token),
@@ -80,11 +85,14 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     )
     request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
     if not is_of_call:
-        return _attached(await authority.leases.lend(terms.broker, request, visit.id))
+        lent = await authority.leases.lend(terms.broker, request, visit.id)
+        return _attached(authority, lent, case.task.id, principal, upstream)
     outgoing = case.presented.outgoing.message or case.message
     method, policy = outgoing.method or "", decision.policy.revision
     minted = authority.mint_call(request, method, outgoing.params, decision=visit.id, policy=policy)
-    return _refusal(minted) if isinstance(minted, BrokerRefusal) else Attached(minted)
+    if isinstance(minted, BrokerRefusal):
+        return _refusal(minted)
+    return Attached(minted, shown=(*minted.secrets(), *_of_messages(authority, principal, upstream)))
 
 
 async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Attached | Refusal:
@@ -96,7 +104,7 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
         return NOTHING
-    principal, token = request.principal, _own_token(visit)
+    principal, token = request.principal, _own_token(visit, request.principal)
     purpose = Purpose(
         task=f"{MESSAGES}{principal.key}",
         principal=principal,
@@ -111,11 +119,11 @@ async def _lend_reading(
     authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
 ) -> Attached | Refusal:
     scope = Scope(terms.scopes.get(Effect.READ, ()))
-    present = authority.leases.find(purpose.task, upstream, scope)
-    if present is not None:
-        return Attached(present.credential, present)
-    request = authority.request(upstream, purpose, scope, None)
-    return _attached(await authority.leases.lend(terms.broker, request))
+    if not scope.names and terms.kind != "gateway":
+        # An issuer takes no scopes for all that it has. The upstream answers such messages without a credential, or not at all.
+        return NOTHING
+    lent = await authority.leases.lend(terms.broker, authority.request(upstream, purpose, scope, None))
+    return _attached(authority, lent, purpose.task, purpose.principal, upstream)
 
 
 class ListingTransport:
@@ -139,7 +147,7 @@ def note_rejected(gateway: Gateway, attached: Attached, error: UpstreamUnauthori
 
     The gateway sends no call again by itself: the upstream may have carried it out.
     """
-    if gateway.authority is None or attached.lent is None:
+    if gateway.authority is None or attached.lent is None or not error.is_unknown:
         return error
     gateway.authority.leases.note_rejected(attached.lent)
     return UpstreamUnauthorized(error.message, "call again: the gateway has ended that credential, and obtains another")
@@ -151,16 +159,27 @@ def note_accepted(gateway: Gateway, attached: Attached) -> None:
         gateway.authority.leases.note_accepted(attached.lent)
 
 
-def _attached(answer: Lent | BrokerRefusal) -> Attached | Refusal:
-    return _refusal(answer) if isinstance(answer, BrokerRefusal) else Attached(answer.credential, answer)
+def _attached(
+    authority: Authority, answer: Lent | BrokerRefusal, task: str, principal: Principal, upstream: str
+) -> Attached | Refusal:
+    if isinstance(answer, BrokerRefusal):
+        return _refusal(answer)
+    shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
+    return Attached(answer.credential, answer, shown)
+
+
+def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
+    return authority.leases.values_of(f"{MESSAGES}{principal.key}", upstream)
 
 
 def _refusal(refusal: BrokerRefusal) -> Refusal:
     return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
 
 
-def _own_token(visit: Visit) -> str | None:
-    """Return the access token of the caller, without its scheme."""
+def _own_token(visit: Visit, principal: Principal) -> str | None:
+    """Return the access token that identified the caller, without its scheme. A token beside a certificate proves nothing."""
+    if principal.method is not AuthMethod.JWT:
+        return None
     values = values_of(visit.exchange.headers, b"authorization")
     return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
 
@@ -174,7 +193,7 @@ def _header(credential: Credential) -> UpstreamCredential:
     value = credential.value
     if credential.scheme == "Basic":
         value = base64.b64encode(value.encode()).decode("ascii")
-    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {value}".strip().encode("latin-1"))
+    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {value}".strip().encode())
 
 
 _UNCONFIGURED: Final = Refusal(
@@ -183,6 +202,15 @@ _UNCONFIGURED: Final = Refusal(
         "credential/none",
         "The policy allows the call with a leased credential, and the configuration has none for this system.",
         "Have the operator set `credential` of the upstream, or remove `issue_credential` from the policy.",
+    ),
+    REFUSED,
+)
+_UNDETAILED: Final = Refusal(
+    200,
+    Reason(
+        "credential/details",
+        "The policy narrows the credential by authorization details, and only credentials of the kind `gateway` can carry them.",
+        "Have the policy's author narrow the scope for this system instead.",
     ),
     REFUSED,
 )

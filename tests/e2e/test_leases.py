@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 
 from gateway.cli.desk_client import connected
 from tests.e2e.running import mortal_gateway
-from tests.e2e.wire import call, caller, entries, stateless, token, until, verified
+from tests.e2e.wire import call, caller, entries, legacy, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.repeating import repeating_server
@@ -194,8 +193,19 @@ def test_a_new_policy_ends_all_leases(echo_server: ServerProcess, tmp_path: Path
 @pytest.mark.parametrize("bind", ["call", "task"])
 def test_an_upstream_that_repeats_its_credential_does_not_give_it_to_the_agent(tmp_path: Path, bind: str):
     with repeating_server() as url, mortal_gateway(configured(tmp_path, url), tmp_path) as gateway:
-        answer = caller(gateway, "ann", bind).call("repeat")
+        ann = caller(gateway, "ann", bind)
+        about: dict[str, Any] = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        }
+        first, listed = ann.ask(legacy("initialize", **about)), ann.ask(legacy("tools/list"))
+        answer = ann.call("repeat")
 
-        assert re.fullmatch(r"You sent Bearer cred://\S+ to me", answer.text)
-        assert b"eyJ" not in answer.body
+        assert answer.text == "You sent Bearer [credential of the gateway] to me"
+        assert first.json["result"]["serverInfo"]["version"] == "1 Bearer [credential of the gateway]"
+        assert listed.json["result"]["_meta"]["x"] == "Bearer [credential of the gateway]"
+        for each in (first, listed, answer):
+            assert b"eyJ" not in each.body
+            assert "eyJ" not in str(each.headers)
         assert left_behind(tmp_path, "eyJhbGciOiJFUzI1NiI") == []

@@ -23,16 +23,18 @@ class _Repeating(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
+        self.send_header("x-repeated", str(self.headers["authorization"]))
         self.end_headers()
         self.wfile.write(body)
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         match message["method"]:
             case "initialize":
-                about = {"name": "repeating", "version": "1"}
+                about = {"name": "repeating", "version": f"1 {self.headers['authorization']}"}
                 return {"result": {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": about}}
             case "tools/list":
-                return {"result": {"tools": [{"name": "repeat", "inputSchema": {"type": "object"}}]}}
+                tools = [{"name": "repeat", "inputSchema": {"type": "object"}}]
+                return {"result": {"tools": tools, "_meta": {"x": self.headers["authorization"]}}}
             case "tools/call":
                 text = f"You sent {self.headers['authorization']} to me"
                 return {"result": {"content": [{"type": "text", "text": text}]}}

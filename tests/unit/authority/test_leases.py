@@ -8,7 +8,7 @@ import pytest
 
 from gateway.authority.ending import choose_pause
 from gateway.authority.leases import Lent
-from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof, Scope
+from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof
 from gateway.errors import JournalError, LeaseStoreError
 from tests.unit.authority.lending import Lending, ScriptedBroker
 
@@ -81,12 +81,49 @@ async def test_other_terms_get_another_lease(lending: Lending, terms: dict[str, 
     assert lending.broker.asked == 2
 
 
+async def test_a_call_that_may_carry_less_time_does_not_carry_a_longer_lease(lending: Lending):
+    long = await lent(lending, 1, seconds=600.0)
+    short = await lent(lending, 2, seconds=5.0)
+
+    assert long.lease.expires == lending.now + 600.0
+    assert short.lease.expires == lending.now + 5.0
+    assert (await lent(lending, 3, seconds=600.0)).lease.id == short.lease.id
+
+
+async def test_a_request_for_less_time_does_not_share_the_answer_for_more(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = [
+        asyncio.ensure_future(lent(lending, number, seconds=seconds)) for number, seconds in ((1, 600.0), (2, 5.0))
+    ]
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    lending.broker.gate.set()
+    long, short = await asyncio.gather(*asking)
+
+    assert (long.lease.id, short.lease.id) == ("l1", "l2")
+    assert short.lease.expires == lending.now + 5.0
+
+
+async def test_a_stop_waits_for_a_broker_that_is_being_asked(lending: Lending):
+    lending.broker.gate = asyncio.Event()
+    asking = asyncio.ensure_future(refused(lending))
+    while not lending.broker.asked:
+        await asyncio.sleep(0)
+    stopping = asyncio.ensure_future(lending.leases.drain(5.0))
+    await asyncio.sleep(0)
+    lending.broker.gate.set()
+
+    assert await stopping == ()
+    assert (await asking).code == "credential/ended"
+    assert lending.broker.ended == [("l1", Credential("secret-1"))]
+
+
 async def test_the_value_is_gone_in_the_tick_that_ends_the_lease(lending: Lending):
     lending.broker.ends = [NotEnded("the broker is down")] * 100
     await lent(lending)
 
     assert lending.leases.end_task("t1", "task-cancelled") == 1
-    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    assert lending.leases.find(lending.request()) is None
     await lending.leases.drain(0.0)
 
 
@@ -192,7 +229,7 @@ async def test_without_the_journal_nothing_is_lent(lending: Lending, event: str)
     with pytest.raises(JournalError):
         await lent(lending)
     await settled(lending)
-    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    assert lending.leases.find(lending.request()) is None
     assert lending.broker.asked == (event == "issued")
     assert len(lending.broker.ended) == lending.broker.asked
     assert (await lending.store.load())[0] == ()
@@ -241,9 +278,9 @@ async def test_a_lease_serves_until_shortly_before_its_end(lending: Lending):
 async def test_a_clock_that_is_set_back_revives_nothing(lending: Lending):
     await lent(lending)
     lending.now += 61.0
-    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    assert lending.leases.find(lending.request()) is None
     lending.now -= 61.0
-    assert lending.leases.find("t1", "crm", Scope(("read",))) is None
+    assert lending.leases.find(lending.request()) is None
 
 
 async def test_the_sweep_ends_leases_after_their_time_and_of_closed_tasks(lending: Lending):
