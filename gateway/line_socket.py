@@ -1,4 +1,7 @@
-"""A server on a Unix socket: one JSON object a line, each way. The kernel names the account of the peer (`SO_PEERCRED`, Linux)."""
+"""A Unix socket for people with an account on this machine: one JSON object a line, each way.
+
+The kernel names the account of the peer (`SO_PEERCRED`, Linux).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gateway.errors import ConfigurationError
+from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -20,27 +25,51 @@ if TYPE_CHECKING:
 _LINE: Final = 64 * 2**10
 _PEERS: Final = 64
 """Connections at once."""
-_IDLE_SECONDS: Final = 60.0
+IDLE_SECONDS: Final = 60.0
 """For the next request of a peer: a silent one keeps no place from others."""
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A connected program. `uid` is the number of its account."""
+
+    uid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, document: dict[str, Any]) -> None:
+        """Send one line."""
+        self.writer.write(msgspec.json.encode(document) + b"\n")
+        await self.writer.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class SocketName:
+    """The names of a socket in errors: its owner, and the remedy if it cannot be made."""
+
+    owner: str
+    remedy: str
+
+
 class LineSocket:
-    """A server that answers each line with one line. `answer` gets a line and the number of the peer's account, and returns the answer
-    and whether the peer may send another line. `name` is for errors."""
+    """A server on a Unix socket. `answer` gets each line, and returns whether the peer may send another.
+
+    Accounts that `mode` permits may connect, and `answer` decides by `Peer.uid`.
+    """
 
     def __init__(
         self,
         path: Path,
-        name: str,
-        answer: Callable[[bytes, int], Awaitable[tuple[dict[str, Any], bool]]],
+        name: SocketName,
+        answer: Callable[[bytes, Peer], Awaitable[bool]],
         *,
         mode: int = 0o666,
-        idle: float = _IDLE_SECONDS,
+        idle: float = IDLE_SECONDS,
     ) -> None:
         self.path = path
+        self._mode = mode
         self._name = name
         self._answer = answer
-        self._mode = mode
         self._idle = idle
         self._connected = 0
 
@@ -48,7 +77,7 @@ class LineSocket:
         """Listen until the stack ends. Raises `ConfigurationError`."""
         if not hasattr(socket, "SO_PEERCRED"):
             raise ConfigurationError(
-                f"the socket of {self._name} cannot be used: this system does not name the account of a peer",
+                f"the socket of {self._name.owner} cannot be used: this system does not name the account of a peer",
                 "use Linux",
             )
         try:
@@ -58,8 +87,8 @@ class LineSocket:
             self.path.chmod(self._mode)
         except OSError as error:
             raise ConfigurationError(
-                f"the socket {self.path} of {self._name} cannot be made: {error.strerror or error}",
-                "use a short path of the state folder, and let the gateway write there",
+                f"the socket {self.path} of {self._name.owner} cannot be made: {error.strerror or error}",
+                self._name.remedy,
             ) from error
         stack.callback(self._stop, server)
 
@@ -70,14 +99,12 @@ class LineSocket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connected += 1
         try:
+            peer = Peer(peer_uid(writer.get_extra_info("socket")), reader, writer)
             if self._connected > _PEERS:
+                await peer.send(describe_refusal(_BUSY))
                 return
-            uid = peer_uid(writer.get_extra_info("socket"))
             while line := await self._next_line(reader):
-                document, may_go_on = await self._answer(line, uid)
-                writer.write(msgspec.json.encode(document) + b"\n")
-                await writer.drain()
-                if not may_go_on:
+                if not await self._answer(line, peer):
                     return
         except (ConnectionError, TimeoutError, ValueError):
             # The peer has gone, says nothing, or sent a longer line than any request is.
@@ -91,6 +118,11 @@ class LineSocket:
             return await reader.readline()
 
 
+def describe_refusal(reason: Reason) -> dict[str, Any]:
+    """Return the answer to a refused request."""
+    return {"error": {"code": reason.code, "message": reason.message, "remedy": reason.remedy}}
+
+
 def peer_uid(connection: socket.socket) -> int:
     """Return the number of the account at the other end of a Unix socket."""
     size = struct.calcsize("3i")
@@ -101,3 +133,6 @@ def peer_uid(connection: socket.socket) -> int:
 def own_uid() -> int:
     """Return the number of this process's account."""
     return os.getuid()
+
+
+_BUSY: Final = Reason("socket/busy", "Too many programs are connected to this socket.", "Close some, and try again.")

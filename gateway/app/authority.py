@@ -27,7 +27,7 @@ from gateway.authority.store import LeaseStore
 from gateway.background import Job
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
-from gateway.line_socket import LineSocket, own_uid
+from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.steps.issuing import ListingTransport
 from gateway.subkeys import subkey
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
+_SOCKET: Final = SocketName("leases", "let the gateway write to the state folder, and give it a short path")
 _SWEEP_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
 
@@ -86,7 +87,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
     operators = LeaseOperators(leases, own_uid())
-    await LineSocket(configuration.state / "leases.sock", "leases", operators.answer, mode=0o600).start(stack)
+    await LineSocket(configuration.state / "leases.sock", _SOCKET, operators.serve, mode=0o600).start(stack)
     parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
     authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id)
     parts.ends.append(authority.end_task)

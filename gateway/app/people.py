@@ -22,11 +22,12 @@ from gateway.approvals.model import Person, Question
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
 from gateway.approvals.sealed_file import EndorsementFile
-from gateway.approvals.socket import Accounts, DeskSocket, own_uid
+from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal.redaction import recorded
+from gateway.line_socket import own_uid
 from gateway.steps.completion_notices import CompletionNotices
 from gateway.steps.people import Approvers, People
 from gateway.subkeys import subkey

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
+from gateway.line_socket import Peer, describe_refusal
 from gateway.model.decision import Reason
 
 ROOT: Final = 0
@@ -64,16 +65,24 @@ class LeaseOperators:
         self._leases = leases
         self._own = own
 
+    async def serve(self, line: bytes, peer: Peer) -> bool:
+        """Answer a line, and return whether the peer may send another."""
+        document, may_go_on = await self.answer(line, peer.uid)
+        await peer.send(document)
+        return may_go_on
+
     async def answer(self, line: bytes, uid: int) -> tuple[dict[str, Any], bool]:
         """Return the answer to a line, and whether the peer may send another."""
         if uid not in {self._own, ROOT}:
-            return _error(_STRANGER), False
+            return describe_refusal(_STRANGER), False
         try:
             request = msgspec.json.decode(line, type=Request)
         except msgspec.MsgspecError as error:
-            return _error(Reason("lease/invalid", f"The request cannot be read: {error}.", "Correct it.")), True
+            return describe_refusal(
+                Reason("lease/invalid", f"The request cannot be read: {error}.", "Correct it.")
+            ), True
         found = await self._do(request)
-        return (_error(found) if isinstance(found, Reason) else {"ok": found}), True
+        return (describe_refusal(found) if isinstance(found, Reason) else {"ok": found}), True
 
     async def _do(self, request: Request) -> Any:
         match request.do:
@@ -93,10 +102,6 @@ class LeaseOperators:
                     return _NO_REASON
                 lease = await self._leases.abandon(request.id, reason)
                 return _NOT_ENDING if lease is None else describe_lease(lease)
-
-
-def _error(reason: Reason) -> dict[str, Any]:
-    return {"error": {"code": reason.code, "message": reason.message, "remedy": reason.remedy}}
 
 
 _STRANGER: Final = Reason(
