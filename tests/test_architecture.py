@@ -32,7 +32,7 @@ PHASES = {
 }
 VOCABULARY = {
     "line_socket",
-    "sealed_rows",
+    "sealed_database",
     "background",
     "loop_turns",
     "worker_thread",

@@ -422,7 +422,7 @@ async def test_an_edited_row_does_not_open_and_is_counted(lending: Lending, capl
     lending.store.close()
     path = lending.folder / "leases" / "leases.db"
     with sqlite3.connect(path) as database:
-        database.execute("update sealed set value = x'00112233445566778899aabbccddeeff00112233'")
+        database.execute("update leases set lease = x'00112233445566778899aabbccddeeff00112233'")
     database.close()
     lending.start()
 
