@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.authority import events, state
-from gateway.authority.lifetime import SKEW
 from gateway.authority.model import Lease, NotEnded, Proof
 from gateway.errors import GatewayError
 
@@ -132,7 +131,7 @@ class Ender:
                 if not lease.is_open:
                     return
                 jitter = random.uniform(0.75, 1.25)  # noqa: S311 - spreads the load, and hides nothing
-                await asyncio.sleep(choose_pause(pause * jitter, after, lease.dies + SKEW - self._now()))
+                await asyncio.sleep(choose_pause(pause * jitter, after, state.life_left(lease, self._now())))
                 pause = min(pause * 2, LONGEST_PAUSE)
         except Exception:
             # A defect must not leave a credential alive in silence: the next sweep begins again.
@@ -142,7 +141,7 @@ class Ender:
         """Return the lease after one attempt at its broker, and the seconds that the broker asks to wait."""
         result = await self._ask(lease, credential)
         now = self._now()
-        if isinstance(result, NotEnded) and state.is_over(lease, now):
+        if isinstance(result, NotEnded) and state.life_left(lease, now) <= 0:
             lease = state.lapse(lease, Proof("time", now, result.problem))
         elif isinstance(result, NotEnded):
             return await self._note_attempt(lease, result, now), result.after

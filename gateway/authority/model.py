@@ -40,6 +40,10 @@ OPEN: Final[frozenset[State]] = frozenset({"requested", "active", "ending", "stu
 """States in which the credential may still work somewhere."""
 
 
+OUTLIVING: Final[frozenset[str]] = frozenset({"openbao"})
+"""Kinds whose credential may work beyond its time: OpenBao keeps a secret while its database is away."""
+
+
 class Scope(Struct, frozen=True):
     """Breadth of a lease. `details` are authorization details (RFC 9396 section 2) that narrow `names` further."""
 

@@ -6,11 +6,13 @@ becomes `stuck`. The gateway tries it on until its proof or its time, or until a
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from gateway.authority.lifetime import SKEW
+from gateway.authority.model import OUTLIVING
 
 if TYPE_CHECKING:
     from gateway.authority.model import BrokerRefusal, Cause, Issued, Lease, NotEnded, Proof
@@ -72,9 +74,9 @@ def abandon(lease: Lease, reason: str) -> Lease:
     return structs.replace(lease, state="abandoned", problem=reason)
 
 
-def is_over(lease: Lease, now: float) -> bool:
-    """Return whether every clock agrees that the credential has expired."""
-    return now >= lease.dies + SKEW
+def life_left(lease: Lease, now: float) -> float:
+    """Return the seconds until every clock agrees that the credential has expired, infinity if time alone proves nothing."""
+    return math.inf if lease.kind in OUTLIVING else lease.dies + SKEW - now
 
 
 def _require(lease: Lease, *states: str) -> None:

@@ -35,7 +35,7 @@ class ScriptedBroker:
     """Issues `secret-1`, `secret-2` and so on. `answers` and `ends` replace the next answers."""
 
     name: str = "bao"
-    kind: str = "openbao"
+    kind: str = "exchange"
     revocable: Revocable = "at_once"
     min_ttl: float = 1.0
     prepared: dict[str, str] = field(default_factory=dict[str, str])

@@ -359,6 +359,22 @@ async def test_time_ends_a_stuck_lease_without_the_issuers_word(lending: Lending
     assert lending.entries[-1]["proof"]["kind"] == "time"
 
 
+async def test_time_proves_nothing_about_a_secret_that_may_outlive_it(tmp_path: Path):
+    lending = Lending(tmp_path, ScriptedBroker(kind="openbao", ends=[NotEnded("the database is down")] * 1000))
+    await lent(lending)
+    lending.leases.end_task("t1", "task-completed")
+    await asyncio.sleep(0)
+    lending.now += 10**6
+    while lending.events()[-1] != "stuck":
+        await asyncio.sleep(0.01)
+    asked = len(lending.broker.ended)
+
+    assert asked < 10
+    lending.broker.ends = []
+    await settled(lending)
+    assert lending.events()[-1] == "revoked"
+
+
 async def test_only_an_operator_gives_up_an_end(lending: Lending):
     lending.broker.ends = [NotEnded("the database is down")] * 1000
     await lent(lending)
