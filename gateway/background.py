@@ -58,7 +58,7 @@ class Job:
 
     @classmethod
     def repeating(cls, step: Callable[[], Awaitable[None]], name: str) -> Job:
-        """Begin a job that takes one step after the other. A step waits for its own time. A defect ends only its step."""
+        """Begin a job of repeated steps. A step waits for its own time. A defect ends only its step."""
 
         async def repeat() -> None:
             while True:

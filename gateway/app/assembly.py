@@ -130,7 +130,7 @@ def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
 def _record(
     stack: AsyncExitStack, configuration: Configuration, keys: Keys, metrics: Metrics, clock: Callable[[], float]
 ) -> tuple[Journal, EventRecorder]:
-    """The journal, and what is written into it beside requests."""
+    """Return the journal, and the recorder of events beside requests."""
     stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
     journal = Journal.open(configuration.journal, key=keys.chain, fingerprints=keys.fingerprints, clock=clock)
     stack.push_async_callback(journal.close)

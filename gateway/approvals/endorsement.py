@@ -48,7 +48,7 @@ class Endorsement(Struct, frozen=True):
 
 
 class Selection(Struct, frozen=True, forbid_unknown_fields=True):
-    """Endorsements to revoke: those that fit every given field. `principal` is an agent, its user, or `Principal.key`."""
+    """A choice of endorsements. Each given field has to match. `principal` is an agent, its user, or `Principal.key`."""
 
     id: str | None = None
     principal: str | None = None

@@ -71,7 +71,7 @@ class Fatigue:
 
 
 def _question(code: str, target: str) -> Question:
-    """Return a question with one reason code, as `suggest_settings` reads it."""
+    """Return a question with one reason code, for `suggest_settings`."""
     nobody = Requester("", "", "")
     return Question("", "", "", "", "", "", "", target, nobody, Rule(), (ShownReason(code, ""),), 0.0, 0.0)
 

@@ -290,7 +290,7 @@ class Leases:
     async def _ask(
         self, broker: Broker, request: LeaseRequest, lease: Lease
     ) -> tuple[Issued | BrokerRefusal, dict[str, str]]:
-        """Return the broker's answer and the handle that it prepared. Never raises for the broker."""
+        """Return the broker's answer, and its prepared handle. Never raises for the broker."""
         prepared: dict[str, str] = {}
         try:
             async with asyncio.timeout(ISSUE):

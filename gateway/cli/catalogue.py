@@ -237,7 +237,7 @@ def _agreed(count: int) -> bool:
 
 
 def _only(settings: Configuration, upstream: str | None) -> Configuration:
-    """The configuration with one upstream, so that no other is started."""
+    """Return the configuration with one upstream, so that no other server starts."""
     if upstream is None:
         return settings
     if upstream not in settings.upstreams:

@@ -11,6 +11,14 @@ from gateway.cli.approvals import AsOption, SocketOption, open_desk
 from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import counted, emit, note, out, plain, show, table
 
+PrincipalOption = Annotated[
+    str | None, typer.Option("--principal", metavar="NAME", help="Endorsements of this agent, or for this user.")
+]
+ToolOption = Annotated[
+    str | None, typer.Option("--tool", metavar="TOOL", help="Endorsements for this tool, as in mail/send.")
+]
+KindOption = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Endorsements for tasks of this kind.")]
+
 app = typer.Typer(help="Approved values that recur in later tasks: list and revoke them.", no_args_is_help=True)
 
 _SHORT: Final = 8
@@ -20,11 +28,9 @@ _LONGEST: Final = 200
 
 @app.command("list", epilog="Example: opagate endorsements list --kind weekly-report")
 def list_endorsements(
-    principal: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Those of this agent, or of agents that act for this user.")
-    ] = None,
-    tool: Annotated[str | None, typer.Option(metavar="TOOL", help="Those for this tool, as in mail/send.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Those for tasks of this kind.")] = None,
+    principal: PrincipalOption = None,
+    tool: ToolOption = None,
+    kind: KindOption = None,
     socket: SocketOption = None,
     speaks_as: AsOption = None,
     config: ConfigOption = None,
@@ -47,11 +53,9 @@ def revoke(
     endorsement: Annotated[
         str | None, typer.Argument(metavar="ID", help="The endorsement, or the first characters of its id.")
     ] = None,
-    principal: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Those of this agent, or of agents that act for this user.")
-    ] = None,
-    tool: Annotated[str | None, typer.Option(metavar="TOOL", help="Those for this tool, as in mail/send.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Those for tasks of this kind.")] = None,
+    principal: PrincipalOption = None,
+    tool: ToolOption = None,
+    kind: KindOption = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     socket: SocketOption = None,
     speaks_as: AsOption = None,

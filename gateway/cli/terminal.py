@@ -91,7 +91,7 @@ def note(text: str) -> None:
 
 
 def line(whole: str) -> None:
-    """Print one line for a program, exactly as it is."""
+    """Print one line unchanged, for a program."""
     text(f"{whole}\n")
 
 

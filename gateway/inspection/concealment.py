@@ -76,7 +76,7 @@ class Concealment:
         return edited(data, self._edits(data))
 
     def event(self, raw: bytes, data: bytes) -> bytes:
-        """A server-sent event, `raw` as it came, whose data is `data`."""
+        """Return a server-sent event without its credentials. `raw` is the event, `data` its data."""
         edits = self._edits(data) if _is_json(data) else self._plain_edits(data)
         if not edits:
             return raw

@@ -101,5 +101,5 @@ class UpstreamTransport(Protocol):
     """The way to one upstream: `upstream.http.HttpUpstream`, or `upstream.stdio.StdioUpstream`."""
 
     def send(self, request: UpstreamRequest) -> Awaitable[UpstreamReply]:
-        """Send one request, and return the reply when it has begun. Raises `UpstreamError`."""
+        """Send one request, and return the reply as soon as it begins. Raises `UpstreamError`."""
         ...

@@ -366,7 +366,7 @@ class RequireApprovers(Closed):
 
 
 class Limit(Closed):
-    """At least one of the two; `verdict` refuses an empty one."""
+    """Bounds of an answer, at least one. `verdict` refuses an empty obligation."""
 
     timeout_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
     max_bytes: Positive | UnsetType = UNSET

@@ -227,7 +227,7 @@ def once(make: Callable[[], JsonObject | None]) -> Callable[[], JsonObject | Non
 
 
 class Overdue(UpstreamTimeout):
-    """The time that policy allows a call is over."""
+    """A call that took longer than policy allows."""
 
 
 async def sent(

@@ -127,7 +127,7 @@ class _Leases(Collector):
 
 
 class _Gauge(Collector):
-    """A number that is read when it is asked for."""
+    """A gauge whose number is read at each scrape."""
 
     def __init__(self, name: str, says: str, read: Callable[[], int]) -> None:
         self._name = name

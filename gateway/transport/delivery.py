@@ -207,7 +207,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | R
 
 
 class _Reader:
-    """A task that reads, and that can be stopped."""
+    """A reading task with a way to stop it."""
 
     __slots__ = ("stopped", "task")
 

@@ -26,7 +26,7 @@ FEWEST: Final = 5
 
 @dataclass(slots=True)
 class Shown:
-    """The credentials that the tasks of one caller were shown."""
+    """The known credentials of one caller's tasks."""
 
     index: Index = field(default_factory=lambda: Index({}))
     systems: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])

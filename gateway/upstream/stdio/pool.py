@@ -88,7 +88,7 @@ class Worker:
         return stream
 
     async def carry(self, request: RequestId, message: Message, stream: EventStream) -> UpstreamReply:
-        """Forward a request and answer with what comes of it.
+        """Forward a request, and return the answer.
 
         If the caller is cancelled, or the answer's stream is closed early, the request is cancelled in the child.
         Raises `UpstreamError`.
