@@ -44,6 +44,10 @@ OUTLIVING: Final[frozenset[str]] = frozenset({"openbao"})
 """Kinds whose credential may work beyond its time: OpenBao keeps a secret while its database is away."""
 
 
+SHORTEST_SECRET: Final = 8
+"""Characters below which a part of a dynamic secret is no secret by itself."""
+
+
 class Scope(Struct, frozen=True):
     """Breadth of a lease. `details` are authorization details (RFC 9396 section 2) that narrow `names` further."""
 
@@ -80,8 +84,8 @@ class LeaseRequest(Struct, frozen=True):
 class Credential(Struct, frozen=True):
     """A value that the gateway shows to an upstream. Its text appears in no log and no error.
 
-    `header` is the field that carries it over HTTP, `scheme` the word before the value. `fields` has the parts of a dynamic secret by
-    their name, such as `username` and `password`, for an upstream over stdio.
+    `header` is the field that carries it over HTTP, `scheme` the word before the value, and `value` the rest of the field. `fields`
+    has the parts of a dynamic secret by their name, such as `username` and `password`.
     """
 
     value: str
@@ -90,8 +94,9 @@ class Credential(Struct, frozen=True):
     fields: tuple[tuple[str, str], ...] = ()
 
     def secrets(self) -> tuple[str, ...]:
-        """Return each text that must not appear anywhere else."""
-        return tuple(dict.fromkeys((self.value, *(value for _, value in self.fields))))
+        """Return each text that must not appear anywhere else. A short field may stand in any answer by chance."""
+        parts = (value for _, value in self.fields if len(value) >= SHORTEST_SECRET)
+        return tuple(dict.fromkeys((self.value, *parts)))
 
     def __repr__(self) -> str:
         return "Credential(…)"

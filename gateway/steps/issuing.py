@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -189,11 +188,7 @@ def _expiry(token: str | None) -> float | None:
 
 
 def _header(credential: Credential) -> UpstreamCredential:
-    """Return the header field of a credential. `Basic` has user name and password in base64 (RFC 7617)."""
-    value = credential.value
-    if credential.scheme == "Basic":
-        value = base64.b64encode(value.encode()).decode("ascii")
-    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {value}".strip().encode())
+    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {credential.value}".strip().encode())
 
 
 _UNCONFIGURED: Final = Refusal(

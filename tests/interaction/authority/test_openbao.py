@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import yaml
 
 from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import Issued, NotEnded, Proof
 from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
+from tests.e2e.wire import call, caller, entries, until, verified
+from tests.gateway_process import ANYONE_ANYTHING, running_gateway
+from tests.servers.echo import Recorder
 from tests.servers.openbao import PATH, OpenBao, running_openbao
 from tests.unit.authority.brokers.asking import (
     UPSTREAM,
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.authority.model import Cause, LeaseRequest
+    from tests.servers.serving import ServerProcess
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +241,38 @@ async def test_an_openbao_that_was_away_for_a_moment_blocks_no_later_lease(
     assert lending.events() == ["requested", "ending", "revoked"]
     assert lending.leases.all() == ()
     await away.aclose()
+
+
+def test_a_task_through_a_gateway_logs_in_and_its_login_ends(bao: OpenBao, echo_server: ServerProcess, tmp_path: Path):
+    (tmp_path / "grants.yaml").write_text(ANYONE_ANYTHING, "utf-8")
+    upstream = {
+        "url": echo_server.mcp,
+        "audience": "https://reports.example",
+        "environment": "test",
+        "tools": {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}},
+        "credential": {"kind": "openbao", "broker": "bao", "path": PATH, "scopes": {"read": ["ro"]}},
+    }
+    broker = {"kind": "openbao", "url": bao.url, "auth": {"token": "${BAO_TOKEN}"}, "policies": ["tasks"]}
+    config = yaml.safe_dump(
+        {
+            "identity": [{"kind": "development"}],
+            "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
+            "brokers": {"bao": broker},
+            "upstreams": {"reports": upstream},
+        }
+    )
+    with running_gateway(config, tmp_path, environment={"BAO_TOKEN": bao.gateway_token()}) as gateway:
+        assert caller(gateway, "ann", "reports").ask(call("echo", text="by-bao")).text == "by-bao"
+        (found,) = [record for record in Recorder(echo_server.origin).requests() if "by-bao" in record["body"]]
+        (header,) = [value for name, value in found["headers"] if name == "authorization"]
+        scheme, _, encoded = header.partition(" ")
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        assert scheme == "Basic"
+        assert bao.postgres.may_log_in(user, password)
+    until(lambda: not bao.postgres.may_log_in(user, password))
+
+    last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
+    assert set(last.values()) == {"revoked"}
+    written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    assert values_shown([password, encoded], *written) == []
+    assert verified(tmp_path).ok

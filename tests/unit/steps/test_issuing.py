@@ -14,10 +14,12 @@ from joserfc.jwk import ECKey
 from gateway.authority.active import ActiveTokens
 from gateway.authority.lending import Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
+from gateway.authority.model import Credential
 from gateway.errors import UpstreamUnauthorized
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Effect, Labels, Sensitivity, Target
+from gateway.model.wire import UpstreamCredential, UpstreamRequest
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_rejected
 from tests.unit.authority.lending import Lending
 
@@ -145,3 +147,19 @@ async def test_only_an_upstream_that_does_not_know_a_credential_ends_it(bench: B
     note_rejected(bench.gateway, attached, UpstreamUnauthorized("no", "ask", is_unknown=is_unknown))
 
     assert (bench.lending.leases.values_of("t1", "crm") == ()) is is_unknown
+
+
+def test_the_value_of_a_credential_goes_out_as_its_broker_gave_it():
+    given = base64.b64encode(b"user:password-1").decode()
+    request = UpstreamRequest("GET", (), Principal("agent", "https://idp.example", AuthMethod.JWT))
+
+    sent = Attached(Credential(given, scheme="Basic")).carried_by(request)
+
+    assert sent.credential == UpstreamCredential(b"authorization", f"Basic {given}".encode())
+    assert given not in repr(sent)
+
+
+def test_a_short_part_of_a_secret_is_not_looked_for_in_answers():
+    found = Credential("dTpwYXNzd29yZC0x", fields=(("username", "u"), ("password", "password-1"), ("ttl", "60")))
+
+    assert found.secrets() == ("dTpwYXNzd29yZC0x", "password-1")
