@@ -73,14 +73,14 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     if terms.kind != "gateway" and (is_of_call or breadth.scope.details):
         return _UNBOUND if is_of_call else _UNDETAILED
     principal = case.request.principal
-    token = _own_token(visit, principal)
+    token = _presented(visit)
     purpose = Purpose(
         task=case.task.id,
         principal=principal,
         sensitivity=target.labels.sensitivity,
         task_ends=case.task.expires,
         caller_ends=_expiry(token),
-        subject_token=token,
+        subject_token=_subject_token(token, principal),
     )
     request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
     if not is_of_call:
@@ -103,12 +103,12 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
         return NOTHING
-    principal, token = request.principal, _own_token(visit, request.principal)
+    principal, token = request.principal, _presented(visit)
     purpose = Purpose(
         task=f"{MESSAGES}{principal.key}",
         principal=principal,
         caller_ends=_expiry(token),
-        subject_token=token,
+        subject_token=_subject_token(token, principal),
         permits_calls=False,
     )
     return await _lend_reading(authority, upstream, terms, purpose)
@@ -175,12 +175,15 @@ def _refusal(refusal: BrokerRefusal) -> Refusal:
     return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
 
 
-def _own_token(visit: Visit, principal: Principal) -> str | None:
-    """Return the access token that identified the caller, without its scheme. A token beside a certificate proves nothing."""
-    if principal.method is not AuthMethod.JWT:
-        return None
+def _presented(visit: Visit) -> str | None:
+    """Return the presented access token, without its scheme."""
     values = values_of(visit.exchange.headers, b"authorization")
     return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
+
+
+def _subject_token(token: str | None, principal: Principal) -> str | None:
+    """Return the access token that identified the caller. A token beside a certificate identified nobody."""
+    return token if principal.method is AuthMethod.JWT else None
 
 
 def _expiry(token: str | None) -> float | None:

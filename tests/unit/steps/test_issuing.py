@@ -23,7 +23,7 @@ from gateway.model.wire import UpstreamCredential, UpstreamRequest
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_rejected
 from tests.unit.authority.lending import Lending
 
-TOKEN = ".".join(["e30", base64.urlsafe_b64encode(json.dumps({"exp": 9e9}).encode()).decode().rstrip("="), "sig"])
+TOKEN = ".".join(["e30", base64.urlsafe_b64encode(json.dumps({"exp": 1030}).encode()).decode().rstrip("="), "sig"])
 
 
 class Bench:
@@ -103,7 +103,12 @@ async def test_only_the_token_that_identified_the_caller_is_exchanged(
 async def test_a_restricted_tool_does_not_carry_the_longer_lease_of_another(bench: Bench):
     long, short = lease_of(await bench.call()), lease_of(await bench.call(sensitivity=Sensitivity.RESTRICTED))
 
-    assert (long.expires - bench.lending.now, short.expires - bench.lending.now) == (60.0, 5.0)
+    assert (long.expires - bench.lending.now, short.expires - bench.lending.now) == (30.0, 5.0)
+
+
+@pytest.mark.parametrize("method", [AuthMethod.JWT, AuthMethod.DEVELOPMENT, AuthMethod.SPIFFE_JWT])
+async def test_no_lease_outlives_the_token_of_its_caller(bench: Bench, method: AuthMethod):
+    assert lease_of(await bench.call(method)).expires == 1030.0
 
 
 async def test_policy_shortens_a_lease_that_is_there_already(bench: Bench):
