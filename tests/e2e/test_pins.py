@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -87,9 +87,18 @@ async def test_instructions_that_change_between_connects_reach_nobody_until_they
     say(server.origin, instructions=POISONED)
     catalogue(shop, "pin", "orders/instructions", "--yes")
     catalogue(shop, "diff")
-    async with asyncio.timeout(60):
-        while await instructions(shop) != [POISONED, POISONED]:
-            """The gateway looks at the lock file every two seconds."""
+    await becomes(lambda: instructions(shop), [POISONED, POISONED])
+
+
+PAUSE: Final = 0.3
+"""Seconds between two looks. A task is stopped after 50 refusals (`budget/denials`), so a test looks seldom."""
+
+
+async def becomes(look: Callable[[], Awaitable[object]], wanted: object) -> None:
+    """Wait until the gateway has seen the lock file, at which it looks every two seconds, and then the server."""
+    async with asyncio.timeout(30):
+        while await look() != wanted:
+            await asyncio.sleep(PAUSE)
 
 
 ASKED: Final = ("refund", "thank", "Refund", "refund\u0301")
@@ -172,9 +181,7 @@ async def test_a_prompt_that_changes_is_neither_listed_nor_got_nor_completed_unt
 
     catalogue(shop, "pin", "orders/thank", "--yes")
     catalogue(shop, "diff")
-    async with asyncio.timeout(60):
-        while await got(shop, "thank") != "ok":
-            """The gateway looks at the lock file every two seconds."""
+    await becomes(lambda: got(shop, "thank"), "ok")
     assert await prompts(shop) == usable
 
 
@@ -234,9 +241,7 @@ async def test_what_was_pinned_as_it_is_now_can_be_used_whether_the_gateway_had_
         assert await usable(shop, mode) == ["catalogue/changed", "catalogue/changed", None]
 
     catalogue(shop, "pin", "orders", "--yes")
-    async with asyncio.timeout(30):
-        while await usable(shop, mode) != ["ok", "ok", POISONED]:
-            """The gateway looks at the lock file every two seconds, and then at the server."""
+    await becomes(lambda: usable(shop, mode), ["ok", "ok", POISONED])
     states = [entry["state"] for entry in entries(shop.folder, "pin") if entry["target"] == "orders/read"]
     assert states == ["match", "changed"]
 
@@ -255,6 +260,7 @@ async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused_unti
     async with asyncio.timeout(30):
         while await usable(shop, mode) != refused:
             await noticed(shop, mode)
+            await asyncio.sleep(PAUSE)
     await noticed(shop, mode)
     say(server.origin, **OTHER)
     await noticed(shop, mode)
@@ -263,9 +269,7 @@ async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused_unti
     assert "everything is pinned as it is" in catalogue(shop, "pin", "orders", "--yes")
     for name in ("read", "refund"):
         assert f"{name} is listed as it is pinned" in catalogue(shop, "pin", f"orders/{name}", "--yes")
-    async with asyncio.timeout(30):
-        while await usable(shop, mode) != ["ok", "ok", POISONED]:
-            """As above."""
+    await becomes(lambda: usable(shop, mode), ["ok", "ok", POISONED])
 
 
 # --- when it is told of ------------------------------------------------------------------------------
