@@ -93,7 +93,7 @@ class Costs:
         return "\n".join([HEAD, *(f"| {what} | {goal} | {found} |" for what, goal, found in rows)])
 
     def is_within_goals(self) -> bool:
-        """Return whether each figure is as good as issue 13 asks for."""
+        """Return whether each figure reaches its goal."""
         return (
             max(self.idle, self.beside_questions) <= MOST_MICROSECONDS
             and quantile(self.clicks, 0.5) <= MOST_CLICK[0]

@@ -3,7 +3,7 @@ instructions, and remembers the owner of opaque handles."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,9 @@ Remember = Callable[[str], None]
 """Told of each task id and request state that the caller is given."""
 Asked = Callable[[RequestId], None]
 """Told of each question that the server asks the caller."""
+
+InputAsked = Callable[[Iterable[str]], None]
+"""Told of the keys of an upstream's `inputRequests`, if the upstream gives no `requestState` with them."""
 
 Announced = Callable[[], None]
 """Told that the server says that its tools or prompts have changed."""
@@ -75,6 +78,7 @@ class Answers:
         "_announced",
         "_answered",
         "_asked",
+        "_input_asked",
         "_message",
         "_notice",
         "_problem",
@@ -95,6 +99,7 @@ class Answers:
         notice: Notice = _no_notice,
         remember: Remember,
         asked: Asked = lambda _question: None,
+        input_asked: InputAsked = lambda _keys: None,
         announced: Announced = lambda: None,
         worker: WorkerThread,
     ) -> None:
@@ -105,6 +110,7 @@ class Answers:
         self._notice = notice
         self._remember = remember
         self._asked = asked
+        self._input_asked = input_asked
         self._announced = announced
         self._worker = worker
         self._answered = False
@@ -170,6 +176,8 @@ class Answers:
             return await self._watched_response(data, watched, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
             self._note_handles(result)
+        if b'"inputRequests"' in data:
+            self._note_requests(result)
         return data
 
     def _drop(self, problem: str) -> None:
@@ -233,6 +241,13 @@ class Answers:
             handle = _value(value or b"null")
             if isinstance(handle, str):
                 self._remember(handle)
+
+    def _note_requests(self, raw: msgspec.Raw) -> None:
+        """Note the keys of requests for input that come without a state."""
+        result = _members(raw)
+        keys = _members(msgspec.Raw(result.get("inputRequests", b"")))
+        if keys and _value(result.get("requestState", b"null")) is None:
+            self._input_asked(keys)
 
 
 def failure_response(identifier: RequestId | None, text: str) -> bytes:

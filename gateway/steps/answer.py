@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import structlog
@@ -30,6 +30,7 @@ from gateway.steps.places import waits_for_news
 from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import sentence
 from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.steps.stateless_rounds import note_round
 from gateway.steps.visibility import notice_for_caller, trusted_instructions, visible_names
 from gateway.steps.visit import Gateway, Visit
 
@@ -68,6 +69,7 @@ def relay(
         notice=partial(notice_for_caller, gateway, visit, request),
         remember=partial(_remember, gateway.ownership, upstream, principal, settlement.past_call),
         asked=partial(_asked, gateway.conversations, upstream, request),
+        input_asked=partial(_note_round, gateway.ownership, request, settlement.past_call),
         announced=partial(gateway.catalogue.relist, upstream),
         worker=gateway.worker,
     )
@@ -104,6 +106,14 @@ def _remember(
 ) -> None:
     """The caller is given an opaque value of the upstream's."""
     ownership.deliver(upstream, handle, principal, None if past_call is None else past_call())
+
+
+def _note_round(
+    ownership: Ownership, request: UpstreamRequest, past_call: Callable[[], PastCall] | None, keys: Iterable[str]
+) -> None:
+    """Note that an upstream asked for input without a state. Only a call can go on."""
+    if past_call is not None and request.message is not None:
+        note_round(ownership, request.principal, request.message, keys, past_call())
 
 
 def _announcement(gateway: Gateway, upstream: str, request: UpstreamRequest, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks

@@ -18,6 +18,7 @@ from gateway.steps.case import Case
 from gateway.steps.deciding import decide, denied
 from gateway.steps.people import Hold, RequestName
 from gateway.steps.releasing import Release
+from gateway.steps.stateless_rounds import find_round
 from gateway.steps.visit import Gateway, Visit
 from gateway.steps.waiting import is_shown_address, refuse_waiting, refuse_with_address, tell_to_wait
 
@@ -145,9 +146,11 @@ def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     principal = case.request.principal
     if not people.desk.has_questions_about(principal.key, case.call.target):
         return None
-    state, earlier = state_of(case.message), None
-    if state is not None:
-        earlier = gateway.ownership.past_call(case.call.target.upstream, state, principal)
+    upstream, state = case.call.target.upstream, state_of(case.message)
+    if state is None:
+        earlier = find_round(gateway.ownership, upstream, principal, case.message)
+    else:
+        earlier = gateway.ownership.past_call(upstream, state, principal)
     if earlier is not None:
         used = people.desk.find_round(digest_case(case, has_responses=False), earlier.call)
         if used is not None:

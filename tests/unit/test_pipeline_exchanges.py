@@ -45,6 +45,71 @@ async def test_an_upstreams_own_exchange_goes_on_under_one_approval(there: Bench
     assert (await ask()).json["result"]["resultType"] == "input_required"
 
 
+def _input_request(*keys: str) -> dict[str, Any]:
+    params: dict[str, Any] = {"mode": "form", "message": "How many?", "requestedSchema": {"type": "object"}}
+    requests = {key: {"method": "elicitation/create", "params": params} for key in keys}
+    return {"resultType": "input_required", "inputRequests": requests}
+
+
+def _ask_first(there: Bench, *keys: str, path: str = "a", **more: Any) -> Any:
+    if keys:
+        more["inputResponses"] = {key: {"action": "accept", "content": {"n": 1}} for key in keys}
+    return there.ask(*modern("tools/call", name="ask_first", arguments={"path": path}, **more))
+
+
+async def _begin_stateless_exchange(there: Bench) -> None:
+    """Have a person approve a call whose upstream then asks for `amount` and `reason`, without a state."""
+    answering(there, _input_request("amount", "reason"))
+    first = (await _ask_first(there)).json
+    await approve(there)
+    asked = (await _ask_first(there, requestState=first["result"]["requestState"])).json
+    assert set(asked["result"]["inputRequests"]) == {"amount", "reason"}
+    assert "requestState" not in asked["result"]
+
+
+async def test_an_exchange_without_a_state_goes_on_under_one_approval(there: Bench):
+    await _begin_stateless_exchange(there)
+    answering(there, _input_request("again"))
+    second = (await _ask_first(there, "reason", "amount")).json
+    assert set(second["result"]["inputRequests"]) == {"again"}
+
+    answering(there, {"resultType": "complete", "content": []})
+    assert (await _ask_first(there, "again")).json["result"] == {"resultType": "complete", "content": []}
+    assert events(there) == ["asked", "granted"]
+    assert len(there.upstream.sent) == 3
+
+    # The exchange is over: no earlier round can be continued again.
+    for keys in (("again",), ("amount", "reason"), ()):
+        assert "requestState" in (await _ask_first(there, *keys)).json["result"]
+    assert len(there.upstream.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "more"),
+    [
+        (("amount",), {}),
+        (("amount", "reason", "more"), {}),
+        (("amount", "reason"), {"path": "b"}),
+        (("amount", "reason"), {"meta": {"x": 1}}),
+        (("amount", "reason"), {"task": {}}),
+        ((), {}),
+    ],
+)
+async def test_other_responses_or_another_call_than_was_asked_for_ask_a_person(
+    there: Bench, keys: tuple[str, ...], more: dict[str, Any]
+):
+    await _begin_stateless_exchange(there)
+    assert "requestState" in (await _ask_first(there, *keys, **more)).json["result"]
+    assert len(there.upstream.sent) == 1
+
+
+async def test_an_exchange_without_a_state_is_continued_once(there: Bench):
+    await _begin_stateless_exchange(there)
+    answers = await asyncio.gather(*(_ask_first(there, "amount", "reason") for _ in range(5)))
+    assert ["requestState" in answer.json["result"] for answer in answers].count(False) == 1
+    assert len(there.upstream.sent) == 2
+
+
 async def test_a_round_of_an_exchange_is_continued_once(there: Bench):
     def ask(**more: Any) -> Any:
         return there.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}, **more))
