@@ -58,6 +58,7 @@ PURE = (
     "gateway.model.content",
     "gateway.model.decision",
     "gateway.model.facts",
+    "gateway.model.signal",
     "gateway.model.target",
     "gateway.model.shingles",
     "gateway.model.task",

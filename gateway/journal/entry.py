@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
     from gateway.model.facts import CredentialFact, SessionFacts
+    from gateway.model.signal import SignalFact
     from gateway.model.target import Target
     from gateway.model.task import Task
     from gateway.model.wire import Json, JsonObject, Message
@@ -73,7 +74,7 @@ def call_entry(
     """Return the fields of a `call` entry: the request, its caller and the policy's decision.
 
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
-    in an earlier task. `arguments_record` is from `redaction`. The entry keeps only the `facts`
+    in an earlier task. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
     (`history.fields.verdict_of`).
     """
@@ -83,6 +84,7 @@ def call_entry(
         **({"undecided": True} if decision.undecided else {}),
         **({} if approval is None else {"approval": approval}),
         **({} if context.endorsement is None else {"endorsement": context.endorsement}),
+        **({"signals": [_signal(fact) for fact in context.signals]} if context.signals else {}),
         "reasons": _reasons(decision.reasons, conceal),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
@@ -246,6 +248,10 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
         **({"sandbox": True} if target.labels.in_sandbox else {}),
         **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
     }
+
+
+def _signal(fact: SignalFact) -> JsonObject:
+    return {"type": fact.type, "at": fact.at, **({} if fact.level is None else {"level": fact.level})}
 
 
 def _found(facts: SessionFacts, conceal: Conceal) -> JsonObject:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from gateway.model.signal import SignalFact
 from gateway.model.target import Sensitivity, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
@@ -53,7 +54,7 @@ class Source:
 
 class Context(Struct, frozen=True):
     """The circumstances of a call. `time` in seconds since the epoch. `approval` and `endorsement` follow the types of the policy
-    contract with these names."""
+    contract with these names. `signals` are the open facts that identity providers signalled about the caller."""
 
     time: float
     trace_id: str
@@ -63,3 +64,4 @@ class Context(Struct, frozen=True):
     supported_obligations: tuple[str, ...] = ()
     approval: JsonObject | None = None
     endorsement: JsonObject | None = None
+    signals: tuple[SignalFact, ...] = ()

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
+from gateway.model.signal import SignalType
 from gateway.model.target import CredentialKind, Effect, Pin, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -178,6 +179,15 @@ class Endorsement(Closed):
     facts: list[str]
 
 
+class Signal(Closed):
+    """Open fact about the user, the session or the agent of the call, from an identity provider (CAEP 1.0). `at` is the time of
+    the event. `level` is the present level of risk or assurance, the status of the device, or the change of the credential."""
+
+    type: SignalType
+    at: Time
+    level: Text | UnsetType = UNSET
+
+
 class Context(Closed):
     time: Time
     trace_id: str
@@ -186,6 +196,7 @@ class Context(Closed):
     approval: Approval | None
     supported_obligations: list[str]
     endorsement: Endorsement | UnsetType = UNSET
+    signals: list[Signal] | UnsetType = UNSET
 
 
 class Origin(Closed):

@@ -18,6 +18,7 @@ from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.signal import SignalFact
 from gateway.model.target import System, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import Json, JsonObject
@@ -158,6 +159,15 @@ def _context(context: Context) -> JsonObject:
     }
     if context.endorsement is not None:
         described["endorsement"] = context.endorsement
+    if context.signals:
+        described["signals"] = [_signal(fact) for fact in context.signals]
+    return described
+
+
+def _signal(fact: SignalFact) -> JsonObject:
+    described: dict[str, Json] = {"type": fact.type, "at": timestamp(fact.at)}
+    if fact.level is not None:
+        described["level"] = fact.level
     return described
 
 

@@ -21,6 +21,7 @@ from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent
+from gateway.model.signal import SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import document
@@ -55,6 +56,7 @@ def ask(
     *,
     number: int,
     now: float,
+    signals: tuple[SignalFact, ...] = (),
 ) -> JsonObject:
     """Return the policy input for one call, and count the call in the state of its task.
 
@@ -64,5 +66,5 @@ def ask(
     depth = depth_of(principal, call.target)
     apply(state, reserved(state, call_id, call, content, now, depth=depth))
     known = facts(state, now, call=call_id, content=content, depth=depth)
-    context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS)
+    context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS, signals=signals)
     return document.decision(principal, call, context, known)

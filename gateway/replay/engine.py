@@ -27,6 +27,7 @@ from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
+from gateway.model.signal import SignalFact
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.asking import KEY, ask
@@ -116,7 +117,8 @@ class _Run:
         if (shown := self._origins.of(_OWNER)) is not None:
             content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
         content = self._exposures.complete(self, state, call.target, content)
-        asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now)
+        signals = tuple(SignalFact(one.type, now - one.age_seconds, one.level) for one in step.signals)
+        asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now, signals=signals)
         if step.endorsed is not None:
             asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")
         decision = await decide(asked)

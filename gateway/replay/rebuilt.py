@@ -13,6 +13,7 @@ from gateway.errors import JournalError
 from gateway.history.task_history import read_task
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.signal import SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
 from gateway.model.task import Task
 from gateway.policy import document
@@ -138,4 +139,5 @@ def _context(entry: Mapping[str, Any], explanation: Explanation, approval: JsonO
         SUPPORTED_OBLIGATIONS,
         approval,
         entry.get("endorsement"),
+        tuple(SignalFact(told["type"], told["at"], told.get("level")) for told in entry.get("signals", ())),
     )

@@ -132,6 +132,8 @@ class _Steps:
                 step["approve"] = _approval(index, cast("str", approval))
             if (endorsement := entry.get("endorsement")) is not None:
                 step["endorsed"] = _fields(entry, lambda _, told=endorsement: _endorsement(told))
+            if "signals" in entry:
+                step["signals"] = _fields(entry, _signals)
             first = at if first is None else first
             last = min(max(round(at - first, 3), last or 0.0), LATEST)
             yield {**step, "at": last}
@@ -185,6 +187,15 @@ def _approval(index: Index, approval: str) -> dict[str, Any]:
         if all(scope in vote["scopes"] for vote in votes)
     ]
     return {"approvers": people, "scopes": scopes}
+
+
+def _signals(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the open signals of a step, each with its age at the call."""
+    return [
+        {"type": told["type"], "age_seconds": max(0.0, round(entry["history"]["at"] - told["at"], 3))}
+        | ({} if told.get("level") is None else {"level": told["level"]})
+        for told in entry["signals"]
+    ]
 
 
 def _endorsement(told: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.signal import SignalType
 from gateway.model.target import Pin, Target
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
@@ -70,6 +71,15 @@ class StepEndorsement:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSignal:
+    """An open fact of an identity provider about the caller of a step. `age_seconds`: from the event to the call."""
+
+    type: SignalType
+    age_seconds: float
+    level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One call. `at` is in seconds since the beginning of the trace; `result` is what the upstream would answer."""
 
@@ -81,8 +91,9 @@ class Step:
     expect: Expectation | None = None
     approve: StepApproval | None = None
     labels: ToolLabels | None = None
-    endorsed: StepEndorsement | None = None
     """In place of the labels of the tool."""
+    endorsed: StepEndorsement | None = None
+    signals: tuple[StepSignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +232,12 @@ class _StepEndorsement(_Form):
     age_seconds: Annotated[StrictInt, Field(ge=0)] = 0
 
 
+class _StepSignal(_Form):
+    type: SignalType
+    age_seconds: Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)] = 0.0
+    level: _Name | None = None
+
+
 class _Step(_Form):
     upstream: Annotated[str, Field(pattern=r"^[^/]{1,256}$")]
     tool: _Name
@@ -229,6 +246,7 @@ class _Step(_Form):
     expect: _Expectation | None = None
     approve: _StepApproval | None = None
     endorsed: _StepEndorsement | None = None
+    signals: tuple[_StepSignal, ...] = ()
     labels: ToolLabels | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
@@ -305,7 +323,8 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     given = arguments if isinstance(arguments, dict) else {}
     approve = None if read.approve is None else _approval(read.approve)
     endorsed = None if read.endorsed is None else _endorsement(read.endorsed)
-    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed)
+    signals = tuple(StepSignal(one.type, one.age_seconds, one.level) for one in read.signals)
+    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed, signals)
 
 
 # --- small parts -----------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call, Context
+from gateway.model.caller import Principal
 from gateway.model.facts import SessionFacts
+from gateway.model.signal import SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy.policy import Policy
@@ -87,6 +89,8 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    open_signals: Callable[[Principal], tuple[SignalFact, ...]] = lambda _principal: ()
+    """Returns the open facts that identity providers signalled about a caller."""
 
 
 class Visit(Struct, frozen=True):
@@ -111,6 +115,8 @@ class Visit(Struct, frozen=True):
         task: Task,
         approval: JsonObject | None = None,
         endorsement: JsonObject | None = None,
+        *,
+        signals: tuple[SignalFact, ...] = (),
     ) -> Context:
         """Return the circumstances of the request, as policy and the record are told of them."""
         return Context(
@@ -122,4 +128,5 @@ class Visit(Struct, frozen=True):
             supported_obligations=SUPPORTED_OBLIGATIONS,
             approval=approval,
             endorsement=endorsement,
+            signals=signals,
         )

@@ -18,6 +18,7 @@ from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.signal import SIGNAL_TYPES, SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
@@ -148,6 +149,17 @@ def test_what_is_not_known_is_absent():
     assert read["context"]["client"] == {}
     assert read["context"]["task"] == {"id": "t", "kind": "implicit", "opened": "1970-01-01T00:00:00Z"}
     assert not {"tool", "tenant", "environment", "pin"} & read["resource"]["properties"].keys()
+
+
+def test_open_signals_are_in_the_context_and_absent_if_there_are_none():
+    facts = (SignalFact("risk-level-change", 1_000_000_000.25, "high"), SignalFact("credential-change", 1.0))
+    signalled = structs.replace(CONTEXT, signals=facts)
+
+    assert "signals" not in _read(document.decision(PRINCIPAL, CALL, CONTEXT, FACTS))["context"]
+    assert _read(document.decision(PRINCIPAL, CALL, signalled, FACTS))["context"]["signals"] == [
+        {"type": "risk-level-change", "at": "2001-09-09T01:46:40.250000Z", "level": "high"},
+        {"type": "credential-change", "at": "1970-01-01T00:00:01Z"},
+    ]
 
 
 def test_every_fact_that_is_known_has_its_name_in_the_contract():
@@ -320,6 +332,7 @@ def _context(**fields: Any) -> Context:
     return Context(**fields)
 
 
+SIGNALS = st.builds(SignalFact, st.sampled_from(SIGNAL_TYPES), TIMES, st.none() | WORDS)
 CONTEXTS = st.builds(
     _context,
     time=TIMES,
@@ -329,6 +342,7 @@ CONTEXTS = st.builds(
     task=TASKS,
     supported_obligations=LISTS,
     approval=st.none() | APPROVALS,
+    signals=st.lists(SIGNALS, max_size=2).map(tuple),
 )
 CREDENTIALS = st.builds(
     CredentialFact,
