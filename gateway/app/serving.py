@@ -79,6 +79,7 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     def ready() -> None:
         _settle_memory()
         log.info("listening", listen=configuration.listen, url=configuration.base_url)
+        gateway.catalogue.retry()
         on_ready()
 
     server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)

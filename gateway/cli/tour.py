@@ -6,12 +6,12 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from mcp import MCPError
@@ -21,8 +21,10 @@ from gateway import app, keys
 from gateway.app.people import socket_path
 from gateway.cli import trial
 from gateway.cli.terminal import line, out, plain, styled
-from gateway.demo import agent
+from gateway.demo import agent, lease
+from gateway.demo.lease import LentTask
 from gateway.demo.person import person_at
+from gateway.demo.thief import Thief
 from gateway.errors import UpstreamUnreachable
 from gateway.journal import reader
 
@@ -53,13 +55,25 @@ class _Tally:
 async def run(*, port: int | None, state: Path | None, form: Form) -> bool:
     """Return whether every step went as it should, and the journal is whole. Raise `GatewayError` if nothing can start."""
     with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
-        tally = _Tally()
-        async with trial.serving(port=port or trial.free_port(), state=state or Path(folder)) as configuration:
+        tally, thief, task = _Tally(), Thief(), LentTask()
+        lent = trial.LentServer(lease.UPSTREAM, thief.before)
+        chosen, kept = port or trial.free_port(), state or Path(folder)
+        async with trial.serving(port=chosen, state=kept, lent=lent) as configuration:
             async with _up(configuration), person_at(socket_path(configuration)):
-                await _walk(configuration, tally, form)
+                await _walk(configuration, _all_steps(configuration, thief, task), tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
-        _finish(tally, record, form)
-        return tally.unexpected == 0 and record.ok
+            proof = lease.proof_of(reader.entries(configuration.journal.path), task.id)
+        _finish(tally, record, proof, form)
+        return tally.unexpected == 0 and record.ok and proof is not None
+
+
+async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask) -> AsyncIterator[Step]:
+    """Yield the steps of the scripted agent, and then those of a lent credential."""
+    bearer = trial.token(configuration)
+    async for step in agent.tour(configuration.base_url, bearer):
+        yield step
+    async for step in lease.lease_tour(configuration.base_url, bearer, thief, task):
+        yield step
 
 
 @asynccontextmanager
@@ -82,12 +96,12 @@ async def _up(configuration: Configuration) -> AsyncGenerator[None]:
         await server
 
 
-async def _walk(configuration: Configuration, tally: _Tally, form: Form) -> None:
+async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally: _Tally, form: Form) -> None:
     if form is not Form.JSON:
         out.print(f"[bold]A scripted agent goes through the gateway at {configuration.base_url}[/]")
     try:
         number = 0
-        async for step in agent.tour(configuration.base_url, trial.token(configuration)):
+        async for step in steps:
             number += 1
             expected = step.outcome == step.attempt.expect
             tally.allowed += step.outcome == "allowed"
@@ -109,6 +123,7 @@ def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
     attempt = step.attempt
     return {
         "step": number,
+        "by": step.attempt.by,
         "upstream": attempt.upstream,
         "tool": attempt.tool,
         "arguments": dict(attempt.arguments),
@@ -135,7 +150,8 @@ def _in_one_line(number: int, step: Step, *, expected: bool) -> Text:
 
 def _target(step: Step) -> str:
     attempt = step.attempt
-    return f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
+    target = f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
+    return target if attempt.by == "agent" else f"{target}, {attempt.by}"
 
 
 def _show(number: int, step: Step, *, expected: bool) -> None:
@@ -159,7 +175,7 @@ def _show(number: int, step: Step, *, expected: bool) -> None:
         out.print(f"    This is not as expected: it should have been {attempt.expect}.", style="bold red")
 
 
-def _finish(tally: _Tally, record: Verification, form: Form) -> None:
+def _finish(tally: _Tally, record: Verification, proof: dict[str, Any] | None, form: Form) -> None:
     if form is Form.JSON:
         line(
             json.dumps(
@@ -168,10 +184,12 @@ def _finish(tally: _Tally, record: Verification, form: Form) -> None:
                     "refused": tally.refused,
                     "unexpected": tally.unexpected,
                     "journal": {"ok": record.ok, "entries": record.entries, "head": record.head},
+                    "lease": proof,
                 }
             )
         )
         return
+    out.print(_told_proof(proof))
     passed = f"{tally.allowed} allowed, {tally.refused} refused"
     if form is Form.BRIEF and not tally.unexpected and record.ok:
         out.print(styled("ok", f"{passed}, all as expected; the journal of {record.entries} entries verifies"))
@@ -188,3 +206,10 @@ def _finish(tally: _Tally, record: Verification, form: Form) -> None:
         else styled("fail", f"{journal}, {record.problem_count} problems")
     )
     out.print("Keep it running and try it yourself: opagate up", style="dim")
+
+
+def _told_proof(proof: dict[str, Any] | None) -> Text:
+    if proof is None:
+        return styled("fail", "the journal has no proof that the lent credential has ended")
+    found = proof["proof"]
+    return styled("ok", f"{proof['id']} has ended ({proof['cause']}); proof in the journal: {found['detail']}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import shutil
 import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import yaml
 from rich.text import Text
@@ -33,6 +34,8 @@ from gateway.telemetry import logs
 AGENT: Final = "trial"
 _CLIENTS: Final = "mcp.json"
 """The client configuration, in the state folder."""
+_SECRET: Final = "demo-secret"  # noqa: S105 - the name of a file
+"""The secret of a demo server for its questions to the gateway, in the state folder."""
 _TOKEN_SECONDS: Final = 365 * 86_400
 """A year: the token outlives any trial. It is good for callers on this machine alone."""
 _HEADER: Final = """\
@@ -46,6 +49,21 @@ _TITLES: Final = {
 }
 
 
+class LentServer(NamedTuple):
+    """A demo server whose calls carry a token of their task. It asks the gateway about each token.
+
+    `before` runs a relay to the server of a URL, and gives the URL of the relay.
+    """
+
+    name: str
+    before: Callable[[str], AbstractAsyncContextManager[str]]
+
+    def settings(self, secret: Path) -> dict[str, object]:
+        """Return the settings by which the gateway answers the server."""
+        client = {"id": self.name, "secret": f"file:{secret}", "audiences": [upstreams.audience_of(self.name)]}
+        return {"authority": {"introspection": {"clients": [client]}}}
+
+
 async def run(*, port: int, state: Path) -> None:
     """Serve until Ctrl-C. Raises `GatewayError` when something cannot start."""
     async with serving(port=port, state=state) as configuration:
@@ -54,16 +72,23 @@ async def run(*, port: int, state: Path) -> None:
 
 
 @asynccontextmanager
-async def serving(*, port: int, state: Path) -> AsyncGenerator[Configuration]:
+async def serving(*, port: int, state: Path, lent: LentServer | None = None) -> AsyncGenerator[Configuration]:
     """The demo servers, running, and the configuration for them, written into the state folder."""
     require_free(port)
     _make(state)
     require_unused(state)
     with err.status("Starting the demo upstreams") if err.is_terminal else nullcontext() as status:
-        async with processes.running(state, publish_keys(state, port)) as urls:
+        published = publish_keys(state, port)
+        if lent is not None:
+            _keep(state / _SECRET, secrets.token_hex(32))
+        asked = published if lent is None else published._replace(secrets={lent.name: state / _SECRET})
+        async with AsyncExitStack() as stack:
+            urls = await stack.enter_async_context(processes.running(state, asked))
+            if lent is not None:
+                urls[lent.name] = await stack.enter_async_context(lent.before(urls[lent.name]))
             if status is not None:
                 status.stop()
-            configuration = write(state / TRIAL.name, port=port, urls=urls)
+            configuration = write(state / TRIAL.name, port=port, urls=urls, lent=lent)
             logs.configure(configuration.telemetry.log, configuration.telemetry.level)
             yield configuration
 
@@ -116,14 +141,19 @@ def publish_keys(state: Path, port: int) -> GatewayKeys:
     return GatewayKeys(configuration.base_url, path)
 
 
-def write(path: Path, *, port: int, urls: dict[str, str]) -> Configuration:
+def write(path: Path, *, port: int, urls: dict[str, str], lent: LentServer | None = None) -> Configuration:
     """Write the configuration of the trial, and load it as any other."""
+    of_task = () if lent is None else (lent.name,)
     servers = {
         name: item.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         | {"credential": item.credential.model_dump(mode="json", exclude_none=True)}
-        for name, item in upstreams.upstreams(urls, verified=True).items()
+        for name, item in upstreams.upstreams(urls, verified=True, of_task=of_task).items()
     }
-    document = _settings(port) | {"upstreams": servers}
+    document = (
+        _settings(port)
+        | ({} if lent is None else lent.settings(path.with_name(_SECRET).absolute()))
+        | {"upstreams": servers}
+    )
     fresh = path.with_suffix(".new")
     fresh.write_text(
         _HEADER.format(path=path, name=program()) + yaml.safe_dump(document, sort_keys=False), encoding="utf-8"
@@ -199,7 +229,7 @@ def _greet(configuration: Configuration, path: Path) -> None:
 
 
 def _keep(path: Path, text: str) -> None:
-    """A file for its owner alone, in the place of the last one."""
+    """Write a file for its owner alone, in the place of the last one."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -28,13 +28,14 @@ _DEPLOY_TOKEN: Final = re.compile(r"DEPLOY_TOKEN=(\S+)")
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A call that the agent tries. Without `tool`, the agent lists the tools. `expect` is the outcome with the shipped
-    grants."""
+    grants. `by`: a thief calls the server past the gateway."""
 
     upstream: str
     why: str
     tool: str | None = None
     arguments: JsonObject = field(default_factory=dict[str, "Json"])
     expect: Literal["allowed", "refused"] = "allowed"
+    by: Literal["agent", "thief"] = "agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,9 @@ def _with_token(arguments: JsonObject, token: str) -> JsonObject:
     }
 
 
-async def make(endpoint: str, token: str, attempt: Attempt) -> Step:
-    """Make one attempt, over a connection of its own."""
-    headers = {"Authorization": f"Bearer {token}"}
+async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, str] | None = None) -> Step:
+    """Make one attempt, over a connection of its own. `more` are further headers."""
+    headers = {"Authorization": f"Bearer {token}", **(more or {})}
     url = f"{endpoint.rstrip('/')}/mcp/{attempt.upstream}"
     async with (
         httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT_SECONDS) as http,

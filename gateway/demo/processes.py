@@ -12,6 +12,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
@@ -22,7 +23,7 @@ from gateway.demo.upstreams import NAMES, audience_of
 from gateway.errors import UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
 _START_SECONDS: Final = 30.0
@@ -31,10 +32,14 @@ _LAST_WORDS_SECONDS: Final = 2.0
 
 
 class GatewayKeys(NamedTuple):
-    """A gateway whose tokens the demo servers demand: its issuer, and a file with its keys (RFC 7517)."""
+    """A gateway whose tokens the demo servers demand: its issuer, and a file with its keys (RFC 7517).
+
+    `secrets` are files, for the servers that also ask the gateway about each token. These take tokens of a task for calls.
+    """
 
     issuer: str
     jwks: Path
+    secrets: Mapping[str, Path] = MappingProxyType({})
 
 
 @asynccontextmanager
@@ -55,6 +60,8 @@ async def _child(
     name: str, log: Path, gateway: GatewayKeys | None
 ) -> AsyncGenerator[tuple[str, int, asyncio.subprocess.Process]]:
     demanded = () if gateway is None else ("--issuer", gateway.issuer, "--jwks", str(gateway.jwks))
+    if gateway is not None and name in gateway.secrets:
+        demanded = (*demanded, "--secret", str(gateway.secrets[name]))
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         child = await asyncio.create_subprocess_exec(
             sys.executable,

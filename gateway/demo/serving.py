@@ -1,6 +1,7 @@
 """Transports of the demo servers: stdio, a port of the loopback address, or a socket opened by the parent process.
 
-With `--issuer`, a server accepts only requests of that gateway, and verifies the token of each (`opagate.verify`).
+With `--issuer`, a server accepts only requests of that gateway, and verifies the token of each (`opagate.verify`). With
+`--secret` too, it takes tokens of a task for calls, and asks the gateway whether they are still active.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import uvicorn
 from mcp.types import ToolAnnotations
 from starlette.responses import PlainTextResponse
 
-from opagate.verify import GatewayOnly, Verifier
+from opagate.verify import GatewayOnly, Introspection, Verifier
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -51,8 +52,11 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
     parser.add_argument("--issuer", help="accept only requests of the gateway with this URL")
     parser.add_argument("--audience", default=server.name, help="with --issuer: the audience of this server")
     parser.add_argument("--jwks", type=Path, help="with --issuer: a file with the keys of the gateway")
+    parser.add_argument(
+        "--secret", type=Path, help="with --issuer: a file with the secret to ask the gateway about tokens"
+    )
     given = parser.parse_args(arguments)
-    verifier = _verifier(given.issuer, given.audience, given.jwks)
+    verifier = _verifier(server.name, given)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     if given.stdio:
@@ -65,11 +69,14 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
             _serve(server, verifier, listening, given.host)
 
 
-def _verifier(issuer: str | None, audience: str, jwks: Path | None) -> Verifier | None:
-    if issuer is None:
+def _verifier(name: str, given: argparse.Namespace) -> Verifier | None:
+    if given.issuer is None:
         return None
-    keys = None if jwks is None else json.loads(jwks.read_text("utf-8"))
-    return Verifier(issuer, audience, jwks=keys)
+    keys = None if given.jwks is None else json.loads(given.jwks.read_text("utf-8"))
+    if given.secret is None:
+        return Verifier(given.issuer, given.audience, jwks=keys)
+    asking = Introspection(name, given.secret.read_text("utf-8"))
+    return Verifier(given.issuer, given.audience, jwks=keys, bind="task", introspect=asking)
 
 
 def _serve(server: MCPServer, verifier: Verifier | None, listening: socket.socket, host: str = _LOOPBACK) -> None:

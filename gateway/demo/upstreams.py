@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.config import ToolLabels, Upstream
 from gateway.config.authority import GatewayCredential
@@ -10,7 +10,7 @@ from gateway.config.settings import NoCredential
 from gateway.model.target import Effect, Role, Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _FILES: Final = {
     "list_files": ToolLabels(
@@ -64,11 +64,11 @@ def audience_of(name: str) -> str:
     return f"{name}.example.com"
 
 
-def upstreams(urls: Mapping[str, str], *, verified: bool = False) -> dict[str, Upstream]:
+def upstreams(urls: Mapping[str, str], *, verified: bool = False, of_task: Collection[str] = ()) -> dict[str, Upstream]:
     """Return the settings of the demo upstreams. `urls` maps each name to its MCP endpoint.
 
     Customers write tickets, so these are untrusted, as mail is. The files are the company's own. With `verified`, each call carries a
-    token of this gateway.
+    token of this gateway; for the names in `of_task` it is a token of the task.
     """
     labels = {"files": _FILES, "tickets": _TICKETS, "mail": _MAIL}
     return {
@@ -79,12 +79,12 @@ def upstreams(urls: Mapping[str, str], *, verified: bool = False) -> dict[str, U
             tenant="example",
             environment="demo",
             tools=labels[name],
-            credential=_credential(name) if verified else NoCredential(),
+            credential=_credential(name, "task" if name in of_task else "call") if verified else NoCredential(),
         )
         for name in NAMES
     }
 
 
-def _credential(name: str) -> GatewayCredential:
+def _credential(name: str, bind: Literal["call", "task"]) -> GatewayCredential:
     scopes = {effect: (f"{name}:{effect.value}",) for effect in (Effect.READ, Effect.WRITE, Effect.DESTRUCTIVE)}
-    return GatewayCredential(kind="gateway", bind="call", scopes=scopes)
+    return GatewayCredential(kind="gateway", bind=bind, scopes=scopes)

@@ -30,7 +30,6 @@ from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from gateway.config import CatalogueSettings, Upstream
     from gateway.model.wire import UpstreamTransport
@@ -148,7 +147,7 @@ class Catalogue:
         }
         self._unnamed = {name: _resource(name, upstream, "", _READ) for name, upstream in upstreams.items()}
         self._states = {name: _ListingState() for name in upstreams}
-        self._signature: tuple[int, int, int] | None = _signature(settings.lock)
+        self._signature: tuple[int, int, int] | None = lockfile.signature_of(settings.lock)
         lock = lockfile.load(settings.lock)
         for name, definitions in self._all():
             definitions.adopt(lock.of(name, definitions.subject))
@@ -233,6 +232,12 @@ class Catalogue:
                 await self.refresh()
         self._jobs = [Job.repeating(partial(self._keep, name), f"listing of {name}") for name in self._definitions]
         self._jobs.append(Job.repeating(self._follow_lock, "catalogue lock"))
+
+    def retry(self) -> None:
+        """List each upstream again that could not be listed. Some ask the gateway first, and it did not listen."""
+        for name, state in self._states.items():
+            if state.failures:
+                self._attempt(name)
 
     async def stop(self) -> None:
         """End the background work; first-use pins that are not yet in the lock file are written."""
@@ -354,7 +359,7 @@ class Catalogue:
     async def reload(self) -> None:
         """Read a changed lock file again. A missing or unreadable file leaves the pins unchanged."""
         async with self._writing:
-            signature = await in_thread(partial(_signature, self._settings.lock))
+            signature = await in_thread(partial(lockfile.signature_of, self._settings.lock))
             if signature is None and self._found:
                 self._signature = _STALE
                 self._tell_unusable(lockfile.gone(self._settings.lock).message)
@@ -489,12 +494,3 @@ def _renewed(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
         lock = lock.without(renewal.upstream, renewal.subject, renewal.gone)
         lock = lock.pinned(renewal.upstream, renewal.subject, renewal.trusted, at)
     return lock
-
-
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    """Return a mark of the lock file's state. It uses the time of the last status change, which no program can set."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ctime_ns, found.st_size, found.st_ino

@@ -262,3 +262,12 @@ class _Reader:
         if _AT.fullmatch(at) is None:
             raise self.refuse(_line(members["pinned"]), f"has a time that is not RFC 3339 in UTC: {at!r}")
         return Pinned(item, at)
+
+
+def signature_of(path: Path) -> tuple[int, int, int] | None:
+    """Return a mark of the lock file's state. It uses the time of the last status change, which no program can set."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ctime_ns, found.st_size, found.st_ino

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -330,7 +331,7 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     assert refused["decision"] in {call["id"] for call in calls}
     assert opagate("journal", "export", "--until", "2h").out == ""
     traces = opagate("journal", "export", "--format", "trace")
-    assert [len(json.loads(line)["steps"]) for line in traces.out.splitlines()] == [len(calls)]
+    assert sum(len(json.loads(line)["steps"]) for line in traces.out.splitlines()) == len(calls)
     assert "set journal.arguments: full" in traces.err
     assert opagate("journal", "export", "--format", "trace", "--kind", "call").status == 2
     assert opagate("journal", "export", "--task", "t").status == 2
@@ -360,13 +361,40 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     assert "not as it was written" in broken.err
 
 
+def test_the_tour_shows_a_stolen_credential_that_ends_with_its_task(opagate: Opagate, tour: Done, tmp_path: Path):
+    *steps, summary = [json.loads(line) for line in tour.out.splitlines()]
+
+    assert [(step["by"], step["outcome"], step["codes"]) for step in steps[-3:]] == [
+        ("agent", "allowed", []),
+        ("thief", "allowed", []),
+        ("thief", "refused", ["token/inactive"]),
+    ]
+    assert all("Checkout hangs" in step["text"] for step in steps[-3:-1])
+    (proof,) = [entry for entry in recorded(opagate, "lease") if entry == summary["lease"]]
+    assert (proof["event"], proof["cause"], proof["proof"]["kind"]) == ("revoked", "task-completed", "own")
+    assert opagate("leases", "list").status != 0, "the gateway has stopped"
+    last = {entry["id"]: entry["event"] for entry in recorded(opagate, "lease")}
+    assert set(last.values()) == {"revoked"}
+    assert not [
+        path
+        for path in (tmp_path / "state").rglob("*")
+        if path.is_file() and b"eyJhbGciOiJFUzI1NiI" in path.read_bytes()
+    ]
+
+
+def recorded(opagate: Opagate, kind: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in opagate("journal", "export", "--kind", kind).out.splitlines()]
+
+
 def test_the_tour_reads_well(opagate: Opagate):
     done = opagate("up", "--once")
 
     assert done.status == 0, done.err
     assert "REFUSED   mail/send_message" in done.out
     assert re.search(r"all as expected; the journal of \d+ entries verifies", done.out)
-    assert len(done.out.splitlines()) == 20
+    assert re.search(r"lease-\w+ has ended \(task-completed\); proof in the journal", done.out)
+    assert done.err == ""
+    assert len(done.out.splitlines()) == 24
     assert max(map(len, done.out.splitlines())) <= 120
 
 

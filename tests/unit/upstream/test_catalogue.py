@@ -116,6 +116,22 @@ async def test_calls_do_not_hammer_an_upstream_that_is_down(world: World):
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
 
 
+async def test_an_upstream_that_asks_the_gateway_is_listed_once_the_gateway_listens(world: World):
+    world.down = True
+    catalogue = world.catalogue()
+    await catalogue.refresh()
+    world.down = False
+
+    catalogue.retry()
+    await catalogue.ensure("files")
+
+    assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
+    requests = len(world.ports["files"].requests)
+    catalogue.retry()
+    await catalogue.ensure("files")
+    assert len(world.ports["files"].requests) == requests
+
+
 async def test_a_caller_that_gives_up_does_not_end_the_listing_of_the_others(world: World):
     catalogue = world.catalogue()
     asked = asyncio.Event()
