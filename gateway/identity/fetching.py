@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from gateway.model.wire import JsonObject
+
 MAX_BYTES: Final = 2**20
 DEADLINE: Final = 5.0
 """Seconds for one document, from connecting to the last byte."""
@@ -95,29 +97,36 @@ class DiscoverySource:
         await self._fetcher.aclose()
 
     async def _jwks_uri(self) -> str:
-        problem = LoadError(f"{self.place} has no metadata")
-        for url in metadata_urls(self.place):
-            try:
-                data = await self._fetcher.get(url)
-            except LoadError as error:
-                problem = error
-                continue
-            return self._read(url, data)
-        raise problem
-
-    def _read(self, url: str, data: bytes) -> str:
-        try:
-            document = load_object(data)
-        except (ValueError, RecursionError) as error:
-            raise LoadError(f"{url} is not a JSON object") from error
-        if document.get("issuer") != self.place:
-            raise LoadError(f"{url} is the metadata of another issuer than {self.place}")
+        url, document = await load_metadata(self._fetcher, self.place)
         uri = text(document.get("jwks_uri"))
         if uri is None:
             raise LoadError(f"{url} has no jwks_uri")
         if not is_acceptable_url(uri) or is_downgrade(uri, self.place):
             raise LoadError(f"{url} names a jwks_uri that is not https")
         return uri
+
+
+async def load_metadata(fetcher: Fetcher, issuer: str) -> tuple[str, JsonObject]:
+    """Return the metadata of an issuer, and its URL. Raises `LoadError`."""
+    problem = LoadError(f"{issuer} has no metadata")
+    for url in metadata_urls(issuer):
+        try:
+            data = await fetcher.get(url)
+        except LoadError as error:
+            problem = error
+            continue
+        return url, _read_metadata(url, data, issuer)
+    raise problem
+
+
+def _read_metadata(url: str, data: bytes, issuer: str) -> JsonObject:
+    try:
+        document = load_object(data)
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{url} is not a JSON object") from error
+    if document.get("issuer") != issuer:
+        raise LoadError(f"{url} is the metadata of another issuer than {issuer}")
+    return document
 
 
 class Fetcher:

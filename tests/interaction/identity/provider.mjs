@@ -1,10 +1,11 @@
 // A real OAuth 2.1 / OIDC server for the identity tests: `oidc-provider` on loopback, with client credentials, the
 // authorization code grant for whoever registers (RFC 7591), resource indicators (RFC 8707), JWT access tokens (RFC 9068)
-// and DPoP (RFC 9449). At the browser sits alice, who agrees to everything.
+// and DPoP (RFC 9449). At the browser sits alice, who agrees to everything, or the person of /test/person.
 //
 // Started as: node provider.mjs MODULES PORT. Beside the server's own endpoints there are, for the tests:
-// POST /test/rotate (the server signs with a new key and publishes only that one) and POST /test/sign (a token of any
-// claims, signed by the server's key with the `jose` library, for what an RFC 8693 exchange would issue).
+// POST /test/rotate (the server signs with a new key and publishes only that one), POST /test/sign (a token of any
+// claims, signed by the server's key with the `jose` library, for what an RFC 8693 exchange would issue), and
+// POST /test/person ({"id", "groups"}: who logs in from now on).
 
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import http from "node:http";
@@ -15,6 +16,8 @@ const load = (path) => import(pathToFileURL(`${modules}/${path}`));
 const { Provider } = await load("oidc-provider/lib/index.js");
 const { SignJWT, importJWK } = await load("jose/dist/webapi/index.js");
 const issuer = `http://127.0.0.1:${port}`;
+let person = { id: "alice", groups: [] };
+const groups = new Map();
 
 function newKey() {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -34,6 +37,9 @@ function serve(key) {
       },
     ],
     clientDefaults: { id_token_signed_response_alg: "ES256" },
+    claims: { openid: ["sub", "groups"] },
+    conformIdTokenClaims: false,
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, groups: groups.get(id) ?? [] }) }),
     cookies: { keys: [randomUUID()] },
     features: {
       clientCredentials: { enabled: true },
@@ -61,7 +67,7 @@ function serve(key) {
 async function agree({ provider }, request, response) {
   const { params, prompt, session } = await provider.interactionDetails(request, response);
   if (prompt.name === "login") {
-    await provider.interactionFinished(request, response, { login: { accountId: "alice" } });
+    await provider.interactionFinished(request, response, { login: { accountId: person.id } });
     return;
   }
   const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
@@ -88,6 +94,10 @@ async function answer(request, response) {
     const { header, claims } = await body(request);
     const token = new SignJWT(claims).setProtectedHeader({ alg: "ES256", kid: current.key.kid, ...header });
     response.end(await token.sign(await importJWK(current.key, "ES256")));
+  } else if (request.url === "/test/person") {
+    person = await body(request);
+    groups.set(person.id, person.groups);
+    response.end(person.id);
   } else if (request.url.startsWith("/test/interaction/")) {
     await agree(current, request, response);
   } else {

@@ -57,6 +57,18 @@ class OAuthServer:
         """Sign with a new key from now on. Returns its id."""
         return (await _post(f"{self.issuer}/test/rotate", json={})).text
 
+    async def seat(self, name: str, *groups: str) -> None:
+        """Have a person log in from now on, with these groups in the ID token."""
+        await _post(f"{self.issuer}/test/person", json={"id": name, "groups": groups})
+
+    async def register(self, redirect_uri: str) -> tuple[str, str]:
+        """Register a client for logins (RFC 7591). Returns its id and secret."""
+        body = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "client_secret_basic"}
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+            answer = await client.post(f"{self.issuer}/reg", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["client_id"], answer.json()["client_secret"]
+
     async def sign(self, claims: Mapping[str, Any], **header: object) -> str:
         """A token of any claims, signed by the server's key."""
         body = {"claims": dict(claims), "header": {"typ": "at+jwt", **header}}
