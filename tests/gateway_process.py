@@ -65,11 +65,12 @@ async def gateway_process(
     environment: Mapping[str, str] | None = None,
     ready_within: float = 90,
     by_command: bool = False,
+    port: int | None = None,
 ) -> AsyncGenerator[GatewayProcess]:
     """`running_gateway` for asynchronous tests: starting and stopping do not block the event loop."""
     with ExitStack() as stack:
         gateway = running_gateway(
-            config, folder, environment=environment, ready_within=ready_within, by_command=by_command
+            config, folder, environment=environment, ready_within=ready_within, by_command=by_command, port=port
         )
         running = await asyncio.to_thread(stack.enter_context, gateway)
         try:
@@ -86,13 +87,14 @@ def running_gateway(
     environment: Mapping[str, str] | None = None,
     ready_within: float = 90,
     by_command: bool = False,
+    port: int | None = None,
 ) -> Generator[GatewayProcess]:
     """Run `opagate serve` on `config` (YAML without `listen`) for as long as the block lasts.
 
     The configuration is written to `folder`, so its relative paths are relative to that. The block starts when
-    `/readyz` answers 200. Afterwards the gateway must stop on SIGTERM, and must have printed no traceback.
+    `/readyz` answers 200. Without `port` it is a free one. Afterwards the gateway must stop on SIGTERM, and must have printed no traceback.
     """
-    port = free_port()
+    port = port or free_port()
     path = folder / "gateway.yaml"
     path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
     log = folder / "gateway.log"

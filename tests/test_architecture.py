@@ -49,7 +49,7 @@ VOCABULARY = {
     "text_cache",
 }
 """What every part may import."""
-CONDUCTORS = {"app", "pages", "pipeline", "replay", "steps"}
+CONDUCTORS = {"app", "console", "pages", "pipeline", "replay", "steps"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -86,6 +86,7 @@ PURE = (
     "gateway.approvals.rules",
     "gateway.approvals.state",
     "gateway.config.problems",
+    "gateway.console.accounts",
     "gateway.errors",
     "gateway.binding.sessions",
     "gateway.http1.address",
@@ -105,6 +106,7 @@ PURE = (
     "gateway.identity.claims",
     "gateway.identity.challenge",
     "gateway.identity.delegation",
+    "gateway.identity.id_token",
     "gateway.identity.metadata",
     "gateway.inspection.arguments",
     "gateway.inspection.caller_tokens",
@@ -280,6 +282,14 @@ def test_only_the_composition_root_imports_the_pages():
     assert {part for part, imported in parts().items() if "pages" in imported} - {"pages"} == {"app"}
 
 
+def test_only_the_composition_root_imports_the_console():
+    assert {part for part, imported in parts().items() if "console" in imported} - {"console"} == {"app"}
+
+
+def test_the_console_imports_neither_the_way_of_a_call_nor_the_commands():
+    assert parts()["console"] & {"app", "cli", "demo", "http1", "pages", "pipeline", "replay"} == set()
+
+
 def importers(package: str) -> set[str]:
     """Return the modules that import a package of another project."""
     return {
@@ -302,7 +312,12 @@ def test_anyio_is_for_jobs_beside_calls_and_for_the_demo():
 
 
 def test_starlette_serves_pages_and_nothing_on_the_way_of_a_call():
-    assert {Path(module).parts[0] for module in importers("starlette")} == {"pages", "demo"}
+    assert {Path(module).parts[0] for module in importers("starlette")} == {"console", "pages", "demo"}
+
+
+def test_templates_and_logins_have_one_user_each():
+    assert {Path(module).parts[0] for module in importers("jinja2") | importers("markupsafe")} == {"console"}
+    assert importers("authlib") == {"identity/login.py"}
 
 
 def test_nothing_that_serves_calls_imports_the_commands_or_the_demo():

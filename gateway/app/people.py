@@ -124,7 +124,7 @@ async def open_people(
     page_url = f"{configuration.base_url}/approvals"
     start_channels(stack, parts, desk, page_url)
     office = Office(desk, endorsements, end_task)
-    await DeskSocket(socket_path(configuration), office, _accounts(configuration)).start(stack)
+    await DeskSocket(socket_path(configuration), office, find_accounts(configuration)).start(stack)
     return People(
         desk,
         endorsements,
@@ -149,7 +149,8 @@ def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url
     notifier.start()
 
 
-def _accounts(configuration: Configuration) -> Accounts:
+def find_accounts(configuration: Configuration) -> Accounts:
+    """Return the people with an account on this machine."""
     peers = () if configuration.approvals is None else configuration.approvals.peers
     people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in peers}
     is_development = any(identity.kind == "development" for identity in configuration.identity)

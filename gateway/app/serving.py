@@ -8,8 +8,9 @@ import gc
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -23,6 +24,9 @@ from gateway.steps.visit import Gateway
 from gateway.transport.edge import Edge, Handlers
 from gateway.transport.server import Server, tls_context
 
+if TYPE_CHECKING:
+    from gateway.console.application import Console
+
 log = structlog.get_logger("gateway")
 
 _YOUNG_OBJECTS: Final = 10_000
@@ -33,8 +37,16 @@ _CUT_OFF_SECONDS: Final = 5.0
 """How long the calls that the end of the drain cut off may take to be settled."""
 
 
-async def run(configuration: Configuration, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start."""
+async def run(
+    configuration: Configuration,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    on_link: Callable[[str], None] = lambda _link: None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start.
+
+    `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
+    """
     sys.setswitchinterval(_TURN_SECONDS)
     stopping = Stopping()
 
@@ -44,18 +56,35 @@ async def run(configuration: Configuration, *, on_ready: Callable[[], None] = la
 
     with stopping.heard():
         try:
-            async with assembled(configuration) as gateway:
-                await serve(configuration, gateway, on_ready=ready)
+            async with assembled(configuration) as gateway, AsyncExitStack() as stack:
+                console = await _open_console(stack, configuration, gateway)
+                await serve(configuration, gateway, console, on_ready=ready, on_link=on_link)
         except asyncio.CancelledError:
             if not stopping.told:
                 raise
             log.info("stopped", problem="it was told to stop before it listened")
 
 
-async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Callable[[], None]) -> None:
+async def _open_console(stack: AsyncExitStack, configuration: Configuration, gateway: Gateway) -> Console | None:
+    """Open the console until the stack ends; `None` if the configuration has none. Raises `ConfigurationError`."""
+    if configuration.console is None:
+        return None
+    from gateway.app.console import open_console  # noqa: PLC0415 - Jinja2 takes memory, for gateways with a console
+
+    return await open_console(stack, configuration, configuration.console, gateway)
+
+
+async def serve(
+    configuration: Configuration,
+    gateway: Gateway,
+    console: Console | None,
+    *,
+    on_ready: Callable[[], None],
+    on_link: Callable[[str], None],
+) -> None:
     """Listen, until told to stop; then let the calls in flight end."""
     draining = asyncio.Event()
-    edge = build_edge(configuration, gateway, draining.is_set)
+    edge = build_edge(configuration, gateway, draining.is_set, console)
     gateway.metrics.observe_in_flight(lambda: edge.in_flight)
     gateway.metrics.observe_streams(lambda: edge.streams)
     gateway.policy.on_change(edge.announce_changed_lists)
@@ -80,6 +109,9 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
         _settle_memory()
         log.info("listening", listen=configuration.listen, url=configuration.base_url)
         gateway.catalogue.retry()
+        link = None if console is None else console.link()
+        if link is not None:
+            on_link(link)
         on_ready()
 
     server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)
@@ -88,11 +120,14 @@ async def serve(configuration: Configuration, gateway: Gateway, *, on_ready: Cal
     log.info("stopped", journal_head=gateway.journal.head)
 
 
-def build_edge(configuration: Configuration, gateway: Gateway, is_draining: Callable[[], bool]) -> Edge:
+def build_edge(
+    configuration: Configuration, gateway: Gateway, is_draining: Callable[[], bool], console: Console | None = None
+) -> Edge:
     """Return the HTTP edge, with MCP and all pages behind it."""
+    routes = () if console is None else console.routes
     handlers = Handlers(
         mcp=partial(handle, gateway),
-        pages=build_pages(configuration, gateway, is_draining=is_draining),
+        pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
         probes=PROBES,
         refuse=partial(refuse_early, gateway),
     )

@@ -64,6 +64,9 @@ catalogue:
 # How a refused call is answered: result (a tool result that the model can read) or protocol (a JSON-RPC error).
 # errors: result
 
+# Pages for the people who answer for the gateway: docs/console.md.
+# console: {}
+
 # telemetry: {log: console, level: info, otlp: "http://127.0.0.1:4318/v1/traces"}
 
 # The MCP servers behind it, each at /mcp/NAME.

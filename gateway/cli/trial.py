@@ -67,7 +67,10 @@ class LentServer(NamedTuple):
 async def run(*, port: int, state: Path) -> None:
     """Serve until Ctrl-C. Raises `GatewayError` when something cannot start."""
     async with serving(port=port, state=state) as configuration:
-        await app.run(configuration, on_ready=lambda: _greet(configuration, state / TRIAL.name))
+        links: list[str] = []
+        await app.run(
+            configuration, on_ready=lambda: _greet(configuration, state / TRIAL.name, links), on_link=links.append
+        )
     err.print("stopped; the record is complete", style="dim")
 
 
@@ -171,6 +174,7 @@ def _settings(port: int) -> dict[str, object]:
         # A machine on which one tries things out is busy with other things too.
         "policy": {"engine": {"kind": "embedded", "deadline": "2s"}},
         "approvals": {},
+        "console": {},
         "journal": {"path": "journal"},
         "catalogue": {"lock": "catalogue.lock"},
         "telemetry": {"log": "console", "level": "warning"},
@@ -201,7 +205,7 @@ def client_configuration(configuration: Configuration, bearer: str) -> dict[str,
 # --- what its user is told ---------------------------------------------------------------------------
 
 
-def _greet(configuration: Configuration, path: Path) -> None:
+def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
     bearer = token(configuration)
     out.print()
     out.print(
@@ -215,6 +219,9 @@ def _greet(configuration: Configuration, path: Path) -> None:
             f"  {name}", Text(f"{configuration.base_url}/mcp/{name}", style="cyan"), Text(_TITLES[name], style="dim")
         )
     show(rows)
+    if links:
+        _heading("Console", "this link works once, for five minutes; `opagate console link` makes another")
+        out.print(links[0], markup=False, style="cyan")
     _heading("Token", "for as long as this gateway runs, from this machine only")
     out.print(bearer, markup=False)
     _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
@@ -260,6 +267,7 @@ def suggestions(configuration: Configuration, where: str, name: str = "opagate")
     yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where, name)
     yield "why: the rule, and what would pass (the refusal names its ID)", f"{name} explain ID {where}"
     yield "calls that wait for a person, such as files/delete_file in reports/", f"{name} approvals list {where}"
+    yield "a link to the console", f"{name} console link {where}"
     yield "the tools, their labels and pins", f"{name} catalogue show {where}"
     yield "a scripted agent shows what passes and what does not", f"{name} up --once"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -17,9 +17,11 @@ from pydantic import (
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.authority import AuthoritySettings
 from gateway.config.brokers import Broker, BrokerName, find_problem
+from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import NoCredential, UpstreamCredential
 from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
+from gateway.config.inspection import InspectionSettings
 from gateway.config.labels import ToolLabels
 from gateway.config.values import (
     Count,
@@ -206,45 +208,6 @@ class TlsSettings(Settings):
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
 
 
-class SuppressionSettings(Settings):
-    """A false alarm that somebody has looked at, for one upstream and until a date."""
-
-    upstream: Text = Field(description="The name of the upstream, or a pattern of names.")
-    tool: Text | None = Field(default=None, description="A tool's name, a prompt's, or a resource's URI, or a pattern.")
-    detector: Text | None = Field(
-        default=None, description="What found it, such as `github-pat` or `named-password`, or a pattern."
-    )
-    pointer: Text | None = Field(
-        default=None, description="JSON pointer into the arguments; results are then looked at as ever."
-    )
-    until: date = Field(description="The last day on which it holds, in UTC.")
-    reason: Text = Field(description="Why it is no credential, for whoever comes after you.")
-
-    @model_validator(mode="after")
-    def _says_which(self) -> Self:
-        if self.tool is None and self.detector is None and self.pointer is None:
-            raise ValueError("it would cover everything of the upstream; give a detector, a pointer or a tool")
-        if self.pointer is not None and not self.pointer.startswith("/"):
-            raise ValueError("pointer is not a JSON pointer; write it like /body or /items/0")
-        return self
-
-    @property
-    def ends(self) -> float:
-        """Seconds since the epoch."""
-        return datetime.combine(self.until + timedelta(days=1), time(), UTC).timestamp()
-
-
-class InspectionSettings(Settings):
-    """Settings for the inspection of calls and results."""
-
-    rules: tuple[FilePath, ...] = Field(
-        default=(), description="Files of credential formats, in gitleaks' TOML format, beside the rules that ship."
-    )
-    suppressions: tuple[SuppressionSettings, ...] = Field(
-        default=(), description="What is taken for no credential although it looks like one."
-    )
-
-
 class DirectorySettings(Settings):
     """The people, accounts, hosts and repositories that the operator knows: calls may name them without a question."""
 
@@ -410,6 +373,9 @@ class Configuration(Settings):
     authority: AuthoritySettings = Field(
         default=AuthoritySettings(), description="The credentials that the gateway lends to calls."
     )
+    console: ConsoleSettings | None = Field(
+        default=None, description="The pages at `/console` for the people who answer for the gateway. Without it, none."
+    )
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
     errors: Literal["result", "protocol"] = Field(
         default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."
@@ -479,6 +445,21 @@ class Configuration(Settings):
                     "identity kind 'spiffe' with x509 needs tls.client_ca to ask clients for certificates;"
                     " name a PEM file of the trust domain's authorities there"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _login_of_console(self) -> Self:
+        if self.console is None:
+            return self
+        is_local = self.loopback and is_loopback(hostname(self.base_url))
+        if self.console.login is None and not is_local:
+            raise ValueError(
+                "the console can be reached from other machines, and has no login; configure console.login, or remove console"
+            )
+        if not is_local and not self.base_url.startswith("https://"):
+            raise ValueError(
+                "the console's logins would cross an open network; serve it over https: set tls, or an https public_url"
+            )
         return self
 
     def _only_here(self, kind: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.approvals import approval_routes
@@ -35,14 +36,17 @@ _TOKEN_PATHS: Final = (
 """The paths at which clients look for an authorization server that they take the gateway for."""
 
 
-def build_pages(configuration: Configuration, gateway: Gateway, *, is_draining: Callable[[], bool]) -> Starlette:
-    """Return the application of all pages."""
+def build_pages(
+    configuration: Configuration, gateway: Gateway, *, is_draining: Callable[[], bool], more: Sequence[Route] = ()
+) -> Starlette:
+    """Return the application of all pages. `more` are routes of other packages."""
     routes = [
         *probe_routes(gateway, is_draining),
         *task_routes(gateway),
         *approval_routes(gateway),
         *document_routes(configuration),
         *token_routes(configuration, gateway),
+        *more,
     ]
     handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}
     pages = Starlette(routes=routes, exception_handlers=handlers)

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from gateway.journal.chain import timestamp
 from gateway.pages.responses import ReplyResponse, json_response
 from gateway.protocol.replies import Reply
+from gateway.steps.readiness import list_problems
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,22 +44,6 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         return ReplyResponse(Reply(200, (kind,), gateway.metrics.exposition()))
 
     return [Route(path, show) for path, show in zip(PROBES, (show_health, show_readiness, show_metrics), strict=True)]
-
-
-def list_problems(gateway: Gateway) -> dict[str, str]:
-    """Return the problems that keep the gateway from serving: part → sentence for people."""
-    problems: dict[str, str] = {}
-    policy = gateway.policy.status()
-    if policy.problem is not None:
-        problems["policy"] = policy.problem
-    elif not policy.ready:
-        problems["policy"] = "no policy is in force"
-    if (problem := gateway.journal.problem()) is not None:
-        problems["journal"] = problem
-    for issuer in gateway.identities.status():
-        if not issuer.ready:
-            problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"
-    return problems
 
 
 def _describe_policy(gateway: Gateway) -> JsonObject:

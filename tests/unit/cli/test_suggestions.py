@@ -63,5 +63,5 @@ def test_what_can_be_tried_with_the_demo_can_be_run(status: Status):
         for words in re.findall(r"opagate [^()]*", line)
     ]
 
-    assert len(commands) == 6
+    assert len(commands) == 7
     assert [command for command in commands if not understood(command, status)] == []

@@ -1,0 +1,67 @@
+"""The console, made from the configuration, with its socket for one-time links."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from gateway.app.people import find_accounts
+from gateway.console.application import Console, navigation
+from gateway.console.parts import ConsoleParts
+from gateway.console.rendering import Templates
+from gateway.console.sessions import LinkRegister, SessionRegister
+from gateway.console.socket import FILE, LinkSocket
+from gateway.identity.login import Client, LoginProvider
+from gateway.identity.login_cookie import LoginSeal
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.config.console import ConsoleSettings
+    from gateway.steps.visit import Gateway
+
+
+async def open_console(
+    stack: AsyncExitStack, configuration: Configuration, settings: ConsoleSettings, gateway: Gateway
+) -> Console:
+    """Open the console until the stack ends. Raises `ConfigurationError`."""
+    provider = _provider(configuration, settings, gateway)
+    if provider is not None:
+        stack.push_async_callback(provider.aclose)
+    sessions = SessionRegister(
+        lifetime=settings.lifetime.total_seconds(),
+        idle=settings.idle.total_seconds(),
+        limit=settings.sessions,
+        monotonic=gateway.monotonic,
+    )
+    parts = ConsoleParts(
+        configuration=configuration,
+        settings=settings,
+        gateway=gateway,
+        sessions=sessions,
+        links=LinkRegister(monotonic=gateway.monotonic),
+        templates=Templates(),
+        seal=LoginSeal(secrets.token_bytes(32)),
+        provider=provider,
+        navigation=navigation(),
+    )
+    accounts = find_accounts(configuration)
+    if provider is None:
+        await LinkSocket(configuration.state / FILE, parts, accounts).start(stack)
+    return Console(parts, accounts)
+
+
+def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: Gateway) -> LoginProvider | None:
+    login = settings.login
+    if login is None:
+        return None
+    client = Client(
+        issuer=login.issuer,
+        client_id=login.client_id,
+        secret=None if login.client_secret is None else login.client_secret.get_secret_value(),
+        redirect_uri=f"{configuration.base_url}/console/login/callback",
+        scopes=login.scopes,
+        groups_claim=login.groups_claim,
+        max_age=settings.lifetime.total_seconds(),
+    )
+    return LoginProvider(client, clock=gateway.clock)

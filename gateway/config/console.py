@@ -1,0 +1,55 @@
+"""The settings of the console: the pages for people who answer for the gateway."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.config.formats import Issuer
+from gateway.config.values import Count, Duration, Secret, Settings, Text
+
+
+class ConsoleRoles(Settings):
+    """The groups whose members have a role. A role without groups is of no person."""
+
+    viewer: tuple[Text, ...] = Field(
+        default=(), description="Groups that see decisions, tasks, tools, leases and the policy."
+    )
+    approver: tuple[Text, ...] = Field(default=(), description="Groups that see and answer questions about held calls.")
+    operator: tuple[Text, ...] = Field(
+        default=(), description="Groups that see all that viewers see, end leases, and accept definitions of tools."
+    )
+
+
+class ConsoleLogin(Settings):
+    """Login at an OpenID provider (OpenID Connect Core 1.0, authorization code flow with PKCE)."""
+
+    issuer: Issuer = Field(description="The exact `iss` of the provider.")
+    client_id: Text = Field(description="The console's client at the provider.")
+    client_secret: Secret | None = Field(default=None, description="Its secret; without one it is a public client.")
+    scopes: tuple[Text, ...] = Field(default=("openid",), min_length=1, description="Scopes that the login asks for.")
+    groups_claim: Text = Field(
+        default="groups", description="The claim of the ID token that lists the person's groups."
+    )
+    roles: ConsoleRoles = Field(description="The groups whose members have each role.")
+    assurance: Literal["login", "mfa", "passkey"] = Field(
+        default="login", description="The proof that a login at this provider asks for; policies can ask for more."
+    )
+
+
+class ConsoleSettings(Settings):
+    """The pages at `/console`."""
+
+    login: ConsoleLogin | None = Field(
+        default=None,
+        description="Login at an OpenID provider. Without it people log in by a one-time link, on this machine alone.",
+    )
+    lifetime: Duration = Field(default=timedelta(hours=8), description="The longest time that a login lasts.")
+    idle: Duration = Field(default=timedelta(minutes=30), description="The longest pause of a login.")
+    fresh: Duration = Field(
+        default=timedelta(minutes=5),
+        description="The age of a login up to which it permits dangerous actions, such as the end of all leases.",
+    )
+    sessions: Count = Field(default=200, gt=0, description="Logins at once; beyond it the oldest one ends.")

@@ -1,0 +1,73 @@
+"""The routes of the console, and its files. `app` mounts them beside the other pages."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.console.logins import login_routes
+from gateway.console.overview import show_overview
+from gateway.console.parts import NavigationEntry
+from gateway.console.responses import HEADERS
+from gateway.console.socket import make_link
+from gateway.console.visits import page_route
+from gateway.line_socket import own_uid
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.approvals.socket import Accounts
+    from gateway.console.parts import ConsoleParts
+
+_FILES: Final = {
+    "console.css": "text/css; charset=utf-8",
+    "console.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+class Console(NamedTuple):
+    """The console of a gateway that serves."""
+
+    parts: ConsoleParts
+    accounts: Accounts
+
+    @property
+    def routes(self) -> list[Route]:
+        """Return the routes of all pages."""
+        return console_routes(self.parts)
+
+    def link(self) -> str | None:
+        """Return the address of a new one-time link for the gateway's own account; `None` with a login at a provider."""
+        if self.parts.provider is not None:
+            return None
+        found = make_link(self.parts, self.accounts, own_uid())
+        return None if isinstance(found, Reason) else str(found["url"])
+
+
+def navigation() -> tuple[NavigationEntry, ...]:
+    """Return the pages of the navigation, in their order."""
+    return (NavigationEntry("/console", "Overview", None),)
+
+
+def console_routes(console: ConsoleParts) -> list[Route]:
+    """Return the routes of all pages of the console."""
+    return [
+        page_route(console, "/console", None, show_overview),
+        *login_routes(console),
+        *(Route(f"/console/static/{name}", partial(_show_file, _load(name), kind)) for name, kind in _FILES.items()),
+    ]
+
+
+def _load(name: str) -> bytes:
+    return (files("gateway.console") / "static" / name).read_bytes()
+
+
+async def _show_file(content: bytes, kind: str, _request: Request) -> Response:
+    headers = {**HEADERS, "cache-control": "max-age=300", "content-type": kind}
+    return Response(content, headers=headers)

@@ -1,0 +1,61 @@
+"""The parts that all pages of the console share. Built by `app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.config.console import ConsoleSettings
+    from gateway.console.rendering import Templates
+    from gateway.console.sessions import LinkRegister, Role, SessionRegister
+    from gateway.identity.login import LoginProvider
+    from gateway.identity.login_cookie import LoginSeal
+    from gateway.steps.visit import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationEntry:
+    """A page of the console in the navigation, for people with a role; `None`: for all."""
+
+    path: str
+    title: str
+    role: Role | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """The console of one gateway. Without a `provider`, people log in by links."""
+
+    configuration: Configuration
+    settings: ConsoleSettings
+    gateway: Gateway
+    sessions: SessionRegister
+    links: LinkRegister
+    templates: Templates
+    seal: LoginSeal
+    provider: LoginProvider | None
+    navigation: tuple[NavigationEntry, ...]
+
+    @property
+    def is_https(self) -> bool:
+        """Return whether browsers reach the console over TLS."""
+        return self.configuration.base_url.startswith("https://")
+
+    @property
+    def cookie(self) -> str:
+        """Return the name of the session's cookie. The prefix binds it to this host and to https (RFC 6265bis)."""
+        return f"__Host-{_COOKIE}" if self.is_https else _COOKIE
+
+    @property
+    def login_cookie(self) -> str:
+        """Return the name of the cookie for a login on its way."""
+        return f"{self.cookie}-login"
+
+    def link(self, token: str) -> str:
+        """Return the address of a one-time link."""
+        return f"{self.configuration.base_url}/console/login/link?token={token}"
+
+
+_COOKIE: Final = "opagate-console"

@@ -1,0 +1,104 @@
+"""Pages from Jinja2 templates. Every text is escaped for HTML, and its hidden characters are spelled out, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gateway.upstream.pins import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST: Final = 256 * 2**10
+"""Characters of one text on a page."""
+
+
+class Templates:
+    """The templates of the console, compiled at first use."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("gateway.console"),
+            autoescape=True,
+            finalize=spell,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(
+            lines=spell_lines, json=write_json, time=write_time, mixed=find_mixed_words, short=shorten
+        )
+
+    def render(self, name: str, context: Mapping[str, Any]) -> str:
+        """Return the text of a page."""
+        return self._environment.get_template(name).render(context)
+
+
+def spell(value: Any) -> Any:
+    """Return a value for a page, with the hidden characters of a text spelled out. Jinja2 escapes it then."""
+    return _spelled(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def spell_lines(text: object) -> Markup:
+    """Return a text of several lines: line ends stay, and all other hidden characters are spelled out."""
+    return Markup("\n").join(map(_spelled, str(text).split("\n")))
+
+
+def _spelled(text: str) -> str:
+    shown = visible(text[:_LONGEST])
+    return shown if len(text) <= _LONGEST else f"{shown} […{len(text) - _LONGEST} more characters]"
+
+
+def write_json(value: object) -> Markup:
+    """Return a value as JSON in a fixed order, as `opagate approvals show` prints it."""
+    return spell_lines(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+def write_time(seconds: float) -> str:
+    """Return a time in RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def shorten(text: str, longest: int = 12) -> str:
+    """Return the first characters of an identifier."""
+    return text[:longest]
+
+
+def find_mixed_words(value: object) -> list[str]:
+    """Return the words of mixed alphabets in a text or in JSON, with the names of the odd letters.
+
+    A name with a foreign letter that looks alike is another name for the gateway, and the same name for a reader.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text.isascii():
+        return []
+    found = [_describe_mixed(word) for word in dict.fromkeys(_words(text[:_LONGEST]))]
+    return [one for one in found if one is not None][:_MIXED]
+
+
+_MIXED: Final = 20
+_ALPHABETS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
+"""Alphabets with letters that look like those of another."""
+
+
+def _words(text: str) -> list[str]:
+    return "".join(character if character.isalnum() else " " for character in text).split()
+
+
+def _describe_mixed(word: str) -> str | None:
+    alphabets: dict[str, list[str]] = {}
+    for character in word:
+        name = unicodedata.name(character, "")
+        alphabet = name.partition(" ")[0]
+        if alphabet in _ALPHABETS:
+            alphabets.setdefault(alphabet, []).append(name)
+    if len(alphabets) < 2:
+        return None
+    rarest = min(alphabets.values(), key=len)
+    return f"{word} ({', '.join(dict.fromkeys(rarest))})"

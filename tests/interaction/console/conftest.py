@@ -1,0 +1,21 @@
+"""The OAuth server that the tests of tokens and of clients share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interaction.identity.server import OAuthServer
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server(node_path: Path, node_modules: Path, unused_tcp_port: int, tmp_path: Path) -> Generator[OAuthServer]:
+    server = OAuthServer(node_path, node_modules, unused_tcp_port, tmp_path / "provider.log")
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,122 @@
+"""Sessions and links of the console: bounded in number and time, and good once."""
+
+from __future__ import annotations
+
+from gateway.approvals.model import Person
+from gateway.approvals.socket import Accounts
+from gateway.console.accounts import find_visitor
+from gateway.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor
+from gateway.model.decision import Reason
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def visitor(name: str = "alice") -> Visitor:
+    return Visitor(Person(name, "https://idp.example"), frozenset({"approver"}), "oidc", 0.0, name)
+
+
+def register(clock: Clock, **changes: float) -> SessionRegister:
+    settings = {"lifetime": 100.0, "idle": 30.0, "limit": 10} | changes
+    return SessionRegister(
+        lifetime=settings["lifetime"], idle=settings["idle"], limit=int(settings["limit"]), monotonic=clock
+    )
+
+
+def test_a_session_ends_by_a_pause_and_by_its_lifetime():
+    clock = Clock()
+    sessions = register(clock)
+    cookie, _ = sessions.open(visitor())
+    for _ in range(4):
+        clock.now += 24
+        assert sessions.find(cookie) is not None
+    clock.now += 5
+    assert sessions.find(cookie) is None
+
+    cookie, _ = sessions.open(visitor())
+    clock.now += 20
+    assert sessions.find(cookie, is_use=False) is not None
+    clock.now += 11
+    assert sessions.find(cookie) is None
+
+
+def test_a_person_with_too_many_sessions_ends_none_of_others():
+    sessions = register(Clock(), limit=20)
+    other, _ = sessions.open(visitor("bob"))
+    cookies = [sessions.open(visitor())[0] for _ in range(PER_PERSON + 3)]
+
+    assert [sessions.find(cookie) is None for cookie in cookies] == [True] * 3 + [False] * PER_PERSON
+    assert sessions.find(other) is not None
+
+
+def test_beyond_the_limit_the_oldest_session_ends():
+    sessions = register(Clock(), limit=3)
+    cookies = [sessions.open(visitor(f"p{number}"))[0] for number in range(4)]
+
+    assert [sessions.find(cookie) is None for cookie in cookies] == [True, False, False, False]
+
+
+def test_no_other_cookie_opens_a_session():
+    sessions = register(Clock())
+    cookie, session = sessions.open(visitor())
+
+    assert sessions.find(None) is None
+    assert sessions.find("") is None
+    assert sessions.find(cookie[:-1]) is None
+    assert sessions.find("\ud800") is None
+    assert session.id not in cookie
+    sessions.close(cookie)
+    assert sessions.find(cookie) is None
+
+
+def test_a_link_works_once_and_for_its_time():
+    clock = Clock()
+    links = LinkRegister(monotonic=clock)
+    token = links.make(visitor())
+
+    assert links.find(token) == links.find(token) == visitor()
+    assert links.use(token) == visitor()
+    assert links.use(token) is None
+    late = links.make(visitor())
+    clock.now += LINK_SECONDS
+    assert links.use(late) is None
+
+
+def test_links_are_bounded():
+    links = LinkRegister(monotonic=Clock())
+    tokens = [links.make(visitor()) for _ in range(LINKS + 1)]
+
+    assert links.find(tokens[0]) is None
+    assert links.find(tokens[1]) is not None
+
+
+ACCOUNTS = Accounts({1000: Person("alice", "https://idp.example", ("sre",))}, 500)
+
+
+def test_an_account_may_do_as_much_as_over_the_sockets():
+    owner, root, peer = (find_visitor(ACCOUNTS, uid, 7.0) for uid in (500, 0, 1000))
+
+    assert isinstance(owner, Visitor)
+    assert isinstance(peer, Visitor)
+    assert owner.roles == {"viewer", "operator"}
+    assert isinstance(root, Visitor)
+    assert root.roles == owner.roles
+    assert (peer.person, peer.roles) == (
+        Person("alice", "https://idp.example", ("sre",), "peer", "console"),
+        {"approver"},
+    )
+    assert peer.person.logged_in is None
+    assert isinstance(find_visitor(ACCOUNTS, 1001, 7.0), Reason)
+
+
+def test_the_owner_approves_in_development_alone():
+    found = find_visitor(Accounts({}, 500, is_development=True), 500, 7.0)
+
+    assert isinstance(found, Visitor)
+    assert found.roles == {"viewer", "operator", "approver"}
+    assert found.person.id == "developer"

@@ -1,0 +1,85 @@
+"""A console in this process, and its visitors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from gateway.app.console import open_console
+from gateway.app.serving import build_edge
+from gateway.approvals.model import Person
+from gateway.console.application import Console
+from gateway.console.sessions import Role, Visitor
+from gateway.transport.edge import Edge
+from tests.unit.harness import Answer, Bench, bench
+from tests.unit.pages.asking import ask_page
+
+ORIGIN = (b"origin", b"http://127.0.0.1:8080")
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
+
+
+@dataclass
+class Browser:
+    """A browser with its cookies, before the edge of a gateway with a console."""
+
+    there: Bench
+    console: Console
+    edge: Edge
+    cookies: dict[str, str] = field(default_factory=dict[str, str])
+
+    async def get(self, path: str, *headers: tuple[bytes, bytes]) -> Answer:
+        return self._keep(await ask_page(self.there, "GET", path, *self.cookie(), *headers, edge=self.edge))
+
+    async def post(self, path: str, *headers: tuple[bytes, bytes], **fields: str | list[str]) -> Answer:
+        body = urlencode(fields, doseq=True).encode()
+        more = headers or (ORIGIN,)
+        return self._keep(await ask_page(self.there, "POST", path, *self.cookie(), *more, body=body, edge=self.edge))
+
+    async def send(self, path: str, **fields: str | list[str]) -> Answer:
+        """Send a form of a page, with its CSRF token."""
+        return await self.post(path, csrf=await self.csrf(), **fields)
+
+    async def csrf(self) -> str:
+        page = (await self.get("/console")).body.decode()
+        found = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert found is not None
+        return found[1]
+
+    def visit(self, visitor: Visitor) -> Browser:
+        """Return a browser of another person with a session."""
+        cookie, _ = self.console.parts.sessions.open(visitor)
+        return Browser(self.there, self.console, self.edge, {self.console.parts.cookie: cookie})
+
+    def cookie(self) -> tuple[tuple[bytes, bytes], ...]:
+        text = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return ((b"cookie", text.encode()),) if text else ()
+
+    def _keep(self, answer: Answer) -> Answer:
+        for value in headers_of(answer, "set-cookie"):
+            name, _, rest = value.partition("=")
+            self.cookies[name] = rest.partition(";")[0]
+        return answer
+
+
+def headers_of(answer: Answer, name: str) -> list[str]:
+    return [value.decode() for key, value in answer.headers if key.decode().lower() == name]
+
+
+def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: float | None = None) -> Visitor:
+    """A visitor after a login at a provider."""
+    who = Person(name, "https://idp.example", groups, "login", "console", logged_in)
+    return Visitor(who, frozenset(roles), "oidc", logged_in or 0.0, name)
+
+
+@asynccontextmanager
+async def visited(folder: Path, more: str = "") -> AsyncGenerator[Browser]:
+    """A gateway with a console, and the browser of a stranger."""
+    async with bench(folder, more=f"console: {{}}\n{more}") as there, AsyncExitStack() as stack:
+        settings = there.configuration.console
+        assert settings is not None
+        console = await open_console(stack, there.configuration, settings, there.gateway)
+        yield Browser(there, console, build_edge(there.configuration, there.gateway, lambda: False, console))
