@@ -59,6 +59,7 @@ PURE = (
     "gateway.model.decision",
     "gateway.model.facts",
     "gateway.model.signal",
+    "gateway.model.lease",
     "gateway.model.target",
     "gateway.model.shingles",
     "gateway.model.task",

@@ -39,6 +39,7 @@ from gateway.model.wire import UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
+from gateway.steps.lease_review import LeaseReview
 from gateway.steps.places import Places
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.subkeys import subkey
@@ -70,8 +71,9 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
-        authority = await open_authority(stack, AuthorityParts(parts, origins, inspector, ends, metrics, policy))
-        catalogue = await _catalogue(stack, configuration, upstreams, recorder, clock, authority=authority)
+        authority = await open_authority(stack, AuthorityParts(parts, origins, inspector, ends, metrics))
+        review, listed = partial(_review, stack, authority, policy, history), lend_to_listings(upstreams, authority)
+        catalogue = await _catalogue(stack, configuration, listed, recorder, clock, review=review)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
         ownership, unanswered = Ownership(clock), Ownership(clock)
         write_down = await memory.remembered(parts, registers)
@@ -166,25 +168,36 @@ async def _policy(
 async def _catalogue(
     stack: AsyncExitStack,
     configuration: Configuration,
-    upstreams: Mapping[str, UpstreamTransport],
+    transports: Mapping[str, UpstreamTransport],
     recorder: EventRecorder,
     clock: Callable[[], float],
     *,
-    authority: Authority | None,
+    review: Callable[[Catalogue], LeaseReview | None],
 ) -> Catalogue:
     """Return the catalogue of the upstreams' tools. It lists them again and again, and notes changes."""
     changes = DefinitionChanges(recorder, clock)
 
     def note(change: Change) -> None:
         changes.note(catalogue, change)
-        if authority is not None and change.kind == "changed":
-            authority.end_upstream(change.upstream)
+        if reviewing is not None:
+            reviewing.note_pin(change.upstream)
 
-    listed = lend_to_listings(upstreams, authority)
-    catalogue = Catalogue(configuration.upstreams, configuration.catalogue, listed, clock=clock, on_change=note)
+    catalogue = Catalogue(configuration.upstreams, configuration.catalogue, transports, clock=clock, on_change=note)
+    reviewing = review(catalogue)
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
     return catalogue
+
+
+def _review(
+    stack: AsyncExitStack, authority: Authority | None, policy: Policy, history: History, catalogue: Catalogue
+) -> LeaseReview | None:
+    """Ask the policy again about open leases, until the stack ends."""
+    if authority is None:
+        return None
+    review = LeaseReview(authority.leases, policy, history, catalogue, clock=authority.clock)
+    stack.push_async_callback(review.start().stop)
+    return review
 
 
 def _upstreams(

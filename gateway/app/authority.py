@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from gateway.inspection.inspector import Inspector
     from gateway.model.task import TaskEnd
     from gateway.model.wire import UpstreamTransport
-    from gateway.policy.policy import Policy
     from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger("gateway")
@@ -59,7 +58,6 @@ class AuthorityParts(NamedTuple):
     inspector: Inspector
     ends: list[Callable[[str, TaskEnd], None]]
     metrics: Metrics
-    policy: Policy
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -167,18 +165,15 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
 
 
 def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> None:
-    """Sweep the leases every second. End all of them under a new policy, and when the journal has failed for too long."""
+    """Sweep the leases every second. End all of them when the journal has failed for too long."""
     gateway = parts.gateway
     outage = _seconds(gateway.configuration.authority.journal_outage)
-    in_force, down_since = [parts.policy.status().revision], list[float]()
+    down_since = list[float]()
 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         gateway.history.forget(gateway.clock())
         leases.sweep()
-        if in_force != [revision := parts.policy.status().revision]:
-            in_force[:] = [revision]
-            leases.end_all(lambda _lease: True, "policy-changed")
         if gateway.journal.problem() is None:
             down_since.clear()
             return

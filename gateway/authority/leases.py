@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.ending import Ender, LeaseRecord
-    from gateway.authority.model import Cause, Credential
+    from gateway.authority.model import Cause, Credential, Grounds
     from gateway.authority.store import LeaseStore
 
 log = structlog.get_logger("gateway.leases")
@@ -89,6 +89,7 @@ class Leases:
         self._ender = ender(self.now)
         self._latest = 0.0
         self._values: dict[str, Credential] = {}
+        self._grounds: dict[str, Grounds] = {}
         self._by_terms: dict[Terms, str] = {}
         self._terms: dict[str, Terms] = {}
         self._flights: dict[Terms, asyncio.Task[Lent | BrokerRefusal]] = {}
@@ -173,6 +174,17 @@ class Leases:
                 self._begin_end(lease, cause, now)
                 ended += 1
         return ended
+
+    def permitted(self) -> tuple[tuple[Lease, Grounds], ...]:
+        """Return the leases that a policy permitted and that have not begun to end, with the grounds."""
+        found = ((self._register.get(identifier), grounds) for identifier, grounds in self._grounds.items())
+        return tuple((lease, grounds) for lease, grounds in found if lease is not None)
+
+    def confirm(self, identifier: str, revision: str) -> None:
+        """Note that the policy of this revision permits a lease too."""
+        grounds = self._grounds.get(identifier)
+        if grounds is not None:
+            self._grounds[identifier] = structs.replace(grounds, revision=revision)
 
     async def abandon(self, identifier: str, reason: str) -> Lease | None:
         """Give up the end of a lease, on the word of an operator. Returns `None` unless the lease is ending or stuck."""
@@ -269,10 +281,13 @@ class Leases:
     ) -> Lent | BrokerRefusal:
         lease = _requested(request, broker)
         self._register.put(lease)
+        if request.grounds is not None:
+            self._grounds[lease.id] = request.grounds
         try:
             await self._record.request(lease, decision)
         except BaseException:
             self._register.remove(lease.id)
+            self._grounds.pop(lease.id, None)
             self._doomed.pop(lease.id, None)
             raise
         answer, prepared = await self._ask(broker, request, lease)
@@ -341,10 +356,12 @@ class Leases:
             self._begin_end(lease, cause or "not-issued", self.now())
             return
         self._register.remove(lease.id)
+        self._grounds.pop(lease.id, None)
         await self._record.note(state.fail(lease, refusal), self.now())
 
     def _begin_end(self, lease: Lease, cause: Cause, now: float) -> None:
         credential = self._values.pop(lease.id, None)
+        self._grounds.pop(lease.id, None)
         terms = self._terms.pop(lease.id, None)
         if terms is not None and self._by_terms.get(terms) == lease.id:
             del self._by_terms[terms]

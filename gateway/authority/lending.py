@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.authority.active import TokenRegister
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
-    from gateway.authority.model import Cause
+    from gateway.authority.model import Cause, Grounds
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
@@ -58,6 +58,7 @@ class Purpose(Struct, frozen=True):
     caller_ends: float | None = None
     subject_token: str | None = None
     permits_calls: bool = True
+    grounds: Grounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Authority:
             expires=choose_end(ends, now),
             subject_token=purpose.subject_token,
             permits_calls=purpose.permits_calls,
+            grounds=purpose.grounds,
         )
 
     def mint_call(
@@ -110,10 +112,6 @@ class Authority:
         if isinstance(token, BrokerRefusal):
             return token
         return token.credential if self.tokens.add(token, now) else _NO_ROOM
-
-    def end_upstream(self, upstream: str) -> None:
-        """End the leases for an upstream whose tools are no longer as pinned."""
-        self.leases.end_all(lambda lease: lease.upstream == upstream and lease.task != CATALOGUE, "pin-changed")
 
     def describe_task(self, task: str) -> list[JsonObject]:
         """Return the open leases of a task, as its owner sees them."""

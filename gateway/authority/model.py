@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.model.caller import Principal
+from gateway.model.target import Target
+from gateway.model.task import Task
 
 State: TypeAlias = Literal[
     "requested", "active", "ending", "stuck", "revoked", "expired", "lapsed", "failed", "abandoned"
@@ -55,11 +57,25 @@ class Scope(Struct, frozen=True):
     details: tuple[dict[str, Any], ...] = ()
 
 
+class Grounds(Struct, frozen=True):
+    """Facts behind a permitted lease, without secrets. They let the gateway ask a changed policy about the lease.
+
+    `target` is the target of the first call. Without a `task` the lease serves messages without a decision, and `target` stands for the
+    upstream itself. `revision` names the policy that permitted the lease last.
+    """
+
+    principal: Principal
+    target: Target
+    revision: str
+    task: Task | None = None
+
+
 class LeaseRequest(Struct, frozen=True):
     """Terms of a lease before a broker is asked. `id` is the gateway's. `expires` is the latest permitted end.
 
     `subject_token` is the caller's own access token. A broker may send it to the token endpoint of its issuer and to no other place.
-    Without `permits_calls`, the credential is for messages that need no decision, such as `initialize` and lists.
+    Without `permits_calls`, the credential is for messages that need no decision, such as `initialize` and lists. The gateway's own
+    listings have no `grounds`: they are of no caller.
     """
 
     id: str
@@ -72,6 +88,7 @@ class LeaseRequest(Struct, frozen=True):
     expires: float
     subject_token: str | None = None
     permits_calls: bool = True
+    grounds: Grounds | None = None
 
     @property
     def seconds(self) -> float:

@@ -154,7 +154,7 @@ def evaluate(
         Path, typer.Argument(metavar="INPUT", help="A policy input as JSON, - for standard input.")
     ] = Path("-"),
     entrypoint: Annotated[
-        Literal["decision", "visibility"], typer.Option(help="The question: one call, or a list.")
+        Literal["decision", "visibility", "leases"], typer.Option(help="The question: one call, a list, or leases.")
     ] = "decision",
     path: PathOption = None,
     grants: GrantsOption = None,
@@ -162,18 +162,20 @@ def evaluate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a policy input with the configured engine. Exit status 1 if the call is not allowed, or nothing is visible."""
+    """Evaluate a policy input with the configured engine.
+
+    Exit status 1 if the call is not allowed, nothing is visible, or no lease stays."""
     settings = policy_settings(path, grants, config, overlay)
     asked = _document(document)
-    if entrypoint == "visibility":
+    if entrypoint != "decision":
         with loop.interruptible():
-            visible = sorted(loop.run(_visible(settings, asked)))
+            found = sorted(loop.run(_chosen(settings, asked, entrypoint)))
         if as_json:
-            emit({"visible": visible})
+            emit({"visible" if entrypoint == "visibility" else "keep": found})
         else:
-            for name in visible:
+            for name in found:
                 out.print(name, markup=False)
-        if not visible:
+        if not found:
             raise typer.Exit(1)
         return
     with loop.interruptible():
@@ -261,17 +263,20 @@ async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
         await policy.stop()
 
 
-async def _visible(settings: PolicySettings, document: JsonObject) -> frozenset[str]:
+async def _chosen(
+    settings: PolicySettings, document: JsonObject, entrypoint: Literal["visibility", "leases"]
+) -> frozenset[str]:
     from gateway.policy.policy import Policy
 
-    resources = document.get("resources")
+    items = document.get("resources" if entrypoint == "visibility" else "leases")
     asked = frozenset(
-        str(item.get("id")) for item in (resources if isinstance(resources, list) else []) if isinstance(item, dict)
+        str(item.get("id")) for item in (items if isinstance(items, list) else []) if isinstance(item, dict)
     )
     policy = Policy.build(settings, supported=frozenset(), clock=time.time, is_for_calls=False)
     await policy.start()
     try:
-        return await policy.visible(document, asked)
+        ask = policy.visible if entrypoint == "visibility" else policy.kept
+        return await ask(document, asked)
     finally:
         await policy.stop()
 

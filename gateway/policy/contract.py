@@ -276,8 +276,21 @@ class Session(Closed):
     dictated: Literal["quotes", "words"] | UnsetType = UNSET
 
 
+class HeldLease(Closed):
+    """A lease of the task. `resource` is the target whose call needed the credential. For messages without a decision it stands for the
+    upstream itself: its id ends after the name of the upstream and a slash."""
+
+    id: Text
+    resource: Resource
+    audience: str
+    scope: list[str]
+    kind: CredentialKind
+    expires: Time
+
+
 class Input(Closed):
-    """The `input` of a rule. A call has `action`, `resource` and `arguments`; a list has `resources`."""
+    """The `input` of a rule. A call has `action`, `resource` and `arguments`; a list has `resources`; a question about leases has
+    `leases`."""
 
     version: Literal[1]
     subject: Subject
@@ -287,6 +300,7 @@ class Input(Closed):
     resource: Resource | UnsetType = UNSET
     arguments: dict[str, Any] | UnsetType = UNSET
     resources: list[Resource] | UnsetType = UNSET
+    leases: list[HeldLease] | UnsetType = UNSET
 
 
 # --- result ----------------------------------------------------------------------------------------
@@ -331,6 +345,13 @@ class Visible(Struct):
 
     version: Literal[1]
     visible: list[str]
+
+
+class Kept(Struct):
+    """The answer to a question about leases: the ids of those that stay."""
+
+    version: Literal[1]
+    keep: list[str]
 
 
 # --- obligations -----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.lease import HeldLease
 from gateway.model.signal import SignalFact
 from gateway.model.target import System, Target
 from gateway.model.task import Contract, Task
@@ -56,12 +57,23 @@ def visibility(principal: Principal, targets: Sequence[Target], context: Context
     }
 
 
+def leases(principal: Principal, held: Sequence[HeldLease], context: Context, facts: SessionFacts) -> JsonObject:
+    """Return the input of `data.gateway.leases.result`: which of these may this principal keep?"""
+    return {
+        "version": VERSION,
+        "subject": _subject(principal),
+        "leases": [_lease(lease) for lease in held],
+        "context": _context(context),
+        "session": session(facts),
+    }
+
+
 def encode(document: JsonObject) -> bytes:
     """Return the document as JSON for either engine. Raises `PolicyInput` for values with several readings. These are
     not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds), lone
     surrogates, and endless nesting."""
     try:
-        for part in ("arguments", "resource", "resources"):
+        for part in ("arguments", "resource", "resources", "leases"):
             _require_exact(document.get(part))
         return _ENCODER.encode(document)
     except UnicodeEncodeError:
@@ -141,6 +153,17 @@ def _resource(target: Target) -> JsonObject:
     if target.credential is not None:
         properties["credential"] = {"kind": target.credential}
     return {"type": target.type, "id": target.id, "properties": properties}
+
+
+def _lease(lease: HeldLease) -> JsonObject:
+    return {
+        "id": lease.id,
+        "resource": _resource(lease.target),
+        "audience": lease.audience,
+        "scope": lease.scope,
+        "kind": lease.kind,
+        "expires": timestamp(lease.expires),
+    }
 
 
 def _context(context: Context) -> JsonObject:

@@ -40,8 +40,8 @@ from gateway.policy.engine import Engine, is_failure, new
 from gateway.policy.problems import DataFile
 from gateway.policy.syntax import Module, Problem
 
-Entrypoint = Literal["decision", "visibility", "explanation"]
-"""The questions. A policy may lack the last one, which no call asks."""
+Entrypoint = Literal["decision", "visibility", "leases", "explanation"]
+"""The questions. A policy may lack the last two: without `leases`, each new revision ends all leases."""
 
 MAX_INPUT: Final = 8 * 2**20
 """Bytes of one policy input. Twice the default limit of a request."""
@@ -49,6 +49,7 @@ MAX_INPUT: Final = 8 * 2**20
 _RULES: Final[dict[Entrypoint, str]] = {
     "decision": "data.gateway.decision.result",
     "visibility": "data.gateway.visibility.result",
+    "leases": "data.gateway.leases.result",
     "explanation": "data.gateway.explanation.result",
 }
 _AT_LOAD: Final[tuple[Entrypoint, ...]] = ("decision", "visibility")

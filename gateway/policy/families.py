@@ -18,7 +18,11 @@ from gateway.policy.syntax import Node, Problem, Rule
 from gateway.policy.value_types import TEXT, Object, Place, Type
 
 _DECISION: Final = ("data", "gateway", "decision", "result")
-_ENTRYPOINTS: Final = (_DECISION, ("data", "gateway", "visibility", "result"))
+_ENTRYPOINTS: Final = (
+    _DECISION,
+    ("data", "gateway", "visibility", "result"),
+    ("data", "gateway", "leases", "result"),
+)
 _FAMILIES: Final = ("data", "gateway", "denials")
 _APPROVALS: Final = ("data", "gateway", "approvals", "required")
 _LISTS: Final[Type] = value_types.of_kinds(frozenset({"array", "set"}))

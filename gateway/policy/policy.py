@@ -118,7 +118,7 @@ class Policy:
         self._sleep = sleep
         self._on_event = on_event
         self._since = 0.0
-        self._on_change: Callable[[], object] = lambda: None
+        self._listeners: list[Callable[[], object]] = []
         self._watch: Job | None = None
 
     @classmethod
@@ -160,8 +160,8 @@ class Policy:
         await self._source.aclose()
 
     def on_change(self, told: Callable[[], object]) -> None:
-        """Have `told` called whenever another policy has come into force."""
-        self._on_change = told
+        """Have `told` called too whenever another policy has come into force."""
+        self._listeners.append(told)
 
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
@@ -181,6 +181,16 @@ class Policy:
         except PolicyError:
             return frozenset()
         except Exception as error:  # noqa: BLE001 - a defect here must hide everything, and be seen
+            self._tell("failed", error)
+            return frozenset()
+
+    async def kept(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
+        """Return the part of `asked` that the policy keeps (`document.leases`). Never raises: a failure keeps none."""
+        try:
+            return verdict.read_kept(await self._answer("leases", document), asked)
+        except PolicyError:
+            return frozenset()
+        except Exception as error:  # noqa: BLE001 - a defect here must end every lease, and be seen
             self._tell("failed", error)
             return frozenset()
 
@@ -247,12 +257,16 @@ class Policy:
             told = problem
             if stale != (stale := self._is_stale()) and not changed:
                 # Lists are empty for as long.
-                self._on_change()
+                self._tell_listeners()
 
     def _came_into_force(self) -> None:
         self._since = self._clock()
         self._tell("loaded")
-        self._on_change()
+        self._tell_listeners()
+
+    def _tell_listeners(self) -> None:
+        for told in self._listeners:
+            told()
 
     def _tell(self, kind: EventKind, error: BaseException | None = None) -> None:
         if self._on_event is not None:

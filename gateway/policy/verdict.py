@@ -104,6 +104,16 @@ def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNO
     return Decision("deny", (Reason(code, message, remedy),), (), policy, undecided=True)
 
 
+def read_kept(answer: object, asked: frozenset[str]) -> frozenset[str]:
+    """Return the ids of the leases to keep. A malformed answer, or one with other ids than asked, keeps none."""
+    try:
+        _require_version(answer)
+        kept = frozenset(msgspec.convert(answer, contract.Kept).keep)
+    except msgspec.ValidationError:
+        return frozenset()
+    return kept if kept <= asked else frozenset()
+
+
 def _reason(item: contract.Reason) -> Reason:
     return Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts), item.limits)
 

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from gateway.authority.leases import Lent
 from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
-from gateway.authority.model import BrokerRefusal, Credential, Scope
+from gateway.authority.model import BrokerRefusal, Credential, Grounds, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
 from gateway.errors import UpstreamUnauthorized
 from gateway.inspection.caller_tokens import expiry
@@ -81,6 +81,7 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
         task_ends=case.task.expires,
         caller_ends=_expiry(token),
         subject_token=_subject_token(token, principal),
+        grounds=Grounds(principal, target, decision.policy.revision, case.task),
     )
     request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
     if not is_of_call:
@@ -110,6 +111,9 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
         caller_ends=_expiry(token),
         subject_token=_subject_token(token, principal),
         permits_calls=False,
+        grounds=Grounds(
+            principal, gateway.catalogue.target(upstream, "resource", ""), gateway.policy.status().revision
+        ),
     )
     return await _lend_reading(authority, upstream, terms, purpose)
 

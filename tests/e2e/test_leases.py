@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from gateway.cli.desk_client import connected
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, legacy, stateless, token, until, verified
-from tests.gateway_process import GatewayProcess, free_port, running_gateway
+from tests.gateway_process import GatewayProcess, free_port, open_policy, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.repeating import repeating_server
 from tests.servers.serving import ServerProcess
@@ -179,12 +180,67 @@ def test_the_owner_of_a_task_sees_its_leases(gateway: GatewayProcess):
     assert {"value", "handle", "agent"}.isdisjoint(lease)
 
 
-def test_a_new_policy_ends_all_leases(echo_server: ServerProcess, tmp_path: Path):
-    with mortal_gateway(configured(tmp_path, echo_server.mcp), tmp_path) as gateway:
+def ends(folder: Path) -> list[tuple[str, str]]:
+    """Return the upstreams and the causes of the leases of calls that began to end."""
+    found = entries(folder, "lease")
+    calls = {entry["id"] for entry in found if entry["event"] == "requested" and entry.get("decision")}
+    return [
+        (entry["upstream"], entry["cause"]) for entry in found if entry["event"] == "ending" and entry["id"] in calls
+    ]
+
+
+def loaded(folder: Path) -> int:
+    return len(entries(folder, "policy"))
+
+
+def test_a_new_policy_ends_exactly_the_leases_that_it_no_longer_keeps(echo_server: ServerProcess, tmp_path: Path):
+    grants = tmp_path / "grants.yaml"
+    config = yaml.safe_load(configured(tmp_path, echo_server.mcp))
+    config["upstreams"]["other"] = copy.deepcopy(config["upstreams"]["task"]) | {"audience": "https://other.example"}
+    config["policy"]["reload"] = "100ms"
+    both = GRANTS.replace(
+        "upstreams: {", "upstreams: {other: [{id: c, agents: [ann, bob], issuers: ['*'], tools: ['*']}], "
+    )
+    grants.write_text(both, "utf-8")
+    with mortal_gateway(yaml.safe_dump(config), tmp_path) as gateway:
+        callers = [caller(gateway, agent, upstream) for agent in ("ann", "bob") for upstream in ("task", "other")]
+        for number, each in enumerate(callers):
+            assert each.call("echo", text=f"before-{number}").text
+
+        grants.write_text("upstreams: [broken", "utf-8")
+        until(lambda: "policy.broken" in gateway.printed())
+        grants.write_text(both.replace("[ann, bob]", "[ann]"), "utf-8")
+        until(lambda: ends(tmp_path), 30)
+        for number, each in enumerate(callers[:3]):
+            assert each.call("echo", text=f"after-{number}").text
+        assert callers[3].call("echo", text="after-3").codes == ["tool/not-granted"]
+
+        assert ends(tmp_path) == [("other", "policy-changed")]
+        assert loaded(tmp_path) == 1
+        for number in range(3):
+            assert carried(echo_server, f"before-{number}") == carried(echo_server, f"after-{number}")
+        until(lambda: last_events(tmp_path)["other"].count("revoked") == 1)
+
+
+def last_events(folder: Path) -> dict[str, list[str]]:
+    """Return the last event of each lease, by upstream."""
+    found: dict[str, tuple[str, str]] = {
+        entry["id"]: (entry["upstream"], entry["event"]) for entry in entries(folder, "lease")
+    }
+    upstreams = {upstream for upstream, _ in found.values()}
+    return {upstream: [event for name, event in found.values() if name == upstream] for upstream in upstreams}
+
+
+def test_a_policy_without_an_answer_about_leases_ends_all_of_them(echo_server: ServerProcess, tmp_path: Path):
+    policy = open_policy(tmp_path)
+    shutil.rmtree(policy / "gateway/leases")
+    config = yaml.safe_load(configured(tmp_path, echo_server.mcp))
+    config["policy"] |= {"path": str(policy), "reload": "100ms", "require_tests": False}
+    with mortal_gateway(yaml.safe_dump(config), tmp_path) as gateway:
         ann = caller(gateway, "ann", "task")
         ann.call("echo", text="old-policy")
         (tmp_path / "grants.yaml").write_text(GRANTS.replace("id: a", "id: other"), "utf-8")
-        until(lambda: "policy-changed" in {entry.get("cause") for entry in entries(tmp_path, "lease")}, 30)
+        until(lambda: ends(tmp_path) == [("task", "policy-changed")], 30)
         ann.call("echo", text="new-policy")
 
     assert carried(echo_server, "old-policy") != carried(echo_server, "new-policy")

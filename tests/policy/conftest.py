@@ -91,7 +91,7 @@ class Engines:
 
 def _refuses(answer: object) -> bool:
     found = cast("dict[str, Any]", answer)
-    return found == FAILED or found.get("effect") == "deny" or found.get("visible") == []
+    return found == FAILED or found.get("effect") == "deny" or [] in (found.get("visible"), found.get("keep"))
 
 
 def cases() -> list[Case]:

@@ -81,6 +81,20 @@ def test_an_input_is_evaluated_to_effect_and_reasons(opagate: Opagate, tmp_path:
         assert opagate("policy", "eval", "--path", "p", stdin=broken).status == 2
 
 
+def test_a_question_about_leases_names_those_that_stay(opagate: Opagate, tmp_path: Path):
+    _policy(tmp_path / "p", test="")
+    (tmp_path / "p/gateway/leases").mkdir()
+    (tmp_path / "p/gateway/leases/leases.rego").write_text(
+        'package gateway.leases\n\nresult := {"version": 1, "keep": ["a"]} if input.leases[0].id == "a"\n', "utf-8"
+    )
+    asked = json.dumps({"leases": [{"id": "a"}, {"id": "b"}]})
+    kept = opagate("policy", "eval", "--path", "p", "--entrypoint", "leases", "--json", stdin=asked)
+    none = opagate("policy", "eval", "--path", "p", "--entrypoint", "leases", stdin="{}")
+
+    assert (kept.status, kept.json) == (0, {"keep": ["a"]})
+    assert none.status == 1
+
+
 def test_what_would_not_be_put_into_force_is_found(opagate: Opagate, tmp_path: Path):
     _policy(tmp_path / "p", test="")
     rule = tmp_path / "p/gateway/decision/decision.rego"

@@ -1,0 +1,18 @@
+"""A lease as policy is asked about it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gateway.model.target import CredentialKind, Target
+
+
+class HeldLease(Struct, frozen=True):
+    """A lent credential, without its value. `target` is the target of its first call. `expires` is in seconds since the epoch."""
+
+    id: str
+    target: Target
+    audience: str
+    scope: tuple[str, ...]
+    kind: CredentialKind
+    expires: float

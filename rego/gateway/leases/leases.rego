@@ -1,0 +1,58 @@
+# METADATA
+# scope: package
+# title: Leases that stay
+# description: |
+#   The gateway asks about credentials that it has lent already: under a new policy, after a changed pin, and at a
+#   signal. A lease stays while its caller may still use the target of the call that needed it. The arguments of that
+#   call are past, and do not count. Anything malformed keeps no lease.
+# schemas:
+#   - input: schema.input
+package gateway.leases
+
+import data.gateway.denials.catalogue
+import data.gateway.denials.delegation
+import data.gateway.denials.identity
+import data.gateway.denials.tool
+import data.gateway.grants
+import data.gateway.overlay
+
+# METADATA
+# scope: document
+# title: The answer, version 1
+# description: The ids of the leases that stay. The gateway ends all others.
+# entrypoint: true
+default result := {"version": 1, "keep": []}
+
+result := {"version": 1, "keep": sort({lease.id | some lease in input.leases; _stays(lease.resource)})} if {
+	input.version == 1
+	identity.complete(input)
+	identity.in_task(input)
+	identity.in_time(input)
+	delegation.found(input) == set()
+	every lease in input.leases {
+		tool.labelled(lease.resource)
+	}
+}
+
+_stays(resource) if {
+	_granted(resource)
+	not catalogue.hides(resource)
+	not identity.hides(resource)
+	tool.within_ceiling(resource)
+	not overlay.hides(resource)
+}
+
+_granted(resource) if {
+	some grant in grants.named(resource)
+	grants.covers(grant, resource)
+	grants.open_to_caller(grant, resource)
+} else if {
+	# A lease for messages without a decision: it stays while the caller may use anything of the upstream.
+	resource.type == "resource"
+	resource.id == concat("", [resource.properties.upstream, "/"])
+	upstreams := data.gateway.grants.upstreams
+	some key in [resource.properties.upstream, "*"]
+	is_array(upstreams[key])
+	some grant in upstreams[key]
+	grants.open_to_caller(grant, resource)
+}
