@@ -173,7 +173,7 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         gateway.history.forget(gateway.clock())
-        leases.sweep()
+        await leases.sweep()
         if gateway.journal.problem() is None:
             down_since.clear()
             return

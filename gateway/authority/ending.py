@@ -6,6 +6,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -33,6 +35,8 @@ LONGEST_WAIT: Final = 60.0
 """Seconds of a pause that a broker asks for."""
 AT_ONCE: Final = 16
 """Attempts at one broker at the same time."""
+STARTS: Final = 32
+"""Ends that start in one turn of the event loop."""
 
 
 class LeaseRecord:
@@ -96,27 +100,52 @@ class Ender:
         self._stuck_after = stuck_after
         self._on_end = on_end
         self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, tuple[Lease, Credential | None]] = {}
+        self._starter: asyncio.Task[None] | None = None
         self._room: dict[str, asyncio.Semaphore] = {}
 
     def start(self, lease: Lease, credential: Credential | None) -> None:
         """Begin to end a lease in the state `ending` or `stuck`. `credential` is its value, for issuers that ask for it."""
-        if lease.id not in self._jobs:
-            self._jobs[lease.id] = asyncio.create_task(self._end(lease, credential), name=f"end {lease.id}")
-            self._jobs[lease.id].add_done_callback(lambda _job: self._jobs.pop(lease.id, None))
+        if lease.id in self._jobs or lease.id in self._waiting:
+            return
+        self._waiting[lease.id] = lease, credential
+        if self._starter is None:
+            self._starter = asyncio.create_task(self._start_waiting(), name="ends of leases")
+
+    async def _start_waiting(self) -> None:
+        """Start a few ends in each turn of the event loop, so that calls go on while thousands of leases end."""
+        while self._waiting:
+            for identifier in tuple(islice(self._waiting, STARTS)):
+                lease, credential = self._waiting.pop(identifier)
+                job = asyncio.create_task(self._end(lease, credential), name=f"end {identifier}")
+                self._jobs[identifier] = job
+                job.add_done_callback(partial(self._forget, identifier))
+            await asyncio.sleep(0)
+        self._starter = None
+
+    def _forget(self, identifier: str, _job: asyncio.Task[None]) -> None:
+        self._jobs.pop(identifier, None)
 
     def stop(self, identifier: str) -> None:
         """Stop to try the end of a lease that an operator abandoned."""
+        self._waiting.pop(identifier, None)
         if (job := self._jobs.get(identifier)) is not None:
             job.cancel()
 
     async def settle(self, seconds: float) -> None:
         """Wait until all ends that began are over, at most so many seconds."""
-        if self._jobs:
-            await asyncio.wait(list(self._jobs.values()), timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while running := self._running():
+                    await asyncio.wait(running)
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [*self._jobs.values(), *([] if self._starter is None else [self._starter])]
 
     async def aclose(self) -> None:
         """Stop all attempts. The store keeps the leases for the next start."""
-        jobs = list(self._jobs.values())
+        self._waiting.clear()
+        jobs = self._running()
         for job in jobs:
             job.cancel()
         if jobs:

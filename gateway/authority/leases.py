@@ -35,6 +35,8 @@ MARGIN: Final = 2.0
 MAX_OPEN: Final = 20_000
 MAX_OF_TASK: Final = 256
 MAX_FAILURES: Final = 10_000
+SWEPT: Final = 256
+"""Leases that a sweep looks at in one turn of the event loop."""
 _UNKNOWN_LIFE: Final = 3600.0
 """Seconds that a credential may live whose issuer was asked and whose answer was lost."""
 _FIRST_PAUSE: Final = 0.5
@@ -210,18 +212,24 @@ class Leases:
             self._ender.start(ending, None)
         return len(leases)
 
-    def sweep(self) -> None:
+    async def sweep(self) -> None:
         """End leases after their time, and leases of closed tasks. Restart each end after a defect."""
+        for number, identifier in enumerate([lease.id for lease in self._register]):
+            if number % SWEPT == SWEPT - 1:
+                await asyncio.sleep(0)
+            if (lease := self._register.get(identifier)) is not None:
+                self._sweep_one(lease, self.now())
         now = self.now()
-        for lease in self._register:
-            if lease.state == "active" and lease.expires <= now:
-                self.end([lease], "lease-expired")
-            elif lease.state == "active" and not self._hooks.is_open(lease.task, now):
-                self.end([lease], "task-expired")
-            elif lease.state in {"ending", "stuck"}:
-                self._ender.start(lease, None)
         for terms in [terms for terms, failed in self._failures.items() if failed.until + _LONGEST_PAUSE < now]:
             del self._failures[terms]
+
+    def _sweep_one(self, lease: Lease, now: float) -> None:
+        if lease.state == "active" and lease.expires <= now:
+            self.end([lease], "lease-expired")
+        elif lease.state == "active" and not self._hooks.is_open(lease.task, now):
+            self.end([lease], "task-expired")
+        elif lease.state in {"ending", "stuck"}:
+            self._ender.start(lease, None)
 
     async def drain(self, seconds: float) -> tuple[Lease, ...]:
         """End all leases, wait for their proofs at most so many seconds, and return the leases without proof."""

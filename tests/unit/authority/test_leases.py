@@ -287,9 +287,9 @@ async def test_the_sweep_ends_leases_after_their_time_and_of_closed_tasks(lendin
     await lent(lending, 1, seconds=60.0)
     await lent(lending, 2, task="t2", seconds=600.0)
     lending.now += 60.0
-    lending.leases.sweep()
+    await lending.leases.sweep()
     lending.open_tasks.clear()
-    lending.leases.sweep()
+    await lending.leases.sweep()
     await settled(lending)
 
     causes = {entry["id"]: entry["cause"] for entry in lending.entries if entry["event"] == "ending"}
