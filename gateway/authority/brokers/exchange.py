@@ -7,22 +7,22 @@ that introspection called active before.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway.authority.brokers.issued_tokens import IssuedTokens
 from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
-from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error, has_error
+from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.authority.brokers.token_checks import (
     SKEW,
     Asked,
     find_excess,
     is_token,
+    latest_expiry,
     read_actor,
     read_claims,
     read_scopes,
-    read_seconds,
     read_subject,
 )
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.authority.model import Revocable
     from gateway.config.brokers import ExchangeBroker, ExchangeCredential
-    from gateway.model.wire import Json, JsonObject
+    from gateway.model.wire import JsonObject
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TYPE: Final = "urn:ietf:params:oauth:token-type:"
@@ -76,6 +76,7 @@ class TokenExchangeBroker:
         self._proof = ClientProof(settings.client_id, settings.client_auth, clock)
         own = settings.introspect_as
         self._introspector = self._proof if own is None else ClientProof(own.client_id, own.client_auth, clock)
+        self._tokens = IssuedTokens(client, settings.revoke, clock)
         self._proves = settings.revoke == "introspect"
 
     @property
@@ -107,15 +108,7 @@ class TokenExchangeBroker:
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
         """Revoke the token and ask whether it is active. Without the value, or without a proof, only its expiry ends it."""
-        now = self._clock()
-        if "expires" not in lease.handle:
-            return Proof("absent", now, "no token was asked for")
-        over = float(lease.handle["expires"]) + SKEW
-        if now >= over:
-            return Proof("time", now, f"expired at {_moment(over - SKEW)}")
-        if credential is None or self._settings.revoke == "none":
-            return NotEnded(f"the token lives until {_moment(over - SKEW)}", after=over - now, waits=True)
-        return await self._end_value(credential.value, over, is_seen=lease.handle.get("seen") == "active")
+        return await self._tokens.end(lease, credential, self._proof, self._introspector)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -190,12 +183,12 @@ class TokenExchangeBroker:
         claims = read_claims(value)
         # A proof of the end needs a token that was called active before. An opaque one has its claims from there.
         wanted = claims is None or self._settings.revoke == "introspect"
-        seen = await self._introspect(value) if wanted else None
+        seen = await self._tokens.introspect(value, self._introspector) if wanted else None
         active = None if seen is None or isinstance(seen, NotEnded) or seen.get("active") is not True else seen
         claims = claims or active
         if claims is None:
             return "it is opaque, and introspection does not describe it"
-        expires = _latest(claims.get("exp"), document.get("expires_in"), self._clock())
+        expires = latest_expiry(claims.get("exp"), document.get("expires_in"), self._clock())
         if expires is None:
             return "it names no usable expiry"
         provable = self._settings.revoke == "introspect" and active is not None
@@ -230,8 +223,8 @@ class TokenExchangeBroker:
         refresh = document.get("refresh_token")
         for unwanted in (refresh, value):
             if is_token(unwanted):
-                await self._revoke(unwanted)
-        seen = await self._introspect(value)
+                await self._tokens.revoke(unwanted, self._proof)
+        seen = await self._tokens.introspect(value, self._introspector)
         gone = not isinstance(seen, NotEnded) and seen.get("active") is False
         told = "was revoked" if gone else "is not proven to be revoked, and may live until it expires"
         return BrokerRefusal(
@@ -239,58 +232,6 @@ class TokenExchangeBroker:
             f"the token that {self._client.issuer} gave cannot be used: {problem}; it {told}",
             "an operator should narrow the gateway's client at the authorization server, or the settings of the broker",
         )
-
-    # --- the end -----------------------------------------------------------------------------------
-
-    async def _end_value(self, value: str, over: float, *, is_seen: bool) -> Proof | NotEnded:
-        now = self._clock()
-        problem = await self._revoke(value)
-        if isinstance(problem, NotEnded):
-            return problem
-        if problem is not None or not is_seen or self._settings.revoke == "blind":
-            # The server knows no revocation of this token, or its answer proves nothing.
-            return NotEnded(
-                f"no proof is to be had; the token lives until {_moment(over - SKEW)}", after=over - now, waits=True
-            )
-        seen = await self._introspect(value)
-        if isinstance(seen, NotEnded):
-            return seen
-        if seen.get("active") is False:
-            return Proof("introspection", self._clock(), "revoked; introspection says active: false")
-        return NotEnded("the revocation was accepted, and introspection still calls the token active")
-
-    async def _revoke(self, value: str) -> NotEnded | str | None:
-        """Ask for the revocation. Return why it is to be asked again, or a text if the server cannot do it."""
-        endpoints = await self._client.endpoints()
-        if isinstance(endpoints, NoAnswer):
-            return NotEnded(endpoints.problem)
-        if endpoints.revocation is None:
-            return "the metadata has no revocation_endpoint"
-        form = [("token", value), ("token_type_hint", "access_token")]
-        answer = await self._client.post(endpoints.revocation, form, self._proof)
-        if isinstance(answer, NoAnswer):
-            return NotEnded(answer.problem)
-        if answer.status == 200:
-            return None
-        if has_error(answer, "unsupported_token_type"):
-            return "the server cannot revoke such a token"
-        return NotEnded(f"{endpoints.revocation} answered {describe_error(answer)}", after=answer.pause)
-
-    async def _introspect(self, value: str) -> JsonObject | NotEnded:
-        """Return the introspection of a token (RFC 7662), whose `active` is a truth value."""
-        endpoints = await self._client.endpoints()
-        if isinstance(endpoints, NoAnswer):
-            return NotEnded(endpoints.problem)
-        if endpoints.introspection is None:
-            return NotEnded("the metadata has no introspection_endpoint")
-        form = [("token", value), ("token_type_hint", "access_token")]
-        answer = await self._client.post(endpoints.introspection, form, self._introspector)
-        if isinstance(answer, NoAnswer):
-            return NotEnded(answer.problem)
-        document = read_object(answer) if answer.status == 200 else None
-        if document is None or not isinstance(document.get("active"), bool):
-            return NotEnded(f"{endpoints.introspection} answered {describe_error(answer)}", after=answer.pause)
-        return document
 
     # --- refusals ----------------------------------------------------------------------------------
 
@@ -329,13 +270,6 @@ class TokenExchangeBroker:
         )
 
 
-def _latest(expiry: Json, expires_in: Json, now: float) -> float | None:
-    """Return the later of a token's `exp` and of the answer's `expires_in`, `None` if one that is there is unusable."""
-    given = [(value, start) for value, start in ((expiry, 0.0), (expires_in, now)) if value is not None]
-    found = [start + seconds for value, start in given if (seconds := read_seconds(value)) is not None]
-    return max(found) if found and len(found) == len(given) else None
-
-
 def _read_token(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
@@ -343,7 +277,3 @@ def _read_token(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text if is_token(text) else None
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -89,6 +89,13 @@ def read_seconds(value: Json) -> float | None:
     return float(value) if 0 < value < _FARTHEST else None
 
 
+def latest_expiry(expiry: Json, expires_in: Json, now: float) -> float | None:
+    """Return the later of a token's `exp` and of the answer's `expires_in`, `None` if one that is there is unusable."""
+    given = [(value, start) for value, start in ((expiry, 0.0), (expires_in, now)) if value is not None]
+    found = [start + seconds for value, start in given if (seconds := read_seconds(value)) is not None]
+    return max(found) if found and len(found) == len(given) else None
+
+
 def read_subject(token: str) -> str | None:
     """Return the `sub` of a JWT."""
     sub = (read_claims(token) or {}).get("sub")
