@@ -21,6 +21,7 @@
     │   └── TaskExpired          the task is no longer kept                            history/expired
     ├── ApprovalStoreError       a question to people cannot be kept                   approval/store
     ├── LeaseStoreError          a lease cannot be kept                                credential/store
+    ├── ConnectionStoreError     a user's connection cannot be kept                    connection/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -127,6 +128,10 @@ class ApprovalStoreError(GatewayError):
 
 class LeaseStoreError(GatewayError):
     code = "credential/store"
+
+
+class ConnectionStoreError(GatewayError):
+    code = "connection/store"
 
 
 class JournalError(GatewayError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from gateway.app.brokers import build_brokers
+from gateway.app.connections import open_connections
 from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import Ender, LeaseRecord
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.app.people import DeskParts
     from gateway.authority.broker import Broker
+    from gateway.authority.connections.model import Connection
     from gateway.config import Configuration
     from gateway.inspection.credentials.origins import Origins
     from gateway.inspection.inspector import Inspector
@@ -71,7 +73,9 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
-    brokers: dict[str, Broker] = {**build_brokers(configuration, clock), OWN: minted}
+    connected = await open_connections(stack, gateway)
+    of_users = {} if connected is None else connected.brokers
+    brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
     for broker in brokers.values():
         stack.push_async_callback(broker.aclose)
     leases = _leases(parts, store, brokers)
@@ -87,9 +91,18 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     operators = LeaseOperators(leases, own_uid())
     await LineSocket(configuration.state / "leases.sock", _SOCKET, operators.serve, mode=0o600).start(stack)
     parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
-    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id)
+    office = None if connected is None else connected.office
+    if office is not None:
+        office.connections.watch(partial(_end_connection, leases))
+    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office)
     parts.ends.append(authority.end_task)
     return authority
+
+
+def _end_connection(leases: Leases, connection: Connection) -> None:
+    """End the leases of a removed connection. No call carries their tokens from now on."""
+    owner, broker = connection.owner.key, connection.broker
+    leases.end_all(lambda lease: lease.owner == owner and lease.broker == broker, "connection-removed")
 
 
 def _lives(configuration: Configuration) -> Lives:

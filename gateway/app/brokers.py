@@ -9,27 +9,32 @@ from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
-from gateway.config.brokers import ExchangeBroker, ExchangeCredential, OpenBaoCredential
+from gateway.config.brokers import ExchangeBroker, ExchangeCredential, OpenBaoBroker, OpenBaoCredential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.broker import Broker
     from gateway.config import Configuration
-    from gateway.config.brokers import Broker as BrokerSettings
 
 Credential = TypeVar("Credential", bound=ExchangeCredential | OpenBaoCredential)
 
 
 def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> dict[str, Broker]:
-    """Return each configured broker by its name. Nothing is connected; close each with `aclose`.
+    """Return each configured broker by its name, without those of users' connections. Nothing is connected; close each with `aclose`.
 
     Raises `ConfigurationError` for a key or for authorities that cannot be used.
     """
-    return {name: _build(name, settings, configuration, clock) for name, settings in configuration.brokers.items()}
+    return {
+        name: _build(name, settings, configuration, clock)
+        for name, settings in configuration.brokers.items()
+        if isinstance(settings, ExchangeBroker | OpenBaoBroker)
+    }
 
 
-def _build(name: str, settings: BrokerSettings, configuration: Configuration, clock: Callable[[], float]) -> Broker:
+def _build(
+    name: str, settings: ExchangeBroker | OpenBaoBroker, configuration: Configuration, clock: Callable[[], float]
+) -> Broker:
     seconds = settings.timeout.total_seconds()
     if isinstance(settings, ExchangeBroker):
         client = OAuthClient(settings.issuer, IssuerClient(seconds=seconds, ca=settings.ca), clock)

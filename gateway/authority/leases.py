@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from gateway.authority import state
 from gateway.authority.lifetime import SKEW
-from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
+from gateway.authority.model import LONG_LIVED, BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
@@ -306,7 +306,7 @@ class Leases:
             await self._give_up(lease, answer, may_exist=bool(prepared) or answer.may_retry)
             return answer
         is_wider = not set(answer.scope) <= set(request.scope.names)
-        if broker.revocable != "at_once":
+        if broker.revocable != "at_once" and broker.kind not in LONG_LIVED:
             is_wider = is_wider or answer.expires > request.expires + SKEW
         return await self._accept(lease, answer, terms, is_wider=is_wider)
 

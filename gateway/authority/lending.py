@@ -16,6 +16,7 @@ from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.authority.active import TokenRegister
+    from gateway.authority.connections.office import ConnectionOffice
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
     from gateway.authority.model import Cause, Grounds
@@ -72,6 +73,8 @@ class Authority:
     lives: Lives
     clock: Callable[[], float] = field(repr=False)
     new_id: Callable[[], str] = field(repr=False)
+    office: ConnectionOffice | None = None
+    """Users' connections; `None`: no upstream is used through them."""
 
     def request(self, upstream: str, purpose: Purpose, scope: Scope, seconds: float | None) -> LeaseRequest:
         """Return the request for a credential that lives as long as all limits permit. `seconds` is the life that the policy permits."""

@@ -46,6 +46,10 @@ OUTLIVING: Final[frozenset[str]] = frozenset({"openbao"})
 """Kinds whose credential may work beyond its time: OpenBao keeps a secret while its database is away."""
 
 
+LONG_LIVED: Final[frozenset[str]] = frozenset({"user_oauth"})
+"""Kinds whose issuer alone chooses the life of a credential. The user agreed to the connection, which lives longer."""
+
+
 SHORTEST_SECRET: Final = 8
 """Characters below which a part of a dynamic secret is no secret by itself."""
 

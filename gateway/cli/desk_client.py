@@ -1,4 +1,4 @@
-"""The client of the gateway's Unix sockets, for `opagate approvals` and `opagate leases`."""
+"""The client of the gateway's Unix sockets, for `opagate approvals`, `leases` and `connections`."""
 
 from __future__ import annotations
 

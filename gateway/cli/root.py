@@ -14,6 +14,7 @@ from gateway.cli import (
     can,
     catalogue,
     check,
+    connections,
     console,
     endorsements,
     explain,
@@ -65,6 +66,7 @@ app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
 app.add_typer(endorsements.app, name="endorsements", rich_help_panel=_OPERATE)
 app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
 app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
+app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

@@ -172,8 +172,63 @@ class OpenBaoCredential(BrokeredCredential):
     field: Text = Field(default="password", description="The field that `Bearer` carries.")
 
 
-Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker, Field(discriminator="kind")]
-BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential
+class ConnectionClient(Settings):
+    """The gateway as a client of the server that users connect to: one of three ways."""
+
+    id: Text | None = Field(default=None, description="A client that somebody registered at the server.")
+    auth: ClientAuthentication | None = Field(
+        default=None, description="Key or secret of `id`; without it the client is public, and PKCE protects it."
+    )
+    cimd: bool = Field(
+        default=False,
+        description="The id is the address of a document at this gateway, which the server reads. It needs an `https`"
+        " `public_url`.",
+    )
+    dcr: bool = Field(default=False, description="The gateway registers itself at the server (RFC 7591).")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum((self.id is not None, self.cimd, self.dcr)) != 1:
+            raise ValueError("give one of id, cimd and dcr")
+        if self.auth is not None and self.id is None:
+            raise ValueError("auth is the key or secret of id, which is missing")
+        return self
+
+
+class UserOAuthBroker(BrokerSettings):
+    """Users' own connections to an authorization server (OAuth 2.1 code flow): each agent acts with its user's consent."""
+
+    kind: Literal["user_oauth"]
+    issuer: IssuerUrl = Field(description="The exact `issuer` of the server's metadata (RFC 8414).")
+    client: ConnectionClient = Field(description="How the server knows the gateway.")
+    scopes: tuple[ScopeName, ...] = Field(
+        default=(),
+        description="Scopes that a connection asks for beside those of the upstreams, such as `offline_access`.",
+    )
+    narrows: bool = Field(
+        default=True,
+        description="The server narrows a refreshed token to the scopes of the call. `false`: it cannot, and each token has"
+        " all scopes of the connection.",
+    )
+    revoke: Literal["introspect", "blind", "none"] = Field(
+        default="introspect",
+        description="The end of an access token. `introspect`: revoke, then ask whether it is active. `blind`: revoke without a"
+        " proof. `none`: wait for the expiry; for servers that end a whole connection with one token.",
+    )
+    max_life: Duration = Field(default=timedelta(hours=1), description="An access token that expires later is refused.")
+
+
+class UserOAuthCredential(BrokeredCredential):
+    """An access token of the user's own connection."""
+
+    kind: Literal["user_oauth"]
+    resource: Text | None = Field(
+        default=None, description="The `resource` of each request (RFC 8707); by default the upstream's `url`."
+    )
+
+
+Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker | UserOAuthBroker, Field(discriminator="kind")]
+BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential | UserOAuthCredential
 
 
 def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object]) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import (
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.authority import AuthoritySettings
 from gateway.config.brokers import Broker, BrokerName, find_problem
+from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import NoCredential, UpstreamCredential
 from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
@@ -376,6 +377,9 @@ class Configuration(Settings):
     console: ConsoleSettings | None = Field(
         default=None, description="The pages at `/console` for the people who answer for the gateway. Without it, none."
     )
+    connections: ConnectionSettings | None = Field(
+        default=None, description="Users' own connections, for brokers of kind `user_oauth`."
+    )
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
     errors: Literal["result", "protocol"] = Field(
         default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."
@@ -431,6 +435,7 @@ class Configuration(Settings):
     @model_validator(mode="after")
     def _known_brokers(self) -> Self:
         problem = find_problem(self.brokers, {name: upstream.credential for name, upstream in self.upstreams.items()})
+        problem = problem or find_login_problem(self.brokers, self.connections, self.identity, self.base_url)
         if problem is not None:
             raise ValueError(problem)
         return self

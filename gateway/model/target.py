@@ -39,7 +39,7 @@ class Role(StrEnum):
     RECORD = "record"
 
 
-CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao"]
+CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "user_oauth"]
 """`standing`: a fixed header, which lives for ever. The others are leased."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.config.brokers import ClientAuthentication
-    from gateway.model.wire import JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 FRESH: Final = 300.0
 """Seconds for which metadata is used."""
@@ -31,25 +31,44 @@ _CODE: Final = re.compile(r"[a-z0-9_.-]{1,60}")
 
 
 class Endpoints(Struct, frozen=True):
-    """The endpoints that an issuer's metadata names."""
+    """The endpoints that an issuer's metadata names, and what the server says of itself there.
+
+    `names_issuer`: answers of the authorization endpoint have `iss` (RFC 9207). `has_pkce`: the server verifies S256 (RFC 7636).
+    `reads_documents`: the id of a client may be the address of its document. `methods` are the proofs of clients.
+    """
 
     token: str
     revocation: str | None
     introspection: str | None
     read_at: float
+    authorization: str | None = None
+    registration: str | None = None
+    keys: str | None = None
+    names_issuer: bool = False
+    has_pkce: bool = False
+    reads_documents: bool = False
+    methods: tuple[str, ...] = ("client_secret_basic",)
 
 
 class ClientProof:
-    """Proof of a client's identity: its secret, or a signature of its key."""
+    """Proof of a client's identity: its secret, or a signature of its key. A public client only names itself."""
 
-    def __init__(self, client_id: str, authentication: ClientAuthentication, clock: Callable[[], float]) -> None:
-        """Raises `ConfigurationError` for a key that cannot sign."""
+    def __init__(
+        self,
+        client_id: str,
+        authentication: ClientAuthentication | None,
+        clock: Callable[[], float],
+        *,
+        registered_secret: str | None = None,
+    ) -> None:
+        """Raises `ConfigurationError` for a key that cannot sign. `registered_secret` is the secret of a registration (RFC 7591)."""
         self.client_id = client_id
         self._clock = clock
-        secret, key = authentication.client_secret, authentication.private_key_jwt
-        self._secret = secret.get_secret_value() if secret is not None else None
+        secret = None if authentication is None else authentication.client_secret
+        key = None if authentication is None else authentication.private_key_jwt
+        self._secret = registered_secret if secret is None else secret.get_secret_value()
         self._key = _import_key(key.get_secret_value()) if key is not None else None
-        self._key_id = authentication.key_id
+        self._key_id = None if authentication is None else authentication.key_id
 
     def headers(self) -> dict[str, str]:
         """Return the header of a secret. RFC 6749 section 2.3.1: both halves are encoded as in a form."""
@@ -59,9 +78,12 @@ class ClientProof:
         return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
     def fields(self, issuer: str) -> list[tuple[str, str]]:
-        """Return the fields of a key: a client assertion (RFC 7523 section 3) that only this issuer accepts."""
+        """Return the fields of a key: a client assertion (RFC 7523 section 3) that only this issuer accepts.
+
+        A public client sends its id (RFC 6749 section 3.2.1).
+        """
         if self._key is None:
-            return []
+            return [] if self._secret is not None else [("client_id", self.client_id)]
         now = int(self._clock())
         claims = {
             "iss": self.client_id,
@@ -112,6 +134,15 @@ class OAuthClient:
         form = [*fields, *proof.fields(self.issuer)]
         return await self._http.send("POST", url, headers=headers, body=urlencode(form).encode())
 
+    async def post_json(self, url: str, body: bytes) -> Answer | NoAnswer:
+        """Send a document, such as the registration of a client."""
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        return await self._http.send("POST", url, headers=headers, body=body)
+
+    async def get(self, url: str) -> Answer | NoAnswer:
+        """Read a document, such as the keys of the server."""
+        return await self._http.send("GET", url, headers={"accept": "application/json"})
+
     async def aclose(self) -> None:
         await self._http.aclose()
 
@@ -129,6 +160,13 @@ class OAuthClient:
             self._endpoint(document, "revocation_endpoint"),
             self._endpoint(document, "introspection_endpoint"),
             now,
+            self._endpoint(document, "authorization_endpoint"),
+            self._endpoint(document, "registration_endpoint"),
+            self._endpoint(document, "jwks_uri"),
+            names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+            has_pkce="S256" in _texts(document.get("code_challenge_methods_supported")),
+            reads_documents=document.get("client_id_metadata_document_supported") is True,
+            methods=_texts(document.get("token_endpoint_auth_methods_supported")) or ("client_secret_basic",),
         )
         return self._endpoints
 
@@ -150,6 +188,11 @@ def has_error(answer: Answer, code: str) -> bool:
     """Return whether a refusal has an OAuth error code."""
     document = read_object(answer)
     return document is not None and document.get("error") == code
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    """Return the texts of a list in a document."""
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def _import_key(pem: str) -> ECKey | RSAKey:

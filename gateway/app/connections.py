@@ -1,0 +1,158 @@
+"""Users' connections, made from the configuration, with their socket and their clockwork."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from gateway.authority.brokers.issuer_client import IssuerClient
+from gateway.authority.brokers.oauth_client import OAuthClient
+from gateway.authority.brokers.user_oauth import UserConnectionBroker
+from gateway.authority.connections.browsers import Person
+from gateway.authority.connections.connections import Connections
+from gateway.authority.connections.office import ConnectionOffice
+from gateway.authority.connections.operators import ConnectionOperators
+from gateway.authority.connections.server import Addresses, AuthorizationServer
+from gateway.authority.connections.store import ConnectionStore
+from gateway.authority.model import NotEnded
+from gateway.background import Job
+from gateway.config.brokers import UserOAuthBroker, UserOAuthCredential
+from gateway.errors import GatewayError
+from gateway.identity.id_token import LoginFault
+from gateway.identity.login import BegunLogin, Client, LoginProvider
+from gateway.line_socket import LineSocket, SocketName, own_uid
+from gateway.model.decision import Reason
+from gateway.subkeys import subkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.app.people import DeskParts
+    from gateway.authority.connections.model import Connection
+    from gateway.config import Configuration
+    from gateway.config.connections import ConnectionLogin
+
+log = structlog.get_logger("gateway")
+
+_SOCKET: Final = SocketName("connections", "let the gateway write to the state folder, and give it a short path")
+_LOOK_SECONDS: Final = 5.0
+"""Between two questions for the end of removed connections."""
+
+
+class ConnectionParts(NamedTuple):
+    """The connections, their way for people, and the broker of each server."""
+
+    office: ConnectionOffice
+    brokers: dict[str, UserConnectionBroker]
+
+
+async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> ConnectionParts | None:
+    """Return the connections until the stack ends, `None` without a broker of kind `user_oauth`.
+
+    Raises `ConfigurationError` and `ConnectionStoreError`.
+    """
+    configuration, settings = parts.configuration, parts.configuration.connections
+    given = {name: each for name, each in configuration.brokers.items() if isinstance(each, UserOAuthBroker)}
+    if settings is None or not given:
+        return None
+    store = ConnectionStore(configuration.state / "connections", subkey(parts.keys.chain, "connections"))
+    stack.callback(store.close)
+    connections = Connections(store, parts.journal.append, parts.clock)
+    await connections.load({name: each.issuer for name, each in given.items()})
+    servers = {name: _server(name, each, configuration, store, parts.clock) for name, each in given.items()}
+    login = OpenIdLogin(settings.login, f"{configuration.base_url}/oauth/login", parts.clock)
+    stack.push_async_callback(login.aclose)
+    office = ConnectionOffice(
+        connections,
+        servers,
+        login,
+        parts.journal.append,
+        clock=parts.clock,
+        link_life=settings.link.total_seconds(),
+    )
+    _end_removed(stack, connections, servers)
+    operators = ConnectionOperators(connections, own_uid())
+    path = configuration.state / "connections.sock"
+    await LineSocket(path, _SOCKET, operators.serve, mode=0o600).start(stack)
+    brokers = {name: UserConnectionBroker(server, connections, parts.clock) for name, server in servers.items()}
+    return ConnectionParts(office, brokers)
+
+
+def _server(
+    name: str,
+    settings: UserOAuthBroker,
+    configuration: Configuration,
+    store: ConnectionStore,
+    clock: Callable[[], float],
+) -> AuthorizationServer:
+    http = IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
+    base = configuration.base_url
+    resources: dict[str, str] = {}
+    scopes = list(settings.scopes)
+    for upstream, each in configuration.upstreams.items():
+        if isinstance(each.credential, UserOAuthCredential) and each.credential.broker == name:
+            resources[upstream] = each.credential.resource or each.url or each.audience
+            scopes += [scope for names in each.credential.scopes.values() for scope in names]
+    return AuthorizationServer(
+        name,
+        settings,
+        OAuthClient(settings.issuer, http, clock),
+        store,
+        addresses=Addresses(f"{base}/oauth/callback/{name}", f"{base}/.well-known/oauth-client/{name}"),
+        resources=resources,
+        scopes=tuple(dict.fromkeys(scopes)),
+        clock=clock,
+    )
+
+
+class OpenIdLogin:
+    """The login of people at the provider of the callers' tokens. Only the person counts: no token of the login is kept."""
+
+    def __init__(self, settings: ConnectionLogin, redirect_uri: str, clock: Callable[[], float]) -> None:
+        secret = None if settings.client_secret is None else settings.client_secret.get_secret_value()
+        client = Client(settings.issuer, settings.client_id, secret, redirect_uri)
+        self.issuer = settings.issuer
+        self._provider = LoginProvider(client, clock=clock)
+
+    async def begin(self) -> tuple[str, object]:
+        """Return the address to which a browser goes, and the login on its way. Raises `IdentityUnavailable`."""
+        return await self._provider.begin()
+
+    async def finish(self, begun: object, query: str) -> Person | Reason:
+        """Return the person that the provider's answer proves. Raises `IdentityUnavailable`."""
+        assert isinstance(begun, BegunLogin)  # noqa: S101 - made by `begin`
+        found = await self._provider.finish(begun, query)
+        if isinstance(found, LoginFault):
+            remedy = "Open the link again. If it goes on, tell the operator."
+            return Reason("connection/login", f"The login failed: {found.detail}.", remedy)
+        return Person(found.issuer, found.subject)
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
+
+
+def _end_removed(stack: AsyncExitStack, connections: Connections, servers: dict[str, AuthorizationServer]) -> None:
+    """End the refresh tokens of removed connections at their servers, again and again until they confirm it."""
+
+    async def revoke(connection: Connection, token: str) -> NotEnded | str | None:
+        server = servers.get(connection.broker)
+        if server is None or server.issuer != connection.issuer:
+            return "its broker is configured no more"
+        proof = await server.identify()
+        if isinstance(proof, Reason):
+            return NotEnded(proof.message)
+        if proof.client_id != connection.client_id:
+            return "the gateway is another client of the server by now"
+        return await server.tokens.revoke(token, proof, "refresh_token")
+
+    async def look() -> None:
+        try:
+            await connections.end_removed(revoke)
+        except GatewayError as error:
+            log.warning("connection.unended", problem=error.message)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+    stack.push_async_callback(Job.repeating(look, "connections").stop)

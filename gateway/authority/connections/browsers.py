@@ -1,0 +1,109 @@
+"""Sessions of browsers that opened a link, in memory. Pure. A cookie names each; the login gives it another name.
+
+Each has the person who logged in, the pending login and the pending authorizations. All of them are for this browser alone.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from msgspec import Struct, field
+
+LIFE: Final = 900.0
+"""Seconds of a session, from its beginning."""
+CAPACITY: Final = 4096
+"""Sessions at once; beyond it the oldest goes."""
+PENDING: Final = 8
+"""Authorizations that one browser has begun and not ended."""
+
+
+class Person(Struct, frozen=True):
+    """A person who logged in: the provider and its name for the person."""
+
+    issuer: str
+    id: str
+
+
+class Pending(Struct, frozen=True):
+    """A request on its way through a browser. Only the answer of `issuer` counts, at `redirect_uri` alone.
+
+    `names_issuer`: the answer has to name the server (RFC 9207).
+    """
+
+    state: str
+    verifier: str
+    link: str
+    issuer: str
+    redirect_uri: str
+    names_issuer: bool
+
+    def __repr__(self) -> str:
+        return f"Pending({self.link!r})"
+
+
+class PendingLogin(Struct, frozen=True):
+    """A login on its way through a browser. Only the identity provider's client reads `begun`."""
+
+    link: str
+    begun: object
+
+    def __repr__(self) -> str:
+        return f"PendingLogin({self.link!r})"
+
+
+class Browser(Struct):
+    """The session of one browser. `csrf` proves that a form is from a page of this session."""
+
+    csrf: str
+    ends: float
+    person: Person | None = None
+    login: PendingLogin | None = None
+    authorizations: dict[str, Pending] = field(default_factory=dict[str, Pending])
+
+    def begin(self, broker: str, pending: Pending) -> None:
+        """Note a request to the server of a broker, in place of an earlier one."""
+        self.authorizations.pop(broker, None)
+        self.authorizations[broker] = pending
+        while len(self.authorizations) > PENDING:
+            del self.authorizations[next(iter(self.authorizations))]
+
+    def take(self, broker: str, state: str) -> Pending | None:
+        """Take out the authorization at a broker that an answer belongs to. An answer counts once."""
+        pending = self.authorizations.get(broker)
+        if pending is None or not is_same(pending.state, state):
+            return None
+        return self.authorizations.pop(broker)
+
+
+class Browsers:
+    """Sessions by the name in the cookie."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._sessions: dict[str, Browser] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, name: str | None, now: float) -> Browser | None:
+        """Return the session of a cookie."""
+        found = None if name is None else self._sessions.get(name)
+        return None if found is None or found.ends <= now else found
+
+    def add(self, name: str, browser: Browser, now: float) -> None:
+        """Add a session under a new name."""
+        while self._sessions and next(iter(self._sessions.values())).ends <= now:
+            del self._sessions[next(iter(self._sessions))]
+        if len(self._sessions) >= self._capacity:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[name] = browser
+
+    def rename(self, name: str, fresh: str) -> None:
+        """Give a session a fresh name: the name of before the login proves nothing any more."""
+        self._sessions[fresh] = self._sessions.pop(name)
+
+
+def is_same(known: str, given: str) -> bool:
+    """Return whether two secrets are the same, in a time that tells nothing."""
+    return hmac.compare_digest(known.encode(), given.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,95 @@
+"""Records of connections. Pure: frozen values without I/O, clock or randomness. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gateway.model.caller import Principal
+
+RemovalCause = Literal["operator", "lost", "replaced"]
+"""`lost`: the authorization server refuses the refresh token. `replaced`: the user connected again."""
+
+
+class Owner(Struct, frozen=True):
+    """An agent with its user. `key` is that of the principal. `through` are the agents that passed the call on."""
+
+    key: str
+    issuer: str
+    user: str
+    agent: str
+    through: tuple[str, ...] = ()
+
+
+def owner_of(principal: Principal) -> Owner | None:
+    """Return the owner of a caller's connections, `None` for an agent without a user."""
+    if principal.user is None:
+        return None
+    through = tuple(actor.id for actor in principal.delegation if actor.id != principal.id)
+    return Owner(principal.key, principal.issuer, principal.user.id, principal.id, through)
+
+
+class Connection(Struct, frozen=True):
+    """A user's consent to an agent at one authorization server, with the granted scopes.
+
+    The refresh token is kept apart, sealed. `is_removed`: no call uses the connection, and its end is not confirmed.
+    """
+
+    id: str
+    owner: Owner
+    broker: str
+    issuer: str
+    client_id: str
+    scopes: tuple[str, ...]
+    made: float
+    is_removed: bool = False
+    removed: float = 0.0
+
+
+class Link(Struct, frozen=True):
+    """An invitation to connect. Its address is all that an agent passes on. `session` is the digest of the caller's session."""
+
+    id: str
+    owner: Owner
+    broker: str
+    upstream: str
+    audience: str
+    scopes: tuple[str, ...]
+    asked: float
+    expires: float
+    session: str = ""
+    state: Literal["open", "made", "declined"] = "open"
+
+
+class RegisteredClient(Struct, frozen=True):
+    """The gateway as a client that it registered itself (RFC 7591)."""
+
+    id: str
+    secret: str | None
+    issuer: str
+    redirect_uri: str
+
+    def __repr__(self) -> str:
+        return f"RegisteredClient({self.id!r})"
+
+
+def describe_connection(connection: Connection) -> dict[str, Any]:
+    """Return a connection as operators see it."""
+    owner = connection.owner
+    return {
+        "id": connection.id,
+        "user": owner.user,
+        "agent": owner.agent,
+        "issuer": owner.issuer,
+        "broker": connection.broker,
+        "server": connection.issuer,
+        "scopes": list(connection.scopes),
+        "made": _moment(connection.made),
+        "state": "removed" if connection.is_removed else "active",
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

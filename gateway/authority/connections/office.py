@@ -1,0 +1,375 @@
+"""The way of a person's browser from a link to a connection: login, consent, the authorization server, and back.
+
+Whoever opens a link has to be the user of the agent that was given it (MCP 2026-07-28, client/elicitation, "Phishing"). Nothing is
+bound for another person. Each step belongs to one browser: its cookie, its state and its verifier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from msgspec import Struct
+
+from gateway.authority.brokers.issuer_client import NoAnswer
+from gateway.authority.connections import events
+from gateway.authority.connections.browsers import LIFE, Browser, Browsers, Pending, PendingLogin, Person, is_same
+from gateway.authority.connections.flow import CallbackAnswer, check_issuer, read_answer
+from gateway.authority.connections.links import Links
+from gateway.authority.connections.model import Connection, Link
+from gateway.authority.connections.server import Refused
+from gateway.background import to_the_end
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.authority.connections.connections import Connections
+    from gateway.authority.connections.flow import Grant
+    from gateway.authority.connections.model import Owner
+    from gateway.authority.connections.server import AuthorizationServer
+    from gateway.model.wire import JsonObject
+
+_BYTES: Final = 32
+
+
+class PersonLogin(Protocol):
+    """The client of the identity provider. Both methods raise `IdentityUnavailable`."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    async def begin(self) -> tuple[str, object]:
+        """Return the address to which a browser goes, and the login on its way."""
+        ...
+
+    async def finish(self, begun: object, query: str) -> Person | Reason:
+        """Return the person that a provider's answer proves."""
+        ...
+
+
+class SentAway(Struct, frozen=True):
+    """An address that the browser goes to next. `cookie` is the new name of its session."""
+
+    url: str
+    cookie: str | None = None
+
+    def __repr__(self) -> str:
+        return "SentAway(…)"
+
+
+class Consent(Struct, frozen=True):
+    """A question to the user, for the page. `csrf` has to come back with the answer."""
+
+    link: Link
+    server: str
+    csrf: str
+
+
+class Told(Struct, frozen=True):
+    """The end of the way: a connection was made, or the user declined."""
+
+    link: Link
+    made: bool
+
+
+class Asked(Struct, frozen=True):
+    """A link for a call. `is_new`: it was made for this call."""
+
+    link: Link
+    is_new: bool
+
+
+class ConnectionOffice:
+    """Links, browsers and the way between. `append` writes to the journal. `link_life` is in seconds."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        servers: Mapping[str, AuthorizationServer],
+        login: PersonLogin,
+        append: Callable[[str, JsonObject], Awaitable[None]],
+        *,
+        clock: Callable[[], float],
+        link_life: float,
+    ) -> None:
+        self.connections = connections
+        self.servers = servers
+        self._login = login
+        self._append = append
+        self._clock = clock
+        self._link_life = link_life
+        self._links = Links()
+        self._browsers = Browsers()
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._watchers: list[Callable[[Link], None]] = []
+
+    # --- for calls -------------------------------------------------------------------------------------
+
+    def serves(self, owner: Owner) -> bool:
+        """Return whether the user can log in: the provider of the login has to be the issuer of the agent's token."""
+        return owner.issuer == self._login.issuer
+
+    def watch(self, hear: Callable[[Link], None]) -> None:
+        """Have `hear` called with each link that is closed."""
+        self._watchers.append(hear)
+
+    async def ask(
+        self, owner: Owner, place: tuple[str, str, str], *, session: str, decision: str | None
+    ) -> Asked | None:
+        """Return the link for an owner, `None` if the user has declined lately. `place` is broker, upstream and audience.
+
+        Raises `JournalError`.
+        """
+        now, (broker, upstream, audience) = self._clock(), place
+        present = self._links.latest(owner.key, broker, now)
+        if present is not None and present.state == "declined":
+            return None
+        if present is not None and present.state == "open":
+            return Asked(present, is_new=False)
+        identifier = f"connect-{secrets.token_urlsafe(_BYTES)}"
+        expires = now + self._link_life
+        link = Link(identifier, owner, broker, upstream, audience, self.servers[broker].scopes, now, expires, session)
+        self._links.add(link, now)
+        await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
+        return Asked(link, is_new=True)
+
+    def find_link(self, identifier: str) -> Link | None:
+        """Return a link whose time is not over."""
+        return self._links.get(identifier, self._clock())
+
+    async def wait(self, identifier: str, seconds: float) -> None:
+        """Wait until a link is open no more, at most so many seconds."""
+        link = self.find_link(identifier)
+        if link is None or link.state != "open" or seconds <= 0:
+            return
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(identifier, set()).add(closed)
+        try:
+            await asyncio.wait([closed], timeout=min(seconds, link.expires - self._clock()))
+        finally:
+            left = self._waiting.get(identifier)
+            if left is not None:
+                left.discard(closed)
+                if not left:
+                    del self._waiting[identifier]
+
+    def end_waits(self) -> None:
+        """End all waits: the gateway stops."""
+        for waiting in tuple(self._waiting.values()):
+            _wake(waiting)
+
+    async def decline(self, identifier: str) -> None:
+        """Close a link whose user declined. Raises `JournalError`."""
+        closed = self._links.close(identifier, "declined")
+        if closed is not None:
+            self._tell(closed)
+            await self._append(events.KIND, events.link_entry(closed, "declined", self._clock()))
+
+    # --- for browsers ----------------------------------------------------------------------------------
+
+    async def open(self, identifier: str, cookie: str | None) -> SentAway | Consent | Told | Reason:
+        """Open a link: log the person in, then ask for consent. Raises `IdentityUnavailable` and `JournalError`."""
+        link, now = self.find_link(identifier), self._clock()
+        if link is None:
+            return _NO_LINK
+        browser = self._browsers.find(cookie, now)
+        if browser is None or browser.person is None:
+            return await self._send_to_login(link, browser)
+        stranger = await self._check_person(link, browser.person)
+        if stranger is not None:
+            return stranger
+        if link.state != "open":
+            return Told(link, made=link.state == "made")
+        return Consent(link, self.servers[link.broker].issuer, browser.csrf)
+
+    async def finish_login(self, query: str, cookie: str | None) -> SentAway | Reason:
+        """Take the provider's answer. Returns the way back to the link. Raises `IdentityUnavailable`."""
+        browser = self._browsers.find(cookie, self._clock())
+        pending = None if browser is None else browser.login
+        if browser is None or pending is None or cookie is None:
+            return _OTHER_BROWSER
+        person = await self._login.finish(pending.begun, query)
+        if isinstance(person, Reason):
+            return person
+        if self._browsers.find(cookie, self._clock()) is not browser:
+            return _OTHER_BROWSER
+        browser.login, browser.person, fresh = None, person, secrets.token_urlsafe(_BYTES)
+        self._browsers.rename(cookie, fresh)
+        return SentAway(f"/connect/{pending.link}", fresh)
+
+    async def answer(
+        self, identifier: str, cookie: str | None, csrf: str, answer: Literal["allow", "deny"]
+    ) -> SentAway | Told | Reason:
+        """Take the user's answer on the page. Returns the way to the authorization server after a yes."""
+        link, browser = self.find_link(identifier), self._browsers.find(cookie, self._clock())
+        if link is None:
+            return _NO_LINK
+        if browser is None or browser.person is None or not is_same(browser.csrf, csrf):
+            return _OTHER_BROWSER
+        stranger = await self._check_person(link, browser.person)
+        if stranger is not None:
+            return stranger
+        if link.state != "open":
+            return Told(link, made=link.state == "made")
+        if answer == "deny":
+            await self.decline(link.id)
+            return Told(link, made=False)
+        return await self._send_to_server(link, browser)
+
+    async def finish(self, broker: str, query: str, cookie: str | None) -> Told | Reason:
+        """Take the authorization server's answer, and make the connection.
+
+        Raises `JournalError` and `ConnectionStoreError`.
+        """
+        browser, answer = self._browsers.find(cookie, self._clock()), read_answer(query)
+        if isinstance(answer, Reason):
+            return answer
+        pending = None if browser is None else browser.take(broker, answer.state)
+        if browser is None or browser.person is None or pending is None or broker not in self.servers:
+            return _OTHER_BROWSER
+        link = self.find_link(pending.link)
+        if link is None or link.state != "open":
+            return _NO_LINK
+        # A browser that leaves meanwhile must not leave tokens behind that nothing knows.
+        made = await to_the_end(self._redeem(link, browser.person, pending, answer))
+        if isinstance(made, Reason):
+            await self._append(events.KIND, events.refused_entry(link, made.code, self._clock()))
+            return made
+        return Told(link, made=True)
+
+    # --- steps -----------------------------------------------------------------------------------------
+
+    async def _send_to_login(self, link: Link, browser: Browser | None) -> SentAway:
+        url, begun = await self._login.begin()
+        cookie, now = None, self._clock()
+        if browser is None:
+            cookie, browser = secrets.token_urlsafe(_BYTES), Browser(secrets.token_urlsafe(_BYTES), now + LIFE)
+            self._browsers.add(cookie, browser, now)
+        browser.login = PendingLogin(link.id, begun)
+        return SentAway(url, cookie)
+
+    async def _send_to_server(self, link: Link, browser: Browser) -> SentAway | Reason:
+        server = self.servers[link.broker]
+        endpoints = await server.endpoints()
+        if isinstance(endpoints, Reason):
+            return endpoints
+        proof = await server.identify()
+        if isinstance(proof, Reason):
+            return proof
+        pending = Pending(*_secrets(), link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer)
+        await self._append(events.KIND, events.link_entry(link, "agreed", self._clock()))
+        browser.begin(link.broker, pending)
+        return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
+
+    async def _check_person(self, link: Link, person: Person) -> Reason | None:
+        """Refuse another person than the user of the agent."""
+        if (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
+            return None
+        entry = events.refused_entry(link, _STRANGER.code, self._clock(), (person.issuer, person.id))
+        await self._append(events.KIND, entry)
+        return _STRANGER
+
+    async def _redeem(
+        self, link: Link, person: Person, pending: Pending, answer: CallbackAnswer
+    ) -> Connection | Reason:
+        problem = check_issuer(pending, answer.issuer) or await self._check_person(link, person)
+        if problem is not None:
+            return problem
+        if answer.code is None:
+            return _REFUSED_BY_SERVER
+        server = self.servers[link.broker]
+        proof = await server.identify()
+        if isinstance(proof, Reason):
+            return proof
+        grant = await server.redeem(answer.code, pending, proof, link.upstream, link.scopes)
+        if isinstance(grant, NoAnswer | Refused):
+            return _unredeemed(grant.problem)
+        await server.drop(grant.access_token, proof)
+        unusable = self._find_problem(link, grant)
+        if unusable is not None or grant.refresh_token is None:
+            if grant.refresh_token is not None:
+                await server.drop(grant.refresh_token, proof, "refresh_token")
+            return unusable or _NO_REFRESH
+        return await self._make(link, grant, grant.refresh_token, proof.client_id)
+
+    def _find_problem(self, link: Link, grant: Grant) -> Reason | None:
+        if not self.connections.has_room():
+            return _NO_ROOM
+        if not grant.scopes <= set(link.scopes):
+            return _WIDER
+        return None if link.state == "open" else _NO_LINK
+
+    async def _make(self, link: Link, grant: Grant, refresh_token: str, client_id: str) -> Connection:
+        now = self._clock()
+        connection = Connection(
+            f"connection-{secrets.token_hex(12)}",
+            link.owner,
+            link.broker,
+            self.servers[link.broker].issuer,
+            client_id,
+            tuple(name for name in link.scopes if name in grant.scopes),
+            now,
+        )
+        await self.connections.make(connection, refresh_token, link)
+        closed = self._links.close(link.id, "made")
+        if closed is not None:
+            self._tell(closed)
+        return connection
+
+    def _tell(self, link: Link) -> None:
+        _wake(self._waiting.get(link.id, ()))
+        for hear in self._watchers:
+            hear(link)
+
+
+def _secrets() -> tuple[str, str]:
+    """Return a state and a verifier."""
+    return secrets.token_urlsafe(_BYTES), secrets.token_urlsafe(_BYTES)
+
+
+def _wake(waiting: set[asyncio.Future[None]] | tuple[()]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+
+
+def _unredeemed(problem: str) -> Reason:
+    return Reason(
+        "connection/refused",
+        f"The authorization server gave no tokens: {problem}.",
+        "Open the link again. If it goes on, tell the operator.",
+    )
+
+
+_NO_LINK: Final = Reason(
+    "connection/link",
+    "There is no such link, or its time is over.",
+    "Have the agent call again: it gets a new link.",
+)
+_OTHER_BROWSER: Final = Reason(
+    "connection/browser",
+    "This page belongs to another browser, or was used already.",
+    "Open the link of the agent again, in this browser, with cookies on.",
+)
+_STRANGER: Final = Reason(
+    "connection/person",
+    "This link is for another person than you are logged in as. Nothing was connected.",
+    "Do not open links that somebody else sent you. If you are that person, log out at the identity provider first.",
+)
+_REFUSED_BY_SERVER: Final = Reason(
+    "connection/refused",
+    "The authorization server did not connect you: it, or you, said no.",
+    "Open the link again if you want to connect.",
+)
+_NO_REFRESH: Final = Reason(
+    "connection/refresh",
+    "The authorization server gave no refresh token, so no credential of it could end with a task.",
+    "Tell the operator: the broker may need the scope `offline_access`, or the server another setting.",
+)
+_WIDER: Final = Reason(
+    "connection/wider",
+    "The authorization server granted scopes that nobody asked for, so the tokens were revoked.",
+    "Tell the operator: these scopes have to stand in the broker's settings, or leave the client's.",
+)
+_NO_ROOM: Final = Reason("connection/room", "The gateway has no room for another connection.", "Tell the operator.")

@@ -1,0 +1,237 @@
+"""The authorization server of one broker, as the gateway talks to it for its users."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.authority.brokers.issued_tokens import IssuedTokens
+from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
+from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
+from gateway.authority.connections.flow import authorization_url, challenge_of, read_grant
+from gateway.authority.connections.model import RegisteredClient
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.authority.brokers.oauth_client import Endpoints, OAuthClient
+    from gateway.authority.connections.browsers import Pending
+    from gateway.authority.connections.flow import Grant
+    from gateway.authority.connections.store import ConnectionStore
+    from gateway.config.brokers import UserOAuthBroker
+    from gateway.model.wire import JsonObject
+
+CLIENT_NAME: Final = "opagate, a gateway for agents"
+
+
+class Addresses(Struct, frozen=True):
+    """Addresses of the gateway for one broker. Each broker has its own redirect URI: no server answers for another."""
+
+    redirect_uri: str
+    document: str
+
+
+class Refused(Struct, frozen=True):
+    """A refusal of the token endpoint. `is_final`: the server does not know the grant any more."""
+
+    problem: str
+    is_final: bool
+
+
+class AuthorizationServer:
+    """One server. `resources` maps upstreams to the resources of their tokens. `scopes` are the scopes of a connection."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: UserOAuthBroker,
+        client: OAuthClient,
+        store: ConnectionStore,
+        *,
+        addresses: Addresses,
+        resources: Mapping[str, str],
+        scopes: tuple[str, ...],
+        clock: Callable[[], float],
+    ) -> None:
+        """Raises `ConfigurationError` for a key that cannot sign."""
+        self.name = name
+        self.settings = settings
+        self.issuer = settings.issuer
+        self.addresses = addresses
+        self.scopes = scopes
+        self.tokens = IssuedTokens(client, settings.revoke, clock)
+        self._client = client
+        self._store = store
+        self._resources = resources
+        self._clock = clock
+        self._registering = asyncio.Lock()
+        given = settings.client
+        fixed = addresses.document if given.cimd else given.id
+        self._fixed = None if fixed is None else ClientProof(fixed, given.auth, clock)
+
+    async def endpoints(self) -> Endpoints | Reason:
+        """Return the endpoints of a server that users can connect to."""
+        found = await self._client.endpoints()
+        if isinstance(found, NoAnswer):
+            return _unavailable(found.problem)
+        if found.authorization is None or not found.has_pkce:
+            return _unfit(f"{self.issuer} has no authorization endpoint, or does not verify PKCE with S256.")
+        if self.settings.client.cimd and not found.reads_documents:
+            return _unfit(
+                f"{self.issuer} does not read client documents: `client: {{cimd: true}}` cannot be used there."
+            )
+        return found
+
+    async def identify(self) -> ClientProof | Reason:
+        """Return the proof of the gateway's client, registered first if need be."""
+        if self._fixed is not None:
+            return self._fixed
+        async with self._registering:
+            known = await self._store.client(self.name)
+            if known is None or (known.issuer, known.redirect_uri) != (self.issuer, self.addresses.redirect_uri):
+                registered = await self._register()
+                if isinstance(registered, Reason):
+                    return registered
+                await self._store.put_client(self.name, registered)
+                known = registered
+        return ClientProof(known.id, None, self._clock, registered_secret=known.secret)
+
+    async def authorize(
+        self, endpoints: Endpoints, proof: ClientProof, pending: Pending, upstream: str, scopes: Sequence[str]
+    ) -> str:
+        """Return the address that the browser is sent to."""
+        fields = [
+            ("response_type", "code"),
+            ("client_id", proof.client_id),
+            ("redirect_uri", pending.redirect_uri),
+            ("state", pending.state),
+            ("code_challenge", challenge_of(pending.verifier)),
+            ("code_challenge_method", "S256"),
+            *(("resource", each) for each in self._all_resources(upstream)),
+        ]
+        if scopes:
+            fields.append(("scope", " ".join(scopes)))
+        if "offline_access" in scopes:
+            # OpenID Connect Core 1.0 section 11: without it, the server ignores the scope.
+            fields.append(("prompt", "consent"))
+        return authorization_url(endpoints.authorization or "", fields)
+
+    async def redeem(
+        self, code: str, pending: Pending, proof: ClientProof, upstream: str, scopes: Sequence[str]
+    ) -> Grant | Refused | NoAnswer:
+        """Return the tokens for a code. There is no second try: servers end the tokens of a code that comes twice."""
+        form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", pending.redirect_uri),
+            ("code_verifier", pending.verifier),
+            ("resource", self._resources[upstream]),
+        ]
+        return await self._ask(form, proof, scopes)
+
+    async def refresh(
+        self, token: str, proof: ClientProof, upstream: str, scopes: Sequence[str], *, narrowed: bool
+    ) -> Grant | Refused | NoAnswer:
+        """Return an access token for an upstream, with a new refresh token if the server rotates them."""
+        form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("resource", self._resources[upstream]),
+        ]
+        if narrowed and scopes:
+            form.append(("scope", " ".join(scopes)))
+        return await self._ask(form, proof, scopes)
+
+    async def drop(self, token: str, proof: ClientProof, hint: str = "access_token") -> None:
+        """Ask for the end of a token that is not used, unless the server ends a whole connection with one token."""
+        if self.settings.revoke != "none":
+            await self.tokens.revoke(token, proof, hint)
+
+    def describe_client(self) -> JsonObject:
+        """Return the gateway's metadata as a client (RFC 7591 section 2)."""
+        return {
+            "client_name": CLIENT_NAME,
+            "redirect_uris": [self.addresses.redirect_uri],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "application_type": "web",
+        }
+
+    def document(self) -> JsonObject:
+        """Return the document whose address is the client's id. It needs no secret: PKCE protects each code."""
+        return {
+            "client_id": self.addresses.document,
+            **self.describe_client(),
+            "token_endpoint_auth_method": "none",
+        }
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _all_resources(self, upstream: str) -> list[str]:
+        """Return the resources that a connection is for, that of the present call first."""
+        return list(dict.fromkeys((self._resources[upstream], *self._resources.values())))
+
+    async def _ask(
+        self, form: list[tuple[str, str]], proof: ClientProof, scopes: Sequence[str]
+    ) -> Grant | Refused | NoAnswer:
+        endpoints = await self._client.endpoints()
+        if isinstance(endpoints, NoAnswer):
+            return endpoints
+        answer = await self._client.post(endpoints.token, form, proof)
+        if isinstance(answer, NoAnswer):
+            return answer
+        if answer.status != 200:
+            return await self._refuse(answer)
+        document = read_object(answer)
+        grant = "is no JSON object" if document is None else read_grant(document, scopes, self._clock())
+        return Refused(f"the answer {grant}", is_final=False) if isinstance(grant, str) else grant
+
+    async def _refuse(self, answer: Answer) -> Refused | NoAnswer:
+        if answer.status == 429 or answer.status >= 500:
+            return NoAnswer(f"{self.issuer} answered {describe_error(answer)}")
+        if self._fixed is None and has_error(answer, "invalid_client"):
+            # The registration is gone at the server. The next connection registers anew.
+            await self._store.remove_client(self.name)
+        return Refused(
+            f"{self.issuer} answered {describe_error(answer)}",
+            is_final=has_error(answer, "invalid_grant"),
+        )
+
+    async def _register(self) -> RegisteredClient | Reason:
+        endpoints = await self._client.endpoints()
+        if isinstance(endpoints, NoAnswer):
+            return _unavailable(endpoints.problem)
+        if endpoints.registration is None:
+            return _unfit(f"{self.issuer} registers no clients: `client: {{dcr: true}}` cannot be used there.")
+        method = "client_secret_basic" if "client_secret_basic" in endpoints.methods else "none"
+        wanted = {**self.describe_client(), "token_endpoint_auth_method": method}
+        if self.scopes:
+            wanted["scope"] = " ".join(self.scopes)
+        answer = await self._client.post_json(endpoints.registration, json.dumps(wanted).encode())
+        if isinstance(answer, NoAnswer):
+            return _unavailable(answer.problem)
+        document = read_object(answer) if answer.status in {200, 201} else None
+        client_id = None if document is None else document.get("client_id")
+        if document is None or not isinstance(client_id, str) or not client_id:
+            return _unfit(f"{self.issuer} refused to register the gateway: {describe_error(answer)}.")
+        secret = document.get("client_secret")
+        return RegisteredClient(
+            client_id, secret if isinstance(secret, str) else None, self.issuer, self.addresses.redirect_uri
+        )
+
+
+def _unavailable(problem: str) -> Reason:
+    return Reason(
+        "connection/unavailable",
+        f"The authorization server cannot be used now: {problem}.",
+        "Open the link again later. If it goes on, tell the operator.",
+    )
+
+
+def _unfit(problem: str) -> Reason:
+    return Reason("connection/server", problem, "Tell the operator: the broker's settings do not fit the server.")
