@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from gateway.app.people import find_accounts
-from gateway.console.application import Console, navigation
+from gateway.console.application import Console, find_navigation
+from gateway.console.feed import Feed
 from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
 from gateway.console.sessions import LinkRegister, SessionRegister
@@ -34,6 +35,9 @@ async def open_console(
         limit=settings.sessions,
         monotonic=gateway.monotonic,
     )
+    feed = Feed()
+    if gateway.people is not None:
+        stack.callback(gateway.people.office.watch(lambda _summary: feed.tell("approvals")))
     parts = ConsoleParts(
         configuration=configuration,
         settings=settings,
@@ -43,7 +47,8 @@ async def open_console(
         templates=Templates(),
         seal=LoginSeal(secrets.token_bytes(32)),
         provider=provider,
-        navigation=navigation(),
+        navigation=find_navigation(gateway),
+        feed=feed,
     )
     accounts = find_accounts(configuration)
     if provider is None:

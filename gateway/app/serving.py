@@ -102,6 +102,8 @@ async def serve(
     def drain() -> None:
         log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
         edge.drain()
+        if console is not None:
+            console.parts.feed.close()
         if gateway.people is not None:
             gateway.people.desk.end_waits()
 

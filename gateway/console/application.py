@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.console.approvals import PATH, approval_routes
+from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
 from gateway.console.parts import NavigationEntry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.approvals.socket import Accounts
     from gateway.console.parts import ConsoleParts
+    from gateway.steps.visit import Gateway
 
 _FILES: Final = {
     "console.css": "text/css; charset=utf-8",
@@ -50,15 +53,18 @@ class Console(NamedTuple):
         return None if isinstance(found, Reason) else str(found["url"])
 
 
-def navigation() -> tuple[NavigationEntry, ...]:
+def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
     """Return the pages of the navigation, in their order."""
-    return (NavigationEntry("/console", "Overview", None),)
+    overview, approvals = NavigationEntry("/console", "Overview", None), NavigationEntry(PATH, "Approvals", "approver")
+    return (overview,) if gateway.people is None else (overview, approvals)
 
 
 def console_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of all pages of the console."""
     return [
         page_route(console, "/console", None, show_overview),
+        *approval_routes(console),
+        *event_routes(console),
         *login_routes(console),
         *(Route(f"/console/static/{name}", partial(_show_file, _load(name), kind)) for name, kind in _FILES.items()),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
+    from gateway.console.feed import Feed
     from gateway.console.rendering import Templates
     from gateway.console.sessions import LinkRegister, Role, SessionRegister
     from gateway.identity.login import LoginProvider
@@ -37,6 +38,7 @@ class ConsoleParts:
     seal: LoginSeal
     provider: LoginProvider | None
     navigation: tuple[NavigationEntry, ...]
+    feed: Feed
 
     @property
     def is_https(self) -> bool:

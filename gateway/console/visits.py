@@ -95,7 +95,8 @@ def action_route(console: ConsoleParts, path: str, role: Role | None, handler: H
 
 
 async def _read(console: ConsoleParts, role: Role | None, handler: Handler, request: Request) -> Response:
-    session = find_session(console, request)
+    # A page that a script loads again is nothing that the person did.
+    session = find_session(console, request, is_use=request.headers.get("sec-fetch-dest") != "empty")
     if session is None:
         return _send_to_login(console, request)
     return await _answer(ConsoleVisit(console, request, session), role, handler)

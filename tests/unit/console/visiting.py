@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from gateway.app.console import open_console
@@ -16,7 +17,7 @@ from gateway.console.application import Console
 from gateway.console.sessions import Role, Visitor
 from gateway.transport.edge import Edge
 from tests.unit.harness import Answer, Bench, bench
-from tests.unit.pages.asking import ask_page
+from tests.unit.pages.asking import ask_page, scope_of
 
 ORIGIN = (b"origin", b"http://127.0.0.1:8080")
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
@@ -42,6 +43,9 @@ class Browser:
     async def send(self, path: str, **fields: str | list[str]) -> Answer:
         """Send a form of a page, with its CSRF token."""
         return await self.post(path, csrf=await self.csrf(), **fields)
+
+    def scope(self, method: str, path: str) -> dict[str, Any]:
+        return scope_of(method, path, *self.cookie())
 
     async def csrf(self) -> str:
         page = (await self.get("/console")).body.decode()

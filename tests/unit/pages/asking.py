@@ -32,7 +32,14 @@ async def ask_page(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {
+    await edge(scope_of(method, path, *headers, host=host), receive, send)
+    content = b"".join(message.get("body", b"") for message in sent[1:])
+    return Answer(sent[0]["status"], tuple(sent[0]["headers"]), content)
+
+
+def scope_of(method: str, path: str, *headers: tuple[bytes, bytes], host: bytes = HOST[1]) -> dict[str, Any]:
+    """Return the ASGI scope of a request, as a server makes it."""
+    return {
         "type": "http",
         "method": method,
         "http_version": "1.1",
@@ -43,6 +50,3 @@ async def ask_page(
         "headers": ((b"host", host), *(JSON if method == "POST" else ()), *headers),
         "opagate.presence": Presence(),
     }
-    await edge(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    return Answer(sent[0]["status"], tuple(sent[0]["headers"]), content)

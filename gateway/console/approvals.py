@@ -1,0 +1,110 @@
+"""Questions about held calls: the list, one question, and the answer to it.
+
+Answers go through the office of the desk, as over the socket and the API. The office gets the person of the login.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.approvals.endorsement import Selection
+from gateway.approvals.office import NO_SUCH, Answer
+from gateway.approvals.rendering import summarize
+from gateway.console.responses import see_other
+from gateway.console.visits import ConsoleVisit, action_route, page_route
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.approvals.model import Approval
+    from gateway.console.parts import ConsoleParts
+    from gateway.steps.people import People
+
+PATH: Final = "/console/approvals"
+_ENDED: Final = 20
+"""Answered questions on the list, the latest."""
+
+
+def approval_routes(console: ConsoleParts) -> list[Route]:
+    """Return the routes of questions; none without a desk."""
+    if console.gateway.people is None:
+        return []
+    return [
+        page_route(console, PATH, "approver", _list),
+        page_route(console, f"{PATH}/{{id}}", "approver", _show),
+        action_route(console, f"{PATH}/{{id}}/vote", "approver", _vote),
+        action_route(console, f"{PATH}/endorsements/revoke", "approver", _revoke),
+    ]
+
+
+def _people(visit: ConsoleVisit) -> People:
+    people = visit.console.gateway.people
+    assert people is not None  # noqa: S101 - without people there are no routes
+    return people
+
+
+async def _list(visit: ConsoleVisit) -> Response:
+    people = _people(visit)
+    questions = people.office.list()
+    return visit.page(
+        "approvals.html",
+        waiting=[one for one in questions if one["state"] == "pending"],
+        granted=[one for one in questions if one["state"] != "pending"],
+        ended=[summarize(one) for one in _ended(people)],
+        endorsements=people.office.list_endorsements(),
+        done=visit.request.query_params.get("done", ""),
+    )
+
+
+def _ended(people: People) -> list[Approval]:
+    over = [one for one in people.desk.list_remembered() if one.state not in {"pending", "granted"}]
+    return sorted(over, key=lambda one: one.question.asked, reverse=True)[:_ENDED]
+
+
+async def _show(visit: ConsoleVisit) -> Response:
+    return await _show_question(visit)
+
+
+async def _show_question(visit: ConsoleVisit, *, refused: Reason | None = None) -> Response:
+    """Show all of a question. A refused vote is told on the same page, so that the person can read and answer again."""
+    people, person = _people(visit), visit.session.visitor.person
+    identifier = visit.request.path_params["id"]
+    found = await people.office.show(identifier, person)
+    if isinstance(found, Reason):
+        return visit.refuse(found, 404)
+    approval = people.desk.get(identifier)
+    max_age = None if approval is None else approval.question.rule.max_age
+    has_voted = any(one["id"] == person.id for one in found["votes_by"])
+    return visit.page(
+        "approval.html",
+        status=200 if refused is None else 409,
+        question=found,
+        refused=refused,
+        max_age=max_age,
+        has_voted=has_voted,
+        has_provider=visit.console.provider is not None,
+        scopes=[scope for scope in found["rule"]["scopes"] if scope != "once"],
+    )
+
+
+async def _vote(visit: ConsoleVisit) -> Response:
+    """Count the person's answer to the question as it stood on the page."""
+    answer = visit.value("answer")
+    end_task = answer == "deny-and-end"
+    scopes = ["once", *visit.form.get("scope", [])]
+    counted = await _people(visit).office.vote(
+        visit.request.path_params["id"],
+        visit.session.visitor.person,
+        Answer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
+    )
+    if isinstance(counted, Reason):
+        return visit.refuse(counted, 404) if counted == NO_SUCH else await _show_question(visit, refused=counted)
+    identifier: Any = counted["id"]
+    return see_other(f"{PATH}/{identifier}")
+
+
+async def _revoke(visit: ConsoleVisit) -> Response:
+    revoked = await _people(visit).office.revoke(Selection(id=visit.value("id")), visit.session.visitor.person)
+    return visit.refuse(revoked, 404) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")
