@@ -51,6 +51,7 @@ from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.pins import Change
 from gateway.upstream.stdio import StdioUpstream
+from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
 
@@ -71,7 +72,8 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
-        authority = await open_authority(stack, AuthorityParts(parts, origins, inspector, ends, metrics))
+        lending = AuthorityParts(parts, origins, inspector, ends, metrics, upstreams)
+        authority = await open_authority(stack, lending)
         review, listed = partial(_review, stack, authority, policy, history), lend_to_listings(upstreams, authority)
         catalogue = await _catalogue(stack, configuration, listed, recorder, clock, review=review)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
@@ -208,6 +210,8 @@ def _upstreams(
     conceal: Callable[[str], Conceal],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
     found = upstream_transports(configuration, clock, conceal)
+    # A power failure may have left files of the gateway before this one.
+    clean(choose_folder(configuration.state)[0])
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
     metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
     for transport in found.values():
@@ -245,11 +249,18 @@ def upstream_transports(
     `conceal` gives, for the name of a stdio upstream, the concealment of what its processes write to standard error.
     """
     limits = configuration.limits
+    folder, _ = choose_folder(configuration.state)
     return {
         name: HttpUpstream(name, settings, limits)
         if settings.url
         else StdioUpstream(
-            name, settings, limits, clock=clock, new_id=lambda: secrets.token_urlsafe(18), conceal=conceal(name)
+            name,
+            settings,
+            limits,
+            clock=clock,
+            new_id=lambda: secrets.token_urlsafe(18),
+            conceal=conceal(name),
+            folder=folder / name,
         )
         for name, settings in configuration.upstreams.items()
     }

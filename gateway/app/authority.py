@@ -31,6 +31,7 @@ from gateway.config.brokers import OWN
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.steps.issuing import ListingTransport
 from gateway.subkeys import subkey
+from gateway.upstream.stdio import StdioUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,7 @@ class AuthorityParts(NamedTuple):
     inspector: Inspector
     ends: list[Callable[[str, TaskEnd], None]]
     metrics: Metrics
+    upstreams: Mapping[str, UpstreamTransport]
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -137,6 +139,7 @@ def _terms(configuration: Configuration) -> dict[str, UpstreamTerms]:
             scopes=credential.scopes,
             bind=credential.bind if is_minted else "task",
             longest=None if credential.ttl is None else _seconds(credential.ttl),
+            hands_over=credential.hand_over is not None,
         )
     return found
 
@@ -170,8 +173,12 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
             parts.origins.forget(lease.owner, lease.task, name)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
+    async def withdraw(lease: Lease) -> bool | None:
+        server = parts.upstreams.get(lease.upstream)
+        return await server.withdraw(lease.id) if isinstance(server, StdioUpstream) else None
+
     def ender(now: Callable[[], float]) -> Ender:
-        return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end)
+        return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end, withdraw=withdraw)
 
     hooks = LeaseHooks(clock=gateway.clock, is_open=is_open, fingerprint=fingerprints.of, on_issued=note_issued)
     return Leases(register, brokers, record, ender, hooks)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec import structs
 
 from gateway.authority import events, state
 from gateway.authority.model import Lease, NotEnded, Proof
@@ -80,8 +81,16 @@ class LeaseRecord:
             log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
 
 
+WITHDRAW: Final = 15.0
+"""Seconds in which the processes with a credential have to be gone. Then the broker is asked in any case."""
+
+
 class Ender:
-    """Ends leases at their brokers. `now` gives seconds since the epoch and never goes back."""
+    """Ends leases at their brokers. `now` gives seconds since the epoch and never goes back.
+
+    `withdraw` ends the processes that a credential was handed over to, before its broker is asked. It returns whether all are proven
+    gone, `None` if there was none.
+    """
 
     def __init__(
         self,
@@ -92,6 +101,7 @@ class Ender:
         now: Callable[[], float],
         stuck_after: float,
         on_end: Callable[[Lease, float], None] = lambda _lease, _seconds: None,
+        withdraw: Callable[[Lease], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._register = register
         self._brokers = brokers
@@ -99,6 +109,7 @@ class Ender:
         self._now = now
         self._stuck_after = stuck_after
         self._on_end = on_end
+        self._withdraw = withdraw
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, tuple[Lease, Credential | None]] = {}
         self._starter: asyncio.Task[None] | None = None
@@ -154,6 +165,7 @@ class Ender:
     async def _end(self, lease: Lease, credential: Credential | None) -> None:
         try:
             await self._record.note(lease, self._now())
+            lease = await self._without_processes(lease)
             pause = FIRST_PAUSE
             while True:
                 lease, after = await self._try_once(lease, credential)
@@ -165,6 +177,23 @@ class Ender:
         except Exception:
             # A defect must not leave a credential alive in silence: the next sweep begins again.
             log.exception("defect", id=lease.id)
+
+    async def _without_processes(self, lease: Lease) -> Lease:
+        """Return the lease after the end of the processes that have its credential."""
+        if self._withdraw is None:
+            return lease
+        try:
+            async with asyncio.timeout(WITHDRAW):
+                are_gone = await self._withdraw(lease)
+        except TimeoutError:
+            are_gone = False
+        if are_gone is None:
+            return lease
+        if not are_gone:
+            log.error("lease.process-left", id=lease.id, upstream=lease.upstream)
+        withdrawn = structs.replace(lease, processes="absent" if are_gone else "left")
+        self._register.put(withdrawn)
+        return withdrawn
 
     async def _try_once(self, lease: Lease, credential: Credential | None) -> tuple[Lease, float]:
         """Return the lease after one attempt at its broker, and the seconds that the broker asks to wait."""

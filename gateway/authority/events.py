@@ -63,6 +63,7 @@ def changed_entry(lease: Lease, now: float) -> JsonObject:
         "problem": lease.problem or None,
         "attempts": lease.attempts or None,
         "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
+        "processes": lease.processes,
     }
     if lease.state == "active":
         fields |= {

@@ -108,7 +108,9 @@ class Leases:
     def find(self, request: LeaseRequest) -> Lent | None:
         """Return the lease with the terms of a request. It ends no later than the request permits."""
         identifier = self._by_terms.get(terms_of(request.task, request.upstream, request.scope))
-        return None if identifier is None else self._lent(identifier, request.expires)
+        if identifier is None or self._is_due(identifier, request.renew_early):
+            return None
+        return self._lent(identifier, request.expires)
 
     def values_of(self, task: str, upstream: str) -> tuple[str, ...]:
         """Return the texts of the credentials that a task carries to an upstream now."""
@@ -254,6 +256,11 @@ class Leases:
         return self._register.of_task(task)
 
     # --- small parts -----------------------------------------------------------------------------------
+
+    def _is_due(self, identifier: str, early: float) -> bool:
+        """Return whether a lease is so near its end that the next call gets another."""
+        lease = self._register.get(identifier)
+        return lease is not None and self.now() >= lease.expires - early * (lease.expires - lease.requested)
 
     def _lent(self, identifier: str, until: float) -> Lent | None:
         credential, lease = self._values.get(identifier), self._register.get(identifier)

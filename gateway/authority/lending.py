@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 
 MESSAGES: Final = "messages:"
 """Beginning of the name under which a caller's messages without a decision share a lease, instead of a task's id."""
+RENEW_EARLY: Final = 1 / 3
+"""Share of its life before the end of a handed-over credential in which a call renews it, so that its process need not end."""
 CATALOGUE: Final = "catalogue"
 """The name under which the gateway's own listings share a lease."""
 
 
 class UpstreamTerms(Struct, frozen=True):
-    """The configured credential of an upstream. `longest` is the longest life in seconds, `None` for no limit."""
+    """The configured credential of an upstream. `longest` is the longest life in seconds, `None` for no limit.
+
+    `hands_over`: the process of a stdio upstream gets it.
+    """
 
     broker: str
     kind: str
@@ -39,6 +44,7 @@ class UpstreamTerms(Struct, frozen=True):
     scopes: Mapping[Effect, tuple[str, ...]]
     bind: Bind = "task"
     longest: float | None = None
+    hands_over: bool = False
 
 
 class Lives(Struct, frozen=True):
@@ -100,6 +106,7 @@ class Authority:
             subject_token=purpose.subject_token,
             permits_calls=purpose.permits_calls,
             grounds=purpose.grounds,
+            renew_early=RENEW_EARLY if terms.hands_over else 0.0,
         )
 
     def mint_call(

@@ -79,7 +79,8 @@ class LeaseRequest(Struct, frozen=True):
 
     `subject_token` is the caller's own access token. A broker may send it to the token endpoint of its issuer and to no other place.
     Without `permits_calls`, the credential is for messages that need no decision, such as `initialize` and lists. The gateway's own
-    listings have no `grounds`: they are of no caller.
+    listings have no `grounds`: they are of no caller. `renew_early` is the share of a lease's life before its end in which the next
+    call gets another lease.
     """
 
     id: str
@@ -93,6 +94,7 @@ class LeaseRequest(Struct, frozen=True):
     subject_token: str | None = None
     permits_calls: bool = True
     grounds: Grounds | None = None
+    renew_early: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -166,7 +168,8 @@ class NotEnded(Struct, frozen=True):
 class Lease(Struct, frozen=True):
     """A credential lent to a task. Its value is kept apart, in memory alone, and is gone once the lease is ending.
 
-    The gateway ends it at `expires`. The issuer's own end is `dies`, which may be later.
+    The gateway ends it at `expires`. The issuer's own end is `dies`, which may be later. `processes` tells of the processes that it
+    was handed over to: `absent` once all of them are proven gone, `left` if that is not proven.
     """
 
     id: str
@@ -190,6 +193,7 @@ class Lease(Struct, frozen=True):
     attempts: int = 0
     proof: Proof | None = None
     problem: str = ""
+    processes: Literal["absent", "left"] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -215,13 +219,14 @@ def describe_lease(lease: Lease) -> dict[str, Any]:
         "attempts": lease.attempts or None,
         "problem": lease.problem or None,
         "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
+        "processes": lease.processes,
     }
     return {name: value for name, value in described.items() if value is not None}
 
 
 def describe_to_owner(lease: Lease) -> dict[str, Any]:
     """Return a lease as the owner of its task sees it."""
-    shown = ("id", "upstream", "audience", "scope", "state", "expires", "cause", "proof")
+    shown = ("id", "upstream", "audience", "scope", "state", "expires", "cause", "proof", "processes")
     described = describe_lease(lease)
     ends = datetime.fromtimestamp(lease.expires, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
     return {name: described[name] for name in shown if name in described} | {"expires": ends}

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
+from gateway.config.hand_over import HandOver
 from gateway.config.values import Duration, Secret, Settings, Text, UnresolvedSecret
 from gateway.model.target import Effect, Sensitivity
 
@@ -27,6 +28,9 @@ class LeasedCredential(Settings):
         description="Effect of a tool → the scopes that its calls get at most; policy can only take away.",
     )
     ttl: Duration | None = Field(default=None, description="The longest life of a lease for this upstream.")
+    hand_over: HandOver | None = Field(
+        default=None, description="How the process of a stdio upstream gets it. An HTTP upstream gets a header."
+    )
 
 
 class GatewayCredential(LeasedCredential):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from gateway.config.authority import GatewayCredential
+from gateway.config import hand_over
+from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import BrokerCredential
 from gateway.config.formats import HeaderName, HeaderValue
 from gateway.config.values import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class NoCredential(Settings):
@@ -29,3 +33,20 @@ class HeaderCredential(Settings):
 UpstreamCredential: TypeAlias = Annotated[
     NoCredential | HeaderCredential | GatewayCredential | BrokerCredential, Field(discriminator="kind")
 ]
+
+
+def find_problem_of_carrier(credential: UpstreamCredential, env: Iterable[str], *, is_command: bool) -> str | None:
+    """Return the problem of a credential that cannot reach its upstream: a header for a process, or a hand-over to an HTTP server.
+
+    `env` names the process's own variables.
+    """
+    if isinstance(credential, HeaderCredential) and is_command:
+        return "a stdio upstream has no headers; give its credential in env"
+    if not isinstance(credential, LeasedCredential):
+        return None
+    if is_command:
+        bind = credential.bind if isinstance(credential, GatewayCredential) else "task"
+        return hand_over.find_problem(credential.hand_over, credential.kind, bind, env)
+    if credential.hand_over is not None:
+        return "credential.hand_over is for a command; an HTTP upstream gets a header, so remove hand_over"
+    return None

@@ -7,19 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.authority import AuthoritySettings
 from gateway.config.brokers import Broker, BrokerName, find_problem
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
-from gateway.config.credentials import NoCredential, UpstreamCredential
+from gateway.config.credentials import NoCredential, UpstreamCredential, find_problem_of_carrier
 from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
@@ -154,7 +149,7 @@ class Upstream(Settings):
         default=None, description="Such as production; without it, policy assumes the worst."
     )
     credential: UpstreamCredential = Field(
-        default=NoCredential(), description="What the gateway shows to an HTTP upstream."
+        default=NoCredential(), description="What the gateway shows to an upstream, or hands over to its process."
     )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
     resources: dict[str, Sensitivity] = Field(
@@ -175,8 +170,13 @@ class Upstream(Settings):
             raise ValueError("command is empty; its first item is the program")
         if self.url is not None and not re.match(r"https?://", self.url):
             raise ValueError("url is not an http or https URL")
-        if self.command is not None and not isinstance(self.credential, NoCredential):
-            raise ValueError("a stdio upstream has no headers; give its credential in env")
+        return self
+
+    @model_validator(mode="after")
+    def _one_carrier(self) -> Self:
+        problem = find_problem_of_carrier(self.credential, self.env, is_command=self.command is not None)
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -70,10 +70,33 @@ class UpstreamCredential(Struct, frozen=True):
         return f"UpstreamCredential({self.name!r})"
 
 
+class HandedCredential(Struct, frozen=True):
+    """A leased credential for the process of a stdio upstream. No text shows its value.
+
+    Leases with equal `terms` replace each other in a process, the one with the later `since` the other. `fields` has the
+    parts of a dynamic secret by their names.
+    """
+
+    lease: str
+    terms: str
+    since: float
+    value: str
+    fields: tuple[tuple[str, str], ...]
+    expires: float
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return each text that must not appear anywhere else."""
+        return (self.value, *(value for _, value in self.fields))
+
+    def __repr__(self) -> str:
+        return f"HandedCredential({self.lease!r})"
+
+
 class UpstreamRequest(Struct, frozen=True):
     """A request to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
     `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the
-    client of the session declared URL elicitation in `initialize`. `credential` replaces every header of its name."""
+    client of the session declared URL elicitation in `initialize`. `credential` replaces every header of its name.
+    `handed` is for the process of a stdio upstream."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
@@ -82,6 +105,7 @@ class UpstreamRequest(Struct, frozen=True):
     session: str | None = None
     opens_urls: bool = False
     credential: UpstreamCredential | None = None
+    handed: HandedCredential | None = None
 
     @property
     def body(self) -> bytes | None:

@@ -10,12 +10,13 @@ from gateway.authority.leases import Lent
 from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
 from gateway.authority.model import BrokerRefusal, Credential, Grounds, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
+from gateway.authority.register import terms_of
 from gateway.errors import UpstreamUnauthorized
 from gateway.inspection.caller_tokens import expiry
 from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
-from gateway.model.wire import UpstreamCredential, UpstreamReply, UpstreamRequest
+from gateway.model.wire import HandedCredential, UpstreamCredential, UpstreamReply, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import values_of
 
@@ -31,17 +32,20 @@ if TYPE_CHECKING:
 class Attached(Struct, frozen=True):
     """The credential of one request, and its lease if other requests share it. Both are `None` without a leased credential.
 
-    `shown` are all texts of credentials that the upstream has of this caller now.
+    `shown` are all texts of credentials that the upstream has of this caller now. `is_handed`: a process gets it.
     """
 
     credential: Credential | None = None
     lent: Lent | None = None
     shown: tuple[str, ...] = ()
+    is_handed: bool = False
 
     def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
         """Return the request with the credential."""
         if self.credential is None:
             return request
+        if self.is_handed and self.lent is not None:
+            return structs.replace(request, handed=_handed(self.lent))
         return structs.replace(request, credential=_header(self.credential))
 
     def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
@@ -70,7 +74,7 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     if isinstance(breadth, Reason):
         return Refusal(200, breadth, REFUSED)
     is_of_call = breadth.bind == "call"
-    if terms.kind != "gateway" and (is_of_call or breadth.scope.details):
+    if (is_of_call and terms.hands_over) or (terms.kind != "gateway" and (is_of_call or breadth.scope.details)):
         return _UNBOUND if is_of_call else _UNDETAILED
     principal = case.request.principal
     token = _presented(visit)
@@ -103,6 +107,9 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     authority, upstream = gateway.authority, visit.exchange.upstream
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
+        return NOTHING
+    if terms.hands_over and request.message is None:
+        # A GET or a DELETE of a session starts no process.
         return NOTHING
     principal, token = request.principal, _presented(visit)
     purpose = Purpose(
@@ -168,7 +175,7 @@ def _attached(
     if isinstance(answer, BrokerRefusal):
         return _refusal(answer)
     shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
-    return Attached(answer.credential, answer, shown)
+    return Attached(answer.credential, answer, shown, authority.terms[upstream].hands_over)
 
 
 def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
@@ -198,6 +205,13 @@ def _header(credential: Credential) -> UpstreamCredential:
     return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {credential.value}".strip().encode())
 
 
+def _handed(lent: Lent) -> HandedCredential:
+    lease, credential = lent.lease, lent.credential
+    _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
+    terms = " ".join([lease.task, *names, details.decode()])
+    return HandedCredential(lease.id, terms, lease.requested, credential.value, credential.fields, lease.expires)
+
+
 _UNCONFIGURED: Final = Refusal(
     200,
     Reason(
@@ -220,7 +234,7 @@ _UNBOUND: Final = Refusal(
     200,
     Reason(
         "credential/bind",
-        "The policy binds the credential to one call, and only credentials of the kind `gateway` can be.",
+        "The policy binds the credential to one call, and only credentials of the kind `gateway` over HTTP can be.",
         "Have the policy's author leave `bind` out for this system.",
     ),
     REFUSED,

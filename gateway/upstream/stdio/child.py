@@ -1,7 +1,8 @@
 """A server process: its pipes, its process group, its end. The child leads its own process group, so its helpers end
 with it. If the gateway is killed, the child's standard input closes, and MCP servers must then end (MCP 2026-07-28,
 stdio, "Shutdown"). `PR_SET_PDEATHSIG` would also reach a server that ignores this. But only Linux has it, and it needs
-a foreign call between fork and exec, which can deadlock in a process with threads."""
+a foreign call between fork and exec, which can deadlock in a process with threads. A child with a leased credential
+runs below a keeper, which ends the whole tree."""
 
 from __future__ import annotations
 
@@ -11,12 +12,15 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
 import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
+from gateway.upstream.stdio import keeper
+from gateway.upstream.stdio.handed import HandedProcess
 from gateway.upstream.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
 from gateway.upstream.stdio.stderr import StderrLines
 from gateway.upstream.stdio.throttle import REST, TURN, Throttle, weight
@@ -28,6 +32,8 @@ SHUTDOWN_STEP: Final = 2.0
 """Seconds that a child has after its standard input is closed, and again after SIGTERM."""
 MAX_UNREAD: Final = 2**20
 """Bytes of messages that nobody waits for."""
+KEEPER_STEP: Final = 8.0
+"""Seconds that a keeper has to end its tree. It kills after one; a process in an uninterruptible wait dies later."""
 _POLL: Final = 0.05
 _LAST_LINES: Final = 0.5
 """Seconds to wait for output that is still in the pipe after the process and its group have ended."""
@@ -39,7 +45,8 @@ _PIPE_CLOSED: Final = {_STDIN: "closed its standard input", _STDOUT: "closed its
 class Child(asyncio.SubprocessProtocol):
     """A running server. Made by `spawn`.
 
-    `gone` is called once, when it and its group have ended. `asked` says whether `stop` asked for that.
+    `gone` is called once, when it and its group have ended. `asked` says whether `stop` asked for that. `handed` is the
+    hand-over of its leased credential.
     """
 
     def __init__(
@@ -52,9 +59,12 @@ class Child(asyncio.SubprocessProtocol):
         gone: Callable[[Child], None],
         max_line: int = MAX_LINE,
         throttle: Throttle | None = None,
+        handed: HandedProcess | None = None,
     ) -> None:
         self.started = clock()
         self.asked = False
+        self.handed = handed
+        self.begun = asyncio.Event()
         self.pid = 0
         self._gone_to = gone
         self._listener: Callable[[Inbound], None] | None = None
@@ -79,6 +89,7 @@ class Child(asyncio.SubprocessProtocol):
         self._deaf = asyncio.Event()
         self._lost = asyncio.Event()
         self._closed = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._reason = ""
         self._terminated = False
         self._junk = 0
@@ -143,13 +154,15 @@ class Child(asyncio.SubprocessProtocol):
 
     # --- the end ---------------------------------------------------------------------------------------
 
-    async def stop(self) -> None:
+    async def stop(self, reason: str = "was shut down", *, at_once: bool = False) -> None:
         """End the child: close its input, wait, SIGTERM to its group, wait, SIGKILL to its group.
 
-        Returns when it is gone. It goes on if the caller is cancelled.
+        `at_once` leaves out the first wait. Returns when it is gone. It goes on if the caller is cancelled.
         """
         self.asked = self.asked or self._stopping is None
-        await asyncio.shield(self._end("was shut down"))
+        if at_once:
+            self._hurry.set()
+        await asyncio.shield(self._end(reason))
 
     def _end(self, reason: str) -> asyncio.Task[None]:
         if self._stopping is None:
@@ -161,14 +174,15 @@ class Child(asyncio.SubprocessProtocol):
     async def _run_down(self) -> None:
         if not self._deaf.is_set():
             self._stdin().close()
-        await _within(SHUTDOWN_STEP, self._exited.wait())
+        await _within(SHUTDOWN_STEP, self._exited_or_hurried())
         died = self._exited.is_set() and not self.asked
         if not died and not self._gone():
             self._terminated = not self._exited.is_set()
-            self._signal(signal.SIGTERM)
-            await _within(SHUTDOWN_STEP, self._until_gone())
+            await self._terminate()
         self._signal(signal.SIGKILL)
         await self._exited.wait()
+        if self.handed is not None and not self.handed.is_gone():
+            await self._hunt(self.handed)
         await _within(_LAST_LINES, self._silent.wait())
         for line in self._stderr.end():
             self._log.info("upstream.stderr", pid=self.pid, line=line)
@@ -177,16 +191,43 @@ class Child(asyncio.SubprocessProtocol):
         self._transport.close()
         await _within(_LAST_LINES, self._lost.wait())
         self._log.info("upstream.ended", pid=self.pid, reason=self._reason)
+        if self.handed is not None:
+            self.handed.finish()
         self._closed.set()
         self._gone_to(self)
         if self._ended is not None:
             self._ended(self._reason)
+
+    async def _hunt(self, handed: HandedProcess) -> None:
+        """Kill what a keeper left that was itself killed. Nothing proves that all of it is found."""
+        self._log.error("upstream.keeper-killed", pid=self.pid)
+        for _ in range(round(SHUTDOWN_STEP / _POLL)):
+            if not handed.kill_marked():
+                return
+            await asyncio.sleep(_POLL)
 
     def _stdin(self) -> asyncio.WriteTransport:
         return cast("asyncio.WriteTransport", self._transport.get_pipe_transport(_STDIN))
 
     def _stdout(self) -> asyncio.ReadTransport:
         return cast("asyncio.ReadTransport", self._transport.get_pipe_transport(_STDOUT))
+
+    async def _terminate(self) -> None:
+        """Ask the group to end, or the keeper to end the tree, and wait for a while."""
+        if self.handed is None:
+            self._signal(signal.SIGTERM)
+            await _within(SHUTDOWN_STEP, self._until_gone())
+        else:
+            self.handed.ask_end()
+            await _within(KEEPER_STEP, self._exited.wait())
+
+    async def _exited_or_hurried(self) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._exited, self._hurry)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _gone(self) -> bool:
         return self._exited.is_set() and not self._signal(0)
@@ -208,6 +249,7 @@ class Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self.pid = self._transport.get_pid()
+        self.begun.set()
         self._log.info("upstream.started", pid=self.pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -273,8 +315,8 @@ class Child(asyncio.SubprocessProtocol):
         self._exited.set()
         self._rested()
         if self._reason in _PIPE_CLOSED.values() and not self._terminated:
-            self._reason = _ending(status)
-        self._end(_ending(status))
+            self._reason = _ending(status, by_keeper=self.handed is not None)
+        self._end(_ending(status, by_keeper=self.handed is not None))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._lost.set()
@@ -283,9 +325,11 @@ class Child(asyncio.SubprocessProtocol):
 async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str], cwd: Path | None) -> None:
     """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
     loop = asyncio.get_running_loop()
+    handed = child.handed
+    passed = () if handed is None else handed.passed
     await loop.subprocess_exec(
         lambda: child,
-        *command,
+        *(command if handed is None else handed.command(command)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -293,22 +337,25 @@ async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str],
         cwd=cwd,
         close_fds=True,
         start_new_session=True,
-        preexec_fn=_seal_descriptors if type(loop).__module__.startswith("uvloop") else None,
+        pass_fds=passed,
+        preexec_fn=partial(_seal_descriptors, passed) if type(loop).__module__.startswith("uvloop") else None,
     )
 
 
-def _seal_descriptors() -> None:
+def _seal_descriptors(passed: Sequence[int]) -> None:
     """Close all other files in the child before it becomes the command. uvloop takes `close_fds` and does not act on
     it. So every server would hold the gateway's inherited files, such as a supervisor's socket, and second descriptors
     of its own pipes. The gateway could then not see the close of a pipe. uvloop runs Python between fork and exec in
     any case."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names of descriptors, not files
         with contextlib.suppress(OSError):
-            if int(name) > _STDERR:
+            if int(name) > _STDERR and int(name) not in passed:
                 os.set_inheritable(int(name), False)  # noqa: FBT003 - its only form
 
 
-def _ending(status: int | None) -> str:
+def _ending(status: int | None, *, by_keeper: bool = False) -> str:
+    if by_keeper and status is not None and status > keeper.BY_SIGNAL:
+        status = keeper.BY_SIGNAL - status
     if status is None or status >= 0:
         return f"exited with status {status}"
     with contextlib.suppress(ValueError):

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
-from gateway.model.wire import Kind, Message, RequestId, UpstreamReply
+from gateway.model.wire import HandedCredential, Kind, Message, RequestId, UpstreamReply
 from gateway.protocol.error_codes import METHOD_NOT_FOUND
 from gateway.protocol.methods import TABLE
 from gateway.upstream.stdio import replies, wire
@@ -202,19 +202,24 @@ class Worker:
 
 
 class Pool:
-    """The children of one principal."""
+    """The children of one principal, and of one task if they have its credential.
+
+    `renew` gives a running child a credential, and returns whether it has it then.
+    """
 
     def __init__(
         self,
-        spawn: Callable[[], Awaitable[Child]],
+        spawn: Callable[[HandedCredential | None], Awaitable[Child]],
         stop: Callable[[Child], None],
         *,
         upstream: str,
         first_byte: float,
         clock: Callable[[], float],
+        renew: Callable[[Child, HandedCredential | None], bool] = lambda _child, _credential: True,
     ) -> None:
         self._spawn = spawn
         self._stop = stop
+        self._renew = renew
         self._upstream = upstream
         self._first_byte = first_byte
         self._clock = clock
@@ -229,22 +234,39 @@ class Pool:
     def empty(self) -> bool:
         return not self._workers and not self._choosing.locked()
 
-    async def request(self, message: Message) -> UpstreamReply:
-        """Forward a request to a child in which it cannot be mistaken. Raises `UpstreamError`."""
+    @property
+    def is_idle(self) -> bool:
+        """Return whether it has children, and no request in them."""
+        return bool(self._workers) and self.in_flight == 0 and not self._choosing.locked()
+
+    @property
+    def touched(self) -> float:
+        """Return when a child was last in use, for a pool with children."""
+        return max(worker.touched for worker in self._workers)
+
+    async def request(self, message: Message, credential: HandedCredential | None = None) -> UpstreamReply:
+        """Forward a request to a child in which it cannot be mistaken, and which has the credential. Raises `UpstreamError`."""
         if message.id is None:
             return replies.refusal(400, "a request needs an id")
         async with self._choosing:
-            worker = await self._choose(message)
+            worker = await self._choose(message, credential)
             stream = worker.reserve(message.id, message)
         return await worker.carry(message.id, message, stream)
+
+    async def aclose(self) -> None:
+        """End the idle children. Returns when they are gone."""
+        idle = [worker for worker in self._workers if worker.in_flight == 0]
+        self._retire(lambda _worker: True)
+        await asyncio.gather(*(worker.child.stop() for worker in idle))
 
     def reap(self, idle: float) -> None:
         """End the children that were unused for `idle` seconds."""
         self._retire(lambda worker: worker.worn or self._clock() - worker.touched > idle)
 
-    async def _choose(self, message: Message) -> Worker:
-        self._retire(lambda worker: worker.worn)
-        for worker in self._workers:
+    async def _choose(self, message: Message, credential: HandedCredential | None) -> Worker:
+        held = {worker for worker in self._workers if worker.child.usable and self._renew(worker.child, credential)}
+        self._retire(lambda worker: worker.worn or worker not in held)
+        for worker in [worker for worker in self._workers if worker in held]:
             if worker.accepts(message):
                 return worker
         if len(self._workers) >= POOL_SIZE:
@@ -255,7 +277,9 @@ class Pool:
                 f" {POOL_SIZE} processes for this caller",
                 "try again, or let each client of this identity begin its ids at a random number",
             )
-        worker = Worker(await self._spawn(), upstream=self._upstream, first_byte=self._first_byte, clock=self._clock)
+        worker = Worker(
+            await self._spawn(credential), upstream=self._upstream, first_byte=self._first_byte, clock=self._clock
+        )
         self._workers.append(worker)
         return worker
 

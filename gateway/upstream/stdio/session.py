@@ -21,9 +21,9 @@ from gateway.upstream.stdio.stream import Backlog, EventStream
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
-_STANDALONE: Final = 0
+STANDALONE: Final = 0
 _INITIALIZE: Final = 1
-_EVENT_ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
+EVENT_ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,9})", re.ASCII)
 _PRUNE_EVERY: Final = 32
 MAX_IN_FLIGHT: Final = 1024
 """Requests without an answer, those whose client has gone included: in this era they go on."""
@@ -31,11 +31,21 @@ MAX_IN_FLIGHT: Final = 1024
 
 class Session:
     """`key` is the session id. `principal` is the `Principal.key` of the only caller for whom the session exists.
-    `refused`: the server has answered `initialize` with an error.
+    `refused`: the server has answered `initialize` with an error. As a part of a `SplitSession` it counts its streams from
+    `first`, and shares `standalone`.
     """
 
     def __init__(
-        self, key: str, principal: str, child: Child, *, upstream: str, first_byte: float, clock: Callable[[], float]
+        self,
+        key: str,
+        principal: str,
+        child: Child,
+        *,
+        upstream: str,
+        first_byte: float,
+        clock: Callable[[], float],
+        first: int = _INITIALIZE,
+        standalone: EventStream | None = None,
     ) -> None:
         self.key = key
         self.principal = principal
@@ -46,21 +56,46 @@ class Session:
         self._first_byte = first_byte
         self._clock = clock
         self._backlog = Backlog()
-        self._standalone = EventStream(_STANDALONE, self._backlog, resumable=True)
-        self._streams = {_STANDALONE: self._standalone}
+        self._is_part = standalone is not None
+        self._standalone = standalone or EventStream(STANDALONE, self._backlog, resumable=True)
+        self._streams = {STANDALONE: self._standalone}
         self._in_flight: dict[RequestId, EventStream] = {}
         self._tokens: dict[RequestId, EventStream] = {}
-        self._number = 0
+        self._first = first
+        self._number = first - 1
         self._unknown = 0
+        self._asked: set[RequestId] = set()
 
     @property
     def busy(self) -> bool:
         """Return whether a client is connected to it."""
-        return self._standalone.connection is not None or any(s.listening for s in self._in_flight.values())
+        if not self._is_part and self._standalone.connection is not None:
+            return True
+        return any(stream.listening for stream in self._in_flight.values())
 
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
+
+    def awaits(self, request: RequestId | None) -> bool:
+        """Return whether the server waits for the client's response to a request of its own."""
+        return request in self._asked
+
+    def children(self) -> tuple[Child, ...]:
+        return (self.child,)
+
+    @property
+    def opened(self) -> int:
+        """Return how many streams it has opened."""
+        return self._number - self._first + 1
+
+    def has_stream(self, number: int) -> bool:
+        """Return whether a stream of a request is kept."""
+        return number != STANDALONE and number in self._streams
+
+    def has_in_flight(self, request: object) -> bool:
+        """Return whether a request of the client is in flight."""
+        return request in self._in_flight
 
     # --- from the client -------------------------------------------------------------------------------
 
@@ -107,6 +142,8 @@ class Session:
     async def tell(self, message: Message) -> UpstreamReply:
         """Forward a notification, or the client's response to a request of the server. Raises `UpstreamError`."""
         self.touched = self._clock()
+        if message.kind is Kind.RESPONSE and message.id is not None:
+            self._asked.discard(message.id)
         await self.child.write(wire.one_line(message.body), self._first_byte)
         if message.method == "notifications/cancelled":
             self._cancelled(message.params)
@@ -119,7 +156,7 @@ class Session:
             if self._standalone.connection is not None:
                 return replies.refusal(409, "this session already has a stream open with GET; there can be one")
             return replies.events(self._standalone.connect(prime=prime, left=self._touch))
-        match = _EVENT_ID.fullmatch(last_event)
+        match = EVENT_ID.fullmatch(last_event)
         stream = self._streams.get(int(match[1])) if match else None
         if match is None or stream is None or not stream.knows(int(match[2])):
             return replies.refusal(400, "there is no such event to resume after; it is unknown or no longer kept")
@@ -134,13 +171,16 @@ class Session:
             stream.fail(failure)
         self._in_flight.clear()
         self._tokens.clear()
-        self._standalone.finish()
+        if not self._is_part:
+            self._standalone.finish()
 
     # --- from the child --------------------------------------------------------------------------------
 
     def receive(self, message: wire.Inbound) -> None:
         """Publish a message of the child on the stream where it belongs."""
         if message.kind is not Kind.RESPONSE:
+            if message.kind is Kind.REQUEST and message.id is not None and len(self._asked) < MAX_IN_FLIGHT:
+                self._asked.add(message.id)
             self._route(message).publish(message.line)
             return
         stream = self._in_flight.get(message.id) if message.id is not None else None
@@ -149,7 +189,7 @@ class Session:
             if is_power_of_two(self._unknown):
                 log.warning("upstream.unknown-response", upstream=self._upstream, so_far=self._unknown)
             return
-        self.refused = self.refused or (stream.number == _INITIALIZE and message.error is not None)
+        self.refused = self.refused or (stream.number == self._first and message.error is not None)
         stream.publish(message.line, last=True, error=message.error)
         self._close(stream)
 
@@ -168,7 +208,7 @@ class Session:
     def _open(self, request: RequestId, token: RequestId | None) -> EventStream:
         self._number += 1
         if self._number % _PRUNE_EVERY == 0:
-            self._streams = {n: s for n, s in self._streams.items() if n == _STANDALONE or not s.spent}
+            self._streams = {n: s for n, s in self._streams.items() if n == STANDALONE or not s.spent}
         stream = EventStream(self._number, self._backlog, resumable=True, request=request)
         self._streams[self._number] = self._in_flight[request] = stream
         if token is not None:

@@ -4,17 +4,24 @@ failures."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import structlog
 
 from gateway.config import Upstream
+from gateway.config.authority import LeasedCredential
 from gateway.errors import UpstreamUnreachable
+from gateway.model.wire import HandedCredential
 from gateway.upstream.stdio.backoff import Backoff
 from gateway.upstream.stdio.child import Child, spawn
+from gateway.upstream.stdio.handed import HandedProcess
 from gateway.upstream.stdio.throttle import Throttle
 
 log = structlog.get_logger("gateway.upstream.stdio")
@@ -23,6 +30,9 @@ MAX_CHILDREN: Final = 64
 """Processes of one upstream. A server in Node or Python holds 40 to 100 MB: this is about 5 GB."""
 MAX_CHILDREN_PER_PRINCIPAL: Final = 16
 """Enough for the sessions of one person's editors and agents; one caller cannot take the places of all others."""
+
+MAX_WITHDRAWN: Final = 4096
+"""Ended leases that are remembered, so that a call on its way starts no process with one."""
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 """All that a server sees of the gateway's environment: the gateway's own secrets are in the rest."""
@@ -48,9 +58,14 @@ class Spawner:
         clock: Callable[[], float],
         environ: Mapping[str, str] | None = None,
         conceal: Conceal = shown_as_is,
+        folder: Path = Path(),
     ) -> None:
         self._name = name
-        self._command = settings.command or ()
+        self._folder = folder
+        leased = settings.credential
+        self._hand_over = leased.hand_over if isinstance(leased, LeasedCredential) else None
+        self._withdrawn: dict[str, None] = {}
+        self._command: tuple[str, ...] = settings.command or ()
         self._cwd = settings.cwd
         self._clock = clock
         self._secrets = [value.get_secret_value() for value in settings.env.values()]
@@ -82,38 +97,106 @@ class Spawner:
         """Return whether this principal has reached its limit of processes."""
         return sum(owner == principal for owner in self._children.values()) >= MAX_CHILDREN_PER_PRINCIPAL
 
-    async def spawn(self, principal: str) -> Child:
-        """Start a process for this principal. If the caller is cancelled, it is ended once it has started.
+    async def spawn(self, principal: str, credential: HandedCredential | None = None) -> Child:
+        """Start a process for this principal, with a leased credential. If the caller is cancelled, it is ended once it has started.
 
         Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
         """
         self._refuse(principal)
+        self._refuse_withdrawn(credential)
+        handed = self._hand(credential)
         child = Child(
             self._name,
-            secrets=self._secrets,
+            secrets=[*self._secrets, *(() if credential is None else credential.secrets())],
             clock=self._clock,
             conceal=partial(self._conceal, principal),
             gone=self._gone,
             throttle=self._throttle,
+            handed=handed,
         )
         self._children[child] = principal
-        starting = asyncio.ensure_future(spawn(self._command, child, env=self._env, cwd=self._cwd))
+        env = self._env if handed is None else {**self._env, **handed.variables}
+        starting = asyncio.ensure_future(self._start(child, env))
         try:
             await asyncio.shield(starting)
         except OSError as error:
-            self._gone(child)
+            self._abort(child)
             raise UpstreamUnreachable(
                 f"the command of upstream {self._name} cannot be started: {error.strerror}",
                 f"check upstreams.{self._name}.command and cwd",
             ) from error
         except asyncio.CancelledError:
             child.asked = True
-            starting.add_done_callback(lambda _: self.stop(child) if child.pid else self._gone(child))
+            starting.add_done_callback(lambda _: self.stop(child) if child.pid else self._abort(child))
             raise
         if self._closing:
             await child.stop()
             self._refuse(principal)
         return child
+
+    async def _start(self, child: Child, env: Mapping[str, str]) -> None:
+        if child.handed is not None:
+            _require_program(self._command[0], env, self._cwd)
+        await spawn(self._command, child, env=env, cwd=self._cwd)
+        if child.handed is not None:
+            child.handed.begin()
+
+    def _hand(self, credential: HandedCredential | None) -> HandedProcess | None:
+        """Prepare the hand-over to a process."""
+        if credential is None or self._hand_over is None:
+            return None
+        with self._explained():
+            return HandedProcess(self._hand_over, credential, self._folder)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None]:
+        """Raise `UpstreamUnreachable` for a credential that cannot be handed over."""
+        try:
+            yield
+        except ValueError as error:
+            raise UpstreamUnreachable(
+                f"upstream {self._name} cannot get its credential: {error}",
+                f"have the operator correct upstreams.{self._name}.credential.hand_over",
+            ) from None
+        except OSError as error:
+            raise UpstreamUnreachable(
+                f"upstream {self._name} cannot get its credential: {error.strerror or error}",
+                "have the operator look at the folder that `opagate check` names",
+            ) from None
+
+    def renew(self, child: Child, credential: HandedCredential | None) -> bool:
+        """Return whether a running process has a credential, or could be given it. Raises `UpstreamUnreachable`."""
+        self._refuse_withdrawn(credential)
+        if child.handed is None or credential is None:
+            return child.handed is None and credential is None
+        with self._explained():
+            return child.handed.renew(credential)
+
+    def _refuse_withdrawn(self, credential: HandedCredential | None) -> None:
+        """Raise `UpstreamUnreachable` for a credential whose lease has ended meanwhile."""
+        if credential is not None and credential.lease in self._withdrawn:
+            raise UpstreamUnreachable(
+                f"the credential for upstream {self._name} ended meanwhile", "call again: the gateway obtains another"
+            )
+
+    async def withdraw(self, lease: str) -> bool | None:
+        """End each process with the credential of a lease. Return whether all of them are proven gone, `None` if none was there.
+
+        No process gets the credential from then on.
+        """
+        self._withdrawn[lease] = None
+        while len(self._withdrawn) > MAX_WITHDRAWN:
+            del self._withdrawn[next(iter(self._withdrawn))]
+        holders = [child for child in self._children if child.handed is not None and child.handed.lease == lease]
+        if not holders:
+            return None
+        await asyncio.gather(*(self._end_holder(child) for child in holders))
+        return all(child.handed is not None and child.handed.is_gone() for child in holders)
+
+    async def _end_holder(self, child: Child) -> None:
+        await child.begun.wait()
+        if child.pid:
+            await child.stop("ended with its credential", at_once=True)
 
     def stop(self, child: Child) -> None:
         """End a process without waiting for it."""
@@ -151,6 +234,13 @@ class Spawner:
                 "try again later, or serve this upstream over streamable HTTP",
             )
 
+    def _abort(self, child: Child) -> None:
+        """Forget a child that could not be started."""
+        if child.handed is not None:
+            child.handed.finish()
+        child.begun.set()
+        self._gone(child)
+
     def _gone(self, child: Child) -> None:
         principal = self._children.pop(child)
         if child.asked:
@@ -158,3 +248,10 @@ class Spawner:
         backoff = self._backoffs.setdefault(principal, Backoff())
         backoff.failed(started=child.started, now=self._clock())
         log.warning("upstream.failed", upstream=self._name, failures=backoff.failures)
+
+
+def _require_program(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
+    """Raise `OSError` for a program that the keeper could not start."""
+    named = str((cwd or Path()) / program) if os.sep in program else program
+    if shutil.which(named, path=env.get("PATH", os.defpath)) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

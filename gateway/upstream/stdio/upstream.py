@@ -1,20 +1,22 @@
 """The stdio upstream: HTTP on this side, processes on the other.
 
-A process serves one principal and nobody else. What is run is the configured command and nothing of a request; what a
-process gets is the message, and nothing of the request's headers.
+A process serves one principal and nobody else. With a leased credential it serves one task, and ends with the lease. What is
+run is the configured command and nothing of a request; what a process gets is the message, and nothing of the request's headers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
 from gateway.background import Job
 from gateway.config import Limits, Upstream
+from gateway.config.authority import LeasedCredential
 from gateway.errors import UpstreamUnreachable
 from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamRequest
 from gateway.protocol.headers import value_of
@@ -22,6 +24,11 @@ from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.pool import Pool
 from gateway.upstream.stdio.session import Session
 from gateway.upstream.stdio.spawner import Conceal, Spawner, shown_as_is
+from gateway.upstream.stdio.split_session import SplitSession
+
+if TYPE_CHECKING:
+    from gateway.model.wire import HandedCredential
+    from gateway.upstream.stdio.child import Child
 
 SESSION_IDLE: Final = 30 * 60.0
 """Seconds after which a session without a connected client ends. Most clients never send DELETE."""
@@ -52,7 +59,7 @@ class StdioUpstream:
     """One configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
     `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials out of
-    what a process writes to its standard error, before it is logged.
+    what a process writes to its standard error, before it is logged. `folder` is private, for credentials in files.
     """
 
     def __init__(
@@ -65,14 +72,17 @@ class StdioUpstream:
         new_id: Callable[[], str],
         environ: Mapping[str, str] | None = None,
         conceal: Conceal = shown_as_is,
+        folder: Path = Path(),
     ) -> None:
         self._name = name
         self._first_byte = limits.first_byte.total_seconds()
         self._clock = clock
         self._new_id = new_id
-        self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal)
-        self._sessions: dict[str, Session] = {}
-        self._pools: dict[str, Pool] = {}
+        self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal, folder=folder)
+        credential = settings.credential
+        self._hands_over = isinstance(credential, LeasedCredential) and credential.hand_over is not None
+        self._sessions: dict[str, Session | SplitSession] = {}
+        self._pools: dict[tuple[str, str], Pool] = {}
         self._reaper: Job | None = None
         self._closed = False
 
@@ -85,9 +95,10 @@ class StdioUpstream:
             self._reaper = Job.repeating(self._reap_in_time, f"reaper of {self._name}")
         message = request.message
         if message is not None and message.era is Era.STATELESS:
-            return await self._stateless(request.principal.key, message)
+            return await self._stateless(request.principal.key, message, request.handed)
         if message is not None and message.method == "initialize" and request.session is None:
-            return await self._initialize(request.principal.key, message, prime=_primes(request))
+            begin = self._initialize_split if self._hands_over else self._initialize
+            return await begin(request, message)
         asked = message.id if message is not None and message.kind is Kind.REQUEST else None
         if request.session is None:
             needed = "this request needs a session: send the Mcp-Session-Id of one, or initialize"
@@ -96,6 +107,10 @@ class StdioUpstream:
         if session is None or session.principal != request.principal.key:
             return replies.refusal(404, "there is no such session; initialize a new one", request=asked)
         return await self._in_session(session, request)
+
+    async def withdraw(self, lease: str) -> bool | None:
+        """End each process with the credential of a lease. Return whether all of them are proven gone, `None` if none was there."""
+        return await self._spawner.withdraw(lease)
 
     async def aclose(self) -> None:
         """End all processes, and take no more requests. Returns when they are gone."""
@@ -120,6 +135,8 @@ class StdioUpstream:
         for session in list(self._sessions.values()):
             if not session.busy and (session.refused or now - session.touched > SESSION_IDLE):
                 self._end(session, "ended a session that was not used")
+            elif isinstance(session, SplitSession):
+                session.reap(CHILD_IDLE)
         for pool in self._pools.values():
             pool.reap(CHILD_IDLE)
         self._pools = {key: pool for key, pool in self._pools.items() if not pool.empty}
@@ -127,40 +144,61 @@ class StdioUpstream:
 
     # --- the stateless era -----------------------------------------------------------------------------
 
-    async def _stateless(self, principal: str, message: Message) -> UpstreamReply:
+    async def _stateless(self, principal: str, message: Message, credential: HandedCredential | None) -> UpstreamReply:
         if message.kind is Kind.RESPONSE:
             return replies.refusal(400, "clients send no responses in this protocol revision")
         if message.kind is Kind.NOTIFICATION:
             # There are none over HTTP in this revision, and a cancellation could hit another client's request.
             return replies.empty(202)
-        pool = self._pools.get(principal)
+        key = (principal, "" if credential is None else credential.terms)
+        pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[principal] = Pool(
-                lambda: self._spawner.spawn(principal),
+            pool = self._pools[key] = Pool(
+                lambda credential: self._spawn(principal, credential),
                 self._spawner.stop,
                 upstream=self._name,
                 first_byte=self._first_byte,
                 clock=self._clock,
+                renew=self._spawner.renew,
             )
-        return await pool.request(message)
+        return await pool.request(message, credential)
 
     # --- the handshake era -----------------------------------------------------------------------------
 
-    async def _initialize(self, principal: str, message: Message, *, prime: bool) -> UpstreamReply:
-        await self._make_room(principal)
-        child = await self._spawner.spawn(principal)
+    async def _initialize(self, request: UpstreamRequest, message: Message) -> UpstreamReply:
+        principal = request.principal.key
+        child = await self._spawn(principal, None)
         session = Session(
             self._new_id(), principal, child, upstream=self._name, first_byte=self._first_byte, clock=self._clock
         )
-        self._sessions[session.key] = session
         child.attach(session.receive, lambda reason: self._gone(session, reason))
+        sending = session.request(
+            message, prime=_primes(request), grace=self._first_byte, headers=((_SESSION_ID, session.key.encode()),)
+        )
+        return await self._begun(session, sending)
+
+    async def _initialize_split(self, request: UpstreamRequest, message: Message) -> UpstreamReply:
+        principal = request.principal.key
+        session = SplitSession(
+            self._new_id(),
+            principal,
+            upstream=self._name,
+            first_byte=self._first_byte,
+            clock=self._clock,
+            spawn=lambda credential: self._spawn(principal, credential),
+            renew=self._spawner.renew,
+            stop=self._spawner.stop,
+        )
+        sending = session.initialize(
+            message, request.handed, prime=_primes(request), headers=((_SESSION_ID, session.key.encode()),)
+        )
+        return await self._begun(session, sending)
+
+    async def _begun(self, session: Session | SplitSession, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
+        """Return the answer to `initialize`, and keep the session unless it failed."""
+        self._sessions[session.key] = session
         try:
-            reply = await session.request(
-                message,
-                prime=prime,
-                grace=self._first_byte,
-                headers=((_SESSION_ID, session.key.encode()),),
-            )
+            reply = await sending
         except BaseException:
             self._end(session, "could not be initialized")
             raise
@@ -169,19 +207,30 @@ class StdioUpstream:
             return structs.replace(reply, headers=tuple(h for h in reply.headers if h[0] != _SESSION_ID))
         return reply
 
-    async def _in_session(self, session: Session, request: UpstreamRequest) -> UpstreamReply:
+    async def _in_session(self, session: Session | SplitSession, request: UpstreamRequest) -> UpstreamReply:
         if request.method == "DELETE":
             self._end(session, "ended the session at the client's wish")
             return replies.empty(200)
         if request.message is None:
             return session.listen(value_of(request.headers, b"last-event-id"), prime=_primes(request))
-        if request.message.kind is Kind.REQUEST:
-            return await session.request(request.message, prime=_primes(request))
-        return await session.tell(request.message)
+        if request.message.kind is not Kind.REQUEST:
+            return await session.tell(request.message)
+        if isinstance(session, SplitSession):
+            return await session.request(request.message, request.handed, prime=_primes(request))
+        return await session.request(request.message, prime=_primes(request))
+
+    # --- processes -------------------------------------------------------------------------------------
+
+    async def _spawn(self, principal: str, credential: HandedCredential | None) -> Child:
+        if self._spawner.full_for(principal):
+            await self._make_room(principal)
+        return await self._spawner.spawn(principal, credential)
 
     async def _make_room(self, principal: str) -> None:
-        """If this principal has no place left, end the session of its own that has been unused for longest."""
-        if not self._spawner.full_for(principal):
+        """End what this principal has not used for longest: a process with a credential, or a session."""
+        idle = [pool for key, pool in self._pools.items() if key[0] == principal and key[1] and pool.is_idle]
+        if idle:
+            await min(idle, key=lambda pool: pool.touched).aclose()
             return
         spare = [
             session
@@ -190,14 +239,17 @@ class StdioUpstream:
         ]
         if spare:
             oldest = min(spare, key=lambda session: session.touched)
+            children = oldest.children()
             self._end(oldest, "ended an unused session to make room")
-            await oldest.child.stop()
+            await asyncio.gather(*(child.stop() for child in children))
 
-    def _end(self, session: Session, reason: str) -> None:
+    def _end(self, session: Session | SplitSession, reason: str) -> None:
+        children = session.children()
         self._gone(session, reason)
-        self._spawner.stop(session.child)
+        for child in children:
+            self._spawner.stop(child)
 
-    def _gone(self, session: Session, reason: str) -> None:
+    def _gone(self, session: Session | SplitSession, reason: str) -> None:
         self._sessions.pop(session.key, None)
         session.end(reason)
 

@@ -40,7 +40,7 @@ def stateless(make: Make, **settings: Any) -> Client:
 
 
 def pool_of(client: Client) -> Pool:
-    return client.upstream._pools[client.principal.key]
+    return client.upstream._pools[client.principal.key, ""]
 
 
 def children(client: Client) -> int:
@@ -200,7 +200,7 @@ async def test_principals_never_share_a_child(make: Make):
     await bob.call(2)
 
     assert children(alice) == 2
-    assert set(alice.upstream._pools) == {alice.principal.key, bob.principal.key}
+    assert set(alice.upstream._pools) == {(alice.principal.key, ""), (bob.principal.key, "")}
 
 
 # --- cancellation ----------------------------------------------------------------------------------------

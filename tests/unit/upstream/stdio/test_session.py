@@ -39,7 +39,9 @@ async def connected(make: Make, **settings: Any) -> Client:
 
 
 def session_of(client: Client) -> Session:
-    return client.upstream._sessions[client.session or ""]
+    session = client.upstream._sessions[client.session or ""]
+    assert isinstance(session, Session)
+    return session
 
 
 def tell(script: list[dict[str, Any]]) -> dict[str, Any]:

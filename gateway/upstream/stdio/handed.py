@@ -1,0 +1,150 @@
+"""The credential of one process: handed over at its start, renewed while it runs, and gone with it.
+
+The process runs below a keeper (`keeper`), which ends it with all that it started, also after a kill of the gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.upstream.stdio import keeper
+from gateway.upstream.stdio.private_folder import make_private, write_private
+from gateway.upstream.stdio.rendering import SERVICE, render_text, render_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.config.hand_over import HandOver
+    from gateway.model.wire import HandedCredential
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+MARK: Final = "OPAGATE_PROCESS"
+"""A variable of the process and of its helpers. It finds them if somebody killed their keeper."""
+_KEEPER: Final = (sys.executable, "-I", "-S", keeper.__file__)
+
+
+class HandedProcess:
+    """The hand-over to one process. `lease` is the lease whose credential the process has."""
+
+    def __init__(self, hand_over: HandOver, credential: HandedCredential, folder: Path) -> None:
+        """Prepare the hand-over. Raises `ValueError` with a sentence that names no value, and `OSError`."""
+        self.credential = credential
+        self._hand_over = hand_over
+        self._file: Path | None = None
+        self._pipe: int | None = None
+        self._is_gone = False
+        self._mark = secrets.token_hex(12)
+        self.variables = {**render_variables(hand_over, credential), MARK: self._mark}
+        if hand_over.file is not None:
+            self._file = self._write(folder, render_text(hand_over, credential).encode())
+            self.variables[hand_over.file] = str(self._file)
+            if hand_over.chosen_form == "pgservice":
+                self.variables["PGSERVICE"] = SERVICE
+        if hand_over.fd is not None:
+            self._pipe = _filled_pipe(render_text(hand_over, credential).encode())
+        self._link, self._keepers_link = socket.socketpair()
+        self._link.setblocking(False)  # noqa: FBT003 - its only form
+
+    @property
+    def lease(self) -> str:
+        return self.credential.lease
+
+    @property
+    def passed(self) -> tuple[int, ...]:
+        """Return the descriptors for the keeper."""
+        link = self._keepers_link.fileno()
+        return (link,) if self._pipe is None else (link, self._pipe)
+
+    def command(self, command: Sequence[str]) -> tuple[str, ...]:
+        """Return the command line that runs a command below a keeper. It has no value of a credential."""
+        moves = "" if self._pipe is None else f"{self._pipe}:{self._hand_over.fd}"
+        removed = "" if self._file is None else str(self._file)
+        return (*_KEEPER, str(self._keepers_link.fileno()), removed, moves, "--", *command)
+
+    def begin(self) -> None:
+        """Close the keeper's descriptors, once it has them."""
+        self._keepers_link.close()
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    def renew(self, credential: HandedCredential) -> bool:
+        """Replace the credential in the running process. Return `False` if only another process can have it. Raises as the start.
+
+        An older one replaces nothing: the newer has the same terms.
+        """
+        if credential.lease == self.lease or credential.since < self.credential.since:
+            return True
+        if not self._hand_over.may_renew:
+            return False
+        if self._file is not None:
+            write_private(self._file, render_text(self._hand_over, credential).encode())
+        self.credential = credential
+        return True
+
+    def ask_end(self) -> None:
+        """Have the keeper end the tree: SIGTERM, then SIGKILL."""
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_WR)
+
+    def is_gone(self) -> bool:
+        """Return whether the keeper said that nothing of the tree is left. Ask after the keeper's exit."""
+        try:
+            self._is_gone = self._is_gone or self._link.recv(1) == keeper.GONE
+        except OSError:
+            return self._is_gone
+        return self._is_gone
+
+    def kill_marked(self) -> int:
+        """Kill the processes with this process's mark, and return their number. A helper may have removed its mark."""
+        found = _marked(f"{MARK}={self._mark}".encode())
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        return len(found)
+
+    def finish(self) -> None:
+        """Close and remove what the hand-over holds."""
+        self.begin()
+        self._link.close()
+        if self._file is not None:
+            try:
+                self._file.unlink(missing_ok=True)
+            except OSError as error:
+                log.error("upstream.file-left", file=str(self._file), problem=error.strerror)  # noqa: TRY400 - the message says it all
+
+    def _write(self, folder: Path, content: bytes) -> Path:
+        make_private(folder)
+        path = folder / secrets.token_hex(12)
+        write_private(path, content)
+        return path
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Return the living processes that began with a variable."""
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in entry.read_bytes().split(b"\0"):
+                found.append(int(entry.parent.name))
+    return found
+
+
+def _filled_pipe(content: bytes) -> int:
+    """Return the reading end of a pipe with a content. It holds the content once, for the first reader."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, content)
+    finally:
+        os.close(writing)
+    return reading

@@ -1,0 +1,79 @@
+"""The private folder of handed-over files: in memory where the system has a file system for that, else in the state folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("gateway.upstream.stdio")
+
+_IN_MEMORY: Final = frozenset({b"tmpfs", b"ramfs"})
+_MOUNTS: Final = Path("/proc/self/mounts")
+
+
+def choose_folder(state: Path) -> tuple[Path, bool]:
+    """Return the folder of a gateway's handed-over files, by its state folder, and whether it is in memory."""
+    name = f"opagate-{os.geteuid()}-{sha256(bytes(state.absolute())).hexdigest()[:16]}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    for base in (*([Path(runtime)] if runtime else []), Path(f"/run/user/{os.geteuid()}"), Path("/dev/shm")):  # noqa: S108 - the folder in it is private
+        if os.access(base, os.W_OK | os.X_OK) and is_in_memory(base) and _may_be_used(base / name):
+            return base / name, True
+    return state.absolute() / "handed-over", False
+
+
+def is_in_memory(path: Path) -> bool:
+    """Return whether a folder is in a file system that is kept in memory."""
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return False
+    mounts = {Path(os.fsdecode(fields[1])): fields[2] for line in lines if len(fields := line.split()) > 2}
+    real = path.resolve()
+    return next((mounts[each] in _IN_MEMORY for each in (real, *real.parents) if each in mounts), False)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this account may enter. Raises `OSError` for one of another account, or one that is open to others."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not _may_be_used(folder):
+            raise PermissionError(f"{folder} is not a private folder of this account") from None
+
+
+def clean(folder: Path) -> None:
+    """Remove the files that a gateway before this one left behind."""
+    try:
+        if folder.exists():
+            make_private(folder)
+            shutil.rmtree(folder)
+    except OSError as error:
+        log.error("upstream.file-left", file=str(folder), problem=str(error))  # noqa: TRY400 - the message says it all
+
+
+def _may_be_used(folder: Path) -> bool:
+    """Return whether a folder is free, or private to this account. Others may make folders in `/dev/shm` too."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only this account may read. A file of the name is replaced at once, so a reader has the old or the new text."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
