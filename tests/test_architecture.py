@@ -195,6 +195,7 @@ PURE = (
     "gateway.text_cache",
     "gateway.upstream.labels",
     "gateway.upstream.pins",
+    "gateway.upstream.stdio.rendering",
 )
 
 FORBIDDEN_TO_PURE = {

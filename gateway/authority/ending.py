@@ -185,8 +185,11 @@ class Ender:
         try:
             async with asyncio.timeout(WITHDRAW):
                 are_gone = await self._withdraw(lease)
-        except TimeoutError:
+        except Exception as error:
+            # The credential dies at its issuer in any case.
             are_gone = False
+            if not isinstance(error, TimeoutError):
+                log.exception("defect", id=lease.id)
         if are_gone is None:
             return lease
         if not are_gone:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.approval_checks import Told
 from gateway.config.authority import LeasedCredential
+from gateway.upstream.stdio.private_folder import choose_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gateway.config import Configuration
+    from gateway.config.hand_over import HandOver
 
 _STANDING = "it lives for ever, and no end of a task revokes it (OWASP NHI7)"
 
@@ -30,3 +33,20 @@ def look(settings: Configuration) -> Iterator[Told]:
         elif isinstance(credential, LeasedCredential):
             effects = ", ".join(sorted(credential.scopes))
             yield Told(f"{name}: leased ({kind}) for tools that {effects}")
+        if isinstance(credential, LeasedCredential) and credential.hand_over is not None:
+            yield _describe_hand_over(name, credential.hand_over, settings.state)
+
+
+def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> Told:
+    renewal = "a renewal replaces it" if hand_over.may_renew else "a renewal starts another process"
+    if hand_over.file is None:
+        return Told(f"{name}: handed over to a process for each task; {renewal}")
+    folder, is_in_memory = choose_folder(state)
+    found = f"{name}: handed over in a file of {folder}, for a process for each task; {renewal}"
+    if is_in_memory:
+        return Told(found)
+    return Told(
+        f"{found}; the folder is on a disk, which may keep what was removed",
+        "let the gateway write to /dev/shm, or set XDG_RUNTIME_DIR to a folder of a tmpfs",
+        is_warning=True,
+    )

@@ -26,7 +26,7 @@ _PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class HandOver(Settings):
-    """How the process of a stdio upstream gets its leased credential. Each task has a process of its own."""
+    """The way of a leased credential into the process of a stdio upstream. Each task has a process of its own."""
 
     env: VariableName | None = Field(
         default=None, description="A variable with the credential. Each renewal starts another process."
@@ -51,8 +51,8 @@ class HandOver(Settings):
     )
     form: Form | None = Field(
         default=None,
-        description="The form in `env`, `file` or `fd`; by default that of the file's variable, else `json` for a credential"
-        " of several fields, and `value` for one.",
+        description="The form in `env`, `file` or `fd`. By default: the form of the file's variable, else `json` for several fields,"
+        " else `value`.",
     )
     template: Text | None = Field(
         default=None,

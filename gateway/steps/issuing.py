@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class Attached(Struct, frozen=True):
-    """The credential of one request, and its lease if other requests share it. Both are `None` without a leased credential.
+    """The credential of one request, and its lease if other requests share the lease. Both are `None` without a leased credential.
 
-    `shown` are all texts of credentials that the upstream has of this caller now. `is_handed`: a process gets it.
+    `shown` are all texts of credentials that the upstream has of this caller now. `is_handed`: a process gets the credential.
     """
 
     credential: Credential | None = None

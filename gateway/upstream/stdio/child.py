@@ -199,7 +199,7 @@ class Child(asyncio.SubprocessProtocol):
             self._ended(self._reason)
 
     async def _hunt(self, handed: HandedProcess) -> None:
-        """Kill what a keeper left that was itself killed. Nothing proves that all of it is found."""
+        """Kill the processes of a keeper that somebody killed. Nothing proves that the search finds all."""
         self._log.error("upstream.keeper-killed", pid=self.pid)
         for _ in range(round(SHUTDOWN_STEP / _POLL)):
             if not handed.kill_marked():

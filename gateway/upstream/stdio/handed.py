@@ -1,6 +1,6 @@
-"""The credential of one process: handed over at its start, renewed while it runs, and gone with it.
+"""The credential of one process: handed over at the start, renewed during the run, removed at the end.
 
-The process runs below a keeper (`keeper`), which ends it with all that it started, also after a kill of the gateway.
+The process runs below a keeper (`keeper`). The keeper ends the whole tree of processes, also after a kill of the gateway.
 """
 
 from __future__ import annotations

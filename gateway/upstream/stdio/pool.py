@@ -202,9 +202,9 @@ class Worker:
 
 
 class Pool:
-    """The children of one principal, and of one task if they have its credential.
+    """The children of one principal. With a leased credential, the children of one task.
 
-    `renew` gives a running child a credential, and returns whether it has it then.
+    `renew` gives a credential to a running child, and returns `False` if only another child can have the credential.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Pool:
         return max(worker.touched for worker in self._workers)
 
     async def request(self, message: Message, credential: HandedCredential | None = None) -> UpstreamReply:
-        """Forward a request to a child in which it cannot be mistaken, and which has the credential. Raises `UpstreamError`."""
+        """Forward a request to a child with the credential, in which no other request has its id. Raises `UpstreamError`."""
         if message.id is None:
             return replies.refusal(400, "a request needs an id")
         async with self._choosing:

@@ -39,7 +39,7 @@ def is_in_memory(path: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this account may enter. Raises `OSError` for one of another account, or one that is open to others."""
+    """Make a folder for this account alone. Raises `OSError` for a folder of another account, or open to others."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)

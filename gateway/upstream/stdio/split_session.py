@@ -1,7 +1,7 @@
 """A session of the handshake era over several processes: each credential of its calls has a process of its own.
 
-The client initialized once. The session says the same to each further process, and keeps the client's view: its session id, its GET
-stream, and the numbers of its streams. A process ends with its credential, and the session goes on.
+The client initializes once. The session greets each further process with the client's own message. The client sees one session id and
+one GET stream. A process ends with its credential, and the session goes on.
 """
 
 from __future__ import annotations

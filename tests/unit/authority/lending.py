@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Lending:
     entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     open_tasks: set[str] = field(default_factory=lambda: {"t1", "t2"})
     is_journal_down: Callable[[str], bool] = lambda _event: False
+    withdraw: Callable[[Lease], Awaitable[bool | None]] | None = None
 
     def __post_init__(self) -> None:
         self.start()
@@ -102,7 +103,7 @@ class Lending:
             self.register,
             brokers,
             record,
-            lambda now: Ender(self.register, brokers, record, now=now, stuck_after=60.0),
+            lambda now: Ender(self.register, brokers, record, now=now, stuck_after=60.0, withdraw=self.withdraw),
             hooks,
         )
 
@@ -113,7 +114,13 @@ class Lending:
         self.entries.append({"kind": kind, **fields})
 
     def request(
-        self, number: int = 1, *, task: str = "t1", seconds: float = 60.0, scope: tuple[str, ...] = ("read",)
+        self,
+        number: int = 1,
+        *,
+        task: str = "t1",
+        seconds: float = 60.0,
+        scope: tuple[str, ...] = ("read",),
+        early: float = 0.0,
     ) -> LeaseRequest:
         return LeaseRequest(
             id=f"l{number}",
@@ -124,6 +131,7 @@ class Lending:
             scope=Scope(scope),
             asked=self.now,
             expires=self.now + seconds,
+            renew_early=early,
         )
 
     def events(self) -> list[str]:

@@ -1,7 +1,11 @@
 """What `opagate check` says of the credentials of upstreams."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
+from gateway.cli import credential_checks
 from gateway.cli.credential_checks import look
 from tests.unit.configuring import parse
 
@@ -33,3 +37,27 @@ def test_a_leased_credential_names_the_effects_that_it_serves():
     assert said("{kind: gateway, scopes: {write: [a], read: [b]}}") == [
         ("crm: leased (gateway) for tools that read, write", False)
     ]
+
+
+def _choose(folder: Path, is_in_memory: bool, _state: Path) -> tuple[Path, bool]:  # noqa: FBT001 - as the real one answers
+    return folder, is_in_memory
+
+
+def test_a_hand_over_tells_its_folder_and_its_renewal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for is_in_memory in (True, False):
+        chosen = partial(_choose, tmp_path, is_in_memory)
+        monkeypatch.setattr(credential_checks, "choose_folder", chosen)
+        text = "{kind: gateway, bind: task, scopes: {read: [a]}, hand_over: {file: TOKEN_FILE}}"
+        configuration = parse(f"upstreams: {{crm: {{command: [x], audience: crm, credential: {text}}}}}")
+        _, told = look(configuration)
+        assert told.is_warning is not is_in_memory
+        assert told.found.startswith(
+            f"crm: handed over in a file of {tmp_path}, for a process for each task; a renewal replaces it"
+        )
+
+
+def test_a_hand_over_in_a_variable_tells_that_a_renewal_starts_a_process():
+    text = "{kind: gateway, bind: task, scopes: {read: [a]}, hand_over: {env: TOKEN}}"
+    _, told = look(parse(f"upstreams: {{crm: {{command: [x], audience: crm, credential: {text}}}}}"))
+
+    assert told.found == "crm: handed over to a process for each task; a renewal starts another process"

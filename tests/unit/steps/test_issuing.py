@@ -26,13 +26,25 @@ from tests.unit.authority.lending import Lending
 TOKEN = ".".join(["e30", base64.urlsafe_b64encode(json.dumps({"exp": 1030}).encode()).decode().rstrip("="), "sig"])
 
 
+class _Catalogue:
+    def target(self, upstream: str, kind: Any, name: str) -> Target:
+        return Target(kind, upstream, name, "https://crm.example", labels=Labels(Effect.READ))
+
+
+class _Policy:
+    def status(self) -> Any:
+        return SimpleNamespace(revision="1")
+
+
 class Bench:
     """A gateway with one leased upstream, and one caller."""
 
-    def __init__(self, folder: Path, scopes: dict[Effect, tuple[str, ...]], kind: str = "exchange") -> None:
+    def __init__(
+        self, folder: Path, scopes: dict[Effect, tuple[str, ...]], kind: str = "exchange", *, hands_over: bool = False
+    ) -> None:
         self.lending = Lending(folder)
         self.lending.open_tasks.add("messages:agent")
-        terms = {"crm": UpstreamTerms("bao", kind, "https://crm.example", scopes)}
+        terms = {"crm": UpstreamTerms("bao", kind, "https://crm.example", scopes, hands_over=hands_over)}
         lives = Lives(60.0, 900.0, {Sensitivity.RESTRICTED: 5.0})
         numbers = iter(range(10**6))
         authority = Authority(
@@ -44,7 +56,7 @@ class Bench:
             lambda: self.lending.now,
             lambda: f"l{next(numbers)}",
         )
-        self.gateway = cast("Any", SimpleNamespace(authority=authority))
+        self.gateway = cast("Any", SimpleNamespace(authority=authority, catalogue=_Catalogue(), policy=_Policy()))
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
         self.visit = cast("Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", headers=headers)))
         self.subjects: list[str | None] = []
@@ -168,3 +180,32 @@ def test_a_short_part_of_a_secret_is_not_looked_for_in_answers():
     found = Credential("dTpwYXNzd29yZC0x", fields=(("username", "u"), ("password", "password-1"), ("ttl", "60")))
 
     assert found.secrets() == ("dTpwYXNzd29yZC0x", "password-1")
+
+
+async def test_a_process_gets_the_credential_of_its_terms_and_no_header(tmp_path: Path):
+    bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
+    request = UpstreamRequest("POST", (), Principal(id="agent", issuer="i", method=AuthMethod.JWT))
+    attached = await bench.call()
+    assert isinstance(attached, Attached)
+    carried = attached.carried_by(request)
+    assert carried.handed is not None
+    assert (carried.credential, carried.handed.lease, carried.handed.value) == (None, "l0", "secret-1")
+    assert "secret-1" not in repr(carried)
+    again = await bench.call()
+    assert isinstance(again, Attached)
+    assert again.carried_by(request).handed == carried.handed
+
+
+@pytest.mark.parametrize("kind", ["exchange", "gateway"])
+async def test_no_process_gets_the_credential_of_one_call(tmp_path: Path, kind: str):
+    bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, kind, hands_over=True)
+    refusal = await bench.call(bind="call")
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.code == "credential/bind"
+
+
+async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
+    bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
+    request = UpstreamRequest("GET", (), Principal(id="agent", issuer="i", method=AuthMethod.JWT))
+    assert await issue_for_message(bench.gateway, bench.visit, request) == Attached()
+    assert bench.lending.broker.asked == 0
