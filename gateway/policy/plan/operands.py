@@ -1,0 +1,55 @@
+"""Operands of built-in functions, checked as OPA checks them. Pure."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from gateway.policy.plan.values import EvaluationFailed, Value, integer, members
+
+
+def text(value: Value, place: int) -> str:
+    """Return an operand that is a string. Raise `EvaluationFailed` for another value."""
+    if type(value) is str:
+        return value
+    raise EvaluationFailed(f"operand {place} must be a string")
+
+
+def whole(value: Value, place: int) -> int:
+    """Return an operand that is an integer of 64 bits."""
+    found = integer(value)
+    if found is None:
+        raise EvaluationFailed(f"operand {place} must be an integer")
+    return found
+
+
+def array(value: Value, place: int) -> list[Value]:
+    if type(value) is list:
+        return cast("list[Value]", value)
+    raise EvaluationFailed(f"operand {place} must be an array")
+
+
+def mapping(value: Value, place: int) -> dict[Value, Value]:
+    if type(value) is dict:
+        return cast("dict[Value, Value]", value)
+    raise EvaluationFailed(f"operand {place} must be an object")
+
+
+def collection(value: Value, place: int) -> set[Value]:
+    """Return an operand that is a set, with its members as keys."""
+    if type(value) is set:
+        return cast("set[Value]", value)
+    raise EvaluationFailed(f"operand {place} must be a set")
+
+
+def listed(value: Value, place: int) -> list[Value]:
+    """Return the items of an array, or the members of a set in order."""
+    if type(value) is list:
+        return cast("list[Value]", value)
+    if type(value) is set:
+        return members(cast("set[Value]", value))
+    raise EvaluationFailed(f"operand {place} must be a set or an array")
+
+
+def texts(value: Value, place: int) -> list[str]:
+    """Return the strings of an array or a set. Raise `EvaluationFailed` if another value is in it."""
+    return [text(item, place) for item in listed(value, place)]

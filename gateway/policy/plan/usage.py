@@ -1,0 +1,173 @@
+"""The way in which statements of a plan use blocks and locals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from gateway.errors import PolicyBroken
+from gateway.policy.plan.intermediate import REMEDY, Block, Operand, Statement, statements
+
+_NEVER_FAILING: Final = frozenset(
+    """
+    ArrayAppendStmt AssignIntStmt AssignVarOnceStmt AssignVarStmt BlockStmt LenStmt MakeArrayStmt MakeNullStmt
+    MakeNumberIntStmt MakeNumberRefStmt MakeObjectStmt MakeSetStmt NopStmt ObjectInsertOnceStmt ObjectInsertStmt
+    ObjectMergeStmt ResetLocalStmt ResultSetAddStmt ReturnLocalStmt ScanStmt SetAddStmt
+    """.split()  # noqa: SIM905 - a list of names
+)
+COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "MakeArrayStmt": ("ArrayAppendStmt", "array"),
+    "MakeSetStmt": ("SetAddStmt", "set"),
+    "MakeObjectStmt": ("ObjectInsertStmt", "object"),
+}
+"""Statements that make a collection, with the statement that adds to it and the field that names the collection there."""
+_GROWING: Final[Mapping[str, str]] = {**dict(COLLECTIONS.values()), "ObjectInsertOnceStmt": "object"}
+_READ: Final[Mapping[str, tuple[str, ...]]] = {
+    **{name: (field,) for name, field in _GROWING.items()},
+    "AssignVarOnceStmt": ("target",),
+    "IsDefinedStmt": ("source",),
+    "IsUndefinedStmt": ("source",),
+    "ObjectMergeStmt": ("a", "b"),
+    "ResultSetAddStmt": ("value",),
+    "ReturnLocalStmt": ("source",),
+    "ScanStmt": ("source",),
+    "WithStmt": ("local",),
+}
+"""Fields that name locals which a statement reads, beside its operands."""
+
+
+def operands(statement: Statement) -> list[Operand]:
+    """Return the operands of a statement."""
+    found: list[Any] = []
+    for field in statement.fields.values():
+        found += field if isinstance(field, list) else [field]
+    return [Operand(**cast("dict[str, Any]", item)) for item in found if isinstance(item, dict) and "stmts" not in item]
+
+
+def reads(statement: Statement) -> list[int]:
+    """Return the locals that a statement reads, without the blocks within it."""
+    found = [int(operand.value) for operand in operands(statement) if operand.type == "local"]
+    found += [statement.local(field) for field in _READ.get(statement.type, ())]
+    return found + (statement.fields["args"] if statement.type == "CallDynamicStmt" else [])
+
+
+def _writes(statement: Statement) -> set[int]:
+    return {statement.local(field) for field in ("target", "result") if field in statement.fields}
+
+
+def escapes(block: Block) -> set[int]:
+    """Return the frames that something in a block may leave early: 0 is the block itself, 1 the frame around it."""
+    found: set[int] = set()
+    for statement in block.statements:
+        if statement.type == "BreakStmt":
+            found.add(statement.local("index"))
+        elif statement.type == "CallDynamicStmt":
+            found |= {0, 3}
+        elif statement.type not in _NEVER_FAILING:
+            found.add(0)
+        found |= _escapes_from_within(statement)
+    return found
+
+
+def is_left_from_within(block: Block) -> bool:
+    """Return whether a block within a block leaves it early."""
+    return any(0 in _escapes_from_within(statement) for statement in block.statements)
+
+
+def _escapes_from_within(statement: Statement) -> set[int]:
+    found = {level - 1 for inner in statement.inner for level in escapes(inner) if level}
+    if found and statement.type != "BlockStmt":
+        raise PolicyBroken("the plan of the policy leaves a loop in a way that is not known", REMEDY)
+    return found
+
+
+def is_test_of(statement: Statement, local: int) -> bool:
+    """Return whether a statement asks that a local is not false."""
+    if statement.type != "NotEqualStmt":
+        return False
+    return statement.operand("a") == Operand("local", local) and statement.operand("b") == Operand("bool", value=False)
+
+
+def added_at_once(waiting: Sequence[Statement], at: int) -> list[Statement]:
+    """Return the statements that add to a collection directly after it is made."""
+    adding, name = COLLECTIONS[waiting[at].type]
+    target = waiting[at].local("target")
+    added: list[Statement] = []
+    for statement in waiting[at + 1 :]:
+        if statement.type != adding or statement.fields[name] != target or reads(statement).count(target) > 1:
+            break
+        added.append(statement)
+    return added
+
+
+def grown(blocks: Iterable[Block]) -> set[int]:
+    """Return the locals of collections that may grow later than at once.
+
+    If the value of another local may grow, these are all: it could be the value of any of them.
+    """
+    at_once = {
+        id(added)
+        for block in _all_blocks(blocks)
+        for at, statement in enumerate(block.statements)
+        if statement.type in COLLECTIONS
+        for added in added_at_once(block.statements, at)
+    }
+    origins: dict[int, set[bool]] = {}
+    is_known = True
+    for block in blocks:
+        is_known &= _grows_what_it_made(block, origins)
+    return {
+        statement.local("target" if statement.type in COLLECTIONS else _GROWING[statement.type])
+        for statement in statements(blocks)
+        if (statement.type in _GROWING and id(statement) not in at_once)
+        or (not is_known and statement.type in COLLECTIONS)
+    }
+
+
+def _grows_what_it_made(block: Block, origins: dict[int, set[bool]]) -> bool:
+    """Return whether each growing local was made as a collection.
+
+    `origins` has the statements that made each local: `True` for a collection. This function extends the table.
+    """
+    is_known = True
+    for statement in block.statements:
+        name = _GROWING.get(statement.type)
+        is_known &= name is None or origins.get(statement.local(name)) == {True}
+        for inner in statement.inner:
+            within = {local: set(kinds) for local, kinds in origins.items()}
+            is_known &= _grows_what_it_made(inner, within)
+            for local, kinds in within.items():
+                origins.setdefault(local, set()).update(kinds)
+        for local in _writes(statement):
+            origins[local] = {statement.type in COLLECTIONS}
+    return is_known
+
+
+def _all_blocks(blocks: Iterable[Block]) -> Iterable[Block]:
+    for block in blocks:
+        yield block
+        for statement in block.statements:
+            yield from _all_blocks(statement.inner)
+
+
+def read_before_assigned(blocks: Iterable[Block], params: Sequence[int]) -> set[int]:
+    """Return the locals that may be read before they have a value."""
+    absent: set[int] = set()
+    assigned = set(params)
+    for block in blocks:
+        assigned = _flow(block, assigned, absent)
+    return absent
+
+
+def _flow(block: Block, before: set[int], absent: set[int]) -> set[int]:
+    """Return the locals that have a value after a block."""
+    assigned = set(before)
+    for statement in block.statements:
+        absent |= set(reads(statement)) - assigned
+        own = {statement.local("key"), statement.local("value")} if statement.type == "ScanStmt" else set[int]()
+        for inner in statement.inner:
+            after = _flow(inner, assigned | own, absent)
+            if statement.type == "BlockStmt":
+                assigned = after
+        assigned |= _writes(statement)
+    return before if escapes(block) else assigned
