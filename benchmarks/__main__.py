@@ -32,6 +32,7 @@ HEAD = """\
     make bench ARGS=--quick        # one short round, nothing written
     make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
     make bench ARGS=minting        # what a token of a call costs, the same
+    make bench ARGS=authority      # how fast lent credentials die: authority.md
 """
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
@@ -42,8 +43,12 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
     parser.add_argument("--rounds", type=int, default=5, help="how often each target is measured at each concurrency")
     parser.add_argument(
-        "part", nargs="?", choices=["approvals", "minting"], help="measure this part alone, and write nothing"
+        "part",
+        nargs="?",
+        choices=["approvals", "authority", "minting"],
+        help="measure this part alone, and write nothing",
     )
+    parser.add_argument("--write", action="store_true", help="with authority: write docs/benchmarks/authority.md")
     options = parser.parse_args()
     os.sched_setaffinity(0, {targets.LOAD_CORE})
     rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
@@ -52,6 +57,8 @@ def main() -> None:
         print(costs.table())
         raise SystemExit(not costs.is_within_goals())
     with tempfile.TemporaryDirectory() as folder:
+        if options.part == "authority":
+            raise SystemExit(not lent_credentials(Path(folder), options))
         if options.part == "approvals":
             os.sched_setaffinity(0, {targets.TARGET_CORE})
             found = approvals(Path(folder) / "approvals", quick=options.quick)
@@ -75,6 +82,18 @@ def main() -> None:
             f"{HEAD}\n{text}\n\n{PICTURE}\n\n{shared}\n\n{resources}\n\n{past}\n\n{asked}\n"
         )
         (DOCS / "latency.svg").write_text(picture(measured, Load(1)))
+
+
+def lent_credentials(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure the ends of lent credentials. Return whether each figure reaches its goal."""
+    from benchmarks.authority import page  # noqa: PLC0415 - its issuers are those of the tests, and need pytest
+
+    figures = page.authority(folder, quick=options.quick, without=options.without)
+    text = page.describe(figures, quick=options.quick)
+    print(text)
+    if options.write:
+        page.write(text)
+    return all(figure.is_within_goal() for figure in figures)
 
 
 def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) -> list[Measured]:

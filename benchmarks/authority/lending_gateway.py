@@ -1,0 +1,72 @@
+"""`python -m benchmarks.authority.lending_gateway gateway.yaml N`: a gateway that serves with N leases open from the start."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from gateway import config
+from gateway.app import assembled, serving
+from gateway.authority.leases import Lent
+from gateway.authority.lending import MESSAGES, Authority, Purpose
+from gateway.authority.model import Scope
+from gateway.config import Configuration
+from gateway.config.brokers import OWN
+from gateway.model.caller import AuthMethod, Principal, User
+from gateway.steps.visit import Gateway
+
+UPSTREAM: Final = "u"
+OF_USER: Final = 10
+"""Leases of one user."""
+_AT_ONCE: Final = 200
+
+
+async def run(path: Path, leases: int) -> None:
+    """Serve until a signal."""
+
+    @asynccontextmanager
+    async def assembled_with_leases(configuration: Configuration) -> AsyncGenerator[Gateway]:
+        async with assembled(configuration) as gateway:
+            await fill(authority_of(gateway), leases)
+            yield gateway
+
+    serving.assembled = assembled_with_leases
+    await serving.run(config.load(path), on_ready=lambda: path.with_name("ready").touch())
+
+
+def authority_of(gateway: Gateway) -> Authority:
+    if gateway.authority is None:
+        raise SystemExit("the benchmark's gateway lends nothing")
+    return gateway.authority
+
+
+async def fill(authority: Authority, leases: int) -> None:
+    """Lend tokens of the gateway to tasks of many users."""
+    for first in range(0, leases, _AT_ONCE):
+        await asyncio.gather(*(lend(authority, number) for number in range(first, min(first + _AT_ONCE, leases))))
+
+
+async def lend(authority: Authority, number: int) -> Lent:
+    """Return a lease of a task of its own."""
+    user = f"user-{number // OF_USER}"
+    principal = Principal(f"agent-of-{user}", "https://idp.example", AuthMethod.JWT, user=User(user))
+    purpose = Purpose(f"{MESSAGES}{number}", principal)
+    return await lend_for(authority, OWN, UPSTREAM, purpose, Scope(("read",)))
+
+
+async def lend_for(authority: Authority, broker: str, upstream: str, purpose: Purpose, scope: Scope) -> Lent:
+    """Return a lease, or end the benchmark."""
+    lent = await authority.leases.lend(broker, authority.request(upstream, purpose, scope, None))
+    if not isinstance(lent, Lent):
+        raise SystemExit(f"no lease: {lent.message}")
+    return lent
+
+
+if __name__ == "__main__":
+    uvloop.run(run(Path(sys.argv[1]), int(sys.argv[2])))
