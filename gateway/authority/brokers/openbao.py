@@ -35,6 +35,7 @@ MOST_LEASES: Final = 500
 _LEASE_ID: Final = "lease"
 _ACCESSOR: Final = "accessor"
 _PATH: Final = "path"
+_CLUSTER: Final = "cluster"
 _TASK_ENDS: Final[frozenset[Cause]] = frozenset(
     {
         "task-completed",
@@ -56,6 +57,7 @@ class _Child(msgspec.Struct):
 
     token: str
     accessor: str
+    cluster: str
     expires: float
     leases: set[str]
 
@@ -98,7 +100,8 @@ class DynamicSecretBroker:
                 self._forget_lock(request.task)
                 return child
             child.leases.add(request.id)
-            return {_ACCESSOR: child.accessor, _PATH: self._upstreams[request.upstream].path}
+            path = self._upstreams[request.upstream].path
+            return {_ACCESSOR: child.accessor, _PATH: path, _CLUSTER: child.cluster}
 
     async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         child = self._children.get(request.task)
@@ -125,7 +128,20 @@ class DynamicSecretBroker:
         return Issued(credential, expires, request.scope.names, {**prepared, _LEASE_ID: lease})
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002
-        """Revoke one secret, or all of the task at its end. A secret without a lease id ends with the child token."""
+        """Revoke one secret, or all of the task at its end. Another OpenBao does not know the secret either, and proves nothing."""
+        outcome = await self._end(lease)
+        known = lease.handle.get(_CLUSTER)
+        if isinstance(outcome, NotEnded) or known is None:
+            return outcome
+        cluster = await self._cluster()
+        if isinstance(cluster, NoAnswer):
+            return NotEnded(cluster.problem)
+        if cluster != known:
+            return NotEnded(f"another OpenBao answers: the secret is of the cluster {known}, and this is {cluster}")
+        return outcome
+
+    async def _end(self, lease: Lease) -> Proof | NotEnded:
+        """End a secret. A secret without a lease id ends with the child token."""
         accessor, lease_id = lease.handle.get(_ACCESSOR), lease.handle.get(_LEASE_ID)
         if accessor is None:
             return Proof("absent", self._clock(), "no secret was asked for")
@@ -180,6 +196,9 @@ class DynamicSecretBroker:
             "display_name": "opagate",
             "meta": {"task": request.task, "agent": request.principal.id},
         }
+        cluster = await self._cluster()
+        if isinstance(cluster, NoAnswer):
+            return self._refusal("credential/unavailable", cluster.problem, may_retry=True)
         answer = await self._ask(token, "POST", "auth/token/create", body)
         if isinstance(answer, NoAnswer):
             return self._refusal("credential/unavailable", answer.problem, may_retry=True)
@@ -190,7 +209,7 @@ class DynamicSecretBroker:
         granted = _lease_duration(answer)
         if not isinstance(value, str) or not isinstance(accessor, str) or not value or not accessor or granted is None:
             return self._refusal("credential/malformed", "auth/token/create gave no token with an end")
-        return _Child(value, accessor, self._clock() + granted, set())
+        return _Child(value, accessor, cluster, self._clock() + granted, set())
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -267,6 +286,15 @@ class DynamicSecretBroker:
         return Proof("lookup", self._clock(), f"the child token is gone, and no lease of {path} is ending")
 
     # --- requests ----------------------------------------------------------------------------------
+
+    async def _cluster(self) -> str | NoAnswer:
+        """Return the id of the cluster, which stays over restarts. It needs neither a token nor a namespace."""
+        answer = await self._http.send("GET", f"{self._login.base}/v1/sys/health?standbyok=true")
+        if isinstance(answer, NoAnswer):
+            return answer
+        document = read_object(answer)
+        cluster = None if document is None else document.get("cluster_id")
+        return cluster if isinstance(cluster, str) and cluster else NoAnswer("sys/health gave no cluster_id")
 
     async def _ask(self, token: str, method: str, path: str, body: object = None) -> Answer | NoAnswer:
         headers = {"x-vault-token": token, "x-vault-request": "true", **self._login.namespace}

@@ -45,6 +45,12 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Generator[OpenBao]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def other_bao(tmp_path_factory: pytest.TempPathFactory) -> Generator[OpenBao]:
+    with running_openbao(tmp_path_factory.mktemp("other-openbao")) as server:
+        yield server
+
+
 @pytest.fixture
 def make(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> Callable[..., DynamicSecretBroker]:
     monkeypatch.setenv("BAO_TOKEN", bao.gateway_token())
@@ -166,6 +172,34 @@ async def test_with_the_database_down_nothing_has_ended(bao: OpenBao, broker: Dy
         bao.postgres.start()
     await prove(broker, request, found.handle, cause)
     assert not may_log_in(bao, found)
+
+
+@pytest.mark.parametrize("cause", ["lease-expired", "task-completed"])
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_another_openbao_proves_nothing(
+    bao: OpenBao,
+    other_bao: OpenBao,
+    make: Callable[..., DynamicSecretBroker],
+    monkeypatch: pytest.MonkeyPatch,
+    cause: Cause,
+    *,
+    is_lost: bool,
+):
+    """It knows the secret as little as the right one does once the secret is gone."""
+    right = make()
+    request, found = await ask(right)
+    handle = _without_lease(found) if is_lost else found.handle
+    monkeypatch.setenv("BAO_TOKEN", other_bao.gateway_token())
+    stranger = make(url=other_bao.url)
+
+    outcome = await stranger.end(lease_of(request, handle, cause=cause), None)
+
+    assert isinstance(outcome, NotEnded)
+    assert "another OpenBao answers" in outcome.problem
+    assert may_log_in(bao, found)
+    await prove(right, request, found.handle, cause)
+    for broker in (right, stranger):
+        await broker.aclose()
 
 
 def _without_lease(found: Issued) -> dict[str, str]:
