@@ -22,6 +22,7 @@
     ├── ApprovalStoreError       a question to people cannot be kept                   approval/store
     ├── LeaseStoreError          a lease cannot be kept                                credential/store
     ├── ConnectionStoreError     a user's connection cannot be kept                    connection/store
+    ├── LeasesLeftOpen           the end of some leases is not proven at the stop      credential/open
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -132,6 +133,12 @@ class LeaseStoreError(GatewayError):
 
 class ConnectionStoreError(GatewayError):
     code = "connection/store"
+
+
+class LeasesLeftOpen(GatewayError):
+    """The gateway has stopped, and the end of some leases is not proven."""
+
+    code = "credential/open"
 
 
 class JournalError(GatewayError):

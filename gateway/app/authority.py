@@ -28,6 +28,7 @@ from gateway.authority.store import LeaseStore
 from gateway.background import Job
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
+from gateway.errors import LeasesLeftOpen
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.steps.issuing import ListingTransport
 from gateway.subkeys import subkey
@@ -205,11 +206,18 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
 
 
 async def _drain(leases: Leases) -> None:
-    """End all leases. The next start goes on with those whose end is not proven by then."""
-    left = await leases.drain(_DRAIN_SECONDS)
+    """End all leases. The next start goes on with the rest. Raises `LeasesLeftOpen` if an issuer owes a proof."""
+    left = [lease for lease in await leases.drain(_DRAIN_SECONDS) if not lease.waits]
     for lease in left:
         log.error(
             "lease.open-at-stop", id=lease.id, broker=lease.broker, upstream=lease.upstream, problem=lease.problem
+        )
+    if left:
+        brokers = ", ".join(sorted({lease.broker for lease in left}))
+        count = "1 lease is" if len(left) == 1 else f"{len(left)} leases are"
+        raise LeasesLeftOpen(
+            f"the gateway has stopped, and {count} not proven to have ended (brokers: {brokers})",
+            "start it again when they answer: it goes on to end them; the log names each as lease.open-at-stop",
         )
 
 

@@ -113,6 +113,7 @@ class Ender:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, tuple[Lease, Credential | None]] = {}
         self._starter: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._room: dict[str, asyncio.Semaphore] = {}
 
     def start(self, lease: Lease, credential: Credential | None) -> None:
@@ -143,6 +144,13 @@ class Ender:
         if (job := self._jobs.get(identifier)) is not None:
             job.cancel()
 
+    def stop_waiting(self) -> None:
+        """Try no longer the ends that only time brings. The next start goes on with them."""
+        self._is_closing = True
+        for identifier, job in self._jobs.items():
+            if (lease := self._register.get(identifier)) is not None and lease.waits:
+                job.cancel()
+
     async def settle(self, seconds: float) -> None:
         """Wait until all ends that began are over, at most so many seconds."""
         with suppress(TimeoutError):
@@ -169,7 +177,7 @@ class Ender:
             pause = FIRST_PAUSE
             while True:
                 lease, after = await self._try_once(lease, credential)
-                if not lease.is_open:
+                if not lease.is_open or (self._is_closing and lease.waits):
                     return
                 jitter = random.uniform(0.75, 1.25)  # noqa: S311 - spreads the load, and hides nothing
                 await asyncio.sleep(choose_pause(pause * jitter, after, state.life_left(lease, self._now())))

@@ -235,11 +235,14 @@ class Leases:
 
     async def drain(self, seconds: float) -> tuple[Lease, ...]:
         """End all leases, wait for their proofs at most so many seconds, and return the leases without proof."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + seconds
         self.end_all(lambda _lease: True, "shutdown")
         if self._flights:
             # A broker that is being asked may still answer with a credential.
             await asyncio.wait(list(self._flights.values()), timeout=seconds)
-        await self._ender.settle(seconds)
+        self._ender.stop_waiting()
+        await self._ender.settle(max(0.0, latest - loop.time()))
         await self._ender.aclose()
         return tuple(self._register)
 

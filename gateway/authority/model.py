@@ -169,7 +169,8 @@ class Lease(Struct, frozen=True):
     """A credential lent to a task. Its value is kept apart, in memory alone, and is gone once the lease is ending.
 
     The gateway ends it at `expires`. The issuer's own end is `dies`, which may be later. `processes` tells of the processes that it
-    was handed over to: `absent` once all of them are proven gone, `left` if that is not proven.
+    was handed over to: `absent` once all of them are proven gone, `left` if that is not proven. With
+    `waits`, only time ends it now.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Lease(Struct, frozen=True):
     cause: Cause | None = None
     ending_since: float | None = None
     attempts: int = 0
+    waits: bool = False
     proof: Proof | None = None
     problem: str = ""
     processes: Literal["absent", "left"] | None = None

@@ -52,7 +52,7 @@ def note_attempt(lease: Lease, result: NotEnded, now: float, stuck_after: float)
     since = now if lease.ending_since is None else lease.ending_since
     is_late = not result.waits and now - since >= stuck_after
     state = "stuck" if lease.state == "stuck" or is_late else "ending"
-    return structs.replace(lease, state=state, attempts=lease.attempts + 1, problem=result.problem)
+    return structs.replace(lease, state=state, attempts=lease.attempts + 1, waits=result.waits, problem=result.problem)
 
 
 def prove(lease: Lease, proof: Proof) -> Lease:

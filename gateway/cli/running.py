@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, LeasesLeftOpen
 
 if TYPE_CHECKING:
     import typer
@@ -45,6 +45,9 @@ def _status(error: BaseException) -> int:
             return 130
         case typer.Abort():
             sentence("nothing was done")
+            return 1
+        case LeasesLeftOpen():
+            complain(error)
             return 1
         case GatewayError():
             complain(error)

@@ -312,6 +312,25 @@ async def test_an_end_without_proof_is_stuck_and_blocks_its_broker(lending: Lend
     await lent(lending, 3, task="t2")
 
 
+@pytest.mark.parametrize("is_tried_before", [False, True])
+async def test_a_stop_does_not_wait_for_time_to_end_a_credential(lending: Lending, *, is_tried_before: bool):
+    lending.broker.ends = [NotEnded("only time ends it", after=60.0, waits=True)]
+    await lent(lending)
+    if is_tried_before:
+        lending.leases.end_task("t1", "task-completed")
+        while not lending.leases.all()[0].waits:
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        (left,) = await lending.leases.drain(3600.0)
+
+    assert (left.state, left.waits) == ("ending", True)
+    lending.start()
+    assert await lending.leases.restore(lending.store) == 1
+    await settled(lending)
+    assert lending.leases.all() == ()
+
+
 async def test_a_credential_that_only_time_ends_is_not_stuck_meanwhile(lending: Lending):
     """Nothing has failed, and nobody could do anything. An alarm would be false, and blocking the broker would help nobody."""
     lending.broker.ends = [NotEnded("the token lives until then", after=0.01, waits=True)] * 1000
