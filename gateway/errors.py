@@ -23,6 +23,7 @@
     ├── LeaseStoreError          a lease cannot be kept                                credential/store
     ├── ConnectionStoreError     a user's connection cannot be kept                    connection/store
     ├── LeasesLeftOpen           the end of some leases is not proven at the stop      credential/open
+    ├── SignalStoreError         a signal of an identity provider cannot be kept       signal/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns the ones that happen during a call into refusals, in one place.
@@ -139,6 +140,10 @@ class LeasesLeftOpen(GatewayError):
     """The gateway has stopped, and the end of some leases is not proven."""
 
     code = "credential/open"
+
+
+class SignalStoreError(GatewayError):
+    code = "signal/store"
 
 
 class JournalError(GatewayError):

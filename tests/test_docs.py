@@ -24,7 +24,7 @@ from gateway.policy import annotations, bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.problems import GRANTS
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, SignalCounts
 from tests.policy.conftest import cases, put
 from tests.policy.test_rego import CHECKS
 from tests.requirements import REQUIREMENTS
@@ -161,6 +161,7 @@ def test_every_metric_is_documented_with_its_labels():
     metrics.observe_in_flight(lambda: 0)
     metrics.observe_streams(lambda: 0)
     metrics.observe_leases(dict[str, int])
+    metrics.observe_signals(lambda: SignalCounts(0, 0, {}))
     there = {
         family.name.removeprefix("opagate_") + ("_total" if family.type == "counter" else "")
         for family in metrics.registry.collect()

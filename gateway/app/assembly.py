@@ -18,7 +18,9 @@ from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.people import DeskParts, build_registers, open_people
+from gateway.app.signals import Lending, SignalMemory, open_signals
 from gateway.authority.lending import Authority
+from gateway.authority.signals.register import SignalRegister
 from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
@@ -35,6 +37,7 @@ from gateway.journal.writer import Journal
 from gateway.keys import Keys
 from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
+from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
@@ -65,23 +68,22 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         journal, recorder = _record(stack, configuration, keys, metrics, clock)
         policy = await _policy(stack, configuration, recorder, clock)
         await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
-        identities = await _identities(stack, configuration, clock)
+        signalled = await SignalMemory.open(stack, configuration, keys)
+        identities = await _identities(stack, configuration, clock, signalled.is_ended)
         origins, vault = Origins(), Vault(secrets.token_urlsafe)
         inspector = content.inspector(configuration, keys.fingerprints, metrics)
         conceal = content.stderr_concealer(configuration, inspector, origins)
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
-        authority = await open_authority(stack, AuthorityParts(parts, origins, inspector, ends, metrics, upstreams))
-        review, listed = partial(_review, stack, authority, policy, history), lend_to_listings(upstreams, authority)
-        catalogue = await _catalogue(stack, configuration, listed, recorder, clock, review=review)
+        lends = AuthorityParts(parts, origins, inspector, ends, metrics, upstreams, signalled)
+        authority, catalogue, review = await _lending(stack, lends, policy, recorder)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
         ownership, unanswered = Ownership(clock), Ownership(clock)
-        write_down = await memory.remembered(parts, registers)
-        stack.push_async_callback(write_down)
-        people = await open_people(stack, parts, registers, inspector.spots)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
-        memory.keep_house(stack, write_down, forget, partial(note_flood, recorder, flood))
+        await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, recorder, flood))
+        people = await open_people(stack, parts, registers, inspector.spots, signalled.is_ended)
+        signals = await open_signals(stack, parts, signalled, recorder, Lending(authority, review))
         worker = stack.enter_context(closing(WorkerThread()))
         tokens = TaskTokens(keys.tokens, base_url=configuration.base_url)
         yield Gateway(
@@ -116,6 +118,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             style=configuration.errors,
             people=people,
             authority=authority,
+            signals=signals,
         )
 
 
@@ -143,8 +146,13 @@ def _record(
     return journal, recorder
 
 
-async def _identities(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> Identities:
-    identities = Identities.build(configuration, clock=clock)
+async def _identities(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    clock: Callable[[], float],
+    is_ended: Callable[[Principal], bool],
+) -> Identities:
+    identities = Identities.build(configuration, clock=clock, is_ended=is_ended)
     await identities.start()
     stack.push_async_callback(identities.stop)
     return identities
@@ -166,6 +174,23 @@ async def _policy(
     return policy
 
 
+async def _lending(
+    stack: AsyncExitStack,
+    parts: AuthorityParts,
+    policy: Policy,
+    recorder: EventRecorder,
+) -> tuple[Authority | None, Catalogue, LeaseReview | None]:
+    """Return the authority with its leases, the catalogue that lists with them, and their review by the policy."""
+    gateway = parts.gateway
+    authority = await open_authority(stack, parts)
+    review = partial(_review, stack, authority, policy, gateway.history, signals=parts.signals.register)
+    listed = lend_to_listings(parts.upstreams, authority)
+    catalogue, reviewing = await _catalogue(
+        stack, gateway.configuration, listed, recorder, gateway.clock, review=review
+    )
+    return authority, catalogue, reviewing
+
+
 async def _catalogue(
     stack: AsyncExitStack,
     configuration: Configuration,
@@ -174,8 +199,8 @@ async def _catalogue(
     clock: Callable[[], float],
     *,
     review: Callable[[Catalogue], LeaseReview | None],
-) -> Catalogue:
-    """Return the catalogue of the upstreams' tools. It lists them again and again, and notes changes."""
+) -> tuple[Catalogue, LeaseReview | None]:
+    """Return the catalogue of the upstreams' tools, and the review of leases. It lists tools again and again, and notes changes."""
     changes = DefinitionChanges(recorder, clock)
 
     def note(change: Change) -> None:
@@ -187,16 +212,29 @@ async def _catalogue(
     reviewing = review(catalogue)
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)
-    return catalogue
+    return catalogue, reviewing
 
 
 def _review(
-    stack: AsyncExitStack, authority: Authority | None, policy: Policy, history: History, catalogue: Catalogue
+    stack: AsyncExitStack,
+    authority: Authority | None,
+    policy: Policy,
+    history: History,
+    catalogue: Catalogue,
+    *,
+    signals: SignalRegister,
 ) -> LeaseReview | None:
     """Ask the policy again about open leases, until the stack ends."""
     if authority is None:
         return None
-    review = LeaseReview(authority.leases, policy, history, catalogue, clock=authority.clock)
+    review = LeaseReview(
+        authority.leases,
+        policy,
+        history,
+        catalogue,
+        clock=authority.clock,
+        open_signals=signals.facts,
+    )
     stack.push_async_callback(review.start().stop)
     return review
 

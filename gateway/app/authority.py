@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.app.people import DeskParts
+    from gateway.app.signals import SignalMemory
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import Connection
     from gateway.config import Configuration
@@ -63,6 +64,7 @@ class AuthorityParts(NamedTuple):
     ends: list[Callable[[str, TaskEnd], None]]
     metrics: Metrics
     upstreams: Mapping[str, UpstreamTransport]
+    signals: SignalMemory
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -181,7 +183,13 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
     def ender(now: Callable[[], float]) -> Ender:
         return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end, withdraw=withdraw)
 
-    hooks = LeaseHooks(clock=gateway.clock, is_open=is_open, fingerprint=fingerprints.of, on_issued=note_issued)
+    hooks = LeaseHooks(
+        clock=gateway.clock,
+        is_open=is_open,
+        fingerprint=fingerprints.of,
+        on_issued=note_issued,
+        is_ended=parts.signals.register.is_ended,
+    )
     return Leases(register, brokers, record, ender, hooks)
 
 

@@ -115,6 +115,18 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
     vault.retain(partial(history.is_open, now=clock()))
 
 
+async def keep_memory(
+    stack: AsyncExitStack, parts: DeskParts, registers: ApprovalRegisters | None, *chores: Callable[[], None]
+) -> None:
+    """Restore the memory of the gateway before this one, and write it down again and again until the stack ends.
+
+    Raises `JournalError` as `remembered` does.
+    """
+    write_down = await remembered(parts, registers)
+    stack.push_async_callback(write_down)
+    keep_house(stack, write_down, *chores)
+
+
 def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
     """Do the chores and write the memory down again and again. The stack ends this before it writes for the last time."""
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.journal.writer import Journal
     from gateway.keys import Keys
     from gateway.model.call import Call
+    from gateway.model.caller import Principal
     from gateway.model.facts import SessionFacts
     from gateway.model.wire import JsonObject
 
@@ -102,9 +103,14 @@ def _has_ended(history: History, question: Question, now: float) -> bool:
 
 
 async def open_people(
-    stack: AsyncExitStack, parts: DeskParts, registers: ApprovalRegisters | None, spots: Spots
+    stack: AsyncExitStack,
+    parts: DeskParts,
+    registers: ApprovalRegisters | None,
+    spots: Spots,
+    is_ended: Callable[[Principal], bool],
 ) -> People | None:
     """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without registers.
+    A person whose login `is_ended` cannot approve over HTTP.
 
     Raises `ConfigurationError`.
     """
@@ -133,7 +139,7 @@ async def open_people(
         page_url,
         _describer(journal, spots),
         CompletionNotices(desk),
-        approvers=await _approvers(stack, configuration, parts.clock),
+        approvers=await _approvers(stack, configuration, parts.clock, is_ended),
     )
 
 
@@ -158,13 +164,16 @@ def find_accounts(configuration: Configuration) -> Accounts:
 
 
 async def _approvers(
-    stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    clock: Callable[[], float],
+    is_ended: Callable[[Principal], bool],
 ) -> Approvers | None:
     """Return the identities of people who answer over HTTP, with their keys loaded; `None` if there are none."""
     identity = None if configuration.approvals is None else configuration.approvals.people
     if identity is None:
         return None
-    identities = Identities.build_approvers(configuration, identity, clock=clock)
+    identities = Identities.build_approvers(configuration, identity, clock=clock, is_ended=is_ended)
     await identities.start()
     stack.push_async_callback(identities.stop)
     return Approvers(identities, identity.assurance)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.authority.ending import Ender, LeaseRecord
     from gateway.authority.model import Cause, Credential, Grounds
     from gateway.authority.store import LeaseStore
+    from gateway.model.caller import Principal
 
 log = structlog.get_logger("gateway.leases")
 
@@ -64,13 +65,14 @@ class LeaseHooks(Struct, frozen=True):
     """Functions of the gateway that leases need.
 
     `clock` gives seconds since the epoch. `is_open` tells whether a task still is. `fingerprint` names a value. `on_issued` hears of
-    each value before any call carries it.
+    each value before any call carries it. `is_ended` tells whether the login behind a caller was ended.
     """
 
     clock: Callable[[], float]
     is_open: Callable[[str, float], bool]
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
+    is_ended: Callable[[Principal], bool] = lambda _principal: False
 
 
 class Leases:
@@ -165,6 +167,10 @@ class Leases:
     def end_all(self, chosen: Callable[[Lease], bool], cause: Cause) -> int:
         """End the leases for which `chosen` is true, and return their number."""
         return self.end([lease for lease in self._register if chosen(lease)], cause)
+
+    def end_callers(self, is_chosen: Callable[[Principal], bool], cause: Cause) -> int:
+        """End the leases of callers for which `is_chosen` is true, and return their number."""
+        return self.end([lease for lease, grounds in self.permitted() if is_chosen(grounds.principal)], cause)
 
     def end(self, leases: Iterable[Lease], cause: Cause) -> int:
         """End leases. No call carries their values once this returns. Returns the number of leases whose end began."""
@@ -297,6 +303,8 @@ class Leases:
     async def _issue(
         self, broker: Broker, request: LeaseRequest, terms: Terms, decision: str | None
     ) -> Lent | BrokerRefusal:
+        if self._hooks.is_ended(request.principal):
+            return _ENDED
         lease = _requested(request, broker)
         self._register.put(lease)
         if request.grounds is not None:

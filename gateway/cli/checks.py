@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 
 from gateway import config, keys
-from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks
+from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks, signal_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import counted, revised
 from gateway.errors import ConfigurationError, GatewayError
@@ -77,6 +77,7 @@ async def run(path: Path) -> list[Finding]:
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
     found += [_told("credentials", each) for each in credential_checks.look(settings)]
+    found += [item async for item in _signals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
         found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
@@ -256,6 +257,14 @@ def _approvals(settings: Configuration) -> Iterator[Finding]:
             yield _told("approvals", told)
     except GatewayError as error:
         yield _failed("approvals", error)
+
+
+async def _signals(settings: Configuration) -> AsyncIterator[Finding]:
+    try:
+        async for told in signal_checks.look(settings):
+            yield _told("signals", told)
+    except GatewayError as error:
+        yield _failed("signals", error)
 
 
 def _told(what: str, told: Told) -> Finding:

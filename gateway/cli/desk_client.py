@@ -1,4 +1,4 @@
-"""The client of the gateway's Unix sockets, for `opagate approvals`, `leases` and `connections`."""
+"""The client of the gateway's Unix sockets, for `opagate approvals`, `leases`, `connections` and `signals`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def connected(path: Path, speaks_as: str | None, groups: list[str]) -> Generator
         except OSError as error:
             raise ConfigurationError(
                 f"no gateway answers at {path}: {error.strerror or error}",
-                "start it on this machine; its configuration needs `approvals:`, or an upstream with a leased credential",
+                "start it on this machine; its configuration needs `approvals:`, `signals:`, or an upstream with a leased credential",
             ) from error
         with connection.makefile("rb") as lines:
             yield DeskClient(connection, lines, speaker)

@@ -24,6 +24,7 @@ from gateway.cli import (
     policy,
     replay,
     serve,
+    signals,
     token,
     up,
 )
@@ -67,6 +68,7 @@ app.add_typer(endorsements.app, name="endorsements", rich_help_panel=_OPERATE)
 app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
 app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
 app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
+app.add_typer(signals.app, name="signals", rich_help_panel=_OPERATE)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

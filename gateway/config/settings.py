@@ -19,6 +19,7 @@ from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.labels import ToolLabels
+from gateway.config.signals import Signals
 from gateway.config.values import (
     Count,
     Delay,
@@ -380,6 +381,7 @@ class Configuration(Settings):
     connections: ConnectionSettings | None = Field(
         default=None, description="Users' own connections, for brokers of kind `user_oauth`."
     )
+    signals: Signals = Field(default=(), description="Identity providers that tell of ended sessions and grown risk.")
     limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
     errors: Literal["result", "protocol"] = Field(
         default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."

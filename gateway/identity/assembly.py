@@ -15,7 +15,7 @@ from gateway.identity.jwt import JwtAuthenticator
 from gateway.identity.keys import Keys
 from gateway.identity.spiffe import SpiffeAuthenticator
 from gateway.identity.x509 import X509Authenticator
-from gateway.protocol.issuers import is_acceptable_url
+from gateway.protocol.issuers import is_acceptable_url, ssf_metadata_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,12 @@ def assemble_approvers(configuration: Configuration, identity: JwtIdentity, *, c
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
     return Parts((authenticator,), (keys,), metadata.protection(configuration))
+
+
+def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> Keys:
+    """Return the keys of a transmitter of signals. Raises `ConfigurationError`."""
+    source = DiscoverySource(issuer, ssf_metadata_urls(issuer)) if jwks is None else _source(jwks, "jwks")
+    return Keys(issuer, source, clock=clock)
 
 
 def issuer_of(identity: Identity) -> str:

@@ -47,6 +47,7 @@ _KINDS: Final[Mapping[Code, _Kind]] = {
     "identity/replay": _Kind("invalid_dpop_proof", "Make a new proof for each request."),
     "identity/unbound": _Kind("invalid_token", "Get a token that is bound to a DPoP key or a client certificate."),
     "identity/certificate": _Kind("invalid_token", "Present a valid X.509-SVID of the configured trust domain."),
+    "identity/revoked": _Kind("invalid_token", "Log in again, and call with a token of the new login."),
     "identity/scope": _Kind("insufficient_scope", "Get a token with all of the scopes that are named."),
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
 """Checked against the clock, the configuration, the request or one another."""
 
-USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp", "auth_time"})
+USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp", "auth_time", "sid", "email"})
 """Become part of the principal, or choose what does. The configured groups claim is one of them."""
 
 FOREIGN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "toe", "htm", "htu", "ath"})
@@ -29,8 +29,8 @@ UNUSED: Final = frozenset(
     {
         # OIDC Core 5.1 and RFC 9068 section 2.2
         *("name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture"),
-        *("website", "email", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
-        *("phone_number_verified", "address", "updated_at", "acr", "amr", "sid", "roles", "groups"),
+        *("website", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
+        *("phone_number_verified", "address", "updated_at", "acr", "amr", "roles", "groups"),
         *("entitlements", "authorization_details", "txn", "grant_id"),
         # Microsoft Entra ID, Auth0, Amazon Cognito, Okta, Keycloak, Kubernetes
         *("aio", "appid", "appidacr", "azpacr", "idp", "ipaddr", "oid", "rh", "tid", "unique_name", "upn", "uti"),
@@ -148,6 +148,9 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         delegation=parties.chain,
         token_id=token_id,
         logged_in=number(claims.get("auth_time")),
+        issued=number(claims.get("iat")),
+        session=text(claims.get("sid")),
+        email=text(claims.get("email")),
     )
 
 

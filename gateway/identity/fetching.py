@@ -86,8 +86,10 @@ class UrlSource:
 class DiscoverySource:
     """The `jwks_uri` of an issuer's metadata, looked up each time, so that a moved key set is followed."""
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, urls: tuple[str, ...] | None = None) -> None:
+        """Look the metadata up at `urls`; by default where authorization servers have it."""
         self.place = issuer
+        self._urls = urls
         self._fetcher = Fetcher()
 
     async def load(self) -> bytes:
@@ -97,7 +99,7 @@ class DiscoverySource:
         await self._fetcher.aclose()
 
     async def _jwks_uri(self) -> str:
-        url, document = await load_metadata(self._fetcher, self.place)
+        url, document = await load_metadata(self._fetcher, self.place, self._urls)
         uri = text(document.get("jwks_uri"))
         if uri is None:
             raise LoadError(f"{url} has no jwks_uri")
@@ -106,10 +108,10 @@ class DiscoverySource:
         return uri
 
 
-async def load_metadata(fetcher: Fetcher, issuer: str) -> tuple[str, JsonObject]:
-    """Return the metadata of an issuer, and its URL. Raises `LoadError`."""
+async def load_metadata(fetcher: Fetcher, issuer: str, urls: tuple[str, ...] | None = None) -> tuple[str, JsonObject]:
+    """Return the metadata of an issuer, and its URL, by default one for authorization servers. Raises `LoadError`."""
     problem = LoadError(f"{issuer} has no metadata")
-    for url in metadata_urls(issuer):
+    for url in metadata_urls(issuer) if urls is None else urls:
         try:
             data = await fetcher.get(url)
         except LoadError as error:

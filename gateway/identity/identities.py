@@ -41,28 +41,46 @@ class Identities:
         *,
         clock: Callable[[], float],
         watermark: ProofWatermark | None = None,
+        is_ended: Callable[[Principal], bool] = lambda _principal: False,
     ) -> None:
         self._authenticators = authenticators
         self._keys = keys
         self._protection = protection
         self._clock = clock
+        self._is_ended = is_ended
         self._cache = VerifiedCache()
         self._possession = Possession(started=clock(), watermark=watermark)
 
     @classmethod
-    def build(cls, configuration: Configuration, *, clock: Callable[[], float]) -> Identities:
-        """Raises `ConfigurationError`. `clock` gives seconds since the epoch."""
+    def build(
+        cls,
+        configuration: Configuration,
+        *,
+        clock: Callable[[], float],
+        is_ended: Callable[[Principal], bool] = lambda _principal: False,
+    ) -> Identities:
+        """Raises `ConfigurationError`. `clock` gives seconds since the epoch.
+
+        `is_ended` tells whether the login behind a caller was ended. Each request asks it: a cached result does not outlive a login.
+        """
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
-        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark)
+        return cls(
+            parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark, is_ended=is_ended
+        )
 
     @classmethod
     def build_approvers(
-        cls, configuration: Configuration, identity: JwtIdentity, *, clock: Callable[[], float]
+        cls,
+        configuration: Configuration,
+        identity: JwtIdentity,
+        *,
+        clock: Callable[[], float],
+        is_ended: Callable[[Principal], bool] = lambda _principal: False,
     ) -> Identities:
-        """Return the identities of people who approve calls. Raises `ConfigurationError`. `clock` is as for `build`."""
+        """Return the identities of people who approve calls. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_approvers(configuration, identity, clock=clock)
-        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock)
+        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, is_ended=is_ended)
 
     async def start(self) -> None:
         """Load all keys and keep them fresh. An absent key server is a warning, since it may come back."""
@@ -88,6 +106,8 @@ class Identities:
         outcome = await self._verify(credentials, presented, peer=peer, now=now)
         if not isinstance(outcome, Fault):
             fault = self._check_request(credentials, presented, outcome, now)
+            if fault is None and self._is_ended(outcome.principal):
+                fault = Fault("identity/revoked", "the login that these credentials come from was ended")
             if fault is None:
                 return self._scoped(credentials, presented, outcome)
             outcome = fault

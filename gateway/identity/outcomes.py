@@ -26,6 +26,7 @@ Code: TypeAlias = Literal[
     "identity/unbound",
     "identity/certificate",
     "identity/scope",
+    "identity/revoked",
 ]
 
 

@@ -70,6 +70,7 @@ class X509Authenticator:
             method=AuthMethod.SPIFFE_X509,
             bound=True,
             token_id=token_id,
+            issued=leaf.not_valid_before_utc.timestamp(),
         )
         until = min(ends, now + CACHED, self._keys.usable_until())
         return Verified(principal, until=until, generation=self.generation)

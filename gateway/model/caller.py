@@ -56,6 +56,7 @@ class Principal:
     `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
     `token_id` is the token's `jti`, or a digest of the presented credential when it has none. `logged_in` is the time of
     the user's login in seconds since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1).
+    `issued`, `session` and `email` are `iat`, `sid` and `email`: identity providers name callers by them in signals.
     """
 
     id: str
@@ -67,6 +68,9 @@ class Principal:
     bound: bool = False
     token_id: str = ""
     logged_in: float | None = None
+    issued: float | None = field(default=None, compare=False)
+    session: str | None = field(default=None, repr=False, compare=False)
+    email: str | None = field(default=None, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
@@ -80,10 +84,11 @@ class Principal:
         digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
         named = [("issuer", ""), ("agent", self.id), *([("user", self.user.id)] if self.user else [])]
-        object.__setattr__(self, "parties", tuple(_party(kind, self.issuer, name) for kind, name in named))
+        object.__setattr__(self, "parties", tuple(name_party(kind, self.issuer, name) for kind, name in named))
 
 
-def _party(kind: str, issuer: str, name: str) -> str:
+def name_party(kind: str, issuer: str, name: str) -> str:
+    """Return a part of `Principal.parties`. `kind` is `issuer`, `agent` or `user`."""
     return hashlib.sha256(b"".join(map(_framed, (kind, issuer, name)))).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from gateway.pages.approvals import approval_routes
 from gateway.pages.documents import document_routes
 from gateway.pages.probes import probe_routes
 from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
+from gateway.pages.signals import signal_routes
 from gateway.pages.tasks import task_routes
 from gateway.pages.tokens import token_routes
 from gateway.protocol.error_codes import INVALID_REQUEST
@@ -46,6 +47,7 @@ def build_pages(
         *approval_routes(gateway),
         *document_routes(configuration),
         *token_routes(configuration, gateway),
+        *signal_routes(gateway),
         *more,
     ]
     handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}

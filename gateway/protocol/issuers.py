@@ -21,6 +21,15 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
 
 
+def ssf_metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Return the possible URLs of a transmitter's metadata: inserted before the path (SSF 1.0 section 7.2), and appended as Keycloak has
+    it."""
+    parts = urlsplit(issuer)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    urls = (f"{origin}/.well-known/ssf-configuration{path}", f"{origin}{path}/.well-known/ssf-configuration")
+    return tuple(dict.fromkeys(urls))
+
+
 def is_acceptable_url(url: str) -> bool:
     """Return whether a URL is https, or http on loopback, without user information and fragment."""
     try:

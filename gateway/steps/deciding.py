@@ -116,7 +116,7 @@ async def _ask_policy(
     """Return the policy's decision on a counted call, with the circumstances that it was told of."""
     approved, endorsed = describe_approval(release), describe_endorsement(gateway, endorsement)
     principal, call = case.request.principal, case.call
-    signals = gateway.open_signals(principal)
+    signals = gateway.signals.register.facts(principal)
     context = visit.context(case.message, case.task, approved, endorsed, signals=signals)
     decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
     return context, name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)

@@ -23,6 +23,7 @@ from gateway.steps.case import Case
 from gateway.steps.concealing import Concealing, concealing, demanded, withholding
 from gateway.steps.current_task import task_of
 from gateway.steps.deciding import called_off
+from gateway.steps.ended_logins import LOGIN_ENDED
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_accepted, note_rejected
 from gateway.steps.known_credentials import known_to
 from gateway.steps.observation import Observation, label
@@ -112,7 +113,9 @@ async def forward(
 async def _issue(gateway: Gateway, visit: Visit, case: Case, decision: Decision) -> Attached | Refusal:
     """Return the credential of an allowed call. A call without one is settled here, since it goes no further."""
     try:
-        attached = await issue_credential(gateway, visit, case, decision)
+        # The call may have waited for a person since its caller was identified.
+        has_ended = gateway.signals.register.is_ended(case.request.principal)
+        attached = LOGIN_ENDED if has_ended else await issue_credential(gateway, visit, case, decision)
     except BaseException as error:
         outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
         await shielded(called_off(gateway, visit, case, outcome))

@@ -87,7 +87,7 @@ async def visible_ids(
     except HistoryError as error:
         log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)
         return frozenset()
-    context = visit.context(request.message, task, signals=gateway.open_signals(principal))
+    context = visit.context(request.message, task, signals=gateway.signals.register.facts(principal))
     asked = [variant for target in targets for variant in label_variants(target)]
     for first in range(0, len(asked), _ASKED_AT_ONCE):
         if first:

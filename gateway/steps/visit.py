@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -23,7 +23,6 @@ from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call, Context
-from gateway.model.caller import Principal
 from gateway.model.facts import SessionFacts
 from gateway.model.signal import SignalFact
 from gateway.model.task import Task
@@ -33,6 +32,7 @@ from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.people import People
 from gateway.steps.places import Places
+from gateway.steps.signals import Signals
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
@@ -89,8 +89,8 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
-    open_signals: Callable[[Principal], tuple[SignalFact, ...]] = lambda _principal: ()
-    """Returns the open facts that identity providers signalled about a caller."""
+    signals: Signals = field(default_factory=Signals)
+    """The signals of identity providers: ended logins, and open facts about callers."""
 
 
 class Visit(Struct, frozen=True):

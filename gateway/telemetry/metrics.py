@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -58,6 +59,9 @@ class Metrics:
         self._lease_seconds = histogram(
             "opagate_lease_end_seconds", "From the end of a lease to its proof.", ("broker", "state")
         )
+        self._signals = counter(
+            "opagate_signals", "Events of identity providers that were taken.", ("stream", "action")
+        )
         # Looking a child up by its labels costs several microseconds, and a call needs four.
         self._call = lru_cache(maxsize=4096)(self._calls.labels)
         self._ending = lru_cache(maxsize=1024)(self._settled.labels)
@@ -107,6 +111,14 @@ class Metrics:
         """Report `read()` as the number of open leases in each state."""
         self.registry.register(_Leases(read))
 
+    def signal_taken(self, stream: str, action: str) -> None:
+        """Count an event of an identity provider."""
+        self._signals.labels(stream, action).inc()
+
+    def observe_signals(self, read: Callable[[], SignalCounts]) -> None:
+        """Report `read()` as the signals in force."""
+        self.registry.register(_Signals(read))
+
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
@@ -124,6 +136,31 @@ class _Leases(Collector):
         for state in ("requested", "active", "ending", "stuck"):
             family.add_metric((state,), found.get(state, 0))
         return [family]
+
+
+class SignalCounts(NamedTuple):
+    """The signals in force: ended logins, open facts, and whether each stream is silent."""
+
+    ends: int
+    facts: int
+    silent: Mapping[str, bool]
+
+
+class _Signals(Collector):
+    """The signals in force, and the silent streams."""
+
+    def __init__(self, read: Callable[[], SignalCounts]) -> None:
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        found = self._read()
+        force = GaugeMetricFamily("opagate_signals_in_force", "Signals in force by effect.", labels=("effect",))
+        force.add_metric(("end",), found.ends)
+        force.add_metric(("note",), found.facts)
+        silent = GaugeMetricFamily("opagate_signals_silent", "1 while a stream is silent.", labels=("stream",))
+        for stream, is_silent in found.silent.items():
+            silent.add_metric((stream,), float(is_silent))
+        return [force, silent]
 
 
 class _Gauge(Collector):

@@ -21,8 +21,9 @@ async def ask_page(
     host: bytes = HOST[1],
     is_draining: bool = False,
     edge: Edge | None = None,
+    is_json: bool = True,
 ) -> Answer:
-    """Ask for a page, of a new edge unless the test has one. A body is declared as JSON."""
+    """Ask for a page, of a new edge unless the test has one. Without `is_json`, the test declares the body itself."""
     edge = edge or build_edge(there.configuration, there.gateway, lambda: is_draining)
     sent: list[dict[str, Any]] = []
 
@@ -32,12 +33,14 @@ async def ask_page(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await edge(scope_of(method, path, *headers, host=host), receive, send)
+    await edge(scope_of(method, path, *headers, host=host, is_json=is_json), receive, send)
     content = b"".join(message.get("body", b"") for message in sent[1:])
     return Answer(sent[0]["status"], tuple(sent[0]["headers"]), content)
 
 
-def scope_of(method: str, path: str, *headers: tuple[bytes, bytes], host: bytes = HOST[1]) -> dict[str, Any]:
+def scope_of(
+    method: str, path: str, *headers: tuple[bytes, bytes], host: bytes = HOST[1], is_json: bool = True
+) -> dict[str, Any]:
     """Return the ASGI scope of a request, as a server makes it."""
     return {
         "type": "http",
@@ -47,6 +50,6 @@ def scope_of(method: str, path: str, *headers: tuple[bytes, bytes], host: bytes 
         "path": "/routed/by/its/raw/path",
         "query_string": path.partition("?")[2].encode(),
         "client": ("127.0.0.1", 5),
-        "headers": ((b"host", host), *(JSON if method == "POST" else ()), *headers),
+        "headers": ((b"host", host), *(JSON if method == "POST" and is_json else ()), *headers),
         "opagate.presence": Presence(),
     }

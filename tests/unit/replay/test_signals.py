@@ -6,7 +6,11 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from gateway.authority.signals.register import Signal, SignalRegister
+from gateway.authority.signals.subjects import Subject
+from gateway.identity import anonymous
 from gateway.model.signal import SignalFact
+from gateway.steps.signals import Signals
 from tests.unit.harness import Bench, bench, call, message, result
 from tests.unit.replay.test_rebuilt import plain, rebuilt, watched
 from tests.unit.replay.test_recorded import exported, replayed
@@ -15,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-
-    from gateway.model.caller import Principal
 
 FULL = "journal: {arguments: full, results: full}\n"
 FACTS = (SignalFact("risk-level-change", 1_700_000_000.5, "high"), SignalFact("credential-change", 1_700_000_001.0))
@@ -28,11 +30,11 @@ SHOWN = [
 
 def signalled(there: Bench) -> Bench:
     """Return the bench with open signals about every caller."""
-
-    def find(_principal: Principal) -> tuple[SignalFact, ...]:
-        return FACTS
-
-    there.gateway = dataclasses.replace(there.gateway, open_signals=find)
+    register = SignalRegister()
+    everybody = frozenset({anonymous.ISSUER})
+    for fact in FACTS:
+        register.put(Signal("idp", everybody, Subject(), fact.type, fact.at, "note", fact.level))
+    there.gateway = dataclasses.replace(there.gateway, signals=Signals(register))
     return there
 
 

@@ -1,0 +1,166 @@
+"""Signals for operators: `opagate signals` on the Unix socket `<state>/signals.sock`.
+
+| request | answer |
+|---|---|
+| `{"do": "status"}` | `{"ok": {"streams": [stream, …], "signals": [signal, …]}}` |
+| `{"do": "test", "stream": …}` | `{"ok": {"stream", "seconds"}}` once the verification event has come |
+| `{"do": "forget", "id": …}` | `{"ok": signal}`: it is no longer in force |
+
+A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.authority.signals.subjects import digest_subject
+from gateway.errors import GatewayError
+from gateway.line_socket import Peer, describe_refusal
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.authority.signals.polling import Verifier
+    from gateway.authority.signals.receiver import SignalReceiver, SignalStream
+    from gateway.authority.signals.register import Signal
+
+ROOT: Final = 0
+PATIENCE: Final = 20.0
+"""Seconds for a verification event."""
+_LOOK: Final = 0.05
+_SHOWN: Final = 1_000
+"""Signals in one answer."""
+
+
+class StreamInfo(Struct, frozen=True):
+    """A stream for operators. `verifier` asks questions, `None` without access to the stream. `has_keys`: events can be verified."""
+
+    stream: SignalStream
+    delivery: str
+    verifier: Verifier | None
+    has_keys: Callable[[], bool]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True):
+    """One request of an operator."""
+
+    do: Literal["status", "test", "forget"]
+    stream: str = ""
+    id: str = ""
+
+
+class SignalOperators:
+    """Answers to operators. `own` is the number of the gateway's account."""
+
+    def __init__(
+        self,
+        receiver: SignalReceiver,
+        streams: Mapping[str, StreamInfo],
+        own: int,
+        *,
+        monotonic: Callable[[], float],
+        new_state: Callable[[], str],
+    ) -> None:
+        self._receiver = receiver
+        self._streams = streams
+        self._own = own
+        self._monotonic = monotonic
+        self._new_state = new_state
+
+    async def serve(self, line: bytes, peer: Peer) -> bool:
+        """Answer a line, and return whether the peer may send another."""
+        if peer.uid not in {self._own, ROOT}:
+            await peer.send(describe_refusal(_STRANGER))
+            return False
+        try:
+            request = msgspec.json.decode(line, type=Request)
+        except msgspec.MsgspecError as error:
+            await peer.send(describe_refusal(Reason("signal/invalid", f"The request cannot be read: {error}.", "")))
+            return True
+        found = await self._do(request)
+        await peer.send(describe_refusal(found) if isinstance(found, Reason) else {"ok": found})
+        return True
+
+    async def _do(self, request: Request) -> Any:
+        match request.do:
+            case "status":
+                signals = sorted(self._receiver.register, key=lambda signal: signal.at, reverse=True)
+                return {
+                    "streams": [_describe_stream(info) for info in self._streams.values()],
+                    "signals": [_describe_signal(signal) for signal in signals[:_SHOWN] if signal.is_open],
+                }
+            case "test":
+                return await self._test(request.stream)
+            case "forget":
+                try:
+                    signal = await self._receiver.forget(request.id)
+                except GatewayError as error:
+                    return Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
+                return _NO_SIGNAL if signal is None else _describe_signal(signal)
+
+    async def _test(self, name: str) -> dict[str, Any] | Reason:
+        """Ask a transmitter for a verification event, and wait for it."""
+        info = self._streams.get(name)
+        if info is None:
+            return Reason("signal/stream", f"There is no stream {name!r}.", "Look at `opagate signals status`.")
+        if info.verifier is None:
+            return _NO_ACCESS
+        state, began = self._new_state(), self._monotonic()
+        problem = await info.verifier.ask(state)
+        if problem is not None:
+            return Reason("signal/transmitter", f"The transmitter could not be asked: {problem}.", "Correct `stream`.")
+        while info.stream.watch.is_waiting(state):
+            if self._monotonic() - began > PATIENCE:
+                return _NO_EVENT
+            await asyncio.sleep(_LOOK)
+        return {"stream": name, "seconds": round(self._monotonic() - began, 3)}
+
+
+def _describe_stream(info: StreamInfo) -> dict[str, Any]:
+    stream, watch = info.stream, info.stream.watch
+    described = {
+        "name": stream.name,
+        "transmitter": stream.rules.issuer,
+        "delivery": info.delivery,
+        "status": watch.status,
+        "is_silent": watch.is_silent,
+        "has_keys": info.has_keys(),
+        "last_event": watch.last_event,
+        "last_verified": watch.last_verified,
+        "problem": watch.problem,
+    }
+    return {name: value for name, value in described.items() if value is not None}
+
+
+def _describe_signal(signal: Signal) -> dict[str, Any]:
+    """Return a signal without its subject, whose digest is in the journal too."""
+    described = {
+        "id": signal.id,
+        "stream": signal.transmitter,
+        "type": signal.type,
+        "effect": signal.effect,
+        "level": signal.level,
+        "at": signal.at,
+        "subject": digest_subject(signal.subject),
+    }
+    return {name: value for name, value in described.items() if value is not None}
+
+
+_STRANGER: Final = Reason(
+    "signal/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
+)
+_NO_SIGNAL: Final = Reason("signal/unknown", "No signal with this id is in force.", "Look at `opagate signals status`.")
+_NO_ACCESS: Final = Reason(
+    "signal/access",
+    "The gateway has no access to this stream, so it cannot ask.",
+    "Configure `stream` of these signals.",
+)
+_NO_EVENT: Final = Reason(
+    "signal/silent",
+    f"The transmitter took the question, and no verification event came within {PATIENCE:g} s.",
+    "Compare its endpoint_url and audience with the configuration, and look at the gateway's log for refused events.",
+)

@@ -1,0 +1,117 @@
+"""`POST /ssf/{name}`: the events that an identity provider pushes (RFC 8935).
+
+| answer | means |
+|---|---|
+| 202 | the event is recorded |
+| 400 `{"err", "description"}` | the event is refused, and nothing has changed |
+| 503 | the event cannot be verified or recorded now; the transmitter sends it again |
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.authority.introspection import RateLimit
+from gateway.authority.signals.set import SetFault
+from gateway.errors import GatewayError
+from gateway.model.decision import Reason, Refusal
+from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.protocol.error_codes import INVALID_REQUEST
+from gateway.protocol.headers import values_of
+from gateway.protocol.replies import Reply
+from gateway.steps.refusing import refuse_early
+from gateway.steps.signals import take_token
+from gateway.transport.edge import Client
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.authority.signals.receiver import SignalReceiver
+    from gateway.steps.signals import VerifiedStream
+    from gateway.steps.visit import Gateway
+    from gateway.transport.exchange import Exchange
+
+_REFUSALS_A_MINUTE: Final = 600
+"""Refused events from one address; beyond it: 429. A signature costs more to verify than to make up."""
+_TYPE: Final = "application/secevent+jwt"
+_HEADERS: Final = ((b"cache-control", b"no-store"), (b"content-language", b"en"))
+
+
+def signal_routes(gateway: Gateway) -> list[Route]:
+    """Return the route of each stream that is pushed. Other names have no page."""
+    receiver = gateway.signals.receiver
+    if receiver is None:
+        return []
+    pushed = [source for source in gateway.signals.sources if source.is_pushed]
+    limit = RateLimit(_REFUSALS_A_MINUTE, 60)
+    pages = {source.stream.name: _Page(gateway, receiver, source, limit) for source in pushed}
+    return [Route(f"/ssf/{name}", partial(_receive, page), methods=["POST"]) for name, page in pages.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    gateway: Gateway
+    receiver: SignalReceiver
+    source: VerifiedStream
+    refused: RateLimit = field(repr=False)
+
+
+async def _receive(page: _Page, request: Request) -> Response:
+    exchange = exchange_of(request)
+    fault = _check_request(page.source, exchange)
+    if fault is None:
+        body = await exchange.body()
+        if isinstance(body, Refusal):
+            fault = SetFault("invalid_request", "the event is too large, or did not come in time")
+        else:
+            try:
+                fault = await take_token(page.receiver, page.source, body.strip(), page.gateway.clock)
+            except GatewayError as error:
+                return await _fail(page, exchange, error)
+    return _accept() if fault is None else await _refuse(page, exchange, fault)
+
+
+def _check_request(source: VerifiedStream, exchange: Exchange) -> SetFault | None:
+    types = values_of(exchange.headers, b"content-type")
+    if len(types) != 1 or types[0].partition(";")[0].strip().lower() != _TYPE:
+        return SetFault("invalid_request", f"the body is not declared as {_TYPE}")
+    if source.authorization is None:
+        return None
+    named = values_of(exchange.headers, b"authorization")
+    given = named[0].strip() if len(named) == 1 else ""
+    if not hmac.compare_digest(given.encode(), source.authorization.encode()):
+        return SetFault("authentication_failed", "the Authorization header is not the one of this stream")
+    return None
+
+
+async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
+    """Record a refused event, and answer as RFC 8935 section 2.3 has it."""
+    if not page.refused.admits(exchange.client_ip or "", page.gateway.clock()):
+        return ReplyResponse(Reply(429, (*_HEADERS, (b"retry-after", b"60")), b""))
+    reason = Reason(
+        f"signal/{fault.err.replace('_', '-')}",
+        f"An event of {page.source.stream.name} is refused: {fault.description}.",
+        "",
+    )
+    await refuse_early(
+        page.gateway, Refusal(400, reason, INVALID_REQUEST), Client(exchange.client_ip, exchange.headers)
+    )
+    return json_response({"err": fault.err, "description": fault.description}, *_HEADERS, status=400)
+
+
+async def _fail(page: _Page, exchange: Exchange, error: GatewayError) -> Response:
+    reason = Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
+    await refuse_early(
+        page.gateway, Refusal(503, reason, INVALID_REQUEST), Client(exchange.client_ip, exchange.headers)
+    )
+    return ReplyResponse(Reply(503, (*_HEADERS, (b"retry-after", b"5")), b""))
+
+
+def _accept() -> Response:
+    return ReplyResponse(Reply(202, (), b""))
