@@ -208,7 +208,14 @@ async def _catalogue(
         if reviewing is not None:
             reviewing.note_pin(change.upstream)
 
-    catalogue = Catalogue(configuration.upstreams, configuration.catalogue, transports, clock=clock, on_change=note)
+    catalogue = Catalogue(
+        configuration.upstreams,
+        configuration.catalogue,
+        transports,
+        clock=clock,
+        on_change=note,
+        credential_of=configuration.credential_of,
+    )
     reviewing = review(catalogue)
     await catalogue.start()
     stack.push_async_callback(catalogue.stop)

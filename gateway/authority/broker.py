@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         LeaseRequest,
         NotEnded,
         Proof,
-        Revocable,
     )
+    from gateway.model.target import Revocable
 
 
 class Broker(Protocol):

@@ -19,6 +19,7 @@ from gateway.authority.model import LONG_LIVED, BrokerRefusal, Issued, Lease, Le
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
+from gateway.model.lease import OpenLeases
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker
@@ -260,6 +261,11 @@ class Leases:
 
     def get(self, identifier: str) -> Lease | None:
         return self._register.get(identifier)
+
+    def count(self, task: str) -> OpenLeases | None:
+        """Return the numbers of a task's open and stuck leases, `None` if it has no open lease."""
+        found = self._register.of_task(task)
+        return OpenLeases(len(found), sum(lease.state == "stuck" for lease in found)) if found else None
 
     def of_task(self, task: str) -> tuple[Lease, ...]:
         return self._register.of_task(task)

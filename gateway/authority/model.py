@@ -36,7 +36,6 @@ Cause: TypeAlias = Literal[
 ]
 ProofKind: TypeAlias = Literal["own", "introspection", "lookup", "absent", "status", "time"]
 """How the end of a credential was seen: the gateway's own list, a question to its issuer, its absence, a 401, or its expiry."""
-Revocable: TypeAlias = Literal["at_once", "after_ttl", "never"]
 
 OPEN: Final[frozenset[State]] = frozenset({"requested", "active", "ending", "stuck"})
 """States in which the credential may still work somewhere."""

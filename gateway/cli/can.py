@@ -133,7 +133,7 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
             *place,
             labels=labels,
             aggregates=configured.aggregates,
-            credential=configured.credential_kind,
+            credential=settings.credential_of(upstream),
         )
     pinned = lockfile.load(settings.catalogue.lock).of(upstream, kind)
     known = pinned.get(name)
@@ -143,7 +143,9 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
         note(f"{settings.catalogue.lock} pins no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     definition = None if known is None else known.definition
     pin = without if known is None else Pin.MATCH
-    return target_of(upstream, configured, kind, name, pin=pin, definition=definition)
+    return target_of(
+        upstream, configured, kind, name, pin=pin, definition=definition, credential=settings.credential_of(upstream)
+    )
 
 
 def _question(settings: Configuration, principal: Principal, call: Call, when: float) -> JsonObject:

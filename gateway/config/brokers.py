@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from gateway.config.authority import LeasedCredential, ScopeName
 from gateway.config.values import Duration, FilePath, Secret, Settings, Text, hostname, is_local_http
+from gateway.model.target import SHORTEST_LIFE, TargetCredential
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -229,6 +230,13 @@ class UserOAuthCredential(BrokeredCredential):
 
 Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker | UserOAuthBroker, Field(discriminator="kind")]
 BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential | UserOAuthCredential
+
+
+def describe_credential(credential: BrokerCredential, brokers: Mapping[str, Broker]) -> TargetCredential:
+    """Return the credential of a broker as policy sees it. Raises `KeyError` for an unknown broker."""
+    broker = brokers[credential.broker]
+    is_unproven = isinstance(broker, ExchangeBroker | UserOAuthBroker) and broker.revoke != "introspect"
+    return TargetCredential(credential.kind, "after_ttl" if is_unproven else "at_once", SHORTEST_LIFE)
 
 
 def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object]) -> str | None:

@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gateway.config.approvals import ApprovalSettings
-from gateway.config.authority import AuthoritySettings
-from gateway.config.brokers import Broker, BrokerName, find_problem
+from gateway.config.authority import AuthoritySettings, GatewayCredential
+from gateway.config.brokers import Broker, BrokerCredential, BrokerName, describe_credential, find_problem
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import NoCredential, UpstreamCredential, find_problem_of_carrier
@@ -33,7 +33,7 @@ from gateway.config.values import (
     is_local_http,
     is_loopback,
 )
-from gateway.model.target import CredentialKind, Sensitivity
+from gateway.model.target import SHORTEST_LIFE, CredentialKind, Sensitivity, TargetCredential
 
 # --- policy ----------------------------------------------------------------------------------------
 
@@ -433,6 +433,15 @@ class Configuration(Settings):
                         " has it; correct it"
                     )
         return self
+
+    def credential_of(self, upstream: str) -> TargetCredential | None:
+        """Return the credential that an upstream gets, as policy sees it. Raises `KeyError` for an unknown upstream."""
+        credential = self.upstreams[upstream].credential
+        if isinstance(credential, BrokerCredential):
+            return describe_credential(credential, self.brokers)
+        if isinstance(credential, GatewayCredential):
+            return TargetCredential("gateway", "at_once", SHORTEST_LIFE)
+        return None if isinstance(credential, NoCredential) else TargetCredential("standing", "never")
 
     @model_validator(mode="after")
     def _known_brokers(self) -> Self:

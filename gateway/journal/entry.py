@@ -87,6 +87,7 @@ def call_entry(
         **({} if approval is None else {"approval": approval}),
         **({} if context.endorsement is None else {"endorsement": context.endorsement}),
         **({"signals": [_signal(fact) for fact in context.signals]} if context.signals else {}),
+        **({} if context.leases is None else {"leases": {"open": context.leases.open, "stuck": context.leases.stuck}}),
         "reasons": _reasons(decision.reasons, conceal),
         "obligations": [obligation.id for obligation in decision.obligations],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
@@ -249,6 +250,7 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
         "pin": None if target.pin is None else target.pin.value,
         **({"sandbox": True} if target.labels.in_sandbox else {}),
         **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
+        **({} if target.credential is None else {"credential": target.credential._asdict()}),
     }
 
 

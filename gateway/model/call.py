@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from gateway.model.lease import OpenLeases
 from gateway.model.signal import SignalFact
 from gateway.model.target import Sensitivity, Target
 from gateway.model.task import Task
@@ -65,3 +66,5 @@ class Context(Struct, frozen=True):
     approval: JsonObject | None = None
     endorsement: JsonObject | None = None
     signals: tuple[SignalFact, ...] = ()
+    leases: OpenLeases | None = None
+    """The open leases of the task; `None` without any."""

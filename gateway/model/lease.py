@@ -1,10 +1,17 @@
-"""A lease as policy is asked about it."""
+"""Leases as policy sees them."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
 from gateway.model.target import CredentialKind, Target
+
+
+class OpenLeases(Struct, frozen=True):
+    """The numbers of a task's leases: `open` until their end is proven, and of these `stuck`."""
+
+    open: int
+    stuck: int
 
 
 class HeldLease(Struct, frozen=True):

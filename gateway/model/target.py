@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.model.wire import Json, JsonObject
 
@@ -41,6 +41,18 @@ class Role(StrEnum):
 
 CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "user_oauth"]
 """`standing`: a fixed header, which lives for ever. The others are leased."""
+Revocable: TypeAlias = Literal["at_once", "after_ttl", "never"]
+"""The earliest end of a credential at its issuer."""
+SHORTEST_LIFE: Final = 1
+"""Seconds of the shortest life that the brokers of this gateway lend for."""
+
+
+class TargetCredential(NamedTuple):
+    """The credential that the gateway shows to an upstream. `min_ttl` is its shortest life in seconds; `None`: it has no end."""
+
+    kind: CredentialKind
+    revocable: Revocable
+    min_ttl: int | None = None
 
 
 class System(NamedTuple):
@@ -135,8 +147,8 @@ class Target:
     """`None` for resources: data changes by its nature."""
     aggregates: tuple[str, ...] | None = None
     """The systems that an aggregator passes calls on to. Empty: it is one, and nobody knows to which."""
-    credential: CredentialKind | None = None
-    """The kind of credential that the gateway shows to the upstream; `None` for none."""
+    credential: TargetCredential | None = None
+    """The credential that the gateway shows to the upstream; `None` for none."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
     definition: str | None = None

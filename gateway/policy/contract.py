@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
 from gateway.model.signal import SignalType
-from gateway.model.target import CredentialKind, Effect, Pin, Role, Sensitivity
+from gateway.model.target import CredentialKind, Effect, Pin, Revocable, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
@@ -70,9 +70,13 @@ class Action(Closed):
 
 
 class ShownCredential(Closed):
-    """The credential that the gateway shows to the upstream. `standing`: a fixed header. The other kinds are leased."""
+    """The credential that the gateway shows to the upstream. `standing`: a fixed header. The other kinds are leased.
+
+    `revocable` is the earliest end at the issuer, `min_ttl_seconds` the shortest life of a lease."""
 
     kind: CredentialKind
+    revocable: Revocable
+    min_ttl_seconds: Positive | UnsetType = UNSET
 
 
 class ResourceProperties(Closed):
@@ -139,6 +143,13 @@ class Approver(Closed):
     login_age_seconds: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
+class TaskLeases(Closed):
+    """Credentials lent to the task: `open` until their end is proven, and of these `stuck`. Absent without any."""
+
+    open: Positive
+    stuck: Count
+
+
 class Task(Closed):
     id: str
     kind: Literal["declared", "implicit"]
@@ -151,6 +162,7 @@ class Task(Closed):
     environment: str | UnsetType = UNSET
     contract: TaskContract | UnsetType = UNSET
     approved_by: list[Approver] | UnsetType = UNSET
+    leases: TaskLeases | UnsetType = UNSET
 
 
 class Approval(Closed):

@@ -18,9 +18,9 @@ from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
-from gateway.model.lease import HeldLease
+from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.signal import SignalFact
-from gateway.model.target import System, Target
+from gateway.model.target import System, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.model.wire import Json, JsonObject
 
@@ -151,8 +151,13 @@ def _resource(target: Target) -> JsonObject:
     if target.pin is not None:
         properties["pin"] = target.pin
     if target.credential is not None:
-        properties["credential"] = {"kind": target.credential}
+        properties["credential"] = _shown(target.credential)
     return {"type": target.type, "id": target.id, "properties": properties}
+
+
+def _shown(credential: TargetCredential) -> JsonObject:
+    least: JsonObject = {} if credential.min_ttl is None else {"min_ttl_seconds": credential.min_ttl}
+    return {"kind": credential.kind, "revocable": credential.revocable, **least}
 
 
 def _lease(lease: HeldLease) -> JsonObject:
@@ -176,7 +181,7 @@ def _context(context: Context) -> JsonObject:
         "time": timestamp(context.time),
         "trace_id": context.trace_id,
         "client": client,
-        "task": _task(context.task),
+        "task": _task(context.task, context.leases),
         "approval": context.approval,
         "supported_obligations": sorted(context.supported_obligations),
     }
@@ -194,8 +199,10 @@ def _signal(fact: SignalFact) -> JsonObject:
     return described
 
 
-def _task(task: Task) -> JsonObject:
+def _task(task: Task, leases: OpenLeases | None) -> JsonObject:
     described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
+    if leases is not None:
+        described["leases"] = {"open": leases.open, "stuck": leases.stuck}
     if task.expires is not None:
         described["expires"] = _cached(task.expires)
     if task.goal is not None:

@@ -13,8 +13,9 @@ from gateway.errors import JournalError
 from gateway.history.task_history import read_task
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
+from gateway.model.lease import OpenLeases
 from gateway.model.signal import SignalFact
-from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Task
 from gateway.policy import document
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
@@ -110,7 +111,7 @@ def _target(recorded: Mapping[str, Any]) -> Target:
         {pointer: Role(role) for pointer, role in recorded["roles"].items()},
         sandbox=recorded.get("sandbox", False),
     )
-    behind = recorded.get("aggregates")
+    behind, shown = recorded.get("aggregates"), recorded.get("credential")
     return Target(
         recorded["type"],
         recorded["upstream"],
@@ -122,6 +123,7 @@ def _target(recorded: Mapping[str, Any]) -> Target:
         labels,
         None if recorded["pin"] is None else Pin(recorded["pin"]),
         None if behind is None else tuple(behind),
+        None if shown is None else TargetCredential(**shown),
     )
 
 
@@ -140,4 +142,5 @@ def _context(entry: Mapping[str, Any], explanation: Explanation, approval: JsonO
         approval,
         entry.get("endorsement"),
         tuple(SignalFact(told["type"], told["at"], told.get("level")) for told in entry.get("signals", ())),
+        OpenLeases(**entry["leases"]) if "leases" in entry else None,
     )

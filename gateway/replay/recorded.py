@@ -243,6 +243,8 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
     described = _fields(
         entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
     ) | {"aggregates": target.get("aggregates")}
+    if (credential := target.get("credential")) is not None:
+        described["credential"] = _fields(entry, lambda _: credential["kind"])
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
     labels = _fields(entry, lambda _: _labels(target))
     if labels != _DEFAULTS:

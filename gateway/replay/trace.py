@@ -17,7 +17,7 @@ from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.signal import SignalType
-from gateway.model.target import Pin, Target
+from gateway.model.target import SHORTEST_LIFE, CredentialKind, Pin, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import Assurance, Scope
@@ -106,6 +106,7 @@ class TraceUpstream:
     environment: str | None = None
     tools: Mapping[str, ToolLabels] = field(default_factory=dict[str, ToolLabels])
     aggregates: tuple[str, ...] | None = None
+    credential: CredentialKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class Trace:
             labels=labels,
             pin=Pin.UNPINNED,
             aggregates=upstream.aggregates,
+            credential=_credential(upstream.credential),
         )
         return labelled_for_call(target, step.arguments)
 
@@ -205,6 +207,7 @@ class _Upstream(_Form):
     environment: _Name | None = None
     tools: dict[_Name, ToolLabels] = {}
     aggregates: tuple[_Name, ...] | None = None
+    credential: CredentialKind | None = None
 
 
 class _Head(_Form):
@@ -389,7 +392,15 @@ def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:
         upstream.environment,
         upstream.tools,
         upstream.aggregates,
+        upstream.credential,
     )
+
+
+def _credential(kind: CredentialKind | None) -> TargetCredential | None:
+    """Return the credential of a kind, ended at its issuer as early as the kind can be."""
+    if kind is None:
+        return None
+    return TargetCredential(kind, "never") if kind == "standing" else TargetCredential(kind, "at_once", SHORTEST_LIFE)
 
 
 def _flaw(place: str, error: ValidationError) -> Flaw:

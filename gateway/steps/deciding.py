@@ -117,7 +117,8 @@ async def _ask_policy(
     approved, endorsed = describe_approval(release), describe_endorsement(gateway, endorsement)
     principal, call = case.request.principal, case.call
     signals = gateway.signals.register.facts(principal)
-    context = visit.context(case.message, case.task, approved, endorsed, signals=signals)
+    leases = None if gateway.authority is None else gateway.authority.leases.count(case.task.id)
+    context = visit.context(case.message, case.task, approved, endorsed, signals=signals, leases=leases)
     decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
     return context, name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
 

@@ -24,6 +24,7 @@ from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call, Context
 from gateway.model.facts import SessionFacts
+from gateway.model.lease import OpenLeases
 from gateway.model.signal import SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message, UpstreamTransport
@@ -117,6 +118,7 @@ class Visit(Struct, frozen=True):
         endorsement: JsonObject | None = None,
         *,
         signals: tuple[SignalFact, ...] = (),
+        leases: OpenLeases | None = None,
     ) -> Context:
         """Return the circumstances of the request, as policy and the record are told of them."""
         return Context(
@@ -129,4 +131,5 @@ class Visit(Struct, frozen=True):
             approval=approval,
             endorsement=endorsement,
             signals=signals,
+            leases=leases,
         )

@@ -20,9 +20,9 @@ import structlog
 
 from gateway.background import Job, in_thread
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target
+from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target, TargetCredential
 from gateway.upstream import listing, lockfile, pins
-from gateway.upstream.definitions import MAX_KNOWN, Definitions
+from gateway.upstream.definitions import MAX_KNOWN, Definitions, resource_of
 from gateway.upstream.labels import highest, labels_of_resource
 from gateway.upstream.overlap_log import OverlapLog
 from gateway.upstream.pins import SUBJECTS
@@ -101,23 +101,10 @@ _NONE: Final[_Names] = MappingProxyType({})
 _READ: Final = Labels(effect=Effect.READ)
 
 
-def _resource(upstream: str, settings: Upstream, name: str, labels: Labels) -> Target:
-    place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-    return Target(
-        "resource",
-        upstream,
-        name,
-        *place,
-        labels=labels,
-        aggregates=settings.aggregates,
-        credential=settings.credential_kind,
-    )
-
-
 class Catalogue:
     """The definitions and pins of all upstreams, for use from one event loop. Raises `ConfigurationError` for an
     unreadable lock file. `clock` gives seconds since the epoch. `on_change` is called once for each change of a
-    definition's state."""
+    definition's state. `credential_of` gives the credential that the gateway shows to an upstream."""
 
     def __init__(
         self,
@@ -127,6 +114,7 @@ class Catalogue:
         *,
         clock: Callable[[], float],
         on_change: Callable[[Change], None] = lambda _: None,
+        credential_of: Callable[[str], TargetCredential | None] = lambda _: None,
     ) -> None:
         self._upstreams = upstreams
         self._settings = settings
@@ -137,15 +125,26 @@ class Catalogue:
         self._untold: deque[Change] = deque()
         self._overlap_log = OverlapLog()
         self._worker = WorkerThread()
+        self._credentials = {name: credential_of(name) for name in upstreams}
         first_use = settings.trust == "first_use"
         self._definitions: dict[str, dict[Subject, Definitions]] = {
             name: {
-                subject: Definitions(name, upstream, subject, first_use=first_use, on_change=self._untold.append)
+                subject: Definitions(
+                    name,
+                    upstream,
+                    subject,
+                    first_use=first_use,
+                    on_change=self._untold.append,
+                    credential=self._credentials[name],
+                )
                 for subject in SUBJECTS
             }
             for name, upstream in upstreams.items()
         }
-        self._unnamed = {name: _resource(name, upstream, "", _READ) for name, upstream in upstreams.items()}
+        self._unnamed = {
+            name: resource_of(name, upstream, "", _READ, self._credentials[name])
+            for name, upstream in upstreams.items()
+        }
         self._states = {name: _ListingState() for name in upstreams}
         self._signature: tuple[int, int, int] | None = lockfile.signature_of(settings.lock)
         lock = lockfile.load(settings.lock)
@@ -168,7 +167,8 @@ class Catalogue:
         if not name:
             return self._unnamed[upstream]
         settings = self._upstreams[upstream]
-        return _resource(upstream, settings, name, labels_of_resource(name, settings.resources, settings.tools))
+        labels = labels_of_resource(name, settings.resources, settings.tools)
+        return resource_of(upstream, settings, name, labels, self._credentials[upstream])
 
     def highest(self, upstream: str) -> Sensitivity:
         """Return the highest sensitivity of any tool of this upstream. Data from an unknown tool counts with this

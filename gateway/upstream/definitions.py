@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.errors import ConfigurationError
-from gateway.model.target import Effect, Labels, Pin, Target
+from gateway.model.target import Effect, Labels, Pin, Target, TargetCredential
 from gateway.upstream import labels, overlaps, pins
 from gateway.upstream.pins import INSTRUCTIONS, Change, Definition, Pinned, Unreadable
 
@@ -55,6 +55,7 @@ class Definitions:
         *,
         first_use: bool,
         on_change: Callable[[Change], None],
+        credential: TargetCredential | None = None,
     ) -> None:
         self.name = name
         self.subject: Subject = subject
@@ -63,6 +64,7 @@ class Definitions:
         """Pins made by first use, not yet in the lock file."""
         self._settings = settings
         self._first_use = first_use
+        self._credential = credential
         self._on_change = on_change
         self._pins: Mapping[str, Pinned] = {}
         self._seen: dict[str, _Seen] = {}
@@ -80,7 +82,14 @@ class Definitions:
 
     def draft(self, on_change: Callable[[Change], None]) -> Definitions:
         """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
-        draft = Definitions(self.name, self._settings, self.subject, first_use=self._first_use, on_change=on_change)
+        draft = Definitions(
+            self.name,
+            self._settings,
+            self.subject,
+            first_use=self._first_use,
+            on_change=on_change,
+            credential=self._credential,
+        )
         draft.listed, draft.fresh, draft._pins = self.listed, dict(self.fresh), self._pins
         draft._seen, draft._suspects, draft._passing = dict(self._seen), dict(self._suspects), dict(self._passing)
         draft._shown = self._shown
@@ -317,7 +326,15 @@ class Definitions:
     def _target(self, name: str) -> Target:
         seen, (pin, digest) = self._seen.get(name), self._judged(name)
         definition = seen if isinstance(seen, Definition) else None
-        target = target_of(self.name, self._settings, self.subject, name, pin=pin, definition=definition)
+        target = target_of(
+            self.name,
+            self._settings,
+            self.subject,
+            name,
+            pin=pin,
+            definition=definition,
+            credential=self._credential,
+        )
         return target if digest is None else replace(target, definition=digest)
 
     def _judged(self, name: str) -> tuple[Pin, str | None]:
@@ -328,7 +345,14 @@ class Definitions:
 
 
 def target_of(
-    upstream: str, settings: Upstream, subject: Subject, name: str, *, pin: Pin, definition: Definition | None
+    upstream: str,
+    settings: Upstream,
+    subject: Subject,
+    name: str,
+    *,
+    pin: Pin,
+    definition: Definition | None,
+    credential: TargetCredential | None = None,
 ) -> Target:
     """Return the target that `subject` and `name` mean, with its labels and the given state of its definition."""
     place = (settings.audience, settings.tenant, settings.environment, settings.trust)
@@ -341,7 +365,7 @@ def target_of(
             labels=_READ,
             pin=pin,
             aggregates=settings.aggregates,
-            credential=settings.credential_kind,
+            credential=credential,
         )
     if subject == "prompt":
         return Target(
@@ -352,7 +376,7 @@ def target_of(
             labels=_READ,
             pin=pin,
             aggregates=settings.aggregates,
-            credential=settings.credential_kind,
+            credential=credential,
         )
     return Target(
         "tool",
@@ -364,7 +388,23 @@ def target_of(
         annotations={} if definition is None else _annotations(definition.document),
         schema=None if definition is None else definition.document.get("inputSchema"),
         aggregates=settings.aggregates,
-        credential=settings.credential_kind,
+        credential=credential,
+    )
+
+
+def resource_of(
+    upstream: str, settings: Upstream, name: str, labels: Labels, credential: TargetCredential | None
+) -> Target:
+    """Return a resource as the target of a call. The name is empty for the upstream itself."""
+    place = (settings.audience, settings.tenant, settings.environment, settings.trust)
+    return Target(
+        "resource",
+        upstream,
+        name,
+        *place,
+        labels=labels,
+        aggregates=settings.aggregates,
+        credential=credential,
     )
 
 

@@ -139,7 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml, wants every tool pinned,
-    follows links and conceals what some results hold."""
+    follows links, conceals what some results hold, and wants lent credentials in production."""
     strict = tmp_path_factory.mktemp("policies") / "strict"
     shutil.copytree(ROOT / "rego", strict)
     shutil.copy(FIXTURES / "grants.yaml", strict / bundle.GRANTS)
@@ -147,6 +147,8 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     catalogue.write_text("unpinned: deny\n", encoding="utf-8")
     settings = strict / "gateway/settings/data.yaml"
     text = settings.read_text("utf-8").replace("follow_links: false", "follow_links: true")
+    text = text.replace('standing_environments: ["*"]', "standing_environments: [test]")
+    text = text.replace("credentials_of_users: [user_oauth]", "credentials_of_users: [exchange]")
     settings.write_text(text.replace("\nconcealed: []\n", "\nconcealed: [files/stat_*]\n"), "utf-8")
     return {"shipped": ROOT / "rego", "strict": strict}
 

@@ -32,7 +32,7 @@ FAMILIES = sorted(
     if re.search(r"^found\(", path.read_text("utf-8"), re.MULTILINE)
 )
 """Those that can be asked at a glance."""
-ASKING = {"argument", "budget", "credential_chain", "fan_out", "tool", "toxic_flow"}
+ASKING = {"argument", "budget", "credential_chain", "fan_out", "signal", "tool", "toxic_flow"}
 """The families that also have something for a person to decide."""
 
 BASES = {case.name: case.input for case in cases() if case.entrypoint == "decision"}

@@ -25,7 +25,7 @@ from tests.policy.test_fixtures import ANYTHING, places
 
 CASES = cases()
 GLANCES = {
-    r"\b(argument|budget|credential_chain|fan_out|tool|toxic_flow)\.found\(input\)": r"data.gateway.denials.\1.findings",
+    r"\b(argument|budget|credential_chain|fan_out|signal|tool|toxic_flow)\.found\(input\)": r"data.gateway.denials.\1.findings",
     r"\b(?!overlay\b)(\w+)\.found\(input\)": r"data.gateway.denials.\1.denials",
     r"\bobligations\.of\(input\)": "sort(data.gateway.obligations.required)",
     r"(?m)^\tfindings == set\(\)$": "\tfalse",

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from gateway.authority.model import Revocable
     from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+    from gateway.model.target import Revocable
     from gateway.model.wire import JsonObject
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"

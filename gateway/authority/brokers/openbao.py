@@ -22,8 +22,9 @@ from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, Le
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.authority.model import Cause, Revocable
+    from gateway.authority.model import Cause
     from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
+    from gateway.model.target import Revocable
     from gateway.model.wire import Json, JsonObject
 
 GRACE: Final = 5

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.flow import Grant
     from gateway.authority.connections.model import Connection
     from gateway.authority.connections.server import AuthorizationServer
-    from gateway.authority.model import Revocable
+    from gateway.model.target import Revocable
 
 CONNECT: Final = "credential/connect"
 """The code of a refusal that only the user can lift, by a connection."""

@@ -12,10 +12,12 @@ import data.gateway.denials.argument
 import data.gateway.denials.budget
 import data.gateway.denials.catalogue
 import data.gateway.denials.contract
+import data.gateway.denials.credential
 import data.gateway.denials.credential_chain
 import data.gateway.denials.delegation
 import data.gateway.denials.fan_out
 import data.gateway.denials.identity
+import data.gateway.denials.signal
 import data.gateway.denials.tool
 import data.gateway.denials.toxic_flow
 import data.gateway.obligations
@@ -81,11 +83,13 @@ findings := union({
 	budget.found(input),
 	catalogue.found(input),
 	contract.found(input),
+	credential.found(input),
 	credential_chain.found(input),
 	delegation.found(input),
 	fan_out.found(input),
 	identity.found(input),
 	overlay.found(input),
+	signal.found(input),
 	tool.found(input),
 	toxic_flow.found(input),
 })

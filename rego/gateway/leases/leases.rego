@@ -10,8 +10,10 @@
 package gateway.leases
 
 import data.gateway.denials.catalogue
+import data.gateway.denials.credential
 import data.gateway.denials.delegation
 import data.gateway.denials.identity
+import data.gateway.denials.signal
 import data.gateway.denials.tool
 import data.gateway.grants
 import data.gateway.overlay
@@ -29,6 +31,7 @@ result := {"version": 1, "keep": sort({lease.id | some lease in input.leases; _s
 	identity.in_task(input)
 	identity.in_time(input)
 	delegation.found(input) == set()
+	not signal.refuses(input)
 	every lease in input.leases {
 		tool.labelled(lease.resource)
 	}
@@ -37,6 +40,7 @@ result := {"version": 1, "keep": sort({lease.id | some lease in input.leases; _s
 _stays(resource) if {
 	_granted(resource)
 	not catalogue.hides(resource)
+	not credential.hides(resource)
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
 	not overlay.hides(resource)

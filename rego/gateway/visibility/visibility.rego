@@ -9,8 +9,10 @@
 package gateway.visibility
 
 import data.gateway.denials.catalogue
+import data.gateway.denials.credential
 import data.gateway.denials.delegation
 import data.gateway.denials.identity
+import data.gateway.denials.signal
 import data.gateway.denials.tool
 import data.gateway.grants
 import data.gateway.lib.patterns
@@ -28,6 +30,7 @@ result := {"version": 1, "visible": sort({resource.id | some resource in input.r
 	identity.in_task(input)
 	identity.in_time(input)
 	delegation.found(input) == set()
+	not signal.refuses(input)
 	every resource in input.resources {
 		tool.labelled(resource)
 	}
@@ -36,6 +39,7 @@ result := {"version": 1, "visible": sort({resource.id | some resource in input.r
 _visible(resource) if {
 	_granted(resource)
 	not catalogue.hides(resource)
+	not credential.hides(resource)
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
 	not overlay.hides(resource)

@@ -18,13 +18,13 @@ from gateway.authority.model import (
     LeaseRequest,
     NotEnded,
     Proof,
-    Revocable,
     Scope,
 )
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
 from gateway.errors import JournalError
 from gateway.model.caller import AuthMethod, Principal
+from gateway.model.target import Revocable
 
 AGENT = Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT)
 KEY = b"k" * 32

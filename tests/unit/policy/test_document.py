@@ -18,8 +18,9 @@ from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.signal import SIGNAL_TYPES, SignalFact
-from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
 
@@ -465,3 +466,25 @@ def test_a_value_that_is_not_json_is_a_type_error():
 )
 def test_a_time_that_the_calendar_cannot_write_becomes_its_nearest_end(seconds: float, written: str):
     assert document.timestamp(seconds) == written
+
+
+def test_a_lent_credential_and_the_open_leases_are_told():
+    target = dataclasses.replace(TARGET, credential=TargetCredential("exchange", "at_once", 60))
+    context = structs.replace(CONTEXT, leases=OpenLeases(open=3, stuck=1))
+    read = _read(document.decision(PRINCIPAL, structs.replace(CALL, target=target), context, FACTS))
+
+    assert read["resource"]["properties"]["credential"] == {
+        "kind": "exchange",
+        "revocable": "at_once",
+        "min_ttl_seconds": 60,
+    }
+    assert read["context"]["task"]["leases"] == {"open": 3, "stuck": 1}
+
+
+def test_a_question_about_leases_has_each_with_its_target():
+    held = HeldLease("lease-1", TARGET, "https://api.github.example", ("repo",), "gateway", 1_500_000_060.0)
+    read = _read(document.leases(PRINCIPAL, (held,), CONTEXT, FACTS))
+
+    (lease,) = read["leases"]
+    assert (lease["id"], lease["resource"]["id"], lease["scope"]) == ("lease-1", "github/create_issue", ["repo"])
+    assert lease["expires"] == "2017-07-14T02:41:00Z"

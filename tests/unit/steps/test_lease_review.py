@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,8 +73,10 @@ class Pins:
 
 
 @pytest.fixture
-def lending(tmp_path: Path) -> Lending:
-    return Lending(tmp_path)
+async def lending(tmp_path: Path) -> AsyncGenerator[Lending]:
+    found = Lending(tmp_path)
+    yield found
+    await found.leases.drain(5.0)
 
 
 def review_of(
