@@ -88,7 +88,12 @@ def find_pages(page: Page) -> dict[str, str]:
     """Return the pages to save, by name."""
     page.goto(f"http://127.0.0.1:{PORT}/console/approvals")
     question = page.locator("#questions td a").first.get_attribute("href") or ""
-    return {"overview": "/console", "approvals": "/console/approvals", "approval": question}
+    found = {"overview": "/console", "approvals": "/console/approvals", "approval": question}
+    page.goto(f"http://127.0.0.1:{PORT}/console/decisions?effect=deny")
+    found |= {"decisions": "/console/decisions"}
+    found["decision"] = page.locator("#decisions td a").first.get_attribute("href") or ""
+    found["task"] = page.locator("#decisions td a[aria-label]").first.get_attribute("href") or ""
+    return found
 
 
 def main(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from gateway import keys
 from gateway.app.people import find_accounts
+from gateway.background import Job
 from gateway.console.application import Console, find_navigation
 from gateway.console.feed import Feed
 from gateway.console.parts import ConsoleParts
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
     from gateway.steps.visit import Gateway
+
+
+_LOOK_SECONDS: Final = 1.0
 
 
 async def open_console(
@@ -38,6 +44,7 @@ async def open_console(
     feed = Feed()
     if gateway.people is not None:
         stack.callback(gateway.people.office.watch(lambda _summary: feed.tell("approvals")))
+    stack.push_async_callback(_watch_journal(gateway, feed).stop)
     parts = ConsoleParts(
         configuration=configuration,
         settings=settings,
@@ -49,11 +56,25 @@ async def open_console(
         provider=provider,
         navigation=find_navigation(gateway),
         feed=feed,
+        journal_key=keys.read_chain(configuration),
     )
     accounts = find_accounts(configuration)
     if provider is None:
         await LinkSocket(configuration.state / FILE, parts, accounts).start(stack)
     return Console(parts, accounts)
+
+
+def _watch_journal(gateway: Gateway, feed: Feed) -> Job:
+    """Tell the open pages of decisions about new entries, at most once a second. Calls do not know of it."""
+    told = [gateway.journal.entries]
+
+    async def look() -> None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if told != [entries := gateway.journal.entries]:
+            told[:] = [entries]
+            feed.tell("decisions")
+
+    return Job.repeating(look, "console")
 
 
 def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: Gateway) -> LoginProvider | None:

@@ -197,11 +197,12 @@ def _tell(
     as_json: bool,
 ) -> None:
     from gateway.cli import near_grants
-    from gateway.cli.facts import pointed
-    from gateway.cli.reasons import described, rules_of
+    from gateway.explain import grants as known_grants
+    from gateway.explain.facts import pointed
+    from gateway.explain.reasons import described, rules_of
 
-    where = near_grants.places(settings.policy)
-    chosen = None if fits is None else near_grants.chosen(fits)
+    where = known_grants.places(settings.policy)
+    chosen = None if fits is None else known_grants.chosen(fits)
     rules = rules_of(settings)
     reasons = [
         {
@@ -211,7 +212,7 @@ def _tell(
         for reason in decision.reasons
     ]
     if as_json:
-        grants = None if chosen is None else near_grants.as_json(chosen, where)
+        grants = None if chosen is None else known_grants.as_json(chosen, where)
         emit({**_as_json(decision), "reasons": reasons, "grants": grants, "input": asked})
         return
     out.print(
@@ -239,7 +240,7 @@ def _as_json(decision: Decision) -> dict[str, Any]:
 
 
 def _show_reason(reason: Mapping[str, Any]) -> None:
-    from gateway.cli.reasons import rows as reason_rows
+    from gateway.explain.reasons import rows as reason_rows
 
     out.print()
     out.print(styled("fail", reason["code"]), plain(str(reason["title"] or "")), style="bold")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
 from gateway.cli import recorded_grants
-from gateway.cli.facts import Facts, facts_of
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.reasons import Rules, described, rules_of
-from gateway.cli.reasons import rows as reason_rows
 from gateway.cli.terminal import counted, emit, note, out, pairs, plain, revised, sentence, show, styled
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
+    from gateway.explain.facts import Facts
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
 
@@ -82,14 +79,18 @@ def _tell(
     as_json: bool,
 ) -> None:
     from gateway.cli import near_grants
+    from gateway.explain import grants as known_grants
+    from gateway.explain.facts import facts_of
+    from gateway.explain.reasons import rules_of
+    from gateway.explain.recorded import describe_reason
 
     facts, rules = facts_of(decision, explanation), rules_of(settings)
-    reasons = [_reason(item, rules, facts) for item in decision.get("reasons") or ()]
-    where = near_grants.places(settings.policy)
+    reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
+    where = known_grants.places(settings.policy)
     fits = None if explanation is None else recorded_grants.fits(settings, decision, explanation)
     if as_json:
         missing = None if explanation is None else explanation.missing
-        grants = None if fits is None else near_grants.as_json(fits, where)
+        grants = None if fits is None else known_grants.as_json(fits, where)
         emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing, "grants": grants})
         return
     _show(decision, settled)
@@ -121,52 +122,18 @@ def _print_input(
     emit(rebuilt.document)
 
 
-def _explained(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> Explanation | None:
-    """Return the history of the task at the time of the decision, `None` for a request without one. Raises
-    `GatewayError`."""
-    if "history" not in decision:
-        return None
-    from gateway.history.provenance import Provenance
+def _explained(decision: JsonObject, journal: Path, key: bytes | None) -> Explanation | None:
+    from gateway.explain.recorded import explain_history
     from gateway.journal import reader
 
-    provenance = Provenance(decision)
-    for entry in reader.tasks(journal, provenance.tasks, key=key):
-        if not provenance.take(entry):
-            break
-    return provenance.explanation()
+    return explain_history(decision, lambda tasks: reader.tasks(journal, tasks, key=key))
 
 
 def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> JsonObject | None:
-    """Return the approval of a call in the form of the policy input; `None` without an approval or its entries.
-
-    Raises `JournalError`.
-    """
-    identifier = decision.get("approval")
-    if not isinstance(identifier, str):
-        return None
-    from gateway.approvals.events import read_fact
+    from gateway.explain.recorded import read_approval
     from gateway.journal import reader
-    from gateway.policy.document import timestamp
 
-    try:
-        return read_fact(reader.find(journal, identifier, key=key), timestamp)
-    except (KeyError, TypeError, ValueError) as error:
-        raise JournalError(
-            f"an entry of the approval {identifier} is damaged: {error}", "run `opagate journal verify`"
-        ) from error
-
-
-def _reason(recorded: Mapping[str, Any], rules: Rules, facts: Facts) -> dict[str, Any]:
-    pointers = recorded.get("facts") or ()
-    known = {pointer: facts.value(pointer) for pointer in pointers}
-    return {
-        **described(str(recorded["code"]), recorded.get("message"), rules, known),
-        "made_by": {
-            pointer: [{**asdict(cause.call), "how": cause.how} for cause in causes]
-            for pointer in pointers
-            if (causes := facts.causes(pointer))
-        },
-    }
+    return read_approval(decision, lambda identifier: reader.find(journal, identifier, key=key))
 
 
 # --- for people --------------------------------------------------------------------------------------
@@ -269,6 +236,8 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
 
 
 def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
+    from gateway.explain.reasons import rows as reason_rows
+
     out.print()
     out.print(styled("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
     rows = pairs()

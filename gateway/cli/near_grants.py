@@ -1,88 +1,21 @@
-"""Grants beside a call, for people and programs, with their places and the parts that fail."""
+"""Grants beside a call, for people, with their places and the parts that fail."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.cli.terminal import out, pairs, plain, show, styled
-from gateway.policy import grant_fits, grant_places
-from gateway.policy.grant_places import GrantPlace, Places
+from gateway.explain import grants
+from gateway.policy import grant_fits
 
 if TYPE_CHECKING:
-    from gateway.config import PolicySettings
     from gateway.policy.grant_fits import Fit, Part
+    from gateway.policy.grant_places import Places
 
 _LONGEST: Final = 200
 """Characters of one value that are shown."""
-
-
-def places(settings: PolicySettings) -> Places:
-    """Return the places of the grants of the configured policy; nothing if their files are elsewhere, or cannot be read."""
-    from gateway.errors import PolicyError
-    from gateway.policy import bundle
-    from gateway.policy.folders import PolicyFolders
-
-    if not settings.has_files:
-        return {}
-    folders = PolicyFolders.configured(settings)
-    found: dict[tuple[str, str | int], GrantPlace] = {}
-    try:
-        # An overlay has no grants.
-        for source in bundle.read(folders.policy, folders.grants).sources:
-            inside = folders.policy / source.name
-            file = inside if inside.is_file() else Path(source.name)
-            found.update(grant_places.read(file.read_text("utf-8"), str(file), source.at))
-    except (PolicyError, OSError, UnicodeDecodeError):
-        return {}
-    return found
-
-
-def chosen(fits: Sequence[Fit]) -> tuple[Fit, ...]:
-    """Return the grants that hold; without one, the nearest grants."""
-    return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
-
-
-def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:
-    """Return the grants for programs, each with its file and line and those of its parts."""
-    return [
-        {
-            "upstream": fit.upstream,
-            "id": fit.id,
-            "place": _place(fit, where),
-            "holds": fit.holds,
-            "approval": fit.asks,
-            "failed": [_part(part, fit, where) for part in fit.failed],
-            "undecided": [_part(part, fit, where) for part in fit.open],
-        }
-        for fit in fits
-    ]
-
-
-def _part(part: Part, fit: Fit, where: Places) -> dict[str, Any]:
-    place = _found(fit, where)
-    return {
-        "part": part.name,
-        "wanted": part.wanted,
-        "found": part.found,
-        "problem": part.problem or None,
-        "place": None if place is None else place.of(part.name),
-    }
-
-
-def _found(fit: Fit, where: Places) -> GrantPlace | None:
-    by_id = where.get((fit.upstream, fit.id)) if fit.id else None
-    return by_id or where.get((fit.upstream, fit.index))
-
-
-def _place(fit: Fit, where: Places) -> str | None:
-    place = _found(fit, where)
-    return None if place is None else f"{place.file}:{place.line}"
-
-
-# --- for people --------------------------------------------------------------------------------------
 
 
 def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
@@ -106,7 +39,9 @@ def _show_grant(fit: Fit, where: Places) -> None:
     name = fit.id or f"grant {fit.index + 1} of {fit.upstream}"
     out.print(styled(style, "grant"), plain(name), styled(style, word), style="bold")
     rows = pairs()
-    rows.add_row("place", plain(_place(fit, where) or f"in OPA: upstream {fit.upstream}, grant {fit.index + 1}"))
+    rows.add_row(
+        "place", plain(grants.describe_place(fit, where) or f"in OPA: upstream {fit.upstream}, grant {fit.index + 1}")
+    )
     for label, text in _rows(fit, where):
         rows.add_row(label, plain(text))
     show(rows)
@@ -115,7 +50,7 @@ def _show_grant(fit: Fit, where: Places) -> None:
 def _rows(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
     if fit.asks:
         yield "approval", "each call needs an approval"
-    place = _found(fit, where)
+    place = grants.find_place(fit, where)
     for part in fit.failed:
         at = "" if place is None else f"  ({place.of(part.name)})"
         yield part.name, part.problem or f"{_wanted(part)}; the call has {_call_has(part)}{at}"

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import structs
-
-from gateway.cli import loop, near_grants
+from gateway.cli import loop
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.history.provenance import Explanation
     from gateway.model.wire import JsonObject
-    from gateway.policy.grant_fits import Fit, Part
+    from gateway.policy.grant_fits import Fit
 
 
 def fits(settings: Configuration, decision: JsonObject, explanation: Explanation) -> tuple[Fit, ...] | None:
     """Return the grants that hold or come nearest; `None` if the policy or the record does not tell."""
     from gateway.errors import JournalError, PolicyError
+    from gateway.explain import grants
     from gateway.replay.asking import inspector_of
     from gateway.replay.rebuilt import rebuild_input
 
@@ -32,7 +31,7 @@ def fits(settings: Configuration, decision: JsonObject, explanation: Explanation
         return None
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    return near_grants.chosen([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
+    return grants.chosen([grants.settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
 
 
 async def _asked(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:
@@ -44,20 +43,3 @@ async def _asked(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] 
         return await policy.fits(asked)
     finally:
         await policy.stop()
-
-
-def settle(fit: Fit, pointers: Iterable[str], *, allowed: bool) -> Fit:
-    """Return the fit with those open conditions failed that the recorded reasons name.
-
-    `pointers` are the facts of the reasons, such as `/arguments/path`. An allowed call failed no condition.
-    """
-    if allowed or not fit.open:
-        return fit
-    failed = tuple(part for part in fit.open if _is_named(part, frozenset(pointers)))
-    return structs.replace(
-        fit, failed=(*fit.failed, *failed), open=tuple(part for part in fit.open if part not in failed)
-    )
-
-
-def _is_named(part: Part, pointers: frozenset[str]) -> bool:
-    return bool(part.pointer) and f"/arguments{part.pointer}" in pointers

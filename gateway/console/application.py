@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.approvals import PATH, approval_routes
+from gateway.console import approvals, decisions, tasks
 from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
@@ -55,15 +55,20 @@ class Console(NamedTuple):
 
 def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
     """Return the pages of the navigation, in their order."""
-    overview, approvals = NavigationEntry("/console", "Overview", None), NavigationEntry(PATH, "Approvals", "approver")
-    return (overview,) if gateway.people is None else (overview, approvals)
+    return (
+        NavigationEntry("/console", "Overview", None),
+        *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
+        NavigationEntry(decisions.PATH, "Decisions", "viewer"),
+    )
 
 
 def console_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of all pages of the console."""
     return [
         page_route(console, "/console", None, show_overview),
-        *approval_routes(console),
+        *approvals.approval_routes(console),
+        *decisions.decision_routes(console),
+        *tasks.task_routes(console),
         *event_routes(console),
         *login_routes(console),
         *(Route(f"/console/static/{name}", partial(_show_file, _load(name), kind)) for name, kind in _FILES.items()),

@@ -39,6 +39,7 @@ class ConsoleParts:
     provider: LoginProvider | None
     navigation: tuple[NavigationEntry, ...]
     feed: Feed
+    journal_key: bytes | None
 
     @property
     def is_https(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,21 +20,23 @@ _LONGEST: Final = 256 * 2**10
 """Characters of one text on a page."""
 
 
+_ONE_LINE: Final = 200
+
+
 class Templates:
     """The templates of the console, compiled at first use."""
 
     def __init__(self) -> None:
         self._environment = Environment(
             loader=PackageLoader("gateway.console"),
+            # All templates are markup: pages and the graph.
             autoescape=True,
             finalize=spell,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(
-            lines=spell_lines, json=write_json, time=write_time, mixed=find_mixed_words, short=shorten
-        )
+        self._environment.filters |= _FILTERS
 
     def render(self, name: str, context: Mapping[str, Any]) -> str:
         """Return the text of a page."""
@@ -60,6 +63,12 @@ def write_json(value: object) -> Markup:
     return spell_lines(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
 
 
+def write_one_line(value: object) -> str:
+    """Return a value as JSON in one line, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _ONE_LINE else f"{text[:_ONE_LINE]}…"
+
+
 def write_time(seconds: float) -> str:
     """Return a time in RFC 3339, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -68,6 +77,14 @@ def write_time(seconds: float) -> str:
 def shorten(text: str, longest: int = 12) -> str:
     """Return the first characters of an identifier."""
     return text[:longest]
+
+
+def shorten_middle(text: str, longest: int) -> str:
+    """Return a text without its middle, if it is longer."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[: longest - half]}…{text[-half + 1 :]}"
 
 
 def find_mixed_words(value: object) -> list[str]:
@@ -102,3 +119,14 @@ def _describe_mixed(word: str) -> str | None:
         return None
     rarest = min(alphabets.values(), key=len)
     return f"{word} ({', '.join(dict.fromkeys(rarest))})"
+
+
+_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "lines": spell_lines,
+    "json": write_json,
+    "one_line": write_one_line,
+    "time": write_time,
+    "mixed": find_mixed_words,
+    "short": shorten,
+    "shorten_middle": shorten_middle,
+}

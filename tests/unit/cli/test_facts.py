@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.facts import Facts, facts_of
+from gateway.explain.facts import Facts, facts_of
 from gateway.history.provenance import Cause, Explanation, Mark
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels

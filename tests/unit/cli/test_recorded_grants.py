@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.cli.recorded_grants import settle
+from gateway.explain.grants import settle
 from gateway.policy.grant_fits import Fit, Part
 
 PATH = Part("when", {"under": "a"}, pointer="/path")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from gateway.policy import document
+
 if TYPE_CHECKING:
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
@@ -88,8 +90,6 @@ def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
     """The facts of a recorded decision. `explanation` is from its task's provenance."""
     if explanation is None:
         return Facts(decision)
-    from gateway.policy import document
-
     session: dict[str, object] = {**document.session(explanation.facts)}
     if explanation.destinations is not None:
         session["call_destinations"] = {"count": explanation.destinations}

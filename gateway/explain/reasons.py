@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway.errors import PolicyError
+from gateway.policy import annotations, folders, verdict
+from gateway.policy.folders import PolicyFolders
+
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.policy.annotations import Annotation
@@ -15,10 +19,6 @@ Rules = Mapping[str, "Annotation"]
 
 def rules_of(settings: Configuration) -> Rules:
     """Return the rules of the policy folders as they are now; none if a folder cannot be read."""
-    from gateway.errors import PolicyError
-    from gateway.policy import annotations, folders
-    from gateway.policy.folders import PolicyFolders
-
     try:
         texts = folders.texts(PolicyFolders.configured(settings.policy))
         return {item.code: item for file, text in texts.items() for item in annotations.parse(text, file)}
@@ -28,8 +28,6 @@ def rules_of(settings: Configuration) -> Rules:
 
 def described(code: str, message: str | None, rules: Rules, facts: Mapping[str, object]) -> dict[str, Any]:
     """Return a reason for programs. `facts` are the values that it rests on, by their JSON pointers."""
-    from gateway.policy import verdict
-
     rule = rules.get(code)
     return {
         "code": code,

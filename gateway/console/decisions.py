@@ -1,0 +1,235 @@
+"""Decisions: the latest ones with filters, paged by their places in the journal, and all that the record knows of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.background import in_thread
+from gateway.console.visits import ConsoleVisit, page_route
+from gateway.errors import GatewayError, JournalError
+from gateway.explain.facts import Facts, facts_of
+from gateway.explain.grants import as_json, chosen, places, settle
+from gateway.explain.reasons import rules_of
+from gateway.explain.recorded import describe_reason, explain_history, read_approval
+from gateway.explain.window import Window, since_of
+from gateway.journal.placed import EntryPlace, find_page, read_at
+from gateway.model.decision import Reason
+from gateway.replay.asking import inspector_of
+from gateway.replay.rebuilt import rebuild_input
+
+if TYPE_CHECKING:
+    from gateway.console.parts import ConsoleParts
+    from gateway.history.provenance import Explanation
+    from gateway.model.wire import JsonObject
+
+PATH: Final = "/console/decisions"
+_EFFECTS: Final = ("allow", "ask", "deny", "refused")
+_FILTERS: Final = ("agent", "upstream", "code", "effect")
+_COUNT: Final = 50
+_PLACE: Final = re.compile(r"([0-9]{1,8})-([0-9]{1,15})")
+_DECISION: Final = re.compile(rb'"kind":"(?:call|refused)"')
+_FAR: Final = 256 * 2**20
+"""Bytes that a search for one decision reads at most."""
+
+
+def decision_routes(console: ConsoleParts) -> list[Route]:
+    """Return the routes of decisions."""
+    return [page_route(console, PATH, "viewer", _list), page_route(console, f"{PATH}/{{id}}", "viewer", _show)]
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: str | None = None
+    upstream: str | None = None
+    code: str | None = None
+
+
+class _Heading(msgspec.Struct, frozen=True):
+    """The parts of a decision that a filter looks at."""
+
+    kind: str
+    effect: str = "refused"
+    principal: _Named = _Named()
+    target: _Named = _Named()
+    reasons: tuple[_Named, ...] = ()
+
+
+def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
+    """Return whether a line of the journal is a decision with all wanted values."""
+    # A value without its JSON text in the line needs no decoding.
+    marks = [msgspec.json.encode(value) for name, value in wanted.items() if name != "effect"]
+
+    def fits(line: bytes) -> bool:
+        if not _DECISION.search(line, 0, 200) or not all(mark in line for mark in marks):
+            return False
+        if not wanted:
+            return True
+        heading = msgspec.json.decode(line, type=_Heading)
+        found = {
+            "agent": {heading.principal.id},
+            "upstream": {heading.target.upstream},
+            "effect": {heading.effect},
+            "code": {reason.code for reason in heading.reasons},
+        }
+        return all(value in found[name] for name, value in wanted.items())
+
+    return fits
+
+
+async def _list(visit: ConsoleVisit) -> Response:
+    query = visit.request.query_params
+    wanted = {name: query[name][:200] for name in _FILTERS if query.get(name)}
+    before = read_place(query.get("before", ""))
+    console = visit.console
+    work = partial(
+        find_page,
+        console.configuration.journal.path,
+        make_filter(wanted),
+        before=before,
+        count=_COUNT,
+        key=console.journal_key,
+    )
+    page = await in_thread(work)
+    older = None if page.before is None else f"{PATH}?{urlencode({**wanted, 'before': write_place(page.before)})}"
+    return visit.page(
+        "decisions.html",
+        rows=[describe_row(place, entry) for place, entry in page.found],
+        wanted=wanted,
+        effects=_EFFECTS,
+        upstreams=sorted(console.configuration.upstreams),
+        older=older,
+        newest=before is None,
+        searched=page.searched,
+        newest_path=f"{PATH}?{urlencode(wanted)}",
+    )
+
+
+def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
+    """Return a decision for a list."""
+    fields = cast("Mapping[str, Any]", entry)
+    principal: Mapping[str, Any] = fields.get("principal") or {}
+    target: Mapping[str, Any] = fields.get("target") or {}
+    task: Mapping[str, Any] = fields.get("task") or {}
+    return {
+        "id": fields["id"],
+        "path": f"{PATH}/{fields['id']}?at={write_place(place)}",
+        "time": fields["time"],
+        "effect": fields.get("effect", "refused"),
+        "agent": principal.get("id"),
+        "user": principal.get("user"),
+        "target": target.get("id") or fields.get("name") or fields.get("method"),
+        "codes": [reason["code"] for reason in fields.get("reasons") or ()],
+        "task": task.get("id"),
+        "approval": fields.get("approval"),
+    }
+
+
+def write_place(place: EntryPlace) -> str:
+    """Return a place for an address."""
+    return f"{place.segment}-{place.offset}"
+
+
+def read_place(text: str) -> EntryPlace | None:
+    """Return the place in an address, `None` without one."""
+    match = _PLACE.fullmatch(text)
+    return None if match is None else EntryPlace(int(match[1]), int(match[2]))
+
+
+async def _show(visit: ConsoleVisit) -> Response:
+    identifier = visit.request.path_params["id"]
+    found = await find_decision(visit.console, identifier, read_place(visit.request.query_params.get("at", "")))
+    if found is None:
+        return visit.refuse(_NO_DECISION, 404)
+    place, decision = found
+    try:
+        described = await in_thread(partial(_describe, visit.console, decision, place))
+        described["grants"] = await _near_grants(visit.console, decision, described["explanation"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JournalError(f"the entry of {identifier} is damaged: {error}", "run `opagate journal verify`") from error
+    return visit.page("decision.html", **described, row=describe_row(place, decision))
+
+
+async def find_decision(
+    console: ConsoleParts, identifier: str, place: EntryPlace | None
+) -> tuple[EntryPlace, JsonObject] | None:
+    """Return a decision and its place; `None` for an unknown one. Without a place the journal is searched from its end."""
+    folder, key = console.configuration.journal.path, console.journal_key
+    if place is not None:
+        try:
+            entry = await in_thread(partial(read_at, folder, place, key=key))
+        except JournalError:
+            entry = None
+        if entry is not None and entry.get("id") == identifier and entry["kind"] in {"call", "refused"}:
+            return place, entry
+    mark = msgspec.json.encode(identifier)
+
+    def fits(line: bytes) -> bool:
+        if mark not in line or not _DECISION.search(line, 0, 200):
+            return False
+        return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
+
+    page = await in_thread(partial(find_page, folder, fits, count=1, budget=_FAR, key=key))
+    return page.found[0] if page.found else None
+
+
+def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
+    """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
+    window = Window(console.configuration.journal.path, place, console.journal_key)
+    explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
+    outcome = window.outcome(str(decision["id"]))
+    settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)
+    facts, rules = facts_of(decision, explanation), rules_of(console.configuration)
+    return {
+        "decision": decision,
+        "explanation": explanation,
+        "settled": settled,
+        "approved": read_approval(decision, window.approval),
+        "reasons": [
+            {**describe_reason(reason, rules, facts), "words": _words(reason, facts)}
+            for reason in cast("list[Mapping[str, Any]]", decision.get("reasons") or [])
+        ],
+        "missing": 0 if explanation is None else explanation.missing,
+        "is_cut": window.is_cut,
+    }
+
+
+def _words(reason: Mapping[str, Any], facts: Facts) -> dict[str, str]:
+    return {pointer: facts.words(pointer) for pointer in reason.get("facts") or ()}
+
+
+async def _near_grants(
+    console: ConsoleParts, decision: JsonObject, explanation: Explanation | None
+) -> list[dict[str, Any]] | None:
+    """Return the grants that hold or come nearest, as the policy in force judges them; `None` if nothing tells."""
+    if explanation is None:
+        return None
+    configuration = console.configuration
+    try:
+        asked = await in_thread(partial(_rebuild, console, decision, explanation))
+    except GatewayError:
+        return None
+    fits = await console.gateway.policy.fits(asked)
+    if fits is None:
+        return None
+    entry = cast("Mapping[str, Any]", decision)
+    pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
+    found = chosen([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
+    return as_json(found, await in_thread(partial(places, configuration.policy)))
+
+
+def _rebuild(console: ConsoleParts, decision: JsonObject, explanation: Explanation) -> JsonObject:
+    return rebuild_input(decision, explanation, inspector_of(console.configuration)).document
+
+
+_NO_DECISION: Final = Reason(
+    "console/decision",
+    "There is no such decision in the part of the journal that a page searches.",
+    "Use `opagate explain` on the machine of the gateway.",
+)

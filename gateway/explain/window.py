@@ -1,0 +1,123 @@
+"""The entries around a recorded decision, read from the place of the decision outwards. A large journal is not read whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from gateway.journal.chain import Chain, timestamp
+from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.placed import BUDGET, EntryPlace, lines_before, lines_from, read_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.model.wire import JsonObject
+
+_TIME: Final = re.compile(rb'"time":"([^"]+)"')
+_ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
+_DECISIONS: Final = frozenset({"call", "refused"})
+_AFTER: Final = 2 * 2**20
+"""Bytes after the decision: calls counted before it may stand there, and its outcome."""
+
+
+class Window:
+    """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first."""
+
+    def __init__(self, folder: Path, place: EntryPlace, key: bytes | None, budget: int = BUDGET) -> None:
+        self._folder = folder
+        self._place = place
+        self._chain = None if key is None else Chain.of(key)
+        self._budget = budget
+        self.is_cut = False
+
+    def outcome(self, decision: str) -> list[JsonObject]:
+        """Return the entries about a decision after its own, oldest first."""
+        return [entry for entry in self._after() if entry.get("id") == decision and entry["kind"] not in _DECISIONS]
+
+    def approval(self, identifier: str) -> list[JsonObject]:
+        """Return the entries of an approval before the place, oldest first, from its question on."""
+        mark = msgspec.json.encode(identifier)
+        found: list[JsonObject] = []
+        for place, line in self._before():
+            if mark not in line:
+                continue
+            entry = read_line(self._folder, place, line, self._chain)
+            if entry.get("id") == identifier:
+                found.append(entry)
+                if entry.get("event") == "asked":
+                    break
+        return found[::-1]
+
+    def tasks(self, ids: Collection[str], *, since: float) -> list[JsonObject]:
+        """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
+        marks = list(map(msgspec.json.encode, ids))
+        begin = timestamp(since).encode("ascii")
+        found: list[JsonObject] = []
+        ends: dict[str, tuple[EntryPlace, bytes]] = {}
+        for place, line in self._before():
+            if (time := _TIME.search(line, 0, 200)) is not None and time[1] < begin:
+                break
+            if _ENDS.search(line, 0, 200):
+                ends[_id_of(line)] = (place, line)
+            elif any(mark in line for mark in marks):
+                entry = read_line(self._folder, place, line, self._chain)
+                if _is_of(entry, ids):
+                    found.append(entry)
+                    self._add_end(entry, ends, found)
+        after = [entry for entry in self._after() if _is_of(entry, ids) or _ends_one_of(entry, found)]
+        return sorted((*found, *after), key=lambda entry: cast("int", entry["seq"]))
+
+    def _add_end(self, entry: JsonObject, ends: dict[str, tuple[EntryPlace, bytes]], found: list[JsonObject]) -> None:
+        call = opened_by(str(entry.get("kind")), entry)
+        if call is not None and call in ends:
+            found.append(read_line(self._folder, *ends[call], self._chain))
+
+    def _before(self) -> Iterable[tuple[EntryPlace, bytes]]:
+        read = 0
+        for placed in lines_before(self._folder, self._place):
+            read += len(placed.line)
+            if read > self._budget:
+                self.is_cut = True
+                return
+            yield placed
+
+    def _after(self) -> Iterable[JsonObject]:
+        """Yield the entries from the place on, as far as they matter."""
+        read = 0
+        for place, line in lines_from(self._folder, self._place):
+            read += len(line)
+            if read > _AFTER:
+                return
+            yield read_line(self._folder, place, line, self._chain)
+
+
+def _id_of(line: bytes) -> str:
+    return msgspec.json.decode(line, type=_Heading).id
+
+
+class _Heading(msgspec.Struct):
+    id: str = ""
+
+
+def _is_of(entry: JsonObject, ids: Collection[str]) -> bool:
+    """Return whether an entry names one of the tasks. An outcome names its call alone."""
+    named: Any = entry.get("task")
+    return (cast("dict[str, Any]", named).get("id") if isinstance(named, dict) else named) in ids
+
+
+def _ends_one_of(entry: JsonObject, calls: Collection[JsonObject]) -> bool:
+    ended = closed_by(str(entry.get("kind")), entry)
+    return ended is not None and any(opened_by(str(call.get("kind")), call) == ended for call in calls)
+
+
+def since_of(decision: JsonObject) -> float:
+    """Return the time at which the task of a decision was opened; the epoch, if earlier tasks count or the record does not tell."""
+    history: Any = decision.get("history")
+    if not isinstance(history, dict) or "carried" in history:
+        return 0.0
+    opened: Any = cast("dict[str, Any]", history).get("opened")
+    return float(opened) - 1.0 if isinstance(opened, int | float) else 0.0
