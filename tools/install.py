@@ -136,7 +136,10 @@ def _install_node() -> None:
 
 
 def _install_keycloak() -> None:
-    """Unpack Keycloak, and build it for a database in memory: it then starts in half the time, and leaves no file behind."""
+    """Unpack Keycloak, and build it with a transmitter of signals (SSF) for a database in memory.
+
+    It then starts in half the time, and leaves no file behind.
+    """
     java = shutil.which("java")
     if java is None:
         raise StepFailed("there is no Java here; install Java 17 or newer and run `make tools` again")
@@ -154,7 +157,11 @@ def _install_keycloak() -> None:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(unfinished)
         folder = unfinished / f"keycloak-{version}"
-        _run(["sh", str(folder / "bin/kc.sh"), "build", "--db=dev-mem", "--cache=local"], cwd=folder, environment={})
+        _run(
+            ["sh", str(folder / "bin/kc.sh"), "build", "--db=dev-mem", "--cache=local", "--features=ssf"],
+            cwd=folder,
+            environment={},
+        )
         shutil.rmtree(TARGET / "keycloak", ignore_errors=True)
         folder.replace(TARGET / "keycloak")
     finally:

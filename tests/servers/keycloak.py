@@ -25,8 +25,14 @@ SECRETS = {
     name: f"{name}-5f1c0c7e9a2b4d68" for name in ("gw", "gw-wide", "gw-introspect", "tickets", "agent", "stranger")
 }
 """Client → its secret. `gw` is the gateway, `gw-wide` a gateway whose tokens get a scope too many."""
+CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
+PUSH = "Bearer push-4b7e9d11c2"
+"""The header of pushed signals."""
+SSF_SCOPES = ("ssf.read", "ssf.manage")
 _ADMIN = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
 _PASSWORD = "ada-7Kq2x-password"
+_TRANSMITTER = ("allow-insecure-push-targets=true", "outbox-drainer-interval=200ms")
+"""Options of the transmitter of signals: pushes over HTTP, five times a second instead of every 30 s."""
 _START = 180.0
 """Seconds for a start on a busy machine."""
 _STARTED: list[subprocess.Popen[bytes]] = []
@@ -39,6 +45,15 @@ class Person:
 
     id: str
     name: str
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A client with a stream of signals."""
+
+    client_id: str
+    secret: str
+    stream_id: str
 
 
 @dataclass
@@ -69,10 +84,20 @@ class Keycloak:
 
     def token(self, person: Person, client: str = "agent") -> str:
         """Return an access token of a user's agent."""
+        return str(self.login(person, client)["access_token"])
+
+    def logout(self, refresh_token: str, client: str = "agent") -> None:
+        """End one session, as its user does."""
+        form = {"refresh_token": refresh_token}
+        answer = httpx2.post(f"{self._protocol}/logout", data=form, auth=(client, SECRETS[client]))
+        assert answer.status_code == 204, answer.text
+
+    def login(self, person: Person, client: str = "agent") -> dict[str, Any]:
+        """Return the tokens of a new session of a user's agent."""
         form = {"grant_type": "password", "username": person.name, "password": _PASSWORD}
         answer = httpx2.post(f"{self._protocol}/token", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["access_token"])
+        return answer.json()
 
     def is_active(self, token: str, client: str = "gw-introspect") -> bool:
         """Return whether introspection calls a token active, asked by a client in its audience."""
@@ -90,6 +115,37 @@ class Keycloak:
         answer = httpx2.request(method, f"{self.origin}/admin/realms/{path}", json=body, headers=headers, timeout=60)
         assert answer.status_code < 300, answer.text
         return answer
+
+    def new_receiver(self, gateway: str, delivery: str, *, audience: str) -> Receiver:
+        """Make a client that receives signals about all users, and its stream to the gateway at this origin."""
+        name = f"receiver-{os.getpid()}-{next(self.count)}"
+        attributes = {
+            "ssf.enabled": "true",
+            "ssf.validPushUrls": f"{gateway}/ssf/*",
+            "ssf.streamAudience": audience,
+            "ssf.defaultSubjects": "ALL",
+            "ssf.minVerificationInterval": "0",
+        }
+        secret = f"{name}-9c41d7e2f05b"
+        client = {"clientId": name, "secret": secret, "standardFlowEnabled": False, "serviceAccountsEnabled": True}
+        scopes = {"defaultClientScopes": ["basic"], "optionalClientScopes": [*SSF_SCOPES]}
+        self.admin("POST", f"{REALM}/clients", {**client, **scopes, "attributes": attributes})
+        form = {"grant_type": "client_credentials", "scope": " ".join(SSF_SCOPES)}
+        token = httpx2.post(f"{self._protocol}/token", data=form, auth=(name, secret)).json()["access_token"]
+        asked: dict[str, Any] = {
+            "delivery": {"method": f"urn:ietf:rfc:{'8935' if delivery == 'push' else '8936'}"},
+            "events_requested": [f"{CAEP}session-revoked", f"{CAEP}credential-change"],
+        }
+        if delivery == "push":
+            asked["delivery"] |= {"endpoint_url": f"{gateway}/ssf/corp", "authorization_header": PUSH}
+        answer = httpx2.post(
+            f"{self.issuer}/ssf/transmitter/streams",
+            json=asked,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=60,
+        )
+        assert answer.status_code == 201, answer.text
+        return Receiver(name, secret, answer.json()["stream_id"])
 
     @property
     def _protocol(self) -> str:
@@ -133,6 +189,7 @@ def _start(home: Path, folder: Path) -> dict[str, Any]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = ["--http-enabled=true", "--http-host=127.0.0.1", f"--http-port={port}", "--hostname-strict=false"]
+    settings += [f"--spi-ssf-transmitter--default--{option}" for option in _TRANSMITTER]
     # The script replaces itself with Java, whose process is ended at last.
     command = ["sh", str(home / "bin/kc.sh"), "start", "--optimized", "--log-level=warn", *settings]
     log = folder / "keycloak.log"
@@ -169,6 +226,7 @@ def _realm() -> dict[str, Any]:
         "realm": REALM,
         "enabled": True,
         "sslRequired": "none",
+        "attributes": {"ssf.transmitterEnabled": "true"},
         "clients": [
             _client("gw", **exchanges, **optional),
             _client("gw-wide", **exchanges, defaultClientScopes=["basic", "everything"], **optional),
@@ -177,8 +235,17 @@ def _realm() -> dict[str, Any]:
             _client("agent", directAccessGrantsEnabled=True, protocolMappers=[_audience("gw"), _audience("gw-wide")]),
             _client("stranger", directAccessGrantsEnabled=True),
         ],
-        "clientScopes": [_basic(), _scope("tickets.read"), _scope("tickets.write"), _scope("everything")],
+        "clientScopes": [
+            _basic(),
+            *map(_scope, ("tickets.read", "tickets.write", "everything")),
+            *map(_plain, SSF_SCOPES),
+        ],
     }
+
+
+def _plain(name: str) -> dict[str, Any]:
+    """Return a scope that is in tokens, and adds nothing else."""
+    return {"name": name, "protocol": "openid-connect", "attributes": {"include.in.token.scope": "true"}}
 
 
 def _client(name: str, **more: Any) -> dict[str, Any]:
