@@ -100,7 +100,8 @@ async def open_signals(
     configuration, clock = parts.configuration, parts.clock
     if not configuration.signals:
         return Signals(memory.register)
-    ended = EndedLogins(parts.history, recorder, lending.authority, memory.seen, clock)
+    is_ended = memory.register.is_ended
+    ended = EndedLogins(parts.history, recorder, lending.authority, memory.seen, is_ended=is_ended, clock=clock)
     stack.push_async_callback(ended.written)
     ended.end_restored(memory.register)
     receiver = SignalReceiver(

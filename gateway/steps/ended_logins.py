@@ -67,12 +67,15 @@ class EndedLogins:
         recorder: Recording,
         authority: Authority | None,
         seen: SeenCallers,
+        *,
+        is_ended: Callable[[Principal], bool],
         clock: Callable[[], float],
     ) -> None:
         self._history = history
         self._recorder = recorder
         self._authority = authority
         self._seen = seen
+        self._is_ended = is_ended
         self._clock = clock
         self._writing: set[asyncio.Task[None]] = set()
 
@@ -92,7 +95,8 @@ class EndedLogins:
                     ended.setdefault(party, []).append(signal)
         for kept in self._open_tasks() if ended else ():
             about = [signal for party in kept.parties for signal in ended.get(party, ())]
-            if any(kept.task.opened <= signal.at and _names_parties(signal, kept.parties) for signal in about):
+            # Many transmitters count whole seconds.
+            if any(int(kept.task.opened) <= signal.at and _names_parties(signal, kept.parties) for signal in about):
                 self._end_tasks([kept])
 
     async def written(self) -> None:
@@ -106,7 +110,8 @@ class EndedLogins:
     def _owns(self, signal: Signal, kept: TaskHistory) -> bool:
         logins = self._seen.of(kept.owner)
         if logins:
-            return all(signal.covers(principal) for principal in logins)
+            # A task may be used by several logins of its caller. It goes on while one of them does.
+            return all(map(self._is_ended, logins)) and any(map(signal.covers, logins))
         return not names_session_only(signal.subject) and _names_parties(signal, kept.parties)
 
     def _end_tasks(self, tasks: Iterable[TaskHistory]) -> None:

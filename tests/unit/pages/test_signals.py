@@ -395,3 +395,79 @@ async def test_a_flood_of_refused_events_is_bounded(tmp_path: Path):
         ]
 
     assert statuses == [400] * 600 + [429] * 2
+
+
+async def test_a_silence_ends_all_logins_of_the_issuer_and_new_ones_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lend(monkeypatch)
+    async with place(tmp_path) as here:
+        now = time.time()
+        tokens = [here.token(name, issued=now - 60) for name in ("ann", "bob")]
+        for token in tokens:
+            assert (await here.call(token)).status == 200
+        signals = here.there.gateway.signals
+        assert signals.receiver is not None
+        await signals.receiver.end_all_of(signals.sources[0].stream)
+
+        for token in tokens:
+            assert (await here.call(token)).codes == ["identity/revoked"]
+        assert [lease for lease in here.leases() if "active" in lease] == []
+        assert (await here.call(here.token(issued=now + 5))).status == 200
+        (entry,) = here.there.entries("signal")
+        assert (entry["type"], entry["action"]) == ("silence", "ended")
+
+
+async def test_a_restart_ends_the_declared_tasks_of_a_login_that_ended_before_it(tmp_path: Path):
+    idp = Provider()
+    async with place(tmp_path, idp) as here:
+        tasks = {name: await declared(here, here.token(name, issued=time.time() - 60)) for name in ("ann", "bob")}
+        signals = here.there.gateway.signals
+        assert signals.receiver is not None
+        # As if the process had ended between its answer and the end of the tasks.
+        ended: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(signals.receiver, "_on_end", ended.append)
+            await here.push(idp.event(account("ann")))
+            await here.settle()
+        assert here.there.gateway.history.is_open(tasks["ann"], time.time())
+    async with place(tmp_path, idp) as here:
+        assert not here.there.gateway.history.is_open(tasks["ann"], time.time())
+        assert here.there.gateway.history.is_open(tasks["bob"], time.time())
+
+
+async def declared(here: Place, token: str) -> str:
+    """Open a declared task, and return its id."""
+    bearer = (b"authorization", f"Bearer {token}".encode())
+    body = json.dumps({"goal": "read files", "expires_in": 600}).encode()
+    return (await ask_page(here.there, "POST", "/tasks", bearer, body=body)).json["id"]
+
+
+async def test_the_tasks_of_another_session_of_the_same_user_go_on(tmp_path: Path):
+    async with place(tmp_path) as here:
+        now = time.time()
+        first, second = (here.token(sid=sid, issued=now - 60) for sid in ("s-1", "s-2"))
+        task = await declared(here, first)
+        await here.call(second)
+
+        await here.push(here.idp.event(whole(user=account("ann"), session=opaque("s-1"))))
+        await here.settle()
+        assert here.there.gateway.history.is_open(task, time.time())
+
+        await here.push(here.idp.event(whole(user=account("ann"), session=opaque("s-2"))))
+        await here.settle()
+        assert not here.there.gateway.history.is_open(task, time.time())
+
+
+async def test_a_full_register_takes_no_further_subject_and_forgets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with place(tmp_path) as here:
+        register = here.there.gateway.signals.register
+        monkeypatch.setattr(register, "_capacity", 3)
+        for number in range(3):
+            assert (await here.push(here.idp.event(account(f"u-{number}")))).status == 202
+        answer = await here.push(here.idp.event(account("ann")))
+        assert answer.status == 503
+        assert (await here.push(here.idp.event(account("u-1")))).status == 202, "a known subject needs no room"
+        assert [entry["reasons"][0]["code"] for entry in here.there.entries("refused")] == ["signal/store"]
