@@ -47,7 +47,8 @@ tools: ## a real OPA and Regal (needs Go), Node packages (npm) and Keycloak (Jav
 lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh docs/dependencies.md
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra opa -c requirements/run.txt -o requirements/opa.txt
-	@$(COMPILE) pyproject.toml --extra opa --group test -c requirements/opa.txt -o requirements/test.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws -c requirements/opa.txt -o requirements/aws.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws --group test -c requirements/aws.txt -o requirements/test.txt
 	@$(COMPILE) --group lint -o requirements/lint.txt
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(BIN)/python tools/dependencies.py $(BIN)/uv

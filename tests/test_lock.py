@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN: list[str] = PROJECT["project"]["dependencies"]
 OPA: list[str] = PROJECT["project"]["optional-dependencies"]["opa"]
+AWS: list[str] = PROJECT["project"]["optional-dependencies"]["aws"]
 TEST: list[str] = PROJECT["dependency-groups"]["test"]
 
 
@@ -29,7 +30,8 @@ def names(requirements: list[str]) -> set[str]:
     [
         ("run.txt", RUN),
         ("opa.txt", RUN + OPA),
-        ("test.txt", RUN + OPA + TEST),
+        ("aws.txt", RUN + OPA + AWS),
+        ("test.txt", RUN + OPA + AWS + TEST),
         ("lint.txt", PROJECT["dependency-groups"]["lint"]),
         ("build.txt", PROJECT["dependency-groups"]["build"]),
     ],
@@ -51,13 +53,13 @@ PAGE = re.findall(
 
 
 def test_the_page_gives_a_reason_for_each_declared_dependency():
-    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA))
+    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA + AWS))
     assert {name: path for name, _, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
     assert {name: reason for name, *_, reason in PAGE if not reason.endswith(".")} == {}
 
 
 def test_the_page_names_the_version_that_is_locked():
-    locked = (ROOT / "requirements/opa.txt").read_text("utf-8")
+    locked = (ROOT / "requirements/aws.txt").read_text("utf-8")
     versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", locked, re.MULTILINE))
 
     assert {name: version for name, version, *_ in PAGE} == {name: versions.get(name) for name, *_ in PAGE}
@@ -87,11 +89,11 @@ def imported(*folders: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "declared", "elsewhere"),
     [
-        (("gateway",), RUN + OPA, set[str]()),
+        (("gateway",), RUN + OPA + AWS, set[str]()),
         # The benchmarks on recorded tasks install these by themselves.
         (
             ("tests", "benchmarks"),
-            RUN + OPA + TEST,
+            RUN + OPA + AWS + TEST,
             {"agentdojo", "inspect_ai", "inspect_evals"},
         ),
     ],
@@ -115,10 +117,10 @@ def test_a_plain_install_and_one_with_an_extra_have_the_same_releases():
                 r"^([A-Za-z0-9._-]+(?:\[\S+\])?==\S+)", (ROOT / "requirements" / file).read_text("utf-8"), re.MULTILINE
             )
         )
-        for file in ("run.txt", "opa.txt", "test.txt")
+        for file in ("run.txt", "opa.txt", "aws.txt", "test.txt")
     }
 
-    assert locked["run.txt"] < locked["opa.txt"] < locked["test.txt"]
+    assert locked["run.txt"] < locked["opa.txt"] < locked["aws.txt"] < locked["test.txt"]
 
 
 def test_only_the_commands_that_administer_an_opa_import_their_extra():

@@ -69,14 +69,14 @@ class LeaseRecord:
         await self._store.put(lease)
         await self._append(events.KIND, events.changed_entry(lease, now))
 
-    async def note(self, lease: Lease, now: float) -> None:
+    async def note(self, lease: Lease, now: float, event: str | None = None) -> None:
         """Record a change that has happened. A failed write is logged: the end of a credential waits for no disk."""
         try:
             await (self._store.put(lease) if lease.is_open else self._store.remove(lease.id))
         except GatewayError as error:
             log.error("lease.unsaved", id=lease.id, problem=error.message)  # noqa: TRY400 - the message says it all
         try:
-            await self._append(events.KIND, events.changed_entry(lease, now))
+            await self._append(events.KIND, events.changed_entry(lease, now, event))
         except GatewayError as error:
             log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
 
@@ -204,6 +204,7 @@ class Ender:
             log.error("lease.process-left", id=lease.id, upstream=lease.upstream)
         withdrawn = structs.replace(lease, processes="absent" if are_gone else "left")
         self._register.put(withdrawn)
+        await self._record.note(withdrawn, self._now(), "withdrawn")
         return withdrawn
 
     async def _try_once(self, lease: Lease, credential: Credential | None) -> tuple[Lease, float]:

@@ -5,6 +5,7 @@
 | `requested` | before the broker is asked |
 | `issued`, `failed` | after the broker's answer |
 | `ending` | the end began: from now on no call carries the credential |
+| `withdrawn` | the processes that the credential was handed over to have ended (`processes`) |
 | `stuck` | no proof of the end for `authority.stuck_after` |
 | `revoked`, `expired`, `lapsed` | the end is proven by the issuer, proven by time, or time passed without the issuer's word |
 | `abandoned` | an operator gave up an end that could not be proven |
@@ -50,11 +51,11 @@ def requested_entry(lease: Lease, decision: str | None) -> JsonObject:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def changed_entry(lease: Lease, now: float) -> JsonObject:
-    """Return the fields of the entry for a lease that changed its state."""
+def changed_entry(lease: Lease, now: float, event: str | None = None) -> JsonObject:
+    """Return the fields of the entry for a lease that changed. By default the event is its state."""
     fields: dict[str, Any] = {
         "id": lease.id,
-        "event": "issued" if lease.state == "active" else lease.state,
+        "event": event or ("issued" if lease.state == "active" else lease.state),
         "at": now,
         "task": lease.task,
         "upstream": lease.upstream,

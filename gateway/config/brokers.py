@@ -139,6 +139,25 @@ class OpenBaoBroker(BrokerSettings):
         return self
 
 
+class AwsStsBroker(BrokerSettings):
+    """Sessions of an AWS role. The session's own policy ends it with the lease. It needs the extra `opagate[aws]`."""
+
+    kind: Literal["aws_sts"]
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")] = Field(
+        description="The region of the STS endpoint, such as `eu-central-1`."
+    )
+    endpoint: IssuerUrl | None = Field(default=None, description="By default `https://sts.<region>.amazonaws.com`.")
+    web_identity: FilePath | None = Field(
+        default=None,
+        description="File of a JWT, such as a JWT-SVID, for `AssumeRoleWithWebIdentity`; read for each session. Without it, the"
+        " gateway's own AWS credentials sign an `AssumeRole`.",
+    )
+    source_identity: Literal["agent", "user", "none"] = Field(
+        default="agent", description="Who CloudTrail names as the source identity; the role has to permit it."
+    )
+    tags: bool = Field(default=True, description="Whether the session is tagged with task, agent and upstream.")
+
+
 class BrokeredCredential(LeasedCredential):
     """A credential of an upstream that a broker obtains."""
 
@@ -171,6 +190,19 @@ class OpenBaoCredential(BrokeredCredential):
         description="How HTTP carries it: `Basic` with user name and password, or `Bearer` with `field`.",
     )
     field: Text = Field(default="password", description="The field that `Bearer` carries.")
+
+
+class AwsStsCredential(BrokeredCredential):
+    """A session of an AWS role. Its scopes are the IAM actions that a call may use."""
+
+    kind: Literal["aws_sts"]
+    role: Annotated[Text, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$")] = Field(
+        description="The ARN of the role."
+    )
+    resources: tuple[Text, ...] = Field(
+        default=("*",), min_length=1, description="ARNs that the session may touch; the role's own policy holds too."
+    )
+    external_id: Secret | None = Field(default=None, description="The external id that the role asks for.")
 
 
 class ConnectionClient(Settings):
@@ -228,14 +260,18 @@ class UserOAuthCredential(BrokeredCredential):
     )
 
 
-Broker: TypeAlias = Annotated[ExchangeBroker | OpenBaoBroker | UserOAuthBroker, Field(discriminator="kind")]
-BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential | UserOAuthCredential
+Broker: TypeAlias = Annotated[
+    ExchangeBroker | OpenBaoBroker | AwsStsBroker | UserOAuthBroker, Field(discriminator="kind")
+]
+BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential | AwsStsCredential | UserOAuthCredential
 
 
 def describe_credential(credential: BrokerCredential, brokers: Mapping[str, Broker]) -> TargetCredential:
     """Return the credential of a broker as policy sees it. Raises `KeyError` for an unknown broker."""
     broker = brokers[credential.broker]
-    is_unproven = isinstance(broker, ExchangeBroker | UserOAuthBroker) and broker.revoke != "introspect"
+    is_unproven = isinstance(broker, AwsStsBroker) or (
+        isinstance(broker, ExchangeBroker | UserOAuthBroker) and broker.revoke != "introspect"
+    )
     return TargetCredential(credential.kind, "after_ttl" if is_unproven else "at_once", SHORTEST_LIFE)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.config import hand_over
 from gateway.config.authority import GatewayCredential, LeasedCredential
-from gateway.config.brokers import BrokerCredential
+from gateway.config.brokers import AwsStsCredential, BrokerCredential
 from gateway.config.formats import HeaderName, HeaderValue
 from gateway.config.values import Settings
 
@@ -47,6 +47,8 @@ def find_problem_of_carrier(credential: UpstreamCredential, env: Iterable[str], 
     if is_command:
         bind = credential.bind if isinstance(credential, GatewayCredential) else "task"
         return hand_over.find_problem(credential.hand_over, credential.kind, bind, env)
+    if isinstance(credential, AwsStsCredential):
+        return "a session of AWS signs requests, so no header carries it; use a command with hand_over: {aws_container: true}"
     if credential.hand_over is not None:
         return "credential.hand_over is for a command; an HTTP upstream gets a header, so remove hand_over"
     return None

@@ -39,7 +39,7 @@ class Role(StrEnum):
     RECORD = "record"
 
 
-CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "user_oauth"]
+CredentialKind: TypeAlias = Literal["standing", "gateway", "exchange", "openbao", "aws_sts", "user_oauth"]
 """`standing`: a fixed header, which lives for ever. The others are leased."""
 Revocable: TypeAlias = Literal["at_once", "after_ttl", "never"]
 """The earliest end of a credential at its issuer."""

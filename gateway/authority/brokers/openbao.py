@@ -339,7 +339,8 @@ def _header_value(settings: OpenBaoCredential, fields: Mapping[str, str]) -> str
         return fields.get(settings.field)
     user, password = fields.get("username"), fields.get("password")
     if user is None or password is None:
-        return None
+        # A process reads the fields by their names.
+        return None if settings.hand_over is None else next(iter(fields.values()))
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 

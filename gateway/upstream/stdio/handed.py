@@ -25,24 +25,35 @@ if TYPE_CHECKING:
 
     from gateway.config.hand_over import HandOver
     from gateway.model.wire import HandedCredential
+    from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
 MARK: Final = "OPAGATE_PROCESS"
 """A variable of the process and of its helpers. It finds them if somebody killed their keeper."""
+_NO_OTHERS: Final = {
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 _KEEPER: Final = (sys.executable, "-I", "-S", keeper.__file__)
 
 
 class HandedProcess:
     """The hand-over to one process. `lease` is the lease whose credential the process has."""
 
-    def __init__(self, hand_over: HandOver, credential: HandedCredential, folder: Path) -> None:
+    def __init__(
+        self, hand_over: HandOver, credential: HandedCredential, folder: Path, endpoint: ContainerEndpoint
+    ) -> None:
         """Prepare the hand-over. Raises `ValueError` with a sentence that names no value, and `OSError`."""
         self.credential = credential
         self._hand_over = hand_over
         self._file: Path | None = None
         self._pipe: int | None = None
+        self._endpoint = endpoint
+        self._asks_as: str | None = None
         self._is_gone = False
+        self._is_withdrawn = False
         self._mark = secrets.token_hex(12)
         self.variables = {**render_variables(hand_over, credential), MARK: self._mark}
         if hand_over.file is not None:
@@ -50,6 +61,9 @@ class HandedProcess:
             self.variables[hand_over.file] = str(self._file)
             if hand_over.chosen_form == "pgservice":
                 self.variables["PGSERVICE"] = SERVICE
+        if hand_over.aws_container:
+            self._asks_as, asked = endpoint.register(lambda: self.credential)
+            self.variables |= asked
         if hand_over.fd is not None:
             self._pipe = _filled_pipe(render_text(hand_over, credential).encode())
         self._link, self._keepers_link = socket.socketpair()
@@ -58,6 +72,11 @@ class HandedProcess:
     @property
     def lease(self) -> str:
         return self.credential.lease
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """Return variables that the operator may set otherwise: without them, an SDK of AWS finds the gateway's own credentials."""
+        return _NO_OTHERS if any(name == "access_key_id" for name, _ in self.credential.fields) else {}
 
     @property
     def passed(self) -> tuple[int, ...]:
@@ -85,7 +104,7 @@ class HandedProcess:
         """
         if credential.lease == self.lease or credential.since < self.credential.since:
             return True
-        if not self._hand_over.may_renew:
+        if self._is_withdrawn or not self._hand_over.may_renew:
             return False
         if self._file is not None:
             write_private(self._file, render_text(self._hand_over, credential).encode())
@@ -117,6 +136,13 @@ class HandedProcess:
         """Close and remove what the hand-over holds."""
         self.begin()
         self._link.close()
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Take the credential out of each place where the process could still read it."""
+        self._is_withdrawn = True
+        if self._asks_as is not None:
+            self._endpoint.forget(self._asks_as)
         if self._file is not None:
             try:
                 self._file.unlink(missing_ok=True)

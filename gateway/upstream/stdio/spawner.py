@@ -19,6 +19,7 @@ from gateway.config import Upstream
 from gateway.config.authority import LeasedCredential
 from gateway.errors import UpstreamUnreachable
 from gateway.model.wire import HandedCredential
+from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
 from gateway.upstream.stdio.backoff import Backoff
 from gateway.upstream.stdio.child import Child, spawn
 from gateway.upstream.stdio.handed import HandedProcess
@@ -65,6 +66,7 @@ class Spawner:
         leased = settings.credential
         self._hand_over = leased.hand_over if isinstance(leased, LeasedCredential) else None
         self._withdrawn: dict[str, None] = {}
+        self._endpoint = ContainerEndpoint()
         self._command: tuple[str, ...] = settings.command or ()
         self._cwd = settings.cwd
         self._clock = clock
@@ -115,7 +117,7 @@ class Spawner:
             handed=handed,
         )
         self._children[child] = principal
-        env = self._env if handed is None else {**self._env, **handed.variables}
+        env = self._env if handed is None else {**handed.defaults, **self._env, **handed.variables}
         starting = asyncio.ensure_future(self._start(child, env))
         try:
             await asyncio.shield(starting)
@@ -146,7 +148,7 @@ class Spawner:
         if credential is None or self._hand_over is None:
             return None
         with self._explained():
-            return HandedProcess(self._hand_over, credential, self._folder)
+            return HandedProcess(self._hand_over, credential, self._folder, self._endpoint)
 
     @contextlib.contextmanager
     def _explained(self) -> Generator[None]:
@@ -190,6 +192,9 @@ class Spawner:
         holders = [child for child in self._children if child.handed is not None and child.handed.lease == lease]
         if not holders:
             return None
+        for child in holders:
+            if child.handed is not None:
+                child.handed.withdraw()
         await asyncio.gather(*(self._end_holder(child) for child in holders))
         return all(child.handed is not None and child.handed.is_gone() for child in holders)
 
@@ -208,6 +213,7 @@ class Spawner:
         """End all processes, and start no more. Returns when they are gone."""
         self._closing = True
         await asyncio.gather(*(child.stop() for child in list(self._children) if child.pid), *self._stops)
+        await self._endpoint.aclose()
 
     def forget(self) -> None:
         """Drop what no longer matters."""

@@ -134,7 +134,13 @@ def test_two_tasks_have_two_logins_and_the_end_of_one_takes_its_process_and_logi
         one.complete()
         until(lambda: "revoked" in {entry["event"] for entry in one.leases(tmp_path)})
 
-        assert [entry["event"] for entry in one.leases(tmp_path)] == ["requested", "issued", "ending", "revoked"]
+        assert [entry["event"] for entry in one.leases(tmp_path)] == [
+            "requested",
+            "issued",
+            "ending",
+            "withdrawn",
+            "revoked",
+        ]
         ended = one.leases(tmp_path)[-1]
         assert (ended["processes"], ended["proof"]["kind"]) == ("absent", "lookup")
         assert not any(is_alive(process) for process in (first, helper))

@@ -52,6 +52,15 @@ def test_a_process_gets_its_credential_in_one_way(hand_over: str, names: set[str
         (upstream("{env: A, form: json, template: '{value}'}"), "give either form or template"),
         (upstream("{env: A, template: 'no field'}"), "it has no field, so it carries no credential"),
         (upstream("{variables: {A: '{value}'}, form: json}"), "form and template are for env, file and fd"),
+        (
+            upstream(
+                "",
+                credential="kind: aws_sts, broker: bao, role: 'arn:aws:iam::123456789012:role/a'",
+                more="url: 'https://x/mcp'",
+            ),
+            "a session of AWS signs requests, so no header carries it",
+        ),
+        (upstream("{env: A}", credential="kind: aws_sts, broker: bao, role: admin"), "credential.role"),
         (upstream("{aws_container: true}"), "hand_over.aws_container carries sessions of AWS alone"),
         (upstream("{env: A}", credential="kind: gateway"), "write bind: task"),
         (

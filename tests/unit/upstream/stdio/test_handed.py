@@ -275,7 +275,7 @@ async def test_no_process_starts_with_a_lease_that_has_ended(make: Make, era: Er
 
 async def test_a_process_that_is_starting_ends_with_its_lease(make: Make):
     caller = Caller(make(env="SECRET"))
-    starting = asyncio.ensure_future(caller.told(lent()))
+    starting = asyncio.ensure_future(caller.call(lent(), "wait"))
     await until(lambda: caller.upstream.status().processes == 1)
 
     assert await caller.upstream.withdraw("lease-1") is True
