@@ -1,4 +1,6 @@
-"""Take the screenshots of docs/console.md: `python tools/console_shots.py [FOLDER]`. It needs Chromium, and Playwright of the tests.
+"""Take the screenshots of docs/console.md: `python tools/console_shots.py`. It needs Chromium, and Playwright of the tests.
+
+With a folder as argument it saves all pages there, to be looked at.
 
 It starts the gateway of `opagate up`, lets an agent make calls, and opens each page in a window of 390 and of 1600 pixels, light and dark.
 """
@@ -21,6 +23,7 @@ import httpx2
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+DOCS: Final = ROOT / "docs/console"
 CHROMIUM: Final = "/usr/bin/chromium"
 PORT: Final = 18_473
 CALLS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
@@ -34,6 +37,8 @@ CALLS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("files", "read_file", {"path": ".env"}),
     ("mail", "send_message", {"to": ["jana@example.com"], "subject": "Checkout", "body": "Two tickets are open."}),
 )
+DOCUMENTED: Final = ("approval-1600-light", "decision-1600-light", "task-1600-dark")
+"""The screenshots in the documentation."""
 HELD: Final[tuple[str, str, dict[str, Any]]] = ("files", "delete_file", {"path": "reports/checkout.md"})
 
 
@@ -80,7 +85,9 @@ def shoot(browser: Browser, cookies: list[Any], folder: Path, pages: dict[str, s
             for name, path in pages.items():
                 page.goto(f"http://127.0.0.1:{PORT}{path}")
                 page.wait_for_timeout(300)
-                page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+                shot = f"{name}-{width}-{scheme}"
+                if folder != DOCS or shot in DOCUMENTED:
+                    page.screenshot(path=folder / f"{shot}.png", full_page=True)
             context.close()
 
 
@@ -90,7 +97,7 @@ def find_pages(page: Page) -> dict[str, str]:
     question = page.locator("#questions td a").first.get_attribute("href") or ""
     found = {"overview": "/console", "approvals": "/console/approvals", "approval": question}
     page.goto(f"http://127.0.0.1:{PORT}/console/decisions?effect=deny")
-    found |= {"decisions": "/console/decisions"}
+    found |= {"decisions": "/console/decisions", "tools": "/console/tools", "leases": "/console/leases"}
     found["decision"] = page.locator("#decisions td a").first.get_attribute("href") or ""
     found["task"] = page.locator("#decisions td a[aria-label]").first.get_attribute("href") or ""
     return found
@@ -119,4 +126,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs/console")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console import approvals, decisions, tasks
+from gateway.console import approvals, decisions, leases, tasks, tools
 from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
@@ -59,6 +59,8 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         NavigationEntry("/console", "Overview", None),
         *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
+        NavigationEntry(tools.PATH, "Tools", "viewer"),
+        *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
     )
 
 
@@ -69,6 +71,8 @@ def console_routes(console: ConsoleParts) -> list[Route]:
         *approvals.approval_routes(console),
         *decisions.decision_routes(console),
         *tasks.task_routes(console),
+        *tools.tool_routes(console),
+        *leases.lease_routes(console),
         *event_routes(console),
         *login_routes(console),
         *(Route(f"/console/static/{name}", partial(_show_file, _load(name), kind)) for name, kind in _FILES.items()),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gateway.upstream.pins import visible
 
@@ -56,6 +56,11 @@ def spell_lines(text: object) -> Markup:
 def _spelled(text: str) -> str:
     shown = visible(text[:_LONGEST])
     return shown if len(text) <= _LONGEST else f"{shown} […{len(text) - _LONGEST} more characters]"
+
+
+def keep_raw(text: str) -> Markup:
+    """Return a text for a hidden field of a form, with its hidden characters: the gateway gets the same text back."""
+    return escape(text)
 
 
 def write_json(value: object) -> Markup:
@@ -127,6 +132,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "one_line": write_one_line,
     "time": write_time,
     "mixed": find_mixed_words,
+    "raw": keep_raw,
     "short": shorten,
     "shorten_middle": shorten_middle,
 }

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.console.parts import ConsoleParts
-from gateway.console.responses import html, own_path, see_other
+from gateway.console.responses import html, see_other
 from gateway.console.sessions import Role, Session
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FORM_BYTES: Final = 64 * 2**10
 _FORM_FIELDS: Final = 64
+_LONGEST_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,11 @@ class ConsoleVisit:
 
     def is_fresh(self) -> bool:
         """Return whether the login is fresh enough for a dangerous action."""
-        age = self.console.gateway.clock() - self.session.visitor.logged_in
-        return age <= self.console.settings.fresh.total_seconds()
+        return self.console.gateway.clock() - self.session.visitor.logged_in <= self._fresh
+
+    @property
+    def _fresh(self) -> int:
+        return int(self.console.settings.fresh.total_seconds())
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """Return a page of the console."""
@@ -51,7 +55,9 @@ class ConsoleVisit:
 
     def refuse(self, reason: Reason, status: int = 403) -> Response:
         """Return the page of a refused request."""
-        return self.page("refused.html", status=status, reason=reason, back=own_path(self.request.scope["path"]))
+        needs_login = reason == STALE and self.console.provider is not None
+        again = f"/console/login/start?max_age={self._fresh}&back=/console" if needs_login else None
+        return self.page("refused.html", status=status, reason=reason, again=again)
 
     async def record(self, event: str, **details: Any) -> None:
         """Record an action of the person in the journal. Raises `JournalError`."""
@@ -161,9 +167,21 @@ async def read_form(request: Request) -> Mapping[str, list[str]] | Refusal:
         return _UNREADABLE
 
 
+def read_reason(visit: ConsoleVisit) -> str | Reason:
+    """Return the person's reason for a dangerous action, or the refusal of a login that is too old or of a form without a reason."""
+    if not visit.is_fresh():
+        return STALE
+    reason = visit.value("reason").strip()
+    return reason if 0 < len(reason) <= _LONGEST_REASON else _NO_REASON
+
+
 _UNREADABLE: Final = Refusal(
     400, Reason("console/form", "The form cannot be read.", "Load the page again, and send its form."), -32600
 )
+STALE: Final = Reason(
+    "console/fresh", "This action needs a fresh login.", "Log in again: with a new link, or at your identity provider."
+)
+_NO_REASON: Final = Reason("console/reason", "The form has no reason.", "Write one, of at most 500 characters.")
 _FOREIGN_FORM: Final = Reason(
     "console/csrf", "The form does not belong to your login.", "Load the page again, and send its form."
 )

@@ -16,7 +16,7 @@ from gateway.approvals.model import Person
 from gateway.console.application import Console
 from gateway.console.sessions import Role, Visitor
 from gateway.transport.edge import Edge
-from tests.unit.harness import Answer, Bench, bench
+from tests.unit.harness import READING, Answer, Bench, Upstream, bench
 from tests.unit.pages.asking import ask_page, scope_of
 
 ORIGIN = (b"origin", b"http://127.0.0.1:8080")
@@ -80,9 +80,12 @@ def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: flo
 
 
 @asynccontextmanager
-async def visited(folder: Path, more: str = "") -> AsyncGenerator[Browser]:
+async def visited(
+    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING
+) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
-    async with bench(folder, more=f"console: {{}}\n{more}") as there, AsyncExitStack() as stack:
+    options = {"more": f"console: {{}}\n{more}", "labels": labels}
+    async with bench(folder, upstream, **options) as there, AsyncExitStack() as stack:
         settings = there.configuration.console
         assert settings is not None
         console = await open_console(stack, there.configuration, settings, there.gateway)

@@ -1,0 +1,317 @@
+"""The console in Chromium: logins, answers, news, hostile words, the keyboard, and axe-core, on a gateway of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from gateway.cli.desk_client import connected
+from tests.e2e.wire import caller, entries
+from tests.gateway_process import GatewayProcess, free_port, gateway_process
+from tests.interaction.identity.server import OAuthServer
+from tests.servers.serving import ROOT, ServerProcess
+
+GRANTS = """
+upstreams:
+  echo:
+    - {id: all, agents: [ann], issuers: ["*"], tools: [echo], effects: [read, write, destructive], approval: true}
+    - {id: rest, agents: [ben], issuers: ["*"], tools: [echo], effects: [read, write, destructive]}
+"""
+HOSTILE = "</pre><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> a\u202egpj \x1b[31m p\u0430ypal"
+CHROMIUM = shutil.which("chromium")
+LONG = 60_000
+"""Milliseconds for what needs the gateway, on a loaded machine."""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+
+
+@dataclass
+class There:
+    """A gateway with a console, a browser, and perhaps an identity provider."""
+
+    gateway: GatewayProcess
+    browser: Browser
+    server: OAuthServer | None = None
+
+    def ask(self, agent: str = "ann", **arguments: Any) -> asyncio.Task[Any]:
+        """Make a call that a person has to approve. It is held meanwhile."""
+        client = caller(self.gateway, agent, "echo")
+        return asyncio.ensure_future(asyncio.to_thread(lambda: client.call("echo", **arguments)))
+
+    @asynccontextmanager
+    async def page(self, **options: Any) -> AsyncGenerator[Page]:
+        """Give a page in a window of its own, which fails the test if the page breaks its own security policy."""
+        context: BrowserContext = await self.browser.new_context(**options)
+        context.set_default_timeout(LONG)
+        page = await context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        try:
+            yield page
+            assert [one for one in complaints if "status of 4" not in one] == []
+        finally:
+            await context.close()
+
+    async def log_in(self, page: Page, name: str = "", *groups: str) -> None:
+        if self.server is None:
+            with connected(self.gateway.folder / "state/console.sock", None, []) as socket:
+                link = await asyncio.to_thread(socket.ask, "link")
+            await page.goto(link["url"])
+            await page.get_by_role("button").click()
+        else:
+            await self.server.seat(name, *groups)
+            await page.goto(f"{self.gateway.origin}/console")
+            await page.get_by_role("link", name="Log in").click()
+        await expect(page.get_by_role("heading", name="Overview")).to_be_visible(timeout=LONG)
+
+    async def open_question(self, page: Page) -> None:
+        await page.goto(f"{self.gateway.origin}/console/approvals")
+        await page.locator("#questions td a").first.click()
+
+
+@pytest.fixture
+async def browser() -> AsyncGenerator[Browser]:
+    async with async_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        await opened.close()
+
+
+def settings(folder: Path, echo: ServerProcess, **more: Any) -> str:
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
+    tools = {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}}
+    document = {
+        "identity": [{"kind": "development"}],
+        "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
+        "approvals": {"hold": "120s"},
+        "console": {},
+        "upstreams": {"echo": {"url": echo.mcp, "audience": "echo", "environment": "test", "tools": tools}},
+    }
+    return yaml.safe_dump(document | more)
+
+
+@pytest.fixture
+async def there(echo_server: ServerProcess, browser: Browser, tmp_path: Path) -> AsyncGenerator[There]:
+    async with gateway_process(settings(tmp_path, echo_server), tmp_path) as gateway:
+        yield There(gateway, browser)
+
+
+async def test_a_person_logs_in_hears_of_a_call_and_approves_it(there: There):
+    async with there.page() as page:
+        await there.log_in(page)
+        await page.goto(f"{there.gateway.origin}/console/approvals")
+        await expect(page.locator("#live-state")).to_have_text("live", timeout=LONG)
+        held = there.ask(text="hello")
+        await page.locator("#questions td a").first.click(timeout=LONG)
+        await expect(page.get_by_label("Arguments")).to_contain_text("hello")
+        await page.get_by_role("button", name="Approve").click()
+
+        assert (await held).text == "hello"
+        await expect(page.get_by_role("status").last).to_contain_text("The call has passed", timeout=LONG)
+
+
+async def test_a_no_reaches_the_agent_and_ends_the_wait(there: There):
+    async with there.page() as page:
+        await there.log_in(page)
+        held = there.ask(text="no")
+        await page.goto(f"{there.gateway.origin}/console/approvals")
+        await page.locator("#questions td a").first.click()
+        await page.get_by_role("button", name="Deny", exact=True).click()
+
+        assert (await held).codes == ["approval/grant", "approval/denied"]
+
+
+async def test_an_open_page_sees_that_nobody_answered_in_time(
+    echo_server: ServerProcess, browser: Browser, tmp_path: Path
+):
+    text = settings(tmp_path, echo_server, approvals={"hold": "60s", "pending": "8s"})
+    async with gateway_process(text, tmp_path) as gateway:
+        there = There(gateway, browser)
+        async with there.page() as page:
+            await there.log_in(page)
+            await page.goto(f"{gateway.origin}/console/approvals")
+            held = there.ask(text="late")
+            await page.locator("#questions td a").first.click()
+
+            assert (await held).codes == ["approval/grant", "approval/expired"]
+            await expect(page.get_by_text("Nobody answered in time.")).to_be_visible(timeout=LONG)
+            assert await page.get_by_role("button", name="Approve").count() == 0
+
+
+async def test_hostile_words_are_read_and_do_nothing(there: There):
+    async with there.page() as page:
+        await there.log_in(page)
+        held = there.ask(text=HOSTILE)
+        await page.goto(f"{there.gateway.origin}/console/approvals")
+        await page.locator("#questions td a").first.click()
+        shown = await page.get_by_label("Arguments").inner_text()
+
+        assert "<script>" in shown
+        assert "⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩" in shown
+        assert "taken" not in await page.title()
+        assert await page.locator("img").count() == 0
+        await expect(page.get_by_text("CYRILLIC SMALL LETTER A")).to_be_visible()
+        await page.get_by_role("button", name="Deny", exact=True).click()
+        await held
+
+
+async def test_the_keyboard_alone_logs_in_and_approves(there: There):
+    async with there.page() as page:
+        with connected(there.gateway.folder / "state/console.sock", None, []) as socket:
+            link = await asyncio.to_thread(socket.ask, "link")
+        await page.goto(link["url"])
+        await press_to(page, "Continue as developer")
+        await page.wait_for_url("**/console")
+        held = there.ask(text="keys")
+        await press_to(page, "Approvals")
+        await page.wait_for_url("**/console/approvals")
+        await page.locator("#questions td a").first.wait_for()
+        await press_to(page, "echo/echo")
+        await page.get_by_role("heading", name="Your answer").wait_for()
+        await press_to(page, "Approve")
+
+        assert (await held).text == "keys"
+
+
+async def press_to(page: Page, text: str) -> None:
+    """Move the focus with the Tab key to the element with this text, see that the focus is drawn, and press Enter."""
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate(
+            "() => { const e = document.activeElement; const s = getComputedStyle(e);"
+            " return [e.innerText, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; }"
+        )
+        if focused[0] and focused[0].strip() == text:
+            assert focused[1], f"the focus on {text} cannot be seen"
+            await page.keyboard.press("Enter")
+            return
+    raise AssertionError(f"the keyboard does not reach {text!r}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_on_any_page_at_either_width(there: There, node_modules: Path, scheme: Any):
+    axe = (node_modules / "axe-core/axe.min.js").read_text("utf-8")
+    async with there.page(color_scheme=scheme) as page:
+        await there.log_in(page)
+        held = there.ask(text="x")
+        await page.goto(f"{there.gateway.origin}/console/approvals")
+        question = await page.locator("#questions td a").first.get_attribute("href")
+        there.ask("ben", text="y" * 3)
+        there.ask("eve", text="z")
+        await page.goto(f"{there.gateway.origin}/console/decisions")
+        await page.locator("#decisions .badge.deny").first.wait_for()
+        decision = await page.locator("#decisions td a").first.get_attribute("href")
+        task = await page.locator("#decisions td a[aria-label]").first.get_attribute("href")
+        others = ["/console", "/console/approvals", "/console/decisions", "/console/tools"]
+        for width in (390, 1600):
+            await page.set_viewport_size({"width": width, "height": 900})
+            for path in (question, decision, task, *others):
+                await page.goto(f"{there.gateway.origin}{path}")
+                await assert_accessible(page, axe, f"{path} at {width}, {scheme}")
+        await page.goto(f"{there.gateway.origin}{question}")
+        await page.get_by_role("button", name="Deny", exact=True).click()
+        await held
+
+
+async def assert_accessible(page: Page, axe: str, where: str) -> None:
+    """Run axe-core in the page. The debugger puts it there, so the page's own policy does not forbid it."""
+    await page.evaluate(axe)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = await page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", tags)
+    violations = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]]
+    assert violations == [], where
+    overflow = await page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    assert overflow <= 0, f"{where} is wider than the window by {overflow} px"
+
+
+async def test_pages_work_without_a_script(there: There):
+    async with there.page(java_script_enabled=False) as page:
+        await there.log_in(page)
+        held = there.ask(text="plain")
+        for _ in range(100):
+            await page.goto(f"{there.gateway.origin}/console/approvals")
+            if await page.locator("#questions td a").count():
+                break
+            await asyncio.sleep(0.1)
+        await page.locator("#questions td a").first.click()
+        await page.get_by_role("button", name="Approve").click()
+
+        assert (await held).text == "plain"
+
+
+@pytest.fixture
+async def with_provider(
+    echo_server: ServerProcess, browser: Browser, server: OAuthServer, tmp_path: Path
+) -> AsyncGenerator[There]:
+    port = free_port()
+    client, secret = await server.register(f"http://127.0.0.1:{port}/console/login/callback")
+    roles = {"viewer": ["staff"], "approver": ["sre"], "operator": ["platform"]}
+    login = {"issuer": server.issuer, "client_id": client, "client_secret": "${CONSOLE_SECRET}", "roles": roles}
+    policy = tmp_path / "policy"
+    shutil.copytree(ROOT / "rego", policy, ignore=shutil.ignore_patterns("*_test.rego"))
+    data = policy / "gateway/settings/data.yaml"
+    data.write_text(data.read_text("utf-8").replace("every: {count: 1,", "every: {count: 2,"), "utf-8")
+    text = settings(
+        tmp_path,
+        echo_server,
+        console={"login": login},
+        policy={"path": "policy", "grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
+    )
+    environment = {"CONSOLE_SECRET": secret}
+    async with gateway_process(text, tmp_path, environment=environment, port=port) as gateway:
+        yield There(gateway, browser, server)
+
+
+async def test_two_persons_of_a_provider_approve_together(with_provider: There):
+    there = with_provider
+    async with there.page() as first, there.page() as second:
+        await there.log_in(first, "carol", "sre")
+        await there.log_in(second, "dave", "sre", "staff")
+        assert await first.get_by_role("link", name="Decisions").count() == 0
+        held = there.ask(text="both")
+        await first.goto(f"{there.gateway.origin}/console/approvals")
+        await first.locator("#questions td a").first.click()
+        await first.get_by_role("button", name="Approve").click()
+        await expect(first.get_by_text("Another person has to answer too.")).to_be_visible()
+        await second.goto(first.url)
+        await expect(second.get_by_text("1 of 2")).to_be_visible()
+        await second.get_by_role("button", name="Approve").click()
+
+        assert (await held).text == "both"
+        await expect(first.get_by_text("The call has passed")).to_be_visible(timeout=LONG)
+        votes = [
+            entry["vote"]["person"]["id"] for entry in entries(there.gateway.folder, "approval") if "vote" in entry
+        ]
+        assert votes == ["carol", "dave"]
+
+
+async def test_a_page_that_stays_open_survives_a_new_gateway(
+    echo_server: ServerProcess, browser: Browser, tmp_path: Path
+):
+    port = free_port()
+    text = settings(tmp_path, echo_server)
+    async with gateway_process(text, tmp_path, port=port) as gateway:
+        there = There(gateway, browser)
+        context = await browser.new_context()
+        page = await context.new_page()
+        await there.log_in(page)
+        await page.goto(f"{gateway.origin}/console/approvals")
+        await expect(page.locator("#live-state")).to_have_text("live", timeout=LONG)
+    # The gateway told the page of its end, and stopped at once in spite of the open stream.
+    async with gateway_process(text, tmp_path, port=port) as gateway:
+        await page.goto(f"{gateway.origin}/console/approvals")
+        await expect(page.get_by_role("heading", name="Log in to the console")).to_be_visible(timeout=LONG)
+        assert re.search(r"/console/login\?back=/console/approvals$", page.url)
+        await context.close()
