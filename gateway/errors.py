@@ -108,6 +108,12 @@ class UpstreamUnauthorized(UpstreamError):
         self.is_unknown = is_unknown
 
 
+class CredentialEnded(UpstreamError):
+    """A cut answer: its credential ended."""
+
+    code = "credential/ended"
+
+
 class UpstreamBroken(UpstreamError):
     code = "upstream/broken"
 

@@ -70,7 +70,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
         signalled = await SignalMemory.open(stack, configuration, keys)
         identities = await _identities(stack, configuration, clock, signalled.is_ended)
-        origins, vault = Origins(), Vault(secrets.token_urlsafe)
+        origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
         inspector = content.inspector(configuration, keys.fingerprints, metrics)
         conceal = content.stderr_concealer(configuration, inspector, origins)
         upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
@@ -84,7 +84,6 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, recorder, flood))
         people = await open_people(stack, parts, registers, inspector.spots, signalled.is_ended)
         signals = await open_signals(stack, parts, signalled, recorder, Lending(authority, review))
-        worker = stack.enter_context(closing(WorkerThread()))
         tokens = TaskTokens(keys.tokens, base_url=configuration.base_url)
         yield Gateway(
             identities=identities,
@@ -119,6 +118,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             people=people,
             authority=authority,
             signals=signals,
+            answers=signalled.answers,
         )
 
 

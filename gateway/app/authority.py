@@ -100,7 +100,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
     authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office)
-    parts.ends.append(authority.end_task)
+    parts.ends.extend((authority.end_task, parts.signals.answers.end_task))
     return authority
 
 
@@ -188,6 +188,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         is_open=is_open,
         fingerprint=fingerprints.of,
         on_issued=note_issued,
+        on_ending=parts.signals.answers.end_lease,
         is_ended=parts.signals.register.is_ended,
     )
     return Leases(register, brokers, record, ender, hooks)

@@ -25,6 +25,7 @@ from gateway.identity.assembly import transmitter_keys
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.model.signal import SIGNAL_TYPES
 from gateway.steps.ended_logins import EndedLogins, SeenCallers
+from gateway.steps.open_answers import OpenAnswers
 from gateway.steps.signals import Signals, VerifiedStream, take_token
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import SignalCounts
@@ -63,6 +64,8 @@ class SignalMemory:
     def __init__(self, configuration: Configuration, keys: Keys) -> None:
         self.register = SignalRegister()
         self.seen = SeenCallers()
+        leases, grace = configuration.authority.leases, configuration.limits.drain.total_seconds()
+        self.answers = OpenAnswers(on_signal=leases.on_signal, on_completed=leases.on_completed, grace=grace)
         self.store = SignalStore(configuration.state / "signals", subkey(keys.chain, "signals"))
         self._is_needed = bool(configuration.signals)
 
@@ -100,8 +103,15 @@ async def open_signals(
     configuration, clock = parts.configuration, parts.clock
     if not configuration.signals:
         return Signals(memory.register)
-    is_ended = memory.register.is_ended
-    ended = EndedLogins(parts.history, recorder, lending.authority, memory.seen, is_ended=is_ended, clock=clock)
+    ended = EndedLogins(
+        parts.history,
+        recorder,
+        lending.authority,
+        memory.seen,
+        is_ended=memory.register.is_ended,
+        clock=clock,
+        end_answers=memory.answers.end_callers,
+    )
     stack.push_async_callback(ended.written)
     ended.end_restored(memory.register)
     receiver = SignalReceiver(

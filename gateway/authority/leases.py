@@ -73,6 +73,7 @@ class LeaseHooks(Struct, frozen=True):
     is_open: Callable[[str, float], bool]
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
+    on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_ended: Callable[[Principal], bool] = lambda _principal: False
 
 
@@ -400,6 +401,7 @@ class Leases:
         ending = state.begin_end(lease, cause, now)
         self._register.put(ending)
         self._ender.start(ending, credential)
+        self._hooks.on_ending(ending, cause)
 
     def _note_failure(self, terms: Terms) -> None:
         failed = self._failures.setdefault(terms, Failures())

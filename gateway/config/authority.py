@@ -90,6 +90,19 @@ class IntrospectionSettings(Settings):
         return self
 
 
+class LeaseSettings(Settings):
+    """Calls in flight when their lease ends. Streams that wait for news are closed in any case, and clients open them again."""
+
+    on_signal: Literal["cut", "finish"] = Field(
+        default="cut",
+        description="After a signal, a changed policy or pin, a removed connection or an operator's command. `finish`: the answer has"
+        " `limits.drain` to end.",
+    )
+    on_completed: Literal["cut", "finish"] = Field(
+        default="finish", description="The same at the planned end of a task or of a lease."
+    )
+
+
 class AuthoritySettings(Settings):
     """The credentials that the gateway lends to calls."""
 
@@ -104,6 +117,7 @@ class AuthoritySettings(Settings):
     journal_outage: Duration = Field(
         default=timedelta(seconds=60), description="All leases end if the journal cannot be written for so long."
     )
+    leases: LeaseSettings = Field(default=LeaseSettings(), description="Calls in flight at the end of a lease.")
     introspection: IntrospectionSettings = Field(
         default=IntrospectionSettings(), description="Questions of upstreams about the gateway's own tokens."
     )

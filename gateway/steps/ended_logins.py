@@ -70,6 +70,7 @@ class EndedLogins:
         *,
         is_ended: Callable[[Principal], bool],
         clock: Callable[[], float],
+        end_answers: Callable[[Callable[[Principal], bool]], None] = lambda _is_chosen: None,
     ) -> None:
         self._history = history
         self._recorder = recorder
@@ -77,11 +78,13 @@ class EndedLogins:
         self._seen = seen
         self._is_ended = is_ended
         self._clock = clock
+        self._end_answers = end_answers
         self._writing: set[asyncio.Task[None]] = set()
 
     def end(self, signal: Signal) -> None:
         """End leases, tokens and tasks of the callers that a signal names. No later call carries their credentials."""
         leases = 0 if self._authority is None else self._authority.leases.end_callers(signal.covers, "signal")
+        self._end_answers(signal.covers)
         tasks = [kept for kept in self._open_tasks() if self._owns(signal, kept)]
         self._end_tasks(tasks)
         log.warning("signals.ended", stream=signal.transmitter, type=signal.type, leases=leases, tasks=len(tasks))

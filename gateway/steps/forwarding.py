@@ -11,7 +11,7 @@ from typing import Final, cast
 import structlog
 
 from gateway.binding.ownership import Ownership
-from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
+from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
@@ -27,6 +27,8 @@ from gateway.steps.ended_logins import LOGIN_ENDED
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_accepted, note_rejected
 from gateway.steps.known_credentials import known_to
 from gateway.steps.observation import Observation, label
+from gateway.steps.open_answers import OpenAnswer
+from gateway.steps.places import waits_for_news
 from gateway.steps.readings import Readings, unanswered
 from gateway.steps.recording import append_or_log
 from gateway.steps.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
@@ -53,11 +55,30 @@ async def pass_through(
             return task
         target = gateway.catalogue.target(upstream, "resource", "")
         rewriter = concealing(gateway, task, target, visit.arrived, lent=attached.shown)
-    reply = await _accepted_with(gateway, upstream, attached, transport.send(attached.carried_by(request)))
-    observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
-    settle = partial(_passed, gateway, visit, rewriter)
-    left = late_bounds(gateway.ownership, upstream, request)
-    return relay(gateway, visit, request, reply, Settlement(settle, left, rewriter=rewriter, observer=observer))
+    is_idle = waits_for_news(visit.exchange.method, request.message)
+    answer = _open_answer(gateway, request, attached, None, is_idle=is_idle)
+    try:
+        sending = _accepted_with(gateway, upstream, attached, transport.send(attached.carried_by(request)))
+        reply = await (sending if answer is None else answer.sending(sending))
+        observer = Readings(gateway, visit, request, tuple if rewriter is None else rewriter.sightings)
+        settle = partial(_passed, gateway, visit, rewriter)
+        left = late_bounds(gateway.ownership, upstream, request)
+        passed = relay(gateway, visit, request, reply, Settlement(settle, left, rewriter=rewriter, observer=observer))
+        return passed if answer is None else answer.follow(passed)
+    except BaseException:
+        if answer is not None:
+            answer.leave()
+        raise
+
+
+def _open_answer(
+    gateway: Gateway, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool
+) -> OpenAnswer | None:
+    """Note a request that ends with its credential, or a stream that a signal ends; `None` for any other request."""
+    if attached.credential is None and attached.lent is None and not is_idle:
+        return None
+    lease = None if attached.lent is None else attached.lent.lease.id
+    return gateway.answers.enter(request.principal, lease, task, is_idle=is_idle)
 
 
 async def _passed(gateway: Gateway, visit: Visit, rewriter: Concealing | None, ending: Ending) -> None:
@@ -96,14 +117,18 @@ async def forward(
     seen = observation(gateway, visit, case, decision, rewriter)
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
+    answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
     try:
-        outgoing = attached.carried_by(case.presented.outgoing)
-        reply, left = await sent(upstream, transport, outgoing, allowed)
+        sending = sent(upstream, transport, attached.carried_by(case.presented.outgoing), allowed)
+        reply, left = await (sending if answer is None else answer.sending(sending))
         note_accepted(gateway, attached)
         reply = attached.without_secrets(reply)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
-        return relay(gateway, visit, case.request, reply, settlement)
+        relayed = relay(gateway, visit, case.request, reply, settlement)
+        return relayed if answer is None else answer.follow(relayed)
     except BaseException as error:
+        if answer is not None:
+            answer.leave()
         await shielded(settle(Ending(_ended(error))))
         if isinstance(error, UpstreamUnauthorized):
             raise note_rejected(gateway, attached, error) from None
@@ -317,7 +342,7 @@ def late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -
 
 
 def _ended(error: BaseException) -> EndedAs:
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | CredentialEnded):
         return "cancelled"
     return "limited" if isinstance(error, Overdue) else "failed"
 

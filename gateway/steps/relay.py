@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from gateway.errors import UpstreamBroken, UpstreamError
+from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.model.wire import Headers, UpstreamReply
 from gateway.steps.shielding import shielded
 
@@ -50,6 +50,12 @@ class Bounds:
 
 NO_BOUNDS: Final = Bounds()
 
+ENDED: Final = (
+    "the credential under which this call was made has ended, so the gateway cut the answer off",
+    "call again if you may; whether the upstream has carried the call out is not known",
+)
+"""The words for a caller whose answer was cut, and the remedy."""
+
 
 Listen: TypeAlias = Callable[[Callable[[bytes], None]], Callable[[], None]]
 """Takes a sink of events, and gives its removal."""
@@ -73,6 +79,8 @@ class Relay:
         "_begun",
         "_bounds",
         "_closed",
+        "_closing",
+        "_cut",
         "_deadline",
         "_ended",
         "_exhausted",
@@ -122,11 +130,21 @@ class Relay:
         self._ended: EndedAs = "cancelled"
         self._exhausted = False
         self._closed = False
+        self._cut: CredentialEnded | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._after: list[Callable[[], object]] = []
 
     def after(self, leave: Callable[[], object]) -> None:
         """Have `leave` called once the answer has ended and is settled."""
         self._after.append(leave)
+
+    def cut(self) -> None:
+        """End the answer now, whatever its reader waits for: the exchange with the upstream is closed. It counts as cancelled."""
+        if self._closed or self._exhausted or self._cut is not None:
+            return
+        self._cut = CredentialEnded(*ENDED)
+        self._ended = "cancelled"
+        self._closing = asyncio.ensure_future(self._reply.close())
 
     @property
     def whole(self) -> bool:
@@ -147,6 +165,8 @@ class Relay:
 
     async def __anext__(self) -> bytes:
         while not self._exhausted:
+            if self._cut is not None:
+                return self._cut_words(self._cut)
             try:
                 chunk = await self._next()
                 if chunk:
@@ -155,6 +175,8 @@ class Relay:
                 self._ended = "limited"
                 return self._last_words(UpstreamBroken("the answer took longer than policy allows"))
             except UpstreamError as error:
+                if self._cut is not None:
+                    continue
                 if self._ended != "limited":
                     self._ended = "failed"
                 return self._last_words(error)
@@ -169,6 +191,8 @@ class Relay:
         try:
             chunk = await (anext(self._reply.chunks) if self._deadline is None else self._in_time(self._deadline))
         except StopAsyncIteration:
+            if self._cut is not None:
+                raise self._cut from None
             self._exhausted = True
             self._ended = "completed"
             return await self._transform.finish() if self._transform else b""
@@ -183,6 +207,13 @@ class Relay:
             raise TimeoutError
         async with asyncio.timeout_at(deadline):
             return await anext(self._reply.chunks)
+
+    def _cut_words(self, error: CredentialEnded) -> bytes:
+        """Return the last bytes for the client of a cut answer. A stream that waits for news just ends: its client opens another."""
+        if not self.idle:
+            return self._last_words(error)
+        self._exhausted = True
+        raise StopAsyncIteration
 
     def _last_words(self, error: UpstreamError) -> bytes:
         """Return the last bytes for the client of a failed answer. Raises the error if no bytes are left to send."""
@@ -212,7 +243,7 @@ class Relay:
     async def _end(self) -> None:
         try:
             self._on_sent()
-            await self._reply.close()
+            await (self._reply.close() if self._closing is None else self._closing)
         finally:
             digest = self._hasher.hexdigest() if self._hasher is not None else None
             try:

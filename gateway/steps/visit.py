@@ -31,6 +31,7 @@ from gateway.model.wire import JsonObject, Message, UpstreamTransport
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
+from gateway.steps.open_answers import OpenAnswers
 from gateway.steps.people import People
 from gateway.steps.places import Places
 from gateway.steps.signals import Signals
@@ -92,6 +93,8 @@ class Gateway:
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
     signals: Signals = field(default_factory=Signals)
     """The signals of identity providers: ended logins, and open facts about callers."""
+    answers: OpenAnswers = field(default_factory=OpenAnswers)
+    """The answers that end with a lease or at a signal."""
 
 
 class Visit(Struct, frozen=True):
